@@ -1,0 +1,85 @@
+"""The command line: one thin file per command, each with `add_arguments(parser)` and `run(args) -> int`.
+
+Exit codes: 0 done, 2 wrong input, 3 disk or permission, 1 a bug or an unhealthy training run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import BrainOFError, did_you_mean
+
+#: command -> one-line help; the file of the same name holds the rest
+COMMANDS = {
+    "info": "what brainof understands of a recording, preset or checkpoint",
+    "prepare": "recordings -> windows -> corpus, as a recipe says",
+    "corpus": "inspect and verify a corpus",
+    "simulate": "write a simulated tri-modal cohort with known truth",
+    "pretrain": "pretrain a model on corpora (continues where a run stands)",
+    "embed": "recordings -> embeddings with their window times",
+    "demo": "the whole path on a simulated cohort, with one HTML page",
+    "study": "a named study, such as `real`",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="brainof", description="Brain-OF: one foundation model for fMRI, EEG and MEG")
+    parser.add_argument("--version", action="version", version=f"brainof {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in argv if not word.startswith("-")), None)
+    for name, line in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=line, description=line, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == named:  # only the command at hand is imported
+            module = importlib.import_module(f".{name}", __package__)
+            command.epilog = module.EXAMPLE
+            module.add_arguments(command)
+            command.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+            command.add_argument("--debug", action="store_true", help="show a traceback instead of one line")
+            command.set_defaults(run=module.run)
+    if named is not None and named not in COMMANDS:
+        print(f"brainof: unknown command {named!r}; {did_you_mean(named, COMMANDS)}", file=sys.stderr)  # noqa: T201
+        return 2
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return int(args.run(args) or 0)
+    except BrainOFError as error:
+        if args.debug:
+            raise
+        return _say(str(error), error.exit_code)
+    except OSError as error:
+        if args.debug or error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.EFBIG,
+        ):
+            raise
+        return _say(f"{error.filename or 'disk'}: {os.strerror(error.errno)}", 3)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"brainof: {message}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def out(text: str) -> None:
+    """Print a command's result on standard output."""
+    print(text)  # noqa: T201

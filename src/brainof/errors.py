@@ -1,0 +1,116 @@
+"""The named errors of brainof. Each message is one line that names the file, the field and the fix.
+
+The command line maps them to exit codes: 2 for wrong input, 3 for disk or permission, 1 for everything else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from os import PathLike
+
+
+class BrainOFError(Exception):
+    """Base class of all errors that brainof raises on purpose.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, with the offending value.
+    file : path-like, optional
+        The file concerned.
+    field : str, optional
+        The field, key or channel concerned.
+    fix : str, optional
+        What the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | PathLike[str] | None = None,
+        field: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.field, self.fix = problem, file, field, fix
+        where = ": ".join(str(part) for part in (file, field) if part is not None)
+        text = f"{where}: {problem}" if where else problem
+        super().__init__(" ".join((f"{text}; {fix}" if fix else text).split()))
+
+    def __reduce__(self):
+        # keyword-only arguments do not survive the default reduction, and workers send errors between processes
+        return _rebuild, (type(self), self.problem, self.file, self.field, self.fix)
+
+
+def _rebuild(kind, problem, file, field, fix):
+    return kind(problem, file=file, field=field, fix=fix)
+
+
+class ReadError(BrainOFError):
+    """A file is missing, of unknown format, damaged or empty."""
+
+    exit_code = 2
+
+
+class RecordingError(BrainOFError):
+    """A recording was read but cannot be used as it is (too short, no usable channel, not finite)."""
+
+    exit_code = 2
+
+
+class ConfigError(BrainOFError):
+    """A recipe or configuration has an unknown key or a wrong value."""
+
+    exit_code = 2
+
+
+class LabelError(BrainOFError):
+    """Labels, events or splits do not match the recordings."""
+
+    exit_code = 2
+
+
+class CorpusError(BrainOFError):
+    """A corpus is missing, damaged or of another version."""
+
+    exit_code = 2
+
+
+class ContractError(BrainOFError):
+    """An input does not meet the InputContract of a model."""
+
+    exit_code = 2
+
+
+class CheckpointError(BrainOFError):
+    """A checkpoint is missing, damaged or belongs to another model."""
+
+    exit_code = 2
+
+
+class StorageError(BrainOFError):
+    """The disk is full or a folder cannot be written."""
+
+    exit_code = 3
+
+
+class HealthError(BrainOFError):
+    """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""
+
+    exit_code = 1
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word closest to `word`, or None when nothing is close."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A fix that suggests the nearest known word, or lists them all."""
+    known = sorted(known)
+    close = nearest(word, known)
+    return f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"

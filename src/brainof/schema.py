@@ -1,0 +1,105 @@
+"""Checked configuration: every recipe and config of brainof is a frozen pydantic model read through this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+import yaml
+
+from .errors import ConfigError, did_you_mean
+
+
+class Schema(pydantic.BaseModel):
+    """A frozen configuration object; unknown keys are refused and the nearest known key is suggested."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
+        """Build from a mapping.
+
+        Raises
+        ------
+        ConfigError
+            Names `file`, the dotted key, the value, and for an unknown key the nearest known one.
+        """
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise _config_error(cls, error, file) from None
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a YAML file."""
+        return cls.parse(read_yaml(path), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values (str, numbers, lists, dicts) that `parse` accepts again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def replaced(self, assignments: list[str] | tuple[str, ...], file: str | None = None) -> Self:
+        """A copy with `dotted.key=value` assignments applied; values are YAML."""
+        values = self.to_dict()
+        for assignment in assignments:
+            key, sign, text = assignment.partition("=")
+            if not sign:
+                raise ConfigError(f"{assignment!r} is not an assignment", file=file, fix="write key=value")
+            *parents, leaf = key.strip().split(".")
+            target = values
+            for parent in parents:
+                target = target.setdefault(parent, {})
+                if not isinstance(target, dict):
+                    raise ConfigError(f"{parent!r} holds a single value, not a section", file=file, field=key)
+            target[leaf] = yaml.safe_load(text)
+        return type(self).parse(values, file)
+
+
+def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read a YAML mapping; a missing, unreadable or non-mapping file is a ConfigError."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError("file not found", file=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read ({error})", file=path) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"is not valid YAML ({error})", file=path) from None
+    if not isinstance(values, dict):
+        raise ConfigError("holds no keys", file=path, fix="write `key: value` lines")
+    return values
+
+
+def _config_error(cls: type[Schema], error: pydantic.ValidationError, file) -> ConfigError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(cls, first["loc"][:-1])
+        return ConfigError("unknown key", file=file, field=where, fix=did_you_mean(str(first["loc"][-1]), known))
+    if first["type"] == "missing":
+        return ConfigError("is required", file=file, field=where)
+    return ConfigError(f"{first['msg']} (got {first['input']!r:.80})", file=file, field=where or None)
+
+
+def _fields_at(cls: type, location: tuple) -> list[str]:
+    """Names of the fields a nested location accepts, as far as the annotations tell."""
+    model: Any = cls
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = _model_in(field.annotation) if field is not None else _model_in(model)
+        if model is None:
+            return []
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,145 @@
+"""What travels between corpus and model: batches of windows with the identity of their sensors, as tensors.
+
+Legend of shape suffixes: B windows, C channels, T samples. A leading 1 in place of B means "shared by the batch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .channels import MODALITIES, SENSOR_TYPES, Channels
+
+#: Centre of the brain in each coordinate frame (metres); positions are given to the model relative to it
+CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni": (0.0, -0.018, 0.012)}
+
+
+class _Tensors:
+    """Moves a dataclass of tensors between devices."""
+
+    def to(self, *args, **kwargs) -> Self:
+        moved = {}
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if isinstance(value, (Tensor, _Tensors)):
+                moved[entry.name] = value.to(*args, **kwargs)
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, eq=False)
+class Sensors(_Tensors):
+    """Identity of channels as tensors; B is 1 where a whole batch shares one channel set.
+
+    position_BC3 is in metres relative to the brain centre (zero where unknown, see located_BC), orientation_BC3 holds
+    unit vectors (zero where there is none), type_BC indexes SENSOR_TYPES, order_BC is the rank of a region in its
+    atlas (-1 for sensors).
+    """
+
+    position_BC3: Tensor
+    located_BC: Tensor
+    orientation_BC3: Tensor
+    type_BC: Tensor
+    order_BC: Tensor
+
+    @classmethod
+    def from_channels(cls, channels: Channels) -> Sensors:
+        """Tensors of one channel table, with B = 1."""
+        located = channels.located
+        centre = np.array(CENTRES.get(channels.frame, (np.nan,) * 3))
+        if np.isnan(centre).any():
+            # no standard origin (device, scanner, unknown frames): the centre of the channels themselves
+            centre = channels.positions[located].mean(axis=0) if located.any() else np.zeros(3)
+        position = np.where(located[:, None], channels.positions - centre, 0.0)
+        return cls(
+            position_BC3=torch.from_numpy(position.astype(np.float32))[None],
+            located_BC=torch.from_numpy(located)[None],
+            orientation_BC3=torch.from_numpy(np.nan_to_num(channels.orientations).astype(np.float32))[None],
+            type_BC=torch.tensor([SENSOR_TYPES.index(kind) for kind in channels.types])[None],
+            order_BC=torch.from_numpy(channels.order)[None],
+        )
+
+    def take(self, channels: Tensor) -> Sensors:
+        """The channels numbered in a 1-D index tensor."""
+        return replace(self, **{entry.name: getattr(self, entry.name)[:, channels] for entry in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class SignalBatch(_Tensors):
+    """Windows of equal channel count and padded length, possibly of several channel sets.
+
+    Attributes
+    ----------
+    signal_BCT : Tensor
+        Normalised signal, zero where padded; T is a multiple of the patch length.
+    sensors : Sensors
+        Identities, with B = 1 where the batch shares one channel set.
+    channel_mask_BC : Tensor of bool
+        True where the channel exists and is not bad.
+    n_times_B : Tensor of int64
+        Valid samples of each window; later ones are padding.
+    interval_B : Tensor of float32
+        Seconds between samples (the TR for fMRI).
+    modality_B : Tensor of int64
+        Index into MODALITIES.
+    datasets : tuple of str
+        Dataset name of each window.
+    rows : tuple of int
+        Row of each window in the corpus index (empty when it does not come from a corpus).
+    """
+
+    signal_BCT: Tensor
+    sensors: Sensors
+    channel_mask_BC: Tensor
+    n_times_B: Tensor
+    interval_B: Tensor
+    modality_B: Tensor
+    datasets: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.signal_BCT)
+
+    @property
+    def modality(self) -> str:
+        """The modality's name, where the whole batch is of one modality."""
+        return MODALITIES[int(self.modality_B[0])]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        windows: Sequence[np.ndarray],
+        channels: Channels,
+        sfreq: float,
+        modality: str,
+        patch: int,
+        channel_mask: np.ndarray | None = None,
+    ) -> SignalBatch:
+        """Pad windows of one channel set, each (n_channels, n_times), to a common multiple of `patch` samples."""
+        lengths = [window.shape[1] for window in windows]
+        padded = -(-max(lengths) // patch) * patch
+        signal = torch.zeros(len(windows), len(channels), padded)
+        for row, window in enumerate(windows):
+            signal[row, :, : window.shape[1]] = torch.from_numpy(np.asarray(window, dtype=np.float32))
+        mask = np.ones((len(windows), len(channels)), bool) if channel_mask is None else np.asarray(channel_mask, bool)
+        return cls(
+            signal_BCT=signal,
+            sensors=Sensors.from_channels(channels),
+            channel_mask_BC=torch.from_numpy(np.broadcast_to(mask, (len(windows), len(channels))).copy()),
+            n_times_B=torch.tensor(lengths),
+            interval_B=torch.full((len(windows),), 1.0 / sfreq),
+            modality_B=torch.full((len(windows),), MODALITIES.index(modality)),  # type: ignore[arg-type]
+        )
+
+    def take_channels(self, channels: Tensor) -> SignalBatch:
+        """The same windows with only the channels numbered in a 1-D index tensor."""
+        return replace(
+            self,
+            signal_BCT=self.signal_BCT[:, channels],
+            sensors=self.sensors.take(channels),
+            channel_mask_BC=self.channel_mask_BC[:, channels],
+        )

@@ -37,18 +37,15 @@ class ObjectiveConfig(Schema):
 
 
 class SamplingConfig(Schema):
-    """How often each dataset is seen."""
+    """Which windows are seen, and how often."""
 
-    weights: dict[str, float] = Field(default_factory=dict)
-    """Explicit weights by dataset; a dataset that is not named gets its windows ** temperature (rescaled)."""
-    modality_weights: dict[str, float] = Field(default_factory=dict)
-    """Explicit weights by modality; they rescale the datasets inside."""
-    temperature: float = Field(0.5, ge=0, le=1)
-    """0: all datasets alike; 1: proportional to their windows."""
-    exclude: dict[str, list[str]] = Field(default_factory=dict)
-    """Dataset -> subjects that must not be seen (the test subjects of an inductive evaluation)."""
+    weights: dict[str, Any] = Field(default_factory=lambda: {"dataset": {"temperature": 2.0}})
+    """Rules under `modality` and `dataset`: proportional, equal, {temperature: T} or a weight by name; see
+    `brainof.corpus.weights.shares`."""
+    exclude: list[str] = Field(default_factory=list)
+    """People (dataset/subject) that must not be seen: the test people of an inductive evaluation."""
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the subjects of each dataset (of five or more) that are kept out for the health checks."""
+    """Share of the people of each dataset that are kept out for the health checks."""
 
 
 class PretrainConfig(Schema):

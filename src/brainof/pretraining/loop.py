@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..corpus import BatchSampler, Corpora, Loader, open_corpora
+from ..corpus import BatchSampler, Loader, Windows, open_corpora
 from ..errors import HealthError
 from ..model import BrainOF, update_balance
 from ..progress import progress
 from ..release import save_release
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .data import choose_rows, contract_of, dataset_weights
+from .data import choose_rows, contract_of
 from .health import check_batch, require_listening
 from .mtfm import MTFM
 from .optimizer import learning_rate, make_optimizer
@@ -74,7 +74,7 @@ def pretrain(
 class Trainer:
     """Model, data and state of one run."""
 
-    def __init__(self, config: PretrainConfig, corpora: Corpora, run: Path) -> None:
+    def __init__(self, config: PretrainConfig, corpora: Windows, run: Path) -> None:
         self.config, self.corpora, self.run = config, corpora, run
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -86,18 +86,21 @@ class Trainer:
         patch = self.model.config.patch
         self.train_rows, self.held_out = choose_rows(corpora.index, config.sampling, patch, config.seed)
         self.contract = contract_of(corpora, self.train_rows, patch)
-        self.weights = dataset_weights(self.train_rows, config.sampling)
         self.objective = MTFM(self.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
-        self.sampler = BatchSampler(self.train_rows, config.batch_size, weights=self.weights, seed=config.seed)
+        self.sampler = BatchSampler(
+            self.train_rows, config.batch_size, config.sampling.weights, config.seed, patch=patch
+        )
         self._stop = False
 
     def train(self) -> None:
         """Run the remaining steps, then write the release."""
         config = self.config
-        state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or {"step": 0, "position": [0, 0], "seconds": 0.0}
+        start = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
+        state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
-        loader = Loader(self.corpora, self.sampler, patch=self.model.config.patch, start=tuple(state["position"]))
+        loader = Loader(self.corpora, self.sampler)
+        loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
         batches = iter(loader)
@@ -110,8 +113,9 @@ class Trainer:
                 step += 1
                 bar.update()
                 if step % config.log_every == 0 or step == config.steps:
+                    now = {"step": step, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                     for entry in window.rows():
-                        metrics.write({"step": step, "epoch": loader.position[0], **entry, **row, "seconds": time.perf_counter() - started})
+                        metrics.write({**now, **entry, **row})
                     bar.set_postfix(loss=f"{row['loss_step']:.3f}")
                 if step % config.health_every == 0 or step == config.steps:
                     self._check_health(step, metrics, loader, started)
@@ -124,16 +128,15 @@ class Trainer:
             restore()
             bar.close()
             metrics.close()
-            loader.close()
+            batches.close()
         save_release(
             self.run / "release",
             self.model,
             self.contract,
             steps=step,
             seconds=round(time.perf_counter() - started, 1),
-            weights=self.weights,
-            excluded=config.sampling.exclude,
-            windows=self.train_rows.groupby("dataset").size().to_dict(),
+            sampling=config.sampling.to_dict(),
+            windows=self.train_rows.groupby("dataset", observed=True).size().to_dict(),
         )
 
     def _step(self, step: int, batches: Any, window: _Window) -> dict[str, float]:
@@ -182,12 +185,12 @@ class Trainer:
     def health(self, step: int) -> dict[str, dict[str, Any]]:
         """Health of each dataset on a fixed batch: held-out people where there are any, training windows else."""
         rows = {}
-        for name in sorted(self.weights):
+        for name in sorted(set(self.train_rows["dataset"])):
             held_out = self.held_out[self.held_out["dataset"] == name]
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
             rng = np.random.default_rng([self.config.seed, HEALTH_STREAM])
             # one shape: the most frequent one
-            shapes = pool.groupby(["n_channels", "n_times"]).indices
+            shapes = pool.groupby(["n_channels", "n_times"], observed=True).indices
             largest = np.sort(max(shapes.values(), key=len))
             if len(largest) < 2:
                 continue
@@ -199,7 +202,7 @@ class Trainer:
         return rows
 
     def _save(self, step: int, loader: Loader, started: float) -> None:
-        state = {"position": list(loader.position), "seconds": time.perf_counter() - started}
+        state = {"position": loader.state_dict(), "seconds": time.perf_counter() - started}
         save_checkpoint(
             self.run / "checkpoints", step, self.model, self.optimizer, state, self.config.keep_checkpoints
         )

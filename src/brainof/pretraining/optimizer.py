@@ -1,20 +1,18 @@
-"""AdamW with weight decay on matrices only, and the learning-rate schedule."""
+"""The optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
 
+from ..model import BrainOF
 from .config import PretrainConfig
 
 
-def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW; norms, scales, biases and lambda vectors are not decayed."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
+    """AdamW over the model's own groups: matrices decay; vectors, norms, scales, latents and routers do not."""
+    groups = model.parameter_groups(config.weight_decay)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 

@@ -1,0 +1,250 @@
+"""Recordings or corpus windows -> embeddings, with the preparation that the model was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..channels import Channels
+from ..contract import InputContract, ModalityContract, implausible_amplitudes
+from ..corpus.index import LABEL
+from ..errors import ConfigError, ContractError, RecordingError
+from ..recording import Recording
+from ..signals import SignalBatch
+from .embeddings import Embeddings
+
+if TYPE_CHECKING:
+    from ..corpus import Corpus
+
+log = logging.getLogger(__name__)
+
+#: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
+MAX_TOKENS = 65_536
+
+#: Windows for models without a contract: seconds for EEG and MEG, volumes for fMRI
+DEFAULT_SECONDS = 4.0
+DEFAULT_VOLUMES = 192
+
+_TABLE = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
+
+
+def embed(
+    source: Recording | Corpus | str | PathLike[str],
+    model: torch.nn.Module,
+    *,
+    contract: InputContract | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
+    batch_size: int = 32,
+    pool: str = "mean_std",
+    window_seconds: float | None = None,
+    patch: int | None = None,
+) -> Embeddings:
+    """Embed every window of a recording, or the windows of a corpus.
+
+    Parameters
+    ----------
+    source : Recording, path or Corpus
+        A recording (or its file) is checked against `contract`, prepared by the steps stored in it and cut into
+        windows. Windows of a corpus are prepared already.
+    model : module
+        With `forward_features(batch) -> latents (B, L, D)` and `pool(latents, kind) -> (B, F)`. It is put into eval
+        mode for the call.
+    contract : InputContract, optional
+        What the model accepts; without one (random weights) the default chain and windows of the modality are used.
+    rows : sequence of int, optional
+        Rows of the corpus index, in the order of the result; all rows by default.
+    batch_size : int
+        Windows per batch at most; fewer where windows are large. The result does not depend on it.
+    pool : str
+        Name of the pooling over latents.
+    window_seconds : float, optional
+        Length of the windows cut from a recording; by default the longest the model was trained on.
+    patch : int, optional
+        Samples per patch; by default the contract's, or the model's `config.patch`, or 64.
+
+    Returns
+    -------
+    Embeddings
+        Values (n, F) in float32 and one table row per window.
+
+    Raises
+    ------
+    ContractError
+        The recording does not meet the contract.
+    RecordingError
+        The recording is shorter than one patch after preparation.
+    """
+    patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
+    if batch_size < 1:
+        raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
+    if isinstance(source, (str, PathLike)):
+        from ..io import read
+
+        source = read(source)
+    if isinstance(source, Recording):
+        return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch)
+    return _embed_corpus(source, model, rows, batch_size, pool, patch)
+
+
+def _embed_recording(
+    recording: Recording,
+    model: torch.nn.Module,
+    contract: InputContract | None,
+    batch_size: int,
+    pool: str,
+    window_seconds: float | None,
+    patch: int,
+) -> Embeddings:
+    from ..prepare import Chain, default_chain
+
+    part = contract.of(recording) if contract else None
+    for problem in implausible_amplitudes(recording) if part is None else ():
+        raise ContractError(
+            problem, file=recording.provenance.get("file"), field="unit", fix="give the unit of the file with units="
+        )
+    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+    prepared = chain.apply(recording)
+    _note_unseen(prepared, part)
+    length = window_length(prepared, part, window_seconds, patch)
+    starts = window_starts(prepared.n_times, length, patch)
+    if not starts:
+        raise RecordingError(
+            f"{prepared.n_times} samples at {prepared.sfreq:g} Hz after preparation, less than one patch of {patch}",
+            file=recording.provenance.get("file"),
+            fix="give a longer recording",
+        )
+    good = np.array([name not in prepared.bads for name in prepared.channels.names])
+    windows_per_batch = _batch_length(batch_size, prepared.n_channels * -(-length // patch))
+    values = []
+    with _evaluation(model):
+        for chunk in _chunks(starts, windows_per_batch):
+            windows = [prepared.data[:, start : start + length] for start in chunk]
+            # equal lengths share a batch: the tail goes alone, so that padding never depends on its neighbours
+            batches = _by_length(windows, prepared.channels, prepared, patch, good)
+            values += [_encode(model, batch, pool) for batch in batches]
+    ends = [min(start + length, prepared.n_times) for start in starts]
+    table = pd.DataFrame(
+        {
+            "onset": np.array(starts) / prepared.sfreq,
+            "duration": (np.array(ends) - np.array(starts)) / prepared.sfreq,
+            "modality": recording.modality,
+            **{name: value for name, value in recording.entities.items() if name not in ("onset", "duration")},
+        }
+    )
+    if recording.provenance.get("file") is not None:
+        table["file"] = str(recording.provenance["file"])
+    return Embeddings(np.concatenate(values), table)
+
+
+def _embed_corpus(
+    corpus: Corpus,
+    model: torch.nn.Module,
+    rows: Sequence[int] | np.ndarray | None,
+    batch_size: int,
+    pool: str,
+    patch: int,
+) -> Embeddings:
+    index = corpus.index
+    chosen = np.arange(len(index)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if not len(chosen):
+        raise ConfigError("no windows to embed", field="rows")
+    table = index.iloc[chosen]
+    patches = -(-table["n_times"].to_numpy(dtype=np.int64) // patch)
+    kinds = table.assign(_patches=patches, _position=np.arange(len(chosen))).groupby(
+        ["modality", "channel_set", "sfreq", "_patches"], sort=True, observed=True
+    )["_position"]
+    values: np.ndarray | None = None
+    with _evaluation(model):
+        for _, positions in kinds:
+            first = positions.iloc[0]
+            tokens = int(table["n_channels"].iloc[first]) * int(patches[first])
+            for part in _chunks(positions.to_numpy(), _batch_length(batch_size, tokens)):
+                encoded = _encode(model, corpus.batch(chosen[part].tolist()), pool)
+                if values is None:
+                    values = np.empty((len(chosen), encoded.shape[1]), np.float32)
+                values[part] = encoded
+    assert values is not None
+    described = pd.DataFrame({"onset": table["onset"].to_numpy(), "duration": (table["n_times"] / table["sfreq"])})
+    described = described.reset_index(drop=True)
+    for name in (*(name for name in _TABLE if name in table), *(c for c in table if str(c).startswith(LABEL))):
+        described[name] = table[name].astype("string").to_numpy(dtype=object)
+    return Embeddings(values, described)
+
+
+def window_length(prepared: Recording, part: ModalityContract | None, window_seconds: float | None, patch: int) -> int:
+    """Samples per window: a multiple of the patch where the recording is long enough."""
+    if window_seconds is None and part is not None and part.window_seconds[1] > 0:
+        window_seconds = part.window_seconds[1]
+    if window_seconds is None:
+        n = DEFAULT_VOLUMES if prepared.modality == "fmri" else round(DEFAULT_SECONDS * prepared.sfreq)
+    else:
+        n = round(window_seconds * prepared.sfreq)
+    return max(patch, n // patch * patch)
+
+
+def window_starts(n_times: int, length: int, patch: int) -> list[int]:
+    """Starts of consecutive windows; a tail is a shorter window where it holds at least one patch."""
+    starts = list(range(0, n_times - length + 1, length))
+    covered = len(starts) * length
+    if n_times - covered >= patch:
+        starts.append(covered)
+    return starts
+
+
+def _note_unseen(prepared: Recording, part: ModalityContract | None) -> None:
+    """Log what the model has not seen but can still take: another rate, atlas or coordinate frame."""
+    if part is None:
+        return
+    file = prepared.provenance.get("file", "recording")
+    if part.sfreqs and not any(abs(prepared.sfreq - rate) <= 1e-3 * rate for rate in part.sfreqs):
+        log.warning("%s: %.4g Hz after preparation, training saw %s", file, prepared.sfreq, part.sfreqs)
+    atlas = prepared.channels.atlas
+    if part.atlases and atlas not in part.atlases:
+        log.warning("%s: atlas %s was not in training (%s)", file, atlas, ", ".join(sorted(part.atlases)))
+    if part.frames and prepared.channels.frame not in part.frames:
+        log.warning("%s: frame %r was not in training %s", file, prepared.channels.frame, part.frames)
+
+
+def _batch_length(batch_size: int, tokens: int) -> int:
+    return max(1, min(batch_size, MAX_TOKENS // max(1, tokens)))
+
+
+def _chunks(items: Any, size: int) -> Iterator[Any]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _by_length(
+    windows: list[np.ndarray], channels: Channels, prepared: Recording, patch: int, good: np.ndarray
+) -> Iterator[SignalBatch]:
+    whole = [window for window in windows if window.shape[1] == windows[0].shape[1]]
+    for part in (whole, windows[len(whole) :]):
+        if part:
+            yield SignalBatch.from_arrays(part, channels, prepared.sfreq, prepared.modality, patch, good)
+
+
+def _encode(model: Any, batch: SignalBatch, pool: str) -> np.ndarray:
+    parameter = next(iter(model.parameters()), None)
+    if parameter is not None and parameter.device.type != "cpu":
+        batch = batch.to(parameter.device)
+    pooled = model.pool(model.forward_features(batch), pool)
+    return pooled.float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def _evaluation(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the mode of the model is restored."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

@@ -26,9 +26,9 @@ _WORDS = {kind: re.compile(rf"(?:{words})\d*", re.IGNORECASE) for kind, words in
 
 #: electrodes that serve as reference; "X-REF" sits at X
 REFERENCES = frozenset(
-    ("REF", "LE", "AR", "AVG", "AV", "CAR", "LER", "LINKED", "EAR", "EARS", "MASTOIDS", "NOSE", "GND")
-    + ("A1", "A2", "M1", "M2", "A1A2", "A1+A2", "A1/A2", "A12", "M1M2", "M1+M2", "M1/M2")
-)
+    # words, then ears and mastoids
+    ("REF", "LE", "AR", "AVG", "AV", "CAR", "LER", "LINKED", "EAR", "EARS", "MASTOIDS", "NOSE", "GND", "A1", "A2")
+) | frozenset(("M1", "M2", "A1A2", "A1+A2", "A1/A2", "A12", "M1M2", "M1+M2", "M1/M2"))
 
 Electrodes = tuple[str] | tuple[str, str]
 

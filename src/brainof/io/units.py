@@ -26,12 +26,14 @@ FACTORS: dict[str, dict[str, float]] = {
 }
 
 #: units of recordings of the body and the room: never a brain signal
-NOT_ELECTRICAL = frozenset(
-    ("%", "c", "degc", "°c", "degf", "f", "k", "bpm", "/min", "1/min", "l/min", "ml/s", "lpm", "hz", "khz", "s", "ms")
-    + ("sec", "g", "mg", "m/s^2", "m/s²", "mmhg", "cmh2o", "kpa", "pa", "bar", "lux", "lx", "us", "ohm", "kohm", "mohm")
-    + ("deg", "rad", "bool", "boolean", "count", "counts", "n/a", "na", "none", "aru", "unitless", "1", "bit", "bits")
-    + ("mm", "cm", "m")
-)
+# fmt: off
+NOT_ELECTRICAL = frozenset((
+    "%", "c", "degc", "°c", "degf", "f", "k", "bpm", "/min", "1/min", "l/min", "ml/s", "lpm", "hz", "khz", "s",
+    "ms", "sec", "g", "mg", "m/s^2", "m/s²", "mmhg", "cmh2o", "kpa", "pa", "bar", "lux", "lx", "us", "ohm",
+    "kohm", "mohm", "deg", "rad", "bool", "boolean", "count", "counts", "n/a", "na", "none", "aru", "unitless",
+    "1", "bit", "bits", "mm", "cm", "m",
+))
+# fmt: on
 
 _MICRO = str.maketrans({"µ": "u", "μ": "u", "\u0083": None, "Ê": "u"})
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Job:
         A label table is missing or lacks a column.
     """
 
-    def __init__(self, recipe: Recipe, root: str | Path, strict: bool = False) -> None:
+    def __init__(self, recipe: Recipe, root: str | PathLike[str], strict: bool = False) -> None:
         self.recipe, self.root, self.strict = recipe, Path(root), strict
         self.chain = recipe.chain()
         self.labels = Labels(recipe, root)
@@ -194,7 +195,9 @@ def fingerprint(path: Path) -> str:
     Cheap enough to be asked for each file of a large dataset; times are left out, because copying changes them.
     """
     if path.is_dir():
-        sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()}
+        sizes = {
+            entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()
+        }
         return hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()[:16]
     size, ends = path.stat().st_size, 65_536
     with path.open("rb") as file:
@@ -202,4 +205,3 @@ def fingerprint(path: Path) -> str:
         file.seek(max(0, size - ends))
         tail = file.read(ends)
     return f"{size}-{crc32c(head):08x}-{crc32c(tail):08x}"
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Labels:
         A table is missing or lacks a column that the recipe names.
     """
 
-    def __init__(self, recipe: Recipe, root: str | Path) -> None:
+    def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
         self.sources = recipe.labels
         self.tables: dict[str, pd.DataFrame] = {}
         self.files: dict[str, Path] = {}
@@ -41,7 +42,10 @@ class Labels:
             for column in (*source.key, str(source.column)):
                 if column not in table.columns:
                     raise LabelError(
-                        f"no column {column!r}", file=path, field=f"labels.{name}", fix=did_you_mean(column, table.columns)
+                        f"no column {column!r}",
+                        file=path,
+                        field=f"labels.{name}",
+                        fix=did_you_mean(column, table.columns),
                     )
 
     def of(self, entities: Mapping[str, str]) -> dict[str, str]:

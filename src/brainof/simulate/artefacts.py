@@ -63,7 +63,9 @@ def contaminate(
     """
     n_times = clean.shape[1]
     modality = 0 if helmet is None else 1
-    amplitude = np.median(clean.std(axis=1))
+    # the clean amplitude of channels that measure V or T, from part of the samples
+    rows = np.array(channels.types) != "grad"
+    amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))
     courses, patterns, masks = [], [], {}
 
     def add(course: np.ndarray, pattern: np.ndarray) -> None:
@@ -98,12 +100,12 @@ def contaminate(
                     pattern = _ambient(channels, helmet, rng)
                     size = level.line * amplitude / harmonic
                     course = np.cos(2 * np.pi * frequency * times + phase)
-                    add(size * course, pattern / _typical(pattern, channels, clean))
+                    add(size * course, pattern / _typical(pattern, rows))
     if level.drift:
         for _ in range(6):
             pattern = _ambient(channels, helmet, rng)
             size = level.drift * amplitude / np.sqrt(6)
-            add(size * _drift(n_times, sfreq, rng), pattern / _typical(pattern, channels, clean))
+            add(size * _drift(n_times, sfreq, rng), pattern / _typical(pattern, rows))
 
     data = clean.copy() if not courses else clean + np.stack(patterns, axis=1) @ np.stack(courses)
     _add_noise(data, channels, sfreq, level, stream(f"noise {modality}"))
@@ -124,8 +126,9 @@ def magnetic_pattern(channels: Channels, helmet: str, place, moment) -> np.ndarr
     base = np.where(kinds == "grad", 0.0168, 0.05)
     plus = centre + np.where(kinds == "grad", along * base / 2, 0)
     minus = centre + np.where(kinds == "grad", -along * base / 2, normals * base)
-    here, there = (np.einsum("ij,ij->i", _dipole_field(points - np.asarray(place), moment), normals)
-                   for points in (plus, minus))
+    here, there = (
+        np.einsum("ij,ij->i", _dipole_field(points - np.asarray(place), moment), normals) for points in (plus, minus)
+    )
     kind = kinds[:, 0]
     return np.where(kind == "mag", here, np.where(kind == "grad", (here - there) / 0.0168, here - there))
 
@@ -155,11 +158,9 @@ def _largest(pattern: np.ndarray, channels: Channels) -> float:
     return float(np.abs(pattern[np.array(channels.types) != "grad"]).max())
 
 
-def _typical(pattern: np.ndarray, channels: Channels, clean: np.ndarray) -> float:
-    """Scale that makes the pattern 1 in a channel whose clean signal has the median amplitude of all channels."""
-    rows = np.array(channels.types) != "grad"
-    scale = np.median(clean.std(axis=1)) / np.median(clean[rows].std(axis=1))
-    return float(np.sqrt(np.mean(pattern[rows] ** 2)) * scale)
+def _typical(pattern: np.ndarray, rows: np.ndarray) -> float:
+    """Root mean square over the channels that share a unit (V or T)."""
+    return float(np.sqrt(np.mean(pattern[rows] ** 2)))
 
 
 def _blinks(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +197,7 @@ def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) ->
     # QRS complex and T wave
     beat = np.exp(-(times**2) / (2 * 0.012**2)) - 0.3 * np.exp(-((times - 0.035) ** 2) / (2 * 0.012**2))
     beat += 0.25 * np.exp(-((times - 0.25) ** 2) / (2 * 0.04**2))
-    return np.convolve(impulses, beat)[: n_times]
+    return np.convolve(impulses, beat)[:n_times]
 
 
 def _arrivals(seconds: float, per_minute: float, apart: float, rng: np.random.Generator) -> np.ndarray:

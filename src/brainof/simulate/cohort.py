@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..recording import Recording
 from .activity import spontaneous
@@ -162,9 +163,20 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
             modality,
             channels,
             entities={"subject": person.name, "task": TASK},
-            events=timeline.events(recorded.data.shape[1] / sfreq),
+            events=_events(parameters, timeline, modality),
             bads=recorded.bads,
             provenance={"format": "simulated", "seed": parameters.seed, "subject": index, "notes": []},
         )
     truth = Truth(regions, person, timeline, activity, free, sources, lead_fields, clean, masks)
     return Subject(person.name, recordings, truth)
+
+
+def _events(parameters: CohortParameters, timeline: Timeline, modality: str) -> pd.DataFrame:
+    """Labelled epochs. In fMRI the short blocks hold no whole window: they are named apart ("rest_block")."""
+    if modality != "fmri":
+        epoch = parameters.eeg_epoch if modality == "eeg" else parameters.meg_epoch
+        return timeline.events(0, parameters.seconds, epoch)
+    paired, end = parameters.paired_volumes * parameters.t_r, parameters.volumes * parameters.t_r
+    short = timeline.events(0, paired, None, "_block")
+    long = timeline.events(paired, end, parameters.fmri_epoch * parameters.t_r)
+    return pd.concat([short, long], ignore_index=True)

@@ -38,7 +38,7 @@ class SourceParameters(Schema):
 
     regions: int = Field(100, ge=16, le=400, multiple_of=2)
     """Number of regions, half of them in each hemisphere."""
-    moment: float = Field(25e-9, gt=0, le=1e-6)
+    moment: float = Field(16e-9, gt=0, le=1e-6)
     """Root mean square dipole moment of the 1/f background of one region, A m."""
     exponent: float = Field(1.1, ge=0, le=3)
     """Population mean of the exponent of the 1/f background (power ~ 1 / f ** exponent)."""
@@ -168,13 +168,18 @@ class CohortParameters(Schema):
     channels: int = 32
     """EEG electrodes: 19, 32, 64 or 128 of the 10-05 system."""
     meg: Literal["neuromag306", "ctf275"] = "neuromag306"
-    t_r: float = Field(1.0, gt=0, ge=0.1, le=10)
+    t_r: float = Field(1.0, ge=0.1, le=10)
     """Repetition time of fMRI, s."""
     rois: int | None = Field(None, ge=1)
     """Regions in the fMRI table (the first n in atlas order); all by default."""
     block: float = Field(20.0, ge=4, le=600)
     """Length of the alternating rest and task blocks while EEG and MEG are recorded, s."""
-    fmri_blocks: int = Field(4, ge=0, le=200)
+    eeg_epoch: float = Field(4.0, ge=0.5, le=600)
+    """Length of the labelled epochs that events tables of EEG list, s."""
+    meg_epoch: float = Field(2.0, ge=0.5, le=600)
+    fmri_epoch: int = Field(PATCH_VOLUMES, ge=8, le=4096)
+    """Volumes of the labelled epochs of fMRI."""
+    fmri_blocks: int = Field(6, ge=0, le=200)
     """Long blocks of fMRI alone that follow, alternating rest and task."""
     fmri_block_volumes: int = Field(2 * PATCH_VOLUMES, ge=8, le=4096)
     sources: SourceParameters = SourceParameters()
@@ -190,11 +195,20 @@ class CohortParameters(Schema):
             sizes = ", ".join(str(size) for size in sorted(EEG_LAYOUTS))
             raise ValueError(f"channels is {self.channels}: electrode positions exist for {sizes} channels")
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
-            raise ValueError(f"modalities {list(self.modalities)}: name each of eeg, meg, fmri at most once, one at least")
+            raise ValueError(
+                f"modalities {list(self.modalities)}: name each of eeg, meg, fmri at most once, one at least"
+            )
         if self.rois is not None and self.rois > self.sources.regions:
             raise ValueError(f"rois is {self.rois}: the cortex has {self.sources.regions} regions (sources.regions)")
         if self.artefacts.line > 0 and self.artefacts.line_frequency >= self.sfreq / 2:
             raise ValueError(f"line_frequency is not below half of sfreq ({self.sfreq / 2:g} Hz)")
+        for name, epoch, block in (
+            ("eeg_epoch", self.eeg_epoch, self.block),
+            ("meg_epoch", self.meg_epoch, self.block),
+            ("fmri_epoch", self.fmri_epoch, self.fmri_block_volumes),
+        ):
+            if epoch > block:
+                raise ValueError(f"{name} is {epoch:g}: longer than its block ({block:g})")
         if self.seconds < 2 * self.block:
             raise ValueError(f"seconds is {self.seconds:g}: at least two blocks of {self.block:g} s are needed")
         return self

@@ -94,9 +94,9 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
         sex="FM"[int(rng.integers(2))],
         age=age,
         alpha_frequency=float(np.clip(alpha, 4, 16)),
-        exponent=float(np.clip(
-            parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal(), 0, 3
-        )),
+        exponent=float(
+            np.clip(parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal(), 0, 3)
+        ),
         log_amplitude=log_amplitude,
         loadings=loadings,
         orientations=orientations / np.linalg.norm(orientations, axis=1, keepdims=True),

@@ -119,9 +119,7 @@ def make_regions(n: int) -> Regions:
     mirror = np.array([-1.0, 1.0, 1.0])
     positions = _HEAD_CENTRE + depth * shell * _HEAD_AXES
     mni = _MNI_CENTRE + depth * shell * _MNI_AXES
-    positions, mni, direction = (
-        np.concatenate([right * mirror, right]) for right in (positions, mni, direction)
-    )
+    positions, mni, direction = (np.concatenate([right * mirror, right]) for right in (positions, mni, direction))
     numbers = [int((networks[: i + 1] == networks[i]).sum()) for i in range(half)]
     names = tuple(f"{side}_{networks[i]}_{numbers[i]}" for side in "LR" for i in range(half))
     distances = np.linalg.norm(positions[:, None] - positions, axis=-1)

@@ -24,7 +24,9 @@ def contaminate_bold(
     size = float(np.median(clean.std(axis=1)))
     data, masks = clean.copy(), {}
     if level.fmri_noise:
-        data += np.float32(level.fmri_noise * size) * stream("fmri noise").standard_normal(clean.shape, dtype=np.float32)
+        data += np.float32(level.fmri_noise * size) * stream("fmri noise").standard_normal(
+            clean.shape, dtype=np.float32
+        )
     if level.fmri_drift:
         rng = stream("fmri drift")
         place = (np.arange(n_volumes) + 0.5) / n_volumes

@@ -85,9 +85,7 @@ def drift_matrix(n_regions: int, frequency: float, width: float, coupling: float
     return np.diag(gamma - 1j * (detuning - mean_shift)) - coupling * gamma * incoming
 
 
-def envelopes(
-    rhythm: RhythmParameters, sources, n_regions: int, n_times: int, rng: np.random.Generator
-) -> np.ndarray:
+def envelopes(rhythm: RhythmParameters, sources, n_regions: int, n_times: int, rng: np.random.Generator) -> np.ndarray:
     """Complex envelopes u of one rhythm, shape (n_regions, n_times) at FRAME_RATE, unit mean square, complex64."""
     model = oscillators(n_regions, rhythm.frequency, rhythm.width, sources.coupling, sources.speed)
     shape = (n_regions, n_times)

@@ -51,14 +51,28 @@ class Timeline:
         value = target[index] + (before - target)[index] * np.exp(-(times - onsets[index]) / RISE)
         return value
 
-    def events(self, duration: float) -> pd.DataFrame:
-        """The events table of a recording that starts at 0 and lasts `duration` seconds."""
-        blocks = self.blocks[self.blocks["onset"] < duration].copy()
-        blocks["duration"] = np.minimum(blocks["duration"], duration - blocks["onset"])
-        stimuli = self.stimuli[self.stimuli < duration]
-        shown = pd.DataFrame({"onset": stimuli, "duration": 0.0, "trial_type": "stimulus"})
-        table = pd.concat([blocks, shown]) if len(shown) else blocks
-        return table.sort_values(["onset", "duration"], ascending=[True, False], ignore_index=True)
+    def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
+        """Rows of an events table between two times.
+
+        Parameters
+        ----------
+        start, stop : float
+            Seconds; onsets stay on the common clock.
+        epoch : float or None
+            Cut blocks into epochs of so many seconds, the length of a labelled window; None keeps whole blocks.
+        suffix : str
+            Appended to "rest" and "task".
+        """
+        rows = []
+        for block in self.blocks.itertuples():
+            first, last = max(block.onset, start), min(block.onset + block.duration, stop)
+            length = epoch or last - first
+            for k in range(int((last - first) / length + 1e-6) if last > first else 0):
+                rows.append((first + k * length, length, f"{block.trial_type}{suffix}", block.Index))
+        shown = self.stimuli[(self.stimuli >= start) & (self.stimuli < stop)]
+        rows += [(onset, 0.0, "stimulus", -1) for onset in shown]
+        table = pd.DataFrame(rows, columns=["onset", "duration", "trial_type", "block"])
+        return table.sort_values(["onset", "block"], ignore_index=True).round({"onset": 6, "duration": 6})
 
 
 def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.random.Generator) -> Timeline:

@@ -20,7 +20,7 @@ import torch
 from ..channels import MODALITIES, Channels
 from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
-from .files import read_json
+from ..files import read_json
 from .index import COLUMNS, from_frame, in_order, to_frame
 from .shards import INDEX_SUFFIX, SUFFIX, Shard, check_window
 from .writer import COVERS, check_version

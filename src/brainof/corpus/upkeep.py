@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CorpusError
-from .files import TEMPORARY
+from ..files import TEMPORARY
 from .index import LABEL, VERSION, from_frame, people
 from .shards import INDEX_SUFFIX, check_window
 from .writer import COVERS, write_index

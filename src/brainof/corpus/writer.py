@@ -19,7 +19,7 @@ from google_crc32c import value as crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from .files import make_folder, read_json, write_atomically, write_json
+from ..files import make_folder, read_json, write_atomically, write_json
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 

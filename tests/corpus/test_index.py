@@ -14,7 +14,7 @@ from brainof.errors import CorpusError
         ({"subject": ""}, "subject: is required"),
         ({"subjct": "p1"}, "did you mean 'subject'"),
         ({"dataset": "../up"}, "dataset: '../up'"),
-        ({"modality": "EEG"}, "did you mean 'eeg'"),
+        ({"modality": "fmr"}, "did you mean 'fmri'"),
         ({"sfreq": 0}, "sfreq: 0"),
         ({"sfreq": "fast"}, "sfreq: 'fast'"),
     ],

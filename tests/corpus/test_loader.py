@@ -19,7 +19,7 @@ def _take(loader, n):
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(stop=st.integers(0, 25), prefetch=st.integers(0, 4), threads=st.integers(1, 3), weighted=st.booleans())
 def test_resume_gives_the_identical_continuation(session_corpus, stop, prefetch, threads, weighted):
     def fresh(**settings):

@@ -37,7 +37,7 @@ def _shape(index, row):
     return one["modality"], one["sfreq"], one["n_channels"], -(-one["n_times"] // 64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=groups(), batch_size=st.integers(1, 17), seed=st.integers(0, 5), epoch=st.integers(0, 9))
 def test_an_epoch_holds_every_window_once_in_batches_of_one_shape(make, groups, batch_size, seed, epoch):
     index = make.index(groups)
@@ -55,7 +55,7 @@ def test_an_epoch_holds_every_window_once_in_batches_of_one_shape(make, groups, 
     assert sampler.batches(epoch) == batches
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=groups(), batch_size=st.integers(1, 17), n_batches=st.integers(3, 30), epoch=st.integers(0, 9))
 def test_a_weighted_epoch_has_the_batches_asked_for_and_every_modality(make, groups, batch_size, n_batches, epoch):
     index = make.index(groups)
@@ -65,9 +65,10 @@ def test_a_weighted_epoch_has_the_batches_asked_for_and_every_modality(make, gro
     assert set(index.loc[_flat(batches), "modality"]) == set(index["modality"])
     for batch in batches:
         assert len({_shape(index, row) for row in batch}) == 1
-    assert BatchSampler(index, batch_size, {"modality": "equal"}, seed=1, batches_per_epoch=n_batches).batches(
-        epoch
-    ) == batches
+    assert (
+        BatchSampler(index, batch_size, {"modality": "equal"}, seed=1, batches_per_epoch=n_batches).batches(epoch)
+        == batches
+    )
 
 
 def test_seeds_and_epochs_differ(make):
@@ -126,7 +127,9 @@ def test_modalities_and_datasets_are_interleaved(make):
 
 
 def test_partial_batches_can_be_left_out(make):
-    index = make.index([{"modality": "eeg", "dataset": "a", "count": 25}, {"modality": "meg", "dataset": "a", "count": 3}])
+    index = make.index(
+        [{"modality": "eeg", "dataset": "a", "count": 25}, {"modality": "meg", "dataset": "a", "count": 3}]
+    )
     sampler = BatchSampler(index, 10, drop=True)
     assert sorted(map(len, sampler.batches(0))) == [3, 10, 10]  # the only MEG batch stays
     assert len(sampler) == 3
@@ -141,7 +144,8 @@ def test_large_windows_make_smaller_batches(make):
         ]
     )
     sizes = Counter(
-        (index.loc[batch[0], "modality"], len(batch)) for batch in BatchSampler(index, 16, max_values=300 * 128 * 4).batches(0)
+        (index.loc[batch[0], "modality"], len(batch))
+        for batch in BatchSampler(index, 16, max_values=300 * 128 * 4).batches(0)
     )
     assert sizes == {("meg", 4): 5, ("eeg", 16): 1, ("eeg", 4): 1, ("fmri", 1): 2}
 

@@ -40,8 +40,10 @@ def test_conditions_that_cannot_be_met_are_named(make, conditions, error, words)
         select(make.index(GROUPS), **conditions)
 
 
-@settings(max_examples=30, deadline=None)
-@given(counts=st.lists(st.integers(1, 8), min_size=1, max_size=4), fraction=st.floats(0.01, 0.9), seed=st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 8), min_size=1, max_size=4), fraction=st.floats(0.01, 0.9), seed=st.integers(0, 3)
+)
 def test_no_person_is_on_both_sides(make, counts, fraction, seed):
     index = make.index([{"modality": "eeg", "dataset": f"d{i}", "count": n} for i, n in enumerate(counts)])
     train, validation = split_subjects(index, fraction, seed)

@@ -15,7 +15,7 @@ SIZES = {("eeg", "a"): 900, ("eeg", "b"): 50, ("fmri", "b"): 25, ("fmri", "c"): 
     [
         (None, (0.9, 0.05, 0.025, 0.025)),
         ({"dataset": "proportional", "modality": "proportional"}, (0.9, 0.05, 0.025, 0.025)),
-        ({"modality": "equal"}, (9 / 19, 0.5 / 9.5, 0.25, 0.25)),
+        ({"modality": "equal"}, (9 / 19, 0.5 / 19, 0.25, 0.25)),
         ({"dataset": "equal"}, (0.25, 0.25, 0.25, 0.25)),
         ({"dataset": {"temperature": 2}}, (30 / (40 + 50**0.5), 50**0.5 / (40 + 50**0.5)) + (5 / (40 + 50**0.5),) * 2),
         ({"dataset": {"temperature": math.inf}, "modality": {"eeg": 1, "fmri": 3}}, (1 / 8, 1 / 8, 3 / 8, 3 / 8)),

@@ -126,9 +126,13 @@ def test_failures_are_kept_until_the_recording_is_committed(tmp_path, make):
 
 
 def test_an_error_in_one_recording_does_not_lose_the_others(tmp_path, make):
-    with pytest.raises(ZeroDivisionError), CorpusWriter(tmp_path / "c") as writer:
-        writer.add(make.recording("p1_rest"), make.channels(5), make.windows(0))
-        1 / 0  # noqa: B018
+    def prepare():
+        with CorpusWriter(tmp_path / "c") as writer:
+            writer.add(make.recording("p1_rest"), make.channels(5), make.windows(0))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        prepare()
     assert len(Corpus(tmp_path / "c")) == 4
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as parquet
 
 from ..channels import Channels
 from ..errors import CorpusError
 from .files import read_json
-from .index import COLUMNS, from_frame, in_order, to_frame
+from .index import from_frame, in_order, to_frame
+from .index_file import read_index
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
 from .windows import Windows
-from .writer import COVERS, check_version
+from .writer import check_version
 
 if TYPE_CHECKING:
     from .upkeep import Verification
@@ -118,7 +118,7 @@ class Corpus(Windows):
         """Index rows of one shard: from its index file or, where that is missing, from its header."""
         path = self.root / "shards" / f"{name}{INDEX_SUFFIX}"
         if path.exists():
-            return _read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")
+            return read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")[0]
         self._note(f"shard {name} has no index file; its rows were read from its header")
         return self.shard(name).table()
 
@@ -131,9 +131,8 @@ class Corpus(Windows):
         path = self.root / "index.parquet"
         if not path.exists():
             return [], set()
-        table = _read_index(path, "delete it; `brainof corpus compact` makes it again")
-        covers = (table.schema.metadata or {}).get(COVERS.encode(), b"").decode()
-        return [table], set(covers.split("\n")) - {""}
+        table, covered = read_index(path, "delete it; `brainof corpus compact` makes it again")
+        return [table], covered
 
     def verify(self) -> Verification:
         """Read every byte and compare it with its checksum; see `upkeep.verify`."""
@@ -221,13 +220,3 @@ def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> 
     if isinstance(paths, (str, PathLike)):
         return Corpus(paths)
     return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)
-
-
-def _read_index(path: Path, fix: str) -> pa.Table:
-    try:
-        table = parquet.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"is damaged ({str(error).splitlines()[0]})", file=path, fix=fix) from None
-    if missing := [column for column in COLUMNS if column not in table.column_names]:
-        raise CorpusError(f"lacks the columns {missing}", file=path, fix=fix)
-    return table

@@ -131,7 +131,7 @@ class Windows(ABC):
             rows=tuple(numbers.tolist()),
         )
 
-    # Rows are looked up in plain arrays: a pandas row costs as much as reading the window.
+    # Rows are looked up in plain arrays: a pandas row costs more than reading the window.
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
@@ -144,13 +144,23 @@ class Windows(ABC):
             self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
         return self._columns[name]
 
-    def _text(self, name: str, row: int) -> str:
-        return self.index[name].cat.categories[self._column(name)[row]]
+    @cached_property
+    def _categories(self) -> dict[str, list[str]]:
+        return {}
+
+    def _names(self, column: str) -> list[str]:
+        """The categories of a text column."""
+        if column not in self._categories:
+            self._categories[column] = self.index[column].cat.categories.tolist()
+        return self._categories[column]
+
+    def _text(self, column: str, row: int) -> str:
+        return self._names(column)[self._column(column)[row]]
 
     @cached_property
     def _modality(self) -> np.ndarray:
         """Index into MODALITIES for each category code."""
-        return np.array([MODALITIES.index(name) for name in self.index["modality"].cat.categories], np.int64)
+        return np.array([MODALITIES.index(name) for name in self._names("modality")], np.int64)  # type: ignore[arg-type]
 
     @cached_property
     def _goods(self) -> dict[int, np.ndarray]:
@@ -158,8 +168,7 @@ class Windows(ABC):
 
     def _good(self, code: int) -> np.ndarray:
         if code not in self._goods:
-            text = self.index["good"].cat.categories[code]
-            self._goods[code] = np.frombuffer(text.encode(), np.uint8) == ord("1")
+            self._goods[code] = np.frombuffer(self._names("good")[code].encode(), np.uint8) == ord("1")
         return self._goods[code]
 
     @cached_property
@@ -170,8 +179,7 @@ class Windows(ABC):
         """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise."""
         for code in np.unique(sets).tolist():
             if code not in self._sensors:
-                table = self.channels(self.index["channel_set"].cat.categories[code])
-                self._sensors[code] = Sensors.from_channels(table)
+                self._sensors[code] = Sensors.from_channels(self.channels(self._names("channel_set")[code]))
         if (sets == sets[0]).all():
             return self._sensors[int(sets[0])]
         each = [self._sensors[code] for code in sets.tolist()]

@@ -105,7 +105,7 @@ class Experts(nn.Module):
     route_scale : float
         Factor on the normalised gates.
     backend : {"auto", "grouped", "loop", "masked"}
-        "auto" is "loop" in float32 and float64 on CPU and "grouped" elsewhere.
+        "auto" is "grouped" in bfloat16, for which there are kernels that also compile, and "loop" elsewhere.
     residual_gain : float
         Factor on the starting weights of the output maps.
 
@@ -167,10 +167,8 @@ class Experts(nn.Module):
         with torch.autocast(x_TD.device.type, enabled=False):
             scores_TE = F.linear(x_TD.to(dtype), self.router_ED.to(dtype)).sigmoid()
         if self.force_balance:
-            tokens = len(x_TD)
-            ids_TK = torch.arange(tokens * self.top_k, device=x_TD.device).view(tokens, self.top_k) % len(
-                self.router_ED
-            )
+            turn = torch.arange(len(x_TD) * self.top_k, device=x_TD.device) % len(self.router_ED)
+            ids_TK = turn.unflatten(0, (-1, self.top_k))
         else:
             ids_TK = (scores_TE.detach() + self.selection_bias).topk(self.top_k, dim=-1, sorted=False).indices
         gates_TK = scores_TE.gather(1, ids_TK)
@@ -222,7 +220,7 @@ class Experts(nn.Module):
 
     def _backend(self, x_TD: Tensor) -> Backend:
         if self.backend == "auto":
-            return "grouped" if x_TD.dtype == torch.bfloat16 or x_TD.device.type != "cpu" else "loop"
+            return "grouped" if x_TD.dtype == torch.bfloat16 else "loop"
         if self.backend == "grouped" and x_TD.dtype == torch.float64:
             raise ConfigError("grouped products do not exist in float64", field="expert_backend", fix="use 'loop'")
         return self.backend

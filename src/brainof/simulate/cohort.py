@@ -133,7 +133,10 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     task = timeline.smooth_task(np.arange(free.shape[1]) / SLOW_RATE)
     activity = free + (change[:, None] * task).astype(np.float32)
 
-    recordings, clean, masks, lead_fields = {}, {}, {}, {}
+    recordings: dict[str, Recording] = {}
+    clean: dict[str, np.ndarray] = {}
+    masks: dict[str, dict[str, np.ndarray]] = {}
+    lead_fields: dict[str, np.ndarray] = {}
     electric = [modality for modality in parameters.modalities if modality != "fmri"]
     sources = np.zeros((len(regions), 0), np.float32)
     if electric:

@@ -43,6 +43,7 @@ EEG_MONTAGES = ("colin27_1005", "standard_1005")
 #: centre of the helmet on the axis of the template head and leave about 2 cm between scalp and coils.
 MEG_HELMETS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "neuromag306": ("neuromag", (0.0, 0.0, 0.046)),
+    "neuromag102": ("neuromag", (0.0, 0.0, 0.046)),  # the magnetometers of neuromag306: a third of its size
     "ctf275": ("ctf275", (0.0, 0.016, 0.058)),
 }
 
@@ -76,6 +77,9 @@ def meg_info(helmet: str) -> mne.Info:
         )
     name, shift = MEG_HELMETS[helmet]
     info = mne.channels.read_meg_canonical_info(name)
+    if helmet == "neuromag102":
+        magnetometers = [k for k, channel in enumerate(info["chs"]) if _coil_type(channel) == "mag"]
+        info = mne.pick_info(info, magnetometers, verbose="ERROR")
     transform = np.eye(4)
     transform[:3, 3] = shift
     with info._unlock():
@@ -106,11 +110,12 @@ def meg_channels(helmet: str) -> Channels:
     """Channel table of a helmet: coil centres and coil normals in the head frame."""
     info = meg_info(helmet)
     transform = info["dev_head_t"]["trans"]
-    places = np.array([channel["loc"] for channel in info["chs"]])
+    places = np.array([channel["loc"] for channel in info["chs"]], dtype=np.float64)
+    normals = places[:, 9:12] / np.linalg.norm(places[:, 9:12], axis=1, keepdims=True)
     return Channels(
         tuple(info["ch_names"]),
         tuple(_coil_type(channel) for channel in info["chs"]),
         positions=places[:, :3] @ transform[:3, :3].T + transform[:3, 3],
-        orientations=places[:, 9:12] @ transform[:3, :3].T,
+        orientations=normals @ transform[:3, :3].T,
         frame="head",
     )

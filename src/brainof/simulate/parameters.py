@@ -94,6 +94,9 @@ class EffectParameters(Schema):
     state: StateEffect = StateEffect()
     state_strength: float = Field(default=1.0, ge=0, le=4)
     """Multiplies every part of `state`; 0 makes rest and task indistinguishable."""
+    pair: bool = False
+    """Rhythms follow a hidden bit of each block, BOLD another one, and the label "task" is their exclusive or: each
+    modality alone is at chance, EEG or MEG together with fMRI is not."""
     group_alpha: float = Field(default=0.8, ge=-5, le=5)
     """Cohen's d of the slowing of the individual alpha peak in patients (in units of `alpha_sd`)."""
     group_connectivity: float = Field(default=0.3, ge=0, le=0.95)
@@ -171,7 +174,8 @@ class CohortParameters(Schema):
     """Sampling rate of EEG and MEG, Hz."""
     channels: int = 32
     """EEG electrodes: 19, 32, 64 or 128 of the 10-05 system."""
-    meg: Literal["neuromag306", "ctf275"] = "neuromag306"
+    meg: Literal["neuromag306", "neuromag102", "ctf275"] = "neuromag306"
+    """Helmet; neuromag102 holds the magnetometers alone. MNE's canonical CTF helmet has 274 axial gradiometers."""
     t_r: float = Field(default=1.0, ge=0.1, le=10)
     """Repetition time of fMRI, s."""
     rois: int | None = Field(default=None, ge=1)

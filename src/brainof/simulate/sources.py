@@ -144,7 +144,7 @@ def source_currents(
     seconds = _fast_seconds(parameters.seconds + 2 * MARGIN, sfreq)
     n_padded, n_frame = seconds * sfreq, seconds * FRAME_RATE
     times = np.arange(n_frame) / FRAME_RATE - MARGIN
-    task = timeline.smooth_task(np.maximum(times, 0))
+    task = timeline.smooth(timeline.rhythms, np.maximum(times, 0))
     slow = at_rate(activity, FRAME_RATE, n_frame, start=-MARGIN)
 
     spectrum = _background(n_regions, n_padded, sfreq, person.exponent, rng)

@@ -25,13 +25,18 @@ class Timeline:
     edges : ndarray, shape (n_blocks + 1,)
         Block k lasts from edges[k] to edges[k + 1], seconds.
     working : ndarray of bool, shape (n_blocks,)
-        True for task, False for rest.
+        True for task, False for rest: the label.
+    rhythms, bold : ndarray of bool, shape (n_blocks,)
+        Whether the amplitudes of rhythms, and the activity behind BOLD, are those of the task. Both equal `working`,
+        unless the cohort was made for pairs (`effects.pair`): there their exclusive or does.
     stimuli : ndarray
         Onsets of stimuli in seconds.
     """
 
     edges: np.ndarray
     working: np.ndarray
+    rhythms: np.ndarray
+    bold: np.ndarray
     stimuli: np.ndarray
 
     @property
@@ -52,10 +57,10 @@ class Timeline:
         """1 in task blocks, 0 in rest, at times in seconds."""
         return self.working[self._block_at(times)].astype(float)
 
-    def smooth_task(self, times: np.ndarray) -> np.ndarray:
-        """`task`, approached exponentially (time constant RISE) as a brain does."""
+    def smooth(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """A state per block (0, 1) over time, approached exponentially (time constant RISE) as a brain does."""
         index = self._block_at(times)
-        target = self.working.astype(float)
+        target = states.astype(float)
         before = np.concatenate([target[:1], target[:-1]])
         return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
 
@@ -103,7 +108,15 @@ def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.
     edges = np.concatenate([short, paired + long * np.arange(parameters.fmri_blocks + 1)])
     order = np.concatenate([np.arange(len(short)), np.arange(parameters.fmri_blocks)]) + starts_with_task
     working = order % 2 == 1
-    return Timeline(edges, working, _stimuli(edges, working, parameters.evoked.rate, rng))
+    rhythms = bold = working
+    if parameters.effects.pair:
+        # within rest and within task blocks, half of the hidden bits are set: either one alone says nothing
+        rhythms = np.zeros(len(working), bool)
+        for state in (False, True):
+            blocks = rng.permutation(np.flatnonzero(working == state))
+            rhythms[blocks[: len(blocks) // 2 + int(len(blocks) % 2 and rng.integers(2))]] = True
+        bold = rhythms ^ working
+    return Timeline(edges, working, rhythms, bold, _stimuli(edges, working, parameters.evoked.rate, rng))
 
 
 def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:

@@ -68,7 +68,9 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     table = read_table(path, segments.columns)
     for column in (*segments.split, *([segments.trial_type] if segments.trial_type else [])):
         if column not in table.columns:
-            raise LabelError(f"no column {column!r}", file=path, field="segments", fix=did_you_mean(column, table.columns))
+            raise LabelError(
+                f"no column {column!r}", file=path, field="segments", fix=did_you_mean(column, table.columns)
+            )
     if len(table) != recording.n_times:
         raise LabelError(
             f"{len(table)} rows for {recording.n_times} samples of {recording.provenance.get('file')}",

@@ -71,9 +71,7 @@ class Notch(Step):
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
         used = [freq for freq in self.freqs if 0 < freq < recording.sfreq / 2]
-        sections = [
-            signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=recording.sfreq)) for freq in used
-        ]
+        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=recording.sfreq)) for freq in used]
         if not sections:
             return self.done(recording, {"freqs": []})
         data = zero_phase(recording.data, np.concatenate(sections), round(3 * recording.sfreq / self.width))

@@ -194,7 +194,9 @@ def fingerprint(path: Path) -> str:
     Cheap enough to be asked for each file of a large dataset; times are left out, because copying changes them.
     """
     if path.is_dir():
-        sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()}
+        sizes = {
+            entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()
+        }
         return hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()[:16]
     size, ends = path.stat().st_size, 65_536
     with path.open("rb") as file:
@@ -202,4 +204,3 @@ def fingerprint(path: Path) -> str:
         file.seek(max(0, size - ends))
         tail = file.read(ends)
     return f"{size}-{crc32c(head):08x}-{crc32c(tail):08x}"
-

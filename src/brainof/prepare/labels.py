@@ -41,7 +41,10 @@ class Labels:
             for column in (*source.key, str(source.column)):
                 if column not in table.columns:
                     raise LabelError(
-                        f"no column {column!r}", file=path, field=f"labels.{name}", fix=did_you_mean(column, table.columns)
+                        f"no column {column!r}",
+                        file=path,
+                        field=f"labels.{name}",
+                        fix=did_you_mean(column, table.columns),
                     )
 
     def of(self, entities: Mapping[str, str]) -> dict[str, str]:

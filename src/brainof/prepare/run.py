@@ -144,9 +144,7 @@ def prepare(
     return summary
 
 
-def choose(
-    found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]
-) -> list[Found]:
+def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:
     """The recordings of one run.
 
     Raises

@@ -147,9 +147,7 @@ def cut(
     windows = []
     for start, stop, row in spans:
         own = dict(event_labels(row)) if event_labels is not None and row is not None else {}
-        windows.append(
-            Window(recording.data[:, start:stop], start / recording.sfreq, {**(labels or {}), **own}, view)
-        )
+        windows.append(Window(recording.data[:, start:stop], start / recording.sfreq, {**(labels or {}), **own}, view))
     return windows
 
 

@@ -126,6 +126,23 @@ class Shard:
             self._map.madvise(mmap.MADV_WILLNEED, page, end - page)
 
 
+def check_window(window: np.ndarray, checksum: int, path: Path, key: str, recording: str) -> None:
+    """Compare a window's bytes with its checksum.
+
+    Raises
+    ------
+    CorpusError
+        They differ; names the shard, the recording and the window.
+    """
+    if crc32c(window) != checksum:
+        raise CorpusError(
+            f"window {key!r} is damaged (its checksum differs)",
+            file=path,
+            field=recording,
+            fix=_FIX,
+        )
+
+
 _FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
 
 

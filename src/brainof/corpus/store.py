@@ -9,29 +9,29 @@ from dataclasses import fields
 from functools import cached_property, lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import torch
-from google_crc32c import value as crc32c
 
 from ..channels import MODALITIES, Channels
 from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
 from .files import read_json
 from .index import COLUMNS, from_frame, in_order, to_frame
-from .shards import INDEX_SUFFIX, SUFFIX, Shard
-from .writer import check_version
+from .shards import INDEX_SUFFIX, SUFFIX, Shard, check_window
+from .writer import COVERS, check_version
+
+if TYPE_CHECKING:
+    from .upkeep import Verification
 
 logger = logging.getLogger(__name__)
 
 #: Shards kept mapped at a time: each costs a file descriptor
 OPEN_SHARDS = 256
-#: Key of the merged index's metadata that lists the shards it covers
-COVERS = b"brainof.shards"
 
 
 class Windows(ABC):
@@ -95,13 +95,13 @@ class Windows(ABC):
 
     def check(self, row: int, window: np.ndarray) -> None:
         """Compare a window with its checksum; a difference is a CorpusError that names the shard."""
-        if crc32c(window) != self._column("crc32c")[row]:
-            raise CorpusError(
-                f"window {self._text('key', row)!r} is damaged (its checksum differs)",
-                file=self.shard_path(row),
-                field=self._text("recording", row),
-                fix="run `brainof corpus verify`, then restore the shard from a copy or prepare its recordings again",
-            )
+        check_window(
+            window,
+            self._column("crc32c")[row],
+            self.shard_path(row),
+            self._text("key", row),
+            self._text("recording", row),
+        )
 
     def batch(self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32) -> SignalBatch:
         """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
@@ -211,7 +211,7 @@ class Corpus(Windows):
         self.root = Path(root)
         check_version(self.root)
         self._notes: list[str] = []
-        self._shard = lru_cache(OPEN_SHARDS)(self._open)
+        self._shards = lru_cache(OPEN_SHARDS)(self._open)
         self._channels: dict[str, Channels] = {}
 
     def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
@@ -222,11 +222,12 @@ class Corpus(Windows):
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
-        tables, covered = self._merged_index()
-        for name in self.shard_names():
-            if name not in covered:
-                tables.append(self.shard_index(name))
-        index, superseded = in_order(to_frame(tables))
+        merged, covered = self.merged_index()
+        return self.indexed([name for name in self.shard_names() if name not in covered], merged)
+
+    def indexed(self, shards: Iterable[str], tables: Sequence[pa.Table] = ()) -> pd.DataFrame:
+        """The index of some shards, and of index tables that were read already."""
+        index, superseded = in_order(to_frame([*tables, *(self.shard_index(name) for name in shards)]))
         for recording in superseded:
             self._note(f"{recording} occurs more than once; its newest windows count")
         return index
@@ -259,14 +260,14 @@ class Corpus(Windows):
 
     def view(self, row: int) -> np.ndarray:
         shape = int(self._column("n_channels")[row]), int(self._column("n_times")[row])
-        return self._shard(self._text("shard", row)).window(self._text("key", row), shape)
+        return self.shard(self._text("shard", row)).window(self._text("key", row), shape)
 
     def shard_path(self, row: int) -> Path:
         return self._path(self._text("shard", row))
 
     def read_ahead(self, rows: Iterable[int]) -> None:
         for row in rows:
-            self._shard(self._text("shard", row)).read_ahead(self._text("key", row))
+            self.shard(self._text("shard", row)).read_ahead(self._text("key", row))
 
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""
@@ -281,15 +282,28 @@ class Corpus(Windows):
         if path.exists():
             return _read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")
         self._note(f"shard {name} has no index file; its rows were read from its header")
-        return self._shard(name).table()
+        return self.shard(name).table()
 
-    def verify(self):
+    def shard(self, name: str) -> Shard:
+        """A shard, opened; the most recently used ones stay open."""
+        return self._shards(name)
+
+    def merged_index(self) -> tuple[list[pa.Table], set[str]]:
+        """The merged index, where there is one, and the names of the shards it covers."""
+        path = self.root / "index.parquet"
+        if not path.exists():
+            return [], set()
+        table = _read_index(path, "delete it; `brainof corpus compact` makes it again")
+        covers = (table.schema.metadata or {}).get(COVERS.encode(), b"").decode()
+        return [table], set(covers.split("\n")) - {""}
+
+    def verify(self) -> Verification:
         """Read every byte and compare it with its checksum; see `upkeep.verify`."""
         from .upkeep import verify
 
         return verify(self)
 
-    def compact(self):
+    def compact(self) -> dict[str, Any]:
         """Merge the shard indexes into one file; see `upkeep.compact`."""
         from .upkeep import compact
 
@@ -301,13 +315,6 @@ class Corpus(Windows):
 
         return info(self)
 
-    def _merged_index(self) -> tuple[list[pa.Table], set[str]]:
-        path = self.root / "index.parquet"
-        if not path.exists():
-            return [], set()
-        table = _read_index(path, "delete it; `brainof corpus compact` makes it again")
-        return [table], set(table.schema.metadata.get(COVERS, b"").decode().split("\n"))
-
     def _path(self, shard: str) -> Path:
         return self.root / "shards" / f"{shard}{SUFFIX}"
 
@@ -315,8 +322,9 @@ class Corpus(Windows):
         return Shard(self._path(shard))
 
     def _note(self, note: str) -> None:
-        logger.warning("%s: %s", self.root, note)
-        self._notes.append(note)
+        if note not in self._notes:
+            logger.warning("%s: %s", self.root, note)
+            self._notes.append(note)
 
 
 class Corpora(Windows):

@@ -30,6 +30,9 @@ NORMALISED = (1e-3, 1e3)
 #: More windows than this close a shard, so that its header stays short
 MAX_WINDOWS = 16_384
 
+#: Key of the merged index's metadata that lists the shards it covers
+COVERS = "brainof.shards"
+
 _FOLDERS = ("datasets", "channels", "shards", "failures")
 
 

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from ..errors import RecordingError
 from ..recording import Recording
-from .steps import Step, good_rows, robust_scale, rows_by_type, with_bads
+from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
 class Repair(Step):
-    """Make every sample finite, take out each channel's median and go to float32.
+    """Make every sample finite, take out each channel's mean and go to float32.
 
     Comes first, because a filter spreads one NaN over thousands of samples, and because float32 holds the small
     changes of a signal only once its large constant is gone. Gaps of non-finite samples up to `max_gap` seconds are
@@ -29,8 +29,9 @@ class Repair(Step):
         broken, repaired = [], 0
         for row, source in enumerate(recording.data):
             values = source.astype(np.float64)
-            missing = ~np.isfinite(values)
-            if missing.any():
+            middle = values.mean()
+            if not np.isfinite(middle):  # the mean is finite only if all samples are
+                missing = ~np.isfinite(values)
                 if missing.all() or longest_run(missing) > longest:
                     broken.append(row)
                     data[row] = 0.0
@@ -38,7 +39,8 @@ class Repair(Step):
                 repaired += int(missing.sum())
                 known = np.flatnonzero(~missing)
                 values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-            data[row] = values - np.median(values)
+                middle = values.mean()
+            data[row] = values - middle
         statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
         return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
 
@@ -62,7 +64,7 @@ class BadChannels(Step):
         loud: list[int] = []
         for rows in rows_by_type(recording).values():
             rows = rows[good[rows]]
-            scales = robust_scale(recording.data[rows])
+            _, scales = robust_centre_and_scale(recording.data[rows])
             middle = np.median(scales) if len(scales) else 0.0
             flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
             if len(rows) >= self.min_channels:

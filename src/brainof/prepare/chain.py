@@ -13,7 +13,8 @@ from ..channels import MODALITIES
 from ..errors import ConfigError, RecordingError, did_you_mean
 from ..recording import Recording
 from .bads import BadChannels, Repair
-from .filters import Detrend, Filter, Notch, Resample
+from .filters import Detrend, Filter, Notch
+from .resample import Resample
 from .scaling import Normalise, Reference
 from .steps import Step
 

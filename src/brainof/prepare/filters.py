@@ -1,10 +1,10 @@
-"""Steps along time: resampling, trends, line noise and the common band. All work channel by channel, so that the
-memory they need beside input and output is a few copies of one channel."""
+"""Steps along time at one rate: trends, line noise and the common band.
+
+All work channel by channel, so that the memory they need beside input and output is a few copies of one channel.
+"""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -14,34 +14,6 @@ from scipy import signal
 from ..recording import Recording
 from .bads import refuse_too_short
 from .steps import Step
-
-
-class Resample(Step):
-    """Polyphase resampling to `sfreq` Hz, with zero time shift.
-
-    The anti-alias filter is a linear-phase FIR (Kaiser, about 63 dB) that passes 76 % of the lower Nyquist frequency
-    and stops at it. Polyphase, because Fourier resampling with padding moves signals by up to half a sample. The
-    ends are continued by odd reflection, so a level at the edge makes no step.
-    """
-
-    name: ClassVar[str] = "resample"
-    sfreq: float = Field(default=256.0, gt=0)
-
-    def apply(self, recording: Recording) -> Recording:
-        refuse_too_short(recording, 2, "resampling")
-        up, down = ratio(recording.sfreq, self.sfreq)
-        if up == down:
-            return self.done(recording, {"from": recording.sfreq}, sfreq=self.sfreq)
-        taps = antialias(up, down)
-        # input samples that the filter reaches, rounded up so that the padding is a whole number of output samples
-        reach = len(taps) // 2 // up + 1
-        pad = down * -(-reach // down)
-        lead, n_times = pad * up // down, -(-recording.n_times * up // down)
-        data = np.empty((recording.n_channels, n_times), dtype=np.float32)
-        for row, values in enumerate(recording.data):
-            longer = np.pad(values.astype(np.float32, copy=False), pad, mode="reflect", reflect_type="odd")
-            data[row] = signal.resample_poly(longer, up, down, window=taps)[lead : lead + n_times]
-        return self.done(recording, {"from": recording.sfreq, "up": up, "down": down}, data=data, sfreq=self.sfreq)
 
 
 class Detrend(Step):
@@ -115,23 +87,6 @@ class Filter(Step):
             sections = signal.butter(self.order, high, "lowpass", fs=recording.sfreq, output="sos")
         pad = round(3 * recording.sfreq / (low or high or nyquist))
         return self.done(recording, statistics, data=zero_phase(recording.data, sections, pad))
-
-
-def ratio(source: float, target: float) -> tuple[int, int]:
-    """Integers (up, down) with target = source * up / down to better than 1e-7 (under 1 ms in an hour)."""
-    fraction = Fraction(target / source).limit_denominator(10_000)
-    if fraction == 0:
-        fraction = Fraction(1, round(source / target))
-    return fraction.numerator, fraction.denominator
-
-
-@lru_cache(maxsize=8)
-def antialias(up: int, down: int) -> np.ndarray:
-    """Taps (float32) of the anti-alias filter of `Resample`."""
-    slower = max(up, down)
-    taps = signal.firwin(2 * 16 * slower + 1, 0.88 / slower, window=("kaiser", 6.0)).astype(np.float32)
-    taps.flags.writeable = False
-    return taps
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:

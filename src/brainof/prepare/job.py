@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Job:
         A label table is missing or lacks a column.
     """
 
-    def __init__(self, recipe: Recipe, root: str | Path, strict: bool = False) -> None:
+    def __init__(self, recipe: Recipe, root: str | PathLike[str], strict: bool = False) -> None:
         self.recipe, self.root, self.strict = recipe, Path(root), strict
         self.chain = recipe.chain()
         self.labels = Labels(recipe, root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Labels:
         A table is missing or lacks a column that the recipe names.
     """
 
-    def __init__(self, recipe: Recipe, root: str | Path) -> None:
+    def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
         self.sources = recipe.labels
         self.tables: dict[str, pd.DataFrame] = {}
         self.files: dict[str, Path] = {}

@@ -123,12 +123,11 @@ def prepare(
     started = time.monotonic()
     found = choose(discover(recipe.files, root, recipe.name), limit, subjects, part)
     job = Job(recipe, root, strict)
-    records = []
     with CorpusWriter(out) as writer:
         writer.add_dataset(recipe.name, describe(recipe))
         # disable=None: no bar where the output is no terminal
-        for entry in tqdm(found, desc=recipe.name, unit="recording", disable=None):
-            records.append(job.run(entry, writer))
+        bar = tqdm(found, desc=recipe.name, unit="recording", disable=None)
+        records = [job.run(entry, writer) for entry in bar]
     summary = judge(
         recipe,
         {entry.name: record.get("config") for entry, record in zip(found, records, strict=True)},

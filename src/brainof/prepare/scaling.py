@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ..recording import Recording
-from .steps import Step, good_rows, robust_scale, rows_by_type, with_bads
+from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
 class Reference(Step):
@@ -49,8 +49,7 @@ class Normalise(Step):
 
     def apply(self, recording: Recording) -> Recording:
         good = good_rows(recording)
-        centres = np.array([np.median(values) for values in recording.data], dtype=np.float64)
-        scales = robust_scale(recording.data)
+        centres, scales = robust_centre_and_scale(recording.data)
         divisors, statistics, dead = np.ones(len(good)), {}, []
         for kind, rows in rows_by_type(recording).items():
             alive = rows[good[rows]]

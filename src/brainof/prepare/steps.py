@@ -70,8 +70,8 @@ def with_bads(recording: Recording, rows: np.ndarray) -> tuple[str, ...]:
     return tuple(name for name in recording.channels.names if name in bads)
 
 
-def robust_scale(data: np.ndarray) -> np.ndarray:
-    """Robust standard deviation of each row: interquartile range / 1.349.
+def robust_centre_and_scale(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust standard deviation (interquartile range / 1.349) of each row.
 
     Parameters
     ----------
@@ -79,10 +79,9 @@ def robust_scale(data: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray, shape (n_channels,), float64
+    centres, scales : ndarray, shape (n_channels,), float64
     """
-    scales = np.empty(len(data))
+    quartiles = np.empty((3, len(data)))
     for row, values in enumerate(data):  # one row at a time: percentile sorts a copy
-        low, high = np.percentile(values, (25, 75))
-        scales[row] = (high - low) / 1.349
-    return scales
+        quartiles[:, row] = np.percentile(values, (25, 50, 75))
+    return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349

@@ -6,7 +6,7 @@ from sklearn.covariance import oas
 
 from brainof.errors import ConfigError
 from brainof.evaluation import baselines
-from brainof.evaluation.baselines import BASELINES, BANDS, DEFAULT, baseline_features
+from brainof.evaluation.baselines import BANDS, BASELINES, DEFAULT, baseline_features
 from brainof.evaluation.covariance import TangentSpace, covariances, karcher_mean, log_euclidean, of_spectrum, upper
 
 

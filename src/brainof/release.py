@@ -1,8 +1,8 @@
 """Release folders: a model with its configuration and InputContract, in safetensors and JSON only.
 
-    config.json            BrainOFConfig
-    model.safetensors      weights and buffers
-    preprocessing.json     InputContract
+config.json            BrainOFConfig
+model.safetensors      weights and buffers
+preprocessing.json     InputContract
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def load(model: str | PathLike[str], *, seed: int = 0) -> tuple[BrainOF, InputCo
         torch.manual_seed(seed)
         return BrainOF.from_preset(str(model)).eval(), None
     if not folder.is_dir():
-        raise CheckpointError("no such run folder, release folder or preset", file=folder, fix=did_you_mean(str(model), PRESETS))
+        raise CheckpointError(
+            "no such run folder, release folder or preset", file=folder, fix=did_you_mean(str(model), PRESETS)
+        )
     return _load_folder(_release_in(folder))
 
 
@@ -112,10 +114,14 @@ def _load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
             raise CheckpointError(f"layout {saved.get('layout')!r}, this version reads {LAYOUT}", file=folder)
         weights = load_file(folder / "model.safetensors")
     except (OSError, json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"is damaged or incomplete ({error})", file=folder, fix="download or train it again") from None
+        raise CheckpointError(
+            f"is damaged or incomplete ({error})", file=folder, fix="download or train it again"
+        ) from None
     model = BrainOF(BrainOFConfig.parse(saved["model"], folder / "config.json"))
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"weights do not fit the configuration ({error})", file=folder / "model.safetensors") from None
+        raise CheckpointError(
+            f"weights do not fit the configuration ({error})", file=folder / "model.safetensors"
+        ) from None
     return model.eval(), InputContract.parse(contract, folder / "preprocessing.json")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .probe import RidgeProbe as RidgeProbe
     from .probe import recentre as recentre
     from .protocol import Task as Task
+    from .protocol import recipe_tasks as recipe_tasks
     from .protocol import task_rows as task_rows
     from .splits import CrossSubject as CrossSubject
     from .splits import LeaveOneRunOut as LeaveOneRunOut
@@ -29,6 +30,7 @@ _HOMES = {
     "RidgeProbe": ".probe",
     "recentre": ".probe",
     "Task": ".protocol",
+    "recipe_tasks": ".protocol",
     "task_rows": ".protocol",
     "CrossSubject": ".splits",
     "LeaveOneRunOut": ".splits",
@@ -49,6 +51,7 @@ __all__ = [
     "load_embeddings",
     "manifest",
     "recentre",
+    "recipe_tasks",
     "rows_to_frame",
     "save_rows",
     "task_rows",

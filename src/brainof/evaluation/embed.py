@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..channels import Channels
 from ..contract import InputContract, ModalityContract, implausible_amplitudes
 from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, RecordingError
@@ -21,22 +20,19 @@ from ..signals import SignalBatch
 from .embeddings import Embeddings
 
 if TYPE_CHECKING:
-    from ..corpus import Corpus
+    from ..corpus import Windows
+    from ..prepare.windows import WindowOptions
 
 log = logging.getLogger(__name__)
 
 #: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
 MAX_TOKENS = 65_536
 
-#: Windows for models without a contract: seconds for EEG and MEG, volumes for fMRI
-DEFAULT_SECONDS = 4.0
-DEFAULT_VOLUMES = 192
-
 _TABLE = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
 
 
 def embed(
-    source: Recording | Corpus | str | PathLike[str],
+    source: Recording | Windows | str | PathLike[str],
     model: torch.nn.Module,
     *,
     contract: InputContract | None = None,
@@ -50,7 +46,7 @@ def embed(
 
     Parameters
     ----------
-    source : Recording, path or Corpus
+    source : Recording, path, Corpus or Corpora
         A recording (or its file) is checked against `contract`, prepared by the steps stored in it and cut into
         windows. Windows of a corpus are prepared already.
     model : module
@@ -79,7 +75,7 @@ def embed(
     ContractError
         The recording does not meet the contract.
     RecordingError
-        The recording is shorter than one patch after preparation.
+        The recording is shorter than one patch after preparation, or marked bad throughout.
     """
     patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
     if batch_size < 1:
@@ -87,7 +83,7 @@ def embed(
     if isinstance(source, (str, PathLike)):
         from ..io import read
 
-        source = read(source)
+        return _embed_recording(read(source), model, contract, batch_size, pool, window_seconds, patch)
     if isinstance(source, Recording):
         return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch)
     return _embed_corpus(source, model, rows, batch_size, pool, patch)
@@ -102,49 +98,43 @@ def _embed_recording(
     window_seconds: float | None,
     patch: int,
 ) -> Embeddings:
-    from ..prepare import Chain, default_chain
+    from ..prepare import Chain, cut, default_chain
 
+    file = recording.provenance.get("file")
     part = contract.of(recording) if contract else None
     for problem in implausible_amplitudes(recording) if part is None else ():
-        raise ContractError(
-            problem, file=recording.provenance.get("file"), field="unit", fix="give the unit of the file with units="
-        )
+        raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     prepared = chain.apply(recording)
     _note_unseen(prepared, part)
-    length = window_length(prepared, part, window_seconds, patch)
-    starts = window_starts(prepared.n_times, length, patch)
-    if not starts:
+    windows = cut(prepared, window_options(prepared, part, window_seconds, patch))
+    if not windows:
         raise RecordingError(
-            f"{prepared.n_times} samples at {prepared.sfreq:g} Hz after preparation, less than one patch of {patch}",
-            file=recording.provenance.get("file"),
-            fix="give a longer recording",
+            "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
         )
     good = np.array([name not in prepared.bads for name in prepared.channels.names])
-    windows_per_batch = _batch_length(batch_size, prepared.n_channels * -(-length // patch))
-    values = []
+    lengths = np.array([window.data.shape[1] for window in windows])
+    values: list[np.ndarray] = []
     with _evaluation(model):
-        for chunk in _chunks(starts, windows_per_batch):
-            windows = [prepared.data[:, start : start + length] for start in chunk]
-            # equal lengths share a batch: the tail goes alone, so that padding never depends on its neighbours
-            batches = _by_length(windows, prepared.channels, prepared, patch, good)
-            values += [_encode(model, batch, pool) for batch in batches]
-    ends = [min(start + length, prepared.n_times) for start in starts]
+        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
+            signals = [windows[i].data for i in chunk]
+            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
+            values.append(_encode(model, batch, pool))
     table = pd.DataFrame(
         {
-            "onset": np.array(starts) / prepared.sfreq,
-            "duration": (np.array(ends) - np.array(starts)) / prepared.sfreq,
+            "onset": [window.onset for window in windows],
+            "duration": lengths / prepared.sfreq,
             "modality": recording.modality,
             **{name: value for name, value in recording.entities.items() if name not in ("onset", "duration")},
         }
     )
-    if recording.provenance.get("file") is not None:
-        table["file"] = str(recording.provenance["file"])
+    if file is not None:
+        table["file"] = str(file)
     return Embeddings(np.concatenate(values), table)
 
 
 def _embed_corpus(
-    corpus: Corpus,
+    corpus: Windows,
     model: torch.nn.Module,
     rows: Sequence[int] | np.ndarray | None,
     batch_size: int,
@@ -166,7 +156,7 @@ def _embed_corpus(
             first = positions.iloc[0]
             tokens = int(table["n_channels"].iloc[first]) * int(patches[first])
             for part in _chunks(positions.to_numpy(), _batch_length(batch_size, tokens)):
-                encoded = _encode(model, corpus.batch(chosen[part].tolist()), pool)
+                encoded = _encode(model, corpus.batch(chosen[part].tolist(), patch), pool)
                 if values is None:
                     values = np.empty((len(chosen), encoded.shape[1]), np.float32)
                 values[part] = encoded
@@ -178,24 +168,25 @@ def _embed_corpus(
     return Embeddings(values, described)
 
 
-def window_length(prepared: Recording, part: ModalityContract | None, window_seconds: float | None, patch: int) -> int:
-    """Samples per window: a multiple of the patch where the recording is long enough."""
-    if window_seconds is None and part is not None and part.window_seconds[1] > 0:
-        window_seconds = part.window_seconds[1]
+def window_options(
+    prepared: Recording, part: ModalityContract | None, window_seconds: float | None, patch: int
+) -> WindowOptions:
+    """How a prepared recording is cut for embedding: as long as in training, with everything down to one patch kept.
+
+    fMRI is cut into the fewest equal windows, of at most the default number of volumes: seconds alone would make
+    windows of a short TR longer than any in training.
+    """
+    from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
+
+    usual = DEFAULT_WINDOWS[prepared.modality]
+    seconds = window_seconds or (part.window_seconds[1] if part is not None else 0) or usual.get("length")
+    n_times = usual["n_times"] if seconds is None else max(patch, round(seconds * prepared.sfreq))
+    shortest = patch / prepared.sfreq
+    if not usual.get("whole"):
+        return WindowOptions(n_times=n_times, min_length=shortest)
     if window_seconds is None:
-        n = DEFAULT_VOLUMES if prepared.modality == "fmri" else round(DEFAULT_SECONDS * prepared.sfreq)
-    else:
-        n = round(window_seconds * prepared.sfreq)
-    return max(patch, n // patch * patch)
-
-
-def window_starts(n_times: int, length: int, patch: int) -> list[int]:
-    """Starts of consecutive windows; a tail is a shorter window where it holds at least one patch."""
-    starts = list(range(0, n_times - length + 1, length))
-    covered = len(starts) * length
-    if n_times - covered >= patch:
-        starts.append(covered)
-    return starts
+        n_times = min(n_times, usual["n_times"])
+    return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
 
 
 def _note_unseen(prepared: Recording, part: ModalityContract | None) -> None:
@@ -221,13 +212,16 @@ def _chunks(items: Any, size: int) -> Iterator[Any]:
         yield items[start : start + size]
 
 
-def _by_length(
-    windows: list[np.ndarray], channels: Channels, prepared: Recording, patch: int, good: np.ndarray
-) -> Iterator[SignalBatch]:
-    whole = [window for window in windows if window.shape[1] == windows[0].shape[1]]
-    for part in (whole, windows[len(whole) :]):
-        if part:
-            yield SignalBatch.from_arrays(part, channels, prepared.sfreq, prepared.modality, patch, good)
+def _runs(lengths: np.ndarray, n_channels: int, patch: int, batch_size: int) -> Iterator[range]:
+    """Neighbouring windows of one length in chunks: padding then never depends on the neighbours."""
+    start = 0
+    while start < len(lengths):
+        size = _batch_length(batch_size, n_channels * -(-int(lengths[start]) // patch))
+        stop = start
+        while stop < len(lengths) and stop - start < size and lengths[stop] == lengths[start]:
+            stop += 1
+        yield range(start, stop)
+        start = stop
 
 
 def _encode(model: Any, batch: SignalBatch, pool: str) -> np.ndarray:

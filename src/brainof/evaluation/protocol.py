@@ -14,7 +14,7 @@ from ..schema import Schema
 from .splits import CrossSubject, Fold, check_disjoint, group_keys
 
 if TYPE_CHECKING:
-    from ..corpus import Corpus
+    from ..corpus import Windows
 
 
 class Task(Schema):
@@ -43,6 +43,29 @@ class Task(Schema):
     def column(self) -> str:
         """The column of the index that holds the label."""
         return f"{LABEL}{self.label}"
+
+
+def recipe_tasks(corpus: Windows, dataset: str | None = None) -> list[Task]:
+    """The tasks that the recipes of a corpus define, named "dataset/task"; runs are left out one at a time."""
+    tasks = []
+    for name, about in corpus.datasets.items():
+        if dataset not in (None, name):
+            continue
+        for task, values in about.get("tasks", {}).items():
+            split = values.get("split", "subject")
+            tasks.append(
+                Task(
+                    name=f"{name}/{task}",
+                    dataset=name,
+                    modality=about["modality"],
+                    view=about["task_views"][task],
+                    label=values["label"],
+                    kind=values.get("kind", "classification"),
+                    split=split,
+                    n_splits=None if split != "subject" else 6,
+                )
+            )
+    return tasks
 
 
 def task_rows(index: pd.DataFrame, task: Task) -> np.ndarray:
@@ -112,7 +135,7 @@ def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray) -> tuple[np.ndarr
     return groups, folds
 
 
-def task_windows(corpus: Corpus, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def task_windows(corpus: Windows, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Windows of a task on the channels that all its recordings have, and their sampling rates.
 
     Raises

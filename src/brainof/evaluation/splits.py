@@ -179,7 +179,9 @@ def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold]) ->
     for number, (train, test) in enumerate(folds):
         shared = np.intersect1d(groups[train], groups[test])
         if len(shared):
-            raise LabelError(f"{shared[0]!r} is on both sides of fold {number}", field="split", fix="split by group")
+            raise LabelError(
+                f"{str(shared[0])!r} is on both sides of fold {number}", field="split", fix="split by group"
+            )
         if not len(train) or not len(test):
             raise LabelError(f"one side of fold {number} is empty", field="split")
 

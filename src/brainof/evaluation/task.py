@@ -25,13 +25,13 @@ from .identity import identification_rows
 from .protocol import Task, task_rows, task_windows
 
 if TYPE_CHECKING:
-    from ..corpus import Corpus
+    from ..corpus import Windows
 
 log = logging.getLogger(__name__)
 
 
 def evaluate_task(
-    corpus: Corpus,
+    corpus: Windows,
     task: Task,
     features: Mapping[str, Features | Sequence[Features]],
     *,
@@ -43,7 +43,7 @@ def evaluate_task(
 
     Parameters
     ----------
-    corpus : Corpus
+    corpus : Corpus or Corpora
         Holds the windows and labels; `task_rows(corpus.index, task)` are the rows of the task.
     task : Task
     features : dict of name -> array (n_rows, F), or callable (train, test) -> arrays, or a list of these

@@ -34,11 +34,15 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
     modalities: dict[str, ModalityContract] = {}
     for modality, part in rows.groupby("modality", observed=True):
         counts = part.groupby("dataset", observed=True).size().sort_values(ascending=False)
-        chains: dict[str, list[dict[str, Any]]] = {str(name): corpora.datasets[str(name)]["steps"] for name in counts.index}
+        chains: dict[str, list[dict[str, Any]]] = {
+            str(name): corpora.datasets[str(name)]["steps"] for name in counts.index
+        }
         leading = str(counts.index[0])
         for name, steps in chains.items():
             if steps != chains[leading]:
-                log.warning("%s was prepared unlike %s; the contract for %s records the latter", name, leading, modality)
+                log.warning(
+                    "%s was prepared unlike %s; the contract for %s records the latter", name, leading, modality
+                )
         tables = [corpora.channels(digest) for digest in sorted(set(part["channel_set"]))]
         kinds = sorted({kind for table in tables for kind in table.types})
         seconds = part["n_times"] / part["sfreq"]

@@ -167,7 +167,9 @@ class Trainer:
             window.add(plan, sums.time.item(), sums.frequency.item(), self.objective)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if not np.isfinite(total) or not torch.isfinite(norm):
-            raise HealthError(f"loss {total}, gradient norm {float(norm)} at step {step}", file=self.run, field="loss", fix="lower lr")
+            raise HealthError(
+                f"loss {total}, gradient norm {float(norm)} at step {step}", file=self.run, field="loss", fix="lower lr"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         balance = update_balance(self.model, config.balance_rate)
@@ -204,9 +206,7 @@ class Trainer:
 
     def _save(self, step: int, loader: Loader, started: float) -> None:
         state = {"position": loader.state_dict(), "seconds": time.perf_counter() - started}
-        save_checkpoint(
-            self.run / "checkpoints", step, self.model, self.optimizer, state, self.config.keep_checkpoints
-        )
+        save_checkpoint(self.run / "checkpoints", step, self.model, self.optimizer, state, self.config.keep_checkpoints)
 
     def _bfloat16(self) -> bool:
         if self.config.precision != "auto":

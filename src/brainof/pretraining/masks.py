@@ -87,7 +87,9 @@ def hide_patches(valid_BCP: np.ndarray, ratio: float, unit: str, rng: np.random.
     for row in range(n_windows):
         candidates = np.unique(order[row, valid[row]])
         if len(candidates) < 2:
-            raise RecordingError("fewer than two units to choose from", field=f"mask.unit={unit}", fix="give longer windows")
+            raise RecordingError(
+                "fewer than two units to choose from", field=f"mask.unit={unit}", fix="give longer windows"
+            )
         n_hidden = min(max(1, round(ratio * len(candidates))), len(candidates) - 1)
         hidden[row] = valid[row] & (order[row] <= candidates[n_hidden - 1])
     return hidden.reshape(valid_BCP.shape)

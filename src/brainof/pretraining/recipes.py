@@ -28,4 +28,6 @@ def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
         return PretrainConfig.load(name_or_path)
     if str(name_or_path) in recipe_names():
         return PretrainConfig.load(Path(str(files("brainof") / "recipes" / "pretrain" / f"{name_or_path}.yaml")))
-    raise ConfigError("no such pretraining recipe", file=name_or_path, fix=did_you_mean(str(name_or_path), recipe_names()))
+    raise ConfigError(
+        "no such pretraining recipe", file=name_or_path, fix=did_you_mean(str(name_or_path), recipe_names())
+    )

@@ -1,9 +1,9 @@
 """The folder of a run: configuration, metrics, lock, and the release that others load.
 
-    RUN/config.yaml          the PretrainConfig (a continued run must agree with it)
-    RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks
-    RUN/checkpoints/         training state (see checkpoint.py)
-    RUN/release/             config.json, model.safetensors, preprocessing.json: what `brainof.load` reads
+RUN/config.yaml          the PretrainConfig (a continued run must agree with it)
+RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks
+RUN/checkpoints/         training state (see checkpoint.py)
+RUN/release/             config.json, model.safetensors, preprocessing.json: what `brainof.load` reads
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise CheckpointError("another process is training this run", file=run, fix="wait, or choose another --out") from None
+            raise CheckpointError(
+                "another process is training this run", file=run, fix="wait, or choose another --out"
+            ) from None
         yield
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..files import write_atomically
 from ..errors import ConfigError, ReadError
+from ..files import write_atomically
 
 FORMATS = (".parquet", ".npz")
 

@@ -80,7 +80,7 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.autocast = {"device_type": self.device.type, "dtype": torch.bfloat16, "enabled": self._bfloat16()}
+        self.bfloat16 = self._bfloat16()
         torch.manual_seed(config.seed)
         overrides = dict(config.model)
         self.model = BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides).to(self.device)
@@ -97,14 +97,14 @@ class Trainer:
     def train(self) -> None:
         """Run the remaining steps, then write the release."""
         config = self.config
-        start = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
+        start: dict[str, Any] = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
         state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
         loader = Loader(self.corpora, self.sampler)
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
-        batches = iter(loader)
+        batches: Any = iter(loader)  # a generator, to be closed
         bar = progress(total=config.steps, initial=step, desc="pretrain", unit="step")
         restore = self._catch_signals()
         started = time.perf_counter() - seconds
@@ -159,7 +159,7 @@ class Trainer:
         total = 0.0
         started = time.perf_counter()
         for plan in plans:
-            with torch.autocast(**self.autocast):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
             loss = self.objective.combine(sums.time, sums.frequency) / n_hidden
             loss.backward()
@@ -199,7 +199,7 @@ class Trainer:
                 continue
             chosen = np.sort(rng.choice(largest, min(self.config.batch_size, len(largest)), replace=False))
             batch = self.corpora.batch(pool.index[chosen], patch=self.model.config.patch).to(self.device)
-            with torch.autocast(**self.autocast):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 row = check_batch(self.objective, batch, rng, self.config.max_tokens)
             rows[name] = {"modality": str(pool["modality"].iloc[0]), "held_out": bool(pool is held_out), **row}
         return rows
@@ -216,7 +216,7 @@ class Trainer:
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
     def _catch_signals(self) -> Any:
-        """Stop after the current step and save, when asked to end (Ctrl-C, or a cluster that takes the machine back)."""
+        """Stop after the current step and save, when asked to end (Ctrl-C, or a cluster that wants its machine)."""
         if threading.current_thread() is not threading.main_thread():
             return lambda: None
 

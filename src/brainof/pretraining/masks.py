@@ -1,6 +1,6 @@
 """What MTFM hides: Fourier components and patches.
 
-Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major), V visible tokens.
+Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major), V visible.
 All randomness comes from a numpy Generator that the caller derives from (seed, step), so masks do not depend on workers
 or devices.
 """

@@ -23,8 +23,8 @@ from .masks import hide_patches, remove_components, visible_indices
 class Plan:
     """One masked batch, before the model sees it.
 
-    `batch` holds the clean signal of the channels at hand, `seen_BNS` what the encoder may look at (components removed),
-    `visible_BV` / `visible_mask_BV` the numbers of the visible tokens, `hidden_BN` what the loss is taken over,
+    `batch` holds the clean signal of the channels at hand, `seen_BNS` what the encoder may look at (components
+    removed), `visible_BV` / `visible_mask_BV` the numbers of the visible tokens, `hidden_BN` what the loss is over,
     `sample_mask_BNS` the valid samples and `full_BN` the patches without padding.
     """
 
@@ -108,7 +108,7 @@ class MTFM:
         samples_BNS = np.broadcast_to(sample_BT.reshape(B, 1, P, S), (B, C, P, S)).reshape(B, C * P, S)
         device = batch.signal_BCT.device
 
-        def tensor(values: np.ndarray) -> Tensor:
+        def tensor(values: Any) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
         return Plan(
@@ -118,7 +118,7 @@ class MTFM:
             visible_mask_BV=tensor(mask_BV),
             hidden_BN=tensor(hidden_BN),
             sample_mask_BNS=tensor(samples_BNS),
-            full_BN=tensor(samples_BNS.all(-1)),
+            full_BN=tensor(samples_BNS.all(axis=-1)),
         )
 
     def encode(self, plan: Plan) -> tuple[Tensor, Any]:

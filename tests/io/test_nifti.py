@@ -80,7 +80,7 @@ def test_row_18_a_gzip_bomb_is_refused_by_its_header(nifti, bold, tmp_path):
     header[40:56] = struct.pack("<8h", 4, 512, 512, 512, 32, 1, 1, 1)
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(bytes(header) + bytes(20_000_000)))
-    with pytest.raises(ReadError, match="GB of samples.*max_bytes"):
+    with pytest.raises(ReadError, match=r"GB of samples.*max_bytes"):
         read(path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..channels import Channels
-from ..errors import BrainOFError, ReadError
+from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
 from .checks import listed
@@ -152,26 +152,9 @@ def _atlas_on_image(
     atlas: Atlas, shape: tuple[int, ...], affine: np.ndarray, usable: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels on the grid of the image (usable voxels only), and the share of each region that is there."""
-    from nilearn.image import resample_img
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            resampled = resample_img(
-                atlas.image,
-                target_affine=affine,
-                target_shape=shape,
-                interpolation="nearest",
-                force_resample=True,
-                copy_header=True,
-            )
-        except BrainOFError:
-            raise
-        except Exception as error:
-            raise ReadError(f"atlas {atlas.name} does not fit ({error})", file=path, field="atlas") from error
-    labels = np.where(usable, np.rint(np.asanyarray(resampled.dataobj)), 0).astype(np.int32)
-    labels[~np.isin(labels, atlas.ids)] = 0
     original = np.asanyarray(atlas.image.dataobj)
+    labels = np.where(usable, nearest_labels(original, atlas.image.affine, shape, affine), 0).astype(np.int32)
+    labels[~np.isin(labels, atlas.ids)] = 0
     sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
     largest = int(max(atlas.ids.max(), original.max(), labels.max())) + 1
     there = np.bincount(labels[labels > 0], minlength=largest)[atlas.ids] * sizes[0]
@@ -181,6 +164,33 @@ def _atlas_on_image(
             f"no region of {atlas.name} lies in the image", file=path, field="atlas", fix="bring both to one space"
         )
     return labels, np.clip(np.divide(there, whole, out=np.zeros(len(whole)), where=whole > 0), 0, 1)
+
+
+def nearest_labels(
+    labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, ...], affine: np.ndarray
+) -> np.ndarray:
+    """Labels on another grid: each voxel takes the label of the voxel that contains its centre, 0 outside.
+
+    Interpolating resamplers lose the outer half voxel of the label image; this does not.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (mx, my, mz)
+    labels_affine, affine : ndarray, shape (4, 4)
+        Voxel indices to millimetres, of the labels and of the new grid.
+    shape : tuple of 3 int
+        Of the new grid.
+    """
+    step = np.linalg.inv(labels_affine) @ affine
+    grid = np.ogrid[tuple(slice(size) for size in shape)]
+    index, inside = [], np.ones(shape, bool)
+    for axis in range(3):
+        place = sum(step[axis, k] * grid[k] for k in range(3)) + step[axis, 3]
+        # a centre on the border of two voxels must not depend on rounding errors
+        whole = np.broadcast_to(np.floor(np.round(place, 6) + 0.5), shape).astype(np.int64)
+        inside &= (whole >= 0) & (whole < labels.shape[axis])
+        index.append(np.clip(whole, 0, labels.shape[axis] - 1))
+    return np.where(inside, labels[tuple(index)], 0)
 
 
 def _region_means(data: np.ndarray, affine: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ def test_layouts(tmp_path, name, text, ids, names):
 
 def test_centroids_are_metres_and_repeated_names_get_their_id(tmp_path):
     (tmp_path / "a.csv").write_text("id,name,x,y,z\n3,V1,10,-90,0\n4,V1,-10,n/a,0\n")
-    ids, names, centroids = read_labels(tmp_path / "a.csv")
+    _, names, centroids = read_labels(tmp_path / "a.csv")
     assert names == ("V1-3", "V1-4")
     np.testing.assert_allclose(centroids[0], [0.01, -0.09, 0])
     assert np.isnan(centroids[1, 1])

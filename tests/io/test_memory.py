@@ -66,7 +66,7 @@ def test_array_of_regions():
     ("arguments", "word"),
     [
         ({"data": DATA[0]}, "2-D"),
-        ({"modality": "ecg"}, "did you mean 'eeg'"),
+        ({"modality": "eegg"}, "did you mean 'eeg'"),
         ({"channel_names": ["a"]}, "1 values for 3 channels"),
         ({"channel_types": "eegs"}, "did you mean 'eeg'"),
         ({"positions": np.zeros((2, 3))}, "positions"),

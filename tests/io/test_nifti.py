@@ -11,6 +11,7 @@ import pytest
 
 from brainof.errors import LabelError, ReadError
 from brainof.io import ReadOptions, read
+from brainof.io.nifti import region_means
 
 
 @pytest.fixture
@@ -33,6 +34,18 @@ def test_region_means_against_a_loop(nifti, bold, atlas):
     np.testing.assert_allclose(recording.data, expected, rtol=1e-6)
     np.testing.assert_allclose(recording.channels.positions[0], [0.0015, 0.0105, 0.0045])
     assert recording.bads == ()
+
+
+def test_region_means_are_those_of_nilearn(bold):
+    import nibabel as nib
+    from nilearn.maskers import NiftiLabelsMasker
+
+    labels = np.random.default_rng(3).integers(0, 6, bold.shape[:3]).astype(np.int32) * 7
+    masker = NiftiLabelsMasker(nib.Nifti1Image(labels, np.eye(4)), standardize=None)
+    expected = masker.fit_transform(nib.Nifti1Image(bold, np.eye(4))).T
+    means = region_means(bold, labels, np.array([35, 7, 14, 99, 28, 21]))
+    np.testing.assert_allclose(means[[1, 2, 5, 4, 0]], expected, rtol=1e-6)
+    assert not means[3].any()
 
 
 def test_a_coarser_atlas_is_brought_to_the_image(nifti, bold):
@@ -80,7 +93,7 @@ def test_row_18_a_gzip_bomb_is_refused_by_its_header(nifti, bold, tmp_path):
     header[40:56] = struct.pack("<8h", 4, 512, 512, 512, 32, 1, 1, 1)
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(bytes(header) + bytes(20_000_000)))
-    with pytest.raises(ReadError, match="GB of samples.*max_bytes"):
+    with pytest.raises(ReadError, match=r"GB of samples.*max_bytes"):
         read(path)
 
 

@@ -82,8 +82,8 @@ def test_an_atlas_decides_the_axis_and_gives_positions(tmp_path):
     assert recording.channels.names == ("r1", "r2", "r3", "r4", "r5")
     assert recording.channels.frame == "mni"
     np.testing.assert_allclose(recording.channels.positions[:, 0], np.arange(1, 6) / 1000)
-    with pytest.raises(ReadError, match="5 regions in the table|does not fit 4"):
-        (tmp_path / "regions.tsv").write_text("1\ta\n2\tb\n3\tc\n4\td\n")
+    (tmp_path / "regions.tsv").write_text("1\ta\n2\tb\n3\tc\n4\td\n")
+    with pytest.raises(ReadError, match="30x5 does not fit 4 channels"):
         read(path, options=ReadOptions.parse({"t_r": 2, "atlas": {"labels": "regions.tsv"}}))
 
 
@@ -101,7 +101,7 @@ def test_a_much_longer_axis_is_time_with_a_note(tmp_path):
             {"a": REGIONS, "b": REGIONS},
             FMRI,
             None,
-            "several arrays; choose one with variable; there are: a 30x5, b 30x5",
+            "several arrays; choose one.* a 30x5, b 30x5",
         ),
         ({"a": REGIONS}, {"variable": "aa", **FMRI}, None, "no array 'aa'; did you mean 'a'"),
         ({"a": REGIONS}, {"t_r": 2}, None, "which axis of 30x5 is time"),

@@ -83,13 +83,8 @@ def run(args: argparse.Namespace) -> int:
         return _show(describe_model(path), args.json)
     if not path.exists():
         return _show(_preset(args.target, path), args.json)
-    recording = read(path, modality=args.modality, options=read_options(args), root=_root(args, path))
+    recording = read(path, modality=args.modality, options=read_options(args))
     return _show(describe(recording), args.json)
-
-
-def _root(args: argparse.Namespace, path: Path) -> Path | None:
-    """Paths on the command line count from the working folder, where they are found from there."""
-    return Path() if path.is_relative_to(Path()) and (args.atlas or args.labels) else None
 
 
 def _preset(name: str, path: Path) -> dict[str, Any]:
@@ -133,12 +128,17 @@ def describe(recording: Recording) -> dict[str, Any]:
         "entities": recording.entities,
         "events": {str(kind): int(n) for kind, n in recording.events.trial_type.value_counts().items()},
         "bads": list(recording.bads),
-        "amplitude": {kind: float(np.float32(np.nanmedian((high - low)[types == kind]))) for kind in kinds},
+        "amplitude": {kind: _middle((high - low)[types == kind]) for kind in kinds},
         "plausible": not amplitude_problems(recording),
         "truncated": bool(recording.provenance.get("truncated", False)),
         "notes": recording.notes,
         "channels": list(channels.names),
     }
+
+
+def _middle(spread: np.ndarray) -> float | None:
+    finite = spread[np.isfinite(spread)]
+    return float(f"{np.median(finite):.4g}") if finite.size else None
 
 
 def _show(values: dict[str, Any], as_json: bool) -> int:
@@ -156,7 +156,10 @@ def _text(values: dict[str, Any]) -> str:
     rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
     places = values["positions"]
     events = ", ".join(f"{n} x {kind}" for kind, n in list(values["events"].items())[:12]) or "none"
-    amplitude = ", ".join(f"{kind} {size:.3g} {values['units'][kind]}" for kind, size in values["amplitude"].items())
+    amplitude = ", ".join(
+        f"{kind} {'unknown' if size is None else f'{size:.3g}'} {values['units'][kind]}"
+        for kind, size in values["amplitude"].items()
+    )
     if values["modality"] != "fmri":
         amplitude += " (plausible)" if values["plausible"] else " (NOT plausible, see the notes)"
     located = f"{places['known']} known, {places['unknown']} unknown, frame {values['frame']}"

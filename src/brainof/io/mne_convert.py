@@ -19,8 +19,8 @@ from .positions import coils, default_montage, digitised_electrodes, electrode_p
 from .units import override_factors
 
 #: FIF coil types of axial (and second-order) gradiometers whose unit is tesla: 5 cm point coils, Magnes, CTF, KIT,
-#: baby systems, ARTEMIS123, Compumedics
-AXIAL_COILS = frozenset((2001, 4002, 5001, 6001, 7001, 7501, 9101, 9102))
+#: baby systems, ARTEMIS123, KRISS, Compumedics
+AXIAL_COILS = frozenset((2001, 4002, 5001, 6001, 7001, 7501, 9001, 9101, 9102))
 
 #: samples x channels that are decoded at once
 _CHUNK = 4_000_000

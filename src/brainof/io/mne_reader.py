@@ -27,7 +27,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "fif": ("read_raw_fif", {}),
     "ctf": ("read_raw_ctf", {"clean_names": True}),
     "kit": ("read_raw_kit", {}),
-    "bti": ("read_raw_bti", {"head_shape_fname": None}),
+    "bti": ("read_raw_bti", {}),
     "egi": ("read_raw_egi", {"events_as_annotations": True}),
     "cnt": ("read_raw_cnt", {}),
     "nihon": ("read_raw_nihon", {}),
@@ -143,6 +143,8 @@ def _open(path: Path, format_name: str, options: ReadOptions) -> Opened:
     function, arguments = READERS[format_name]
     if format_name == "fif":
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
+    elif format_name == "bti" and not (path.parent / "hs_file").exists():
+        arguments = {"head_shape_fname": None}
     raw = getattr(mne.io, function)(path, preload=False, **arguments)
     stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
     return Opened(raw, stored=stored)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..channels import Channels
-from ..errors import BrainOFError, ReadError
+from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
 from .checks import listed
@@ -68,7 +67,7 @@ def read_nifti(
         channels, provenance = atlas.channels(), atlas.provenance()
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
-    signals = _region_means(data, affine, labels, channels.labels)
+    signals = region_means(data, labels, channels.labels)
     bad = coverage < atlas_options.min_coverage
     names = renamed(channels.names, options, path)
     channels = Channels(**{**channels.__dict__, "names": tuple(names)})
@@ -152,26 +151,9 @@ def _atlas_on_image(
     atlas: Atlas, shape: tuple[int, ...], affine: np.ndarray, usable: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels on the grid of the image (usable voxels only), and the share of each region that is there."""
-    from nilearn.image import resample_img
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            resampled = resample_img(
-                atlas.image,
-                target_affine=affine,
-                target_shape=shape,
-                interpolation="nearest",
-                force_resample=True,
-                copy_header=True,
-            )
-        except BrainOFError:
-            raise
-        except Exception as error:
-            raise ReadError(f"atlas {atlas.name} does not fit ({error})", file=path, field="atlas") from error
-    labels = np.where(usable, np.rint(np.asanyarray(resampled.dataobj)), 0).astype(np.int32)
-    labels[~np.isin(labels, atlas.ids)] = 0
     original = np.asanyarray(atlas.image.dataobj)
+    labels = np.where(usable, nearest_labels(original, atlas.image.affine, shape, affine), 0).astype(np.int32)
+    labels[~np.isin(labels, atlas.ids)] = 0
     sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
     largest = int(max(atlas.ids.max(), original.max(), labels.max())) + 1
     there = np.bincount(labels[labels > 0], minlength=largest)[atlas.ids] * sizes[0]
@@ -183,21 +165,56 @@ def _atlas_on_image(
     return labels, np.clip(np.divide(there, whole, out=np.zeros(len(whole)), where=whole > 0), 0, 1)
 
 
-def _region_means(data: np.ndarray, affine: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Mean signal of each label (n_regions, n_times), in the order of `ids`; 0 where a label has no voxel."""
-    import nibabel
-    from nilearn.maskers import NiftiLabelsMasker
+def nearest_labels(
+    labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, ...], affine: np.ndarray
+) -> np.ndarray:
+    """Labels on another grid: each voxel takes the label of the voxel that contains its centre, 0 outside.
 
-    masker = NiftiLabelsMasker(
-        nibabel.Nifti1Image(labels, affine), standardize=False, resampling_target="data", keep_masked_labels=False
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        columns = masker.fit_transform(nibabel.Nifti1Image(data, affine))
-    # the masker drops labels without a voxel and orders the rest: go back by label id
-    signals = np.zeros((len(ids), data.shape[-1]))
+    Interpolating resamplers lose the outer half voxel of the label image; this does not.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (mx, my, mz)
+    labels_affine, affine : ndarray, shape (4, 4)
+        Voxel indices to millimetres, of the labels and of the new grid.
+    shape : tuple of 3 int
+        Of the new grid.
+    """
+    step = np.linalg.inv(labels_affine) @ affine
+    grid = np.ogrid[tuple(slice(size) for size in shape)]
+    index, inside = [], np.ones(shape, bool)
+    for axis in range(3):
+        place = sum(step[axis, k] * grid[k] for k in range(3)) + step[axis, 3]
+        # a centre on the border of two voxels must not depend on rounding errors
+        whole = np.broadcast_to(np.floor(np.round(place, 6) + 0.5), shape).astype(np.int64)
+        inside &= (whole >= 0) & (whole < labels.shape[axis])
+        index.append(np.clip(whole, 0, labels.shape[axis] - 1))
+    return np.where(inside, labels[tuple(index)], 0)
+
+
+def region_means(data: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Mean signal of each label, in the order of `ids`; 0 where a label has no voxel.
+
+    Equal to nilearn's NiftiLabelsMasker on labels of the same grid (a test holds it to that), without its import and
+    its pass over every volume.
+
+    Parameters
+    ----------
+    data : ndarray, shape (nx, ny, nz, n_times)
+    labels : ndarray of int, shape (nx, ny, nz)
+    ids : ndarray, shape (n_regions,)
+
+    Returns
+    -------
+    means : ndarray of float64, shape (n_regions, n_times)
+    """
+    voxels = np.flatnonzero(labels)
+    voxels = voxels[np.argsort(labels.ravel()[voxels], kind="stable")]
+    there, starts, counts = np.unique(labels.ravel()[voxels], return_index=True, return_counts=True)
+    means = np.zeros((len(ids), data.shape[-1]))
     row_of = {int(label): row for row, label in enumerate(ids)}
-    for column, label in masker.region_ids_.items():
-        if column != "background":
-            signals[row_of[int(label)]] = columns[:, int(column)]
-    return signals
+    flat = data.reshape(-1, data.shape[-1])
+    for label, start, count in zip(there, starts, counts, strict=True):
+        if int(label) in row_of:
+            means[row_of[int(label)]] = flat[voxels[start : start + count]].mean(axis=0, dtype=np.float64)
+    return means

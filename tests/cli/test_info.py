@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+
+import edfio
+import numpy as np
+import pytest
+
+from brainof.cli import main
+
+
+@pytest.fixture
+def edf(tmp_path):
+    values = np.random.default_rng(0).normal(0, 20, (2, 500))
+    signals = [
+        edfio.EdfSignal(row, 100, label=name, physical_dimension="uV", physical_range=(-200, 200))
+        for row, name in zip(values, ("EEG Fp1", "X1"), strict=True)
+    ]
+    edfio.Edf(signals, annotations=[edfio.EdfAnnotation(1.0, 0.5, "left")]).write(tmp_path / "rec.edf")
+    return tmp_path / "rec.edf"
+
+
+def test_json_holds_what_was_understood(edf, capsys):
+    assert main(["info", str(edf), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["modality"] == "eeg"
+    assert values["types"] == {"eeg": 2}
+    assert values["units"] == {"eeg": "V"}
+    assert (values["sfreq"], values["duration"], values["n_times"]) == (100, 5, 500)
+    assert values["positions"] == {"known": 1, "unknown": 1}
+    assert values["frame"] == "head"
+    assert values["events"] == {"left": 1}
+    assert values["plausible"] is True
+    assert 1e-5 < values["amplitude"]["eeg"] < 5e-5
+    assert values["channels"] == ["EEG Fp1", "X1"]
+
+
+def test_text_shows_the_same_and_a_wrong_unit(edf, capsys):
+    assert main(["info", str(edf), "--units", "V", "--drop", "X*"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 eeg [V]: EEG Fp1" in shown
+    assert "NOT plausible" in shown
+    assert "note" in shown
+
+
+def test_fmri_options(tmp_path, capsys):
+    np.savez(tmp_path / "ts.npz", a=np.random.default_rng(0).normal(size=(30, 5)), b=np.ones((3, 3)))
+    argv = ["info", str(tmp_path / "ts.npz"), "--variable", "a", "--time-axis", "0", "--t-r", "2", "--json"]
+    assert main(argv) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["modality"], values["t_r"], values["types"]) == ("fmri", 2.0, {"roi": 5})
+
+
+def test_a_missing_file_suggests_the_nearest_and_exits_2(edf, capsys):
+    assert main(["info", str(edf.with_name("recc.edf"))]) == 2
+    assert "did you mean 'rec.edf'" in capsys.readouterr().err
+
+
+def test_wrong_options_exit_2(edf, capsys):
+    assert main(["info", str(edf), "--units", "furlong"]) == 2
+    assert main(["info", str(edf), "--t-r", "2", "--sfreq", "100"]) == 2
+    assert main(["info", str(edf), "--t-r", "2000"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_presets(capsys):
+    pytest.importorskip("brainof.model.presets")
+    assert main(["info", "debug", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["preset"] == "debug"
+    assert main(["info", "debugg"]) == 2
+    assert "debug" in capsys.readouterr().err
+
+
+def test_model_folders(tmp_path, capsys, monkeypatch):
+    import sys
+    from types import ModuleType
+
+    release = ModuleType("brainof.release")
+    release.describe = lambda path: {"model": str(path.name), "parameters": {"total": 1234567}}
+    monkeypatch.setitem(sys.modules, "brainof.release", release)
+    (tmp_path / "contract.json").write_text("{}")
+    assert main(["info", str(tmp_path)]) == 0
+    assert "1,234,567" in capsys.readouterr().out

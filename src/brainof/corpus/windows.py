@@ -113,11 +113,12 @@ class Windows(ABC):
             raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
         self.read_ahead(numbers.tolist())
         padded = -(-int(n_times.max()) // patch) * patch
-        signal_BCT = np.zeros((len(numbers), int(n_channels[0]), padded), np.float16)
+        signal_BCT = np.empty((len(numbers), int(n_channels[0]), padded), np.float16)
         for place, row in enumerate(numbers.tolist()):
             window = self.view(row)
             # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
             signal_BCT[place, :, : window.shape[1]] = window
+            signal_BCT[place, :, window.shape[1] :] = 0
             self.check(row, window)
         sets = self._column("channel_set")[numbers]
         return SignalBatch(

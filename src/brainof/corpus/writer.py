@@ -124,8 +124,8 @@ class CorpusWriter:
         another = bool(self._rows) and self._rows[0]["dataset"] != row["dataset"]
         if another or self._bytes + n_bytes > self.shard_bytes or len(self._rows) + len(halves) > MAX_WINDOWS:
             self.flush()
-        self._write_channels(channels)
-        row |= {"dtype": "float16", "channel_set": channels.digest, "good": "".join("01"[g] for g in good.astype(int))}
+        digest = self._write_channels(channels)
+        row |= {"dtype": "float16", "channel_set": digest, "good": "".join("01"[g] for g in good.astype(int))}
         self._rows += [
             row
             | {
@@ -197,10 +197,12 @@ class CorpusWriter:
         if kind is None or not issubclass(kind, StorageError):
             self.close()
 
-    def _write_channels(self, channels: Channels) -> None:
-        if channels.digest not in self._tables:
-            write_json(self.root / "channels" / f"{channels.digest}.json", channels.to_dict())
-            self._tables.add(channels.digest)
+    def _write_channels(self, channels: Channels) -> str:
+        digest = channels.digest
+        if digest not in self._tables:
+            write_json(self.root / "channels" / f"{digest}.json", channels.to_dict())
+            self._tables.add(digest)
+        return digest
 
     def _failure(self, dataset: str | None, recording: str | None) -> Path:
         # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
@@ -267,7 +269,7 @@ def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
     step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
-    scale = float(np.median(np.abs(np.concatenate([window[rows].ravel()[::step] for window in data]))))
+    scale = float(np.median(np.abs(np.concatenate([window[:, ::step][rows].ravel() for window in data]))))
     if not NORMALISED[0] <= scale <= NORMALISED[1]:
         raise CorpusError(
             f"typical magnitude {scale:.2g}, and float16 holds normalised data only",

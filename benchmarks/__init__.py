@@ -1,0 +1,1 @@
+"""Benchmarks: `./run bench NAME` prints lines `name value unit`, ratios measured within one run."""

@@ -1,0 +1,33 @@
+"""`python -m benchmarks NAME`: one module per benchmark, each with `run()` that yields (name, value, unit)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from brainof.errors import BrainOFError, did_you_mean
+
+#: name -> what it measures; the module of the same name does
+BENCHMARKS = {
+    "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
+}
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) != 1 or argv[0] in ("-h", "--help"):
+        print("usage: ./run bench NAME", *(f"  {name:10} {what}" for name, what in BENCHMARKS.items()), sep="\n")
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    if argv[0] not in BENCHMARKS:
+        print(f"benchmarks: unknown benchmark {argv[0]!r}; {did_you_mean(argv[0], BENCHMARKS)}", file=sys.stderr)
+        return 2
+    try:
+        for name, value, unit in importlib.import_module(f"{__package__}.{argv[0]}").run():
+            print(f"{name} {value:.4g} {unit}", flush=True)
+    except BrainOFError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

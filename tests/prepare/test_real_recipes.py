@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 EXPECTED = {
     "eegmat": ("eegmat", 36, 19, 256.0, {"pretrain": 15}),
     "eegmmidb": ("eegmmidb_S001", 4, 64, 256.0, {"pretrain": 31, "fists": 15}),
-    "muse_n170": ("muse_n170", 14, 4, 256.0, {"pretrain": 30, "faces": 194}),
+    "muse_n170": ("muse_n170", 14, 4, 256.0, {"pretrain": 30, "faces": 197}),
     "muse_ssvep": ("muse_ssvep", 20, 4, 256.0, {"pretrain": 30, "flicker": 32}),
     "stages_fep": ("stages_fep_rsfmri", 40, 419, 0.5, {"pretrain": 2, "identification": 1}),
     "hcp_aal2": ("hcp_aal2_rsfmri", 4, 94, 1 / 0.72, {"pretrain": 7}),

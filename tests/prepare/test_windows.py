@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ def test_sliding_windows(n_times, length, stride, shortest):
     full = [span for span in found if span[1] - span[0] == length]
     assert [w.onset for w in windows] == pytest.approx([start / 10 for start, _ in found])
     assert all(0 <= start < stop <= n_times for start, stop in found)
-    assert all(b[0] - a[0] == (stride or length) for a, b in itertools.pairwise(found))
+    assert all(b[0] - a[0] == (stride or length) for a, b in pairwise(found))
     assert len(full) == max(0, (n_times - length) // (stride or length) + 1)
     assert len(found) - len(full) in (0, 1)
     if len(found) > len(full):

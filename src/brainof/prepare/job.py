@@ -100,6 +100,8 @@ class Job:
             part = recording.provenance.get("part")
             # parts are committed in order and the last carries the plain hash: it is there only if all are
             last = number == n_parts - 1
+            if recording.bads:
+                recording = recording.noted(f"bad channels: {', '.join(recording.bads)}")
             row = {
                 "dataset": self.recipe.name,
                 "modality": self.recipe.modality,
@@ -156,10 +158,9 @@ class Job:
         )
         if self.strict and recording.provenance.get("truncated"):
             raise RecordingError("the file is cut off", file=found.path, fix="restore it, or prepare without --strict")
-        odd = implausible_amplitudes(recording)
-        if odd and self.strict:
+        odd = implausible_amplitudes(recording) if self.strict else []  # the reader has noted it
+        if odd:
             raise RecordingError(odd[0], file=found.path, field="unit", fix="give read.units in the recipe")
-        recording = recording.noted(*odd)
         if self.recipe.events is not None:
             recording = with_events(recording, self.recipe.events, self.root)
         if self.recipe.segments is not None:

@@ -170,3 +170,25 @@ def test_forced_balance_sends_tokens_in_turn():
     layer.force_balance = True
     layer(torch.randn(2, 6, 16, dtype=torch.float64))
     assert layer.load_ME.sum(0).tolist() == [4] * 6
+
+
+def test_counts_of_all_ranks_are_summed_in_one_collective(monkeypatch):
+    layers = nn.ModuleList([experts(), experts()])
+    for layer in layers:
+        layer(torch.randn(3, 5, 16, dtype=torch.float64))
+    own = [layer.load_ME.clone() for layer in layers]
+    other = torch.randint(0, 50, (2, 3, 6))
+    calls = []
+
+    def all_reduce(tensor, group=None):
+        calls.append(group)
+        tensor += other
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    update_balance(layers, gamma=0.1, group="ranks")
+    assert calls == ["ranks"]
+    for layer, mine, theirs in zip(layers, own, other, strict=True):
+        load = (mine + theirs).sum(0).double()
+        step = torch.sign(load.mean() - load)
+        torch.testing.assert_close(layer.selection_bias, (0.1 * (step - step.mean())).float())

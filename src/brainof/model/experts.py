@@ -167,7 +167,7 @@ class Experts(nn.Module):
         with torch.autocast(x_TD.device.type, enabled=False):
             scores_TE = F.linear(x_TD.to(dtype), self.router_ED.to(dtype)).sigmoid()
         if self.force_balance:
-            turn = torch.arange(len(x_TD) * self.top_k, device=x_TD.device) % len(self.router_ED)
+            turn = torch.arange(x_TD.shape[0] * self.top_k, device=x_TD.device) % len(self.router_ED)
             ids_TK = turn.unflatten(0, (-1, self.top_k))
         else:
             ids_TK = (scores_TE.detach() + self.selection_bias).topk(self.top_k, dim=-1, sorted=False).indices
@@ -203,7 +203,7 @@ class Experts(nn.Module):
         backend = self._backend(x_TD)
         with torch.autocast(x_TD.device.type, enabled=False):
             if backend == "masked":
-                gates_TE = gates_TK.new_zeros(len(x_TD), len(gate_up)).scatter(1, ids_TK, gates_TK)
+                gates_TE = gates_TK.new_zeros(x_TD.shape[0], gate_up.shape[0]).scatter(1, ids_TK, gates_TK)
                 return masked_experts(x_TD, gates_TE, gate_up, down)
             sorted_R, order_R = ids_TK.flatten().sort(stable=True)
             inverse_R = torch.empty_like(order_R).scatter_(

@@ -40,11 +40,11 @@ def fourier(value: Tensor, first: float, octaves: int) -> Tensor:
 
 def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
     """Features of place and kind, shape (B, C, CHANNEL_FEATURES), float32."""
-    located = sensors.located_BC[..., None].float()
+    # B may be 1 in the sensors, in the modalities, or in neither
+    located = sensors.located_BC[..., None].float() * torch.ones_like(modality_B, dtype=torch.float32)[:, None, None]
     place = sensors.position_BC3.float() / METRES
     ordered = (sensors.order_BC >= 0)[..., None].float()
     order = fourier(sensors.order_BC[..., None].float(), math.pi / LONGEST_ATLAS, ORDER_OCTAVES)
-    batch, channels = torch.broadcast_shapes(sensors.type_BC.shape, (len(modality_B), 1))
     parts = [
         fourier(place, math.pi, POSITION_OCTAVES) * located,
         place * located,
@@ -54,7 +54,7 @@ def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
         F.one_hot(sensors.type_BC, len(SENSOR_TYPES)).float(),
         F.one_hot(modality_B, len(MODALITIES)).float()[:, None],
     ]
-    return torch.cat([part.expand(batch, channels, -1) for part in parts], -1)
+    return torch.cat([part.expand(*located.shape[:2], -1) for part in parts], -1)
 
 
 def time_features(n_patches: int, patch: int, interval_B: Tensor) -> Tensor:

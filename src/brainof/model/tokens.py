@@ -188,8 +188,8 @@ def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:
     """Rows of each window, (B, V, D); x may have B = 1 for all windows. None takes all."""
     if index_BV is None:
         return x_BND
-    if len(x_BND) == 1:
+    if x_BND.shape[0] == 1:  # a length would make the batch size a constant in exported programs
         # its gradient is a sorted sum, faster and more repeatable than a scatter
         return F.embedding(index_BV, x_BND[0])
-    start_B1 = torch.arange(len(x_BND), device=index_BV.device)[:, None] * x_BND.shape[1]
+    start_B1 = torch.arange(x_BND.shape[0], device=index_BV.device)[:, None] * x_BND.shape[1]
     return x_BND.flatten(0, 1).index_select(0, (index_BV + start_B1).flatten()).unflatten(0, index_BV.shape)

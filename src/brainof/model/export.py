@@ -1,0 +1,102 @@
+"""The encoder as a program of plain tensors, for torch.export: any number of windows, channels and patches.
+
+Legend: B windows, C channels, T samples, L latents, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ..signals import SENSOR_TYPES, Sensors
+from .brainof import BrainOF
+from .experts import Experts
+from .tokens import Tokens, patchify
+
+#: Arguments of `SignalEncoder.forward`, in order
+ARGUMENTS = (
+    "signal_BCT",
+    "position_BC3",
+    "located_BC",
+    "orientation_BC3",
+    "type_BC",
+    "order_BC",
+    "channel_mask_BC",
+    "interval_B",
+    "modality_B",
+)
+
+
+class SignalEncoder(nn.Module):
+    """Signals and sensors -> latents (B, L, D), without checks and without shapes that depend on data.
+
+    Parameters
+    ----------
+    model : BrainOF
+        Copied; its experts run in their "masked" form, which costs more and has fixed shapes.
+    """
+
+    def __init__(self, model: BrainOF) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        for module in self.model.modules():
+            if isinstance(module, Experts):
+                module.backend = "masked"
+
+    def forward(
+        self,
+        signal_BCT: Tensor,
+        position_BC3: Tensor,
+        located_BC: Tensor,
+        orientation_BC3: Tensor,
+        type_BC: Tensor,
+        order_BC: Tensor,
+        channel_mask_BC: Tensor,
+        interval_B: Tensor,
+        modality_B: Tensor,
+    ) -> Tensor:
+        """Arguments as in `brainof.signals`; T is a multiple of the patch and every sample of it is valid."""
+        patch = self.model.config.patch
+        channels, patches = signal_BCT.shape[1], signal_BCT.shape[2] // patch
+        sensors = Sensors(position_BC3, located_BC, orientation_BC3, type_BC, order_BC)
+        tokens = Tokens(
+            patch_BNS=patchify(signal_BCT, patch),
+            identity_BND=self.model.identity(sensors, interval_B, modality_B, patches),
+            mask_BN=channel_mask_BC[..., None].expand(-1, -1, patches).flatten(1),
+            valid_BNS=None,
+            modality_B=modality_B,
+            n_channels=channels,
+            n_patches=patches,
+        )
+        return self.model.encode(tokens)
+
+
+def example_arguments(patch: int, windows: int = 3, channels: int = 5, patches: int = 7) -> tuple[Tensor, ...]:
+    """Arguments of `SignalEncoder.forward` for tracing: random EEG at 256 Hz."""
+    shape = (windows, channels)
+    return (
+        torch.randn(*shape, patches * patch),
+        0.05 * torch.randn(*shape, 3),
+        torch.ones(shape, dtype=torch.bool),
+        torch.zeros(*shape, 3),
+        torch.full(shape, SENSOR_TYPES.index("eeg")),
+        torch.full(shape, -1),
+        torch.ones(shape, dtype=torch.bool),
+        torch.full((windows,), 1 / 256),
+        torch.zeros(windows, dtype=torch.int64),
+    )
+
+
+def export_encoder(
+    model: BrainOF, most_windows: int = 4096, most_channels: int = 2048, most_patches: int = 1024
+) -> torch.export.ExportedProgram:
+    """The encoder as an exported program with dynamic windows, channels and patches (at least two of each)."""
+    patch = model.config.patch
+    windows = torch.export.Dim("windows", min=2, max=most_windows)
+    channels = torch.export.Dim("channels", min=2, max=most_channels)
+    patches = torch.export.Dim("patches", min=2, max=most_patches)
+    shapes: dict[str, dict] = {name: {0: windows, 1: channels} if "_BC" in name else {0: windows} for name in ARGUMENTS}
+    shapes["signal_BCT"][2] = patch * patches
+    return torch.export.export(SignalEncoder(model), example_arguments(patch), dynamic_shapes=shapes)

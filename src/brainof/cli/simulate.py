@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
+
+from . import out, takes_assignments
 
 EXAMPLE = """examples:
   brainof simulate --subjects 12 --out cohort
@@ -38,37 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rois", type=int, metavar="N", help="regions in the fMRI table (all)")
     parser.add_argument("--nifti", action="store_true", help="also write fMRI as 4-D images with a label atlas")
     parser.add_argument("--truth", action="store_true", help="also write source currents, activity and masks")
-    parser.add_argument("set", nargs="*", metavar="key=value", help="any other parameter, dotted")
+    takes_assignments(parser, "any other parameter, such as effects.state_strength=0.5")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..simulate.parameters import CohortParameters
     from ..simulate.write import write
-    from . import out
 
     given: dict[str, Any] = {
         parameter: getattr(args, option) for option, parameter in _OPTIONS.items() if getattr(args, option) is not None
     }
     modalities = [part.strip() for part in args.modalities.split(",") if part.strip()]
-    parameters = CohortParameters.parse({**given, "modalities": modalities}, "simulate").replaced(args.set, "simulate")
-    root = write(parameters, args.out, nifti=args.nifti, truth=args.truth, progress=_progress())
+    parameters = CohortParameters.parse({**given, "modalities": modalities}, "simulate").replaced(
+        args.assignments, "simulate"
+    )
+    root = write(parameters, args.out, nifti=args.nifti, truth=args.truth)
     out(f"{parameters.subjects} subjects, {', '.join(parameters.modalities)}: {root}")
     for modality in parameters.modalities:
         recipe = root / f"recipe_{modality}.yaml"
         out(f"  brainof prepare {recipe} --root {root} --out CORPUS")
     return 0
-
-
-def _progress():
-    """A progress bar, silent when standard error is no terminal."""
-    from tqdm import tqdm
-
-    bar = tqdm(unit="subject", disable=not sys.stderr.isatty())
-
-    def advance(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return advance

@@ -1,1 +1,24 @@
+"""The corpus: windows on disk, checked on every read, in batches whose order depends on a seed alone."""
 
+from __future__ import annotations
+
+from .index import people
+from .loader import Loader
+from .sampler import BatchSampler
+from .selection import select, split_subjects
+from .store import Corpora, Corpus, open_corpora
+from .windows import Windows
+from .writer import CorpusWriter
+
+__all__ = [
+    "BatchSampler",
+    "Corpora",
+    "Corpus",
+    "CorpusWriter",
+    "Loader",
+    "Windows",
+    "open_corpora",
+    "people",
+    "select",
+    "split_subjects",
+]

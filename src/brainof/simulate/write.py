@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from .. import __version__
 from ..errors import ConfigError
+from ..progress import progress
 from . import bids
 from .cohort import Subject, simulate_subject
 from .parameters import CohortParameters
@@ -29,7 +29,6 @@ def write(
     *,
     nifti: bool = False,
     truth: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write a cohort.
 
@@ -43,8 +42,6 @@ def write(
         Also paint fMRI into 4-D images.
     truth : bool
         Also write source currents, activity and masks (`derivatives/truth`).
-    progress : callable, optional
-        Called with (subjects done, subjects in all).
 
     Returns
     -------
@@ -59,13 +56,11 @@ def write(
     root = Path(out)
     _claim(root, parameters, nifti, truth)
     shutil.rmtree(root / ".partial", ignore_errors=True)
-    for index in range(parameters.subjects):
+    for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
         name = f"{index + 1:03d}"
         targets = [root / part for part in _parts(name, parameters, nifti, truth)]
         if not all(target.exists() for target in targets):
             _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth)
-        if progress is not None:
-            progress(index + 1, parameters.subjects)
     _write_dataset(root, parameters, nifti)
     return root
 

@@ -1,0 +1,63 @@
+"""`brainof prepare`: recordings -> windows -> corpus, as a recipe says."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigError
+from . import out, takes_assignments
+
+EXAMPLE = """\
+examples:
+  brainof prepare eegmat --root data/eegmat --out corpus
+  brainof prepare my_recipe.yaml --root data --out corpus windows.length=2 prepare.filter.high=40
+  brainof prepare eegmat --root data/eegmat --out corpus --part 3/16      (in a job array)
+
+Running it again prepares only what is missing or has changed. Exit code 2 when a recording failed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder of the dataset")
+    parser.add_argument("--out", required=True, metavar="CORPUS", help="corpus to write to (made if absent)")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N shares")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N recordings, evenly spread")
+    parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
+    parser.add_argument("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
+    parser.add_argument("--allow-failures", action="store_true", help="exit 0 even when recordings failed")
+    takes_assignments(parser, "the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..prepare import find_recipe
+    from ..prepare.run import prepare
+
+    recipe = find_recipe(args.recipe)
+    if args.assignments:
+        recipe = recipe.replaced(args.assignments, args.recipe)
+    summary = prepare(
+        recipe,
+        args.root,
+        args.out,
+        limit=args.limit,
+        subjects=None if args.subjects is None else args.subjects.split(","),
+        part=parse_part(args.part),
+        strict=args.strict,
+    )
+    out(summary.text())
+    return 0 if summary.complete or args.allow_failures else 2
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`I/N` as two numbers.
+
+    Raises
+    ------
+    ConfigError
+    """
+    number, _, parts = text.partition("/")
+    try:
+        return int(number), int(parts)
+    except ValueError:
+        raise ConfigError(f"{text!r}", field="--part", fix="write I/N, such as 3/16") from None

@@ -1,0 +1,196 @@
+"""The window index: one row per window, and the rules that rows obey."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..channels import MODALITIES
+from ..errors import CorpusError, did_you_mean
+
+FORMAT = "brainof-corpus"
+VERSION = 1
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+#: Columns of the index and their storage types. Text is dictionary-coded (categories in pandas), so that millions of
+#: rows stay small; null is "unknown" and occurs in session, task, run and labels only.
+COLUMNS: dict[str, pa.DataType] = {
+    "shard": _TEXT,  # file name without extension
+    "key": _TEXT,  # tensor name inside the shard
+    "n_channels": pa.int32(),
+    "n_times": pa.int32(),
+    "dtype": _TEXT,
+    "crc32c": pa.uint32(),  # of the raw bytes of the window
+    "dataset": _TEXT,
+    "modality": _TEXT,
+    "subject": _TEXT,  # unique within a dataset; a person is dataset/subject
+    "session": _TEXT,
+    "task": _TEXT,
+    "run": _TEXT,
+    "recording": _TEXT,  # unique within dataset and modality
+    "config": _TEXT,  # hash of recipe and file
+    "view": _TEXT,
+    "onset": pa.float64(),  # seconds
+    "sfreq": pa.float64(),  # Hz
+    "channel_set": _TEXT,  # digest of the channel table
+    "good": _TEXT,  # channel mask as a string of 0 and 1
+}
+LABEL = "label."
+
+_REQUIRED = ("dataset", "modality", "subject", "recording", "config", "sfreq")
+_OPTIONAL = ("session", "task", "run")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def dataset_name(name: Any) -> str:
+    """Check a dataset name: it becomes part of file names.
+
+    Raises
+    ------
+    CorpusError
+        The name holds anything but letters, digits, dot, dash and underscore.
+    """
+    if not _FILE_NAME.fullmatch(str(name)):
+        raise CorpusError(f"{name!r}", field="dataset", fix="use letters, digits, '.', '-' and '_' only")
+    return str(name)
+
+
+def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that all windows of a recording share, checked.
+
+    Parameters
+    ----------
+    recording : mapping
+        dataset, modality, subject, recording, config, sfreq, and where known session, task, run.
+
+    Raises
+    ------
+    CorpusError
+        A key is missing or unknown, or a value cannot stand in the index.
+    """
+    name = recording.get("recording")
+    for key in recording:
+        if key not in _REQUIRED + _OPTIONAL:
+            raise CorpusError("unknown key", file=name, field=key, fix=did_you_mean(key, _REQUIRED + _OPTIONAL))
+    for key in _REQUIRED:
+        if recording.get(key) in (None, ""):
+            raise CorpusError("is required", file=name, field=key)
+    row = {key: None if recording.get(key) in (None, "") else str(recording[key]) for key in _REQUIRED + _OPTIONAL}
+    dataset_name(row["dataset"])
+    if row["modality"] not in MODALITIES:
+        raise CorpusError(
+            f"{row['modality']!r}", file=name, field="modality", fix=did_you_mean(str(row["modality"]), MODALITIES)
+        )
+    try:
+        sfreq = float(recording["sfreq"])
+    except (TypeError, ValueError):
+        sfreq = np.nan
+    if not (np.isfinite(sfreq) and sfreq > 0):
+        raise CorpusError(f"{recording['sfreq']!r}", file=name, field="sfreq", fix="give a rate above 0 Hz")
+    return {**row, "sfreq": sfreq}
+
+
+def column_type(column: str) -> pa.DataType:
+    """Storage type of a column of the index."""
+    return COLUMNS.get(column, _TEXT)
+
+
+def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as lists per column; labels that a row lacks are None."""
+    labels = sorted({key for row in rows for key in row if key.startswith(LABEL)})
+    return {column: [row.get(column) for row in rows] for column in (*COLUMNS, *labels)}
+
+
+def to_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Lists per column as an Arrow table of the storage types.
+
+    Raises
+    ------
+    ValueError, KeyError, pyarrow.ArrowInvalid
+        A column is missing or holds values of another type.
+    """
+    labels = [column for column in columns if column.startswith(LABEL)]
+    arrays = {}
+    for column in (*COLUMNS, *labels):
+        kind = column_type(column)
+        values = pa.array(columns[column], pa.string() if kind == _TEXT else kind)
+        arrays[column] = values.dictionary_encode() if kind == _TEXT else values
+    return pa.table(arrays)
+
+
+def to_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Join index tables into one frame whose text columns are categories over a common dictionary."""
+    joined = pa.concat_tables([to_table({column: [] for column in COLUMNS}), *tables], promote_options="default")
+    return joined.unify_dictionaries().combine_chunks().to_pandas()
+
+
+def from_frame(index: pd.DataFrame) -> pa.Table:
+    """Inverse of `to_frame`."""
+    arrays = {}
+    for name, column in index.items():
+        if column.dtype == "category":
+            codes = column.cat.codes.to_numpy(np.int32)
+            values = pa.array(column.cat.categories.to_numpy(dtype=object), pa.string())
+            arrays[str(name)] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values)
+        else:
+            arrays[str(name)] = pa.array(column.to_numpy(), COLUMNS[str(name)])
+    return pa.table(arrays)
+
+
+def in_order(index: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The index in its canonical order, without superseded windows.
+
+    Rows are ordered by dataset, modality and recording, then as written, so that two corpora prepared from the same
+    recordings number their windows alike, whatever the number of writers. A recording sits in one shard; where it
+    occurs in several (two writers at once, or a changed recipe) the newest shard counts.
+
+    Returns
+    -------
+    index : DataFrame
+        With row numbers 0, 1, ...
+    superseded : list of str
+        dataset/recording of the recordings that occurred more than once.
+    """
+    if index.empty:
+        return index.reset_index(drop=True), []
+    rank = np.zeros(len(index), np.int64)
+    for column in ("dataset", "modality", "recording"):
+        rank = rank * len(index[column].cat.categories) + _ranks(index[column])
+    shard = _ranks(index["shard"])  # names of one dataset sort by their time of writing
+    if (np.diff(rank) < 0).any():
+        order = np.lexsort((shard, rank))
+        index, rank, shard = index.iloc[order], rank[order], shard[order]
+    last = np.flatnonzero(np.diff(rank, append=-1))  # of each recording; shards ascend within it
+    newest = np.repeat(shard[last], np.diff(last, prepend=-1))
+    superseded: list[str] = []
+    if (shard != newest).any():
+        old = index[shard != newest]
+        superseded = sorted(set(old["dataset"].astype(str) + "/" + old["recording"].astype(str)))
+        index = index[shard == newest]
+    return index.reset_index(drop=True), superseded
+
+
+def people(index: pd.DataFrame) -> pd.Series:
+    """The person of each row, as `dataset/subject`.
+
+    Returns
+    -------
+    Series of category
+    """
+    dataset, subject = (index[column].astype("category").cat for column in ("dataset", "subject"))
+    width = max(1, len(subject.categories))
+    pairs, codes = np.unique(dataset.codes.to_numpy(np.int64) * width + subject.codes.to_numpy(), return_inverse=True)
+    names = [f"{dataset.categories[pair // width]}/{subject.categories[pair % width]}" for pair in pairs]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index.index, name="person")
+
+
+def _ranks(column: pd.Series) -> np.ndarray:
+    """Rank of each value in the alphabetical order of the column's categories."""
+    ranks = np.argsort(np.argsort(column.cat.categories.to_numpy(dtype=str)))
+    return ranks[column.cat.codes.to_numpy()]

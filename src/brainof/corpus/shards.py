@@ -1,0 +1,160 @@
+"""One shard: a safetensors file of windows whose metadata holds their index rows."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from google_crc32c import value as crc32c
+
+from ..errors import CorpusError
+from ..files import write_atomically
+from .index import FORMAT, VERSION, to_columns, to_table
+
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".index.parquet"
+
+#: The safetensors library refuses longer headers
+MAX_HEADER = 100_000_000
+
+
+def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np.ndarray]) -> None:
+    """Write float16 windows and their index rows as one safetensors file, by rename.
+
+    The file is laid out here rather than by the safetensors library because that would copy all windows once more.
+
+    Raises
+    ------
+    StorageError
+        The disk is full or the folder cannot be written.
+    CorpusError
+        There are too many windows for one header.
+    """
+    text = json.dumps(to_columns(rows), separators=(",", ":"))
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "rows": text,
+            "rows_crc32c": str(crc32c(text.encode())),
+        }
+    }
+    end = 0
+    for row, window in zip(rows, windows, strict=True):
+        start, end = end, end + window.nbytes
+        header[row["key"]] = {"dtype": "F16", "shape": list(window.shape), "data_offsets": [start, end]}
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 64)  # windows start aligned, as the format allows
+    if len(head) > MAX_HEADER:
+        raise CorpusError(f"{len(rows)} windows need too long a header", file=path, fix="split the recording")
+    data = (np.ascontiguousarray(window, dtype="<f2").data.cast("B") for window in windows)
+    write_atomically(path, [len(head).to_bytes(8, "little"), head, *data])
+
+
+class Shard:
+    """A shard opened for reading: header parsed and checked against the file size, data mapped into memory.
+
+    Raises
+    ------
+    CorpusError
+        The file is missing, cut, or not a shard; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                length = int.from_bytes(file.read(8), "little")
+                if size < 8 or length > min(size - 8, MAX_HEADER):
+                    raise CorpusError("shard is cut or damaged (its header is not complete)", file=path, fix=_FIX)
+                header = _parse(path, file.read(length))
+                self.metadata: dict[str, str] = header.pop("__metadata__", {})
+                self._start = 8 + length
+                needed = self._start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+                if size != needed:
+                    word = "is cut" if size < needed else "has bytes too many"
+                    raise CorpusError(f"shard {word} ({size} of {needed} bytes)", file=path, fix=_FIX)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise CorpusError("shard is missing", file=path, fix=_FIX) from None
+        except OSError as error:
+            raise CorpusError(f"shard cannot be read ({error.strerror})", file=path) from None
+        self._windows: dict[str, dict[str, Any]] = header
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def table(self) -> pa.Table:
+        """The index rows of the shard, from its header.
+
+        Raises
+        ------
+        CorpusError
+            The header holds no rows or damaged ones.
+        """
+        text = self.metadata.get("rows", "")
+        if self.metadata.get("rows_crc32c") != str(crc32c(text.encode())):
+            raise CorpusError("shard is damaged (checksum of its index rows)", file=self.path, fix=_FIX)
+        return to_table(json.loads(text))
+
+    def window(self, key: str, shape: tuple[int, int]) -> np.ndarray:
+        """One window as a read-only float16 view of the file, not yet checked against its checksum.
+
+        Raises
+        ------
+        CorpusError
+            The shard holds no such window, or one of another shape.
+        """
+        entry = self._windows.get(key)
+        if entry is None or entry["dtype"] != "F16" or tuple(entry["shape"]) != shape:
+            raise CorpusError(f"shard holds no window {key!r} of shape {shape}", file=self.path, fix=_FIX)
+        start = self._start + entry["data_offsets"][0]
+        return np.frombuffer(self._map, "<f2", shape[0] * shape[1], start).reshape(shape)
+
+    def read_ahead(self, key: str) -> None:
+        """Ask the system to fetch a window's bytes; returns at once."""
+        if hasattr(mmap, "MADV_WILLNEED") and key in self._windows:
+            start, end = (self._start + offset for offset in self._windows[key]["data_offsets"])
+            page = start - start % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, page, end - page)
+
+
+def check_window(window: np.ndarray, checksum: int, path: Path, key: str, recording: str) -> None:
+    """Compare a window's bytes with its checksum.
+
+    Raises
+    ------
+    CorpusError
+        They differ; names the shard, the recording and the window.
+    """
+    if crc32c(window) != checksum:
+        raise CorpusError(
+            f"window {key!r} is damaged (its checksum differs)",
+            file=path,
+            field=recording,
+            fix=_FIX,
+        )
+
+
+_FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    """The header as a dictionary, with offsets and shapes that fit each other."""
+    try:
+        header = json.loads(text)
+        for key, entry in header.items():
+            if key != "__metadata__":
+                (start, end), shape = entry["data_offsets"], entry["shape"]
+                if not (0 <= start <= end and entry["dtype"] == "F16" and end - start == 2 * int(np.prod(shape))):
+                    raise ValueError(key)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CorpusError("shard is damaged (its header cannot be read)", file=path, fix=_FIX) from None
+    return header

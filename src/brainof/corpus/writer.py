@@ -1,0 +1,276 @@
+"""CorpusWriter: windows of whole recordings -> shards that are complete or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from google_crc32c import value as crc32c
+
+from ..channels import Channels
+from ..errors import CorpusError, StorageError
+from ..files import make_folder, read_json, write_json
+from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
+from .index_file import write_index
+from .shards import INDEX_SUFFIX, SUFFIX, write_shard
+
+#: Largest finite float16
+LARGEST = 65504.0
+#: Median magnitude that normalised recordings stay within; volts, teslas and raw BOLD do not
+NORMALISED = (1e-3, 1e3)
+#: More windows than this close a shard, so that its header stays short
+MAX_WINDOWS = 16_384
+
+_FOLDERS = ("datasets", "channels", "shards", "failures")
+
+
+class WindowLike(Protocol):
+    """What the writer needs of a window: data (n_channels, n_times), onset in seconds, labels, view."""
+
+    @property
+    def data(self) -> np.ndarray: ...
+    @property
+    def onset(self) -> float: ...
+    @property
+    def labels(self) -> Mapping[str, Any]: ...
+    @property
+    def view(self) -> str: ...
+
+
+class CorpusWriter:
+    """Append recordings to a corpus; any number of writers, on any machines, may append to one corpus at once.
+
+    Windows are kept in memory until a shard is full and then written in one go. All windows of a recording go into
+    one shard, so a recording is in the corpus whole or not at all. Use as a context manager, or call `close`.
+
+    Parameters
+    ----------
+    root : path-like
+        The corpus; made if it does not exist.
+    shard_bytes : int
+        Size at which a shard is written.
+
+    Raises
+    ------
+    CorpusError
+        `root` is something else than a corpus, or a corpus of another version.
+    StorageError
+        `root` cannot be written.
+    """
+
+    def __init__(self, root: str | PathLike[str], shard_bytes: int = 128 * 2**20) -> None:
+        self.root = Path(root)
+        self.shard_bytes = shard_bytes
+        self._id = uuid.uuid4().hex[:12]
+        self._rows: list[dict[str, Any]] = []
+        self._windows: list[np.ndarray] = []
+        self._bytes = 0
+        self._added: set[tuple[str, str, str]] = set()
+        self._done: set[str] | None = None
+        self._tables: set[str] = set()
+        _make_corpus(self.root)
+
+    def add(
+        self,
+        recording: Mapping[str, Any],
+        channels: Channels,
+        windows: Sequence[WindowLike],
+        good: np.ndarray | None = None,
+    ) -> None:
+        """Add all windows of one recording; they are on disk once the shard is full or the writer closed.
+
+        Parameters
+        ----------
+        recording : mapping
+            dataset, modality, subject, recording, config, sfreq, and where known session, task, run.
+        channels : Channels
+            The channel table of all windows.
+        windows : sequence of WindowLike
+            Normalised data (n_channels, n_times) each.
+        good : ndarray of bool, shape (n_channels,), optional
+            False where a channel is bad; all good when left out.
+
+        Raises
+        ------
+        CorpusError
+            Data are not finite, do not fit float16, or are not normalised; a shape or a field is wrong; the recording
+            was added before. Names the recording; nothing of it is kept.
+        StorageError
+            A full shard could not be written.
+        """
+        row = recording_row(recording)
+        name, identity = row["recording"], (row["dataset"], row["modality"], row["recording"])
+        if identity in self._added:
+            raise CorpusError("was added before", file=name, fix="give all windows of a recording in one call")
+        if not len(windows):
+            raise CorpusError("has no windows", file=name)
+        good = np.ones(len(channels), bool) if good is None else np.asarray(good, bool)
+        if good.shape != (len(channels),):
+            raise CorpusError(f"{good.shape} for {len(channels)} channels", file=name, field="good")
+        if not all(window.view for window in windows):
+            raise CorpusError("a window has no view", file=name, field="view")
+        halves = [_to_half(np.asarray(window.data), len(channels), name) for window in windows]
+        _check_scale([np.asarray(window.data) for window in windows], good, name)
+
+        n_bytes = sum(half.nbytes for half in halves)
+        another = bool(self._rows) and self._rows[0]["dataset"] != row["dataset"]
+        if another or self._bytes + n_bytes > self.shard_bytes or len(self._rows) + len(halves) > MAX_WINDOWS:
+            self.flush()
+        self._write_channels(channels)
+        row |= {"dtype": "float16", "channel_set": channels.digest, "good": "".join("01"[g] for g in good.astype(int))}
+        self._rows += [
+            row
+            | {
+                "key": f"{len(self._rows) + number:05d}",
+                "n_channels": half.shape[0],
+                "n_times": half.shape[1],
+                "crc32c": crc32c(half),
+                "view": str(window.view),
+                "onset": float(window.onset),
+            }
+            | {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
+            for number, (window, half) in enumerate(zip(windows, halves, strict=True))
+        ]
+        self._windows += halves
+        self._bytes += n_bytes
+        self._added.add(identity)
+
+    def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
+        """Store what is known of a dataset: recipe, chain steps, licence, citation. Replaces an earlier description."""
+        write_json(self.root / "datasets" / f"{dataset_name(name)}.json", dict(description))
+
+    def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:
+        """Note that a recording could not be prepared; forgotten once the recording is committed."""
+        fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
+        write_json(self._failure(fields.get("dataset"), fields.get("recording")), {**fields, "reason": str(reason)})
+
+    def done(self, config: str) -> bool:
+        """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
+        if self._done is None:
+            from .store import Corpus  # the store reads what is written here
+
+            self._done = set(Corpus(self.root).index["config"].unique())
+        return config in self._done
+
+    def flush(self) -> None:
+        """Commit what was added so far.
+
+        Raises
+        ------
+        StorageError
+            The shard could not be written; what was added is still held, so that `flush` can be called again.
+        """
+        if not self._rows:
+            return
+        time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        shard = f"{self._rows[0]['dataset']}-{time}-{self._id}"
+        for row in self._rows:
+            row["shard"] = shard
+        write_shard(self.root / "shards" / f"{shard}{SUFFIX}", self._rows, self._windows)
+        # from here the windows are safe; should the index fail to be written, readers rebuild it from the header
+        rows, self._rows, self._windows, self._bytes = self._rows, [], [], 0
+        if self._done is not None:
+            self._done |= {row["config"] for row in rows}
+        write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
+        for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
+            self._failure(dataset, name).unlink(missing_ok=True)
+            self._failure(None, name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Commit what is left."""
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # recordings that were added are complete, so an error in the next one is no reason to lose them;
+        # only a disk that just refused would refuse again and hide the first message
+        if kind is None or not issubclass(kind, StorageError):
+            self.close()
+
+    def _write_channels(self, channels: Channels) -> None:
+        if channels.digest not in self._tables:
+            write_json(self.root / "channels" / f"{channels.digest}.json", channels.to_dict())
+            self._tables.add(channels.digest)
+
+    def _failure(self, dataset: str | None, recording: str | None) -> Path:
+        # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
+        digest = hashlib.sha256(f"{dataset}/{recording}".encode()).hexdigest()[:8]
+        return self.root / "failures" / f"{slug}-{digest}.json"
+
+
+def check_version(root: Path) -> None:
+    """Check that `root` is a corpus of this version.
+
+    Raises
+    ------
+    CorpusError
+        It is not; names the file and the version.
+    """
+    if not root.is_dir():
+        raise CorpusError("no such corpus", file=root)
+    if not (root / "corpus.json").is_file():
+        raise CorpusError("is not a corpus (it holds no corpus.json)", file=root)
+    values = read_json(root / "corpus.json")
+    if values.get("format") != FORMAT:
+        raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=root / "corpus.json", field="format")
+    if values.get("version") != VERSION:
+        raise CorpusError(
+            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
+            file=root / "corpus.json",
+            field="version",
+            fix="use the brainof that wrote it, or prepare it again",
+        )
+
+
+def _make_corpus(root: Path) -> None:
+    make_folder(root)
+    if not (root / "corpus.json").exists():
+        strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
+        # another writer may have made the corpus meanwhile
+        if strangers and not (root / "corpus.json").exists():
+            raise CorpusError(
+                f"holds {strangers[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
+            )
+        write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
+    check_version(root)
+    for folder in _FOLDERS:
+        make_folder(root / folder)
+
+
+def _to_half(data: np.ndarray, n_channels: int, recording: str) -> np.ndarray:
+    """Float16 copy of a window, refused where float16 would not hold it."""
+    if data.ndim != 2 or len(data) != n_channels or not data.size:
+        raise CorpusError(f"window of shape {data.shape} for {n_channels} channels", file=recording)
+    peak = float(max(data.max(), -data.min()))  # nan if any value is nan
+    if not np.isfinite(peak):
+        raise CorpusError("holds values that are not finite", file=recording)
+    if peak > LARGEST:
+        raise CorpusError(
+            f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix="normalise and clip before storing"
+        )
+    # torch casts an order of magnitude faster than numpy, with the same rounding
+    return torch.from_numpy(np.require(data, np.float32, ["C", "W"])).half().numpy()
+
+
+def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
+    """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
+    rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
+    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
+    scale = float(np.median(np.abs(np.concatenate([window[rows].ravel()[::step] for window in data]))))
+    if not NORMALISED[0] <= scale <= NORMALISED[1]:
+        raise CorpusError(
+            f"typical magnitude {scale:.2g}, and float16 holds normalised data only",
+            file=recording,
+            fix=f"normalise it (median magnitude {NORMALISED[0]:g} to {NORMALISED[1]:g})",
+        )

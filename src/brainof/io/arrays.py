@@ -1,0 +1,185 @@
+"""Arrays inside npz, npy, mat (all versions), HDF5 and text files, without pickle and with sizes checked first."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ReadError
+from .checks import check_size
+
+_DAMAGED = "the file is damaged or of another format"
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of a file by name: shapes first, values on demand.
+
+    `columns` holds the column names of a text table with a header.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    load: Callable[[str], np.ndarray]
+    columns: tuple[str, ...] | None = None
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def open_arrays(path: Path, max_bytes: int) -> Arrays:
+    """List the arrays of a file.
+
+    Raises
+    ------
+    ReadError
+        The file is damaged, larger than `max_bytes` once decoded, or holds Python objects.
+    """
+    if path.stat().st_size == 0:
+        raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
+    suffix = path.suffix.lower()
+    kind = {".npz": _npz, ".npy": _npy, ".mat": _mat, ".h5": _hdf5, ".hdf5": _hdf5}.get(suffix, _text)
+    try:
+        return kind(path, max_bytes)
+    except (ReadError, MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        raise ReadError(f"cannot be read ({' '.join(str(error).split())[:200]})", file=path, fix=_DAMAGED) from error
+
+
+def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _refuse_objects(dtype: np.dtype, name: str, path: Path) -> None:
+    if dtype.hasobject:
+        raise ReadError(
+            "holds Python objects (pickle), which are never loaded", file=path, field=name, fix="save numbers"
+        )
+
+
+def _npz(path: Path, max_bytes: int) -> Arrays:
+    shapes, objects = {}, set()
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as stream:
+                shape, dtype = _header(stream)
+            name = member.removesuffix(".npy")
+            if dtype.hasobject:
+                objects.add(name)
+            shapes[name] = shape
+            check_size(float(np.prod(shape, dtype=float)) * dtype.itemsize, max_bytes, path)
+
+    def load(name: str) -> np.ndarray:
+        if name in objects:
+            _refuse_objects(np.dtype(object), name, path)
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[name]
+
+    return Arrays({name: shape for name, shape in shapes.items() if name not in objects} or shapes, load)
+
+
+def _npy(path: Path, max_bytes: int) -> Arrays:
+    with path.open("rb") as stream:
+        shape, dtype = _header(stream)
+        data_bytes = path.stat().st_size - stream.tell()
+    _refuse_objects(dtype, path.stem, path)
+    n_bytes = float(np.prod(shape, dtype=float)) * dtype.itemsize
+    if n_bytes > data_bytes:
+        raise ReadError(
+            f"header says {n_bytes:.0f} bytes of data, the file holds {data_bytes}", file=path, fix=_DAMAGED
+        )
+    check_size(n_bytes, max_bytes, path)
+    return Arrays({path.stem: shape}, lambda _: np.load(path, allow_pickle=False))
+
+
+def _mat(path: Path, max_bytes: int) -> Arrays:
+    import h5py
+
+    if h5py.is_hdf5(path):  # MATLAB 7.3: HDF5 with the axes in reverse order
+        return _hdf5(path, max_bytes, reverse=True)
+    import scipy.io
+
+    shapes = {name: shape for name, shape, kind in scipy.io.whosmat(path) if kind not in ("char", "struct", "cell")}
+    for shape in shapes.values():
+        check_size(float(np.prod(shape, dtype=float)) * 8, max_bytes, path)
+    return Arrays(shapes, lambda name: scipy.io.loadmat(path, variable_names=[name])[name])
+
+
+def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
+    import h5py
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and not name.startswith("#"):
+            check_size(float(np.prod(item.shape, dtype=float)) * item.dtype.itemsize, max_bytes, path)
+            shapes[name] = item.shape[::-1] if reverse else item.shape
+
+    with h5py.File(path, "r") as stream:
+        stream.visititems(visit)
+
+    def load(name: str) -> np.ndarray:
+        with h5py.File(path, "r") as stream:
+            values = np.asarray(stream[name])
+        return values.T if reverse else values
+
+    return Arrays(shapes, load)
+
+
+def _text(path: Path, max_bytes: int) -> Arrays:
+    import pandas as pd
+
+    check_size(path.stat().st_size, max_bytes, path, "the text")
+    with path.open(encoding="utf-8-sig", errors="strict", newline="") as stream:
+        lines = [line for line, _ in zip(stream, range(5), strict=False)]
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        raise ReadError("holds no line of values", file=path)
+    separator = _separator(first)
+    cells = next(csv.reader([first.strip()], delimiter=separator)) if len(separator) == 1 else first.split()
+    has_header = any(cell.strip() and not _is_number(cell) for cell in cells)
+    table = pd.read_csv(
+        path,
+        sep=separator,
+        header=0 if has_header else None,
+        encoding="utf-8-sig",
+        skipinitialspace=True,
+        na_values=["n/a"],
+        engine="c",
+    )
+    table = table.dropna(axis="columns", how="all")  # a separator at the end of each line
+    numbers = table.select_dtypes("number")
+    texts = {str(name): table[name].to_numpy() for name in table.columns if name not in numbers.columns}
+    if not has_header and texts:
+        raise ReadError(
+            "a column is not numeric", file=path, field=f"column {next(iter(texts))}", fix="remove the text"
+        )
+    values = numbers.to_numpy()
+    return Arrays(
+        {path.stem: values.shape},
+        lambda _: values,
+        columns=tuple(str(name) for name in numbers.columns) if has_header else None,
+        extra=texts,
+    )
+
+
+def _separator(line: str) -> str:
+    for separator in ("\t", ",", ";"):
+        if separator in line:
+            return separator
+    return r"\s+"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().strip('"'))
+    except ValueError:
+        return cell.strip().lower() in ("n/a", "nan", "")
+    return True

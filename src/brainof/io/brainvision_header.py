@@ -1,0 +1,96 @@
+"""The header of BrainVision files, checked for what MNE follows or loads silently: foreign paths and cut data files.
+
+Layout: BrainVision Core Data Format 1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from os.path import abspath, normpath
+from pathlib import Path
+
+from ..errors import ReadError
+
+_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOAT_64": 8}
+
+
+def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
+    """Check a .vhdr file.
+
+    Returns
+    -------
+    truncated : bool
+        The data file ends within a frame, before a marker, or before `DataPoints`.
+    notes : list of str
+
+    Raises
+    ------
+    ReadError
+        A path inside leaves `root`, the data file is missing or empty.
+    """
+    text = _text(path)
+    named = {key: _value(text, key) for key in ("DataFile", "MarkerFile")}
+    if named["DataFile"] is None:
+        raise ReadError("is not given", file=path, field="DataFile", fix="the header is damaged")
+    files = {key: _inside(path, root, name, key) for key, name in named.items() if name}
+    data = files["DataFile"]
+    if not data.is_file():
+        raise ReadError(f"{data.name} is missing", file=path, field="DataFile", fix="copy all files of the recording")
+    size = data.stat().st_size
+    if size == 0:
+        raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
+    return _cut(text, size, files.get("MarkerFile"))
+
+
+def channel_units(path: Path) -> dict[str, str]:
+    """Unit text of each channel as written; the format's default is microvolts."""
+    units = {}
+    for entry in re.findall(
+        r"^\s*Ch\d+\s*=\s*(.+?)\s*$", _text(path).partition("[Coordinates]")[0], flags=re.MULTILINE
+    ):
+        name, _, _, unit = [*entry.split(","), "", "", ""][:4]
+        units[name.replace(r"\1", ",")] = unit.strip() or "µV"
+    return units
+
+
+def _cut(text: str, size: int, markers: Path | None) -> tuple[bool, list[str]]:
+    n_channels = int(_value(text, "NumberOfChannels") or 0)
+    width = _BYTES.get((_value(text, "BinaryFormat") or "").upper())
+    if (_value(text, "DataFormat") or "BINARY").upper() != "BINARY" or not width or not n_channels:
+        return False, []
+    frame = width * n_channels
+    frames, rest = divmod(size, frame)
+    said = int(_value(text, "DataPoints") or 0)
+    if said > frames:
+        return True, [f"the data file is cut: {frames} of {said} samples are there"]
+    last = _last_marker(markers)
+    if last > frames:
+        return True, [f"the data file is cut: it holds {frames} samples, a marker lies at sample {last}"]
+    if rest:
+        return True, [f"the data file is cut: it ends within a sample ({rest} of {frame} bytes)"]
+    return False, []
+
+
+def _last_marker(markers: Path | None) -> int:
+    if markers is None or not markers.is_file():
+        return 0
+    found = re.findall(r"^Mk\d+=[^,\n]*,[^,\n]*,\s*(\d+)\s*,", _text(markers), flags=re.MULTILINE)
+    return max((int(sample) for sample in found), default=0)
+
+
+def _inside(path: Path, root: Path, name: str, field: str) -> Path:
+    name = name.replace("$b", path.stem).replace("\\", "/")
+    target = Path(normpath(Path(abspath(path.parent)) / name))
+    roots = (Path(abspath(root)), Path(abspath(path.parent)))
+    if not any(target.is_relative_to(inside) for inside in roots):
+        raise ReadError(f"{name!r} points outside {root}", file=path, field=field, fix="keep data below the root")
+    return target
+
+
+def _value(text: str, key: str) -> str | None:
+    found = re.search(rf"^\s*{key}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    return found.group(1) if found and found.group(1) else None
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", errors="replace")

@@ -1,0 +1,89 @@
+"""What every reader does at the end: refuse empty recordings, say what is odd about the signal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..channels import UNITS
+from ..contract import implausible_amplitudes
+from ..errors import ReadError
+from ..recording import Recording
+
+#: A median this far from zero is no brain signal but the offset of a DC amplifier (or a wrong unit)
+MAX_OFFSET = {"eeg": 1e-3}
+#: Interquartile range above which an EEG channel drifts, moves or has another unit
+MAX_SPREAD = {"eeg": 5e-4}
+
+
+def listed(names: list[str] | tuple[str, ...], most: int = 8) -> str:
+    """Names as text, shortened."""
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def checked(recording: Recording) -> Recording:
+    """The recording with notes on non-finite, flat and implausible channels.
+
+    Raises
+    ------
+    ReadError
+        It holds no sample or only one.
+    """
+    file = recording.provenance.get("file")
+    if recording.n_times == 0:
+        raise ReadError("empty recording", file=file, field="data")
+    if recording.n_times == 1:
+        raise ReadError("holds one sample", file=file, field="data", fix="a recording needs at least two")
+    names = np.array(recording.channels.names)
+    finite = np.isfinite(recording.data)
+    notes = []
+    if not finite.all():
+        rows = ~finite.all(axis=1)
+        notes.append(f"{int((~finite).sum())} samples are not finite, in {listed(list(names[rows]))}")
+    lowest, highest = recording.data.min(axis=1), recording.data.max(axis=1)
+    flat = (lowest == highest) & ~np.isin(names, recording.bads)
+    if flat.all():
+        notes.append("every channel is flat")
+    elif flat.any():
+        notes.append(f"flat channels: {listed(list(names[flat]))}")
+    return recording.noted(*notes, *amplitude_problems(recording))
+
+
+def amplitude_problems(recording: Recording) -> list[str]:
+    """One sentence per way in which the amplitudes are none of a brain: overall, by offset, by drift."""
+    wrong = [f"{problem}; probably the unit is wrong (units=)" for problem in implausible_amplitudes(recording)]
+    return wrong + _odd_channels(recording, np.array(recording.channels.names))
+
+
+def _odd_channels(recording: Recording, names: np.ndarray) -> list[str]:
+    """Offsets and drifts far above those of a brain, which the median over channels can hide."""
+    notes = []
+    types = np.array(recording.channels.types)
+    step = max(1, recording.n_times // 20_000)
+    for kind, limit in MAX_OFFSET.items():
+        rows = np.flatnonzero(types == kind)
+        if not len(rows):
+            continue
+        low, middle, high = np.nanpercentile(recording.data[rows, ::step], (25, 50, 75), axis=1)
+        for what, size, most, reason in (
+            ("is offset by", np.abs(middle), limit, "DC amplifier"),
+            ("spreads over", high - low, MAX_SPREAD[kind], "drift or movement"),
+        ):
+            odd = size > most
+            if odd.any():
+                notes.append(
+                    f"amplitude of {odd.sum()} of {len(rows)} {kind} channels {what} {size[odd].min():.2g} to "
+                    f"{size.max():.2g} {UNITS[kind]} ({reason}, or a wrong unit): {listed(list(names[rows[odd]]))}"
+                )
+    return notes
+
+
+def check_size(n_bytes: float, max_bytes: int, file: object, said_by: str = "header") -> None:
+    """Refuse a decoded size above `max_bytes`, before memory is taken."""
+    if n_bytes > max_bytes:
+        raise ReadError(
+            f"{said_by} announces {n_bytes / 1e9:.3g} GB of samples, more than {max_bytes / 1e9:.3g} GB",
+            file=file,  # type: ignore[arg-type]
+            field="size",
+            fix="raise max_bytes if that is right",
+        )

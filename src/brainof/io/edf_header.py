@@ -1,0 +1,149 @@
+"""The header of EDF and BDF files, checked before any reader takes memory.
+
+MNE accepts records of zero length, unknown units, empty ranges and files that were cut (with a warning or with none);
+the checks here are what it leaves out. Layout: Kemp et al. 1992, https://www.edfplus.info.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ReadError
+from .units import NOT_ELECTRICAL, factor_to_si, plain
+
+_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes per signal: label, transducer, unit, 4 limits, filter, samples, -
+
+
+@dataclass(frozen=True)
+class EdfSignal:
+    """One signal of the header; `rate` in samples per second (0 where the record length is 0)."""
+
+    label: str
+    unit: str
+    physical: tuple[float, float]
+    digital: tuple[float, float]
+    samples: int
+    rate: float
+
+    @property
+    def is_annotation(self) -> bool:
+        return self.label in ("EDF Annotations", "BDF Annotations")
+
+    @property
+    def has_range(self) -> bool:
+        """False where physical or digital minimum equals maximum: the scale is undefined."""
+        return self.physical[0] != self.physical[1] and self.digital[0] != self.digital[1]
+
+
+@dataclass(frozen=True)
+class EdfHeader:
+    """What the header says, and what the size of the file allows."""
+
+    signals: tuple[EdfSignal, ...]
+    record_seconds: float
+    records_said: int
+    records_there: int
+    notes: tuple[str, ...]
+
+    @property
+    def truncated(self) -> bool:
+        return self.records_said > self.records_there
+
+
+def read_edf_header(path: Path) -> EdfHeader:
+    """Read and check the header of an EDF or BDF file.
+
+    Raises
+    ------
+    ReadError
+        The file is empty, a field is no number, the header is longer than the file, or no data record is complete.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
+    with path.open("rb") as stream:
+        fixed = stream.read(256)
+        if len(fixed) < 256:
+            raise ReadError(f"has {size} bytes, less than an EDF header (256)", file=path, fix="copy the file again")
+        n = _integer(fixed[252:256], path, "number of signals")
+        if n <= 0:
+            raise ReadError(f"header says {n} signals", file=path, field="number of signals")
+        if 256 * (n + 1) > size:
+            raise ReadError(
+                f"header says {n} signals, whose header needs {256 * (n + 1)} bytes; the file has {size}",
+                file=path,
+                field="number of signals",
+                fix="the header is damaged",
+            )
+        table = stream.read(256 * n)
+    record_seconds = _number(fixed[244:252], path, "record duration")
+    if record_seconds < 0:
+        raise ReadError(f"{record_seconds:g} s", file=path, field="record duration", fix="the header is damaged")
+    columns, start = [], 0
+    for width in _FIELDS:
+        columns.append([table[start + i * width : start + (i + 1) * width] for i in range(n)])
+        start += width * n
+    labels, _, units, pmin, pmax, dmin, dmax, _, samples, _ = columns
+    signals = []
+    for i in range(n):
+        label = labels[i].decode("latin-1").strip(" \0")
+        count = _integer(samples[i], path, f"samples per record of {label}")
+        if count <= 0:
+            raise ReadError(f"{count}", file=path, field=f"samples per record of {label}", fix="the header is damaged")
+        signals.append(
+            EdfSignal(
+                label=label,
+                unit=units[i].decode("latin-1").strip(" \0"),
+                physical=(_number(pmin[i], path, f"{label} minimum"), _number(pmax[i], path, f"{label} maximum")),
+                digital=(_number(dmin[i], path, f"{label} minimum"), _number(dmax[i], path, f"{label} maximum")),
+                samples=count,
+                rate=count / record_seconds if record_seconds else 0.0,
+            )
+        )
+    return _with_size(path, size, fixed, tuple(signals), record_seconds)
+
+
+def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ...], seconds: float) -> EdfHeader:
+    bytes_per_sample = 3 if fixed[0] == 0xFF else 2
+    record = bytes_per_sample * sum(signal.samples for signal in signals)
+    data_start = _integer(fixed[184:192], path, "header size")
+    said, there = _integer(fixed[236:244], path, "number of records"), (size - data_start) // record
+    if there <= 0:
+        raise ReadError(
+            "empty recording: no data record is complete", file=path, field="number of records", fix="copy it again"
+        )
+    notes = []
+    if said > there:
+        notes.append(f"the file is cut: {there} of {said} data records are there")
+    elif said < 0:
+        notes.append(f"the header does not know the number of records ({said}); {there} were found")
+    elif said < there:
+        notes.append(f"the header says {said} records, the file holds {there}")
+    twice = [label for label, count in Counter(signal.label for signal in signals).items() if count > 1]
+    twice = [label for label in twice if label not in ("EDF Annotations", "BDF Annotations")]
+    if twice:
+        notes.append(f"channel names that occur twice were numbered: {', '.join(twice)}")
+    return EdfHeader(signals, seconds, said, there, tuple(notes))
+
+
+def volts_per_unit(unit: str) -> float | None:
+    """Factor to volts of a unit text, or None where it is no voltage."""
+    return factor_to_si(unit, "V")
+
+
+def is_body_unit(unit: str) -> bool:
+    """True for units of respiration, temperature, movement and the like (never a voltage)."""
+    return plain(unit).lower() in NOT_ELECTRICAL
+
+
+def _number(text: bytes, path: Path, field: str) -> float:
+    try:
+        return float(text.decode("latin-1").strip(" \0").replace(",", "."))
+    except ValueError:
+        raise ReadError(f"{text!r} is not a number", file=path, field=field, fix="not an EDF or BDF file") from None
+
+
+def _integer(text: bytes, path: Path, field: str) -> int:
+    return int(_number(text, path, field))

@@ -1,0 +1,94 @@
+"""File names -> formats. One line per format; the readers import what they need only when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ReadError, did_you_mean, nearest
+
+#: suffix -> format name
+FORMATS: dict[str, str] = {
+    ".edf": "edf",
+    ".bdf": "bdf",
+    ".gdf": "gdf",
+    ".vhdr": "brainvision",
+    ".ahdr": "brainvision",
+    ".set": "eeglab",
+    ".fif": "fif",
+    ".fif.gz": "fif",
+    ".ds": "ctf",
+    ".sqd": "kit",
+    ".con": "kit",
+    ".mff": "egi",
+    ".raw": "egi",
+    ".cnt": "cnt",
+    ".eeg": "nihon",
+    ".lay": "persyst",
+    ".cdt": "curry",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".npz": "npz",
+    ".npy": "npy",
+    ".mat": "mat",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "txt",
+    ".1d": "txt",
+}
+
+_TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
+
+#: files that belong to another file of the same name
+_PARTNERS = {".vmrk": ".vhdr", ".fdt": ".set", ".dat": ".lay", ".pnt": ".eeg", ".21e": ".eeg"}
+
+
+def room_of(format_name: str) -> str:
+    """The module of this package that reads a format."""
+    if format_name == "nifti":
+        return "nifti"
+    return "table" if format_name in _TABLES else "mne_reader"
+
+
+def format_of(path: Path) -> tuple[Path, str]:
+    """The file to open (a partner is replaced by its header file) and its format.
+
+    Raises
+    ------
+    ReadError
+        The file is missing (the nearest name is suggested) or its suffix is not known.
+    """
+    if not path.exists():
+        raise missing(path)
+    suffix = suffix_of(path)
+    if suffix == ".eeg" and path.with_suffix(".vhdr").exists():
+        return path.with_suffix(".vhdr"), "brainvision"
+    partner = _PARTNERS.get(suffix)
+    for other in (partner, partner and partner.upper()):
+        if other and path.with_suffix(other).exists():
+            return format_of(path.with_suffix(other))
+    if path.name.lower().startswith("c,rf"):  # BTi/4D has no suffix
+        return path, "bti"
+    if suffix not in FORMATS:
+        what = f"unknown format {suffix!r}" if suffix else "a folder" if path.is_dir() else "no suffix tells the format"
+        raise ReadError(what, file=path, field="format", fix=did_you_mean(suffix, FORMATS))
+    if path.is_dir() and FORMATS[suffix] not in ("ctf", "egi"):
+        raise ReadError("is a folder, not a file", file=path, field="format")
+    return path, FORMATS[suffix]
+
+
+def missing(path: Path) -> ReadError:
+    """The error for a file that is not there, with the nearest name of its folder."""
+    folder = path.parent
+    if not folder.is_dir():
+        return ReadError("file not found", file=path, fix=f"there is no folder {folder}")
+    near = nearest(path.name, [entry.name for entry in folder.iterdir()])
+    return ReadError("file not found", file=path, fix=f"did you mean {near!r}?" if near else None)
+
+
+def suffix_of(path: Path) -> str:
+    """The lower-case suffix, with `.gz` and what stands before it."""
+    name = path.name.lower()
+    inner = Path(name.removesuffix(".gz")).suffix
+    return inner + ".gz" if name.endswith(".gz") else inner

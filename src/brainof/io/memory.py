@@ -1,0 +1,184 @@
+"""In-memory objects -> Recording: MNE Raw and Epochs, arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..channels import MODALITIES, SENSOR_TYPES, UNITS, Channels
+from ..errors import ReadError, did_you_mean
+from ..recording import Recording, no_events
+from .checks import checked
+from .options import ReadOptions
+from .positions import electrode_positions
+from .units import override_factors
+
+_USUAL_TYPE = {"eeg": "eeg", "meg": "mag", "fmri": "roi"}
+
+
+def from_mne(
+    instance: Any,
+    *,
+    modality: str | None = None,
+    options: ReadOptions | None = None,
+    entities: Mapping[str, str] | None = None,
+) -> Any:
+    """A Recording from an `mne.io.Raw`, or a list of Recordings from `mne.Epochs` (one per epoch).
+
+    Parameters
+    ----------
+    instance : mne.io.BaseRaw or mne.BaseEpochs
+    modality, options, entities
+        As in `read`.
+
+    Returns
+    -------
+    Recording or list of Recording
+        Of an epoch: time starts at its first sample; the event lies at -tmin and is named by `event_id`.
+
+    Raises
+    ------
+    ReadError
+        The object is neither, or holds no channel of the modality.
+    """
+    import mne
+
+    from .mne_convert import recording_of_raw
+
+    options = options or ReadOptions()
+    if isinstance(instance, mne.io.BaseRaw):
+        names = [str(name) for name in instance.filenames if name is not None]
+        format_name = "fif" if any(name.endswith((".fif", ".fif.gz")) for name in names) else "mne"
+        provenance: dict[str, Any] = {
+            "file": names[0] if names else None,
+            "format": format_name,
+            "truncated": False,
+            "notes": [],
+        }
+        return checked(
+            recording_of_raw(instance, modality=modality, options=options, entities=entities, provenance=provenance)
+        )
+    if isinstance(instance, mne.BaseEpochs):
+        return _recordings_of_epochs(instance, modality, options, entities)
+    raise ReadError(f"{type(instance).__name__} is no MNE Raw or Epochs", field="instance", fix="give a Raw or Epochs")
+
+
+def _recordings_of_epochs(
+    epochs: Any, modality: str | None, options: ReadOptions, entities: Mapping[str, str] | None
+) -> list[Recording]:
+    import mne
+
+    from .mne_convert import recording_of_raw
+
+    data = epochs.get_data(copy=False)
+    if not len(data):
+        raise ReadError("hold no epoch (all were dropped?)", field="epochs")
+    names = {code: name for name, code in epochs.event_id.items()}
+    recordings = []
+    for number, (values, event) in enumerate(zip(data, epochs.events, strict=True)):
+        raw = mne.io.RawArray(values, epochs.info, verbose="error")
+        provenance: dict[str, Any] = {"file": None, "format": "mne", "truncated": False, "notes": [], "epoch": number}
+        recording = recording_of_raw(raw, modality=modality, options=options, entities=entities, provenance=provenance)
+        name = names.get(int(event[2]), str(event[2]))
+        table = pd.DataFrame({"onset": [-float(epochs.tmin)], "duration": [0.0], "trial_type": [name]})
+        recordings.append(checked(recording.replace(events=table)))
+    return recordings
+
+
+def from_array(
+    data: Any,
+    sfreq: float,
+    modality: str,
+    *,
+    channel_names: Sequence[str] | None = None,
+    channel_types: str | Sequence[str] | None = None,
+    positions: Any = None,
+    orientations: Any = None,
+    units: str | Mapping[str, str] | None = None,
+    frame: str | None = None,
+    atlas: str | None = None,
+    events: pd.DataFrame | None = None,
+    entities: Mapping[str, str] | None = None,
+    bads: Sequence[str] = (),
+) -> Recording:
+    """A Recording from an array.
+
+    Parameters
+    ----------
+    data : array-like, shape (n_channels, n_times)
+        In SI units (V, T, T/m), or in `units`.
+    sfreq : float
+        Samples per second; 1 / TR for fMRI.
+    modality : {"eeg", "meg", "fmri"}
+    channel_names : sequence of str, optional
+    channel_types : str or sequence of str, optional
+        Sensor types; default "eeg", "mag" or "roi" by modality.
+    positions : array-like, shape (n_channels, 3), optional
+        Metres. Default for EEG: by channel name from the 10-05 template; otherwise unknown.
+    orientations : array-like, shape (n_channels, 3), optional
+        Unit normals of MEG coils.
+    units : str or mapping of pattern to str, optional
+        Unit of `data`, such as "uV".
+    frame : str, optional
+        Frame of `positions`; default "head" for EEG and MEG, "mni" for fMRI.
+    atlas : str, optional
+        Name of the atlas of regions.
+    events : DataFrame, optional
+        Columns onset, duration (seconds) and trial_type.
+    entities : mapping, optional
+    bads : sequence of str
+        Names of bad channels.
+
+    Raises
+    ------
+    ReadError
+        The array is not 2-D and real, a length does not match, a type or unit is unknown.
+    """
+    values = np.asarray(data)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise ReadError(f"shape {values.shape}, dtype {values.dtype}", field="data", fix="give a 2-D real array")
+    if modality not in MODALITIES:
+        raise ReadError(f"{modality!r}", field="modality", fix=did_you_mean(str(modality), MODALITIES))
+    n = len(values)
+    names = (
+        tuple(channel_names) if channel_names is not None else tuple(f"{modality.upper()}{i + 1:03d}" for i in range(n))
+    )
+    usual = channel_types or _USUAL_TYPE[modality]
+    types = (usual,) * n if isinstance(usual, str) else tuple(usual)
+    for field, given in (("channel_names", names), ("channel_types", types)):
+        if len(given) != n:
+            raise ReadError(f"{len(given)} values for {n} channels", field=field)
+    for kind in types:
+        if kind not in SENSOR_TYPES:
+            raise ReadError(f"{kind!r}", field="channel_types", fix=did_you_mean(str(kind), SENSOR_TYPES))
+    notes = []
+    if positions is None and modality == "eeg" and channel_names is not None:
+        positions = electrode_positions(names)
+    known = positions is not None and bool(np.isfinite(np.asarray(positions, dtype=float)).all(axis=1).any())
+    if not known:
+        notes.append(f"no position for {n} channels: give positions or standard names")
+    for field, given in (("positions", positions), ("orientations", orientations)):
+        if given is not None and np.shape(given) != (n, 3):
+            raise ReadError(f"shape {np.shape(given)} for {n} channels", field=field, fix="give (n_channels, 3) metres")
+    order = np.arange(n) if modality == "fmri" else None
+    default_frame = ("mni" if modality == "fmri" else "head") if known else "unknown"
+    channels = Channels(names, types, positions, orientations, order=order, frame=frame or default_frame, atlas=atlas)  # type: ignore[arg-type]
+    if units is not None:
+        factors = override_factors(units if isinstance(units, str) else dict(units), names, types, None)
+        values = values * np.where(np.isnan(factors), 1.0, factors)[:, None]
+    elif modality != "fmri":
+        notes.append(f"values were taken for {', '.join(sorted({UNITS[kind] for kind in types}))} (units= to change)")
+    recording = Recording(
+        data=values.astype(np.float32),
+        sfreq=float(sfreq),
+        modality=modality,
+        channels=channels,
+        entities=dict(entities or {}),
+        events=no_events() if events is None else events,
+        bads=tuple(bads),
+        provenance={"file": None, "format": "array", "truncated": False, "notes": notes},
+    )
+    return checked(recording)

@@ -1,0 +1,259 @@
+"""EEG and MEG files -> Recording, through MNE-Python."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os.path import abspath, realpath
+from pathlib import Path
+from typing import Any
+
+from ..errors import BrainOFError, ReadError
+from ..recording import Recording
+from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
+from .mne_convert import recording_of_raw
+from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .options import ReadOptions
+
+#: format name -> (function of mne.io, arguments)
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "edf": ("read_raw_edf", {}),
+    "bdf": ("read_raw_bdf", {}),
+    "gdf": ("read_raw_gdf", {}),
+    "brainvision": ("read_raw_brainvision", {}),
+    "eeglab": ("read_raw_eeglab", {}),
+    "fif": ("read_raw_fif", {}),
+    "ctf": ("read_raw_ctf", {"clean_names": True}),
+    "kit": ("read_raw_kit", {}),
+    "bti": ("read_raw_bti", {"head_shape_fname": None}),
+    "egi": ("read_raw_egi", {"events_as_annotations": True}),
+    "cnt": ("read_raw_cnt", {}),
+    "nihon": ("read_raw_nihon", {}),
+    "persyst": ("read_raw_persyst", {}),
+    "curry": ("read_raw_curry", {}),
+}
+
+#: warnings of MNE that say nothing about the recording
+_IDLE_WARNINGS = (
+    "naming conventions",
+    "deprecat",
+    "Limited",
+    "Highpass cutoff",
+    "filter",
+    "not unique",
+    "does not conform",
+)
+
+
+@dataclass
+class Opened:
+    """What opening a file tells beside the Raw itself; see `recording_of_raw`."""
+
+    raw: Any
+    notes: list[str] = field(default_factory=list)
+    truncated: bool = False
+    corrections: dict[str, float] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
+    at_once: bool = False
+    options: ReadOptions | None = None
+    """Options that are left to apply, where opening applied some."""
+
+
+def read_mne(
+    path: Path,
+    format_name: str,
+    *,
+    modality: str | None,
+    options: ReadOptions,
+    entities: Mapping[str, str] | None,
+    root: Path,
+) -> Recording:
+    """Read one EEG or MEG file.
+
+    Raises
+    ------
+    ReadError
+        MNE cannot read it, a check of the header fails, or a path inside the file leaves `root`.
+    """
+    if modality == "fmri":
+        raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
+    with mne_calls(path) as said:
+        if format_name in ("edf", "bdf"):
+            opened = _open_edf(path, format_name, options)
+        elif format_name == "brainvision":
+            opened = _open_brainvision(path, options, root)
+        else:
+            opened = _open(path, format_name, options)
+        _stay_inside(opened.raw, path, root)
+        provenance = {
+            "file": str(path),
+            "format": format_name,
+            "truncated": opened.truncated,
+            "notes": opened.notes,
+        }
+        recording = recording_of_raw(
+            opened.raw,
+            modality=modality,
+            options=opened.options or options,
+            entities=entities,
+            provenance=provenance,
+            corrections=opened.corrections,
+            stored=opened.stored,
+            at_once=opened.at_once,
+        )
+    return recording.noted(*(f"MNE: {line}" for line in said))
+
+
+@contextmanager
+def mne_calls(path: Path) -> Iterator[list[str]]:
+    """Turns failures of MNE into ReadErrors and collects its warnings as lines."""
+    import mne
+
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with mne.use_log_level("warning"):
+                yield said
+        except (BrainOFError, MemoryError):
+            raise
+        except PermissionError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            fix = "the file is damaged or of another format"
+            if "MaxShield" in reason or "allow_maxshield" in reason:
+                reason, fix = (
+                    "recorded with active shielding (MaxShield)",
+                    "clean it with Maxwell filtering first, or set allow_maxshield",
+                )
+            raise ReadError(f"cannot be read ({reason[:300]})", file=path, fix=fix) from error
+    for warning in caught:
+        line = " ".join(str(warning.message).split())[:200]
+        if issubclass(warning.category, RuntimeWarning) and not any(word in line for word in _IDLE_WARNINGS):
+            said.append(line)
+    said[:] = list(dict.fromkeys(said))
+
+
+def _open(path: Path, format_name: str, options: ReadOptions) -> Opened:
+    import mne
+
+    function, arguments = READERS[format_name]
+    if format_name == "fif":
+        arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
+    raw = getattr(mne.io, function)(path, preload=False, **arguments)
+    stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
+    return Opened(raw, stored=stored)
+
+
+def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
+    """EDF and BDF with only the channels that are wanted, so that a fast ECG does not resample the EEG."""
+    import mne
+
+    header = read_edf_header(path)
+    if not header.record_seconds and options.rate is None:
+        raise ReadError("is 0: the sampling rate is unknown", file=path, field="record duration", fix="give sfreq")
+    labels = unique([signal.label for signal in header.signals])
+    signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
+    if not signals:
+        raise ReadError("empty recording: annotations only, no signal", file=path, field="signals")
+    names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
+    wanted, notes = _edf_channels(path, header, signals, names, options)
+    exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
+    function = getattr(mne.io, READERS[format_name][0])
+    raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True)
+    raw.rename_channels({label: names[label] for label in raw.ch_names if label in names})
+    stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
+    rates = sorted({signals[label].rate for label in wanted})
+    if len(rates) > 1:
+        notes.append(
+            f"channels of {', '.join(f'{rate:g}' for rate in rates)} Hz were brought to {rates[-1]:g} Hz by MNE"
+        )
+    return Opened(
+        raw,
+        notes=notes,
+        truncated=header.truncated,
+        corrections={names[label]: stored[names[label]] / _edf_factor_of_mne(signals[label].unit) for label in wanted},
+        stored={names[label]: _edf_factor_of_mne(signals[label].unit) for label in wanted},
+        at_once=len(rates) > 1,
+        options=options.model_copy(update={"rename": {}, "channel_names": None}),
+    )
+
+
+def _edf_factor_of_mne(unit: str) -> float:
+    """The factor MNE applies: it knows microvolts and millivolts and takes everything else for volts."""
+    return {"uV": 1e-6, "mV": 1e-3}.get(
+        unit.replace("\u03bc", "u").replace("\u00b5", "u").replace("\x83\xca", "u"), 1.0
+    )
+
+
+def _edf_channels(
+    path: Path, header: EdfHeader, signals: dict[str, EdfSignal], names: dict[str, str], options: ReadOptions
+) -> tuple[list[str], list[str]]:
+    """Labels of the EEG channels that can be used, and notes on those that cannot."""
+    notes = list(header.notes)
+    wanted, other, ranges = [], [], []
+    for label, signal in signals.items():
+        told = chosen_type(names[label], options)
+        kind = told or kind_of_name(names[label])
+        if kind is not None and kind != "eeg":
+            other.append(names[label])
+        elif (
+            told is None and options.units is None and volts_per_unit(signal.unit) is None and is_body_unit(signal.unit)
+        ):
+            other.append(f"{names[label]} [{signal.unit}]")
+        elif not signal.has_range:
+            ranges.append(names[label])
+        else:
+            wanted.append(label)
+    if other:
+        notes.append(f"left out, no EEG by name or unit: {', '.join(other)}")
+    if ranges:
+        notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(ranges)}")
+    if not wanted:
+        raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types")
+    wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
+    for label in wanted:
+        if options.units is None and volts_per_unit(signals[label].unit) is None:
+            raise ReadError(
+                f"unknown unit {signals[label].unit!r}", file=path, field=f"unit of {names[label]}", fix="give units"
+            )
+    return wanted, notes
+
+
+def _open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
+    import mne
+
+    from .brainvision_header import channel_units, check_brainvision
+
+    truncated, notes = check_brainvision(path, root)
+    raw = mne.io.read_raw_brainvision(path, preload=False)
+    units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    unknown = [
+        (name, unit)
+        for name, unit in units.items()
+        if volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
+    ]
+    if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
+        name, unit = unknown[0]
+        raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units")
+    raw.set_channel_types({name: "eeg" for name, _ in unknown}, on_unit_change="ignore")
+    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
+    return Opened(raw, notes=notes, truncated=truncated, stored=stored)
+
+
+def _stay_inside(raw: Any, path: Path, root: Path) -> None:
+    """Data files named inside a file must lie below the root; links of the file system are the user's own choice."""
+    roots = {Path(abspath(root)), Path(realpath(root)), Path(abspath(path.parent)), Path(realpath(path.parent))}
+    for filename in raw.filenames:
+        if filename is None:
+            continue
+        lies = Path(abspath(filename))
+        if not any(lies.is_relative_to(inside) for inside in roots) and Path(realpath(filename)) != Path(
+            realpath(path)
+        ):
+            raise ReadError(
+                f"points to {lies}, outside {root}", file=path, field="data file", fix="keep data below the root"
+            )

@@ -1,0 +1,139 @@
+"""Channel names: what kind of signal a name tells, and which electrodes it means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from os import PathLike
+
+from ..errors import ReadError, did_you_mean
+from .options import ReadOptions
+
+# a word of a name, with an optional number or side, tells that the channel is not an EEG electrode
+_KINDS = {
+    "eog": r"[HV]?EOG|[HV]EO|EO[GH][HV]|LOC|ROC|UEOG|EOGL|EOGR|EOGH|EOGV|VEOGU|VEOGL",
+    "ecg": r"ECG|EKG|ECGL|ECGR|EKGL|EKGR",
+    "emg": r"EMG|EMGLEFT|EMGRIGHT|EMGL|EMGR|CHIN|LCHIN|RCHIN|LEG|LLEG|RLEG|TIB|LAT|RAT",
+    "resp": r"RESP|RESPIRATION|THOR|THORAX|THORACIC|ABD|ABDO|ABDOMEN|ABDOMINAL|CHEST|FLOW|AIRFLOW|NASAL|CANNULA|SNORE"
+    r"|SNORING|CPAP|PFLOW",
+    "stim": r"STATUS|TRIG|TRIGGER|TRIGGERS|STI|STIM|STIMULUS|MARKER|MARKERS|EVENT|EVENTS|DIN",
+    "misc": r"SPO2|SAO2|OSAT|PULSE|PLETH|PLETHYSMOGRAM|PPG|HR|GSR|EDA|SCL|TEMP|TEMPERATURE|ACC|ACC[XYZ]|[XYZ]ACC|GYRO"
+    r"|GYRO[XYZ]|PHOTIC|IBI|BURSTS?|SUPPR|DC|POS|POSITION|LIGHT|AUX|ANNOTATIONS|COUNTER|BATTERY|LUX|PR|ETCO2|CO2|PH",
+}
+_WORDS = {kind: re.compile(rf"(?:{words})\d*", re.IGNORECASE) for kind, words in _KINDS.items()}
+
+#: electrodes that serve as reference; "X-REF" sits at X
+REFERENCES = frozenset(
+    # words, then ears and mastoids
+    ("REF", "LE", "AR", "AVG", "AV", "CAR", "LER", "LINKED", "EAR", "EARS", "MASTOIDS", "NOSE", "GND", "A1", "A2")
+) | frozenset(("M1", "M2", "A1A2", "A1+A2", "A1/A2", "A12", "M1M2", "M1+M2", "M1/M2"))
+
+Electrodes = tuple[str] | tuple[str, str]
+
+
+def kind_of_name(name: str) -> str | None:
+    """The auxiliary type that a word of the name tells ("eog", "ecg", ...), or None for a possible electrode."""
+    for word in re.split(r"[^A-Za-z0-9]+", name):
+        for kind, pattern in _WORDS.items():
+            if pattern.fullmatch(word):
+                return kind
+    return None
+
+
+def electrodes_of(name: str) -> Electrodes:
+    """The electrode, or the two electrodes of a bipolar lead, that a channel name means.
+
+    Prefixes (`EEG Fp1`), trailing dots (`Fc5.`) and references (`EEG FP1-REF`, `C3-A2`, `C3:M1`) are taken off.
+    """
+    text = re.sub(r"^\s*(?:EEG|SEEG|POL)[\s_:-]+", "", name, flags=re.IGNORECASE).strip().strip(".").strip()
+    first, sign, second = re.match(r"([^-–:]*)([-–:]?)(.*)", text).groups()  # type: ignore[union-attr]
+    first, second = first.strip(" ."), second.strip(" .")
+    if not sign or not second or not first:
+        return (first or second or text,)
+    if second.upper().replace(" ", "") in REFERENCES and first.upper() not in REFERENCES:
+        return (first,)
+    return first, second
+
+
+def without_common_reference(leads: Sequence[Electrodes]) -> list[Electrodes]:
+    """Bipolar-looking names that all share their second electrode are referential: X-Cz sits at X."""
+    seconds = Counter(lead[1].upper() for lead in leads if len(lead) == 2)
+    if len(seconds) == 1 and next(iter(seconds.values())) >= 4:
+        return [(lead[0],) for lead in leads]
+    return list(leads)
+
+
+def is_lettered_cap(names: Sequence[str]) -> bool:
+    """True for caps named A1..A32, B1.. (BioSemi), where `A1` is the vertex and not the left ear."""
+    return any(re.fullmatch(r"A(?:[3-9]|[12]\d|3[0-2])|B\d{1,2}", name.strip()) for name in names)
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Repeated names with -0, -1, ... added in order (as MNE does)."""
+    counts = Counter(names)
+    seen: Counter[str] = Counter()
+    out = []
+    for name in names:
+        if counts[name] > 1:
+            out.append(f"{name}-{seen[name]}")
+            seen[name] += 1
+        else:
+            out.append(name)
+    return out
+
+
+def renamed(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[str]:
+    """The names after `channel_names` and `rename`, still unique.
+
+    Raises
+    ------
+    ReadError
+        The number of names is wrong, a regular expression is not valid, or two channels get one name.
+    """
+    out = [name.strip() for name in names]
+    if options.channel_names is not None:
+        if len(options.channel_names) != len(out):
+            raise ReadError(
+                f"{len(options.channel_names)} names for {len(out)} channels", file=file, field="channel_names"
+            )
+        out = list(options.channel_names)
+    for pattern, replacement in options.rename.items():
+        try:
+            out = [re.sub(pattern, replacement, name) for name in out]
+        except re.error as error:
+            raise ReadError(f"{pattern!r}: {error}", file=file, field="rename") from None
+    twice = [name for name, count in Counter(out).items() if count > 1]
+    if twice:
+        raise ReadError(f"two channels are called {twice[0]!r}", file=file, field="rename or channel_names")
+    return out
+
+
+def chosen_type(name: str, options: ReadOptions) -> str | None:
+    """The type that `channel_types` gives a name, if any."""
+    return next((kind for pattern, kind in options.channel_types.items() if fnmatchcase(name, pattern)), None)
+
+
+def kept(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[int]:
+    """Indices of the names that `drop` and `pick` leave, in file order.
+
+    Raises
+    ------
+    ReadError
+        A pick without a wildcard is not there, or nothing is left.
+    """
+    left = [i for i, name in enumerate(names) if not any(fnmatchcase(name, pattern) for pattern in options.drop)]
+    if options.pick:
+        for pattern in options.pick:
+            if not any(fnmatchcase(names[i], pattern) for i in left):
+                raise ReadError(
+                    f"no channel {pattern!r}",
+                    file=file,
+                    field="pick",
+                    fix=did_you_mean(pattern, names) if names else "",
+                )
+        left = [i for i in left if any(fnmatchcase(names[i], pattern) for pattern in options.pick)]
+    if not left:
+        raise ReadError("no channel is left", file=file, field="drop", fix="drop fewer channels")
+    return left

@@ -1,0 +1,116 @@
+"""What a recipe or a command line may say about how to read a file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..schema import Schema
+
+#: Values of `ReadOptions.channel_types`: the sensor types of the channel table, and kinds that are left out
+AUXILIARY_TYPES = ("eog", "ecg", "emg", "resp", "ref", "misc", "stim")
+
+ChannelType = Literal[
+    "eeg", "mag", "grad", "axial", "roi", "eog", "ecg", "emg", "resp", "ref", "misc", "stim"
+]  # SENSOR_TYPES + AUXILIARY_TYPES
+
+#: Decoded size above which a file is refused unless `max_bytes` allows it
+DEFAULT_MAX_BYTES = 8_000_000_000
+
+
+class AtlasOptions(Schema):
+    """Regions of an fMRI recording: a label image with its table, or cubes of a regular grid.
+
+    `image` and `labels` are paths relative to the dataset root (the working folder on the command line). For ROI
+    tables either gives names and positions of the columns. The order of the regions is the order of `labels`, or
+    ascending label ids where there is no table; it never depends on the recording.
+    """
+
+    image: str | None = None
+    """3-D label image."""
+    labels: str | None = None
+    """Table of label ids and names (tsv, csv or txt), optionally with centroids x, y, z in millimetres."""
+    name: str | None = None
+    """Name of the atlas; default: the file name of the image or table."""
+    space: Literal["mni", "scanner"] | None = None
+    """Space of the image; default: from its header and file name."""
+    grid_mm: float | None = Field(default=None, gt=0)
+    """Edge of cubes that cut the brain mask into regions, for images without an atlas; rounded to whole voxels."""
+    mask: str | None = None
+    """Brain mask for `grid_mm` on the grid of the image; default: thresholded mean of the image itself."""
+    min_coverage: float = Field(default=0.5, ge=0, le=1)
+    """Regions of which less than this share lies inside the image are marked bad."""
+
+    @model_validator(mode="after")
+    def _one_parcellation(self) -> AtlasOptions:
+        if self.grid_mm is not None and (self.image or self.labels):
+            raise ValueError("give an atlas (image, labels) or grid_mm, not both")
+        if self.mask is not None and self.grid_mm is None:
+            raise ValueError("mask belongs to grid_mm")
+        return self
+
+
+class ConfoundOptions(Schema):
+    """Nuisance regressors that are removed from the region signals by least squares (nilearn.signal.clean)."""
+
+    file: str | None = None
+    """Path relative to the recording's folder (then the root); default: the BIDS name
+    `*_desc-confounds_timeseries.tsv` beside the recording."""
+    columns: tuple[str, ...] = ("*",)
+    """Column names or fnmatch patterns; a name without a wildcard must exist."""
+
+
+class ReadOptions(Schema):
+    """How to read a file where it does not say so itself, or says it wrongly.
+
+    Channels are first renamed, then typed, then dropped, then picked; patterns match the renamed names
+    (fnmatch: `*`, `?`, `[abc]`; case counts).
+    """
+
+    units: str | dict[str, str] | None = None
+    """Unit of the stored values ("uV"), or pattern -> unit; overrides what the file says."""
+    sfreq: float | None = Field(default=None, gt=0)
+    """Samples per second; overrides the file."""
+    t_r: float | None = Field(default=None, gt=0, le=20)
+    """Repetition time in seconds; overrides the file."""
+    variable: str | None = None
+    """Name of the signal inside an npz, mat or HDF5 file."""
+    events_variable: str | None = None
+    """Name of an array or column with one value per sample, where 0 (or an empty text) means no event."""
+    time_axis: Literal[0, 1] | None = None
+    """Axis of time in a 2-D array; 0 for time x channels."""
+    channel_names: tuple[str, ...] | None = None
+    """Names of all channels, in file order."""
+    pick: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    rename: dict[str, str] = Field(default_factory=dict)
+    """Regular expression -> replacement, applied in order to every name (re.sub)."""
+    channel_types: dict[str, ChannelType] = Field(default_factory=dict)
+    """Pattern -> type; the first match wins over what the file says."""
+    montage: str | None = None
+    """Template of electrode positions by name (an MNE montage); "none" for no positions by name."""
+    atlas: AtlasOptions | None = None
+    confounds: ConfoundOptions | None = None
+    max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
+    """Refuse files whose decoded size exceeds this, before memory is taken."""
+    allow_maxshield: bool = False
+    """Read FIF recorded with active shielding (MaxShield) although it was not cleaned by Maxwell filtering."""
+
+    @field_validator("confounds", mode="before")
+    @classmethod
+    def _confounds_file(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> ReadOptions:
+        if self.sfreq is not None and self.t_r is not None and abs(self.sfreq * self.t_r - 1) > 1e-6:
+            raise ValueError("sfreq and t_r contradict each other; give one of them")
+        return self
+
+    @property
+    def rate(self) -> float | None:
+        """Samples per second asked for, from `sfreq` or `t_r`."""
+        if self.sfreq is not None:
+            return self.sfreq
+        return None if self.t_r is None else 1 / self.t_r

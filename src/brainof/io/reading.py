@@ -1,0 +1,114 @@
+"""`read`: one file -> one Recording."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+from ..channels import MODALITIES
+from ..errors import ReadError, did_you_mean
+from ..recording import Recording
+from .checks import checked
+from .events import events_file_beside, read_events_file
+from .formats import format_of, room_of
+from .options import ReadOptions
+
+#: BIDS entity keys -> the words used everywhere else
+ENTITY_NAMES = {
+    "sub": "subject",
+    "ses": "session",
+    "task": "task",
+    "acq": "acquisition",
+    "run": "run",
+    "rec": "reconstruction",
+    "dir": "direction",
+    "echo": "echo",
+    "space": "space",
+    "desc": "description",
+}
+
+
+def read(
+    path: str | PathLike[str],
+    *,
+    modality: str | None = None,
+    options: ReadOptions | None = None,
+    entities: Mapping[str, str] | None = None,
+    root: str | PathLike[str] | None = None,
+) -> Recording:
+    """Read a recording.
+
+    EEG and MEG formats go through MNE-Python, NIfTI through nilearn, arrays and tables through numpy, scipy, h5py and
+    pandas. Nothing is filtered, resampled or normalised.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or the folder of formats that are folders (CTF `.ds`, EGI `.mff`).
+    modality : {"eeg", "meg", "fmri"}, optional
+        Needed where a file holds EEG and MEG (default: MEG) or does not say what it holds.
+    options : ReadOptions, optional
+        What the file does not say itself.
+    entities : mapping, optional
+        BIDS entities (subject, session, task, run, ...); default: those in the file name.
+    root : path-like, optional
+        Dataset root: atlas paths are relative to it, and paths inside files must not leave it. Default: the folder of
+        the file (atlas paths then count from the working folder).
+
+    Returns
+    -------
+    Recording
+        Data in float32 SI units (V, T, T/m; "a.u." for fMRI), shape (n_channels, n_times); positions in metres, NaN
+        where unknown; `notes` says what was assumed, left out or found odd.
+
+    Raises
+    ------
+    ReadError
+        The file is missing, of unknown format, damaged, empty or not what the options say.
+
+    Examples
+    --------
+    >>> import brainof
+    >>> recording = brainof.read("sub-01_task-rest_eeg.edf")  # doctest: +SKIP
+    >>> recording.n_channels, recording.sfreq  # doctest: +SKIP
+    (19, 500.0)
+    """
+    path = Path(path).expanduser()
+    if modality is not None and modality not in MODALITIES:
+        raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
+    options = options or ReadOptions()
+    path, format_name = format_of(path)
+    room = room_of(format_name)
+    reader = getattr(importlib.import_module(f".{room}", __package__), f"read_{room.removesuffix('_reader')}")
+    recording = reader(
+        path,
+        format_name,
+        modality=modality,
+        options=options,
+        entities=dict(entities) if entities is not None else entities_of(path),
+        root=Path(root).expanduser() if root is not None else path.parent,
+    )
+    return checked(_with_events_file(recording, path))
+
+
+def _with_events_file(recording: Recording, path: Path) -> Recording:
+    """Events of the BIDS file beside the recording, which win over those inside it."""
+    beside = events_file_beside(path)
+    if beside is None:
+        return recording
+    events = read_events_file(beside)
+    late = int((events.onset >= recording.duration).sum())
+    note = f"{len(events)} events come from {beside.name}"
+    if len(recording.events):
+        note += f" instead of {len(recording.events)} in the file"
+    notes = [note, *([f"{late} of these events begin after the end of the recording"] if late else [])]
+    return recording.replace(events=events).noted(*notes)
+
+
+def entities_of(path: Path) -> dict[str, str]:
+    """BIDS entities of a file name; empty where it is not named that way."""
+    pairs = re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9+.]+?)(?=_|\.|$)", path.name)
+    return {ENTITY_NAMES[key]: value for key, value in pairs if key in ENTITY_NAMES}

@@ -1,0 +1,92 @@
+"""Steps that deal with broken values: non-finite samples and bad channels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from ..errors import RecordingError
+from ..recording import Recording
+from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
+
+
+class Repair(Step):
+    """Make every sample finite, take out each channel's mean and go to float32.
+
+    Comes first, because a filter spreads one NaN over thousands of samples, and because float32 holds the small
+    changes of a signal only once its large constant is gone. Gaps of non-finite samples up to `max_gap` seconds are
+    bridged linearly (a single sample always is); a channel with a longer gap is marked bad and set to zero.
+    """
+
+    name: ClassVar[str] = "repair"
+    max_gap: float = Field(default=0.1, ge=0)
+
+    def apply(self, recording: Recording) -> Recording:
+        longest = max(1, round(self.max_gap * recording.sfreq))
+        data = np.empty(recording.data.shape, dtype=np.float32)
+        broken, repaired = [], 0
+        for row, source in enumerate(recording.data):
+            values = source.astype(np.float64)
+            middle = values.mean()
+            if not np.isfinite(middle):  # the mean is finite only if all samples are
+                missing = ~np.isfinite(values)
+                if missing.all() or longest_run(missing) > longest:
+                    broken.append(row)
+                    data[row] = 0.0
+                    continue
+                repaired += int(missing.sum())
+                known = np.flatnonzero(~missing)
+                values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
+                middle = values.mean()
+            data[row] = values - middle
+        statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
+        return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
+
+
+class BadChannels(Step):
+    """Mark channels bad whose robust amplitude is out of line with the other channels of their type.
+
+    Flat: below `flat` times the median amplitude of the type, or exactly constant. Loud: above `loud` times it, judged
+    only where at least `min_channels` channels of the type are there to compare with. Bad channels keep their place;
+    `normalise` sets them to zero and the corpus masks them. (Regions of fMRI are judged by `normalise`.)
+    """
+
+    name: ClassVar[str] = "bad_channels"
+    flat: float = Field(default=0.01, ge=0, lt=1)
+    loud: float = Field(default=10.0, gt=1)
+    min_channels: int = Field(default=8, ge=2)
+
+    def apply(self, recording: Recording) -> Recording:
+        good = good_rows(recording)
+        flat: list[int] = []
+        loud: list[int] = []
+        for rows in rows_by_type(recording).values():
+            rows = rows[good[rows]]
+            _, scales = robust_centre_and_scale(recording.data[rows])
+            middle = np.median(scales) if len(scales) else 0.0
+            flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
+            if len(rows) >= self.min_channels:
+                loud += rows[scales > self.loud * middle].tolist()
+        names = recording.channels.names
+        statistics = {"flat": [names[row] for row in flat], "loud": [names[row] for row in loud]}
+        return self.done(recording, statistics, bads=with_bads(recording, np.array(flat + loud, dtype=int)))
+
+
+def longest_run(flags: np.ndarray) -> int:
+    """Length of the longest run of True in a 1-D bool array."""
+    edges = np.diff(np.concatenate(([False], flags, [False])).astype(np.int8))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return int((stops - starts).max(initial=0))
+
+
+def refuse_too_short(recording: Recording, n_times: int, what: str) -> None:
+    """Raise RecordingError when the recording has fewer than `n_times` samples."""
+    if recording.n_times < n_times:
+        raise RecordingError(
+            f"{recording.n_times} samples are too few for {what} (needs {n_times})",
+            file=recording.provenance.get("file"),
+            field="n_times",
+            fix="leave the recording out",
+        )

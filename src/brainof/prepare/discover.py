@@ -1,0 +1,160 @@
+"""Find the recordings of a dataset: root-relative patterns with named entities -> paths."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from ..errors import ConfigError, ReadError
+from .recipe import Files
+
+logger = logging.getLogger(__name__)
+
+#: Recordings that are folders
+FOLDER_FORMATS = (".ds", ".mff")
+
+_ENTITY = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording on disk.
+
+    Attributes
+    ----------
+    path : Path
+        Under the root.
+    name : str
+        Path relative to the root with forward slashes; the identity of the recording.
+    entities : dict of str
+        What the pattern's placeholders matched, and its constants.
+    """
+
+    path: Path
+    name: str
+    entities: dict[str, str] = field(default_factory=dict)
+
+
+def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str = "recipe") -> list[Found]:
+    """All recordings that the patterns of a recipe match, in order of their names.
+
+    A file that several patterns match belongs to the first. Hidden files and folders are never looked at.
+
+    Raises
+    ------
+    ConfigError
+        The root is no folder, a pattern leaves it, or nothing matches.
+    """
+    base = Path(root)
+    if not base.is_dir():
+        raise ConfigError("is not a folder", file=base, field="--root", fix="give the folder the dataset lies in")
+    found: dict[str, Found] = {}
+    for entry in files:
+        parts = tuple(PurePosixPath(entry.pattern).parts)
+        if not parts or parts[0] == "/" or ".." in parts:
+            raise ConfigError(
+                f"pattern {entry.pattern!r} leaves the root", file=recipe, field="files", fix="write it from the root"
+            )
+        before = len(found)
+        for path, entities in _walk(base, parts, {}):
+            name = path.relative_to(base).as_posix()
+            if name not in found:
+                found[name] = Found(path, name, {**entities, **entry.entities})
+        if len(found) == before:
+            logger.warning("%s: nothing matches %r under %s", recipe, entry.pattern, base)
+    if not found:
+        patterns = ", ".join(repr(entry.pattern) for entry in files)
+        raise ConfigError(
+            f"nothing under {base} matches {patterns}", file=recipe, field="files", fix="check --root and the pattern"
+        )
+    return [found[name] for name in sorted(found)]
+
+
+def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:
+    """The path of a file of the dataset, with links followed.
+
+    Raises
+    ------
+    ReadError
+        It leaves the root.
+    """
+    base = Path(root).resolve()
+    path = (base / relative).resolve()
+    if not path.is_relative_to(base):
+        raise ReadError(f"leaves the dataset root {root}", file=relative, fix="copy the file into the dataset")
+    return path
+
+
+def fill(template: str, entities: Mapping[str, str], field: str) -> str:
+    """Put entities into a template such as `sub-{subject}_events.tsv`.
+
+    Raises
+    ------
+    ConfigError
+        The template names an entity that the recording does not have.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in entities:
+            raise ConfigError(
+                f"{template!r} names {match[0]}, which the recording does not have",
+                field=field,
+                fix=f"known: {', '.join(sorted(entities)) or 'none'}",
+            )
+        return entities[match[1]]
+
+    return _ENTITY.sub(value, template)
+
+
+def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Match one component of the pattern per level of folders, so that nothing else is ever listed."""
+    first, rest = parts[0], parts[1:]
+    try:
+        with os.scandir(folder) as entries:
+            children = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+    except PermissionError:
+        logger.warning("%s cannot be read and is left out", folder)
+        return
+    if first == "**":
+        if rest:
+            yield from _walk(folder, rest, entities)
+        for child in children:
+            if child.is_dir(follow_symlinks=False):
+                yield from _walk(folder / child.name, parts, entities)
+        return
+    matcher = _regex(first)
+    for child in children:
+        match = matcher.fullmatch(child.name)
+        if match is None:
+            continue
+        named = match.groupdict()
+        if any(entities.get(key, value) != value for key, value in named.items()):
+            continue  # the same placeholder twice must match the same text
+        path, known = folder / child.name, {**entities, **named}
+        if not rest:
+            if child.is_file() or child.name.endswith(FOLDER_FORMATS):
+                yield path, known
+        elif child.is_dir():
+            yield from _walk(path, rest, known)
+
+
+@lru_cache(maxsize=256)
+def _regex(component: str) -> re.Pattern[str]:
+    """One path component of a pattern as a regular expression."""
+    text, position, seen = "", 0, set()
+    for match in re.finditer(r"\{([A-Za-z][A-Za-z0-9_]*)\}|\*", component):
+        text += re.escape(component[position : match.start()])
+        if match[1] is None:
+            text += r"[^/]*"
+        elif match[1] in seen:
+            text += f"(?P={match[1]})"
+        else:
+            text += f"(?P<{match[1]}>[^/_]+?)"
+            seen.add(match[1])
+        position = match.end()
+    return re.compile(text + re.escape(component[position:]))

@@ -1,0 +1,127 @@
+"""Events and segments: tables beside a recording that say what happened when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabelError, did_you_mean
+from ..recording import EVENT_COLUMNS, Recording
+from .discover import fill, inside
+from .recipe import EventSource, Segments
+from .tables import read_table
+
+
+def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
+    """The recording with the events that a recipe describes.
+
+    Raises
+    ------
+    LabelError
+        The table is missing, lacks a column or holds times that are no numbers.
+    """
+    events = recording.events.copy()
+    if source.file is not None:
+        events = _from_table(inside(root, fill(source.file, recording.entities, "events.file")), source.columns)
+    events["trial_type"] = events["trial_type"].astype(str).str.strip()
+    if source.values:
+        events["trial_type"] = events["trial_type"].replace(source.values)
+    if source.duration is not None:
+        duration = pd.to_numeric(events["duration"]).astype(float)
+        events["duration"] = duration.where(duration > 0, source.duration)
+    if source.merge is not None:
+        events = merged(events, source.merge)
+    return recording.replace(events=events.sort_values("onset", kind="stable").reset_index(drop=True))
+
+
+def merged(events: pd.DataFrame, gap: float) -> pd.DataFrame:
+    """Join neighbouring events of one trial_type whose gap is at most `gap` seconds; the first row's columns stay."""
+    events = events.sort_values("onset", kind="stable").reset_index(drop=True)
+    if events.empty:
+        return events
+    end = (events["onset"] + events["duration"].fillna(0.0)).cummax()
+    new = (events["trial_type"] != events["trial_type"].shift()) | (events["onset"] - end.shift() > gap)
+    block = new.cumsum()
+    joined = events[new].copy()
+    joined["duration"] = end.groupby(block).max().to_numpy() - joined["onset"].to_numpy()
+    return joined.reset_index(drop=True)
+
+
+def split_segments(recording: Recording, segments: Segments, root: str | Path) -> list[Recording]:
+    """Events and parts from a table with one row per sample (volume).
+
+    Returns
+    -------
+    list of Recording
+        One per stretch of equal values in the `split` columns, each with those values as entities, onsets counted
+        from its own first sample, and `provenance["part"]`; one recording where nothing is to be split.
+
+    Raises
+    ------
+    LabelError
+        The table has another number of rows than the recording has samples, or lacks a column.
+    """
+    path = inside(root, fill(segments.file, recording.entities, "segments.file"))
+    table = read_table(path, segments.columns)
+    for column in (*segments.split, *([segments.trial_type] if segments.trial_type else [])):
+        if column not in table.columns:
+            raise LabelError(
+                f"no column {column!r}", file=path, field="segments", fix=did_you_mean(column, table.columns)
+            )
+    if len(table) != recording.n_times:
+        raise LabelError(
+            f"{len(table)} rows for {recording.n_times} samples of {recording.provenance.get('file')}",
+            file=path,
+            field="segments",
+            fix="the table needs one row per sample (volume)",
+        )
+    parts = []
+    for start, stop in _runs(table[segments.split] if segments.split else table[[]]):
+        rows = table.iloc[start:stop]
+        named = {column: str(rows[column].iloc[0]) for column in segments.split}
+        part = recording.replace(
+            data=recording.data[:, start:stop],
+            entities={**recording.entities, **named},
+            events=_from_rows(rows[segments.trial_type], recording.sfreq) if segments.trial_type else recording.events,
+            provenance={**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())},
+        )
+        parts.append(part)
+    return parts
+
+
+def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    table = read_table(path).rename(columns=dict(columns))
+    for column in EVENT_COLUMNS:
+        if column not in table.columns:
+            raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
+    for column in ("onset", "duration"):
+        try:
+            table[column] = pd.to_numeric(table[column].mask(table[column] == "")).astype(float)
+        except ValueError as error:
+            raise LabelError(f"{error}", file=path, field=column, fix="give seconds") from None
+    if table["onset"].isna().any():
+        raise LabelError("an event has no onset", file=path, field="onset", fix="give seconds")
+    return table
+
+
+def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
+    """Runs of equal values, one per sample, as events."""
+    spans = _runs(values.to_frame())
+    return pd.DataFrame(
+        {
+            "onset": [start / sfreq for start, _ in spans],
+            "duration": [(stop - start) / sfreq for start, stop in spans],
+            "trial_type": [str(values.iloc[start]) for start, _ in spans],
+        }
+    )
+
+
+def _runs(table: pd.DataFrame) -> list[tuple[int, int]]:
+    """First and last-plus-one row of each stretch of equal rows."""
+    changed = (table != table.shift()).any(axis=1).to_numpy(copy=True) if table.shape[1] else np.zeros(len(table), bool)
+    changed[0] = True
+    starts = np.flatnonzero(changed)
+    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True))

@@ -1,0 +1,148 @@
+"""Labels of recordings and events, as a recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import ConfigError, LabelError, did_you_mean
+from .discover import fill, inside
+from .recipe import LabelSource, Recipe
+from .tables import read_table
+
+
+class Labels:
+    """Looks up the labels of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    root : path-like
+        Folder of the dataset.
+
+    Raises
+    ------
+    LabelError
+        A table is missing or lacks a column that the recipe names.
+    """
+
+    def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
+        self.sources = recipe.labels
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.files: dict[str, Path] = {}
+        for name, source in self.sources.items():
+            if source.table is None:
+                continue
+            path = self.files[name] = inside(root, source.table)
+            table = self.tables[name] = read_table(path)
+            for column in (*source.key, str(source.column)):
+                if column not in table.columns:
+                    raise LabelError(
+                        f"no column {column!r}",
+                        file=path,
+                        field=f"labels.{name}",
+                        fix=did_you_mean(column, table.columns),
+                    )
+
+    def of(self, entities: Mapping[str, str]) -> dict[str, str]:
+        """Labels of a whole recording, by its entities.
+
+        Raises
+        ------
+        LabelError
+            A label that is not optional is missing; the message names the table, the key and the fix.
+        """
+        labels = {}
+        for name, source in self.sources.items():
+            if source.event is not None:
+                continue
+            file: Path | None = None
+            if source.entity is not None:
+                value = entities.get(source.entity, "")
+                if not value and not source.optional:
+                    raise LabelError(
+                        f"the recording has no entity {source.entity!r}",
+                        field=f"labels.{name}",
+                        fix=f"name it in files.pattern or files.entities; known: {', '.join(sorted(entities))}",
+                    )
+            else:
+                file = self.files[name]
+                value = self._look_up(name, source, entities)
+            value = _renamed(name, source, value, file)
+            if value:
+                labels[name] = value
+        return labels
+
+    def of_event(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Labels of a window that was cut on an event (a row of the events table)."""
+        labels = {}
+        for name, source in self.sources.items():
+            if source.event is None:
+                continue
+            if source.event not in row:
+                raise LabelError(
+                    f"events have no column {source.event!r}",
+                    field=f"labels.{name}.event",
+                    fix=did_you_mean(source.event, [str(key) for key in row]),
+                )
+            value = _renamed(name, source, str(row[source.event]), None)
+            if value:
+                labels[name] = value
+        return labels
+
+    def _look_up(self, name: str, source: LabelSource, entities: Mapping[str, str]) -> str:
+        table, keys = self.tables[name], {}
+        for column, template in source.key.items():
+            try:
+                keys[column] = fill(template, entities, f"labels.{name}.key")
+            except ConfigError as error:
+                raise LabelError(error.problem, file=self.files[name], field=error.field, fix=error.fix) from None
+        rows = table
+        for column, value in keys.items():
+            rows = rows[rows[column] == value]
+        said = ", ".join(f"{column} = {value!r}" for column, value in keys.items())
+        values = sorted(set(rows[source.column]))
+        if len(values) > 1:
+            raise LabelError(
+                f"{len(rows)} rows with {said} disagree ({', '.join(values[:3])})",
+                file=self.files[name],
+                field=str(source.column),
+                fix=f"add a column to labels.{name}.key",
+            )
+        if not values and not source.optional:
+            column = next(iter(keys))
+            raise LabelError(
+                f"no row with {said}",
+                file=self.files[name],
+                field=f"labels.{name}",
+                fix=f"the table has {column} such as {', '.join(map(repr, table[column].unique()[:3]))}; "
+                f"add the row, correct the key, or set labels.{name}.optional",
+            )
+        value = values[0] if values else ""
+        if values and not value and not source.optional:
+            raise LabelError(
+                f"no value where {said}",
+                file=self.files[name],
+                field=str(source.column),
+                fix=f"fill it in or set labels.{name}.optional",
+            )
+        return value
+
+
+def _renamed(name: str, source: LabelSource, value: str, file: Path | None) -> str:
+    if not source.values or not value:
+        return value
+    if value in source.values:
+        return source.values[value]
+    if source.optional:
+        return ""
+    raise LabelError(
+        f"value {value!r} is not among values ({', '.join(map(repr, source.values))})",
+        file=file,
+        field=f"labels.{name}",
+        fix=f"add it to labels.{name}.values, or set labels.{name}.optional",
+    )

@@ -1,0 +1,80 @@
+"""Steps across channels: reference and robust normalisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..recording import Recording
+from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
+
+
+class Reference(Step):
+    """Re-reference EEG to the average of its good electrodes, or leave it as recorded.
+
+    Below `min_channels` good electrodes the average is no estimate of zero, and the recording is left as it is. MEG
+    and fMRI have no reference.
+    """
+
+    name: ClassVar[str] = "reference"
+    kind: Literal["average", "none"] = "average"
+    min_channels: int = Field(default=16, ge=2)
+
+    def apply(self, recording: Recording) -> Recording:
+        types = np.array(recording.channels.types)
+        rows = np.flatnonzero((types == "eeg") & good_rows(recording))
+        if self.kind == "none" or len(rows) < self.min_channels:
+            return self.done(recording, {"kind": "none"})
+        average = recording.data[rows].mean(axis=0, dtype=np.float64).astype(recording.data.dtype)
+        data = recording.data.copy()
+        data[types == "eeg"] -= average
+        return self.done(recording, {"kind": "average", "channels": len(rows)}, data=data)
+
+
+class Normalise(Step):
+    """Median out per channel, divide by a robust scale, clip; bad channels become zero. float32.
+
+    EEG and MEG: one scale per sensor type, the median over good channels of IQR / 1.349, so that the relations
+    between channels stay. fMRI: one scale per region, but at least `floor` times the median scale; a region below
+    `dead` times it carries no signal and is marked bad. `clip` is in units of the scale.
+    """
+
+    name: ClassVar[str] = "normalise"
+    per: Literal["type", "channel"] = "type"
+    clip: float = Field(default=10.0, gt=0)
+    floor: float = Field(default=0.1, ge=0, le=1)
+    dead: float = Field(default=1e-3, ge=0, lt=1)
+
+    def apply(self, recording: Recording) -> Recording:
+        good = good_rows(recording)
+        centres, scales = robust_centre_and_scale(recording.data)
+        divisors, statistics, dead = np.ones(len(good)), {}, []
+        for kind, rows in rows_by_type(recording).items():
+            alive = rows[good[rows]]
+            middle = float(np.median(scales[alive])) if len(alive) else 0.0
+            if len(alive) and not middle > 0:
+                # more than half of the channels are constant: the scale is that of the others
+                moving = scales[alive][scales[alive] > 0]
+                middle = float(np.median(moving)) if len(moving) else 0.0
+            silent = alive[~(scales[alive] > self.dead * middle)]
+            dead += silent.tolist()
+            divisors[rows] = np.maximum(scales[rows], self.floor * middle) if self.per == "channel" else middle
+            statistics[kind] = middle
+        bads = with_bads(recording, np.array(dead, dtype=int))
+        names = recording.channels.names
+        data = np.zeros(recording.data.shape, dtype=np.float32)
+        clipped = 0
+        for row, values in enumerate(recording.data):
+            if names[row] in bads:
+                continue
+            scaled = (values.astype(np.float64) - centres[row]) / divisors[row]
+            clipped += int((np.abs(scaled) > self.clip).sum())
+            data[row] = np.clip(scaled, -self.clip, self.clip)
+        record = {
+            "scale": statistics,
+            "dead": [names[row] for row in dead],
+            "clipped": clipped / max(1, data.size),
+        }
+        return self.done(recording, record, data=data, bads=bads)

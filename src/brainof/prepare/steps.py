@@ -1,0 +1,87 @@
+"""What a preparation step is: a small checked configuration with one pure `apply`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ..errors import RecordingError
+from ..recording import Recording
+from ..schema import Schema
+
+
+class Step(Schema):
+    """One named, serialisable step of a chain.
+
+    A subclass sets `name` and defines `apply`, which returns a new recording and leaves its input as it was. What the
+    step measured or changed goes into `provenance["steps"]` (see `done`).
+    """
+
+    name: ClassVar[str]
+
+    def apply(self, recording: Recording) -> Recording:
+        """The recording after this step."""
+        raise NotImplementedError
+
+    def to_step(self) -> dict[str, Any]:
+        """`{"step": name, **parameters}`."""
+        return {"step": self.name, **self.to_dict()}
+
+    @classmethod
+    def from_step(cls, values: dict[str, Any], file: str | None = None) -> Self:
+        """Inverse of `to_step`."""
+        return cls.parse({key: value for key, value in values.items() if key != "step"}, file)
+
+    def done(self, recording: Recording, statistics: dict[str, Any] | None = None, **changes: Any) -> Recording:
+        """A copy of `recording` with `changes`, and this step with its statistics in the provenance."""
+        kept = [*recording.provenance.get("steps", ()), {"step": self.name, **(statistics or {})}]
+        return recording.replace(**changes, provenance={**recording.provenance, "steps": kept})
+
+
+def good_rows(recording: Recording) -> np.ndarray:
+    """Bool (n_channels,): True where the channel is not marked bad."""
+    bads = set(recording.bads)
+    return np.array([name not in bads for name in recording.channels.names], dtype=bool)
+
+
+def rows_by_type(recording: Recording) -> dict[str, np.ndarray]:
+    """Sensor type -> indices of its channels."""
+    types = np.array(recording.channels.types)
+    return {kind: np.flatnonzero(types == kind) for kind in sorted(set(recording.channels.types))}
+
+
+def with_bads(recording: Recording, rows: np.ndarray) -> tuple[str, ...]:
+    """`recording.bads` and the channels of `rows`, in channel order.
+
+    Raises
+    ------
+    RecordingError
+        No good channel is left.
+    """
+    bads = set(recording.bads) | {recording.channels.names[row] for row in rows}
+    if len(bads) >= recording.n_channels:
+        raise RecordingError(
+            "no usable channel is left",
+            file=recording.provenance.get("file"),
+            field="channels",
+            fix="all are flat, not finite or outliers; check the unit and what was picked",
+        )
+    return tuple(name for name in recording.channels.names if name in bads)
+
+
+def robust_centre_and_scale(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust standard deviation (interquartile range / 1.349) of each row.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, n_times)
+
+    Returns
+    -------
+    centres, scales : ndarray, shape (n_channels,), float64
+    """
+    quartiles = np.empty((3, len(data)))
+    for row, values in enumerate(data):  # one row at a time: percentile sorts a copy
+        quartiles[:, row] = np.percentile(values, (25, 50, 75))
+    return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349

@@ -1,0 +1,61 @@
+"""Tables of a dataset: labels, events, one row per volume. Read once, with errors that name the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import LabelError
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A csv, tsv or white-space table as text; unknown values (empty, n/a, nan) are empty text.
+
+    Parameters
+    ----------
+    path : Path
+        `.csv` and `.tsv` by their separators, anything else by white space.
+    columns : sequence of str, optional
+        Names of the columns of a table without a header line.
+
+    Raises
+    ------
+    LabelError
+        The table is missing, unreadable or empty.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise LabelError(
+            "table is missing" if missing else f"table cannot be read ({error.strerror})",
+            file=path,
+            fix="restore it, or correct its path in the recipe",
+        ) from None
+    # remembered by its state on disk: one recording after the other asks for the same table
+    return _read(path, state.st_mtime_ns, state.st_size, None if columns is None else tuple(columns)).copy(deep=False)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None) -> pd.DataFrame:
+    separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower(), r"\s+")
+    try:
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            header=None if columns else "infer",
+            names=list(columns) if columns else None,
+            encoding="utf-8-sig",
+        )
+    except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise LabelError(f"table cannot be read ({error})", file=path) from None
+    if table.empty:
+        raise LabelError("table has no rows", file=path)
+    table.columns = [str(column).strip() for column in table.columns]
+    table = table.apply(lambda column: column.fillna("").astype(str).str.strip())
+    return table.mask(table.apply(lambda column: column.str.lower().isin(["n/a", "na", "nan"])), "")

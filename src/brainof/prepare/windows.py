@@ -1,0 +1,214 @@
+"""Windows: which stretches of a prepared recording become training or evaluation examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from ..errors import RecordingError
+from ..recording import Recording
+from ..schema import Schema
+
+#: Modality -> windows of a recipe that says nothing about them
+DEFAULT_WINDOWS: dict[str, dict[str, Any]] = {
+    "eeg": {"length": 4.0},
+    "meg": {"length": 2.0},
+    "fmri": {"whole": True, "n_times": 192},
+}
+
+#: Annotations whose name starts with one of these mark stretches that no window may touch (MNE's convention)
+BAD_PREFIXES = ("bad", "edge")
+
+
+class WindowOptions(Schema):
+    """How a recording is cut. One of four ways:
+
+    * `length` seconds (or `n_times` samples) every `stride` seconds;
+    * `whole`: the whole recording; with `n_times`, the fewest equal windows of at most that many samples;
+    * `events` with `tmin` and `tmax`: a fixed stretch around each event's onset;
+    * `events` alone: blocks, each as long as its own event.
+
+    Parameters
+    ----------
+    length, stride : float, optional
+        Seconds; `stride` is `length` unless given.
+    n_times : int, optional
+        Samples (volumes) instead of seconds.
+    min_length : float, optional
+        Seconds; a remainder at the end (or a whole recording) shorter than the window but at least this long becomes
+        a window too. Without it, remainders are dropped and shorter recordings refused.
+    whole : bool
+    events : "all" or list of str, optional
+        Values of the events' trial_type.
+    tmin, tmax : float
+        Seconds from the onset of the event.
+    lag : float
+        Seconds added to every onset, such as 5 for the haemodynamic delay.
+    max_windows : int, optional
+        Keep at most so many, evenly spread over the recording.
+    """
+
+    length: float | None = Field(default=None, gt=0)
+    n_times: int | None = Field(default=None, ge=2)
+    stride: float | None = Field(default=None, gt=0)
+    min_length: float | None = Field(default=None, gt=0)
+    whole: bool = False
+    events: Literal["all"] | list[str] | None = None
+    tmin: float = 0.0
+    tmax: float | None = None
+    lag: float = 0.0
+    max_windows: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> WindowOptions:
+        ways = [self.length is not None, self.events is not None, self.whole]
+        if sum(ways) > 1 or (self.length is not None and self.n_times is not None):
+            raise ValueError("give one of length, n_times, whole and events")
+        if not any(ways) and self.n_times is None:
+            raise ValueError("give length (seconds), n_times (samples), whole or events")
+        if self.events is None and (self.tmax is not None or self.tmin or self.lag):
+            raise ValueError("tmin, tmax and lag need events")
+        if self.events is not None and (self.n_times is not None or self.stride is not None):
+            raise ValueError("n_times and stride do not go with events")
+        if self.tmax is not None and self.tmax <= self.tmin:
+            raise ValueError(f"tmax ({self.tmax}) must be above tmin ({self.tmin})")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One stretch of a prepared recording.
+
+    Attributes
+    ----------
+    data : ndarray, shape (n_channels, n_times), float32
+        A view into the recording's data.
+    onset : float
+        Seconds from the first sample of the recording.
+    labels : dict of str
+    view : str
+        "pretrain", or the name of a task with windows of its own.
+    """
+
+    data: np.ndarray
+    onset: float
+    labels: dict[str, str] = field(default_factory=dict)
+    view: str = "pretrain"
+
+
+def cut(
+    recording: Recording,
+    options: WindowOptions,
+    labels: Mapping[str, str] | None = None,
+    *,
+    view: str = "pretrain",
+    event_labels: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
+) -> list[Window]:
+    """Cut a prepared recording into windows.
+
+    Parameters
+    ----------
+    recording : Recording
+        As `Chain.apply` returns it.
+    options : WindowOptions
+    labels : dict of str, optional
+        Labels of the whole recording; every window carries them.
+    view : str
+        Stored with each window.
+    event_labels : callable, optional
+        Row of the events table (a dict) -> labels of a window cut on that event.
+
+    Returns
+    -------
+    list of Window
+        In order of time. Empty where no event matches.
+
+    Raises
+    ------
+    RecordingError
+        The recording is shorter than one window.
+    """
+    spans: list[tuple[int, int, dict[str, Any] | None]]
+    if options.events is not None:
+        spans = [(start, stop, row) for start, stop, row in _event_spans(recording, options)]
+    elif options.whole:
+        spans = [(start, stop, None) for start, stop in _whole_spans(recording, options)]
+    else:
+        spans = [(start, stop, None) for start, stop in _sliding_spans(recording, options)]
+    bad = bad_stretches(recording)
+    spans = [span for span in spans if not _touches(span, bad)]
+    if options.max_windows is not None and len(spans) > options.max_windows:
+        kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
+        spans = [spans[index] for index in kept]
+    windows = []
+    for start, stop, row in spans:
+        own = dict(event_labels(row)) if event_labels is not None and row is not None else {}
+        windows.append(Window(recording.data[:, start:stop], start / recording.sfreq, {**(labels or {}), **own}, view))
+    return windows
+
+
+def _sliding_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int]]:
+    n_times = options.n_times or max(1, round((options.length or 0) * recording.sfreq))
+    stride = max(1, round(options.stride * recording.sfreq)) if options.stride is not None else n_times
+    starts = range(0, recording.n_times - n_times + 1, stride)
+    spans = [(start, start + n_times) for start in starts]
+    rest = starts[-1] + stride if spans else 0
+    shortest = n_times if options.min_length is None else max(1, round(options.min_length * recording.sfreq))
+    if shortest <= recording.n_times - rest < n_times:
+        spans.append((rest, recording.n_times))
+    if not spans:
+        _refuse(recording, shortest)
+    return spans
+
+
+def _whole_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int]]:
+    shortest = 2 if options.min_length is None else max(2, round(options.min_length * recording.sfreq))
+    if recording.n_times < shortest:
+        _refuse(recording, shortest)
+    parts = -(-recording.n_times // (options.n_times or recording.n_times))
+    each = recording.n_times // parts
+    return [(part * each, (part + 1) * each) for part in range(parts)]
+
+
+def _event_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int, dict[str, Any]]]:
+    spans = []
+    for row in recording.events.sort_values("onset", kind="stable").to_dict("records"):
+        named = {str(key): value for key, value in row.items()}
+        if options.events != "all" and str(named["trial_type"]) not in (options.events or ()):
+            continue
+        duration = named["duration"] if options.tmax is None else options.tmax - options.tmin
+        start = round((named["onset"] + options.lag + options.tmin) * recording.sfreq)
+        length = round(duration * recording.sfreq) if np.isfinite(duration) else 0
+        # an event that reaches over an edge has no whole window
+        if length >= 1 and start >= 0 and start + length <= recording.n_times:
+            spans.append((start, start + length, named))
+    return spans
+
+
+def bad_stretches(recording: Recording) -> np.ndarray:
+    """First and last sample, shape (n, 2), of the annotations that no window may touch."""
+    names = recording.events["trial_type"].astype(str).str.lower()
+    bad = recording.events[names.str.startswith(BAD_PREFIXES)]
+    onset = pd.to_numeric(bad["onset"]).to_numpy(dtype=float)
+    duration = np.nan_to_num(pd.to_numeric(bad["duration"]).to_numpy(dtype=float))
+    first, last = np.floor(onset * recording.sfreq), np.ceil((onset + duration) * recording.sfreq)
+    return np.stack([first, last], axis=1).astype(np.int64) if len(bad) else np.empty((0, 2), dtype=np.int64)
+
+
+def _touches(span: tuple[int, int, Any], stretches: np.ndarray) -> bool:
+    start, stop, _ = span
+    return bool(((stretches[:, 0] < stop) & (stretches[:, 1] > start)).any())
+
+
+def _refuse(recording: Recording, shortest: int) -> None:
+    raise RecordingError(
+        f"{recording.duration:.3g} s ({recording.n_times} samples) is shorter than one window ({shortest} samples)",
+        file=recording.provenance.get("file"),
+        field="windows",
+        fix="shorten windows.length, set windows.min_length, or leave the recording out",
+    )

@@ -12,7 +12,7 @@ from .timeline import SLOW_RATE
 #: Corner of the spectrum of spontaneous activity, Hz; power falls as 1 / f ** 2 above it
 CORNER = 0.03
 #: Loading of a region on the factor it shares with its counterpart in the other hemisphere, and on the whole brain
-HOMOTOPIC, GLOBAL = 0.5, 0.2
+HOMOTOPIC, GLOBAL = 0.5, 0.35
 
 
 def mixing(person: Person, regions: Regions) -> np.ndarray:

@@ -38,7 +38,7 @@ class SourceParameters(Schema):
 
     regions: int = Field(default=100, ge=16, le=400, multiple_of=2)
     """Number of regions, half of them in each hemisphere."""
-    moment: float = Field(default=16e-9, gt=0, le=1e-6)
+    moment: float = Field(default=12e-9, gt=0, le=1e-6)
     """Root mean square dipole moment of the 1/f background of one region, A m."""
     exponent: float = Field(default=1.1, ge=0, le=3)
     """Population mean of the exponent of the 1/f background (power ~ 1 / f ** exponent)."""

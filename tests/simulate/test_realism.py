@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import mne
+import numpy as np
+import pytest
+import scipy.io
+
+from brainof.channels import Channels
+from brainof.recording import Recording
+from brainof.simulate import CohortParameters, simulate_subject
+from brainof.simulate.realism import realism
+
+#: how far (difference) simulated numbers may lie from real ones
+EEG_TOLERANCE = {"slope": 0.6, "alpha_peak": 1.5, "alpha_excess": 0.5}
+BOLD_TOLERANCE = {"low_share": 0.35, "connectivity_mean": 0.15, "connectivity_sd": 0.1}
+
+
+def recording(data: np.ndarray, sfreq: float, kind: str) -> Recording:
+    names = [str(row) for row in range(len(data))]
+    return Recording(data, sfreq, {"eeg": "eeg", "roi": "fmri"}[kind], Channels(names, (kind,) * len(data)))
+
+
+def test_metrics_recover_what_is_put_in():
+    rng = np.random.default_rng(0)
+    frequency = np.fft.rfftfreq(256 * 120, 1 / 256)
+    shape = np.maximum(frequency, 0.5) ** -0.75 + 3 * np.exp(-((frequency - 9.5) ** 2) / (2 * 0.5**2)) * 9.5**-0.75
+    noise = rng.standard_normal((8, len(frequency))) + 1j * rng.standard_normal((8, len(frequency)))
+    found = realism(recording(np.fft.irfft(noise * shape), 256.0, "eeg"))
+    assert found["slope"] == pytest.approx(1.5, abs=0.1)
+    assert found["alpha_peak"] == pytest.approx(9.5, abs=0.3)
+    assert found["alpha_excess"] == pytest.approx(2 * np.log10(4), abs=0.15)
+    shared = rng.standard_normal((1, 2000)) + rng.standard_normal((30, 2000))
+    assert realism(recording(shared, 1.0, "roi"))["connectivity_mean"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.real
+def test_eeg_resembles_real_rest(real_data):
+    raw = mne.io.read_raw_edf(real_data / "eegmat" / "edf" / "Subject01_1.edf", preload=True, verbose="error")
+    raw.pick([name for name in raw.ch_names if "ECG" not in name and "A2-A1" not in name])
+    data = raw.get_data()
+    real = realism(recording(data - data.mean(axis=0), raw.info["sfreq"], "eeg"))
+    made = realism(simulate_subject(CohortParameters(modalities=("eeg",), channels=19), 0).eeg)
+    for name, tolerance in EEG_TOLERANCE.items():
+        assert made[name] == pytest.approx(real[name], abs=tolerance), name
+    assert 0.4 < made["amplitude_eeg"] / real["amplitude_eeg"] < 2.5
+
+
+@pytest.mark.real
+def test_bold_resembles_real_bold(real_data):
+    file = sorted((real_data / "hcp_aal2_rsfmri").glob("*.mat"))[0]
+    real = realism(recording(scipy.io.loadmat(file)["tc"].astype(float), 1 / 0.72, "roi"))
+    made = realism(simulate_subject(CohortParameters(modalities=("fmri",), t_r=0.72), 0).fmri)
+    for name, tolerance in BOLD_TOLERANCE.items():
+        assert made[name] == pytest.approx(real[name], abs=tolerance), name

@@ -13,7 +13,9 @@ from brainof.signals import SignalBatch
 
 @pytest.fixture
 def make_batch():
-    def make(modality: str = "eeg", n_windows: int = 4, n_channels: int = 6, lengths=None, seed: int = 0) -> SignalBatch:
+    def make(
+        modality: str = "eeg", n_windows: int = 4, n_channels: int = 6, lengths=None, seed: int = 0
+    ) -> SignalBatch:
         rng = np.random.default_rng(seed)
         kind = {"eeg": "eeg", "meg": "mag", "fmri": "roi"}[modality]
         order = np.arange(n_channels) if modality == "fmri" else None

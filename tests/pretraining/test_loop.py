@@ -40,7 +40,11 @@ def corpus(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     with CorpusWriter(root) as writer:
-        for modality, kind, sfreq, n_channels in (("eeg", "eeg", 256.0, 8), ("meg", "mag", 256.0, 10), ("fmri", "roi", 0.5, 12)):
+        for modality, kind, sfreq, n_channels in (
+            ("eeg", "eeg", 256.0, 8),
+            ("meg", "mag", 256.0, 10),
+            ("fmri", "roi", 0.5, 12),
+        ):
             positions = rng.uniform(-0.1, 0.1, (n_channels, 3))
             order = np.arange(n_channels) if modality == "fmri" else None
             names = [f"{modality}{i}" for i in range(n_channels)]
@@ -111,7 +115,10 @@ def test_resume_is_bit_exact(corpus, tmp_path, stop, monkeypatch):
     resumed = pretrain(config(), corpus, tmp_path / "cut")
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
-    pair = [[row["loss_step"] for row in read_metrics(run / "metrics.jsonl") if "loss_step" in row] for run in (whole, resumed)]
+    pair = [
+        [row["loss_step"] for row in read_metrics(run / "metrics.jsonl") if "loss_step" in row]
+        for run in (whole, resumed)
+    ]
     assert pair[0] == pair[1]
 
 
@@ -185,7 +192,17 @@ def test_a_small_model_learns_to_reconstruct(corpus, tmp_path):
 def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps({**DEBUG, "steps": 400}))
-    command = [sys.executable, "-m", "brainof", "pretrain", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "brainof",
+        "pretrain",
+        str(recipe),
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(tmp_path / "run"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(brainof.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     for number in (signal.SIGKILL, signal.SIGTERM):
         child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

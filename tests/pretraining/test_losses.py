@@ -27,7 +27,9 @@ def tensors(*arrays):
 def test_waveform_loss_averages_over_valid_samples_of_hidden_patches():
     predicted, target, hidden, samples = example()
     hidden[0, 5] = True
-    expected = sum(smooth_l1(predicted[i] - target[i])[samples[i]].mean() for i in zip(*np.nonzero(hidden), strict=True))
+    expected = sum(
+        smooth_l1(predicted[i] - target[i])[samples[i]].mean() for i in zip(*np.nonzero(hidden), strict=True)
+    )
     found = waveform_loss(*tensors(predicted, target, hidden, samples))
     np.testing.assert_allclose(found.item(), expected, rtol=1e-5)
 

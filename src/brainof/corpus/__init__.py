@@ -6,7 +6,8 @@ from .index import people
 from .loader import Loader
 from .sampler import BatchSampler
 from .selection import select, split_subjects
-from .store import Corpora, Corpus, Windows, open_corpora
+from .store import Corpora, Corpus, open_corpora
+from .windows import Windows
 from .writer import CorpusWriter
 
 __all__ = [

@@ -13,7 +13,7 @@ import torch
 from ..errors import ConfigError
 from ..signals import SignalBatch
 from .sampler import BatchSampler
-from .store import Windows
+from .windows import Windows
 
 
 class Loader:

@@ -96,7 +96,7 @@ def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple
     held_out: list[str] = []
     for names in by_dataset.values():
         count = round(fraction * len(names))
-        if fraction > 0 and len(names) > 1:
+        if fraction > 0:
             count = min(max(count, 1), len(names) - 1)
         names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
         held_out += names[:count]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from google_crc32c import value as crc32c
 
 from ..errors import CorpusError
-from .files import write_atomically
+from ..files import write_atomically
 from .index import FORMAT, VERSION, to_columns, to_table
 
 SUFFIX = ".safetensors"

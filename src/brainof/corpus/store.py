@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from functools import cached_property, lru_cache
 from os import PathLike
 from pathlib import Path
@@ -14,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as parquet
-import torch
 
-from ..channels import MODALITIES, Channels
+from ..channels import Channels
 from ..errors import CorpusError
-from ..signals import Sensors, SignalBatch
-from .files import read_json
-from .index import COLUMNS, from_frame, in_order, to_frame
-from .shards import INDEX_SUFFIX, SUFFIX, Shard, check_window
-from .writer import COVERS, check_version
+from ..files import read_json
+from .index import from_frame, in_order, to_frame
+from .index_file import read_index
+from .shards import INDEX_SUFFIX, SUFFIX, Shard
+from .windows import Windows
+from .writer import check_version
 
 if TYPE_CHECKING:
     from .upkeep import Verification
@@ -32,165 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: Shards kept mapped at a time: each costs a file descriptor
 OPEN_SHARDS = 256
-
-
-class Windows(ABC):
-    """Numbered windows and their index: what Corpus and Corpora have in common."""
-
-    @property
-    @abstractmethod
-    def index(self) -> pd.DataFrame:
-        """One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0."""
-
-    @property
-    @abstractmethod
-    def datasets(self) -> dict[str, dict[str, Any]]:
-        """What is known of each dataset, by name."""
-
-    @property
-    @abstractmethod
-    def notes(self) -> list[str]:
-        """Sentences a user should read: what was odd when the index was read."""
-
-    @abstractmethod
-    def channels(self, digest: str) -> Channels:
-        """The channel table of a channel set."""
-
-    @abstractmethod
-    def view(self, row: int) -> np.ndarray:
-        """A window as a float16 view (n_channels, n_times) of the file, not checked."""
-
-    @abstractmethod
-    def shard_path(self, row: int) -> Path:
-        """The file that holds a window."""
-
-    @abstractmethod
-    def read_ahead(self, rows: Iterable[int]) -> None:
-        """Ask the system to fetch windows; returns at once."""
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def read(self, row: int) -> np.ndarray:
-        """One window.
-
-        Parameters
-        ----------
-        row : int
-            Row number in `index`.
-
-        Returns
-        -------
-        ndarray, shape (n_channels, n_times), float16
-            A read-only view of the mapped file.
-
-        Raises
-        ------
-        CorpusError
-            The shard is missing, cut, or its bytes are not those that were written; names the shard.
-        """
-        window = self.view(row)
-        self.check(row, window)
-        return window
-
-    def check(self, row: int, window: np.ndarray) -> None:
-        """Compare a window with its checksum; a difference is a CorpusError that names the shard."""
-        check_window(
-            window,
-            self._column("crc32c")[row],
-            self.shard_path(row),
-            self._text("key", row),
-            self._text("recording", row),
-        )
-
-    def batch(self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32) -> SignalBatch:
-        """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Row numbers in `index`.
-        patch : int
-            Patch length in samples.
-        dtype : torch.dtype
-            Of the signal. float16 leaves the cast to the device and halves what travels there.
-
-        Raises
-        ------
-        CorpusError
-            A shard is damaged, or the windows have different numbers of channels.
-        """
-        numbers = np.asarray(rows, np.int64)
-        n_channels, n_times = self._column("n_channels")[numbers], self._column("n_times")[numbers]
-        if not len(numbers):
-            raise CorpusError("a batch of no windows")
-        if (n_channels != n_channels[0]).any():
-            raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
-        self.read_ahead(numbers.tolist())
-        padded = -(-int(n_times.max()) // patch) * patch
-        signal_BCT = np.zeros((len(numbers), int(n_channels[0]), padded), np.float16)
-        for place, row in enumerate(numbers.tolist()):
-            window = self.view(row)
-            # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
-            signal_BCT[place, :, : window.shape[1]] = window
-            self.check(row, window)
-        sets = self._column("channel_set")[numbers]
-        return SignalBatch(
-            signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
-            sensors=self._sensors_of(sets),
-            channel_mask_BC=torch.from_numpy(np.stack([self._good(code) for code in self._column("good")[numbers]])),
-            n_times_B=torch.from_numpy(n_times.astype(np.int64)),
-            interval_B=torch.from_numpy((1 / self._column("sfreq")[numbers]).astype(np.float32)),
-            modality_B=torch.from_numpy(self._modality[self._column("modality")[numbers]]),
-            datasets=tuple(self._text("dataset", row) for row in numbers),
-            rows=tuple(numbers.tolist()),
-        )
-
-    # Rows are looked up in plain arrays: a pandas row costs as much as reading the window.
-
-    @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def _column(self, name: str) -> np.ndarray:
-        """Values of a column, or the category codes of a text column."""
-        if name not in self._columns:
-            column = self.index[name]
-            self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
-        return self._columns[name]
-
-    def _text(self, name: str, row: int) -> str:
-        return self.index[name].cat.categories[self._column(name)[row]]
-
-    @cached_property
-    def _modality(self) -> np.ndarray:
-        """Index into MODALITIES for each category code."""
-        return np.array([MODALITIES.index(name) for name in self.index["modality"].cat.categories], np.int64)
-
-    @cached_property
-    def _goods(self) -> dict[int, np.ndarray]:
-        return {}
-
-    def _good(self, code: int) -> np.ndarray:
-        if code not in self._goods:
-            text = self.index["good"].cat.categories[code]
-            self._goods[code] = np.frombuffer(text.encode(), np.uint8) == ord("1")
-        return self._goods[code]
-
-    @cached_property
-    def _sensors(self) -> dict[int, Sensors]:
-        return {}
-
-    def _sensors_of(self, sets: np.ndarray) -> Sensors:
-        """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise."""
-        for code in np.unique(sets).tolist():
-            if code not in self._sensors:
-                table = self.channels(self.index["channel_set"].cat.categories[code])
-                self._sensors[code] = Sensors.from_channels(table)
-        if (sets == sets[0]).all():
-            return self._sensors[int(sets[0])]
-        each = [self._sensors[code] for code in sets.tolist()]
-        return Sensors(**{f.name: torch.cat([getattr(one, f.name) for one in each]) for f in fields(Sensors)})
 
 
 class Corpus(Windows):
@@ -280,7 +118,7 @@ class Corpus(Windows):
         """Index rows of one shard: from its index file or, where that is missing, from its header."""
         path = self.root / "shards" / f"{name}{INDEX_SUFFIX}"
         if path.exists():
-            return _read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")
+            return read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")[0]
         self._note(f"shard {name} has no index file; its rows were read from its header")
         return self.shard(name).table()
 
@@ -293,9 +131,8 @@ class Corpus(Windows):
         path = self.root / "index.parquet"
         if not path.exists():
             return [], set()
-        table = _read_index(path, "delete it; `brainof corpus compact` makes it again")
-        covers = (table.schema.metadata or {}).get(COVERS.encode(), b"").decode()
-        return [table], set(covers.split("\n")) - {""}
+        table, covered = read_index(path, "delete it; `brainof corpus compact` makes it again")
+        return [table], covered
 
     def verify(self) -> Verification:
         """Read every byte and compare it with its checksum; see `upkeep.verify`."""
@@ -383,13 +220,3 @@ def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> 
     if isinstance(paths, (str, PathLike)):
         return Corpus(paths)
     return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)
-
-
-def _read_index(path: Path, fix: str) -> pa.Table:
-    try:
-        table = parquet.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"is damaged ({str(error).splitlines()[0]})", file=path, fix=fix) from None
-    if missing := [column for column in COLUMNS if column not in table.column_names]:
-        raise CorpusError(f"lacks the columns {missing}", file=path, fix=fix)
-    return table

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CorpusError
-from .files import TEMPORARY
+from ..files import TEMPORARY
 from .index import LABEL, VERSION, from_frame, people
+from .index_file import write_index
 from .shards import INDEX_SUFFIX, check_window
-from .writer import COVERS, write_index
 
 if TYPE_CHECKING:
     from .store import Corpus
@@ -105,14 +105,14 @@ def compact(corpus: Corpus) -> dict[str, Any]:
     for name in names:
         path = fresh.root / "shards" / f"{name}{INDEX_SUFFIX}"
         if not path.exists():
-            write_index(path, fresh.shard(name).table())
+            write_index(path, fresh.shard(name).table(), [name])
             written.append(name)
     try:
         forgotten = sorted(fresh.merged_index()[1] - set(names))
     except CorpusError:
         forgotten = []  # a damaged merged index is replaced, which is what compacting is for
     index = fresh.indexed(names)
-    write_index(fresh.root / "index.parquet", from_frame(index), {COVERS: "\n".join(names)})
+    write_index(fresh.root / "index.parquet", from_frame(index), names)
     stale = [path for path in _temporary(fresh) if time.time() - path.stat().st_mtime > STALE_SECONDS]
     for path in stale:
         path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..corpus.files import write_atomically
+from ..files import write_atomically
 from ..errors import ConfigError, ReadError
 
 FORMATS = (".parquet", ".npz")

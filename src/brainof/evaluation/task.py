@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..corpus.files import write_atomically
+from ..files import write_atomically
 from ..errors import LabelError
 from .baselines import DEFAULT, baseline_features
 from .decoding import Features

@@ -46,9 +46,13 @@ def checked(recording: Recording) -> Recording:
         notes.append("every channel is flat")
     elif flat.any():
         notes.append(f"flat channels: {listed(list(names[flat]))}")
-    notes += [f"{problem}; probably the unit is wrong (units=)" for problem in implausible_amplitudes(recording)]
-    notes += _odd_channels(recording, names)
-    return recording.noted(*notes)
+    return recording.noted(*notes, *amplitude_problems(recording))
+
+
+def amplitude_problems(recording: Recording) -> list[str]:
+    """One sentence per way in which the amplitudes are none of a brain: overall, by offset, by drift."""
+    wrong = [f"{problem}; probably the unit is wrong (units=)" for problem in implausible_amplitudes(recording)]
+    return wrong + _odd_channels(recording, np.array(recording.channels.names))
 
 
 def _odd_channels(recording: Recording, names: np.ndarray) -> list[str]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
-from .config import BrainOFConfig
+from .config import BrainOFConfig, Output
 from .ffn import SwiGLU
+from .heads import PatchHeads
 from .norm import RMSNorm
 from .tokens import take_tokens
 
@@ -32,14 +33,25 @@ class CrossBlock(nn.Module):
         )
         self.ffn = SwiGLU(config.dim, config.cross_hidden)
 
-    def keys(self, source_BND: Tensor) -> Tensor:
-        """Keys of a source, made before tokens are taken from it: identities are shared by the batch."""
-        return self.attention.keys(self.key_norm(source_BND))
+    def forward(
+        self,
+        x_BQD: Tensor,
+        source_BND: Tensor,
+        value_BVD: Tensor,
+        key_index_BV: Tensor | None = None,
+        key_mask_BV: Tensor | None = None,
+        query_index_BQ: Tensor | None = None,
+    ) -> Tensor:
+        """x reads the values, addressed by keys made of the source.
 
-    def forward(self, x_BQD: Tensor, keys_BND: Tensor, value_BND: Tensor, key_mask_BN: Tensor | None = None) -> Tensor:
-        x_BQD = x_BQD + self.attention(
-            self.query_norm(x_BQD), keys_BND, self.value_norm(value_BND), key_mask_BM=key_mask_BN
-        )
+        The indices take queries from x and keys from the source. They are taken after the projections: identities and
+        latent vectors are shared by the batch (B = 1), so these are computed once.
+        """
+        attention = self.attention
+        queries_BQD = take_tokens(attention.queries(self.query_norm(x_BQD)), query_index_BQ)
+        keys_BVD = take_tokens(attention.keys(self.key_norm(source_BND)), key_index_BV)
+        read_BQD = attention.attend(queries_BQD, keys_BVD, self.value_norm(value_BVD), key_mask_BV)
+        x_BQD = take_tokens(x_BQD, query_index_BQ) + read_BQD
         return x_BQD + self.ffn(self.ffn_norm(x_BQD))
 
 
@@ -74,36 +86,31 @@ class Encoder(nn.Module):
         key_mask_BV : Tensor of bool, optional
             True where a visible token is valid.
         """
-        both_BVD = None
-        if "both" in (self.keys, self.values):
+        source_BND, index_BV, value_BVD = identity_BND, visible_BV, content_BVD
+        if self.keys == "both" or self.values == "both":
             both_BVD = content_BVD + take_tokens(identity_BND, visible_BV)
-        value_BVD = content_BVD if self.values == "content" or both_BVD is None else both_BVD
+            if self.keys == "both":
+                source_BND, index_BV = both_BVD, None
+            if self.values == "both":
+                value_BVD = both_BVD
         for block in self.blocks:
-            if self.keys == "identity" or both_BVD is None:
-                keys = take_tokens(block.keys(identity_BND), visible_BV)
-            else:
-                keys = block.keys(both_BVD)
-            latents_BLD = block(latents_BLD, keys, value_BVD, key_mask_BV)
+            latents_BLD = block(latents_BLD, source_BND, value_BVD, index_BV, key_mask_BV)
         return latents_BLD
 
 
 class Decoder(nn.Module):
     """Latents and identities -> predictions for one or several outputs."""
 
-    def __init__(self, config: BrainOFConfig, outputs: tuple[str, ...]) -> None:
+    def __init__(self, config: BrainOFConfig, outputs: tuple[Output, ...]) -> None:
         super().__init__()
         self.keys = config.decoder_keys
         self.query_D = nn.Parameter(torch.empty(config.dim))
         self.blocks = nn.ModuleList(CrossBlock(config, layer) for layer in range(config.arness_out))
-        self.norm = RMSNorm(config.dim)
-        self.heads = nn.ModuleDict({name: nn.Linear(config.dim, config.width_of(name)) for name in outputs})  # type: ignore[arg-type]
+        self.heads = PatchHeads(config.dim, {name: config.width_of(name) for name in outputs})
         self.init_weights()
 
     def init_weights(self) -> None:
         nn.init.zeros_(self.query_D)
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=(3 * head.in_features) ** -0.5)  # type: ignore[arg-type, union-attr]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(
         self, latents_BLD: Tensor, static_1LD: Tensor, identity_BND: Tensor, index_BQ: Tensor | None = None
@@ -113,9 +120,8 @@ class Decoder(nn.Module):
         identity_BND may have B = 1: what only depends on it is then computed once.
         """
         source = {"static": static_1LD, "processed": latents_BLD, "both": latents_BLD + static_1LD}[self.keys]
-        x_BQD = take_tokens(identity_BND + self.query_D, index_BQ)
+        x_BQD = identity_BND + self.query_D
         for block in self.blocks:
-            x_BQD = block(x_BQD, block.keys(source), latents_BLD)
-        x_BQD = self.norm(x_BQD)
-        predictions = {name: head(x_BQD) for name, head in self.heads.items()}
-        return {name: x if x.dtype == torch.float64 else x.float() for name, x in predictions.items()}
+            x_BQD = block(x_BQD, source, latents_BLD, query_index_BQ=index_BQ)
+            index_BQ = None
+        return self.heads(x_BQD)

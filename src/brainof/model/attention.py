@@ -191,32 +191,47 @@ class Attention(nn.Module):
         return x_BND.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def queries(self, x_BND: Tensor) -> Tensor:
-        """Projected query heads, ready for the product."""
-        q = self._split(self.query(x_BND))
+        """Projected queries (B, N, D), scaled by the temperature where there is one."""
+        q = self.query(x_BND)
         if self.temperature is None:
             return q
-        return unit(q) * self.temperature[:, None, None].to(q.dtype)
+        heads = unit(q.unflatten(-1, (self.halves, self.heads, -1)))
+        return (heads * self.temperature[:, None].to(q.dtype)).flatten(-3)
 
     def keys(self, x_BMD: Tensor) -> Tensor:
-        """Projected keys (B, M, D), of unit length per head where the attention has a temperature."""
+        """Projected keys (B, M, D), of unit length per head where there is a temperature."""
         k = self.key(x_BMD)
         if self.temperature is None:
             return k
         return unit(k.unflatten(-1, (self.halves * self.heads, -1))).flatten(-2)
 
-    def forward(
+    def attend(
         self,
-        x_BND: Tensor,
-        keys_BMD: Tensor | None = None,
-        source_BMD: Tensor | None = None,
+        queries_BND: Tensor,
+        keys_BMD: Tensor,
+        source_BMD: Tensor,
         key_mask_BM: Tensor | None = None,
         query_mask_BN: Tensor | None = None,
-        causal: bool = False,
     ) -> Tensor:
-        """Attend from x to itself, or to `source_BMD` through `keys_BMD` (made by `keys`).
+        """Outputs (B, N, D) of queries that read the values of a source.
 
-        Masks are True where a token is valid. Rows of masked queries hold arbitrary finite values. x and the keys may
-        have B = 1 where the batch shares them.
+        Masks are True where a token is valid; rows of masked queries hold arbitrary finite values. Queries and keys
+        (from `queries` and `keys`) may have B = 1 where the batch shares them.
+        """
+        v = self.value(source_BMD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k = self._split(queries_BND).to(v.dtype), self._split(keys_BMD).to(v.dtype)
+        if self.norm is None:
+            o = softmax_attention(q, k, v, self.scale, key_mask_BM, self.kernel)
+        else:
+            integral = self.kind == "dint"
+            o = differential_attention(
+                q, k, v, self.lam(), self.scale, key_mask_BM, query_mask_BN, integral, self.kernel
+            )
+            o = (self.norm(o) * self.out_gain).to(v.dtype)
+        return self.out(o.transpose(1, 2).flatten(2))
+
+    def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Self-attention of the valid tokens.
 
         Raises
         ------
@@ -229,29 +244,18 @@ class Attention(nn.Module):
                 field="causal",
                 fix="Brain-OF reads whole windows; use causal=False",
             )
-        q, k = self.queries(x_BND), self._split(self.keys(x_BND) if keys_BMD is None else keys_BMD)
-        v = self.value(x_BND if source_BMD is None else source_BMD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        q, k = q.to(v.dtype), k.to(v.dtype)
-        if self.halves == 1:
-            o = softmax_attention(q, k, v, self.scale, key_mask_BM, self.kernel)
-        else:
-            o = differential_attention(
-                q, k, v, self.lam(), self.scale, key_mask_BM, query_mask_BN, self.kind == "dint", self.kernel
-            )
-            o = (self.norm(o) * self.out_gain).to(v.dtype)  # type: ignore[misc]
-        return self.out(o.transpose(1, 2).flatten(2))
+        return self.attend(self.queries(x_BND), self.keys(x_BND), x_BND, mask_BN, mask_BN)
 
     @torch.no_grad()
     def maps(
         self,
-        x_BND: Tensor,
-        keys_BMD: Tensor | None = None,
+        queries_BND: Tensor,
+        keys_BMD: Tensor,
         key_mask_BM: Tensor | None = None,
         query_mask_BN: Tensor | None = None,
     ) -> Tensor:
-        """The attention map that `forward` applies to the values, shape (B, H, N, M), for explanation."""
-        q, k = self.queries(x_BND), self._split(self.keys(x_BND) if keys_BMD is None else keys_BMD)
-        a = attention_map(q, k, self.scale, key_mask_BM)
+        """The map that `attend` applies to the values, shape (B, H, N, M), for explanation."""
+        a = attention_map(self._split(queries_BND), self._split(keys_BMD), self.scale, key_mask_BM)
         if self.halves == 1:
             return a
         a1, a2 = (a if a.dtype == torch.float64 else a.float()).unbind(0)

@@ -64,33 +64,33 @@ class BrainOFConfig(Schema):
         Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
     """
 
-    dim: int = Field(128, ge=16)
-    depth: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    latents: int = Field(64, ge=1)
-    patch: int = Field(64, ge=4)
+    dim: int = Field(default=128, ge=16)
+    depth: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    latents: int = Field(default=64, ge=1)
+    patch: int = Field(default=64, ge=4)
 
     attention: Literal["dint", "diff", "softmax"] = "dint"
     out_scale: Literal["none", "one_minus_lambda_init"] = "none"
     ffn: Literal["moe", "dense"] = "moe"
-    experts: int = Field(8, ge=1)
-    top_k: int = Field(2, ge=1)
-    hidden: int = Field(128, ge=8)
-    shared: int = Field(256, ge=0)
-    route_scale: float = Field(1.0, gt=0)
+    experts: int = Field(default=8, ge=1)
+    top_k: int = Field(default=2, ge=1)
+    hidden: int = Field(default=128, ge=8)
+    shared: int = Field(default=256, ge=0)
+    route_scale: float = Field(default=1.0, gt=0)
     expert_backend: Literal["auto", "grouped", "loop", "masked"] = "auto"
-    layer_scale: float = Field(0.05, ge=0)
+    layer_scale: float = Field(default=0.05, ge=0)
 
     sampler: Literal["arness", "interpolate"] = "arness"
-    arness_in: int = Field(1, ge=1)
-    arness_out: int = Field(1, ge=1)
+    arness_in: int = Field(default=1, ge=1)
+    arness_out: int = Field(default=1, ge=1)
     cross_attention: Literal["softmax", "dint", "diff"] = "softmax"
-    temperature: float = Field(16.0, ge=0)
+    temperature: float = Field(default=16.0, ge=0)
     keys: Literal["identity", "both"] = "identity"
     values: Literal["content", "both"] = "content"
     decoder_keys: Literal["static", "processed", "both"] = "static"
-    latent_std: float = Field(0.5, gt=0)
-    interpolate_channels: int = Field(16, ge=1)
+    latent_std: float = Field(default=0.5, gt=0)
+    interpolate_channels: int = Field(default=16, ge=1)
 
     identity: Literal["sum", "mlp"] = "sum"
     log_spectrum_features: bool = True

@@ -74,11 +74,12 @@ def grouped_experts(x_RD: Tensor, ends_E: Tensor, gate_up_ED2F: Tensor, down_EFD
 def loop_experts(x_RD: Tensor, ends_E: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
     """The same, one expert after the other; every dtype.
 
-    Weights are unbound once: indexing `w[e]` would make each expert's gradient fill a whole (E, D, 2F) tensor.
+    Weights are unbound once: indexing `w[e]` would make each expert's gradient fill a whole (E, D, 2F) tensor. Rows
+    are split once for the same reason.
     """
-    parts = x_RD.tensor_split(ends_E[:-1].tolist())
-    experts = zip(parts, gate_up_ED2F.unbind(0), down_EFD.unbind(0), strict=True)
-    return torch.cat([swiglu(x @ gate_up) @ down for x, gate_up, down in experts])
+    sizes = torch.diff(ends_E, prepend=ends_E.new_zeros(1)).tolist()
+    parts = zip(x_RD.split(sizes), gate_up_ED2F.unbind(0), down_EFD.unbind(0), strict=True)
+    return torch.cat([swiglu(x @ gate_up) @ down for x, gate_up, down in parts])
 
 
 def masked_experts(x_TD: Tensor, gates_TE: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class Experts(nn.Module):
     route_scale : float
         Factor on the normalised gates.
     backend : {"auto", "grouped", "loop", "masked"}
-        "auto" is "loop" in float32 and float64 on CPU and "grouped" elsewhere.
+        "auto" is "grouped" in bfloat16, for which there are kernels that also compile, and "loop" elsewhere.
     residual_gain : float
         Factor on the starting weights of the output maps.
 
@@ -166,10 +167,8 @@ class Experts(nn.Module):
         with torch.autocast(x_TD.device.type, enabled=False):
             scores_TE = F.linear(x_TD.to(dtype), self.router_ED.to(dtype)).sigmoid()
         if self.force_balance:
-            tokens = len(x_TD)
-            ids_TK = torch.arange(tokens * self.top_k, device=x_TD.device).view(tokens, self.top_k) % len(
-                self.router_ED
-            )
+            turn = torch.arange(len(x_TD) * self.top_k, device=x_TD.device) % len(self.router_ED)
+            ids_TK = turn.unflatten(0, (-1, self.top_k))
         else:
             ids_TK = (scores_TE.detach() + self.selection_bias).topk(self.top_k, dim=-1, sorted=False).indices
         gates_TK = scores_TE.gather(1, ids_TK)
@@ -188,13 +187,12 @@ class Experts(nn.Module):
             Modality of each window, for the counts; 0 without it.
         """
         x_TD = x_BND.flatten(0, -2)
-        device = x_TD.device.type
         routed = self.route(x_TD)
         if self.training:
             group_T = None if group_B is None else group_B[:, None].expand(x_BND.shape[:2]).flatten()
             count_tokens(self.load_ME, routed[0], group_T, None if valid_BN is None else valid_BN.flatten())
-        if torch.is_autocast_enabled(device):  # grouped products are not an autocast operation
-            x_TD = x_TD.to(torch.get_autocast_dtype(device))
+        if torch.is_autocast_enabled(x_TD.device.type):  # grouped products are not an autocast operation
+            x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
         y_TD = self._experts(x_TD, *routed)
         if self.shared is not None:
             y_TD = y_TD + self.shared(x_TD)
@@ -216,12 +214,13 @@ class Experts(nn.Module):
             )
             rows_RD = _TakeRows.apply(x_TD, order_R, inverse_R, self.top_k)
             product = grouped_experts if backend == "grouped" else loop_experts
-            rows_RD = _TakeRows.apply(product(rows_RD, ends_E, gate_up, down), inverse_R, order_R, 1)
+            rows_RD = product(rows_RD, ends_E, gate_up, down)
+            rows_RD = _TakeRows.apply(rows_RD, inverse_R, order_R, 1)
             return (rows_RD.view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
 
     def _backend(self, x_TD: Tensor) -> Backend:
         if self.backend == "auto":
-            return "grouped" if x_TD.dtype == torch.bfloat16 or x_TD.device.type != "cpu" else "loop"
+            return "grouped" if x_TD.dtype == torch.bfloat16 else "loop"
         if self.backend == "grouped" and x_TD.dtype == torch.float64:
             raise ConfigError("grouped products do not exist in float64", field="expert_backend", fix="use 'loop'")
         return self.backend

@@ -1,6 +1,6 @@
-"""Pooling of latents and the prediction head.
+"""Pooling of latents and the linear heads: one per task downstream, one per output of the decoder.
 
-Legend: B windows, L latents, D width.
+Legend: B windows, L latents, Q decoded positions, D width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def gram(latents_BLD: Tensor) -> Tensor:
     """Fisher z of the correlations between latents, (B, L (L - 1) / 2)."""
     direction = unit(latents_BLD - latents_BLD.mean(-1, keepdim=True))
     correlation = (direction @ direction.mT).clamp(-0.999, 0.999)
-    row, column = torch.triu_indices(*correlation.shape[1:], 1, device=latents_BLD.device)
+    size = correlation.shape[-1]
+    row, column = torch.triu_indices(size, size, 1, device=latents_BLD.device)
     return torch.atanh(correlation[:, row, column])
 
 
@@ -41,7 +42,8 @@ def cov(latents_BLD: Tensor) -> Tensor:
     """Covariance of the D features over latents, upper triangle with the diagonal, (B, D (D + 1) / 2)."""
     centred = latents_BLD - latents_BLD.mean(1, keepdim=True)
     covariance = centred.mT @ centred / centred.shape[1]
-    row, column = torch.triu_indices(*covariance.shape[1:], device=latents_BLD.device)
+    size = covariance.shape[-1]
+    row, column = torch.triu_indices(size, size, device=latents_BLD.device)
     return covariance[:, row, column]
 
 
@@ -97,3 +99,35 @@ class Head(nn.Module):
 
     def forward(self, latents_BLD: Tensor) -> Tensor:
         return self.linear(self.norm(pool(latents_BLD, self.pool)))
+
+
+class PatchHeads(nn.Module):
+    """Normalisation and one linear map per output of the decoder.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    widths : dict of str to int
+        Output name -> values per patch.
+    """
+
+    def __init__(self, dim: int, widths: dict[str, int]) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim)
+        self.names = tuple(widths)
+        self.linears = nn.ModuleList(nn.Linear(dim, width) for width in widths.values())
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        for parameter in self.linears.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=(3 * parameter.shape[1]) ** -0.5)
+            else:
+                nn.init.zeros_(parameter)
+
+    def forward(self, x_BQD: Tensor) -> dict[str, Tensor]:
+        """Output name -> (B, Q, values); at least float32."""
+        x_BQD = self.norm(x_BQD)
+        values = [linear(x_BQD) for linear in self.linears]
+        return {n: v if v.dtype == torch.float64 else v.float() for n, v in zip(self.names, values, strict=True)}

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .config import BrainOFConfig
+from .config import BrainOFConfig, Output
 from .ffn import SwiGLU
+from .heads import PatchHeads
 from .norm import RMSNorm
 from .tokens import take_tokens
 
@@ -60,20 +61,17 @@ class InterpolateEncoder(nn.Module):
 class InterpolateDecoder(nn.Module):
     """Latents on the grid -> predictions, by the inverse interpolation."""
 
-    def __init__(self, config: BrainOFConfig, outputs: tuple[str, ...]) -> None:
+    def __init__(self, config: BrainOFConfig, outputs: tuple[Output, ...]) -> None:
         super().__init__()
         self.rows, self.columns = config.interpolate_channels, config.latents // config.interpolate_channels
         self.query_D = nn.Parameter(torch.empty(config.dim))
-        self.ffn_norm, self.norm = RMSNorm(config.dim), RMSNorm(config.dim)
+        self.ffn_norm = RMSNorm(config.dim)
         self.ffn = SwiGLU(config.dim, config.cross_hidden)
-        self.heads = nn.ModuleDict({name: nn.Linear(config.dim, config.width_of(name)) for name in outputs})  # type: ignore[arg-type]
+        self.heads = PatchHeads(config.dim, {name: config.width_of(name) for name in outputs})
         self.init_weights()
 
     def init_weights(self) -> None:
         nn.init.zeros_(self.query_D)
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=(3 * head.in_features) ** -0.5)  # type: ignore[arg-type, union-attr]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -89,9 +87,7 @@ class InterpolateDecoder(nn.Module):
         grid = latents_BLD.unflatten(1, (self.rows, self.columns))[:, :kept]
         x_BQD = take_tokens(resize(grid, channels, patches).flatten(1, 2), index_BQ)
         x_BQD = x_BQD + take_tokens(identity_BND + self.query_D, index_BQ)
-        x_BQD = self.norm(x_BQD + self.ffn(self.ffn_norm(x_BQD)))
-        predictions = {name: head(x_BQD) for name, head in self.heads.items()}
-        return {name: x if x.dtype == torch.float64 else x.float() for name, x in predictions.items()}
+        return self.heads(x_BQD + self.ffn(self.ffn_norm(x_BQD)))
 
 
 def _known(shape: tuple[int, int] | None) -> tuple[int, int]:

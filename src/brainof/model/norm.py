@@ -1,10 +1,41 @@
-"""Normalisation in the dtype of the input, so that weights in float32 do not leave the fast path under autocast."""
+"""Root-mean-square normalisation in the dtype of the input, in few passes over memory."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class _FewPasses(torch.autograd.Function):
+    """RMS normalisation whose gradient is written by hand: half the memory traffic of the composed form on CPU."""
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, inverse, weight)
+        return (x * inverse).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, inverse, weight = ctx.saved_tensors
+        rows = (grad * x).flatten(0, -2)
+        along = (rows @ weight).view_as(inverse).mul_(inverse.square()).div_(-x.shape[-1])
+        return torch.addcmul(grad * weight, x, along).mul_(inverse), rows.t() @ inverse.flatten(), None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis, in the dtype of x.
+
+    Weights are cast to the dtype of x: unequal dtypes, as under autocast, leave the fused path.
+    """
+    weight = weight.to(x.dtype)
+    full = x.dtype in (torch.float32, torch.float64)
+    if x.device.type == "cpu" and full and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _FewPasses.apply(x, weight, eps)
+    return F.rms_norm(x, weight.shape, weight, eps)
 
 
 class RMSNorm(nn.Module):
@@ -28,7 +59,7 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 def unit(x: Tensor, eps: float = 1e-6) -> Tensor:

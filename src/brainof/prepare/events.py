@@ -99,7 +99,7 @@ def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
     for column in ("onset", "duration"):
         try:
-            table[column] = pd.to_numeric(table[column].replace("", "nan")).astype(float)
+            table[column] = pd.to_numeric(table[column].mask(table[column] == "")).astype(float)
         except ValueError as error:
             raise LabelError(f"{error}", file=path, field=column, fix="give seconds") from None
     if table["onset"].isna().any():
@@ -121,7 +121,7 @@ def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
 
 def _runs(table: pd.DataFrame) -> list[tuple[int, int]]:
     """First and last-plus-one row of each stretch of equal rows."""
-    changed = (table != table.shift()).any(axis=1).to_numpy() if table.shape[1] else np.zeros(len(table), bool)
+    changed = (table != table.shift()).any(axis=1).to_numpy(copy=True) if table.shape[1] else np.zeros(len(table), bool)
     changed[0] = True
     starts = np.flatnonzero(changed)
     return list(zip(starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True))

@@ -202,7 +202,7 @@ def judge(
     index = Corpus(out).index
     index = index[(index["dataset"] == recipe.name) & (index["modality"] == recipe.modality)]
     committed = set(index["config"].astype(str))
-    file = index["recording"].astype(str).str.partition("#")[0]  # parts of one file are recordings "file#part"
+    file = index["recording"].astype(str).str.split("#").str[0]  # parts of one file are recordings "file#part"
     windows = file.value_counts()
     failures = _failures(Path(out), recipe)
     rows = []

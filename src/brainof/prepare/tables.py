@@ -26,11 +26,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     LabelError
         The table is missing, unreadable or empty.
     """
-    return _read(path, None if columns is None else tuple(columns)).copy(deep=False)
+    try:
+        state = path.stat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise LabelError(
+            "table is missing" if missing else f"table cannot be read ({error.strerror})",
+            file=path,
+            fix="restore it, or correct its path in the recipe",
+        ) from None
+    # remembered by its state on disk: one recording after the other asks for the same table
+    return _read(path, state.st_mtime_ns, state.st_size, None if columns is None else tuple(columns)).copy(deep=False)
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, columns: tuple[str, ...] | None) -> pd.DataFrame:
+def _read(path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None) -> pd.DataFrame:
     separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower(), r"\s+")
     try:
         table = pd.read_csv(
@@ -42,8 +52,6 @@ def _read(path: Path, columns: tuple[str, ...] | None) -> pd.DataFrame:
             names=list(columns) if columns else None,
             encoding="utf-8-sig",
         )
-    except FileNotFoundError:
-        raise LabelError("table is missing", file=path, fix="restore it, or correct its path in the recipe") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise LabelError(f"table cannot be read ({error})", file=path) from None
     if table.empty:

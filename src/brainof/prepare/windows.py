@@ -140,7 +140,8 @@ def cut(
         spans = [(start, stop, None) for start, stop in _whole_spans(recording, options)]
     else:
         spans = [(start, stop, None) for start, stop in _sliding_spans(recording, options)]
-    spans = [span for span in spans if not _touches(span, bad_stretches(recording))]
+    bad = bad_stretches(recording)
+    spans = [span for span in spans if not _touches(span, bad)]
     if options.max_windows is not None and len(spans) > options.max_windows:
         kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
         spans = [spans[index] for index in kept]

@@ -1,8 +1,7 @@
 """Checkpoints of a run: written beside, fsynced, renamed; then `latest` moves; then old ones go.
 
-A checkpoint folder `step-N` holds the training state as a torch distributed checkpoint (sharded where training is),
-and `state.json` with the position of the run. Resume only from your own runs: torch reads the checkpoint's metadata
-with pickle. What is meant for others is the release folder (safetensors and JSON only).
+A checkpoint folder `step-N` holds `training.safetensors` (weights, buffers and optimizer moments) and `state.json` (the
+position of the run and the checksum of the tensors). Nothing in it is code: see docs/decisions/0005.
 """
 
 from __future__ import annotations
@@ -10,36 +9,45 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch import nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from google_crc32c import value as crc32c
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..files import sync_folder, write_atomically, write_json
+
+TENSORS, STATE = "training.safetensors", "state.json"
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights and buffers as `model.NAME`, optimizer state as `optimizer.NAME.KEY`."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old or the new text, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
-    fsync_folder(path.parent)
+def restore_tensors(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Inverse of `training_tensors`, in place.
+
+    Raises
+    ------
+    RuntimeError, KeyError
+        The tensors belong to another model.
+    """
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    optimizer.state.clear()
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer.{name}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            # the step count of fused AdamW lives beside the parameter too
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
 
 
 def save_checkpoint(
@@ -50,16 +58,13 @@ def save_checkpoint(
     final, temporary = folder / f"step-{step}", folder / f"step-{step}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    weights, moments = get_state_dict(model, optimizer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one process without a process group is intended
-        writer = dcp.FileSystemWriter(temporary, sync_files=True)
-        dcp.save({"model": weights, "optimizer": moments}, storage_writer=writer, no_dist=True)
-    write_text(temporary / "state.json", json.dumps({"step": step, **state}))
+    content = save(training_tensors(model, optimizer))
+    write_atomically(temporary / TENSORS, [content])
+    write_json(temporary / STATE, {"step": step, "crc32c": crc32c(content), **state})
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
-    fsync_folder(folder)
-    write_text(folder / "latest", final.name)
+    sync_folder(folder)
+    write_atomically(folder / "latest", [final.name.encode()])
     for old in complete_checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -67,34 +72,34 @@ def save_checkpoint(
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints that were written to the end, oldest first."""
-    found = [p for p in folder.glob("step-*") if not p.name.endswith(".tmp") and (p / "state.json").is_file()]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+    found = [path for path in folder.glob("step-*") if path.suffix != ".tmp" and (path / STATE).is_file()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore the newest complete checkpoint; None where there is none.
+    """Restore the newest complete checkpoint and return its state; None where there is none.
 
-    A checkpoint that turns out to be damaged is skipped for the one before it.
+    A checkpoint whose bytes are not those that were written is skipped for the one before it.
 
     Raises
     ------
     CheckpointError
-        All checkpoints are damaged or belong to another model.
+        All checkpoints are damaged, or they belong to another model.
     """
-    problem: Exception | None = None
-    for path in reversed(complete_checkpoints(folder)):
+    paths = complete_checkpoints(folder)
+    for path in reversed(paths):
         try:
-            weights, moments = get_state_dict(model, optimizer)
-            values = {"model": weights, "optimizer": moments}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                dcp.load(values, storage_reader=dcp.FileSystemReader(path), no_dist=True)
-            set_state_dict(model, optimizer, model_state_dict=values["model"], optim_state_dict=values["optimizer"])
-            return json.loads((path / "state.json").read_text())
-        except Exception as error:  # torch raises many kinds for damaged files; the next older one may be fine
-            problem = error
-    if problem is not None:
-        raise CheckpointError(
-            f"cannot be restored ({problem})", file=folder, fix="delete the folder to start anew"
-        ) from problem
+            state = json.loads((path / STATE).read_text())
+            content = (path / TENSORS).read_bytes()
+        except (OSError, ValueError):
+            continue
+        if crc32c(content) != state.get("crc32c"):
+            continue
+        try:
+            restore_tensors(load(content), model, optimizer)
+        except RuntimeError as error:
+            raise CheckpointError(f"belongs to another model ({error})", file=path) from None
+        return state
+    if paths:
+        raise CheckpointError("no checkpoint is intact", file=folder, fix="delete the folder to start anew")
     return None

@@ -66,8 +66,9 @@ def pretrain(
     corpora = open_corpora(paths)
     run = Path(out)
     with locked(run):
-        settle_config(run, config)
-        Trainer(config, corpora, run).train()
+        trainer = Trainer(config, corpora, run)
+        settle_config(run, config)  # only a configuration that fits the data settles
+        trainer.train()
     return run
 
 

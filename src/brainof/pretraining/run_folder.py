@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from ..errors import CheckpointError, ConfigError, StorageError
-from .checkpoint import write_text
+from ..files import write_atomically
 from .config import PretrainConfig
 
 
@@ -51,7 +51,7 @@ def settle_config(run: Path, config: PretrainConfig) -> None:
     """
     path = run / "config.yaml"
     if not path.exists():
-        write_text(path, yaml.safe_dump(config.to_dict(), sort_keys=False))
+        write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
         return
     before, now = _flat(PretrainConfig.load(path).to_dict()), _flat(config.to_dict())
     for key in sorted({*before, *now}):
@@ -79,7 +79,7 @@ class Metrics:
 
     def __init__(self, path: Path, step: int) -> None:
         kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
-        write_text(path, "".join(_line(row) for row in kept))
+        write_atomically(path, ["".join(_line(row) for row in kept).encode()])
         self._handle = open(path, "a", buffering=1)  # noqa: SIM115 (closed by close)
 
     def write(self, row: dict[str, Any]) -> None:

@@ -2,5 +2,7 @@
 
 from .cohort import Subject, Truth, cohort, simulate_subject
 from .parameters import CohortParameters
+from .tasks import TASKS, task_parameters
+from .write import write
 
-__all__ = ["CohortParameters", "Subject", "Truth", "cohort", "simulate_subject"]
+__all__ = ["TASKS", "CohortParameters", "Subject", "Truth", "cohort", "simulate_subject", "task_parameters", "write"]

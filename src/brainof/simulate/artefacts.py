@@ -1,7 +1,7 @@
 """What is recorded besides the brain in EEG and MEG: noise, line, drift, eyes, muscles, heart, bad channels.
 
-Everything but sensor noise is a few time courses times spatial patterns, so it costs one matrix product. Eyes, heart and
-muscles have their own random streams: EEG and MEG of a subject show the same blinks.
+Everything but sensor noise is a few time courses times spatial patterns, so it costs one matrix product. Eyes, heart
+and muscles have their own random streams: EEG and MEG of a subject show the same blinks.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def contaminate(
 
     if level.blinks:
         course, masks["blinks"] = _blinks(n_times, sfreq, level.blinks, stream("blinks"))
-        pattern = sum(near(eye, (0, 0, 1.0)) for eye in EYES)
+        pattern = near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0))
         add(BLINK[modality] * course, pattern / _largest(pattern, channels))
     if level.muscle:
         masks["muscle"] = np.zeros(n_times, bool)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..recording import Recording
+from ..recording import EVENT_COLUMNS, Recording
 
 _HEADER = """Brain Vision Data Exchange Header File Version 1.0
 
@@ -53,10 +53,11 @@ def write_brainvision(recording: Recording, path: Path) -> None:
     microvolts = np.multiply(recording.data.T, 1e6, dtype=np.float32, order="C")
     microvolts.astype("<f4", copy=False).tofile(path.with_name(f"{stem}.eeg"))
     markers = ["Mk1=New Segment,,1,1,0"]
-    for number, event in enumerate(recording.events.itertuples(), start=2):
-        sample = round(event.onset * recording.sfreq) + 1
-        length = max(1, round(event.duration * recording.sfreq))
-        markers.append(f"Mk{number}=Comment,{event.trial_type},{sample},{length},0")
+    columns = (recording.events[name].tolist() for name in EVENT_COLUMNS)
+    for number, (onset, duration, kind) in enumerate(zip(*columns, strict=True), start=2):
+        sample = round(onset * recording.sfreq) + 1
+        length = max(1, round(duration * recording.sfreq))
+        markers.append(f"Mk{number}=Comment,{kind},{sample},{length},0")
     path.with_name(f"{stem}.vmrk").write_text(_MARKERS.format(stem=stem, markers="\n".join(markers)), encoding="utf-8")
     path.write_text(
         _HEADER.format(

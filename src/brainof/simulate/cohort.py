@@ -130,10 +130,13 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     free = spontaneous(person, regions, timeline.duration, own("activity"))
     effects = parameters.effects
     change = effects.state_strength * regions.by_network(dict(effects.state.activity))
-    task = timeline.smooth_task(np.arange(free.shape[1]) / SLOW_RATE)
+    task = timeline.smooth(timeline.bold, np.arange(free.shape[1]) / SLOW_RATE)
     activity = free + (change[:, None] * task).astype(np.float32)
 
-    recordings, clean, masks, lead_fields = {}, {}, {}, {}
+    recordings: dict[str, Recording] = {}
+    clean: dict[str, np.ndarray] = {}
+    masks: dict[str, dict[str, np.ndarray]] = {}
+    lead_fields: dict[str, np.ndarray] = {}
     electric = [modality for modality in parameters.modalities if modality != "fmri"]
     sources = np.zeros((len(regions), 0), np.float32)
     if electric:
@@ -172,11 +175,13 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
 
 
 def _events(parameters: CohortParameters, timeline: Timeline, modality: str) -> pd.DataFrame:
-    """Labelled epochs. In fMRI the short blocks hold no whole window: they are named apart ("rest_block")."""
+    """Labelled epochs. In fMRI, blocks that hold no whole epoch are named apart ("rest_block", "task_block")."""
     if modality != "fmri":
         epoch = parameters.eeg_epoch if modality == "eeg" else parameters.meg_epoch
         return timeline.events(0, parameters.seconds, epoch)
+    epoch = parameters.fmri_epoch * parameters.t_r
     paired, end = parameters.paired_volumes * parameters.t_r, parameters.volumes * parameters.t_r
-    short = timeline.events(0, paired, None, "_block")
-    long = timeline.events(paired, end, parameters.fmri_epoch * parameters.t_r)
-    return pd.concat([short, long], ignore_index=True)
+    whole = parameters.block > epoch - 1e-6
+    short = timeline.events(0, paired, epoch if whole else None, "" if whole else "_block")
+    long = timeline.events(paired, end, epoch)
+    return pd.concat([table for table in (short, long) if len(table)], ignore_index=True)

@@ -19,12 +19,13 @@ _TITLES = {"eeg": "EEG", "meg": "MEG", "fmri": "regional BOLD"}
 def recipe(parameters: CohortParameters, modality: str, nifti: bool = False) -> dict[str, Any]:
     """The recipe of one modality as plain values.
 
-    Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis, site.
+    Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis,
+    site.
     """
     effects = parameters.effects
     values: dict[str, Any] = {
         "name": f"simulated_{modality}" + ("_image" if nifti else ""),
-        "title": f"Simulated tri-modal cohort: {_TITLES[modality]} ({parameters.subjects} subjects, seed {parameters.seed})",
+        "title": f"Simulated cohort: {_TITLES[modality]} ({parameters.subjects} subjects, seed {parameters.seed})",
         "modality": modality,
         "licence": "CC0-1.0 (simulated, no person was recorded)",
         "citation": "brainof simulate",

@@ -107,7 +107,7 @@ def make_regions(n: int) -> Regions:
     half = n // 2
     shell = _hemisphere(half)
     networks = np.array([_nearest_network(direction) for direction in shell])
-    order = np.lexsort((shell[:, 1], [NETWORKS.index(network) for network in networks]))
+    order = np.lexsort((shell[:, 1], np.array([NETWORKS.index(network) for network in networks])))
     shell, networks = shell[order], networks[order]
     depth = rng.uniform(0.84, 1.0, half)[:, None]
     normal = shell / _HEAD_AXES

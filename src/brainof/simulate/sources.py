@@ -6,10 +6,10 @@ Each rhythm of each region is a damped stochastic oscillator z (complex), all of
 
 gamma = pi * width, C row-normalised structural coupling, g < 1. Within the narrow band of a rhythm a delay is a phase,
 z_j(t - tau) = exp(-i w tau) z_j(t) up to width * tau (about 1 %), so in the frame that rotates with w the model is
-a linear one, du/dt = -A u + noise, and is simulated exactly: in the modes of A each step is one complex AR(1) step. Since
-the rows of C sum to 1, every eigenvalue of A has a real part of at least gamma (1 - g) (Gershgorin): stable for g < 1
-whatever the delays. The slow frame needs 32 samples per second only; one inverse FFT per subject brings all rhythms
-and the background to the sampling rate.
+a linear one, du/dt = -A u + noise, and is simulated exactly: in the modes of A each step is one complex AR(1) step.
+Since the rows of C sum to 1, every eigenvalue of A has a real part of at least gamma (1 - g) (Gershgorin): stable for
+g < 1 whatever the delays. The slow frame needs 32 samples per second only; one inverse FFT per subject brings all
+rhythms and the background to the sampling rate.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def source_currents(
     seconds = _fast_seconds(parameters.seconds + 2 * MARGIN, sfreq)
     n_padded, n_frame = seconds * sfreq, seconds * FRAME_RATE
     times = np.arange(n_frame) / FRAME_RATE - MARGIN
-    task = timeline.smooth_task(np.maximum(times, 0))
+    task = timeline.smooth(timeline.rhythms, np.maximum(times, 0))
     slow = at_rate(activity, FRAME_RATE, n_frame, start=-MARGIN)
 
     spectrum = _background(n_regions, n_padded, sfreq, person.exponent, rng)

@@ -18,38 +18,51 @@ RISE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Blocks of rest and task.
+    """Blocks of rest and task, without gaps.
 
     Attributes
     ----------
-    blocks : DataFrame
-        onset and duration in seconds, trial_type "rest" or "task", in time order, without gaps.
+    edges : ndarray, shape (n_blocks + 1,)
+        Block k lasts from edges[k] to edges[k + 1], seconds.
+    working : ndarray of bool, shape (n_blocks,)
+        True for task, False for rest: the label.
+    rhythms, bold : ndarray of bool, shape (n_blocks,)
+        Whether the amplitudes of rhythms, and the activity behind BOLD, are those of the task. Both equal `working`,
+        unless the cohort was made for pairs (`effects.pair`): there their exclusive or does.
     stimuli : ndarray
         Onsets of stimuli in seconds.
     """
 
-    blocks: pd.DataFrame
+    edges: np.ndarray
+    working: np.ndarray
+    rhythms: np.ndarray
+    bold: np.ndarray
     stimuli: np.ndarray
 
     @property
     def duration(self) -> float:
         """Seconds covered by the blocks."""
-        return float(self.blocks["onset"].iloc[-1] + self.blocks["duration"].iloc[-1])
+        return float(self.edges[-1])
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The blocks as a table: onset, duration, trial_type."""
+        states = np.array(STATES)[self.working.astype(int)]
+        return pd.DataFrame({"onset": self.edges[:-1], "duration": np.diff(self.edges), "trial_type": states})
+
+    def _block_at(self, times: np.ndarray) -> np.ndarray:
+        return np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
 
     def task(self, times: np.ndarray) -> np.ndarray:
         """1 in task blocks, 0 in rest, at times in seconds."""
-        index = np.searchsorted(self.blocks["onset"].to_numpy(), times + 1e-9, side="right") - 1
-        return (self.blocks["trial_type"].to_numpy() == "task")[np.clip(index, 0, None)].astype(float)
+        return self.working[self._block_at(times)].astype(float)
 
-    def smooth_task(self, times: np.ndarray) -> np.ndarray:
-        """`task`, approached exponentially (time constant RISE) as a brain does."""
-        value = np.empty(len(times))
-        onsets = self.blocks["onset"].to_numpy()
-        index = np.clip(np.searchsorted(onsets, times + 1e-9, side="right") - 1, 0, None)
-        target = (self.blocks["trial_type"].to_numpy() == "task").astype(float)
+    def smooth(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """A state per block (0, 1) over time, approached exponentially (time constant RISE) as a brain does."""
+        index = self._block_at(times)
+        target = states.astype(float)
         before = np.concatenate([target[:1], target[:-1]])
-        value = target[index] + (before - target)[index] * np.exp(-(times - onsets[index]) / RISE)
-        return value
+        return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
 
     def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
         """Rows of an events table between two times.
@@ -62,13 +75,20 @@ class Timeline:
             Cut blocks into epochs of so many seconds, the length of a labelled window; None keeps whole blocks.
         suffix : str
             Appended to "rest" and "task".
+
+        Returns
+        -------
+        DataFrame
+            onset, duration, trial_type and block (number of the block, -1 for stimuli).
         """
-        rows = []
-        for block in self.blocks.itertuples():
-            first, last = max(block.onset, start), min(block.onset + block.duration, stop)
+        rows: list[tuple[float, float, str, int]] = []
+        for block, working in enumerate(self.working):
+            first, last = max(self.edges[block], start), min(self.edges[block + 1], stop)
+            if last <= first:
+                continue
             length = epoch or last - first
-            for k in range(int((last - first) / length + 1e-6) if last > first else 0):
-                rows.append((first + k * length, length, f"{block.trial_type}{suffix}", block.Index))
+            name = f"{STATES[int(working)]}{suffix}"
+            rows += [(first + k * length, length, name, block) for k in range(int((last - first) / length + 1e-6))]
         shown = self.stimuli[(self.stimuli >= start) & (self.stimuli < stop)]
         rows += [(onset, 0.0, "stimulus", -1) for onset in shown]
         table = pd.DataFrame(rows, columns=["onset", "duration", "trial_type", "block"])
@@ -78,33 +98,32 @@ class Timeline:
 def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.random.Generator) -> Timeline:
     """Short blocks while EEG and MEG are recorded, then long ones that hold whole fMRI windows.
 
-    The long blocks start and end at multiples of 64 volumes. The timeline does not depend on the modalities asked for.
+    The long blocks start at a multiple of 64 volumes. The timeline does not depend on the modalities asked for.
     """
     paired = max(parameters.paired_volumes * parameters.t_r, parameters.seconds)
-    onsets = list(np.arange(0, paired, parameters.block))
-    if len(onsets) > 1 and paired - onsets[-1] < parameters.block / 2:
-        onsets.pop()  # no scrap of a block at the end
+    short = np.arange(0, paired, parameters.block)
+    if len(short) > 1 and paired - short[-1] < parameters.block / 2:
+        short = short[:-1]  # no scrap of a block at the end
     long = parameters.fmri_block_volumes * parameters.t_r
-    n_short = len(onsets)
-    onsets += [paired + k * long for k in range(parameters.fmri_blocks)]
-    ends = [*onsets[1:], paired + parameters.fmri_blocks * long]
-    order = [(k + starts_with_task) % 2 for k in range(n_short)]
-    order += [(k + starts_with_task) % 2 for k in range(parameters.fmri_blocks)]
-    blocks = pd.DataFrame(
-        {
-            "onset": np.array(onsets, dtype=float),
-            "duration": np.array(ends, dtype=float) - np.array(onsets, dtype=float),
-            "trial_type": [STATES[state] for state in order],
-        }
-    )
-    return Timeline(blocks, _stimuli(blocks, parameters.evoked.rate, rng))
+    edges = np.concatenate([short, paired + long * np.arange(parameters.fmri_blocks + 1)])
+    order = np.concatenate([np.arange(len(short)), np.arange(parameters.fmri_blocks)]) + starts_with_task
+    working = order % 2 == 1
+    rhythms = bold = working
+    if parameters.effects.pair:
+        # within rest and within task blocks, half of the hidden bits are set: either one alone says nothing
+        rhythms = np.zeros(len(working), bool)
+        for state in (False, True):
+            blocks = rng.permutation(np.flatnonzero(working == state))
+            rhythms[blocks[: len(blocks) // 2 + int(len(blocks) % 2 and rng.integers(2))]] = True
+        bold = rhythms ^ working
+    return Timeline(edges, working, rhythms, bold, _stimuli(edges, working, parameters.evoked.rate, rng))
 
 
-def _stimuli(blocks: pd.DataFrame, rate: float, rng: np.random.Generator) -> np.ndarray:
-    if rate == 0:
-        return np.zeros(0)
-    onsets = []
-    for row in blocks[blocks["trial_type"] == "task"].itertuples():
-        regular = np.arange(row.onset + 1 / rate, row.onset + row.duration - 1 / rate, 1 / rate)
-        onsets.append(regular + rng.uniform(-0.2, 0.2, len(regular)) / rate)
-    return np.round(np.concatenate(onsets), 3) if onsets else np.zeros(0)
+def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """Jittered onsets in task blocks, none within one interval of an edge."""
+    onsets = [np.zeros(0)]
+    if rate > 0:
+        for block in np.flatnonzero(working):
+            regular = np.arange(edges[block] + 1 / rate, edges[block + 1] - 1 / rate, 1 / rate)
+            onsets.append(regular + rng.uniform(-0.2, 0.2, len(regular)) / rate)
+    return np.round(np.concatenate(onsets), 3)

@@ -1,0 +1,189 @@
+"""`brainof info`: what brainof understands of a recording, a preset or a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..channels import MODALITIES, UNITS
+from ..errors import ConfigError, ReadError
+from ..io import ReadOptions, read
+from ..io.checks import amplitude_problems
+from ..io.formats import missing
+from ..recording import Recording
+from . import out
+
+EXAMPLE = """examples:
+  brainof info recording.edf
+  brainof info meg.fif --modality eeg --json
+  brainof info bold.nii.gz --atlas atlas.nii.gz --labels atlas.tsv
+  brainof info bold.nii.gz --grid-mm 24
+  brainof info regions.npz --variable ts --time-axis 0 --t-r 2
+  brainof info tiny"""
+
+#: files that mark a folder as a run or a release of a model
+_MODEL_FILES = ("contract.json", "config.json", "config.yaml", "preprocessing.json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="FILE|PRESET|CHECKPOINT")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    reading = parser.add_argument_group("reading a file")
+    add_read_arguments(reading)
+
+
+def add_read_arguments(parser: Any) -> None:
+    """The options of `brainof.io.ReadOptions` that a command line needs."""
+    parser.add_argument("--modality", choices=MODALITIES, help="what to read of a file that holds several")
+    parser.add_argument("--units", help="unit of the stored values, such as uV")
+    parser.add_argument("--sfreq", type=float, help="samples per second")
+    parser.add_argument("--t-r", type=float, help="repetition time in seconds")
+    parser.add_argument("--variable", help="name of the array inside an npz, mat or HDF5 file")
+    parser.add_argument("--events-variable", help="name of the array or column of event codes")
+    parser.add_argument("--time-axis", type=int, choices=(0, 1), help="axis of time of an array")
+    parser.add_argument("--channel-names", help="names of all channels, separated by commas")
+    parser.add_argument("--drop", action="append", default=[], metavar="PATTERN", help="leave channels out")
+    parser.add_argument("--montage", help="template of electrode positions by name")
+    parser.add_argument("--atlas", help="label image of an fMRI atlas")
+    parser.add_argument("--labels", help="table of label ids and names")
+    parser.add_argument("--grid-mm", type=float, help="cubes of this edge instead of an atlas")
+    parser.add_argument("--confounds", help="table of nuisance regressors")
+    parser.add_argument("--max-bytes", type=float, help="refuse larger recordings")
+
+
+def read_options(args: argparse.Namespace) -> ReadOptions:
+    """ReadOptions from the arguments of `add_read_arguments`."""
+    given = {
+        name: getattr(args, name)
+        for name in ("units", "sfreq", "t_r", "variable", "events_variable", "time_axis", "montage", "confounds")
+        if getattr(args, name) is not None
+    }
+    atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm}
+    atlas = {key: value for key, value in atlas.items() if value is not None}
+    if atlas:
+        given["atlas"] = atlas
+    if args.channel_names:
+        given["channel_names"] = [name.strip() for name in args.channel_names.split(",")]
+    if args.drop:
+        given["drop"] = args.drop
+    if args.max_bytes is not None:
+        given["max_bytes"] = int(args.max_bytes)
+    return ReadOptions.parse(given)
+
+
+def run(args: argparse.Namespace) -> int:
+    path = Path(args.target).expanduser()
+    if path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES):
+        from ..release import describe as describe_model
+
+        return _show(describe_model(path), args.json)
+    if not path.exists():
+        return _show(_preset(args.target, path), args.json)
+    recording = read(path, modality=args.modality, options=read_options(args), root=_root(args, path))
+    return _show(describe(recording), args.json)
+
+
+def _root(args: argparse.Namespace, path: Path) -> Path | None:
+    """Paths on the command line count from the working folder, where they are found from there."""
+    return Path() if path.is_relative_to(Path()) and (args.atlas or args.labels) else None
+
+
+def _preset(name: str, path: Path) -> dict[str, Any]:
+    """The preset of that name; anything else was meant to be a file."""
+    if path.suffix or len(path.parts) > 1:
+        raise missing(path)
+    from ..model.presets import describe as describe_preset
+
+    try:
+        return describe_preset(name)
+    except ConfigError as error:
+        raise ReadError("no such file or preset", file=name, fix=missing(path).fix or error.fix) from None
+
+
+def describe(recording: Recording) -> dict[str, Any]:
+    """What was understood of a recording, as plain values.
+
+    Returns
+    -------
+    dict
+        `amplitude` is the median interquartile range of each sensor type, in its unit; `plausible` is false
+        where it, an offset or a drift is larger or smaller than a living head produces (see `notes`).
+    """
+    channels, types = recording.channels, np.array(recording.channels.types)
+    kinds = sorted(set(recording.channels.types))
+    low, high = np.nanpercentile(recording.data[:, :: max(1, recording.n_times // 20_000)], (25, 75), axis=1)
+    return {
+        "file": recording.provenance.get("file"),
+        "format": recording.provenance.get("format"),
+        "modality": recording.modality,
+        "n_channels": recording.n_channels,
+        "types": {kind: int((types == kind).sum()) for kind in kinds},
+        "units": {kind: UNITS[kind] for kind in kinds},
+        "sfreq": round(recording.sfreq, 6),
+        "t_r": round(recording.t_r, 6) if recording.modality == "fmri" else None,
+        "n_times": recording.n_times,
+        "duration": round(recording.duration, 3),
+        "positions": {"known": int(channels.located.sum()), "unknown": int((~channels.located).sum())},
+        "frame": channels.frame,
+        "atlas": channels.atlas,
+        "entities": recording.entities,
+        "events": {str(kind): int(n) for kind, n in recording.events.trial_type.value_counts().items()},
+        "bads": list(recording.bads),
+        "amplitude": {kind: float(np.float32(np.nanmedian((high - low)[types == kind]))) for kind in kinds},
+        "plausible": not amplitude_problems(recording),
+        "truncated": bool(recording.provenance.get("truncated", False)),
+        "notes": recording.notes,
+        "channels": list(channels.names),
+    }
+
+
+def _show(values: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        out(json.dumps(values, default=str))
+    elif "n_times" in values:
+        out(_text(values))
+    else:
+        out(_listing(values))
+    return 0
+
+
+def _text(values: dict[str, Any]) -> str:
+    types = ", ".join(f"{n} {kind} [{values['units'][kind]}]" for kind, n in values["types"].items())
+    rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
+    places = values["positions"]
+    events = ", ".join(f"{n} x {kind}" for kind, n in list(values["events"].items())[:12]) or "none"
+    amplitude = ", ".join(f"{kind} {size:.3g} {values['units'][kind]}" for kind, size in values["amplitude"].items())
+    if values["modality"] != "fmri":
+        amplitude += " (plausible)" if values["plausible"] else " (NOT plausible, see the notes)"
+    located = f"{places['known']} known, {places['unknown']} unknown, frame {values['frame']}"
+    names = values["channels"]
+    lines = {
+        "file": values["file"],
+        "format": values["format"] + (" (cut)" if values["truncated"] else ""),
+        "modality": values["modality"],
+        "channels": f"{types}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
+        "signal": f"{values['n_times']} samples, {rate}, {values['duration']:g} s",
+        "amplitude": amplitude,
+        "positions": located + (f", atlas {values['atlas']}" if values["atlas"] else ""),
+        "events": events,
+        "bad": ", ".join(values["bads"][:12]) or "none",
+    }
+    if values["entities"]:
+        lines["entities"] = ", ".join(f"{key} {value}" for key, value in values["entities"].items())
+    text = [f"{key:<10} {value}" for key, value in lines.items()]
+    return "\n".join([*text, *(f"note       {note}" for note in values["notes"])])
+
+
+def _listing(values: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", _listing(value, indent + "  ")]
+        else:
+            number = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+            lines.append(f"{indent}{key:<20} {number}")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,99 @@
+"""The header of a NIfTI image, checked before its data are read: shape, size, repetition time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ReadError
+from .checks import check_size
+from .options import ReadOptions
+
+#: seconds; nothing is sampled more slowly
+MAX_TR = 20.0
+#: deflate cannot do better than this, so a smaller .gz cannot hold what the header announces
+_MAX_DEFLATE = 1040
+
+
+def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:
+    """The image without its data, its TR and notes; shape and size are checked."""
+    import nibabel
+
+    if path.stat().st_size == 0:
+        raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
+    try:
+        image: Any = nibabel.load(path)
+    except PermissionError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReadError(f"cannot be read ({reason})", file=path, fix="the file is damaged or no NIfTI") from error
+    shape = "x".join(map(str, image.shape))
+    if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
+        raise ReadError(f"{type(image).__name__} is no volume image", file=path, field="format", fix="give a 4-D NIfTI")
+    if len(image.shape) != 4:
+        raise ReadError(f"shape {shape} is {len(image.shape)}-D, not 4-D", file=path, field="shape")
+    if min(image.shape) < 1:
+        raise ReadError(f"empty recording: shape {shape}", file=path, field="shape")
+    n_values = float(np.prod(image.shape, dtype=float))
+    stored = n_values * image.header.get_data_dtype().itemsize
+    check_size(n_values * 4, options.max_bytes, path)  # decoded to float32
+    size = path.stat().st_size
+    room = size * _MAX_DEFLATE if path.name.lower().endswith(".gz") else size - int(image.dataobj.offset)  # type: ignore[attr-defined]
+    if stored > room:
+        raise ReadError(
+            f"shape {shape} needs {stored / 1e6:.4g} MB, the file has {size / 1e6:.3g} MB",
+            file=path,
+            field="shape",
+            fix="the file is cut or its header is damaged",
+        )
+    t_r, notes = repetition_time(image, path, options, root)
+    return image, t_r, notes
+
+
+def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) -> tuple[float, list[str]]:
+    """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes.
+
+    Raises
+    ------
+    ReadError
+        It is missing, not above 0, above 20 s, or looks like milliseconds.
+    """
+    unit = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
+    from_header = float(image.header.get_zooms()[3]) * unit
+    if options.rate is not None:
+        return 1 / options.rate, []
+    sidecar, from_sidecar = _sidecar_tr(path, root)
+    t_r, where = (from_header, "pixdim[4]") if from_sidecar is None else (from_sidecar, "RepetitionTime")
+    file = path if from_sidecar is None else sidecar
+    if not np.isfinite(t_r) or t_r <= 0:
+        raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r in seconds")
+    if t_r > MAX_TR:
+        hint = f"give t_r: {t_r / 1000:g}" if 0.1 <= t_r / 1000 <= MAX_TR else "give t_r in seconds"
+        looks = " looks like milliseconds" if 0.1 <= t_r / 1000 <= MAX_TR else ""
+        raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
+    if from_sidecar is not None and from_header > 0 and abs(from_header - t_r) > 1e-3:
+        return t_r, [f"TR is {t_r:g} s in {sidecar.name} and {from_header:g} s in the header: the former was taken"]  # type: ignore[union-attr]
+    return t_r, []
+
+
+def _sidecar_tr(path: Path, root: Path) -> tuple[Path | None, float | None]:
+    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, from the folder up to the root."""
+    parts = path.name.split(".")[0].split("_")
+    folders = [path.parent, *path.parent.parents] if path.is_relative_to(root) else [path.parent]
+    for folder in folders:
+        candidates = sorted(folder.glob(f"*{parts[-1]}.json"), key=lambda entry: -entry.name.count("_"))
+        for candidate in candidates:
+            if set(candidate.stem.split("_")) <= set(parts):
+                try:
+                    value = json.loads(candidate.read_text()).get("RepetitionTime")
+                    if value is not None:
+                        return candidate, float(value)
+                except (ValueError, TypeError, AttributeError, OSError) as error:
+                    raise ReadError(f"cannot be read ({error})", file=candidate, field="RepetitionTime") from None
+        if folder == root:
+            break
+    return None, None

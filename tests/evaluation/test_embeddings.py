@@ -9,7 +9,9 @@ from brainof.evaluation.embeddings import Embeddings, load_embeddings
 
 
 def made() -> Embeddings:
-    table = pd.DataFrame({"onset": [0.0, 4.0], "duration": [4.0, 2.5], "subject": ["01", None], "event": ["x", "y"]})
+    table = pd.DataFrame(
+        {"onset": [0.0, 4.0], "duration": [4.0, 2.5], "subject": ["01", None], "file": ["x.edf", "y.edf"]}
+    )
     return Embeddings(np.arange(6, dtype=np.float32).reshape(2, 3), table)
 
 
@@ -22,14 +24,14 @@ def test_files_hold_what_was_saved(tmp_path, ending):
     assert back.values.dtype == np.float32
     assert back.table["onset"].tolist() == [0.0, 4.0]
     assert back.table["subject"].iloc[0] == "01"
-    assert list(back.table) == ["onset", "duration", "subject", "event"]
+    assert list(back.table) == ["onset", "duration", "subject", "file"]
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_parquet_columns_are_numbered_features(tmp_path):
     made().save(tmp_path / "e.parquet")
     names = list(pd.read_parquet(tmp_path / "e.parquet"))
-    assert names == ["onset", "duration", "subject", "event", "e0000", "e0001", "e0002"]
+    assert names == ["onset", "duration", "subject", "file", "e0000", "e0001", "e0002"]
 
 
 def test_wrong_files_are_named(tmp_path):

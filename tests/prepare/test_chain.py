@@ -30,10 +30,18 @@ def test_serialised_chain_does_the_same(make, modality):
 def test_equals_a_plain_mne_chain(make):
     """MNE in float64: polyphase, the same Butterworth filter, average reference, robust scale."""
     generator = np.random.default_rng(2)
-    raw = mne.filter.filter_data(generator.standard_normal((24, 30_000)) * 2e-5, 500.0, 0.2, 80.0, verbose="error") + 1e-3
+    raw = (
+        mne.filter.filter_data(generator.standard_normal((24, 30_000)) * 2e-5, 500.0, 0.2, 80.0, verbose="error") + 1e-3
+    )
     low = mne.filter.resample(raw - raw.mean(axis=1, keepdims=True), 256.0, 500.0, method="polyphase", verbose="error")
     low = mne.filter.filter_data(
-        low, 256.0, 0.5, 45.0, method="iir", iir_params={"order": 4, "ftype": "butter", "output": "sos"}, verbose="error"
+        low,
+        256.0,
+        0.5,
+        45.0,
+        method="iir",
+        iir_params={"order": 4, "ftype": "butter", "output": "sos"},
+        verbose="error",
     )
     low -= low.mean(axis=0)
     expected = (low - np.median(low, axis=1, keepdims=True)) / np.median(

@@ -30,7 +30,12 @@ def test_own_events_are_renamed(make):
 
 def test_neighbours_are_merged_into_blocks():
     events = pd.DataFrame(
-        {"onset": [0.0, 1.0, 2.1, 3.0, 9.0], "duration": [0.9] * 5, "trial_type": ["f", "f", "f", "h", "h"], "n": range(5)}
+        {
+            "onset": [0.0, 1.0, 2.1, 3.0, 9.0],
+            "duration": [0.9] * 5,
+            "trial_type": ["f", "f", "f", "h", "h"],
+            "n": range(5),
+        }
     )
     blocks = merged(events, gap=0.5)
     assert blocks["onset"].tolist() == [0.0, 3.0, 9.0]

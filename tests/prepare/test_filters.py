@@ -30,7 +30,12 @@ def test_gain_is_the_squared_butterworth_response(make, low, high):
 def test_agrees_with_mne(make):
     noise = np.random.default_rng(0).standard_normal((2, 256 * 30))
     reference = mne.filter.filter_data(
-        noise, 256.0, 0.5, 45.0, method="iir", iir_params={"order": 4, "ftype": "butter", "output": "sos"},
+        noise,
+        256.0,
+        0.5,
+        45.0,
+        method="iir",
+        iir_params={"order": 4, "ftype": "butter", "output": "sos"},
         verbose="error",
     )
     ours = Filter().apply(make(noise)).data

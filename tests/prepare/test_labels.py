@@ -51,7 +51,12 @@ def test_missing_table_and_column_stop_at_once(toy):
 def test_optional_labels_are_left_out(toy):
     labels = changed(
         toy,
-        group={"table": "participants.tsv", "key": {"participant_id": "{subject}"}, "column": "group", "optional": True},
+        group={
+            "table": "participants.tsv",
+            "key": {"participant_id": "{subject}"},
+            "column": "group",
+            "optional": True,
+        },
         late={"entity": "run", "values": {"1": "first"}, "optional": True},
     )
     assert labels.of(ENTITIES) == {"state": "task"}

@@ -80,7 +80,9 @@ def test_average_reference_leaves_bad_channels_out(make):
     np.testing.assert_allclose(np.delete(prepared.data, 3, axis=0), good - good.mean(axis=0), atol=1e-9)
 
 
-@pytest.mark.parametrize(("n_channels", "kind", "reference"), [(4, "eeg", "average"), (20, "mag", "average"), (20, "eeg", "none")])
+@pytest.mark.parametrize(
+    ("n_channels", "kind", "reference"), [(4, "eeg", "average"), (20, "mag", "average"), (20, "eeg", "none")]
+)
 def test_reference_left_as_recorded(make, n_channels, kind, reference):
     recording = make(noise(n_channels), kind=kind)
     np.testing.assert_array_equal(Reference(kind=reference).apply(recording).data, recording.data)

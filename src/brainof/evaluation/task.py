@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..files import write_atomically
 from ..errors import LabelError
+from ..files import write_atomically
 from .baselines import DEFAULT, baseline_features
 from .decoding import Features
 from .decoding_rows import decoding_rows

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..channels import MODALITIES
-from ..errors import BrainOFError
+from ..errors import BrainOFError, ConfigError
 from . import out
+from .info import add_read_arguments, read_options
 
 if TYPE_CHECKING:
     from ..evaluation.embeddings import Embeddings
@@ -32,14 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
-    reading = parser.add_argument_group("reading, where the file does not say it")
-    reading.add_argument("--modality", choices=MODALITIES, help="pick one where a file holds several")
-    reading.add_argument("--t-r", type=float, metavar="S", help="repetition time in seconds")
-    reading.add_argument("--atlas", metavar="IMAGE", help="label image of the regions")
-    reading.add_argument("--labels", metavar="TABLE", help="table of label ids and names")
-    reading.add_argument("--grid-mm", type=float, metavar="MM", help="regions are cubes of this edge, no atlas")
-    reading.add_argument("--units", metavar="UNIT", help="unit of the stored values, such as uV")
-    reading.add_argument("--variable", metavar="NAME", help="name of the signal inside an npz, mat or HDF5 file")
+    add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +44,13 @@ def run(args: argparse.Namespace) -> int:
     check_format(args.out)
     options = read_options(args)
     model, contract = load(args.model)
-    model.to(args.device)
+    try:
+        model.to(args.device)
+    except (RuntimeError, AssertionError) as error:
+        fix = "use cpu, or cuda where there is one"
+        raise ConfigError(f"{args.device!r} ({str(error).splitlines()[0]})", field="--device", fix=fix) from None
+    if args.window is not None and args.window <= 0:
+        raise ConfigError(f"{args.window:g}", field="--window", fix="give seconds above 0")
     if contract is None:
         _say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
     parts: list[Embeddings] = []
@@ -87,17 +86,6 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         _say(f"{len(failed)} of {len(args.files)} files could not be embedded")
     return max((error.exit_code for error in failed), default=0)
-
-
-def read_options(args: argparse.Namespace) -> Any:
-    """ReadOptions from the command line; None where nothing was said."""
-    from ..io.options import ReadOptions
-
-    values: dict[str, Any] = {"t_r": args.t_r, "units": args.units, "variable": args.variable}
-    atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm}
-    values["atlas"] = {key: value for key, value in atlas.items() if value is not None} or None
-    values = {key: value for key, value in values.items() if value is not None}
-    return ReadOptions.parse(values) if values else None
 
 
 def _say(message: str) -> None:

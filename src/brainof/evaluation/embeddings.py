@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -61,7 +62,7 @@ class Embeddings:
             pq.write_table(pa.Table.from_pandas(self.to_frame(), preserve_index=False), buffer)
         else:
             columns = {str(name): _plain(self.table[name]) for name in self.table}
-            np.savez(buffer, values=self.values, **columns)  # type: ignore[arg-type]
+            _write_npz(buffer, {**columns, "values": self.values})
         write_atomically(Path(path), [buffer.getbuffer()])
 
     @classmethod
@@ -101,8 +102,16 @@ def load_embeddings(path: str | PathLike[str]) -> Embeddings:
             return Embeddings(arrays["values"], table)
     except FileNotFoundError:
         raise ReadError("file not found", file=path) from None
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ReadError(f"holds no embeddings ({error})", file=path) from None
+
+
+def _write_npz(buffer: io.BytesIO, arrays: dict[str, np.ndarray]) -> None:
+    # numpy.savez takes names as keyword arguments, so that no array can be called "file"
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _plain(column: pd.Series) -> np.ndarray:

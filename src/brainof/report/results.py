@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, panels, say_empty
+from .style import BLACK, BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, panels, say_empty, styled
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,9 @@ class Example:
     names: Sequence[str]
 
 
+@styled
 def reconstructions(examples: Sequence[Example], n_channels: int = 4) -> Figure:
-    """True signal (grey) and the model's reconstruction of the hidden patches (colour, on a shaded ground)."""
+    """True signal (black) and the model's reconstruction of the hidden patches (colour, on a shaded ground)."""
     if not examples:
         figure, axes = panels(1, 1)
         say_empty(axes[0, 0], "no example was given")
@@ -55,7 +56,7 @@ def _reconstruction(panel: Axes, example: Example, n_channels: int) -> None:
     shown = np.linspace(0, len(example.names) - 1, min(n_channels, len(example.names))).round().astype(int)
     true, made, hidden = (values[shown] for values in (example.true_CT, example.reconstructed_CT, example.hidden_CT))
     times = np.arange(true.shape[1]) / example.sfreq
-    spacing = 1.1 * max(float(np.percentile(np.abs(true), 99.5)), 1e-6) * 2
+    spacing = max(float(np.percentile(np.abs(true), 99.5)), 1e-6) * 1.7
     colour = MODALITY_COLOURS.get(example.modality, BLUE)
     for row in range(len(shown)):
         base = -row * spacing
@@ -69,8 +70,8 @@ def _reconstruction(panel: Axes, example: Example, n_channels: int) -> None:
             linewidth=0,
             step="mid",
         )
-        panel.plot(times, true[row] + base, color=GREY, linewidth=0.9)
-        panel.plot(times, np.where(hidden[row], made[row], np.nan) + base, color=colour, linewidth=1.3)
+        panel.plot(times, np.where(hidden[row], made[row], np.nan) + base, color=colour, linewidth=1.6)
+        panel.plot(times, true[row] + base, color=BLACK, linewidth=0.7, alpha=0.75)
     panel.set_yticks([-row * spacing for row in range(len(shown))], [str(example.names[i]) for i in shown])
     panel.set_ylim(-(len(shown) - 0.45) * spacing, 0.55 * spacing)
     panel.set_xlim(times[0], times[-1])
@@ -78,11 +79,13 @@ def _reconstruction(panel: Axes, example: Example, n_channels: int) -> None:
     panel.set(title=example.title, xlabel="seconds")
 
 
+@styled
 def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: str = "window") -> Figure:
     """One panel per task: score of each set of features with its standard error over people.
 
     The dashed line is chance; the shaded band reaches up to the 95th percentile of the label-permutation null. Open
-    dots used the unlabelled windows of the test people (transductive). Small dots are people.
+    dots used the unlabelled windows of the test people (transductive). Ticks are people; the reference has its
+    modality's colour.
 
     Parameters
     ----------
@@ -109,18 +112,20 @@ def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: 
         len(tasks), 1, width=7.2, height=sum(heights) / len(tasks), gridspec_kw={"height_ratios": heights}
     )
     for panel, (task, own) in zip(axes[:, 0], picked.items(), strict=True):
-        _score_panel(panel, task, own, [row for row in rows if row["row"] == "group" and row["task"] == task])
+        _score_panel(panel, own, [row for row in rows if row["task"] == task])
     return figure
 
 
-def _score_panel(panel: Axes, task: str, own: list[Mapping[str, Any]], people: list[Mapping[str, Any]]) -> None:
-    own = sorted(own, key=lambda row: (row["transductive"], list(row).index("features")))
+def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
+    own = sorted(own, key=lambda row: row["transductive"])
+    people = [row for row in of_task if row["row"] == "group"]
+    reference = {row["features"] for row in of_task if row["row"] == "paired"}
     first = own[0]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(reversed(own)):
         key = ("features", "transductive", "level", "metric")
         dots = [p["score"] for p in people if all(p[name] == row[name] for name in key)]
-        panel.plot(dots, np.full(len(dots), place - 0.0), "|", color=GREY, alpha=0.35, markersize=7)
+        panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
         if row.get("null_95") is not None:
             panel.barh(place, row["null_95"] - row["chance"], left=row["chance"], height=0.62, color="#E3E6EA")
         panel.errorbar(
@@ -128,7 +133,7 @@ def _score_panel(panel: Axes, task: str, own: list[Mapping[str, Any]], people: l
             place,
             xerr=row["group_se"] if np.isfinite(row["group_se"] or np.nan) else None,
             fmt="o",
-            color=colour if place == len(own) - 1 else BLACK,
+            color=colour if row["features"] in reference else BLACK,
             markerfacecolor="white" if row["transductive"] else None,
             markersize=5,
             capsize=2,
@@ -139,7 +144,7 @@ def _score_panel(panel: Axes, task: str, own: list[Mapping[str, Any]], people: l
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
     panel.grid(visible=False, axis="y")
     modality = MODALITY_NAMES.get(first["modality"], first["modality"])
-    panel.set_title(f"{task} ({modality}, {first['n_groups']} {_units(first)}, by {first['split']})")
+    panel.set_title(f"{first['task']} ({modality}, {first['n_groups']} {_units(first)}, by {first['split']})")
     panel.set_xlabel(str(first["metric"]).replace("_", " "))
 
 

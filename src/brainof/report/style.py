@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 #: Colours of Okabe and Ito, which stay apart for colour-blind readers
 BLUE, ORANGE, GREEN, RED, GREY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8F98", "#222222"
@@ -34,20 +37,30 @@ _SETTINGS: Any = {
 }
 
 
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw a figure with the settings of the reports, without touching matplotlib's global state for good."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        with mpl.rc_context(_SETTINGS):
+            return draw(*args, **options)
+
+    return drawn
+
+
 def panels(
     n_rows: int, n_columns: int, width: float = 3.2, height: float = 2.3, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of panels in the style of the reports, without touching matplotlib's global state.
+    """A figure of panels that belongs to no window; call it inside a `styled` function.
 
     Returns
     -------
     figure : Figure
     axes : ndarray of Axes, shape (n_rows, n_columns)
     """
-    with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(n_rows, n_columns, squeeze=False, **options)
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, **options)
     return figure, axes
 
 

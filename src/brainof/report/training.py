@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, hide_unused, panels, say_empty
+from .style import BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, hide_unused, panels, say_empty, styled
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -16,6 +16,7 @@ Rows = Sequence[Mapping[str, Any]]
 _MODALITY_LOAD = "max_vio/"
 
 
+@styled
 def loss_curves(rows: Rows) -> Figure:
     """Loss in time and in frequency over steps, one colour per modality; thin: as logged, thick: running median."""
     figure, axes = panels(1, 2, width=4.2, height=2.8)
@@ -35,6 +36,7 @@ def loss_curves(rows: Rows) -> Figure:
     return figure
 
 
+@styled
 def explained_variance(rows: Rows) -> Figure:
     """Explained variance of hidden patches per dataset, with real (solid) and with shuffled (dotted) latents.
 
@@ -71,8 +73,9 @@ def explained_variance(rows: Rows) -> Figure:
         panel.set_title(f"{name} ({MODALITY_NAMES.get(modality, modality)})" if modality else name)
         panel.set_ylim(-0.55, 1)
     hide_unused(axes.flat[len(names) :])
-    for panel in axes[-1]:
+    for panel in axes.flat[max(0, len(names) - n_columns) : len(names)]:  # the lowest of each column
         panel.set_xlabel("step")
+        panel.tick_params(labelbottom=True)
     for row in axes:
         row[0].set_ylabel("explained variance")
     handles, labels = axes.flat[0].get_legend_handles_labels()
@@ -80,6 +83,7 @@ def explained_variance(rows: Rows) -> Figure:
     return figure
 
 
+@styled
 def expert_load(rows: Rows) -> Figure:
     """Load imbalance of the experts over steps: largest over mean load, minus one. 0 is perfect balance."""
     figure, axes = panels(1, 1, width=5.2, height=2.5)
@@ -102,7 +106,7 @@ def expert_load(rows: Rows) -> Figure:
         return figure
     panel.set(xlabel="step", ylabel="largest / mean load - 1", title="Load of the experts")
     panel.set_ylim(bottom=0)
-    panel.legend(ncols=2)
+    figure.legend(loc="outside right center")
     return figure
 
 

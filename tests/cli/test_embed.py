@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainof.cli import main
+from brainof.evaluation.embeddings import load_embeddings
+
+
+@pytest.fixture
+def regions(tmp_path) -> Path:
+    path = tmp_path / "regions.npz"
+    np.savez(path, ts=np.random.default_rng(0).standard_normal((150, 6)))
+    return path
+
+
+READING = ["--variable", "ts", "--time-axis", "0", "--modality", "fmri", "--t-r", "2"]
+
+
+def test_a_preset_embeds_and_says_that_its_weights_are_random(regions, tmp_path, capsys):
+    target = tmp_path / "e.parquet"
+    assert main(["embed", str(regions), "--model", "debug", "--out", str(target), *READING]) == 0
+    captured = capsys.readouterr()
+    assert "RANDOM" in captured.err
+    assert "1 windows x 64 features, 1 recordings, 300 s of signal" in captured.out
+    frame = pd.read_parquet(target)
+    assert frame["onset"].tolist() == [0.0]
+    assert frame["duration"].tolist() == [300.0]
+    assert frame["file"].tolist() == [str(regions)]
+    assert [name for name in frame if name.startswith("e0")][:2] == ["e0000", "e0001"]
+
+
+def test_pooling_and_window_are_options(regions, tmp_path):
+    target = tmp_path / "e.npz"
+    options = ["--pool", "mean", "--window", "128", "--batch-size", "1"]
+    assert main(["embed", str(regions), "--model", "debug", "--out", str(target), *options, *READING]) == 0
+    found = load_embeddings(target)
+    assert found.values.shape == (3, 32)
+    assert found.table["onset"].tolist() == [0.0, 100.0, 200.0]
+
+
+def test_one_bad_file_of_two_is_named_and_the_other_written(regions, tmp_path, capsys):
+    target = tmp_path / "e.npz"
+    files = [str(regions), str(tmp_path / "absent.npz")]
+    assert main(["embed", *files, "--model", "debug", "--out", str(target), *READING]) == 2
+    assert "absent.npz: file not found" in capsys.readouterr().err
+    assert len(load_embeddings(target)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--model": "debgu"}, "did you mean 'debug'"),
+        ({"--out": "e.csv"}, "cannot write .csv"),
+        ({"--pool": "meen"}, "did you mean 'mean'"),
+        ({"--window": "-3"}, "--window"),
+        ({"--batch-size": "0"}, "batch_size"),
+        ({"--device": "quantum"}, "--device"),
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(regions, tmp_path, capsys, change, message):
+    options = {"--model": "debug", "--out": "e.npz", **change}
+    options["--out"] = str(tmp_path / options["--out"])
+    words = [word for pair in options.items() for word in pair]
+    assert main(["embed", str(regions), *words, *READING]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["regions.npz"]
+
+
+@pytest.mark.real
+def test_an_edf_file_is_embedded(real_data, tmp_path):
+    target = tmp_path / "e.parquet"
+    file = sorted((real_data / "eegmat" / "edf").glob("*.edf"))[0]
+    assert main(["embed", str(file), "--model", "debug", "--out", str(target)]) == 0
+    frame = pd.read_parquet(target)
+    assert len(frame) == 16
+    assert frame["duration"].iloc[-1] == pytest.approx(2.0)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from brainof.errors import StorageError
+from brainof.report.figures import loss_curves
+from brainof.report.page import Image, Section, Table, render, write_page
+from brainof.report.tables import paired_table, score_table
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Every element is closed in order; collects what is linked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag == "img":
+            assert dict(attrs)["alt"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def sections() -> list[Section]:
+    frame = pd.DataFrame({"name": ["a", "b"], "score": [0.5, float("nan")], "n": [3, 4], "yes": [True, False]})
+    return [
+        Section("Loss & more", ["1 < 2"], [Image(loss_curves([]), "The loss.")]),
+        Section("Scores", tables=[Table(frame, "All", digits=2)]),
+        Section("End"),
+    ]
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else():
+    text = render(sections(), "Study <real>", "Made up.")
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    assert text.startswith("<!DOCTYPE html>")
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in checker.links)
+    assert checker.links.count("#s1") == 1
+    assert not {"script", "link", "iframe"} & set(checker.seen)
+    assert "http" not in text
+    assert "url(" not in text
+
+
+def test_text_is_escaped():
+    text = render(sections(), "Study <real>")
+    assert "<real>" not in text
+    assert "Study &lt;real&gt;" in text
+    assert "1 &lt; 2" in text
+
+
+def test_numbers_are_rounded_and_missing_ones_marked():
+    text = render(sections())
+    assert "<td>0.50</td><td>3</td>" in text
+    assert '<td class="missing">–</td>' in text
+    assert '<td class="text">yes</td>' in text
+
+
+def test_the_page_appears_whole_or_not_at_all(tmp_path):
+    path = write_page(tmp_path / "page.html", sections())
+    assert path.read_text(encoding="utf-8") == render(sections())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(StorageError, match="absent"):
+        write_page(tmp_path / "absent" / "page.html", sections())
+
+
+def test_tables_keep_the_tested_metric():
+    about = {"task": "rest", "level": "window", "transductive": True, "features": "pretrained"}
+    values = {"score": 0.7, "sd": 0.1, "group_se": 0.03, "chance": 0.5, "null_95": 0.6, "p_value": 0.01}
+    rows = [
+        {"row": "score", **about, "metric": "balanced_accuracy", **values},
+        {"row": "score", **about, "metric": "kappa", **values},
+        {"row": "score", **about, "level": "file", "metric": "balanced_accuracy", **values},
+    ]
+    pair = {"against": "band power", "difference": 0.1, "se": 0.02, "wins": 3, "losses": 1, "p_value": 0.2}
+    rows += [{"row": "paired", **about, "metric": metric, **pair} for metric in ("balanced_accuracy", "kappa")]
+    table = score_table(rows)
+    assert table["features"].tolist() == ["pretrained (recentred)"]
+    assert table["metric"].tolist() == ["balanced accuracy"]
+    assert paired_table(rows)["against"].tolist() == ["band power (both recentred)"]

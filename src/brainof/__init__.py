@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .evaluate.embed import embed as embed
+    from .evaluation.embed import embed as embed
     from .io import from_array as from_array
     from .io import from_mne as from_mne
     from .io import read as read
     from .model import BrainOF as BrainOF
     from .model import BrainOFConfig as BrainOFConfig
-    from .pretrain import pretrain as pretrain
+    from .pretraining import pretrain as pretrain
     from .recording import Recording as Recording
     from .release import load as load
 
@@ -29,8 +29,8 @@ _HOMES = {
     "BrainOF": ".model",
     "BrainOFConfig": ".model",
     "load": ".release",
-    "embed": ".evaluate.embed",
-    "pretrain": ".pretrain",
+    "embed": ".evaluation.embed",
+    "pretrain": ".pretraining",
 }
 
 __all__ = [

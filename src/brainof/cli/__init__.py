@@ -10,6 +10,7 @@ import errno
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if named is not None and named not in COMMANDS:
         print(f"brainof: unknown command {named!r}; {did_you_mean(named, COMMANDS)}", file=sys.stderr)  # noqa: T201
         return 2
-    args = parser.parse_args(argv)
+    changes = []
+    if named and commands.choices[named].get_default("assignments") is not None:
+        # `key=value` may stand anywhere; argparse alone would lose those that follow an option
+        changes = [word for word in argv if _is_assignment(word)]
+    args = parser.parse_args([word for word in argv if word not in changes])
+    args.assignments = changes
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
@@ -73,6 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"{error.filename or 'disk'}: {os.strerror(error.errno)}", 3)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
+
+
+def _is_assignment(word: str) -> bool:
+    return re.match(r"[A-Za-z_][\w.-]*=", word) is not None
+
+
+def takes_assignments(parser: argparse.ArgumentParser, what: str) -> None:
+    """Let a command take `key=value` words anywhere; they arrive as `args.assignments`."""
+    parser.usage = f"{parser.format_usage().removeprefix('usage: ').strip()} [key=value ...]"
+    parser.set_defaults(assignments=[])
+    parser.description = f"{parser.description}; key=value words change {what}"
 
 
 def _say(message: str, code: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from ..channels import MODALITIES, UNITS
 from ..errors import ConfigError, ReadError
 from ..io import ReadOptions, read
+from ..io.checks import amplitude_problems
 from ..io.formats import missing
 from ..recording import Recording
 from . import out

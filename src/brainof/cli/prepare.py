@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..errors import ConfigError
-from . import out
+from . import out, takes_assignments
 
 EXAMPLE = """\
 examples:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
     parser.add_argument("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
     parser.add_argument("--allow-failures", action="store_true", help="exit 0 even when recordings failed")
-    parser.add_argument("assignments", nargs="*", metavar="key=value", help="override keys of the recipe")
+    takes_assignments(parser, "the recipe")
 
 
 def run(args: argparse.Namespace) -> int:

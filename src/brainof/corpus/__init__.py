@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from .index import people
-from .store import Corpora, Corpus, Windows, open_corpora
+from .loader import Loader
+from .sampler import BatchSampler
+from .selection import select, split_subjects
+from .store import Corpora, Corpus, open_corpora
+from .windows import Windows
 from .writer import CorpusWriter
 
-__all__ = ["Corpora", "Corpus", "CorpusWriter", "Windows", "open_corpora", "people"]
+__all__ = [
+    "BatchSampler",
+    "Corpora",
+    "Corpus",
+    "CorpusWriter",
+    "Loader",
+    "Windows",
+    "open_corpora",
+    "people",
+    "select",
+    "split_subjects",
+]

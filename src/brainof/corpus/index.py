@@ -96,6 +96,11 @@ def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "sfreq": sfreq}
 
 
+def column_type(column: str) -> pa.DataType:
+    """Storage type of a column of the index."""
+    return COLUMNS.get(column, _TEXT)
+
+
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Rows as lists per column; labels that a row lacks are None."""
     labels = sorted({key for row in rows for key in row if key.startswith(LABEL)})
@@ -113,7 +118,7 @@ def to_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     labels = [column for column in columns if column.startswith(LABEL)]
     arrays = {}
     for column in (*COLUMNS, *labels):
-        kind = COLUMNS.get(column, _TEXT)
+        kind = column_type(column)
         values = pa.array(columns[column], pa.string() if kind == _TEXT else kind)
         arrays[column] = values.dictionary_encode() if kind == _TEXT else values
     return pa.table(arrays)

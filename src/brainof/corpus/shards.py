@@ -14,7 +14,7 @@ import pyarrow as pa
 from google_crc32c import value as crc32c
 
 from ..errors import CorpusError
-from .files import write_atomically
+from ..files import write_atomically
 from .index import FORMAT, VERSION, to_columns, to_table
 
 SUFFIX = ".safetensors"
@@ -124,6 +124,23 @@ class Shard:
             start, end = (self._start + offset for offset in self._windows[key]["data_offsets"])
             page = start - start % mmap.PAGESIZE
             self._map.madvise(mmap.MADV_WILLNEED, page, end - page)
+
+
+def check_window(window: np.ndarray, checksum: int, path: Path, key: str, recording: str) -> None:
+    """Compare a window's bytes with its checksum.
+
+    Raises
+    ------
+    CorpusError
+        They differ; names the shard, the recording and the window.
+    """
+    if crc32c(window) != checksum:
+        raise CorpusError(
+            f"window {key!r} is damaged (its checksum differs)",
+            file=path,
+            field=recording,
+            fix=_FIX,
+        )
 
 
 _FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"

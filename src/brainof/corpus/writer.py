@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import torch
 from google_crc32c import value as crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from .files import make_folder, read_json, write_atomically, write_json
+from ..files import make_folder, read_json, write_json
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
+from .index_file import write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 
 #: Largest finite float16
@@ -180,7 +179,7 @@ class CorpusWriter:
         rows, self._rows, self._windows, self._bytes = self._rows, [], [], 0
         if self._done is not None:
             self._done |= {row["config"] for row in rows}
-        write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)))
+        write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
             self._failure(dataset, name).unlink(missing_ok=True)
             self._failure(None, name).unlink(missing_ok=True)
@@ -208,15 +207,6 @@ class CorpusWriter:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
         digest = hashlib.sha256(f"{dataset}/{recording}".encode()).hexdigest()[:8]
         return self.root / "failures" / f"{slug}-{digest}.json"
-
-
-def write_index(path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
-    """Write index rows as Parquet with page checksums, by rename."""
-    if metadata:
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, write_page_checksum=True)
-    write_atomically(path, [memoryview(sink.getvalue())])
 
 
 def check_version(root: Path) -> None:

@@ -29,17 +29,28 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
         A path inside leaves `root`, the data file is missing or empty.
     """
     text = _text(path)
-    named = {key.lower(): _value(text, key) for key in ("DataFile", "MarkerFile")}
-    if named["datafile"] is None:
+    named = {key: _value(text, key) for key in ("DataFile", "MarkerFile")}
+    if named["DataFile"] is None:
         raise ReadError("is not given", file=path, field="DataFile", fix="the header is damaged")
     files = {key: _inside(path, root, name, key) for key, name in named.items() if name}
-    data = files["datafile"]
+    data = files["DataFile"]
     if not data.is_file():
         raise ReadError(f"{data.name} is missing", file=path, field="DataFile", fix="copy all files of the recording")
     size = data.stat().st_size
     if size == 0:
         raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
-    return _cut(text, size, files.get("markerfile"))
+    return _cut(text, size, files.get("MarkerFile"))
+
+
+def channel_units(path: Path) -> dict[str, str]:
+    """Unit text of each channel as written; the format's default is microvolts."""
+    units = {}
+    for entry in re.findall(
+        r"^\s*Ch\d+\s*=\s*(.+?)\s*$", _text(path).partition("[Coordinates]")[0], flags=re.MULTILINE
+    ):
+        name, _, _, unit = [*entry.split(","), "", "", ""][:4]
+        units[name.replace(r"\1", ",")] = unit.strip() or "µV"
+    return units
 
 
 def _cut(text: str, size: int, markers: Path | None) -> tuple[bool, list[str]]:

@@ -16,7 +16,6 @@ from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, vol
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
-from .units import plain
 
 #: format name -> (function of mne.io, arguments)
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -227,20 +226,21 @@ def _edf_channels(
 def _open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
     import mne
 
-    from .brainvision_header import check_brainvision
+    from .brainvision_header import channel_units, check_brainvision
 
     truncated, notes = check_brainvision(path, root)
     raw = mne.io.read_raw_brainvision(path, preload=False)
-    units = {name: str(unit) for name, unit in getattr(raw, "_orig_units", {}).items()}
-    unknown = []
-    for name, unit in units.items():
-        if volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None:
-            unknown.append((name, unit))
+    units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    unknown = [
+        (name, unit)
+        for name, unit in units.items()
+        if volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
+    ]
     if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
         name, unit = unknown[0]
         raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units")
     raw.set_channel_types({name: "eeg" for name, _ in unknown}, on_unit_change="ignore")
-    stored = {name: volts_per_unit(plain(unit)) or 1.0 for name, unit in units.items()}
+    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
     return Opened(raw, notes=notes, truncated=truncated, stored=stored)
 
 

@@ -11,10 +11,10 @@ from os import PathLike
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from ..corpus import Corpus, CorpusWriter
 from ..errors import ConfigError, did_you_mean
+from ..progress import progress
 from .discover import Found, discover
 from .job import Job
 from .recipe import Recipe
@@ -125,9 +125,7 @@ def prepare(
     job = Job(recipe, root, strict)
     with CorpusWriter(out) as writer:
         writer.add_dataset(recipe.name, describe(recipe))
-        # disable=None: no bar where the output is no terminal
-        bar = tqdm(found, desc=recipe.name, unit="recording", disable=None)
-        records = [job.run(entry, writer) for entry in bar]
+        records = [job.run(entry, writer) for entry in progress(found, desc=recipe.name, unit="recording")]
     summary = judge(
         recipe,
         {entry.name: record.get("config") for entry, record in zip(found, records, strict=True)},

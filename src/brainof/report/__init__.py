@@ -1,1 +1,3 @@
+"""Figures, tables and one self-contained HTML page per run."""
 
+from __future__ import annotations

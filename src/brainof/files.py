@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import CorpusError, StorageError
+from .errors import CorpusError, StorageError
 
 TEMPORARY = ".tmp"
 
@@ -39,7 +39,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path, sum(memoryview(part).nbytes for part in parts)) from None
     finally:
@@ -110,7 +110,7 @@ def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     # a rename is only durable once its folder is; Windows has no such call and does not need it
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -1,0 +1,104 @@
+"""`brainof embed`: recordings -> embeddings with their window times."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..channels import MODALITIES
+from ..errors import BrainOFError
+from . import out
+
+if TYPE_CHECKING:
+    from ..evaluation.embeddings import Embeddings
+
+EXAMPLE = """\
+examples:
+  brainof embed rest.edf --model runs/real --out rest.parquet
+  brainof embed sub-*_bold.nii.gz --model runs/real --out bold.npz --t-r 2 --atlas aal.nii.gz --labels aal.csv
+  brainof embed rest.fif --model tiny --out untrained.parquet        (a preset: random weights)
+
+Columns: onset and duration (s), what is known of the recording, then e0000, e0001, ... A file that cannot be embedded
+is named and left out; the exit code is then 2.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
+    parser.add_argument("--model", required=True, help="preset (random weights), run folder or release folder")
+    parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")
+    parser.add_argument("--pool", default="mean_std", metavar="KIND", help="pooling over latents (default: mean_std)")
+    parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
+    parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
+    reading = parser.add_argument_group("reading, where the file does not say it")
+    reading.add_argument("--modality", choices=MODALITIES, help="pick one where a file holds several")
+    reading.add_argument("--t-r", type=float, metavar="S", help="repetition time in seconds")
+    reading.add_argument("--atlas", metavar="IMAGE", help="label image of the regions")
+    reading.add_argument("--labels", metavar="TABLE", help="table of label ids and names")
+    reading.add_argument("--grid-mm", type=float, metavar="MM", help="regions are cubes of this edge, no atlas")
+    reading.add_argument("--units", metavar="UNIT", help="unit of the stored values, such as uV")
+    reading.add_argument("--variable", metavar="NAME", help="name of the signal inside an npz, mat or HDF5 file")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..evaluation.embed import embed
+    from ..evaluation.embeddings import Embeddings, check_format
+    from ..io import read
+    from ..release import load
+
+    check_format(args.out)
+    options = read_options(args)
+    model, contract = load(args.model)
+    model.to(args.device)
+    if contract is None:
+        _say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
+    parts: list[Embeddings] = []
+    failed: list[BrainOFError] = []
+    for file in args.files:
+        try:
+            recording = read(file, modality=args.modality, options=options)
+            for note in recording.notes:
+                _say(f"{file}: {note}")
+            part = embed(
+                recording,
+                model,
+                contract=contract,
+                batch_size=args.batch_size,
+                pool=args.pool,
+                window_seconds=args.window,
+            )
+            part.table["file"] = str(file)
+            parts.append(part)
+        except BrainOFError as error:
+            if len(args.files) == 1:
+                raise
+            failed.append(error)
+            _say(str(error))
+    if parts:
+        found = Embeddings.concatenate(parts)
+        found.save(args.out)
+        seconds = float(found.table["duration"].sum())
+        out(
+            f"{args.out}: {len(found)} windows x {found.values.shape[1]} features, "
+            f"{len(parts)} recordings, {seconds:.0f} s of signal"
+        )
+    if failed:
+        _say(f"{len(failed)} of {len(args.files)} files could not be embedded")
+    return max((error.exit_code for error in failed), default=0)
+
+
+def read_options(args: argparse.Namespace) -> Any:
+    """ReadOptions from the command line; None where nothing was said."""
+    from ..io.options import ReadOptions
+
+    values: dict[str, Any] = {"t_r": args.t_r, "units": args.units, "variable": args.variable}
+    atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm}
+    values["atlas"] = {key: value for key, value in atlas.items() if value is not None} or None
+    values = {key: value for key, value in values.items() if value is not None}
+    return ReadOptions.parse(values) if values else None
+
+
+def _say(message: str) -> None:
+    print(f"brainof: {message}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,27 @@
+"""`brainof pretrain`."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import out, takes_assignments
+
+EXAMPLE = """example:
+  brainof pretrain tiny --corpus corpus --out runs/first steps=400 sampling.weights.eegmat=0.5
+  brainof pretrain my_recipe.yaml --corpus corpus_eeg corpus_fmri --out runs/joint"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (tiny)")
+    parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
+    parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
+    takes_assignments(parser, "the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..pretraining import find_config, pretrain
+
+    config = find_config(args.recipe).replaced(args.assignments, file=args.recipe)
+    folder = pretrain(config, args.corpus, args.out)
+    out(f"{folder}: done; use it with `brainof embed FILE --model {folder} --out embeddings.parquet`")
+    return 0

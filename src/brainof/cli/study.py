@@ -1,0 +1,32 @@
+"""`brainof study NAME`: slow studies, each from files to one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import ConfigError, did_you_mean
+from . import out, takes_assignments
+
+EXAMPLE = """example:
+  brainof study real --root data --out runs/real
+  brainof study real --root data --out runs/short steps=200"""
+
+STUDIES = ("real",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
+    parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
+    parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
+    takes_assignments(parser, "the pretraining recipe of the study")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.name not in STUDIES:
+        raise ConfigError(f"unknown study {args.name!r}", fix=did_you_mean(args.name, STUDIES))
+    from ..studies.real import real
+
+    page = real(Path(args.root), Path(args.out or f"runs/{args.name}"), out, changes=args.assignments)
+    out(f"open {page.resolve()}")
+    return 0

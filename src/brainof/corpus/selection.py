@@ -1,0 +1,104 @@
+"""Which rows of an index to use: by view, modality, dataset and person; and a split by person."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ConfigError, CorpusError, did_you_mean
+from .index import people
+
+
+def select(
+    index: pd.DataFrame,
+    view: str | None = "pretrain",
+    exclude_subjects: Iterable[str] = (),
+    modalities: Iterable[str] | None = None,
+    datasets: Iterable[str] | None = None,
+) -> pd.DataFrame:
+    """The rows that meet all conditions; row numbers (the frame's index) are kept, so they still name windows.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Index of a corpus, or a part of it.
+    view : str or None
+        "pretrain", or a task of the recipe; None keeps all views.
+    exclude_subjects : iterable of str
+        People to leave out, as `dataset/subject`. People who are not in the index are ignored, so that one list of
+        evaluation people serves any corpus.
+    modalities, datasets : iterable of str, optional
+        Names to keep; all where left out.
+
+    Raises
+    ------
+    CorpusError
+        A view, modality or dataset is not in the index, or no window is left.
+    ConfigError
+        A person is not written as `dataset/subject`.
+    """
+    keep = np.ones(len(index), bool)
+    conditions = {"view": view if view is None else [view], "modality": modalities, "dataset": datasets}
+    for column, wanted in conditions.items():
+        if wanted is None:
+            continue
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        known = [str(name) for name in index[column].unique()]
+        for name in wanted:
+            if name not in known:
+                raise CorpusError(f"{name!r} is not in the corpus", field=column, fix=did_you_mean(name, known))
+        keep &= index[column].isin(wanted).to_numpy()
+    excluded = [exclude_subjects] if isinstance(exclude_subjects, str) else list(exclude_subjects)
+    for person in excluded:
+        if "/" not in person:
+            raise ConfigError(f"{person!r}", field="exclude_subjects", fix="name people as dataset/subject")
+    if excluded:
+        keep &= ~people(index).isin(excluded).to_numpy()
+    if not keep.any():
+        raise CorpusError("no window is left", field="select", fix="the conditions exclude each other; loosen one")
+    return index[keep]
+
+
+def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split rows into train and validation such that no person is on both sides.
+
+    In each dataset about `fraction` of the people, and at least one where there are two, go to validation; a dataset
+    of one person goes to train. Who goes depends on the seed and the person's name alone, so that people who join
+    later move few others, and a person's modalities stay together.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Index of a corpus, or a part of it.
+    fraction : float
+        Share of people for validation, in [0, 1).
+    seed : int
+        Another seed gives another split.
+
+    Returns
+    -------
+    train, validation : DataFrame
+
+    Raises
+    ------
+    ConfigError
+        `fraction` is outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigError(f"{fraction}", field="fraction", fix="give a share of people in [0, 1)")
+    person = people(index)
+    by_dataset: dict[str, list[str]] = {}
+    for name in person.cat.categories:
+        by_dataset.setdefault(name.split("/", 1)[0], []).append(name)
+    held_out: list[str] = []
+    for names in by_dataset.values():
+        count = round(fraction * len(names))
+        if fraction > 0:
+            count = min(max(count, 1), len(names) - 1)
+        names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        held_out += names[:count]
+    validation = person.isin(held_out).to_numpy()
+    return index[~validation], index[validation]

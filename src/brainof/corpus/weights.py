@@ -1,0 +1,96 @@
+"""Sampling weights: how often a dataset and a modality are drawn, as shares of all windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, did_you_mean
+
+#: A rule is a word, {"temperature": T}, or a mapping of names to weights
+Rule = str | Mapping[str, float] | None
+
+KINDS = ("modality", "dataset")
+WORDS = ("proportional", "equal")
+
+
+def shares(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] | None) -> dict[tuple[str, str], float]:
+    """Share of the drawn windows that each (modality, dataset) gets; they sum to 1.
+
+    Parameters
+    ----------
+    sizes : mapping of (modality, dataset) to int
+        Windows there are.
+    weights : mapping, optional
+        Rules under "modality" and "dataset". A rule is "proportional" (to the number of windows, the default),
+        "equal", {"temperature": T} (proportional to n ** (1 / T): 1 is proportional, infinity is equal), or explicit
+        weights by name, above 0 for every name there is. The dataset rule divides what the modality rule gives to a
+        modality; without a modality rule it divides everything.
+
+    Raises
+    ------
+    ConfigError
+        A rule or a name is unknown, a name is missing, or a weight is not above 0.
+    """
+    weights = weights or {}
+    for key in weights:
+        if key not in KINDS:
+            raise ConfigError("unknown key", field=f"weights.{key}", fix=did_you_mean(str(key), KINDS))
+    total: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    for pair, size in sizes.items():
+        for kind, name in zip(KINDS, pair, strict=True):
+            total[kind][name] = total[kind].get(name, 0) + size
+
+    rule = weights.get("dataset")
+    if _is_explicit(rule, total["dataset"]):
+        # a dataset of several modalities divides its weight by their sizes
+        given = _evaluate("dataset", rule, total["dataset"])
+        drawn = {pair: given[pair[1]] * size / total["dataset"][pair[1]] for pair, size in sizes.items()}
+    else:
+        drawn = _evaluate("dataset", rule, sizes)
+    if weights.get("modality") is not None:
+        wanted = _evaluate("modality", weights["modality"], total["modality"])
+        have: dict[str, float] = {}
+        for (modality, _), weight in drawn.items():
+            have[modality] = have.get(modality, 0) + weight
+        drawn = {pair: weight * wanted[pair[0]] / have[pair[0]] for pair, weight in drawn.items()}
+    whole = sum(drawn.values())
+    return {pair: weight / whole for pair, weight in drawn.items()}
+
+
+def _is_explicit(rule: Rule, names: Mapping[Any, int]) -> bool:
+    return isinstance(rule, Mapping) and not ("temperature" in rule and "temperature" not in names)
+
+
+def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, float]:
+    """The weight of each name under a rule."""
+    if rule is None or rule == "proportional":
+        return {name: float(size) for name, size in sizes.items()}
+    if rule == "equal":
+        return dict.fromkeys(sizes, 1.0)
+    if not isinstance(rule, Mapping):
+        known = (*WORDS, "temperature")
+        raise ConfigError(f"unknown rule {rule!r}", field=f"weights.{kind}", fix=did_you_mean(str(rule), known))
+    if not _is_explicit(rule, sizes):
+        temperature = _positive(f"weights.{kind}.temperature", rule["temperature"], allow_infinite=True)
+        return {name: float(size) ** (1 / temperature) for name, size in sizes.items()}
+    for name in rule:
+        if name not in sizes:
+            raise ConfigError("is not in the corpus", field=f"weights.{kind}.{name}", fix=did_you_mean(name, sizes))
+    for name in sizes:
+        if name not in rule:
+            fix = f"give it a weight, or leave the {kind} out of the selection"
+            raise ConfigError("has no weight", field=f"weights.{kind}.{name}", fix=fix)
+    return {name: _positive(f"weights.{kind}.{name}", rule[name]) for name in sizes}
+
+
+def _positive(field: str, value: Any, allow_infinite: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (number > 0 and (allow_infinite or np.isfinite(number))):
+        raise ConfigError(f"{value!r} is not a number above 0", field=field)
+    return number

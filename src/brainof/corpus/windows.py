@@ -1,0 +1,186 @@
+"""Windows: numbered windows that are checked when read, and batched; what Corpus and Corpora have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..channels import MODALITIES, Channels
+from ..errors import CorpusError
+from ..signals import Sensors, SignalBatch
+from .shards import check_window
+
+
+class Windows(ABC):
+    """Numbered windows and their index."""
+
+    @property
+    @abstractmethod
+    def index(self) -> pd.DataFrame:
+        """One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0."""
+
+    @property
+    @abstractmethod
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """What is known of each dataset, by name."""
+
+    @property
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """Sentences a user should read: what was odd when the index was read."""
+
+    @abstractmethod
+    def channels(self, digest: str) -> Channels:
+        """The channel table of a channel set."""
+
+    @abstractmethod
+    def view(self, row: int) -> np.ndarray:
+        """A window as a float16 view (n_channels, n_times) of the file, not checked."""
+
+    @abstractmethod
+    def shard_path(self, row: int) -> Path:
+        """The file that holds a window."""
+
+    @abstractmethod
+    def read_ahead(self, rows: Iterable[int]) -> None:
+        """Ask the system to fetch windows; returns at once."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def read(self, row: int) -> np.ndarray:
+        """One window.
+
+        Parameters
+        ----------
+        row : int
+            Row number in `index`.
+
+        Returns
+        -------
+        ndarray, shape (n_channels, n_times), float16
+            A read-only view of the mapped file.
+
+        Raises
+        ------
+        CorpusError
+            The shard is missing, cut, or its bytes are not those that were written; names the shard.
+        """
+        window = self.view(row)
+        self.check(row, window)
+        return window
+
+    def check(self, row: int, window: np.ndarray) -> None:
+        """Compare a window with its checksum; a difference is a CorpusError that names the shard."""
+        check_window(
+            window,
+            self._column("crc32c")[row],
+            self.shard_path(row),
+            self._text("key", row),
+            self._text("recording", row),
+        )
+
+    def batch(self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32) -> SignalBatch:
+        """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Row numbers in `index`.
+        patch : int
+            Patch length in samples.
+        dtype : torch.dtype
+            Of the signal. float16 leaves the cast to the device and halves what travels there.
+
+        Raises
+        ------
+        CorpusError
+            A shard is damaged, or the windows have different numbers of channels.
+        """
+        numbers = np.asarray(rows, np.int64)
+        n_channels, n_times = self._column("n_channels")[numbers], self._column("n_times")[numbers]
+        if not len(numbers):
+            raise CorpusError("a batch of no windows")
+        if (n_channels != n_channels[0]).any():
+            raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
+        self.read_ahead(numbers.tolist())
+        padded = -(-int(n_times.max()) // patch) * patch
+        signal_BCT = np.zeros((len(numbers), int(n_channels[0]), padded), np.float16)
+        for place, row in enumerate(numbers.tolist()):
+            window = self.view(row)
+            # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
+            signal_BCT[place, :, : window.shape[1]] = window
+            self.check(row, window)
+        sets = self._column("channel_set")[numbers]
+        return SignalBatch(
+            signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
+            sensors=self._sensors_of(sets),
+            channel_mask_BC=torch.from_numpy(np.stack([self._good(code) for code in self._column("good")[numbers]])),
+            n_times_B=torch.from_numpy(n_times.astype(np.int64)),
+            interval_B=torch.from_numpy((1 / self._column("sfreq")[numbers]).astype(np.float32)),
+            modality_B=torch.from_numpy(self._modality[self._column("modality")[numbers]]),
+            datasets=tuple(self._text("dataset", row) for row in numbers),
+            rows=tuple(numbers.tolist()),
+        )
+
+    # Rows are looked up in plain arrays: a pandas row costs more than reading the window.
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _column(self, name: str) -> np.ndarray:
+        """Values of a column, or the category codes of a text column."""
+        if name not in self._columns:
+            column = self.index[name]
+            self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
+        return self._columns[name]
+
+    @cached_property
+    def _categories(self) -> dict[str, list[str]]:
+        return {}
+
+    def _names(self, column: str) -> list[str]:
+        """The categories of a text column."""
+        if column not in self._categories:
+            self._categories[column] = self.index[column].cat.categories.tolist()
+        return self._categories[column]
+
+    def _text(self, column: str, row: int) -> str:
+        return self._names(column)[self._column(column)[row]]
+
+    @cached_property
+    def _modality(self) -> np.ndarray:
+        """Index into MODALITIES for each category code."""
+        return np.array([MODALITIES.index(name) for name in self._names("modality")], np.int64)  # type: ignore[arg-type]
+
+    @cached_property
+    def _goods(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _good(self, code: int) -> np.ndarray:
+        if code not in self._goods:
+            self._goods[code] = np.frombuffer(self._names("good")[code].encode(), np.uint8) == ord("1")
+        return self._goods[code]
+
+    @cached_property
+    def _sensors(self) -> dict[int, Sensors]:
+        return {}
+
+    def _sensors_of(self, sets: np.ndarray) -> Sensors:
+        """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise."""
+        for code in np.unique(sets).tolist():
+            if code not in self._sensors:
+                self._sensors[code] = Sensors.from_channels(self.channels(self._names("channel_set")[code]))
+        if (sets == sets[0]).all():
+            return self._sensors[int(sets[0])]
+        each = [self._sensors[code] for code in sets.tolist()]
+        return Sensors(**{f.name: torch.cat([getattr(one, f.name) for one in each]) for f in fields(Sensors)})

@@ -1,0 +1,131 @@
+"""Classical baselines: pure functions features(windows (n, C, T), sfreq) -> (n, F), listed per modality in `BASELINES`.
+
+Adding one is a function and an entry. Those with a reference that must be learnt on the training side return a callable
+(train, test) -> (features of train, features of test) instead of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.signal import butter, sosfiltfilt, welch
+
+from ..errors import ConfigError, did_you_mean
+from .covariance import TangentSpace, covariances, log_euclidean
+
+#: Hz: delta, theta, alpha, low beta, high beta, gamma
+BANDS: tuple[tuple[float, float], ...] = ((1, 4), (4, 8), (8, 13), (13, 20), (20, 30), (30, 45))
+
+
+def band_power(windows: np.ndarray, sfreq: float, bands: Sequence[tuple[float, float]] = BANDS) -> np.ndarray:
+    """Log of the mean power density of each band and channel (Welch, 2 s segments, median over segments).
+
+    The median over overlapping segments ignores a blink in one of them. Bands above the Nyquist frequency, or narrower
+    than a bin, are left out; a channel without variance is NaN (missing), not minus infinity.
+    """
+    segment = min(windows.shape[2], round(2 * sfreq))
+    frequencies, power = welch(windows.astype(np.float64), sfreq, nperseg=segment, average="median", axis=2)
+    inside = [(frequencies >= low) & (frequencies < high) for low, high in bands]
+    mean = [power[..., chosen].mean(axis=-1) for chosen in inside if chosen.any()]
+    if not mean:
+        mean = [power[..., 1:].mean(axis=-1)]
+    return _log(np.concatenate(mean, axis=1))
+
+
+def amplitude(windows: np.ndarray, sfreq: float) -> np.ndarray:
+    """Log standard deviation of each channel: the control for tasks that are solved by loudness."""
+    return _log(windows.astype(np.float64).std(axis=2))
+
+
+def covariance_log(windows: np.ndarray, sfreq: float) -> np.ndarray:
+    """Matrix logarithm of the shrunk covariance: the tangent space at the identity."""
+    return log_euclidean(covariances(windows.astype(np.float64)))
+
+
+def functional_connectivity(windows: np.ndarray, sfreq: float) -> np.ndarray:
+    """Fisher z of the correlations between regions, upper triangle, C (C - 1) / 2 values.
+
+    Regions without variance (dead or masked) give zero, the correlation that says nothing.
+    """
+    centred = windows.astype(np.float64)
+    centred = centred - centred.mean(axis=2, keepdims=True)
+    norm = np.linalg.norm(centred, axis=2, keepdims=True)
+    centred = centred / np.where(norm > 1e-8 * norm.max(axis=1, keepdims=True), norm, np.inf)
+    rows, columns = np.triu_indices(windows.shape[1], 1)
+    # one window at a time: the edges of 419 regions are 87,571, the full matrices of a cohort would not fit
+    edges = [np.arctanh(np.clip((window @ window.T)[rows, columns], -0.999, 0.999)) for window in centred]
+    return np.stack(edges)
+
+
+def block_means(windows: np.ndarray, sfreq: float) -> np.ndarray:
+    """Mean over time of each channel: the level of a block of BOLD."""
+    return windows.astype(np.float64).mean(axis=2)
+
+
+def tangent_space(windows: np.ndarray, sfreq: float) -> TangentSpace:
+    """Shrunk covariances, seen from the mean of the training side."""
+    return TangentSpace(covariances(windows.astype(np.float64)))
+
+
+def filter_bank_tangent(
+    windows: np.ndarray, sfreq: float, bands: Sequence[tuple[float, float]] = ((19, 21), (29, 31))
+) -> TangentSpace:
+    """Covariance of band-passed copies of the channels side by side; the default bands are those of `muse_ssvep`."""
+    copies = [
+        sosfiltfilt(butter(4, band, "bandpass", fs=sfreq, output="sos"), windows.astype(np.float64), axis=2)
+        for band in bands
+    ]
+    return TangentSpace(covariances(np.concatenate(copies, axis=1)))
+
+
+Features = np.ndarray | TangentSpace
+
+#: modality -> name -> function; "amplitude" is the control everywhere
+BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
+    "eeg": {
+        "amplitude": amplitude,
+        "band power": band_power,
+        "log covariance": covariance_log,
+        "tangent space": tangent_space,
+        "filter-bank tangent": filter_bank_tangent,
+    },
+    "meg": {"amplitude": amplitude, "band power": band_power, "tangent space": tangent_space},
+    "fmri": {"amplitude": amplitude, "block means": block_means, "functional connectivity": functional_connectivity},
+}
+#: what a task gets that names no baselines (the others are meant for one kind of stimulus or repeat each other)
+DEFAULT: dict[str, tuple[str, ...]] = {
+    "eeg": ("amplitude", "band power", "tangent space"),
+    "meg": ("amplitude", "band power", "tangent space"),
+    "fmri": ("amplitude", "block means", "functional connectivity"),
+}
+
+
+def baseline_features(
+    name: str, modality: str, windows: Sequence[np.ndarray], sfreqs: Sequence[float] | np.ndarray
+) -> Features:
+    """A baseline on windows that may differ in length and rate (but not in channels).
+
+    Raises
+    ------
+    ConfigError
+        The modality has no baseline of that name.
+    """
+    known = BASELINES[modality]
+    if name not in known:
+        raise ConfigError(f"no {modality} baseline {name!r}", field="baselines", fix=did_you_mean(name, known))
+    kinds: dict[tuple[int, float], list[int]] = {}
+    for row, (window, sfreq) in enumerate(zip(windows, sfreqs, strict=True)):
+        kinds.setdefault((window.shape[1], float(sfreq)), []).append(row)
+    parts = [known[name](np.stack([windows[row] for row in rows]), sfreq) for (_, sfreq), rows in kinds.items()]
+    order = np.argsort(np.concatenate([np.array(rows) for rows in kinds.values()]))
+    matrices = [part.matrices for part in parts if isinstance(part, TangentSpace)]
+    if matrices:
+        return TangentSpace(np.concatenate(matrices)[order])
+    return np.concatenate([part for part in parts if not isinstance(part, TangentSpace)])[order]
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    """Log where there is power, NaN where there is none (below 1e-12 of the median of its row)."""
+    floor = 1e-12 * np.median(values, axis=1, keepdims=True)
+    return np.log(np.where(values > floor, values, np.nan))

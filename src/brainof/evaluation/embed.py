@@ -1,0 +1,244 @@
+"""Recordings or corpus windows -> embeddings, with the preparation that the model was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..contract import InputContract, ModalityContract, implausible_amplitudes
+from ..corpus.index import LABEL
+from ..errors import ConfigError, ContractError, RecordingError
+from ..recording import Recording
+from ..signals import SignalBatch
+from .embeddings import Embeddings
+
+if TYPE_CHECKING:
+    from ..corpus import Windows
+    from ..prepare.windows import WindowOptions
+
+log = logging.getLogger(__name__)
+
+#: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
+MAX_TOKENS = 65_536
+
+_TABLE = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
+
+
+def embed(
+    source: Recording | Windows | str | PathLike[str],
+    model: torch.nn.Module,
+    *,
+    contract: InputContract | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
+    batch_size: int = 32,
+    pool: str = "mean_std",
+    window_seconds: float | None = None,
+    patch: int | None = None,
+) -> Embeddings:
+    """Embed every window of a recording, or the windows of a corpus.
+
+    Parameters
+    ----------
+    source : Recording, path, Corpus or Corpora
+        A recording (or its file) is checked against `contract`, prepared by the steps stored in it and cut into
+        windows. Windows of a corpus are prepared already.
+    model : module
+        With `forward_features(batch) -> latents (B, L, D)` and `pool(latents, kind) -> (B, F)`. It is put into eval
+        mode for the call.
+    contract : InputContract, optional
+        What the model accepts; without one (random weights) the default chain and windows of the modality are used.
+    rows : sequence of int, optional
+        Rows of the corpus index, in the order of the result; all rows by default.
+    batch_size : int
+        Windows per batch at most; fewer where windows are large. The result does not depend on it.
+    pool : str
+        Name of the pooling over latents.
+    window_seconds : float, optional
+        Length of the windows cut from a recording; by default the longest the model was trained on.
+    patch : int, optional
+        Samples per patch; by default the contract's, or the model's `config.patch`, or 64.
+
+    Returns
+    -------
+    Embeddings
+        Values (n, F) in float32 and one table row per window.
+
+    Raises
+    ------
+    ContractError
+        The recording does not meet the contract.
+    RecordingError
+        The recording is shorter than one patch after preparation, or marked bad throughout.
+    """
+    patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
+    if batch_size < 1:
+        raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
+    if isinstance(source, (str, PathLike)):
+        from ..io import read
+
+        return _embed_recording(read(source), model, contract, batch_size, pool, window_seconds, patch)
+    if isinstance(source, Recording):
+        return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch)
+    return _embed_corpus(source, model, rows, batch_size, pool, patch)
+
+
+def _embed_recording(
+    recording: Recording,
+    model: torch.nn.Module,
+    contract: InputContract | None,
+    batch_size: int,
+    pool: str,
+    window_seconds: float | None,
+    patch: int,
+) -> Embeddings:
+    from ..prepare import Chain, cut, default_chain
+
+    file = recording.provenance.get("file")
+    part = contract.of(recording) if contract else None
+    for problem in implausible_amplitudes(recording) if part is None else ():
+        raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+    prepared = chain.apply(recording)
+    _note_unseen(prepared, part)
+    windows = cut(prepared, window_options(prepared, part, window_seconds, patch))
+    if not windows:
+        raise RecordingError(
+            "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
+        )
+    good = np.array([name not in prepared.bads for name in prepared.channels.names])
+    lengths = np.array([window.data.shape[1] for window in windows])
+    values: list[np.ndarray] = []
+    with _evaluation(model):
+        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
+            signals = [windows[i].data for i in chunk]
+            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
+            values.append(_encode(model, batch, pool))
+    table = pd.DataFrame(
+        {
+            "onset": [window.onset for window in windows],
+            "duration": lengths / prepared.sfreq,
+            "modality": recording.modality,
+            **{name: value for name, value in recording.entities.items() if name not in ("onset", "duration")},
+        }
+    )
+    if file is not None:
+        table["file"] = str(file)
+    return Embeddings(np.concatenate(values), table)
+
+
+def _embed_corpus(
+    corpus: Windows,
+    model: torch.nn.Module,
+    rows: Sequence[int] | np.ndarray | None,
+    batch_size: int,
+    pool: str,
+    patch: int,
+) -> Embeddings:
+    index = corpus.index
+    chosen = np.arange(len(index)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if not len(chosen):
+        raise ConfigError("no windows to embed", field="rows")
+    table = index.iloc[chosen]
+    patches = -(-table["n_times"].to_numpy(dtype=np.int64) // patch)
+    kinds = table.assign(_patches=patches, _position=np.arange(len(chosen))).groupby(
+        ["modality", "channel_set", "sfreq", "_patches"], sort=True, observed=True
+    )["_position"]
+    values: np.ndarray | None = None
+    with _evaluation(model):
+        for _, positions in kinds:
+            first = positions.iloc[0]
+            tokens = int(table["n_channels"].iloc[first]) * int(patches[first])
+            for part in _chunks(positions.to_numpy(), _batch_length(batch_size, tokens)):
+                encoded = _encode(model, corpus.batch(chosen[part].tolist(), patch), pool)
+                if values is None:
+                    values = np.empty((len(chosen), encoded.shape[1]), np.float32)
+                values[part] = encoded
+    assert values is not None
+    described = pd.DataFrame({"onset": table["onset"].to_numpy(), "duration": (table["n_times"] / table["sfreq"])})
+    described = described.reset_index(drop=True)
+    for name in (*(name for name in _TABLE if name in table), *(c for c in table if str(c).startswith(LABEL))):
+        described[name] = table[name].astype("string").to_numpy(dtype=object)
+    return Embeddings(values, described)
+
+
+def window_options(
+    prepared: Recording, part: ModalityContract | None, window_seconds: float | None, patch: int
+) -> WindowOptions:
+    """How a prepared recording is cut for embedding: as long as in training, with everything down to one patch kept.
+
+    fMRI is cut into the fewest equal windows, of at most the default number of volumes: seconds alone would make
+    windows of a short TR longer than any in training.
+    """
+    from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
+
+    usual = DEFAULT_WINDOWS[prepared.modality]
+    seconds = window_seconds or (part.window_seconds[1] if part is not None else 0) or usual.get("length")
+    n_times = usual["n_times"] if seconds is None else max(patch, round(seconds * prepared.sfreq))
+    shortest = patch / prepared.sfreq
+    if not usual.get("whole"):
+        return WindowOptions(n_times=n_times, min_length=shortest)
+    if window_seconds is None:
+        n_times = min(n_times, usual["n_times"])
+    return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
+
+
+def _note_unseen(prepared: Recording, part: ModalityContract | None) -> None:
+    """Log what the model has not seen but can still take: another rate, atlas or coordinate frame."""
+    if part is None:
+        return
+    file = prepared.provenance.get("file", "recording")
+    if part.sfreqs and not any(abs(prepared.sfreq - rate) <= 1e-3 * rate for rate in part.sfreqs):
+        log.warning("%s: %.4g Hz after preparation, training saw %s", file, prepared.sfreq, part.sfreqs)
+    atlas = prepared.channels.atlas
+    if part.atlases and atlas not in part.atlases:
+        log.warning("%s: atlas %s was not in training (%s)", file, atlas, ", ".join(sorted(part.atlases)))
+    if part.frames and prepared.channels.frame not in part.frames:
+        log.warning("%s: frame %r was not in training %s", file, prepared.channels.frame, part.frames)
+
+
+def _batch_length(batch_size: int, tokens: int) -> int:
+    return max(1, min(batch_size, MAX_TOKENS // max(1, tokens)))
+
+
+def _chunks(items: Any, size: int) -> Iterator[Any]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _runs(lengths: np.ndarray, n_channels: int, patch: int, batch_size: int) -> Iterator[range]:
+    """Neighbouring windows of one length in chunks: padding then never depends on the neighbours."""
+    start = 0
+    while start < len(lengths):
+        size = _batch_length(batch_size, n_channels * -(-int(lengths[start]) // patch))
+        stop = start
+        while stop < len(lengths) and stop - start < size and lengths[stop] == lengths[start]:
+            stop += 1
+        yield range(start, stop)
+        start = stop
+
+
+def _encode(model: Any, batch: SignalBatch, pool: str) -> np.ndarray:
+    parameter = next(iter(model.parameters()), None)
+    if parameter is not None and parameter.device.type != "cpu":
+        batch = batch.to(parameter.device)
+    pooled = model.pool(model.forward_features(batch), pool)
+    return pooled.float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def _evaluation(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the mode of the model is restored."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

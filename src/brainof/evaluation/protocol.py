@@ -1,0 +1,155 @@
+"""Tasks: which windows of a corpus, which label, which split. A task is a small serialisable object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from ..corpus.index import LABEL
+from ..errors import LabelError, did_you_mean
+from ..schema import Schema
+from .splits import CrossSubject, Fold, check_disjoint, group_keys
+
+if TYPE_CHECKING:
+    from ..corpus import Windows
+
+
+class Task(Schema):
+    """One question asked of embeddings and baselines alike.
+
+    `split` is the group that never sits on both sides: "subject", "session", "run" or a column of the index. For
+    identification it is not used: each person's first session is matched with the last.
+    """
+
+    name: str
+    view: str
+    label: str = ""
+    kind: Literal["classification", "regression", "identification"] = "classification"
+    dataset: str | None = None
+    modality: str | None = None
+    split: str = "subject"
+    n_splits: int | None = Field(default=6, ge=2)
+    """Folds per repeat, at most one per group; None leaves one group out."""
+    repeats: int = Field(default=3, ge=1)
+    random_state: int = 0
+    baselines: list[str] | None = None
+    """Names of classical baselines; None takes the modality's default ones."""
+    permute: Literal["auto", "within", "between"] = "auto"
+
+    @property
+    def column(self) -> str:
+        """The column of the index that holds the label."""
+        return f"{LABEL}{self.label}"
+
+
+def recipe_tasks(corpus: Windows, dataset: str | None = None) -> list[Task]:
+    """The tasks that the recipes of a corpus define, named "dataset/task"; runs are left out one at a time."""
+    tasks = []
+    for name, about in corpus.datasets.items():
+        if dataset not in (None, name):
+            continue
+        for task, values in about.get("tasks", {}).items():
+            split = values.get("split", "subject")
+            tasks.append(
+                Task(
+                    name=f"{name}/{task}",
+                    dataset=name,
+                    modality=about["modality"],
+                    view=about["task_views"][task],
+                    label=values["label"],
+                    kind=values.get("kind", "classification"),
+                    split=split,
+                    n_splits=None if split != "subject" else 6,
+                )
+            )
+    return tasks
+
+
+def task_rows(index: pd.DataFrame, task: Task) -> np.ndarray:
+    """Positions of the windows of a task in a corpus index.
+
+    Raises
+    ------
+    LabelError
+        No window has the view (or dataset, modality), the label column is missing, or no window is labelled.
+    """
+    chosen = np.ones(len(index), bool)
+    for column, value in (("view", task.view), ("dataset", task.dataset), ("modality", task.modality)):
+        if value is None:
+            continue
+        values = index[column].astype("string").fillna("").to_numpy(dtype=str)
+        matched = chosen & (values == value)
+        if not matched.any():
+            fix = did_you_mean(value, np.unique(values[chosen]).tolist())
+            raise LabelError(f"no window has {value!r}", field=f"{task.name}.{column}", fix=fix)
+        chosen = matched
+    if task.kind != "identification":
+        if task.column not in index:
+            known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
+            raise LabelError(
+                f"the corpus has no label {task.label!r}",
+                field=f"{task.name}.label",
+                fix=did_you_mean(task.label, known) if known else "prepare it with a recipe that has labels",
+            )
+        labels = index[task.column].astype("string").fillna("").to_numpy(dtype=str)
+        chosen &= labels != ""
+        if not chosen.any():
+            raise LabelError("no window is labelled", field=f"{task.name}.{task.label}")
+    return np.flatnonzero(chosen)
+
+
+def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
+    """Class codes and class names, or float targets and no names, of task rows.
+
+    Raises
+    ------
+    LabelError
+        One class only, or a target that is not a number.
+    """
+    text = index[task.column].astype("string").to_numpy(dtype=str)
+    if task.kind == "regression":
+        try:
+            return text.astype(np.float64), []
+        except ValueError as error:
+            raise LabelError(str(error), field=f"{task.name}.{task.label}", fix="regression takes numbers") from None
+    names, codes = np.unique(text, return_inverse=True)
+    if len(names) < 2:
+        raise LabelError(f"one class only, {names.tolist()}", field=f"{task.name}.{task.label}")
+    return codes, names.tolist()
+
+
+def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray) -> tuple[np.ndarray, list[Fold]]:
+    """Groups of the task's rows and its folds, checked to be free of leaks."""
+    groups = group_keys(index, task.split)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise LabelError(f"one {task.split} only ({groups[0]})", field=f"{task.name}.split", fix="split by run")
+    n_splits = n_groups if task.n_splits is None else min(task.n_splits, n_groups)
+    repeats = 1 if n_splits == n_groups else task.repeats  # leaving one out has no second assignment
+    splitter = CrossSubject(n_splits, repeats, task.random_state)
+    folds = list(splitter.split(y=y if task.kind == "classification" else None, groups=groups))
+    check_disjoint(groups, folds)
+    return groups, folds
+
+
+def task_windows(corpus: Windows, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Windows of a task on the channels that all its recordings have, and their sampling rates.
+
+    Raises
+    ------
+    LabelError
+        The recordings share no channel.
+    """
+    table = corpus.index.iloc[rows]
+    sets = table["channel_set"].astype(str).to_numpy()
+    names = {digest: corpus.channels(digest).names for digest in np.unique(sets)}
+    first = names[sets[0]]
+    shared = [name for name in first if all(name in other for other in names.values())]
+    if not shared:
+        raise LabelError("its recordings share no channel", field="channels", fix="use baselines on one montage")
+    picks = {digest: [own.index(name) for name in shared] for digest, own in names.items()}
+    windows = [corpus.read(int(row))[picks[digest]].astype(np.float32) for row, digest in zip(rows, sets, strict=True)]
+    return windows, table["sfreq"].to_numpy(dtype=float)

@@ -1,0 +1,245 @@
+"""Leak-free splits: a group (person, session or run) never sits on both sides. Names follow MOABB and scikit-learn.
+
+Splits are made over the index of a corpus, before anything is fitted, and can be stored as a manifest with a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabelError, did_you_mean
+
+#: level -> columns of the corpus index whose values together name one group
+GROUP_COLUMNS: dict[str, tuple[str, ...]] = {
+    "subject": ("dataset", "subject"),
+    "session": ("dataset", "subject", "session"),
+    "run": ("dataset", "subject", "session", "task", "run"),
+    "recording": ("dataset", "recording"),
+}
+
+Fold = tuple[np.ndarray, np.ndarray]
+
+
+def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
+    """One group name per row, such as "eegmat/01" for the level "subject".
+
+    Parameters
+    ----------
+    index : DataFrame
+        Rows of a corpus index.
+    level : str
+        "subject", "session", "run", "recording", or any other column (`label.run`), taken within its dataset.
+
+    Returns
+    -------
+    keys : ndarray of str, shape (n_rows,)
+
+    Raises
+    ------
+    LabelError
+        The column is missing, or empty in some rows: an unnamed group could sit on both sides.
+    """
+    columns = GROUP_COLUMNS.get(level, ("dataset", level))
+    missing = [name for name in columns if name not in index]
+    if missing:
+        raise LabelError(
+            f"the index has no column {missing[0]!r}",
+            field="split",
+            fix=did_you_mean(level, [*GROUP_COLUMNS, *map(str, index)]),
+        )
+    parts = [index[name].astype("string").fillna("").to_numpy(dtype=str) for name in columns]
+    if len(index) and (parts[-1] == "").any():
+        raise LabelError(f"{columns[-1]!r} is empty in {(parts[-1] == '').sum()} of {len(index)} rows", field="split")
+    return np.array(["/".join(row) for row in zip(*parts, strict=True)], dtype=str)
+
+
+class CrossSubject:
+    """K folds over groups, repeated with other assignments.
+
+    Where every group has one label and `y` is given, the folds are stratified by it.
+
+    Parameters
+    ----------
+    n_splits : int or None
+        Folds per repeat; None leaves one group out.
+    repeats : int
+        Repeats, each with its own assignment of groups to folds.
+    random_state : int
+        Seed; repeat r uses random_state + r.
+    """
+
+    def __init__(self, n_splits: int | None = 6, repeats: int = 1, random_state: int = 0) -> None:
+        self.n_splits = n_splits
+        self.repeats = repeats
+        self.random_state = random_state
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of folds over all repeats."""
+        return self.repeats * (self.n_splits or len(np.unique(groups)))
+
+    def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[Fold]:
+        """Yield (train, test) row indices.
+
+        Raises
+        ------
+        LabelError
+            There are fewer groups than folds.
+        """
+        groups = np.asarray(groups)
+        names = np.unique(groups)
+        n_splits = self.n_splits or len(names)
+        if not 2 <= n_splits <= len(names):
+            raise LabelError(
+                f"{n_splits} folds over {len(names)} groups", field="n_splits", fix=f"choose 2 to {len(names)}"
+            )
+        labels = None if y is None else _label_of_groups(names, groups, np.asarray(y))
+        for repeat in range(self.repeats):
+            order = np.random.default_rng(self.random_state + repeat).permutation(len(names))
+            if labels is None:
+                parts = np.array_split(order, n_splits)
+            else:
+                order = order[np.argsort(labels[order], kind="stable")]
+                parts = [order[fold::n_splits] for fold in range(n_splits)]
+            for part in parts:
+                test = np.isin(groups, names[part])
+                yield np.flatnonzero(~test), np.flatnonzero(test)
+
+
+class LeaveOneRunOut(CrossSubject):
+    """Each run (or other group) is the test side once."""
+
+    def __init__(self) -> None:
+        super().__init__(n_splits=None)
+
+
+def _label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Label code of each group, or None where labels vary within groups (or do not vary at all)."""
+    codes = np.unique(y, return_inverse=True)[1]
+    labels = np.zeros(len(names), int)
+    for i, name in enumerate(names):
+        inside = codes[groups == name]
+        if (inside != inside[0]).any():
+            return None
+        labels[i] = inside[0]
+    # a continuous target has as many values as groups: nothing to stratify by
+    return labels if 1 < len(np.unique(labels)) <= len(names) // 2 else None
+
+
+def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CrossSession matching: the rows of each person's first and last session, for people with at least two.
+
+    Parameters
+    ----------
+    index : DataFrame
+        One row per recording or session, with columns dataset, subject, session.
+
+    Returns
+    -------
+    first, last : ndarray of int, shape (n_people,)
+        Row positions; entry i of both belongs to person i.
+    people : ndarray of str, shape (n_people,)
+
+    Raises
+    ------
+    LabelError
+        A person has two rows of one session, or fewer than two people have two sessions.
+    """
+    people = group_keys(index, "subject")
+    sessions = group_keys(index, "session")
+    first, last, kept = [], [], []
+    for person in np.unique(people):
+        rows = np.flatnonzero(people == person)
+        rows = rows[np.argsort(sessions[rows], kind="stable")]
+        if len(np.unique(sessions[rows])) < len(rows):
+            raise LabelError(f"{person} has two recordings of one session", field="session", fix="pool them first")
+        if len(rows) > 1:
+            first.append(rows[0])
+            last.append(rows[-1])
+            kept.append(person)
+    if len(kept) < 2:
+        raise LabelError(f"{len(kept)} people have two sessions", field="session", fix="matching needs at least two")
+    return np.array(first), np.array(last), np.array(kept)
+
+
+def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold]) -> None:
+    """Check that no fold has a group on both sides, and that no side is empty.
+
+    Raises
+    ------
+    LabelError
+        Names the fold and the first group that leaks.
+    """
+    groups = np.asarray(groups)
+    for number, (train, test) in enumerate(folds):
+        shared = np.intersect1d(groups[train], groups[test])
+        if len(shared):
+            raise LabelError(
+                f"{str(shared[0])!r} is on both sides of fold {number}", field="split", fix="split by group"
+            )
+        if not len(train) or not len(test):
+            raise LabelError(f"one side of fold {number} is empty", field="split")
+
+
+def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject") -> dict[str, Any]:
+    """The groups of each side of each fold as plain values for JSON, with a hash over them and over the rows.
+
+    Returns
+    -------
+    manifest : dict
+        Keys version, level, n_rows, rows (hash of the row identities), folds (list of {"train": [groups],
+        "test": [groups]}), sha256 (hash of everything else).
+    """
+    folds = list(folds)
+    groups = group_keys(index, level)
+    check_disjoint(groups, folds)
+    content: dict[str, Any] = {
+        "version": 1,
+        "level": level,
+        "n_rows": len(index),
+        "rows": _hash_rows(index),
+        "folds": [{"train": _names(groups[train]), "test": _names(groups[test])} for train, test in folds],
+    }
+    return {**content, "sha256": _hash(content)}
+
+
+def folds_of(index: pd.DataFrame, stored: dict[str, Any]) -> list[Fold]:
+    """The folds of a stored manifest on the same rows.
+
+    Raises
+    ------
+    LabelError
+        The manifest was changed after it was written, or the index holds other rows.
+    """
+    content = {key: value for key, value in stored.items() if key != "sha256"}
+    if stored.get("sha256") != _hash(content):
+        raise LabelError("the manifest does not match its own hash", field="sha256", fix="make the split again")
+    if stored["rows"] != _hash_rows(index):
+        raise LabelError(
+            f"made for {stored['n_rows']} other rows, the index has {len(index)}", field="rows", fix="make a new split"
+        )
+    groups = group_keys(index, stored["level"])
+    return [
+        (np.flatnonzero(np.isin(groups, fold["train"])), np.flatnonzero(np.isin(groups, fold["test"])))
+        for fold in stored["folds"]
+    ]
+
+
+def _names(groups: np.ndarray) -> list[str]:
+    return np.unique(groups).astype(str).tolist()
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_rows(index: pd.DataFrame) -> str:
+    columns = [name for name in ("dataset", "subject", "session", "task", "run", "recording", "view") if name in index]
+    rows = index[columns].astype("string").fillna("").to_numpy(dtype=str).tolist()
+    onsets = index["onset"].astype(float).round(6).tolist() if "onset" in index else []
+    return _hash([columns, rows, onsets])

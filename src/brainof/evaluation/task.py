@@ -1,0 +1,112 @@
+"""evaluate_task: the same windows, folds and probe for embeddings, untrained models, baselines, chance and nulls.
+
+The result is a list of plain dicts. Their key "row" tells what they are: "score" (one set of features, one metric),
+"paired" (the reference against another set of features, per person) and "group" (one person).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import LabelError
+from ..files import write_atomically
+from .baselines import DEFAULT, baseline_features
+from .decoding import Features
+from .decoding_rows import decoding_rows
+from .identity import identification_rows
+from .protocol import Task, task_rows, task_windows
+
+if TYPE_CHECKING:
+    from ..corpus import Windows
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_task(
+    corpus: Windows,
+    task: Task,
+    features: Mapping[str, Features | Sequence[Features]],
+    *,
+    reference: str | None = None,
+    transductive: Collection[str] = (),
+    n_permutations: int = 200,
+) -> list[dict[str, Any]]:
+    """Score features on a task, beside classical baselines, chance and a label-permutation null.
+
+    Parameters
+    ----------
+    corpus : Corpus or Corpora
+        Holds the windows and labels; `task_rows(corpus.index, task)` are the rows of the task.
+    task : Task
+    features : dict of name -> array (n_rows, F), or callable (train, test) -> arrays, or a list of these
+        In the order of the task's rows. A list holds several seeds of one thing (untrained models): scores are
+        averaged over it. A baseline of the same name is not computed again.
+    reference : str, optional
+        The features that are compared with all others person by person; the first of `features` by default.
+    transductive : collection of str
+        Names (of features or baselines) that are scored a second time with features recentred per group, which uses
+        the unlabelled windows of the test people; those rows have transductive=True.
+    n_permutations : int
+        Labellings of the null; 0 leaves it out.
+
+    Returns
+    -------
+    rows : list of dict
+        See the head of this file. `rows_to_frame` and `save_rows` turn them into a table and a JSON file.
+
+    Raises
+    ------
+    LabelError
+        Labels, view or groups do not fit the corpus, or features have another number of rows.
+    """
+    rows = task_rows(corpus.index, task)
+    index = corpus.index.iloc[rows]
+    offered = {name: _seeds(value) for name, value in features.items()}
+    for name, seeds in offered.items():
+        for value in seeds:
+            if isinstance(value, np.ndarray) and len(value) != len(rows):
+                raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
+    reference = reference or next(iter(offered), None)
+    modality = str(index["modality"].iloc[0])
+    names = DEFAULT[modality] if task.baselines is None else task.baselines
+    if missing := [name for name in names if name not in offered]:
+        windows, sfreqs = task_windows(corpus, rows)
+        offered |= {name: [baseline_features(name, modality, windows, sfreqs)] for name in missing}
+    about = {"task": task.name, "dataset": _joined(index["dataset"]), "modality": modality, "kind": task.kind}
+    log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
+    if task.kind == "identification":
+        return identification_rows(index, offered, about, reference, n_permutations, task.random_state)
+    return decoding_rows(index, task, offered, about, reference, transductive, n_permutations)
+
+
+def _seeds(value: Features | Sequence[Features]) -> list[Features]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]  # type: ignore[list-item]
+
+
+def _joined(column: pd.Series) -> str:
+    return ", ".join(sorted(column.astype(str).unique()))
+
+
+def rows_to_frame(rows: Sequence[Mapping[str, Any]], kind: str = "score") -> pd.DataFrame:
+    """The rows of one kind ("score", "paired" or "group") as a table, without empty columns."""
+    frame = pd.DataFrame(
+        [{key: value for key, value in row.items() if key != "row"} for row in rows if row["row"] == kind]
+    )
+    return frame.dropna(axis=1, how="all")
+
+
+def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
+    """Write rows as JSON (NaN becomes null); the file appears complete or not at all."""
+    clean = [
+        {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+        for row in rows
+    ]
+    write_atomically(Path(path), [(json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()])

@@ -1,0 +1,67 @@
+"""Load balance of the experts: one explicit update per optimizer step, with one collective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..channels import MODALITIES
+from .experts import Experts
+
+
+def violation(load_E: Tensor) -> Tensor:
+    """MaxVio: largest load over mean load, minus one (0 is perfect balance, E - 1 is collapse); over the last axis."""
+    load_E = load_E.double()
+    return load_E.amax(-1) / load_E.mean(-1).clamp_min(1e-12) - 1
+
+
+@torch.no_grad()
+def update_balance(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> dict[str, float]:
+    """Move every selection bias by one step towards equal load, and start counting anew.
+
+    bias += gamma (sign(mean load - load) - its mean), with the tokens counted since the last call: call it once after
+    each optimizer step, whatever the number of accumulated batches. Evaluation passes and recomputed passes are not
+    counted. Wrap a replicated model with `broadcast_buffers=False`, or the counts of rank 0 replace the others'.
+
+    Parameters
+    ----------
+    model : Module
+        Any module that holds `Experts`.
+    gamma : float
+        Step; 0 measures without moving (for adaptation).
+    group : process group, optional
+        Ranks whose counts are summed; the default group where processes are initialised.
+
+    Returns
+    -------
+    dict of str to float
+        "max_vio" (mean over layers), "max_vio_worst" (worst layer) and "max_vio/<modality>" for each modality seen;
+        empty when nothing was counted.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Experts)]
+    if not layers:
+        return {}
+    load_LME = torch.stack([layer.load_ME for layer in layers])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(load_LME, group=group)
+    load_LE = load_LME.sum(1)
+    error_LE = (load_LE.double().mean(-1, keepdim=True) - load_LE).sign().float()
+    step_LE = gamma * (error_LE - error_LE.mean(-1, keepdim=True))
+    for layer, step_E in zip(layers, step_LE, strict=True):
+        layer.selection_bias += step_E
+        layer.load_ME.zero_()
+    seen_M = load_LME.sum((0, 2))
+    by_modality_M = violation(load_LME).mean(0)
+    overall_L = violation(load_LE)
+    # one transfer to the host
+    values = torch.cat([seen_M.double(), by_modality_M, overall_L.mean()[None], overall_L.max()[None]]).tolist()
+    count = len(MODALITIES)
+    if not sum(values[:count]):
+        return {}
+    metrics = {"max_vio": values[-2], "max_vio_worst": values[-1]}
+    for name, seen, value in zip(MODALITIES, values[:count], values[count : 2 * count], strict=True):
+        if seen:
+            metrics[f"max_vio/{name}"] = value
+    return metrics

@@ -1,0 +1,241 @@
+"""BrainOF: one model for fMRI, EEG and MEG.
+
+Legend: B windows, C channels, P patches per channel, N = C * P tokens (channel-major), S samples per patch, V visible
+tokens, L latents, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, did_you_mean
+from ..signals import SignalBatch
+from . import heads
+from .arness import Decoder, Encoder
+from .backbone import Block
+from .config import BrainOFConfig
+from .identity import Identity
+from .interpolate import InterpolateDecoder, InterpolateEncoder
+from .norm import RMSNorm
+from .presets import preset
+from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
+
+#: Parts that can be frozen or trained on their own, in the order of the forward pass
+PARTS: dict[str, tuple[str, ...]] = {
+    "tokens": ("content", "identity"),
+    "sampler": ("latents_LD", "encoder"),
+    "backbone": ("blocks", "norm"),
+    "decoder": ("decoders",),
+    "head": ("head",),
+}
+
+
+class BrainOF(nn.Module):
+    """Tokens -> ARNESS -> backbone of DINT attention and experts -> latents; and back through the decoder.
+
+    Parameters
+    ----------
+    config : BrainOFConfig
+        Architecture.
+
+    Notes
+    -----
+    Build on the meta device, `to_empty`, then `init_weights()` for sizes that should not be made twice.
+    """
+
+    def __init__(self, config: BrainOFConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.content = Content(config.dim, config.patch, config.log_spectrum_features)
+        self.identity = Identity(config.dim, config.patch, config.identity)
+        self.latents_LD = nn.Parameter(torch.empty(config.latents, config.dim))
+        arness = config.sampler == "arness"
+        self.encoder: Encoder | InterpolateEncoder = Encoder(config) if arness else InterpolateEncoder(config)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
+        self.norm = RMSNorm(config.dim)
+        jobs = [(name,) for name in config.outputs] if config.separate_decoders else [config.outputs]
+        make = Decoder if arness else InterpolateDecoder
+        self.decoders = nn.ModuleList(make(config, job) for job in jobs)
+        self.head: heads.Head | None = None
+        self._init_latents()
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """A model of a preset with random weights; `overrides` replace fields of its configuration."""
+        return cls(preset(name, **overrides))
+
+    def _init_latents(self) -> None:
+        nn.init.normal_(self.latents_LD, std=self.config.latent_std)
+
+    def init_weights(self) -> None:
+        """Draw all weights anew and reset all buffers, as after `to_empty`."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "init_weights"):
+                module.init_weights()  # type: ignore[operator]
+        self._init_latents()
+
+    # Signals -> latents
+
+    def tokens(self, batch: SignalBatch) -> Tokens:
+        """Patches with their identities.
+
+        Raises
+        ------
+        RecordingError
+            No channel or no good one, no samples, not a whole number of patches, samples or positions that are not
+            finite; the message names the field and the window.
+        """
+        complete = check(batch, self.config.patch)
+        patch_BNS = patchify(batch.signal_BCT, self.config.patch)
+        channels, patches = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.config.patch
+        valid_BNS = None
+        mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)
+        if not complete:
+            valid_BNS = valid_samples(batch, self.config.patch)
+            mask_BN = valid_BNS.any(-1)
+            patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
+        count = 1 if is_shared(batch) else len(batch)
+        identity_BND = self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches)
+        return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete)
+
+    def encode(
+        self,
+        tokens: Tokens,
+        visible_BV: Tensor | None = None,
+        visible_mask_BV: Tensor | None = None,
+        start_BLD: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, L, D) of the visible tokens.
+
+        Parameters
+        ----------
+        tokens : Tokens
+            From `tokens`.
+        visible_BV : Tensor of int64, optional
+            Numbers of the visible tokens, equally many per window; all without it. Others cost nothing.
+        visible_mask_BV : Tensor of bool, optional
+            True where an entry of `visible_BV` counts; False for fillers.
+        start_BLD : Tensor, optional
+            Latents to start from instead of the static vectors (see `fuse`).
+        """
+        key_mask_BV = None
+        if not tokens.complete:
+            key_mask_BV = tokens.mask_BN if visible_BV is None else tokens.mask_BN.gather(1, visible_BV)
+        if visible_mask_BV is not None:
+            key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
+        content_BVD = self.content(take_tokens(tokens.patch_BNS, visible_BV))
+        latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
+        shape = (tokens.n_channels, tokens.n_patches)
+        extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
+        latents_BLD = self.encoder(latents_BLD, content_BVD, tokens.identity_BND, visible_BV, key_mask_BV, **extra)
+        for block in self.blocks:
+            latents_BLD = block(latents_BLD, tokens.modality_B)
+        return self.norm(latents_BLD)
+
+    def fuse(self, first: Tokens, second: Tokens) -> Tensor:
+        """Latents of two paired modalities: those of the first, resampled by the second (serial fusion)."""
+        if len(first) != len(second):
+            raise ConfigError(f"{len(first)} windows of one modality, {len(second)} of the other", field="tokens")
+        return self.encode(second, start_BLD=self.encode(first))
+
+    def decode(
+        self,
+        latents_BLD: Tensor,
+        identity_BND: Tensor,
+        index_BQ: Tensor | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> dict[str, Tensor]:
+        """Predictions of the configured outputs at all identities, or at those numbered in `index_BQ`; float32.
+
+        `shape` is (channels, patches), which only the interpolating sampler needs.
+        """
+        extra = {} if self.config.sampler == "arness" else {"shape": shape}
+        predictions: dict[str, Tensor] = {}
+        for decoder in self.decoders:
+            predictions |= decoder(latents_BLD, self.latents_LD[None], identity_BND, index_BQ, **extra)
+        return {name: predictions[name] for name in self.config.outputs}
+
+    # Downstream
+
+    def forward_features(self, batch: SignalBatch) -> Tensor:
+        """Latents (B, L, D) of a batch of signals."""
+        return self.encode(self.tokens(batch))
+
+    def pool(self, latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
+        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov"."""
+        return heads.pool(latents_BLD, kind)
+
+    def forward(self, batch: SignalBatch) -> Tensor:
+        """Outputs of the head (B, outputs)."""
+        if self.head is None:
+            raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
+        return self.head(self.forward_features(batch))
+
+    def reset_head(self, outputs: int, pool: str = "mean_std") -> Self:
+        """A new head for `outputs` classes or targets (0: none)."""
+        if outputs == 0:
+            self.head = None
+            return self
+        like = self.latents_LD
+        self.head = heads.Head(self.config.latents, self.config.dim, outputs, pool).to(like.device, like.dtype)
+        return self
+
+    # Training groups
+
+    def part(self, name: str) -> list[nn.Parameter]:
+        """Parameters of one of PARTS."""
+        if name not in PARTS:
+            raise ConfigError(f"unknown part {name!r}", field="part", fix=did_you_mean(name, PARTS))
+        return [parameter for key, parameter in self.named_parameters() if key.split(".")[0] in PARTS[name]]
+
+    def freeze(self, parts: Iterable[str] = ("tokens", "sampler", "backbone", "decoder")) -> Self:
+        """Stop training these parts (and train all others)."""
+        parts = (parts,) if isinstance(parts, str) else tuple(parts)
+        self.requires_grad_(True)
+        for name in parts:
+            for parameter in self.part(name):
+                parameter.requires_grad_(False)
+        return self
+
+    def layer_of(self, name: str) -> int:
+        """Depth of a parameter: 0 for tokens and sampler, 1 ... depth for blocks, depth + 1 for what follows."""
+        first, *rest = name.split(".")
+        if first == "blocks":
+            return 1 + int(rest[0])
+        return 0 if first in PARTS["tokens"] + PARTS["sampler"] else self.config.depth + 1
+
+    def parameter_groups(self, weight_decay: float = 0.05, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+        """Groups for an optimizer, of the trainable parameters.
+
+        Matrices of linear maps and experts decay; vectors, norms, scales, latents and the router do not. Each group has
+        "lr_scale" = layer_decay ** (layers above it), by which the schedule multiplies the learning rate.
+        """
+        groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            layer = self.layer_of(name)
+            decays = parameter.ndim >= 2 and name.rsplit(".")[-1] not in ("latents_LD", "lambda_4d", "router_ED")
+            group = groups.setdefault(
+                (layer, decays),
+                {
+                    "params": [],
+                    "names": [],
+                    "weight_decay": weight_decay if decays else 0.0,
+                    "lr_scale": layer_decay ** (self.config.depth + 1 - layer),
+                },
+            )
+            group["params"].append(parameter)
+            group["names"].append(name)
+        if layer_decay != 1.0:
+            return [groups[key] for key in sorted(groups)]
+        merged = [{"params": [], "names": [], "weight_decay": w, "lr_scale": 1.0} for w in (weight_decay, 0.0)]
+        for (_, decays), group in sorted(groups.items()):
+            target = merged[0 if decays else 1]
+            target["params"] += group["params"]
+            target["names"] += group["names"]
+        return [group for group in merged if group["params"]]

@@ -1,0 +1,167 @@
+"""BrainOFConfig: every choice of the architecture as a value, checked before a single weight is made."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..schema import Schema
+
+Output = Literal["waveform", "log_spectrum"]
+
+#: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
+ALIGNMENT = 8
+
+
+class BrainOFConfig(Schema):
+    """Architecture of a Brain-OF model.
+
+    Attributes
+    ----------
+    dim, depth, heads, latents, patch : int
+        Width D, backbone blocks, attention heads H, latent tokens L, samples per patch S.
+    attention : {"dint", "diff", "softmax"}
+        Self-attention of the backbone; "diff" and "softmax" are for ablation.
+    out_scale : {"none", "one_minus_lambda_init"}
+        Constant on the normalised heads of "dint" and "diff"; published sources disagree, DINT rows already sum to one.
+    ffn : {"moe", "dense"}
+        Sparse experts, or one feed-forward of the same active width (`shared + top_k * hidden`).
+    experts, top_k, hidden, shared : int
+        Routed experts, experts per token, hidden width of each, hidden width of the shared expert (0: none).
+    route_scale : float
+        Factor on the normalised gates.
+    expert_backend : {"auto", "grouped", "loop", "masked"}
+        How routed experts are computed; "masked" runs every expert on every token, for export only.
+    layer_scale : float
+        Starting value of the per-channel scale of each residual branch of the backbone; 0 leaves it out.
+    sampler : {"arness", "interpolate"}
+        How tokens become latents; "interpolate" (zero padding and linear interpolation) is for the sampler study.
+    arness_in, arness_out : int
+        Cross-attention blocks of the encoder and of each decoder.
+    cross_attention : {"softmax", "dint", "diff"}
+        Attention of the cross-attention blocks.
+    temperature : float
+        Starting temperature of QK-normalised cross-attention, learned per head; 0 uses plain scaled products.
+    keys : {"identity", "both"}
+        Encoder keys from the identity alone, or from content + identity.
+    values : {"content", "both"}
+        Encoder values from the content alone, or from content + identity.
+    decoder_keys : {"static", "processed", "both"}
+        Decoder keys: the learned latent vectors, the processed latents, or their sum.
+    latent_std : float
+        Standard deviation of the latent vectors at the start.
+    identity : {"sum", "mlp"}
+        Identity embedding: normalised sum of a linear map and an MLP of the Fourier features, or the MLP alone.
+    log_spectrum_features : bool
+        Adds an MLP of log |FFT| of the patch to the linear patch embedding.
+    outputs : tuple of {"waveform", "log_spectrum"}
+        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1).
+    separate_decoders : bool
+        One decoder per output instead of one for all.
+    interpolate_channels : int
+        Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
+    """
+
+    dim: int = Field(default=128, ge=16)
+    depth: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    latents: int = Field(default=64, ge=1)
+    patch: int = Field(default=64, ge=4)
+
+    attention: Literal["dint", "diff", "softmax"] = "dint"
+    out_scale: Literal["none", "one_minus_lambda_init"] = "none"
+    ffn: Literal["moe", "dense"] = "moe"
+    experts: int = Field(default=8, ge=1)
+    top_k: int = Field(default=2, ge=1)
+    hidden: int = Field(default=128, ge=8)
+    shared: int = Field(default=256, ge=0)
+    route_scale: float = Field(default=1.0, gt=0)
+    expert_backend: Literal["auto", "grouped", "loop", "masked"] = "auto"
+    layer_scale: float = Field(default=0.05, ge=0)
+
+    sampler: Literal["arness", "interpolate"] = "arness"
+    arness_in: int = Field(default=1, ge=1)
+    arness_out: int = Field(default=1, ge=1)
+    cross_attention: Literal["softmax", "dint", "diff"] = "softmax"
+    temperature: float = Field(default=16.0, ge=0)
+    keys: Literal["identity", "both"] = "identity"
+    values: Literal["content", "both"] = "content"
+    decoder_keys: Literal["static", "processed", "both"] = "static"
+    latent_std: float = Field(default=0.5, gt=0)
+    interpolate_channels: int = Field(default=16, ge=1)
+
+    identity: Literal["sum", "mlp"] = "sum"
+    log_spectrum_features: bool = True
+    outputs: tuple[Output, ...] = ("waveform", "log_spectrum")
+    separate_decoders: bool = False
+
+    @field_validator("dim", "hidden", "shared")
+    @classmethod
+    def _aligned(cls, width: int) -> int:
+        if width % ALIGNMENT:
+            raise _wrong(f"{width} is not a multiple of {ALIGNMENT} (grouped products need rows of 16 bytes)")
+        return width
+
+    @field_validator("heads")
+    @classmethod
+    def _split(cls, heads: int, info) -> int:
+        dim = info.data.get("dim")
+        if dim is not None and dim % (2 * heads):
+            raise _wrong(
+                f"dim {dim} does not split into {heads} heads of two equal halves; dim must divide by 2 * heads"
+            )
+        return heads
+
+    @field_validator("patch")
+    @classmethod
+    def _even(cls, patch: int) -> int:
+        if patch % 2:
+            raise _wrong(f"{patch} is odd; a patch needs an even number of samples")
+        return patch
+
+    @field_validator("top_k")
+    @classmethod
+    def _enough_experts(cls, top_k: int, info) -> int:
+        experts = info.data.get("experts")
+        if experts is not None and top_k > experts:
+            raise _wrong(f"{top_k} experts per token, but there are only {experts}")
+        return top_k
+
+    @field_validator("outputs")
+    @classmethod
+    def _distinct(cls, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+        if not outputs or len(set(outputs)) != len(outputs):
+            raise _wrong(f"{list(outputs)} must name at least one output, each once")
+        return outputs
+
+    @model_validator(mode="after")
+    def _grid(self) -> Self:
+        if self.sampler == "interpolate" and self.latents % self.interpolate_channels:
+            raise _wrong(f"interpolate_channels {self.interpolate_channels} does not divide latents {self.latents}")
+        return self
+
+    @property
+    def bins(self) -> int:
+        """Frequencies of the spectrum of one patch."""
+        return self.patch // 2 + 1
+
+    @property
+    def dense_hidden(self) -> int:
+        """Hidden width of a dense feed-forward with as many active weights as the experts."""
+        return self.shared + self.top_k * self.hidden
+
+    @property
+    def cross_hidden(self) -> int:
+        """Hidden width of the feed-forward in a cross-attention block: 8/3 D, rounded up to a multiple of 32."""
+        return -(-8 * self.dim // 96) * 32
+
+    def width_of(self, output: Output) -> int:
+        """Values the decoder predicts for one patch."""
+        return self.patch if output == "waveform" else self.bins
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    """A validation error whose text is the message alone."""
+    return PydanticCustomError("brainof", "{message}", {"message": message})

@@ -1,0 +1,119 @@
+"""Where, what and when a token is: the identity of a patch from its sensor, its time in seconds and its modality.
+
+Never a channel index: positions in metres, orientations, sensor types, atlas order, seconds and the sampling interval,
+so that any layout, rate and window length has an identity, and two recordings of one place share it.
+
+Legend: B windows (1 where the batch shares its sensors), C channels, P patches, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..channels import MODALITIES, SENSOR_TYPES
+from ..signals import Sensors
+
+#: Length unit of positions (metres): about the radius of a head
+METRES = 0.1
+POSITION_OCTAVES = 4
+#: Shortest period of the time features (seconds); each next one is twice as long, up to 17 minutes
+SHORTEST_PERIOD = 0.5
+TIME_OCTAVES = 12
+#: Longest atlas whose order is resolved without repetition
+LONGEST_ATLAS = 512
+ORDER_OCTAVES = 9
+
+CHANNEL_FEATURES = 6 * POSITION_OCTAVES + 3 + 1 + 3 + 2 * ORDER_OCTAVES + len(SENSOR_TYPES) + len(MODALITIES)
+TIME_FEATURES = 2 * TIME_OCTAVES + 1
+
+
+def fourier(value: Tensor, first: float, octaves: int) -> Tensor:
+    """Sine and cosine of the last axis at `octaves` angular frequencies first, 2 first, 4 first, ..."""
+    frequency = first * 2.0 ** torch.arange(octaves, device=value.device, dtype=value.dtype)
+    angle = value[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
+
+
+def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
+    """Features of place and kind, shape (B, C, CHANNEL_FEATURES), float32."""
+    located = sensors.located_BC[..., None].float()
+    place = sensors.position_BC3.float() / METRES
+    ordered = (sensors.order_BC >= 0)[..., None].float()
+    order = fourier(sensors.order_BC[..., None].float(), math.pi / LONGEST_ATLAS, ORDER_OCTAVES)
+    batch, channels = torch.broadcast_shapes(sensors.type_BC.shape, (len(modality_B), 1))
+    parts = [
+        fourier(place, math.pi, POSITION_OCTAVES) * located,
+        place * located,
+        located,
+        sensors.orientation_BC3.float(),
+        order * ordered,
+        F.one_hot(sensors.type_BC, len(SENSOR_TYPES)).float(),
+        F.one_hot(modality_B, len(MODALITIES)).float()[:, None],
+    ]
+    return torch.cat([part.expand(batch, channels, -1) for part in parts], -1)
+
+
+def time_features(n_patches: int, patch: int, interval_B: Tensor) -> Tensor:
+    """Features of the patch centres in seconds and of the sampling interval, shape (B, P, TIME_FEATURES), float32."""
+    interval_B1 = interval_B.float()[:, None]
+    centre_P = (torch.arange(n_patches, device=interval_B.device, dtype=torch.float32) + 0.5) * patch
+    # the highest frequency last becomes the first octave of the slowest: the set is the same
+    slowest = 2 * math.pi / (SHORTEST_PERIOD * 2 ** (TIME_OCTAVES - 1))
+    seconds = fourier((centre_P * interval_B1)[..., None], slowest, TIME_OCTAVES)
+    return torch.cat([seconds, (interval_B1.log() / 3)[:, None].expand(-1, n_patches, -1)], -1)
+
+
+class Identity(nn.Module):
+    """Identity embedding (B, C * P, D), channel-major.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    patch : int
+        Samples per patch.
+    kind : {"sum", "mlp"}
+        "sum": normalised sum of a linear map of the Fourier features, in which different places and times start nearly
+        orthogonal, and an MLP; "mlp": the MLP alone.
+    """
+
+    def __init__(self, dim: int, patch: int, kind: str = "sum") -> None:
+        super().__init__()
+        self.patch, self.kind = patch, kind
+        features = CHANNEL_FEATURES + TIME_FEATURES
+        self.hidden = nn.Linear(features, dim)
+        self.output = nn.Linear(dim, dim)
+        self.linear = nn.Linear(features, dim, bias=False) if kind == "sum" else None
+        self.norm = nn.LayerNorm(dim) if kind == "sum" else None
+        self.unlocated_D = nn.Parameter(torch.empty(dim))
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        for layer in (self.hidden, self.output):
+            nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
+            nn.init.zeros_(layer.bias)
+        if self.linear is not None and self.norm is not None:
+            nn.init.normal_(self.linear.weight, std=2 * self.linear.in_features**-0.5)
+            nn.init.ones_(self.norm.weight)
+            nn.init.zeros_(self.norm.bias)
+        nn.init.normal_(self.unlocated_D, std=0.02)
+
+    def forward(self, sensors: Sensors, interval_B: Tensor, modality_B: Tensor, n_patches: int) -> Tensor:
+        dtype = self.hidden.weight.dtype
+        channel = channel_features(sensors, modality_B).to(dtype)
+        time = time_features(n_patches, self.patch, interval_B).to(dtype)
+        x = self.output(F.gelu(_over_grid(self.hidden, channel, time)))
+        unlocated = (~sensors.located_BC)[..., None, None].to(x.dtype) * self.unlocated_D
+        if self.linear is None or self.norm is None:
+            return (x + unlocated).flatten(1, 2)
+        return self.norm(_over_grid(self.linear, channel, time) + x + unlocated).flatten(1, 2)
+
+
+def _over_grid(linear: nn.Linear, channel_BCF: Tensor, time_BPF: Tensor) -> Tensor:
+    """The linear map of all concatenated (channel, time) features, (B, C, P, D), without concatenating them."""
+    where, when = linear.weight.split([channel_BCF.shape[-1], time_BPF.shape[-1]], dim=1)
+    return F.linear(channel_BCF, where, linear.bias)[:, :, None] + F.linear(time_BPF, when)[:, None]

@@ -1,0 +1,195 @@
+"""Signals -> tokens: patches with their identities, and the embedding of what a patch contains.
+
+Legend: B windows, C channels, P patches per channel, N = C * P tokens (channel-major), S samples per patch, D width,
+V visible tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RecordingError
+from ..signals import SignalBatch
+from .norm import RMSNorm
+
+#: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
+SPECTRUM_FLOOR = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A batch of windows as tokens.
+
+    Attributes
+    ----------
+    patch_BNS : Tensor of float32
+        Samples, zero where padded or bad.
+    identity_BND : Tensor
+        Where, what and when each token is; B = 1 where the batch shares it.
+    mask_BN : Tensor of bool
+        True where a token holds signal.
+    valid_BNS : Tensor of bool or None
+        True where a sample is signal; None when every sample of every token is.
+    modality_B : Tensor of int64
+        Index into MODALITIES.
+    n_channels, n_patches : int
+        C and P.
+    complete : bool
+        Every token holds signal, so that no mask is needed.
+    """
+
+    patch_BNS: Tensor
+    identity_BND: Tensor
+    mask_BN: Tensor
+    valid_BNS: Tensor | None
+    modality_B: Tensor
+    n_channels: int
+    n_patches: int
+    complete: bool = False
+
+    def __len__(self) -> int:
+        return len(self.patch_BNS)
+
+    def with_patches(self, patch_BNS: Tensor) -> Tokens:
+        """The same tokens with other contents, such as corrupted ones."""
+        return replace(self, patch_BNS=patch_BNS)
+
+
+def log_spectrum(patch_BNS: Tensor) -> Tensor:
+    """log(|rFFT| + 0.05) of each patch, shape (B, N, S // 2 + 1), orthonormal Fourier transform, at least float32."""
+    patch = patch_BNS if patch_BNS.dtype == torch.float64 else patch_BNS.float()
+    return (torch.fft.rfft(patch, norm="ortho").abs() + SPECTRUM_FLOOR).log()
+
+
+def patchify(signal_BCT: Tensor, patch: int) -> Tensor:
+    """(B, C, T) -> (B, N, S), channel-major; T is a multiple of S."""
+    return signal_BCT.unflatten(-1, (-1, patch)).flatten(1, 2)
+
+
+def unpatchify(patch_BNS: Tensor, n_channels: int) -> Tensor:
+    """Inverse of `patchify`."""
+    return patch_BNS.unflatten(1, (n_channels, -1)).flatten(2)
+
+
+def valid_samples(batch: SignalBatch, patch: int) -> Tensor:
+    """True where a sample is signal: in a good channel, before the end of its window; (B, N, S) of bool."""
+    time = torch.arange(batch.signal_BCT.shape[-1], device=batch.signal_BCT.device)
+    valid_BT = time < batch.n_times_B[:, None]
+    return patchify(batch.channel_mask_BC[..., None] & valid_BT[:, None], patch)
+
+
+def check(batch: SignalBatch, patch: int) -> bool:
+    """Refuse a batch the model cannot read; returns True when every sample is valid.
+
+    Raises
+    ------
+    RecordingError
+        Names the field (`signal`, `channels`, `n_times`, `interval`, `sensors.position`) and the window.
+    """
+    windows, channels, times = batch.signal_BCT.shape
+    if not windows or not channels:
+        raise RecordingError(f"the batch has {windows} windows of {channels} channels", field="channels")
+    if not times or times % patch:
+        raise RecordingError(
+            f"{times} samples are not a whole number of patches of {patch}",
+            field="signal",
+            fix="pad with SignalBatch.from_arrays",
+        )
+    finite_position = (
+        torch.isfinite(batch.sensors.position_BC3).all() & torch.isfinite(batch.sensors.orientation_BC3).all()
+    )
+    facts = torch.stack(
+        [
+            torch.isfinite(batch.signal_BCT.sum()),  # a sum is finite only if every sample is
+            batch.channel_mask_BC.any(1).all(),
+            (batch.n_times_B > 0).all(),
+            (torch.isfinite(batch.interval_B) & (batch.interval_B > 0)).all(),
+            finite_position,
+            batch.channel_mask_BC.all() & (batch.n_times_B >= times).all(),
+        ]
+    ).tolist()
+    if not facts[1]:
+        row = int((~batch.channel_mask_BC.any(1)).nonzero()[0])
+        raise RecordingError(f"no good channel is left in {_window(batch, row)}", field="channel_mask")
+    if not facts[2]:
+        row = int((batch.n_times_B <= 0).nonzero()[0])
+        raise RecordingError(f"{_window(batch, row)} has no samples", field="n_times")
+    if not facts[3]:
+        row = int((~(torch.isfinite(batch.interval_B) & (batch.interval_B > 0))).nonzero()[0])
+        raise RecordingError(
+            f"{float(batch.interval_B[row])} seconds between samples in {_window(batch, row)}", field="interval"
+        )
+    if not facts[4]:
+        raise RecordingError(
+            "positions or orientations are not finite",
+            field="sensors.position",
+            fix="unknown ones are zero, with located_BC False",
+        )
+    if not facts[0]:
+        bad = (
+            ~torch.isfinite(batch.signal_BCT) & valid_samples(batch, patch).unflatten(1, (channels, -1)).flatten(2)
+        ).nonzero()
+        if len(bad):
+            row, channel, time = bad[0].tolist()
+            raise RecordingError(
+                f"{_window(batch, row)} is not finite at channel {channel}, sample {time}",
+                field="signal",
+                fix="repair or mask the channel before the model",
+            )
+    return bool(facts[5])
+
+
+def _window(batch: SignalBatch, row: int) -> str:
+    name = f" ({batch.datasets[row]})" if row < len(batch.datasets) else ""
+    return f"window {row}{name}"
+
+
+def is_shared(batch: SignalBatch) -> bool:
+    """True when one identity serves the whole batch: one channel set, one sampling interval, one modality."""
+    if len(batch.sensors.type_BC) > 1 and len(batch) > 1:
+        return False
+    same = (batch.interval_B == batch.interval_B[0]).all() & (batch.modality_B == batch.modality_B[0]).all()
+    return bool(same)
+
+
+class Content(nn.Module):
+    """What a patch contains: a linear map of its samples, plus an MLP of its log spectrum; RMS-normalised.
+
+    A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
+    """
+
+    def __init__(self, dim: int, patch: int, log_spectrum_features: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(patch, dim)
+        self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum_features else None
+        self.spectrum_output = nn.Linear(dim, dim) if log_spectrum_features else None
+        self.norm = RMSNorm(dim)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, patch_BNS: Tensor) -> Tensor:
+        dtype = self.linear.weight.dtype
+        x = self.linear(patch_BNS.to(dtype))
+        if self.spectrum_hidden is not None and self.spectrum_output is not None:
+            x = x + self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
+        return self.norm(x)
+
+
+def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:
+    """Rows of each window, (B, V, D); x may have B = 1 for all windows. None takes all."""
+    if index_BV is None:
+        return x_BND
+    if len(x_BND) == 1:
+        # its gradient is a sorted sum, faster and more repeatable than a scatter
+        return F.embedding(index_BV, x_BND[0])
+    start_B1 = torch.arange(len(x_BND), device=index_BV.device)[:, None] * x_BND.shape[1]
+    return x_BND.flatten(0, 1).index_select(0, (index_BV + start_B1).flatten()).unflatten(0, index_BV.shape)

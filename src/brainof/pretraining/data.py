@@ -1,0 +1,57 @@
+"""From corpora to what a run sees: rows kept in and out, and the InputContract they imply."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..channels import UNITS
+from ..contract import InputContract, ModalityContract
+from ..corpus import Windows, select, split_subjects
+from .config import SamplingConfig
+
+log = logging.getLogger(__name__)
+
+
+def choose_rows(
+    index: pd.DataFrame, sampling: SamplingConfig, patch: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and validation rows of the `pretrain` view; a person is on one side only.
+
+    Windows of a single patch are left out: either nothing could be hidden or nothing be seen.
+    """
+    rows = select(index, view="pretrain", exclude_subjects=sampling.exclude)
+    n_patches = -(-rows["n_times"] // patch) * rows["n_channels"]
+    rows = rows[n_patches > 1]
+    return split_subjects(rows, sampling.validation, seed)
+
+
+def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContract:
+    """The InputContract of a model that is trained on `rows`."""
+    modalities: dict[str, ModalityContract] = {}
+    for modality, part in rows.groupby("modality", observed=True):
+        counts = part.groupby("dataset", observed=True).size().sort_values(ascending=False)
+        chains: dict[str, list[dict[str, Any]]] = {
+            str(name): corpora.datasets[str(name)]["steps"] for name in counts.index
+        }
+        leading = str(counts.index[0])
+        for name, steps in chains.items():
+            if steps != chains[leading]:
+                log.warning(
+                    "%s was prepared unlike %s; the contract for %s records the latter", name, leading, modality
+                )
+        tables = [corpora.channels(digest) for digest in sorted(set(part["channel_set"]))]
+        kinds = sorted({kind for table in tables for kind in table.types})
+        seconds = part["n_times"] / part["sfreq"]
+        modalities[str(modality)] = ModalityContract(
+            units={kind: UNITS[kind] for kind in kinds},
+            steps=chains[leading],
+            sfreqs=sorted({round(float(value), 6) for value in part["sfreq"]}),
+            window_seconds=(float(np.min(seconds)), float(np.max(seconds))),
+            frames=sorted({table.frame for table in tables}),
+            atlases={table.atlas: table.digest for table in tables if table.atlas},
+        )
+    return InputContract(patch=patch, modalities=modalities)

@@ -1,0 +1,25 @@
+"""The optimizer and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..model import BrainOF
+from .config import PretrainConfig
+
+
+def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
+    """AdamW over the model's own groups: matrices decay; vectors, norms, scales, latents and routers do not."""
+    groups = model.parameter_groups(config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def learning_rate(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, then a cosine to zero at the last step; a pure function of the step."""
+    warmup = max(1, round(config.warmup * config.steps))
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    share = (step - warmup) / max(1, config.steps - warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

@@ -1,0 +1,122 @@
+"""Figures of a training run, from the rows of its metrics.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, hide_unused, panels, say_empty
+
+Rows = Sequence[Mapping[str, Any]]
+
+#: log keys (prefix) of the load balance of the experts, per modality
+_MODALITY_LOAD = "max_vio/"
+
+
+def loss_curves(rows: Rows) -> Figure:
+    """Loss in time and in frequency over steps, one colour per modality; thin: as logged, thick: running median."""
+    figure, axes = panels(1, 2, width=4.2, height=2.8)
+    losses = (("loss_time", "Waveform"), ("loss_frequency", "Spectrum"))
+    for panel, (key, title) in zip(axes[0], losses, strict=True):
+        for modality, colour in MODALITY_COLOURS.items():
+            steps, values = _by_step(rows, key, modality)
+            if len(steps):
+                panel.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+                panel.plot(steps, _running_median(values), color=colour, linewidth=1.8, label=MODALITY_NAMES[modality])
+        panel.set(title=title, xlabel="step", ylabel="Smooth L1 per hidden patch")
+        if panel.lines:
+            panel.legend()
+            panel.set_ylim(bottom=0)
+        else:
+            say_empty(panel, f"no {title.lower()} loss was logged")
+    return figure
+
+
+def explained_variance(rows: Rows) -> Figure:
+    """Explained variance of hidden patches per dataset, with real (solid) and with shuffled (dotted) latents.
+
+    Where both lines lie together, the decoder ignores the latents, whatever the loss says.
+    """
+    checks = [row for row in rows if row.get("health")]
+    names = sorted({name for row in checks for name in row["health"]})
+    if not names:
+        figure, axes = panels(1, 1)
+        say_empty(axes[0, 0], "no health check was logged")
+        return figure
+    n_columns = min(4, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure, axes = panels(n_rows, n_columns, width=2.7, height=2.1, sharex=True)
+    outputs = (("r2", "waveform", BLUE), ("r2_log_spectrum", "log spectrum", ORANGE))
+    for panel, name in zip(axes.flat, names, strict=False):
+        modality = ""
+        for key, label, colour in outputs:
+            for suffix, line in (("", "-"), ("_shuffled", ":")):
+                steps, values = [], []
+                for row in checks:
+                    entry = row["health"].get(name, {})
+                    modality = entry.get("modality", modality)
+                    if entry.get(key + suffix) is not None:
+                        steps.append(row["step"])
+                        values.append(entry[key + suffix])
+                if values:
+                    # far below zero says no more than "worse than the mean"; it would squeeze the rest
+                    shown = np.clip(values, -0.5, 1)
+                    marker = "o" if len(values) < 12 else ""
+                    name_of_line = f"{label}, shuffled latents" if suffix else label
+                    panel.plot(steps, shown, line, color=colour, marker=marker, markersize=2.5, label=name_of_line)
+        panel.axhline(0, color=GREY, linewidth=0.8)
+        panel.set_title(f"{name} ({MODALITY_NAMES.get(modality, modality)})" if modality else name)
+        panel.set_ylim(-0.55, 1)
+    hide_unused(axes.flat[len(names) :])
+    for panel in axes[-1]:
+        panel.set_xlabel("step")
+    for row in axes:
+        row[0].set_ylabel("explained variance")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def expert_load(rows: Rows) -> Figure:
+    """Load imbalance of the experts over steps: largest over mean load, minus one. 0 is perfect balance."""
+    figure, axes = panels(1, 1, width=5.2, height=2.5)
+    panel = axes[0, 0]
+    for modality, colour in MODALITY_COLOURS.items():
+        steps, values = _by_step(rows, _MODALITY_LOAD + modality)
+        if len(steps):
+            panel.plot(steps, values, color=colour, alpha=0.35, linewidth=0.8)
+            panel.plot(steps, _running_median(values), color=colour, label=MODALITY_NAMES[modality])
+    for key, label, line in (
+        ("max_vio", "all", "-"),
+        ("max_vio_worst", "worst layer", ":"),
+        ("max_violation", "all", "-"),
+    ):
+        steps, values = _by_step(rows, key)
+        if len(steps):
+            panel.plot(steps, _running_median(values), line, color="black", linewidth=1.2, label=label)
+    if not panel.lines:
+        say_empty(panel, "no expert load was logged")
+        return figure
+    panel.set(xlabel="step", ylabel="largest / mean load - 1", title="Load of the experts")
+    panel.set_ylim(bottom=0)
+    panel.legend(ncols=2)
+    return figure
+
+
+def _by_step(rows: Rows, key: str, modality: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a key, averaged over the rows (datasets) of a step."""
+    collected: dict[int, list[float]] = {}
+    for row in rows:
+        if row.get(key) is not None and (modality is None or row.get("modality") == modality):
+            collected.setdefault(int(row["step"]), []).append(float(row[key]))
+    steps = np.array(sorted(collected), dtype=int)
+    return steps, np.array([np.mean(collected[step]) for step in steps.tolist()])
+
+
+def _running_median(values: np.ndarray, share: float = 0.08) -> np.ndarray:
+    """Median over a centred window of a share of the curve, shorter at the ends."""
+    half = int(len(values) * share / 2)
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])

@@ -1,0 +1,249 @@
+"""What is recorded besides the brain in EEG and MEG: noise, line, drift, eyes, muscles, heart, bad channels.
+
+Everything but sensor noise is a few time courses times spatial patterns, so it costs one matrix product. Eyes, heart
+and muscles have their own random streams: EEG and MEG of a subject show the same blinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import signal
+
+from ..channels import Channels
+from .activity import at_rate
+from .montages import meg_info
+from .parameters import ArtefactParameters
+from .timeline import SLOW_RATE
+
+Stream = Callable[[str], np.random.Generator]
+
+#: Places in the head frame (m) and the largest amplitude they reach in EEG (V) and in magnetometers (T)
+EYES = ((0.033, 0.100, 0.005), (-0.033, 0.100, 0.005))
+JAW = {"left": (-0.075, 0.035, 0.005), "right": (0.075, 0.035, 0.005)}
+HEART = (0.05, 0.05, -0.35)
+BLINK = (120e-6, 1.5e-12)
+MUSCLE = (20e-6, 0.5e-12)
+HEARTBEAT = (4e-6, 0.8e-12)
+
+
+@dataclass
+class Contaminated:
+    """A recorded signal and where it is contaminated.
+
+    Attributes
+    ----------
+    data : ndarray, shape (n_channels, n_times)
+    bads : tuple of str
+        Names of bad channels.
+    masks : dict of str -> ndarray of bool
+        "blinks", "muscle", "motion": shape (n_times,); "bad_channels": shape (n_channels,).
+    """
+
+    data: np.ndarray
+    bads: tuple[str, ...] = ()
+    masks: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def contaminate(
+    clean: np.ndarray, channels: Channels, helmet: str | None, sfreq: float, level: ArtefactParameters, stream: Stream
+) -> Contaminated:
+    """Add everything that is switched on to clean EEG or MEG.
+
+    Parameters
+    ----------
+    clean : ndarray, shape (n_channels, n_times), float32
+        SI units; left unchanged.
+    helmet : str or None
+        Name of the MEG helmet; None for EEG.
+    stream : callable
+        Purpose -> random generator of this subject.
+    """
+    n_times = clean.shape[1]
+    modality = 0 if helmet is None else 1
+    # the clean amplitude of channels that measure V or T, from part of the samples
+    rows = np.array(channels.types) != "grad"
+    amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))
+    courses, patterns, masks = [], [], {}
+
+    def add(course: np.ndarray, pattern: np.ndarray) -> None:
+        courses.append(course.astype(np.float32))
+        patterns.append(pattern.astype(np.float32))
+
+    def near(place, moment) -> np.ndarray:
+        return _electric(channels, place) if helmet is None else magnetic_pattern(channels, helmet, place, moment)
+
+    if level.blinks:
+        course, masks["blinks"] = _blinks(n_times, sfreq, level.blinks, stream("blinks"))
+        pattern = near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0))
+        add(BLINK[modality] * course, pattern / _largest(pattern, channels))
+    if level.muscle:
+        masks["muscle"] = np.zeros(n_times, bool)
+        for side, place in JAW.items():
+            course, mask = _muscle(n_times, sfreq, level.muscle / 2, stream(f"muscle {side}"))
+            pattern = near(place, (0, 1.0, 0))
+            add(MUSCLE[modality] * course, pattern / _largest(pattern, channels))
+            masks["muscle"] |= mask
+    if level.heart:
+        course = _heart(n_times, sfreq, level.heart, stream("heart"))
+        pattern = channels.positions[:, 0] / 0.08 if helmet is None else near(HEART, (0.5, 0.3, -0.8))
+        add(HEARTBEAT[modality] * course, pattern / _largest(pattern, channels))
+    rng = stream(f"environment {modality}")
+    if level.line:
+        times = np.arange(n_times) / sfreq
+        for harmonic in (1, 3):
+            frequency = harmonic * level.line_frequency
+            if frequency < sfreq / 2:
+                for phase in (0, np.pi / 2):
+                    pattern = _ambient(channels, helmet, rng)
+                    size = level.line * amplitude / harmonic
+                    course = np.cos(2 * np.pi * frequency * times + phase)
+                    add(size * course, pattern / _typical(pattern, rows))
+    if level.drift:
+        for _ in range(6):
+            pattern = _ambient(channels, helmet, rng)
+            size = level.drift * amplitude / np.sqrt(6)
+            add(size * _drift(n_times, sfreq, rng), pattern / _typical(pattern, rows))
+
+    data = clean.copy() if not courses else clean + np.stack(patterns, axis=1) @ np.stack(courses)
+    _add_noise(data, channels, sfreq, level, stream(f"noise {modality}"))
+    bads = _break_channels(data, level.bad_channels, stream(f"bad channels {modality}"))
+    masks["bad_channels"] = np.isin(np.arange(len(channels)), bads)
+    return Contaminated(data, tuple(channels.names[i] for i in bads), masks)
+
+
+def magnetic_pattern(channels: Channels, helmet: str, place, moment) -> np.ndarray:
+    """What coils see of a magnetic dipole, shape (n_channels,), arbitrary scale, right between coil types.
+
+    Planar gradiometers: difference over 16.8 mm in T/m; axial ones: difference over 50 mm in T.
+    """
+    info = meg_info(helmet)
+    along = np.array([channel["loc"][3:6] for channel in info["chs"]]) @ info["dev_head_t"]["trans"][:3, :3].T
+    kinds = np.array(channels.types)[:, None]
+    normals, centre = channels.orientations, channels.positions
+    base = np.where(kinds == "grad", 0.0168, 0.05)
+    plus = centre + np.where(kinds == "grad", along * base / 2, 0)
+    minus = centre + np.where(kinds == "grad", -along * base / 2, normals * base)
+    here, there = (
+        np.einsum("ij,ij->i", _dipole_field(points - np.asarray(place), moment), normals) for points in (plus, minus)
+    )
+    kind = kinds[:, 0]
+    return np.where(kind == "mag", here, np.where(kind == "grad", (here - there) / 0.0168, here - there))
+
+
+def _dipole_field(offset: np.ndarray, moment) -> np.ndarray:
+    distance = np.linalg.norm(offset, axis=1, keepdims=True)
+    return 3 * offset * (offset @ np.asarray(moment, float))[:, None] / distance**5 - np.asarray(moment) / distance**3
+
+
+def _electric(channels: Channels, place) -> np.ndarray:
+    """Potential of a superficial source, average reference."""
+    potential = np.exp(-np.linalg.norm(channels.positions - np.asarray(place), axis=1) / 0.035)
+    return potential - potential.mean()
+
+
+def _ambient(channels: Channels, helmet: str | None, rng: np.random.Generator) -> np.ndarray:
+    """Pattern of a far source: a dipole metres away in MEG, unequal contacts in EEG."""
+    if helmet is None:
+        return rng.lognormal(0, 0.6, len(channels)) * rng.choice([-1, 1], len(channels))
+    direction = rng.standard_normal(3)
+    place = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.0)
+    return magnetic_pattern(channels, helmet, place, rng.standard_normal(3))
+
+
+def _largest(pattern: np.ndarray, channels: Channels) -> float:
+    """Largest absolute value among the channels that share a unit (V or T)."""
+    return float(np.abs(pattern[np.array(channels.types) != "grad"]).max())
+
+
+def _typical(pattern: np.ndarray, rows: np.ndarray) -> float:
+    """Root mean square over the channels that share a unit (V or T)."""
+    return float(np.sqrt(np.mean(pattern[rows] ** 2)))
+
+
+def _blinks(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    times = np.arange(n_times) / sfreq
+    course, mask = np.zeros(n_times), np.zeros(n_times, bool)
+    for onset in _arrivals(n_times / sfreq, rate, 1.0, rng):
+        width = rng.uniform(0.06, 0.09)
+        near = slice(*np.searchsorted(times, (onset, onset + 8 * width)))
+        course[near] += rng.uniform(0.7, 1.2) * np.exp(-((times[near] - onset - 3 * width) ** 2) / (2 * width**2))
+        mask[near] = True
+    return course, mask
+
+
+def _muscle(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    course, mask = np.zeros(n_times), np.zeros(n_times, bool)
+    high_pass = signal.butter(2, 20, "high", fs=sfreq, output="sos")
+    for onset in _arrivals(n_times / sfreq, rate, 1.0, rng):
+        length = min(round(rng.uniform(0.5, 2.0) * sfreq), n_times - round(onset * sfreq))
+        if length < 8:
+            continue
+        start = round(onset * sfreq)
+        burst = signal.sosfilt(high_pass, rng.standard_normal(length))
+        course[start : start + length] += signal.windows.tukey(length, 0.5) * burst
+        mask[start : start + length] = True
+    return course, mask
+
+
+def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> np.ndarray:
+    beats = np.cumsum(60 / rate * (1 + 0.05 * rng.standard_normal(int(n_times / sfreq * rate / 60 * 1.5) + 8)))
+    impulses = np.zeros(n_times)
+    index = np.round(beats[beats < (n_times - 1) / sfreq] * sfreq).astype(int)
+    impulses[index] = 1
+    times = np.arange(-round(0.1 * sfreq), round(0.4 * sfreq)) / sfreq
+    # QRS complex and T wave
+    beat = np.exp(-(times**2) / (2 * 0.012**2)) - 0.3 * np.exp(-((times - 0.035) ** 2) / (2 * 0.012**2))
+    beat += 0.25 * np.exp(-((times - 0.25) ** 2) / (2 * 0.04**2))
+    return np.convolve(impulses, beat)[:n_times]
+
+
+def _arrivals(seconds: float, per_minute: float, apart: float, rng: np.random.Generator) -> np.ndarray:
+    """Random onsets at a mean rate, at least `apart` seconds from each other."""
+    n = rng.poisson(per_minute * seconds / 60)
+    onsets = np.sort(rng.uniform(0, seconds, n))
+    return onsets[np.concatenate([[True], np.diff(onsets) > apart])] if n else onsets
+
+
+def _drift(n_times: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
+    """Random walk that is pulled back over about 20 s, unit variance."""
+    n = int(np.ceil(n_times / sfreq * SLOW_RATE)) + 2
+    pull = np.exp(-1 / (20 * SLOW_RATE))
+    noise = rng.standard_normal(n) * np.sqrt(1 - pull**2)
+    noise[0] = rng.standard_normal()
+    walk = signal.lfilter([1.0], [1.0, -pull], noise)
+    return at_rate(walk[None], sfreq, n_times)[0]
+
+
+def _add_noise(
+    data: np.ndarray, channels: Channels, sfreq: float, level: ArtefactParameters, rng: np.random.Generator
+) -> None:
+    band = np.sqrt(sfreq / 2)  # density to root mean square
+    sizes = {
+        "eeg": level.eeg_noise,
+        "mag": level.mag_noise * band,
+        "axial": level.mag_noise * band,
+        "grad": level.grad_noise * band,
+    }
+    row = np.empty(data.shape[1], np.float32)
+    for channel, kind in enumerate(channels.types):  # row by row: no second array of the size of the recording
+        if sizes[kind]:
+            rng.standard_normal(out=row, dtype=np.float32)
+            row *= np.float32(sizes[kind])
+            data[channel] += row
+
+
+def _break_channels(data: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Make channels flat or noisy, in place; returns their indices."""
+    bad = np.flatnonzero(rng.random(len(data)) < fraction)
+    if len(bad) > len(data) // 2:
+        bad = bad[: len(data) // 2]
+    for channel in bad:
+        if rng.random() < 0.3:
+            data[channel] = 0
+        else:
+            noise = rng.standard_normal(data.shape[1], dtype=np.float32)
+            data[channel] += np.float32(10 * data[channel].std()) * noise
+    return bad

@@ -1,0 +1,187 @@
+"""The cohort: one subject at a time, each recorded by EEG, MEG and fMRI at once, with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..recording import Recording
+from .activity import spontaneous
+from .artefacts import contaminate
+from .forward import lead_field
+from .haemodynamics import BASELINE, bold
+from .montages import eeg_channels, meg_channels
+from .parameters import CohortParameters
+from .persons import Person, make_person, stream
+from .regions import Regions, make_regions
+from .scanner import contaminate_bold
+from .sources import source_currents
+from .timeline import SLOW_RATE, Timeline, make_timeline
+
+#: Task entity of every recording
+TASK = "blocks"
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the recordings of a subject were made from.
+
+    Attributes
+    ----------
+    regions : Regions
+    person : Person
+        Group, site, age, individual traits.
+    timeline : Timeline
+        Blocks and stimuli.
+    activity : ndarray, shape (n_regions, n_slow), float32
+        Local activity (spontaneous and state) at SLOW_RATE, in standard deviations; the drive of BOLD.
+    spontaneous : ndarray, shape (n_regions, n_slow), float32
+        Its spontaneous part; the drive of the envelopes.
+    sources : ndarray, shape (n_regions, n_times), float32
+        Dipole moments in A m at `sfreq`.
+    lead_fields : dict of str -> ndarray, shape (n_channels, n_regions)
+        "eeg", "meg": clean = lead field @ sources * gain.
+    clean : dict of str -> ndarray
+        Signals without artefacts and noise, by modality, shaped like the recordings.
+    masks : dict of str -> dict of str -> ndarray of bool
+        Artefacts by modality.
+    """
+
+    regions: Regions
+    person: Person
+    timeline: Timeline
+    activity: np.ndarray
+    spontaneous: np.ndarray
+    sources: np.ndarray
+    lead_fields: dict[str, np.ndarray]
+    clean: dict[str, np.ndarray]
+    masks: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Labels of the person: group, site, sex, age, alpha_frequency, exponent."""
+        return self.person.labels()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One subject: paired recordings on one clock (sample 0 is the same instant in all) and the truth."""
+
+    name: str
+    recordings: dict[str, Recording]
+    truth: Truth
+
+    @property
+    def eeg(self) -> Recording:
+        return self.recordings["eeg"]
+
+    @property
+    def meg(self) -> Recording:
+        return self.recordings["meg"]
+
+    @property
+    def fmri(self) -> Recording:
+        return self.recordings["fmri"]
+
+
+def cohort(parameters: CohortParameters | Mapping[str, Any] | None = None) -> Iterator[Subject]:
+    """Simulate subjects one after the other.
+
+    Parameters
+    ----------
+    parameters : CohortParameters or mapping, optional
+        A mapping is checked; see `CohortParameters` for the limits.
+
+    Yields
+    ------
+    Subject
+        Number k is a pure function of (parameters, k): it does not depend on the number of subjects, and its EEG does
+        not depend on the other modalities asked for.
+
+    Raises
+    ------
+    ConfigError
+        An impossible parameter; the limit is named.
+
+    Examples
+    --------
+    >>> from brainof.simulate import cohort
+    >>> subject = next(cohort({"subjects": 2, "modalities": ["eeg"], "seconds": 40}))
+    >>> subject.eeg
+    <Recording eeg, 32 channels x 10240 samples, 256 Hz, 40.0 s>
+    """
+    checked = parameters if isinstance(parameters, CohortParameters) else CohortParameters.parse(parameters or {})
+    return (simulate_subject(checked, index) for index in range(checked.subjects))
+
+
+def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
+    """Subject number `index` (from 0) of a cohort."""
+
+    def own(purpose: str) -> np.random.Generator:
+        return stream(parameters.seed, index, purpose)
+
+    regions = make_regions(parameters.sources.regions)
+    person = make_person(parameters, index, regions)
+    timeline = make_timeline(parameters, person.starts_with_task, own("timeline"))
+    free = spontaneous(person, regions, timeline.duration, own("activity"))
+    effects = parameters.effects
+    change = effects.state_strength * regions.by_network(dict(effects.state.activity))
+    task = timeline.smooth(timeline.bold, np.arange(free.shape[1]) / SLOW_RATE)
+    activity = free + (change[:, None] * task).astype(np.float32)
+
+    recordings: dict[str, Recording] = {}
+    clean: dict[str, np.ndarray] = {}
+    masks: dict[str, dict[str, np.ndarray]] = {}
+    lead_fields: dict[str, np.ndarray] = {}
+    electric = [modality for modality in parameters.modalities if modality != "fmri"]
+    sources = np.zeros((len(regions), 0), np.float32)
+    if electric:
+        sources = source_currents(parameters, person, regions, timeline, free, own("sources"))
+    gain = np.float32(np.exp(person.log_gain))
+    for modality in parameters.modalities:
+        if modality == "fmri":
+            n_rois = parameters.rois or len(regions)
+            channels = regions.channels(n_rois)
+            delay = 6.0 + 0.3 * own("haemodynamics").standard_normal()
+            change_of_signal = bold(activity[:n_rois], parameters.t_r, parameters.volumes, delay)
+            clean[modality] = (BASELINE * (1 + change_of_signal)).astype(np.float32)
+            recorded = contaminate_bold(clean[modality], channels.positions, parameters.t_r, parameters.artefacts, own)
+            sfreq = 1 / parameters.t_r
+        else:
+            layout = parameters.channels if modality == "eeg" else parameters.meg
+            helmet = parameters.meg if modality == "meg" else None
+            channels = meg_channels(parameters.meg) if helmet else eeg_channels(parameters.channels)
+            lead_fields[modality] = lead_field(modality, layout, person.orientations)
+            clean[modality] = (gain * lead_fields[modality]).astype(np.float32) @ sources
+            sfreq = float(parameters.sfreq)
+            recorded = contaminate(clean[modality], channels, helmet, sfreq, parameters.artefacts, own)
+        masks[modality] = recorded.masks
+        recordings[modality] = Recording(
+            recorded.data,
+            sfreq,
+            modality,
+            channels,
+            entities={"subject": person.name, "task": TASK},
+            events=_events(parameters, timeline, modality),
+            bads=recorded.bads,
+            provenance={"format": "simulated", "seed": parameters.seed, "subject": index, "notes": []},
+        )
+    truth = Truth(regions, person, timeline, activity, free, sources, lead_fields, clean, masks)
+    return Subject(person.name, recordings, truth)
+
+
+def _events(parameters: CohortParameters, timeline: Timeline, modality: str) -> pd.DataFrame:
+    """Labelled epochs. In fMRI, blocks that hold no whole epoch are named apart ("rest_block", "task_block")."""
+    if modality != "fmri":
+        epoch = parameters.eeg_epoch if modality == "eeg" else parameters.meg_epoch
+        return timeline.events(0, parameters.seconds, epoch)
+    epoch = parameters.fmri_epoch * parameters.t_r
+    paired, end = parameters.paired_volumes * parameters.t_r, parameters.volumes * parameters.t_r
+    whole = parameters.block > epoch - 1e-6
+    short = timeline.events(0, paired, epoch if whole else None, "" if whole else "_block")
+    long = timeline.events(paired, end, epoch)
+    return pd.concat([table for table in (short, long) if len(table)], ignore_index=True)

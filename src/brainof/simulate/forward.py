@@ -1,0 +1,72 @@
+"""Lead fields: what EEG electrodes and MEG coils see of a current dipole, in MNE's spherical head model."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from .montages import eeg_info, meg_info
+from .regions import make_regions
+
+#: Sphere fitted to the electrodes of the template head (metres, head frame)
+SPHERE_CENTRE = (0.0, 0.015, 0.043)
+SPHERE_RADIUS = 0.0965
+
+
+@cache
+def free_lead_field(modality: str, layout: int | str, n_regions: int) -> np.ndarray:
+    """Lead field of the template head for three orthogonal dipoles in each region; computed once per process.
+
+    EEG: four-layer sphere (MNE's default radii and conductivities), average reference. MEG: sphere, where only
+    tangential currents are seen.
+
+    Parameters
+    ----------
+    modality : {"eeg", "meg"}
+    layout : int or str
+        Number of electrodes, or name of the helmet.
+    n_regions : int
+
+    Returns
+    -------
+    ndarray, shape (n_channels, n_regions, 3), float64
+        V, T or T/m per A m; the last axis is x, y, z of the head frame.
+    """
+    import mne
+
+    regions = make_regions(n_regions)
+    info = eeg_info(int(layout)) if modality == "eeg" else meg_info(str(layout))
+    sphere = mne.make_sphere_model(r0=SPHERE_CENTRE, head_radius=SPHERE_RADIUS, verbose="ERROR")
+    source_space = mne.setup_volume_source_space(
+        pos={"rr": regions.positions, "nn": regions.orientations}, verbose="ERROR"
+    )
+    forward = mne.make_forward_solution(
+        info,
+        trans=None,
+        src=source_space,
+        bem=sphere,
+        meg=modality == "meg",
+        eeg=modality == "eeg",
+        mindist=0.0,
+        n_jobs=1,
+        verbose="ERROR",
+    )
+    gain = forward["sol"]["data"].reshape(len(info["ch_names"]), n_regions, 3)
+    return gain - gain.mean(axis=0) if modality == "eeg" else gain
+
+
+def lead_field(modality: str, layout: int | str, orientations: np.ndarray) -> np.ndarray:
+    """Lead field for regions with given current directions.
+
+    Parameters
+    ----------
+    orientations : ndarray, shape (n_regions, 3)
+        Unit vectors in the head frame.
+
+    Returns
+    -------
+    ndarray, shape (n_channels, n_regions), float64
+    """
+    free = free_lead_field(modality, layout, len(orientations))
+    return np.einsum("crk,rk->cr", free, orientations)

@@ -1,0 +1,156 @@
+"""What could be decoded at best: scores from the true sources, and from effect sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.stats import norm
+
+from .cohort import Subject
+from .haemodynamics import BASELINE
+from .regions import NETWORKS, Regions
+
+#: Bands of the features, Hz; alpha is split so that a shift of its peak is seen
+BANDS = ((4.0, 7.5), (7.5, 9.0), (9.0, 10.0), (10.0, 11.0), (11.0, 13.5), (15.0, 25.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Features of labelled epochs.
+
+    Attributes
+    ----------
+    features : ndarray, shape (n_epochs, n_features)
+    labels : ndarray of bool, shape (n_epochs,)
+        True for task.
+    subjects : ndarray of str, shape (n_epochs,)
+    blocks : ndarray of int, shape (n_epochs,)
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    subjects: np.ndarray
+    blocks: np.ndarray
+
+
+def true_features(subject: Subject, modality: str) -> Epochs:
+    """Features of the truth in the epochs that the events table of a modality lists.
+
+    EEG and MEG: log power of the source currents by band, network and hemisphere. fMRI: mean clean BOLD change by
+    network and hemisphere. Nothing measured, no noise: what no sensor can improve on.
+    """
+    truth, recording = subject.truth, subject.recordings[modality]
+    events = recording.events[recording.events["trial_type"].isin(["rest", "task"])]
+    rows = []
+    for onset, duration in zip(events["onset"], events["duration"], strict=True):
+        start, length = round(onset * recording.sfreq), round(duration * recording.sfreq)
+        if modality == "fmri":
+            change = truth.clean["fmri"][:, start : start + length].mean(axis=1) / BASELINE - 1
+            rows.append(100 * _by_place(change[:, None], truth.regions, len(change)))
+        else:
+            power = _band_power(truth.sources[:, start : start + length], recording.sfreq)
+            rows.append(np.log(_by_place(power, truth.regions, len(power))))
+    return Epochs(
+        np.array([row.ravel() for row in rows]),
+        (events["trial_type"] == "task").to_numpy(),
+        np.full(len(rows), subject.name),
+        events["block"].to_numpy(),
+    )
+
+
+def _band_power(signal: np.ndarray, sfreq: float) -> np.ndarray:
+    window = np.hanning(signal.shape[1]).astype(np.float32)
+    power = np.abs(fft.rfft(signal * window)) ** 2
+    frequency = fft.rfftfreq(signal.shape[1], 1 / sfreq)
+    return np.stack([power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in BANDS], axis=1)
+
+
+def _by_place(values: np.ndarray, regions: Regions, n: int) -> np.ndarray:
+    """Means over the regions of each network and hemisphere, shape (n_places, n_columns)."""
+    means = []
+    for network in NETWORKS:
+        for left in (True, False):
+            rows = np.flatnonzero((regions.networks == network) & (regions.left == left))
+            rows = rows[rows < n]
+            if len(rows):
+                means.append(values[rows].mean(axis=0))
+    return np.array(means)
+
+
+def pooled(parts: Iterable[Epochs]) -> Epochs:
+    """Epochs of several subjects."""
+    parts = list(parts)
+    return Epochs(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("features", "labels", "subjects", "blocks")
+        )
+    )
+
+
+def joined(first: Epochs, second: Epochs) -> Epochs:
+    """Features of two modalities for the blocks both have, with their products, so that an exclusive or is linear."""
+    keys_first = list(zip(first.subjects, first.blocks, strict=True))
+    keys_second = list(zip(second.subjects, second.blocks, strict=True))
+    shared = sorted(set(keys_first) & set(keys_second))
+    one, two = [], []
+    for key in shared:
+        one.append(first.features[[k == key for k in keys_first]].mean(axis=0))
+        two.append(second.features[[k == key for k in keys_second]].mean(axis=0))
+    left, right = _principal(np.array(one), shared), _principal(np.array(two), shared)
+    products = (left[:, :, None] * right[:, None, :]).reshape(len(shared), -1)
+    labels = np.array([first.labels[keys_first.index(key)] for key in shared])
+    return Epochs(
+        np.concatenate([left, right, products], axis=1),
+        labels,
+        np.array([key[0] for key in shared]),
+        np.array([key[1] for key in shared]),
+    )
+
+
+def _principal(values: np.ndarray, keys: list, n: int = 4) -> np.ndarray:
+    """First components of features centred by subject (no label is used), unit variance."""
+    subjects = np.array([key[0] for key in keys])
+    centred = values.copy()
+    for subject in np.unique(subjects):
+        centred[subjects == subject] -= centred[subjects == subject].mean(axis=0)
+    left, _, _ = np.linalg.svd(centred / (centred.std(axis=0) + 1e-12), full_matrices=False)
+    return left[:, :n] * np.sqrt(len(left))
+
+
+def oracle_score(epochs: Epochs, n_folds: int = 5, centre: bool = True) -> float:
+    """Balanced accuracy of logistic regression on the truth, folds by subject.
+
+    Parameters
+    ----------
+    centre : bool
+        Subtract each subject's mean first: traits of the person are known to the oracle (transductive).
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features = epochs.features.copy()
+    if centre:
+        for subject in np.unique(epochs.subjects):
+            rows = epochs.subjects == subject
+            features[rows] -= features[rows].mean(axis=0)
+    folds = GroupKFold(min(n_folds, len(np.unique(epochs.subjects))))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    predicted = cross_val_predict(model, features, epochs.labels, groups=epochs.subjects, cv=folds)
+    return float(balanced_accuracy_score(epochs.labels, predicted))
+
+
+def best_accuracy(d: float) -> float:
+    """Bayes-optimal balanced accuracy for two Gaussian classes of equal variance, Cohen's d apart: Phi(d / 2)."""
+    return float(norm.cdf(abs(d) / 2))
+
+
+def best_auc(d: float) -> float:
+    """Best area under the ROC curve for the same two classes: Phi(d / sqrt 2)."""
+    return float(norm.cdf(abs(d) / np.sqrt(2)))

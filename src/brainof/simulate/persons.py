@@ -1,0 +1,121 @@
+"""Who is in the cohort: group, site, age, sex and the individual traits that follow from them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .parameters import CohortParameters
+from .regions import NETWORKS, Regions
+
+GROUPS = ("control", "patient")
+RHYTHMS = ("theta", "alpha", "beta")
+
+
+def stream(seed: int, subject: int, name: str) -> np.random.Generator:
+    """Random numbers of one purpose of one subject.
+
+    Each purpose has its own stream, so that switching an artefact off, leaving a modality out or adding subjects
+    changes nothing else.
+    """
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, subject, zlib.crc32(name.encode())])))
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Traits of one subject; what the sources and sensors are made from.
+
+    Attributes
+    ----------
+    name : str
+        BIDS subject label, "001".
+    group, site, sex : str
+    age : float
+        Years.
+    alpha_frequency : float
+        Individual alpha peak, Hz.
+    exponent : float
+        Exponent of the 1/f background.
+    log_amplitude : dict of str -> ndarray, shape (n_regions,)
+        Individual log amplitude of each rhythm, by region (equal within a network).
+    loadings : ndarray, shape (n_regions,)
+        Loading of each region's slow activity on its network.
+    orientations : ndarray, shape (n_regions, 3)
+        Individual current directions.
+    log_gain : float
+        Log gain of every sensor at the person's site.
+    starts_with_task : bool
+        Counterbalanced order of the blocks.
+    """
+
+    name: str
+    group: str
+    site: str
+    sex: str
+    age: float
+    alpha_frequency: float
+    exponent: float
+    log_amplitude: dict[str, np.ndarray]
+    loadings: np.ndarray
+    orientations: np.ndarray
+    log_gain: float
+    starts_with_task: bool
+
+    def labels(self) -> dict[str, Any]:
+        """The scalar traits, as written to participants.tsv."""
+        skipped = {"name", "log_amplitude", "loadings", "orientations", "log_gain", "starts_with_task"}
+        return {key: value for key, value in asdict(self).items() if key not in skipped}
+
+
+def make_person(parameters: CohortParameters, index: int, regions: Regions) -> Person:
+    """The traits of subject number `index` (from 0), a pure function of (parameters, index)."""
+    effects = parameters.effects
+    group, site = _design(parameters, index)
+    rng = stream(parameters.seed, index, "person")
+    age = float(np.round(rng.uniform(20, 70), 1))
+    patient = group == 1
+    alpha = parameters.sources.alpha.frequency + effects.age_alpha * (age - 45)
+    alpha += effects.alpha_sd * (rng.standard_normal() - effects.group_alpha * patient)
+    log_amplitude = {}
+    for rhythm in RHYTHMS:
+        own = dict(zip(NETWORKS, effects.individual * rng.standard_normal(len(NETWORKS)), strict=True))
+        log_amplitude[rhythm] = regions.by_network(own)
+    loadings = np.clip(0.6 + 0.5 * effects.individual * rng.standard_normal(len(regions)), 0.05, 0.95)
+    if patient:
+        loadings = loadings * np.where(regions.networks == "default", 1 - effects.group_connectivity, 1.0)
+    orientations = regions.orientations + 0.3 * rng.standard_normal(regions.orientations.shape)
+    return Person(
+        name=f"{index + 1:03d}",
+        group=GROUPS[group],
+        site=f"site{site + 1}",
+        sex="FM"[int(rng.integers(2))],
+        age=age,
+        alpha_frequency=float(np.clip(alpha, 4, 16)),
+        exponent=float(
+            np.clip(parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal(), 0, 3)
+        ),
+        log_amplitude=log_amplitude,
+        loadings=loadings,
+        orientations=orientations / np.linalg.norm(orientations, axis=1, keepdims=True),
+        log_gain=effects.site_gain * site,
+        starts_with_task=bool(index // 2 % 2),
+    )
+
+
+def _design(parameters: CohortParameters, index: int) -> tuple[int, int]:
+    """Group and site of a subject, without knowing the size of the cohort.
+
+    Subjects k, k + 1, ... fill the cells of the design in turn, so that any prefix of the cohort is nearly balanced;
+    with a confound, a subject's site follows the group with the given probability.
+    """
+    effects = parameters.effects
+    # spread patients evenly: a subject is a patient when the running count of patients steps up
+    group = int(np.floor((index + 1) * effects.group_balance) - np.floor(index * effects.group_balance))
+    site = (index // 4 + index // 2 % 2) % effects.sites if effects.sites > 1 else 0
+    rng = stream(parameters.seed, index, "design")
+    if rng.random() < effects.site_confound:
+        site = group % effects.sites
+    return group, site

@@ -1,0 +1,148 @@
+"""The simulated cortex: regions with centroids, orientations, networks and distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..channels import Channels
+
+#: Name written into channel tables and files; the number of regions belongs to it
+ATLAS = "simulated-{n}"
+
+# Ellipsoid through the centroids of cortical regions, MNI space (metres), and its counterpart in the head frame of the
+# template head. The map between the two is linear; it is a convention of the simulation, not a registration.
+_MNI_CENTRE = np.array([0.0, -0.018, 0.014])
+_MNI_AXES = np.array([0.060, 0.080, 0.058])
+_HEAD_CENTRE = np.array([0.0, 0.015, 0.050])
+_HEAD_AXES = np.array([0.058, 0.073, 0.058])
+
+# Directions that name the networks: MNI coordinates (mm) in the right hemisphere, from the usual seed regions
+_ANCHORS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "visual": ((12, -92, 4), (32, -84, -4), (8, -78, 2)),
+    "somatomotor": ((40, -22, 58), (56, -8, 34), (6, -20, 66)),
+    "auditory": ((60, -22, 8), (58, -4, 0)),
+    "dorsal_attention": ((24, -62, 56), (28, -4, 58)),
+    "frontoparietal": ((44, 34, 28), (48, -48, 46)),
+    "salience": ((46, 20, 2), (6, 22, 52)),
+    "default": ((8, -62, 34), (46, -68, 30), (8, 56, 20), (60, -12, -20)),
+    "limbic": ((36, 14, -34), (14, 34, -22), (30, -14, -32)),
+}
+NETWORKS: tuple[str, ...] = tuple(_ANCHORS)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """N cortical regions; the first half lies in the left hemisphere, region i + N/2 mirrors region i.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Such as "L_visual_1".
+    networks : ndarray of str, shape (N,)
+    positions : ndarray, shape (N, 3)
+        Head frame, metres.
+    mni : ndarray, shape (N, 3)
+        MNI space, metres.
+    orientations : ndarray, shape (N, 3)
+        Unit direction of the net current: the outward normal, tilted by 20 to 80 degrees as in folded cortex.
+    distances : ndarray, shape (N, N)
+        Metres, head frame.
+    """
+
+    names: tuple[str, ...]
+    networks: np.ndarray
+    positions: np.ndarray
+    mni: np.ndarray
+    orientations: np.ndarray
+    distances: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def by_network(self, values: dict, elsewhere: float = 0.0) -> np.ndarray:
+        """A value per region from a value per network."""
+        return np.array([values.get(network, elsewhere) for network in self.networks], dtype=np.float64)
+
+    @property
+    def left(self) -> np.ndarray:
+        """Bool (N,): left hemisphere."""
+        return np.arange(len(self)) < len(self) // 2
+
+    def channels(self, n: int | None = None) -> Channels:
+        """Channel table of the first n regions in atlas order."""
+        n = len(self) if n is None else n
+        return Channels(
+            self.names[:n],
+            ("roi",) * n,
+            positions=self.mni[:n],
+            labels=np.arange(1, n + 1),
+            order=np.arange(n),
+            frame="mni",
+            atlas=ATLAS.format(n=len(self)),
+        )
+
+    def structure(self) -> np.ndarray:
+        """Structural coupling (N, N), non-negative, zero diagonal, rows sum to 1: near, same network, homotopic."""
+        n = len(self)
+        weight = np.exp(-self.distances / 0.03)
+        weight += 0.5 * np.exp(-self.distances / 0.1) * (self.networks[:, None] == self.networks)
+        weight[np.arange(n), (np.arange(n) + n // 2) % n] += 0.5
+        np.fill_diagonal(weight, 0)
+        return weight / weight.sum(axis=1, keepdims=True)
+
+
+@cache
+def make_regions(n: int) -> Regions:
+    """Quasi-uniform regions on an ellipsoidal cortex (Fibonacci lattice), the same for every seed.
+
+    Parameters
+    ----------
+    n : int
+        Even number of regions.
+    """
+    rng = np.random.default_rng(20260223)  # folding is part of the template head, not of the cohort
+    half = n // 2
+    shell = _hemisphere(half)
+    networks = np.array([_nearest_network(direction) for direction in shell])
+    order = np.lexsort((shell[:, 1], np.array([NETWORKS.index(network) for network in networks])))
+    shell, networks = shell[order], networks[order]
+    depth = rng.uniform(0.84, 1.0, half)[:, None]
+    normal = shell / _HEAD_AXES
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    tangent = np.cross(normal, rng.standard_normal((half, 3)))
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    tilt = np.deg2rad(rng.uniform(20, 80, half))[:, None]
+    direction = np.cos(tilt) * normal + np.sin(tilt) * tangent
+    mirror = np.array([-1.0, 1.0, 1.0])
+    positions = _HEAD_CENTRE + depth * shell * _HEAD_AXES
+    mni = _MNI_CENTRE + depth * shell * _MNI_AXES
+    positions, mni, direction = (np.concatenate([right * mirror, right]) for right in (positions, mni, direction))
+    numbers = [int((networks[: i + 1] == networks[i]).sum()) for i in range(half)]
+    names = tuple(f"{side}_{networks[i]}_{numbers[i]}" for side in "LR" for i in range(half))
+    distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    return Regions(names, np.concatenate([networks, networks]), positions, mni, direction, distances)
+
+
+def _hemisphere(n: int) -> np.ndarray:
+    """n quasi-uniform unit directions of the right hemisphere, without the part where the brain stem leaves."""
+    total = 2 * n
+    while True:
+        k = np.arange(total) + 0.5
+        z = 1 - 2 * k / total
+        angle = np.pi * (1 + np.sqrt(5)) * k
+        points = np.stack([np.sqrt(1 - z**2) * np.cos(angle), np.sqrt(1 - z**2) * np.sin(angle), z], axis=1)
+        kept = points[(points[:, 0] > 0.08) & (points[:, 2] > -0.6)]
+        if len(kept) >= n:
+            return kept[np.round(np.linspace(0, len(kept) - 1, n)).astype(int)]
+        total += 1
+
+
+def _nearest_network(direction: np.ndarray) -> str:
+    def cosine(anchor: tuple[float, float, float]) -> float:
+        towards = (np.array(anchor) / 1000 - _MNI_CENTRE) / _MNI_AXES
+        return float(direction @ towards / np.linalg.norm(towards))
+
+    return max(NETWORKS, key=lambda network: max(cosine(anchor) for anchor in _ANCHORS[network]))

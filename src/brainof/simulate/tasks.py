@@ -1,0 +1,65 @@
+"""Cohorts whose difficulty is known: one set of parameters per question a model may be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ConfigError, did_you_mean
+from .parameters import CohortParameters
+
+_NO_EFFECT: dict[str, Any] = {"amplitude": {}, "activity": {}, "frequency": 0.0, "lateral": 0.0}
+
+#: Name -> parameters that differ from the defaults. What each is for:
+#:
+#: * rest_vs_task: seen in every modality by itself;
+#: * frequency: EEG and MEG only, in the place of the alpha peak; its power and topography stay;
+#: * topography: EEG and MEG only, in the side of alpha; spectra averaged over both sides stay;
+#: * pair: no modality alone, only EEG or MEG together with fMRI;
+#: * diagnosis: by person;
+#: * confounded: the group is the site and nothing else, so that any score above chance comes from the nuisance;
+#: * null: nothing to find.
+TASKS: dict[str, dict[str, Any]] = {
+    "rest_vs_task": {},
+    "frequency": {"effects": {"state": {**_NO_EFFECT, "frequency": 1.5}}},
+    "topography": {"effects": {"state": {**_NO_EFFECT, "lateral": 0.6}}},
+    "pair": {
+        "t_r": 0.5,
+        "seconds": 256.0,
+        "block": 32.0,
+        "fmri_blocks": 0,
+        "eeg_epoch": 32.0,
+        "meg_epoch": 32.0,
+        "effects": {"pair": True},
+    },
+    "diagnosis": {"effects": {"state_strength": 0.0, "group_alpha": 1.5, "group_connectivity": 0.6}},
+    "confounded": {
+        "effects": {
+            "state_strength": 0.0,
+            "group_alpha": 0.0,
+            "group_connectivity": 0.0,
+            "site_confound": 1.0,
+            "site_gain": 0.5,
+        }
+    },
+    "null": {"effects": {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0, "site_gain": 0.0}},
+}
+
+
+def task_parameters(name: str, **changes: Any) -> CohortParameters:
+    """Parameters of a task's cohort.
+
+    Parameters
+    ----------
+    name : str
+        A key of TASKS.
+    **changes
+        Further top-level parameters, such as `subjects`.
+
+    Raises
+    ------
+    ConfigError
+        No such task, or an impossible parameter.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"no task {name!r}", field="task", fix=did_you_mean(name, TASKS))
+    return CohortParameters.parse({**TASKS[name], **changes}, f"task {name}")

@@ -1,0 +1,129 @@
+"""When a subject rests and when it works: the sequence of states all modalities share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .parameters import CohortParameters
+
+STATES = ("rest", "task")
+#: Rate of everything slow (activity, state), Hz
+SLOW_RATE = 8
+#: Time constant with which a brain follows a change of state, s
+RISE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Blocks of rest and task, without gaps.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (n_blocks + 1,)
+        Block k lasts from edges[k] to edges[k + 1], seconds.
+    working : ndarray of bool, shape (n_blocks,)
+        True for task, False for rest: the label.
+    rhythms, bold : ndarray of bool, shape (n_blocks,)
+        Whether the amplitudes of rhythms, and the activity behind BOLD, are those of the task. Both equal `working`,
+        unless the cohort was made for pairs (`effects.pair`): there their exclusive or does.
+    stimuli : ndarray
+        Onsets of stimuli in seconds.
+    """
+
+    edges: np.ndarray
+    working: np.ndarray
+    rhythms: np.ndarray
+    bold: np.ndarray
+    stimuli: np.ndarray
+
+    @property
+    def duration(self) -> float:
+        """Seconds covered by the blocks."""
+        return float(self.edges[-1])
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The blocks as a table: onset, duration, trial_type."""
+        states = np.array(STATES)[self.working.astype(int)]
+        return pd.DataFrame({"onset": self.edges[:-1], "duration": np.diff(self.edges), "trial_type": states})
+
+    def _block_at(self, times: np.ndarray) -> np.ndarray:
+        return np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
+
+    def task(self, times: np.ndarray) -> np.ndarray:
+        """1 in task blocks, 0 in rest, at times in seconds."""
+        return self.working[self._block_at(times)].astype(float)
+
+    def smooth(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """A state per block (0, 1) over time, approached exponentially (time constant RISE) as a brain does."""
+        index = self._block_at(times)
+        target = states.astype(float)
+        before = np.concatenate([target[:1], target[:-1]])
+        return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
+
+    def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
+        """Rows of an events table between two times.
+
+        Parameters
+        ----------
+        start, stop : float
+            Seconds; onsets stay on the common clock.
+        epoch : float or None
+            Cut blocks into epochs of so many seconds, the length of a labelled window; None keeps whole blocks.
+        suffix : str
+            Appended to "rest" and "task".
+
+        Returns
+        -------
+        DataFrame
+            onset, duration, trial_type and block (number of the block, -1 for stimuli).
+        """
+        rows: list[tuple[float, float, str, int]] = []
+        for block, working in enumerate(self.working):
+            first, last = max(self.edges[block], start), min(self.edges[block + 1], stop)
+            if last <= first:
+                continue
+            length = epoch or last - first
+            name = f"{STATES[int(working)]}{suffix}"
+            rows += [(first + k * length, length, name, block) for k in range(int((last - first) / length + 1e-6))]
+        shown = self.stimuli[(self.stimuli >= start) & (self.stimuli < stop)]
+        rows += [(onset, 0.0, "stimulus", -1) for onset in shown]
+        table = pd.DataFrame(rows, columns=["onset", "duration", "trial_type", "block"])
+        return table.sort_values(["onset", "block"], ignore_index=True).round({"onset": 6, "duration": 6})
+
+
+def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.random.Generator) -> Timeline:
+    """Short blocks while EEG and MEG are recorded, then long ones that hold whole fMRI windows.
+
+    The long blocks start at a multiple of 64 volumes. The timeline does not depend on the modalities asked for.
+    """
+    paired = max(parameters.paired_volumes * parameters.t_r, parameters.seconds)
+    short = np.arange(0, paired, parameters.block)
+    if len(short) > 1 and paired - short[-1] < parameters.block / 2:
+        short = short[:-1]  # no scrap of a block at the end
+    long = parameters.fmri_block_volumes * parameters.t_r
+    edges = np.concatenate([short, paired + long * np.arange(parameters.fmri_blocks + 1)])
+    order = np.concatenate([np.arange(len(short)), np.arange(parameters.fmri_blocks)]) + starts_with_task
+    working = order % 2 == 1
+    rhythms = bold = working
+    if parameters.effects.pair:
+        # within rest and within task blocks, half of the hidden bits are set: either one alone says nothing
+        rhythms = np.zeros(len(working), bool)
+        for state in (False, True):
+            blocks = rng.permutation(np.flatnonzero(working == state))
+            rhythms[blocks[: len(blocks) // 2 + int(len(blocks) % 2 and rng.integers(2))]] = True
+        bold = rhythms ^ working
+    return Timeline(edges, working, rhythms, bold, _stimuli(edges, working, parameters.evoked.rate, rng))
+
+
+def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """Jittered onsets in task blocks, none within one interval of an edge."""
+    onsets = [np.zeros(0)]
+    if rate > 0:
+        for block in np.flatnonzero(working):
+            regular = np.arange(edges[block] + 1 / rate, edges[block + 1] - 1 / rate, 1 / rate)
+            onsets.append(regular + rng.uniform(-0.2, 0.2, len(regular)) / rate)
+    return np.round(np.concatenate(onsets), 3)

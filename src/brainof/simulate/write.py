@@ -1,0 +1,156 @@
+"""Writes a cohort as a BIDS tree with recipes; subject by subject, by rename, continuing where a run stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from .. import __version__
+from ..errors import ConfigError
+from ..progress import progress
+from . import bids
+from .cohort import Subject, simulate_subject
+from .parameters import CohortParameters
+from .persons import make_person
+from .recipes import write_recipes
+from .regions import make_regions
+
+#: File that holds the parameters of the cohort in a folder
+PARAMETERS = "simulation.json"
+
+
+def write(
+    parameters: CohortParameters,
+    out: str | os.PathLike[str],
+    *,
+    nifti: bool = False,
+    truth: bool = False,
+) -> Path:
+    """Write a cohort.
+
+    Parameters
+    ----------
+    parameters : CohortParameters
+    out : path-like
+        A new or empty folder, or one that an interrupted call with the same parameters began: its complete subjects
+        are kept.
+    nifti : bool
+        Also paint fMRI into 4-D images.
+    truth : bool
+        Also write source currents, activity and masks (`derivatives/truth`).
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds something else, or a cohort with other parameters.
+    """
+    root = Path(out)
+    _claim(root, parameters, nifti, truth)
+    shutil.rmtree(root / ".partial", ignore_errors=True)
+    for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
+        name = f"{index + 1:03d}"
+        targets = [root / part for part in _parts(name, parameters, nifti, truth)]
+        if not all(target.exists() for target in targets):
+            _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth)
+    _write_dataset(root, parameters, nifti)
+    return root
+
+
+def _claim(root: Path, parameters: CohortParameters, nifti: bool, truth: bool) -> None:
+    """Make the folder ours, or refuse it."""
+    if root.exists() and not root.is_dir():
+        raise ConfigError("is not a folder", file=root, field="--out", fix="name a new folder")
+    settings = {"brainof": __version__, "parameters": parameters.to_dict(), "nifti": nifti, "truth": truth}
+    mark = root / PARAMETERS
+    if mark.is_file():
+        try:
+            same = json.loads(mark.read_text(encoding="utf-8")) == json.loads(json.dumps(settings))
+        except (ValueError, UnicodeDecodeError):
+            same = False
+        if not same:
+            raise ConfigError(
+                "holds a cohort with other parameters", file=root, field="--out", fix="name a new folder, or remove it"
+            )
+    elif root.is_dir() and any(root.iterdir()):
+        raise ConfigError("is not empty", file=root, field="--out", fix="name a new or empty folder")
+    root.mkdir(parents=True, exist_ok=True)
+    bids.write_json(mark, settings)
+
+
+def _parts(name: str, parameters: CohortParameters, nifti: bool, truth: bool) -> list[Path]:
+    """Files and folders of a subject, relative to the root."""
+    parts = []
+    if "fmri" in parameters.modalities:
+        parts.append(bids.PARCELLATED / f"sub-{name}")
+    if truth:
+        parts.append(Path("derivatives") / "truth" / f"sub-{name}_truth.npz")
+    if nifti or any(modality != "fmri" for modality in parameters.modalities):
+        parts.append(Path(f"sub-{name}"))
+    return parts
+
+
+def _write_subject(subject: Subject, parameters: CohortParameters, root: Path, nifti: bool, truth: bool) -> None:
+    partial = root / ".partial"
+    own = partial / f"sub-{subject.name}"
+    if "eeg" in subject.recordings:
+        bids.write_eeg(subject, parameters, own / "eeg")
+    if "meg" in subject.recordings:
+        bids.write_meg(subject, parameters, own / "meg")
+    if "fmri" in subject.recordings:
+        bids.write_table(subject, partial / bids.PARCELLATED / f"sub-{subject.name}" / "func")
+        if nifti:
+            bids.write_nifti(subject, parameters, own / "func")
+    if truth:
+        bids.write_truth(subject, partial / "derivatives" / "truth" / f"sub-{subject.name}_truth.npz")
+    for part in _parts(subject.name, parameters, nifti, truth):
+        target = root / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(partial / part, target)
+    shutil.rmtree(partial)
+
+
+def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool) -> None:
+    regions = make_regions(parameters.sources.regions)
+    rows = []
+    for index in range(parameters.subjects):
+        person = make_person(parameters, index, regions)
+        rows.append({"participant_id": f"sub-{person.name}", **person.labels()})
+    bids.write_tsv(root / "participants.tsv", pd.DataFrame(rows))
+    described = {
+        "age": {"Units": "year"},
+        "alpha_frequency": {"Description": "individual alpha peak", "Units": "Hz"},
+        "exponent": {"Description": "exponent of the 1/f background"},
+        "group": {"Levels": {"control": "control", "patient": "simulated patient"}},
+        "sex": {"Levels": {"F": "female", "M": "male"}},
+        "site": {"Description": "simulated site"},
+    }
+    bids.write_json(root / "participants.json", described)
+    generated = {"GeneratedBy": [{"Name": "brainof simulate", "Version": __version__}]}
+    common = {"BIDSVersion": "1.9.0", "License": "CC0", **generated}
+    title = "Simulated tri-modal cohort (no person was recorded)"
+    bids.write_json(root / "dataset_description.json", {**common, "Name": title, "DatasetType": "raw"})
+    (root / "README").write_text(
+        f"{title}.\n\nEEG, MEG and fMRI of the same simulated brains on one clock, written by brainof {__version__}.\n"
+        f"Parameters: {PARAMETERS}. Prepare with: brainof prepare recipe_MODALITY.yaml --root . --out CORPUS\n",
+        encoding="utf-8",
+    )
+    (root / ".bidsignore").write_text("recipe_*.yaml\nsimulation.json\n.partial\n", encoding="utf-8")
+    if "fmri" in parameters.modalities:
+        channels = regions.channels(parameters.rois)
+        folder = root / bids.PARCELLATED
+        bids.write_atlas(channels.positions, channels.names, folder, nifti)
+        bids.write_json(
+            folder / "dataset_description.json", {**common, "Name": f"{title}: regions", "DatasetType": "derivative"}
+        )
+    write_recipes(parameters, root, nifti)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from brainof.errors import CorpusError, StorageError
+from brainof.files import make_folder, read_json, write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, [b"old"])
+
+    def broken():
+        yield b"new"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, broken())
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_equal_file_is_not_written_again(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": [None]})
+    before = path.stat().st_ino
+    write_json(path, {"a": [None], "b": 1})
+    assert path.stat().st_ino == before
+    assert read_json(path) == {"a": [None], "b": 1}
+
+
+@pytest.mark.parametrize(("text", "word"), [(None, "missing"), (b"{", "not valid JSON"), (b"[]", "not a JSON object")])
+def test_a_json_file_that_cannot_be_used_is_named(tmp_path, text, word):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(CorpusError, match=rf"a\.json: is .*{word}"):
+        read_json(path)
+
+
+def test_a_folder_where_a_file_is_in_the_way(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file"):
+        make_folder(tmp_path / "file" / "folder")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainof.corpus import BatchSampler, Corpus, Loader
+from brainof.errors import ConfigError, CorpusError
+
+
+def _take(loader, n):
+    iterator = iter(loader)
+    found = [batch.rows for batch in islice(iterator, n)]
+    iterator.close()
+    return found
+
+
+@settings(max_examples=12, deadline=None)
+@given(stop=st.integers(0, 25), prefetch=st.integers(0, 4), threads=st.integers(1, 3), weighted=st.booleans())
+def test_resume_gives_the_identical_continuation(session_corpus, stop, prefetch, threads, weighted):
+    def fresh(**settings):
+        weights = {"dataset": "equal"} if weighted else None
+        return Loader(session_corpus, BatchSampler(session_corpus.index, 5, weights, seed=2), **settings)
+
+    whole = _take(fresh(prefetch=0), 30)
+    first = fresh(prefetch=prefetch, threads=threads)
+    assert _take(first, stop) == whole[:stop]
+    state = first.state_dict()
+    assert set(state) == {"epoch", "batch"}
+    second = fresh(start=(state["epoch"], state["batch"]), prefetch=prefetch)
+    assert _take(second, 30 - stop) == whole[stop:]
+    # the loader itself goes on as well
+    assert _take(first, 30 - stop) == whole[stop:]
+
+
+@pytest.fixture(scope="session")
+def session_corpus(tmp_path_factory, make):
+    from brainof.corpus import CorpusWriter
+
+    root = tmp_path_factory.mktemp("loader") / "corpus"
+    with CorpusWriter(root) as writer:
+        for i in range(6):
+            writer.add(make.recording(f"p{i}"), make.channels(5), make.windows(i))
+        writer.add(make.recording("q", modality="fmri", sfreq=0.5), make.channels(7, "fmri"), make.windows(7, 3, 7, 70))
+    return Corpus(root)
+
+
+def test_epochs_end_where_they_should(session_corpus):
+    sampler = BatchSampler(session_corpus.index, 5)
+    loader = Loader(session_corpus, sampler)
+    for epoch in range(2):
+        assert loader.position == (epoch, 0)
+        assert [list(batch.rows) for batch in loader.epoch()] == sampler.batches(epoch)
+    _take(loader, 2)
+    assert loader.position == (2, 2)
+    assert [list(batch.rows) for batch in loader.epoch()] == sampler.batches(2)[2:]
+    assert loader.position == (3, 0)
+
+
+def test_the_position_counts_what_was_handed_out(session_corpus):
+    loader = Loader(session_corpus, BatchSampler(session_corpus.index, 5), prefetch=4)
+    iterator = iter(loader)
+    next(iterator)
+    assert loader.state_dict() == {"epoch": 0, "batch": 1}
+    iterator.close()
+
+
+def test_batches_are_those_of_the_corpus(session_corpus):
+    sampler = BatchSampler(session_corpus.index, 5, patch=50)
+    for batch in Loader(session_corpus, sampler, dtype=torch.float16).epoch():
+        truth = session_corpus.batch(batch.rows, 50)
+        assert batch.signal_BCT.shape[2] % 50 == 0
+        assert torch.equal(batch.signal_BCT.float(), truth.signal_BCT)
+        assert torch.equal(batch.channel_mask_BC, truth.channel_mask_BC)
+
+
+def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_files):
+    corpus = Corpus(corpus_root)
+    sampler = BatchSampler(corpus.index, 4)
+    shard_files()[-1].unlink()
+    before = set(threading.enumerate())
+    with pytest.raises(CorpusError, match="shard is missing"):
+        list(Loader(corpus, sampler).epoch())
+    assert set(threading.enumerate()) == before  # no thread is left behind
+
+
+@pytest.mark.parametrize("start", [(-1, 0), (0, -1), (0, 1000)])
+def test_a_position_outside_the_epochs_is_refused(session_corpus, start):
+    with pytest.raises(ConfigError, match="position"):
+        Loader(session_corpus, BatchSampler(session_corpus.index, 5), start=start)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainof.corpus import BatchSampler
+from brainof.errors import ConfigError, CorpusError
+
+
+@st.composite
+def groups(draw):
+    """Up to eight groups of windows of some modality, dataset and shape."""
+    modalities = draw(st.lists(st.sampled_from(["eeg", "meg", "fmri"]), min_size=1, max_size=8))
+    return [
+        {
+            "modality": modality,
+            "dataset": draw(st.sampled_from("abc")),
+            "n_channels": draw(st.sampled_from([3, 5])),
+            "n_times": draw(st.sampled_from([60, 64, 65, 200])),
+            "sfreq": draw(st.sampled_from([0.5, 256.0])),
+            "count": draw(st.integers(1, 40)),
+        }
+        for modality in modalities
+    ]
+
+
+def _flat(batches):
+    return [row for batch in batches for row in batch]
+
+
+def _shape(index, row):
+    one = index.loc[row]
+    return one["modality"], one["sfreq"], one["n_channels"], -(-one["n_times"] // 64)
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=groups(), batch_size=st.integers(1, 17), seed=st.integers(0, 5), epoch=st.integers(0, 9))
+def test_an_epoch_holds_every_window_once_in_batches_of_one_shape(make, groups, batch_size, seed, epoch):
+    index = make.index(groups)
+    index = index.set_index(np.random.default_rng(seed).permutation(3 * len(index))[: len(index)])  # a selection
+    sampler = BatchSampler(index, batch_size, seed=seed)
+    batches = sampler.batches(epoch)
+    assert sorted(_flat(batches)) == sorted(index.index)
+    assert len(batches) == len(sampler)
+    assert max(map(len, batches)) <= batch_size
+    for batch in batches:
+        assert len({_shape(index, row) for row in batch}) == 1
+    # a pure function of seed and epoch: neither the history of the object nor another object matters
+    assert BatchSampler(index, batch_size, seed=seed).batches(epoch) == batches
+    sampler.batches(epoch + 1)
+    assert sampler.batches(epoch) == batches
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=groups(), batch_size=st.integers(1, 17), n_batches=st.integers(3, 30), epoch=st.integers(0, 9))
+def test_a_weighted_epoch_has_the_batches_asked_for_and_every_modality(make, groups, batch_size, n_batches, epoch):
+    index = make.index(groups)
+    sampler = BatchSampler(index, batch_size, {"modality": "equal"}, seed=1, batches_per_epoch=n_batches)
+    batches = sampler.batches(epoch)
+    assert len(batches) == len(sampler) == n_batches
+    assert set(index.loc[_flat(batches), "modality"]) == set(index["modality"])
+    for batch in batches:
+        assert len({_shape(index, row) for row in batch}) == 1
+    assert (
+        BatchSampler(index, batch_size, {"modality": "equal"}, seed=1, batches_per_epoch=n_batches).batches(epoch)
+        == batches
+    )
+
+
+def test_seeds_and_epochs_differ(make):
+    index = make.index([{"modality": "eeg", "dataset": "a", "count": 50}])
+    orders = [_flat(BatchSampler(index, 5, seed=seed).batches(epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(map(tuple, orders))) == 4
+
+
+THREE = [
+    {"modality": "eeg", "dataset": "big", "count": 900},
+    {"modality": "eeg", "dataset": "small", "count": 30},
+    {"modality": "fmri", "dataset": "few", "count": 20, "sfreq": 0.5},
+]
+
+
+def test_weights_are_met(make):
+    index = make.index(THREE)
+    weights = {"modality": {"eeg": 3, "fmri": 1}, "dataset": {"big": 2, "small": 1, "few": 1}}
+    sampler = BatchSampler(index, 10, weights, batches_per_epoch=40)
+    counts = Counter(index.loc[_flat(_flat(sampler.batches(epoch) for epoch in range(5))), "dataset"])
+    assert counts == {"big": 1000, "small": 500, "few": 500}
+
+
+def test_small_datasets_are_repeated_evenly_and_large_ones_visited_in_turn(make):
+    index = make.index(THREE)
+    sampler = BatchSampler(index, 10, {"dataset": "equal"}, batches_per_epoch=60)
+    rows = Counter(_flat(sampler.batches(0)))
+    for dataset, low in (("small", 6), ("few", 10)):
+        counts = {rows[row] for row in index.index[index["dataset"] == dataset]}
+        assert counts <= {low, low + 1}
+    # 200 of 900 windows an epoch: none twice before all were seen, up to the rounding of batches
+    big = Counter(_flat(_flat(sampler.batches(epoch) for epoch in range(9))))
+    counts = [big[row] for row in index.index[index["dataset"] == "big"]]
+    assert sum(counts) == 1800
+    assert min(counts) >= 1
+    assert np.mean(np.array(counts) == 2) > 0.95
+
+
+def test_rare_shapes_are_visited_in_the_long_run(make):
+    sizes = [{"modality": "eeg", "dataset": "a", "n_channels": n, "count": 6} for n in range(1, 41)]
+    index = make.index(sizes)
+    sampler = BatchSampler(index, 6, {"dataset": "equal"}, batches_per_epoch=4)
+    visits = Counter(index.loc[batch[0], "n_channels"] for epoch in range(50) for batch in sampler.batches(epoch))
+    assert sum(visits.values()) == 200
+    assert set(visits.values()) <= {3, 4, 5, 6, 7}
+
+
+def test_modalities_and_datasets_are_interleaved(make):
+    index = make.index(THREE)
+    batches = BatchSampler(index, 10).batches(0)
+    modality = [index.loc[batch[0], "modality"] for batch in batches]
+    places = [place for place, name in enumerate(modality) if name == "fmri"]
+    assert places[0] < len(batches) / 2 <= places[1]  # two fMRI batches, one in each half
+    small = [sum(index.loc[row, "dataset"] == "small" for row in batch) for batch in batches]
+    assert max(small) <= 2  # 30 windows over 93 EEG batches
+
+
+def test_partial_batches_can_be_left_out(make):
+    index = make.index(
+        [{"modality": "eeg", "dataset": "a", "count": 25}, {"modality": "meg", "dataset": "a", "count": 3}]
+    )
+    sampler = BatchSampler(index, 10, drop=True)
+    assert sorted(map(len, sampler.batches(0))) == [3, 10, 10]  # the only MEG batch stays
+    assert len(sampler) == 3
+
+
+def test_large_windows_make_smaller_batches(make):
+    index = make.index(
+        [
+            {"modality": "meg", "dataset": "a", "n_channels": 300, "n_times": 100, "count": 20},
+            {"modality": "eeg", "dataset": "a", "n_channels": 20, "n_times": 128, "count": 20},
+            {"modality": "fmri", "dataset": "a", "n_channels": 4000, "n_times": 128, "count": 2},
+        ]
+    )
+    sizes = Counter(
+        (index.loc[batch[0], "modality"], len(batch))
+        for batch in BatchSampler(index, 16, max_values=300 * 128 * 4).batches(0)
+    )
+    assert sizes == {("meg", 4): 5, ("eeg", 16): 1, ("eeg", 4): 1, ("fmri", 1): 2}
+
+
+def test_padding_is_reported(make):
+    index = make.index([{"modality": "eeg", "dataset": "a", "n_times": 96, "count": 3}])
+    assert BatchSampler(index, 2).padding == pytest.approx(0.25)
+    assert BatchSampler(index, 2, patch=32).padding == 0
+
+
+def test_settings_that_cannot_be_met(make):
+    index = make.index(THREE)
+    with pytest.raises(CorpusError, match="no window"):
+        BatchSampler(index[:0], 4)
+    with pytest.raises(ConfigError, match="batch_size"):
+        BatchSampler(index, 0)
+    with pytest.raises(ConfigError, match="seed"):
+        BatchSampler(index, 1, seed=-1)
+    with pytest.raises(ConfigError, match="at least 2: every epoch visits every modality"):
+        BatchSampler(index, 4, batches_per_epoch=1)

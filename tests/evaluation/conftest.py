@@ -1,0 +1,105 @@
+"""A corpus in memory with what evaluation needs, and a model of two lines."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from brainof.channels import Channels
+from brainof.signals import SignalBatch
+
+
+class MemoryCorpus:
+    """The reading side of a Corpus, over a list of windows and rows."""
+
+    def __init__(self, windows: list[np.ndarray], rows: list[dict], channels: dict[str, Channels]) -> None:
+        self.windows, self.tables, self.datasets = windows, channels, {}
+        defaults = {"session": None, "task": None, "run": None, "view": "pretrain", "onset": 0.0}
+        self.index = pd.DataFrame([{**defaults, **row} for row in rows])
+        self.index["n_channels"] = [len(window) for window in windows]
+        self.index["n_times"] = [window.shape[1] for window in windows]
+
+    def read(self, row: int) -> np.ndarray:
+        return self.windows[row]
+
+    def channels(self, digest: str) -> Channels:
+        return self.tables[digest]
+
+    def batch(self, rows: list[int], patch: int = 64) -> SignalBatch:
+        first = self.index.iloc[rows[0]]
+        windows = [self.windows[row] for row in rows]
+        return SignalBatch.from_arrays(
+            windows, self.tables[first["channel_set"]], first["sfreq"], first["modality"], patch
+        )
+
+
+class MeanModel(torch.nn.Module):
+    """Latents are the absolute mean of each patch over valid samples and channels, times eight weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 8))
+        self.config = SimpleNamespace(patch=64)
+        self.sizes: list[int] = []
+
+    def forward_features(self, batch: SignalBatch) -> torch.Tensor:
+        assert not self.training
+        self.sizes.append(len(batch))
+        patches = batch.signal_BCT.unflatten(2, (-1, 64)).abs().mean(dim=(1, 3))
+        return patches[:, :, None] * self.weight
+
+    def pool(self, latents: torch.Tensor, kind: str) -> torch.Tensor:
+        return {"mean": latents.mean(1), "mean_std": torch.cat([latents.mean(1), latents.std(1, correction=0)], 1)}[
+            kind
+        ]
+
+
+def eeg_channels(n: int = 4) -> Channels:
+    return Channels(names=tuple(f"E{i}" for i in range(n)), types=("eeg",) * n)
+
+
+@pytest.fixture
+def memory_corpus():
+    return MemoryCorpus
+
+
+@pytest.fixture
+def mean_model() -> MeanModel:
+    return MeanModel()
+
+
+@pytest.fixture
+def rest_and_task():
+    """Twelve people, two files each of six 2 s windows; an alpha rhythm of channel 0 is stronger in the second file."""
+
+    def make(effect: float = 3.0, n_people: int = 12, seed: int = 0) -> MemoryCorpus:
+        rng = np.random.default_rng(seed)
+        times = np.arange(256) / 128
+        windows, rows = [], []
+        for person in range(n_people):
+            for condition in ("rest", "task"):
+                for number in range(6):
+                    window = rng.standard_normal((4, 256))
+                    strength = 1 + (effect if condition == "task" else 0)
+                    window[0] += strength * np.sin(2 * np.pi * 10 * times + rng.uniform(0, 6))
+                    windows.append(window.astype(np.float32))
+                    rows.append(
+                        {
+                            "dataset": "made",
+                            "modality": "eeg",
+                            "subject": f"{person:02d}",
+                            "recording": f"{person:02d}-{condition}",
+                            "onset": 2.0 * number,
+                            "sfreq": 128.0,
+                            "channel_set": "four",
+                            "label.condition": condition,
+                            "label.age": str(20 + person),
+                        }
+                    )
+        return MemoryCorpus(windows, rows, {"four": eeg_channels()})
+
+    return make

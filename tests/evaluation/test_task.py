@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from brainof.errors import LabelError
+from brainof.evaluation.protocol import Task, recipe_tasks, task_rows, task_windows
+from brainof.evaluation.task import evaluate_task, rows_to_frame, save_rows
+
+CONDITION = Task(name="condition", view="pretrain", label="condition", n_splits=4, repeats=1)
+
+
+def row_of(rows: list[dict], **wanted) -> dict:
+    found = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    assert len(found) == 1, f"{len(found)} rows for {wanted}"
+    return found[0]
+
+
+def score(rows: list[dict], features: str, **wanted) -> dict:
+    wanted = {"metric": "balanced_accuracy", "level": "window", "transductive": False, **wanted}
+    return row_of(rows, row="score", features=features, **wanted)
+
+
+def test_a_real_effect_is_found_and_noise_is_not(rest_and_task):
+    corpus = rest_and_task()
+    noise = np.random.default_rng(0).standard_normal((144, 10))
+    rows = evaluate_task(corpus, CONDITION, {"noise": noise, "seeds": [noise[:, :5], noise[:, 5:]]}, n_permutations=39)
+    found = score(rows, "band power")
+    assert found["score"] > 0.9
+    assert found["p_value"] <= 0.05
+    assert abs(score(rows, "noise")["score"] - 0.5) < 0.12
+    assert score(rows, "noise")["p_value"] > 0.05
+    assert score(rows, "chance")["score"] == 0.5
+    assert score(rows, "seeds")["n_seeds"] == 2
+    assert score(rows, "band power", level="file")["score"] >= found["score"] - 0.05
+    against = row_of(rows, row="paired", against="band power", metric="balanced_accuracy", level="window")
+    assert against["features"] == "noise"
+    assert against["losses"] == 12
+    assert against["p_value"] < 0.01
+    people = [row for row in rows if row["row"] == "group" and row["features"] == "noise" and row["level"] == "window"]
+    assert {row["group"] for row in people} == {f"made/{person:02d}" for person in range(12)}
+
+
+def test_the_null_is_calibrated(rest_and_task):
+    """Without an effect, p values are spread over (0, 1): their mean is near 0.5, few are small."""
+    corpus = rest_and_task(effect=0.0, n_people=6)
+    task = CONDITION.model_copy(update={"n_splits": 3, "baselines": []})
+    p_values = []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        # windows of one file are alike, as in life: a null over single windows would call this significant
+        features = np.repeat(rng.standard_normal((12, 6)), 6, axis=0) + 0.1 * rng.standard_normal((72, 6))
+        rows = evaluate_task(corpus, task, {"noise": features}, n_permutations=19)
+        p_values.append(score(rows, "noise")["p_value"])
+    assert 0.3 < np.mean(p_values) < 0.7
+    assert np.mean(np.array(p_values) <= 0.1) < 0.3
+
+
+def test_recentring_is_a_row_of_its_own(rest_and_task):
+    corpus = rest_and_task(effect=1.0)
+    rows = evaluate_task(corpus, CONDITION, {}, transductive=["band power", "tangent space"], n_permutations=0)
+    assert score(rows, "band power", transductive=True)["score"] != score(rows, "band power")["score"]
+    assert score(rows, "tangent space", transductive=True)["n_folds"] == 4
+    assert score(rows, "band power")["p_value"] is None
+
+
+def test_regression_beats_the_mean_where_the_target_is_in_the_features(rest_and_task):
+    corpus = rest_and_task()
+    task = Task(name="age", view="pretrain", label="age", kind="regression", n_splits=4, repeats=1, baselines=[])
+    age = corpus.index["label.age"].astype(float).to_numpy()
+    features = age[:, None] + np.random.default_rng(0).standard_normal((144, 3))
+    rows = evaluate_task(corpus, task, {"good": features}, n_permutations=19)
+    assert score(rows, "good", metric="mae")["score"] < score(rows, "chance", metric="mae")["score"] / 2
+    assert score(rows, "good", metric="mae")["p_value"] == 0.05
+    assert score(rows, "good", metric="pearson")["score"] > 0.8
+
+
+def test_identification_finds_people_and_reports_both_ways(rest_and_task):
+    corpus = rest_and_task()
+    corpus.index["session"] = np.where(corpus.index["label.condition"] == "rest", "1", "2")
+    task = Task(name="who", view="pretrain", kind="identification", baselines=["amplitude"])
+    rng = np.random.default_rng(0)
+    person = corpus.index["subject"].astype(int).to_numpy()
+    fingerprint = rng.standard_normal((12, 30))[person] + rng.standard_normal((144, 30))
+    rows = evaluate_task(
+        corpus, task, {"print": fingerprint, "noise": rng.standard_normal((144, 30))}, n_permutations=99
+    )
+    found = score(rows, "print", metric="top1", level="session")
+    assert found["score"] == 1.0
+    assert found["p_value"] == 0.01
+    assert found["chance"] == pytest.approx(1 / 12)
+    assert score(rows, "noise", metric="top1", level="session")["p_value"] > 0.01
+    assert score(rows, "amplitude", metric="top1_forward", level="session")["score"] < 0.5
+    against = row_of(rows, row="paired", against="noise", transductive=True)
+    assert against["wins"] > against["losses"] == 0
+
+
+def test_rows_become_a_table_and_json(rest_and_task, tmp_path):
+    rows = evaluate_task(
+        rest_and_task(), CONDITION.model_copy(update={"baselines": ["amplitude"]}), {}, n_permutations=0
+    )
+    assert set(rows_to_frame(rows)["features"]) == {"chance", "amplitude"}
+    save_rows(rows, tmp_path / "rows.json")
+    back = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["row"] for row in back] == [row["row"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"view": "arithmetc"}, "no window has 'arithmetc'"),
+        ({"dataset": "mde"}, "did you mean 'made'"),
+        ({"label": "conditoin"}, "did you mean 'condition'"),
+        ({"label": "empty"}, "no window is labelled"),
+        ({"label": "same"}, "one class only"),
+        ({"split": "sesion"}, "did you mean 'session'"),
+        ({"kind": "regression"}, "regression takes numbers"),
+    ],
+)
+def test_what_does_not_fit_is_named(rest_and_task, change, message):
+    corpus = rest_and_task(n_people=2)
+    corpus.index["label.empty"] = None
+    corpus.index["label.same"] = "one"
+    with pytest.raises(LabelError, match=message):
+        evaluate_task(corpus, CONDITION.model_copy(update=change), {}, n_permutations=0)
+
+
+def test_features_of_another_length_are_refused(rest_and_task):
+    with pytest.raises(LabelError, match="3 rows of features for 24 windows"):
+        evaluate_task(rest_and_task(n_people=2), CONDITION, {"x": np.zeros((3, 2))})
+
+
+def test_windows_are_read_on_the_channels_that_all_recordings_have(rest_and_task):
+    corpus = rest_and_task(n_people=2)
+    four = corpus.tables["four"]
+    corpus.tables["three"] = four.take([3, 1, 0])
+    corpus.windows[0] = corpus.windows[0][[3, 1, 0]]
+    corpus.index.loc[0, "channel_set"] = "three"
+    windows, sfreqs = task_windows(corpus, task_rows(corpus.index, CONDITION))
+    assert {window.shape for window in windows} == {(3, 256)}
+    np.testing.assert_array_equal(windows[1], corpus.windows[1][[3, 1, 0]])
+    assert sfreqs[0] == 128
+
+
+def test_tasks_come_from_the_recipes_of_the_corpus(rest_and_task):
+    corpus = rest_and_task(n_people=2)
+    corpus.datasets = {
+        "made": {
+            "modality": "eeg",
+            "tasks": {"state": {"label": "condition"}, "blocks": {"label": "condition", "split": "run"}},
+            "task_views": {"state": "pretrain", "blocks": "blocks"},
+        }
+    }
+    state, blocks = recipe_tasks(corpus)
+    assert (state.name, state.view, state.n_splits, state.split) == ("made/state", "pretrain", 6, "subject")
+    assert (blocks.view, blocks.n_splits, blocks.split) == ("blocks", None, "run")
+    assert recipe_tasks(corpus, "other") == []

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from brainof.errors import ReadError
+from brainof.io.atlas import label_centroids, load_atlas
+from brainof.io.options import AtlasOptions
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    values = np.zeros((4, 4, 4), np.int16)
+    values[0, 0, :2], values[3, 1:3, 0], values[2, 2, 2] = 5, 2, 9
+    return values
+
+
+def test_order_and_names_come_from_the_table(nifti, labels, tmp_path):
+    image = nifti(labels, zoom=2.0, name="parcels_MNI.nii.gz")
+    (tmp_path / "names.tsv").write_text("index\tname\n9\tc\n5\ta\n77\tgone\n")
+    atlas = load_atlas(AtlasOptions(image=image.name, labels="names.tsv"), tmp_path)
+    assert atlas.ids.tolist() == [9, 5, 77]
+    assert atlas.names == ("c", "a", "gone")
+    assert atlas.frame == "mni"
+    assert atlas.sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
+    np.testing.assert_allclose(atlas.centroids[:2], [[0.004, 0.004, 0.004], [0, 0, 0.001]])
+    assert np.isnan(atlas.centroids[2]).all()
+
+
+def test_without_a_table_ids_ascend(nifti, labels, tmp_path):
+    channels = load_atlas(AtlasOptions(image=nifti(labels).name), tmp_path).channels()
+    assert channels.names == ("2", "5", "9")
+    assert channels.labels.tolist() == [2, 5, 9]
+    assert channels.order.tolist() == [0, 1, 2]
+    assert channels.frame == "scanner"
+
+
+def test_centroids_against_a_loop(labels):
+    affine = np.array([[-2, 0, 0, 90], [0, 2, 0.5, -126], [0, 0, 2, -72], [0, 0, 0, 1.0]])
+    for label, found in zip((2, 5, 9), label_centroids(labels, affine, np.array([2, 5, 9])), strict=True):
+        voxels = np.argwhere(labels == label)
+        world = np.mean([affine[:3, :3] @ voxel + affine[:3, 3] for voxel in voxels], axis=0)
+        np.testing.assert_allclose(found, world / 1000)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        (np.ones((3, 3, 3, 2), np.int16), "not 3-D"),
+        (np.full((3, 3, 3), 0.4, np.float32), "no label ids"),
+        (np.zeros((3, 3, 3), np.int16), "holds no label"),
+    ],
+)
+def test_wrong_images_are_refused(nifti, tmp_path, values, word):
+    with pytest.raises(ReadError, match=word):
+        load_atlas(AtlasOptions(image=nifti(values, name="atlas.nii.gz").name), tmp_path)
+
+
+def test_a_missing_atlas_is_named(tmp_path):
+    with pytest.raises(ReadError, match=r"nowhere\.nii: atlas\.image: file not found"):
+        load_atlas(AtlasOptions(image="nowhere.nii"), tmp_path)

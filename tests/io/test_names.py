@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+
+from brainof.errors import ReadError
+from brainof.io.names import (
+    electrodes_of,
+    is_lettered_cap,
+    kept,
+    kind_of_name,
+    renamed,
+    unique,
+    without_common_reference,
+)
+from brainof.io.options import ReadOptions
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ECG ECG", "ecg"),
+        ("EEG EKG1-REF", "ecg"),
+        ("HEOG", "eog"),
+        ("EOG1", "eog"),
+        ("EEG LOC-REF", "eog"),
+        ("EMGleft", "emg"),
+        ("Resp thorax", "resp"),
+        ("SpO2", "misc"),
+        ("Right AUX", "misc"),
+        ("acc2", "misc"),
+        ("Status", "stim"),
+        ("Fp1", None),
+        ("EEG A2-A1", None),
+        ("E1", None),
+        ("POz", None),
+        ("LEFT", None),
+    ],
+)
+def test_kind_of_name(name, kind):
+    assert kind_of_name(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "electrodes"),
+    [
+        ("Fc5.", ("Fc5",)),
+        ("Cz..", ("Cz",)),
+        ("EEG FP1-REF", ("FP1",)),
+        ("EEG T3-LE", ("T3",)),
+        ("C3-A2", ("C3",)),
+        ("C4:M1", ("C4",)),
+        ("EEG Fpz-Cz", ("Fpz", "Cz")),
+        ("FP1-F7", ("FP1", "F7")),
+        ("EEG A2-A1", ("A2", "A1")),
+    ],
+)
+def test_electrodes_of(name, electrodes):
+    assert electrodes_of(name) == electrodes
+
+
+def test_a_shared_second_electrode_is_a_reference():
+    leads = [electrodes_of(f"{name}-Cz") for name in ("Fp1", "F3", "O1", "T3")]
+    assert without_common_reference(leads) == [("Fp1",), ("F3",), ("O1",), ("T3",)]
+    chain = [electrodes_of(name) for name in ("FP1-F7", "F7-T7", "T7-P7", "P7-O1")]
+    assert without_common_reference(chain) == chain
+
+
+def test_lettered_caps_are_told_from_ears():
+    assert is_lettered_cap(["A1", "A2", "A3", "B1"])
+    assert not is_lettered_cap(["A1", "A2", "C3", "F7"])
+
+
+def test_unique_numbers_repeated_names():
+    assert unique(["a", "b", "a"]) == ["a-0", "b", "a-1"]
+
+
+def test_rename_then_drop_then_pick():
+    options = ReadOptions(rename={"^EEG ": "", r"\.+$": ""}, drop=("A2-A1",), pick=("F*", "Cz"))
+    names = renamed(["EEG Fz", "Cz..", "EEG A2-A1", "O1"], options, None)
+    assert names == ["Fz", "Cz", "A2-A1", "O1"]
+    assert kept(names, options, None) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"channel_names": ["a"]}, "1 names for 2 channels"),
+        ({"rename": {".+": "x"}}, "two channels are called 'x'"),
+        ({"rename": {"(": "x"}}, "rename"),
+    ],
+)
+def test_wrong_renames_are_refused(options, word):
+    with pytest.raises(ReadError, match=word):
+        renamed(["Fz", "Cz"], ReadOptions.parse(options), "rec.edf")
+
+
+def test_a_pick_that_is_not_there_suggests_the_nearest():
+    with pytest.raises(ReadError, match="did you mean 'Fp1'"):
+        kept(["Fp1", "Cz"], ReadOptions(pick=("Fp11",)), "rec.edf")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brainof.errors import ReadError
+from brainof.io import read
+from brainof.io.formats import format_of, suffix_of
+from brainof.io.reading import entities_of
+
+
+def test_entities_of_a_bids_name():
+    path = Path("sub-02_ses-pre_task-oneback_run-1_space-MNI152_desc-preproc_bold.nii.gz")
+    assert entities_of(path) == {
+        "subject": "02",
+        "session": "pre",
+        "task": "oneback",
+        "run": "1",
+        "space": "MNI152",
+        "description": "preproc",
+    }
+    assert entities_of(Path("Subject29_1.edf")) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.EDF", ".edf"), ("a.nii.gz", ".nii.gz"), ("a_raw.fif.gz", ".fif.gz"), ("a.b.set", ".set"), ("c,rfDC", "")],
+)
+def test_suffix_of(name, suffix):
+    assert suffix_of(Path(name)) == suffix
+
+
+def test_partners_lead_to_their_header(tmp_path):
+    for name in ("a.vhdr", "a.vmrk", "a.eeg", "b.set", "b.fdt", "c.eeg"):
+        (tmp_path / name).touch()
+    assert format_of(tmp_path / "a.eeg") == (tmp_path / "a.vhdr", "brainvision")
+    assert format_of(tmp_path / "a.vmrk") == (tmp_path / "a.vhdr", "brainvision")
+    assert format_of(tmp_path / "b.fdt") == (tmp_path / "b.set", "eeglab")
+    assert format_of(tmp_path / "c.eeg")[1] == "nihon"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("rec.edff", "did you mean '.edf'"), ("rec", "no suffix"), ("folder.edf", "is a folder"), ("folder", "a folder")],
+)
+def test_unknown_formats_say_what_is_known(tmp_path, name, word):
+    (tmp_path / name).mkdir() if name.startswith("folder") else (tmp_path / name).touch()
+    with pytest.raises(ReadError, match=word):
+        read(tmp_path / name)
+
+
+def test_a_missing_file_suggests_the_nearest(tmp_path):
+    (tmp_path / "Subject29_1.edf").touch()
+    with pytest.raises(ReadError, match=r"file not found; did you mean 'Subject29_1\.edf'"):
+        read(tmp_path / "Subject29_2.edf")
+    with pytest.raises(ReadError, match="there is no folder"):
+        read(tmp_path / "nowhere" / "a.edf")
+
+
+def test_an_unknown_modality_is_refused(edf):
+    with pytest.raises(ReadError, match="did you mean 'eeg'"):
+        read(edf(), modality="eegg")
+
+
+def test_events_beside_the_recording_win(edf, tmp_path):
+    path = edf(name="sub-1_task-x_eeg.edf")
+    assert read(path).events.trial_type.tolist() == ["left"]
+    (tmp_path / "sub-1_task-x_events.tsv").write_text("onset\tduration\ttrial_type\n2\t1\tright\n")
+    recording = read(path)
+    assert recording.events.trial_type.tolist() == ["right"]
+    assert any("instead of 1 in the file" in note for note in recording.notes)
+
+
+def test_importing_the_room_imports_no_reader():
+    heavy = "('mne', 'nilearn', 'nibabel', 'scipy', 'h5py', 'torch')"
+    code = f"import brainof.io, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -1,0 +1,135 @@
+"""Signals -> tokens: patches, masks, identities, and the refusal of what the model cannot read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brainof.errors import RecordingError
+from brainof.model.identity import CHANNEL_FEATURES, TIME_FEATURES, Identity, channel_features, time_features
+from brainof.model.tokens import log_spectrum, patchify, take_tokens, unpatchify
+
+
+def test_patches_are_channel_major_and_invertible():
+    signal = torch.arange(2 * 3 * 8.0).view(2, 3, 8)
+    patches = patchify(signal, 4)
+    assert patches.shape == (2, 6, 4)
+    assert torch.equal(patches[1, 3], signal[1, 1, 4:])
+    assert torch.equal(unpatchify(patches, 3), signal)
+
+
+def test_log_spectrum_of_a_sine_peaks_in_its_bin():
+    wave = torch.sin(2 * torch.pi * 5 * torch.arange(64) / 64)[None, None]
+    spectrum = log_spectrum(wave)
+    assert spectrum.shape == (1, 1, 33)
+    assert spectrum.argmax() == 5
+    torch.testing.assert_close(spectrum[0, 0, 5].exp(), torch.tensor(64**0.5 / 2 + 0.05))
+
+
+def test_identity_is_shared_when_one_channel_set_serves_the_batch(make_batch, debug):
+    model, batch = debug(), make_batch(windows=3)
+    tokens = model.tokens(batch)
+    assert tokens.identity_BND.shape == (1, 15, 32)
+    assert tokens.complete
+    assert tokens.valid_BNS is None
+    other = replace(batch, interval_B=batch.interval_B * torch.tensor([1.0, 2.0, 1.0]))
+    separate = model.tokens(other).identity_BND
+    assert separate.shape == (3, 15, 32)
+    torch.testing.assert_close(separate[0], tokens.identity_BND[0])
+    assert (separate[1] - separate[0]).abs().max() > 0.1
+
+
+def test_grid_of_identities_equals_concatenated_features(make_batch):
+    batch, identity = make_batch("meg", windows=1), Identity(32, 64).double()
+    channel = channel_features(batch.sensors, batch.modality_B).double()
+    time = time_features(3, 64, batch.interval_B).double()
+    features = torch.cat([channel[:, :, None].expand(-1, -1, 3, -1), time[:, None].expand(-1, 5, -1, -1)], -1)
+    assert features.shape[-1] == CHANNEL_FEATURES + TIME_FEATURES
+    plain = identity.output(F.gelu(identity.hidden(features))) + identity.linear(features)
+    torch.testing.assert_close(
+        identity(batch.sensors, batch.interval_B, batch.modality_B, 3), identity.norm(plain).flatten(1, 2)
+    )
+
+
+def test_time_is_in_seconds_whatever_the_rate():
+    slow, fast = time_features(4, 64, torch.tensor([1 / 128])), time_features(8, 64, torch.tensor([1 / 256]))
+    # the centre of slow patch p lies at the boundary of fast patches 2p and 2p + 1
+    seconds = torch.atan2(slow[0, :, 0], slow[0, :, 12])
+    finer = torch.atan2(fast[0, :, 0], fast[0, :, 12])
+    torch.testing.assert_close(seconds, finer.view(4, 2).mean(1), rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_positions_have_their_own_embedding(make_batch, debug):
+    model = debug()
+    located, lost = make_batch(windows=1), make_batch(windows=1, located=False)
+    identity = model.tokens(lost).identity_BND.unflatten(1, (5, 3))
+    torch.testing.assert_close(identity[:, 0], identity[:, 1])  # nothing tells two unlocated electrodes apart
+    before = identity.clone()
+    with torch.no_grad():
+        model.identity.unlocated_D += 1.0 * torch.randn(32)
+    assert (model.tokens(lost).identity_BND.unflatten(1, (5, 3)) - before).abs().max() > 0.1
+    assert model.tokens(located).identity_BND.isfinite().all()
+
+
+def test_regions_without_coordinates_differ_by_their_order(make_batch, debug):
+    identity = debug().tokens(make_batch("fmri", windows=1, located=False)).identity_BND.unflatten(1, (5, 3))
+    assert (identity[:, 0] - identity[:, 1]).abs().max() > 0.05
+
+
+def test_tails_and_bad_channels_are_masked(make_batch, debug):
+    batch = make_batch(channels=3, patches=3, lengths=[192, 100])
+    batch.channel_mask_BC[0, 1] = False
+    batch.signal_BCT[0, 1] = torch.nan  # a masked channel may hold anything
+    tokens = debug().tokens(batch)
+    assert not tokens.complete
+    assert tokens.mask_BN[0].tolist() == [True] * 3 + [False] * 3 + [True] * 3
+    assert tokens.mask_BN[1].view(3, 3).tolist() == [[True, True, False]] * 3
+    assert tokens.valid_BNS[1].view(3, 192)[0].sum() == 100
+    assert (tokens.patch_BNS[~tokens.valid_BNS] == 0).all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_taking_tokens_equals_gathering(shared):
+    x = torch.randn(1 if shared else 3, 6, 4, dtype=torch.float64, requires_grad=True)
+    index = torch.stack([torch.randperm(6)[:4] for _ in range(3)])
+    expected = x.expand(3, -1, -1).gather(1, index[..., None].expand(-1, -1, 4))
+    found, probe = take_tokens(x, index), torch.randn(3, 4, 4, dtype=torch.float64)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, x, probe)[0], torch.autograd.grad(expected, x, probe)[0])
+
+
+def broken(batch, field):
+    if field == "channels":
+        return batch.take_channels(torch.tensor([], dtype=torch.int64))
+    if field == "channel_mask":
+        batch.channel_mask_BC[1] = False
+    if field == "signal":
+        batch.signal_BCT[1, 2, 70] = torch.inf
+    if field == "n_times":
+        batch.n_times_B[0] = 0
+    if field == "interval":
+        batch.interval_B[1] = 0
+    if field == "sensors.position":
+        batch.sensors.position_BC3[0, 1] = torch.nan
+    return batch
+
+
+@pytest.mark.parametrize("field", ["channels", "channel_mask", "signal", "n_times", "interval", "sensors.position"])
+def test_unreadable_batches_are_refused_by_field(make_batch, debug, field):
+    with pytest.raises(RecordingError, match=field.replace(".", r"\.")):
+        debug().forward_features(broken(make_batch(), field))
+
+
+def test_a_non_finite_sample_is_named(make_batch, debug):
+    batch = broken(make_batch(), "signal")
+    with pytest.raises(RecordingError, match=r"window 1 \(set\) is not finite at channel 2, sample 70"):
+        debug().tokens(replace(batch, datasets=("set", "set")))
+
+
+def test_a_broken_patch_count_is_refused(make_batch, debug):
+    batch = make_batch()
+    with pytest.raises(RecordingError, match="whole number of patches"):
+        debug().tokens(replace(batch, signal_BCT=batch.signal_BCT[..., :-1]))

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import brainof
+from brainof.channels import Channels
+from brainof.corpus import CorpusWriter
+from brainof.errors import CheckpointError, ConfigError, HealthError
+from brainof.prepare import Window, default_chain
+from brainof.pretraining import PretrainConfig, find_config, pretrain
+from brainof.pretraining.run_folder import locked, read_metrics
+
+DEBUG = {
+    "model": {"preset": "debug"},
+    "batch_size": 4,
+    "log_every": 2,
+    "health_every": 4,
+    "checkpoint_every": 2,
+    "health_grace": 1.0,
+    "health_margin": 0.0,
+    "precision": "float32",
+    "threads": 1,
+    "sampling": {"validation": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Three modalities whose channels are smooth mixtures of a few rhythms, so that hidden patches can be predicted."""
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    with CorpusWriter(root) as writer:
+        for modality, kind, sfreq, n_channels in (
+            ("eeg", "eeg", 256.0, 8),
+            ("meg", "mag", 256.0, 10),
+            ("fmri", "roi", 0.5, 12),
+        ):
+            positions = rng.uniform(-0.1, 0.1, (n_channels, 3))
+            order = np.arange(n_channels) if modality == "fmri" else None
+            names = [f"{modality}{i}" for i in range(n_channels)]
+            channels = Channels(names, (kind,) * n_channels, positions=positions, order=order, frame="head")
+            writer.add_dataset(f"sim-{modality}", {"steps": default_chain(modality).to_steps()})
+            for subject in range(6):
+                row = {"dataset": f"sim-{modality}", "modality": modality, "subject": str(subject), "sfreq": sfreq}
+                row |= {"recording": f"{modality}-{subject}", "config": f"{modality}-{subject}"}
+                windows = [Window(data, float(k), {}, "pretrain") for k, data in enumerate(smooth(rng, positions, 8))]
+                writer.add(row, channels, windows)
+    return root
+
+
+def smooth(rng, positions, n_windows: int, n_times: int = 256):
+    """Windows (n_channels, n_times): each channel sees four rhythmic sources through a smooth function of its place."""
+    places = rng.uniform(-0.1, 0.1, (4, 3))
+    gain = np.exp(-(((positions[:, None] - places) / 0.08) ** 2).sum(-1))
+    time_axis = np.arange(n_times) / 256
+    for _ in range(n_windows):
+        rates, phases = rng.uniform(2, 12, (4, 1)), rng.uniform(0, 2 * np.pi, (4, 1))
+        data = gain @ np.sin(2 * np.pi * rates * time_axis + phases)
+        yield (data / data.std() + 0.1 * rng.standard_normal(data.shape)).astype(np.float32)
+
+
+def config(steps: int = 8, **changes) -> PretrainConfig:
+    return PretrainConfig.parse({**DEBUG, "steps": steps, **changes})
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return brainof.load(run)[0].state_dict()
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_a_release(corpus, tmp_path):
+    run = pretrain(config(), corpus, tmp_path / "run")
+    rows = read_metrics(run / "metrics.jsonl")
+    losses = [row for row in rows if "loss" in row]
+    assert {row["modality"] for row in losses} == {"eeg", "meg", "fmri"}
+    assert all(np.isfinite(row["loss"]) for row in losses)
+    health = [row["health"] for row in rows if "health" in row]
+    assert set(health[-1]) == {"sim-eeg", "sim-meg", "sim-fmri"}
+    assert {"r2", "r2_shuffled", "r2_log_spectrum"} <= set(health[-1]["sim-eeg"])
+    model, contract = brainof.load(run)
+    assert not model.training
+    assert set(contract.modalities) == {"eeg", "meg", "fmri"}
+    assert contract.modalities["eeg"].steps == default_chain("eeg").to_steps()
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["latest", "step-6", "step-8"]
+    moved = max(block.ffn.selection_bias.abs().max().item() for block in model.blocks)
+    assert moved == pytest.approx(8e-3, rel=0.7)  # the balance bias moves once per step
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_resume_is_bit_exact(corpus, tmp_path, stop, monkeypatch):
+    whole = pretrain(config(), corpus, tmp_path / "whole")
+
+    from brainof.pretraining import loop
+
+    original = loop.Trainer._step
+
+    def interrupted(self, step, *args):
+        if step == stop:
+            raise RuntimeError("power cut")
+        return original(self, step, *args)
+
+    monkeypatch.setattr(loop.Trainer, "_step", interrupted)
+    with pytest.raises(RuntimeError, match="power cut"):
+        pretrain(config(), corpus, tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = pretrain(config(), corpus, tmp_path / "cut")
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    pair = [
+        [row["loss_step"] for row in read_metrics(run / "metrics.jsonl") if "loss_step" in row]
+        for run in (whole, resumed)
+    ]
+    assert pair[0] == pair[1]
+
+
+def test_accumulated_batches_make_one_step(corpus, tmp_path):
+    run = pretrain(config(steps=2, accumulate=3), corpus, tmp_path / "run")
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if "batches" in row]
+    assert sum(row["batches"] for row in rows) == 6
+    state = json.loads((run / "checkpoints" / "step-2" / "state.json").read_text())
+    assert state["position"] == {"epoch": 0, "batch": 6}
+
+
+def test_a_run_continues_only_with_its_own_configuration(corpus, tmp_path):
+    run = pretrain(config(steps=2), corpus, tmp_path / "run")
+    with pytest.raises(ConfigError, match="config.yaml: lr: the run was started with 0.001, not 0.01"):
+        pretrain(config(steps=2, lr=0.01), corpus, run)
+    with locked(run), pytest.raises(CheckpointError, match="another process"):
+        pretrain(config(steps=2), corpus, run)
+
+
+def damage(checkpoint: Path) -> None:
+    path = checkpoint / "training.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # one bit of one weight
+    path.write_bytes(content)
+
+
+def test_damaged_checkpoints_fall_back_to_the_one_before(corpus, tmp_path):
+    run = pretrain(config(), corpus, tmp_path / "run")
+    expected = weights(run)
+    damage(run / "checkpoints" / "step-8")
+    pretrain(config(), corpus, run)
+    assert all(torch.equal(expected[name], value) for name, value in weights(run).items())
+    for path in (run / "checkpoints").glob("step-*"):
+        damage(path)
+    with pytest.raises(CheckpointError, match="no checkpoint is intact"):
+        pretrain(config(), corpus, run)
+
+
+def test_excluded_people_are_never_seen(corpus, tmp_path):
+    from brainof.corpus import open_corpora
+    from brainof.pretraining.loop import Trainer
+
+    sampling = {"exclude": ["sim-eeg/0", "sim-eeg/1"], "validation": 0.2}
+    trainer = Trainer(config(sampling=sampling), open_corpora(corpus), tmp_path)
+    rows = trainer.train_rows
+    people = set(rows["dataset"].astype(str) + "/" + rows["subject"].astype(str))
+    held_out = set(trainer.held_out["dataset"].astype(str) + "/" + trainer.held_out["subject"].astype(str))
+    assert people.isdisjoint({"sim-eeg/0", "sim-eeg/1"})
+    assert people.isdisjoint(held_out)
+    assert {name.split("/")[0] for name in held_out} == {"sim-eeg", "sim-meg", "sim-fmri"}
+
+
+def test_a_deaf_decoder_stops_the_run(corpus, tmp_path):
+    """Latents that say nothing about a window: the loss looks as plausible as ever, and the run fails."""
+    demanding = config(steps=4, health_grace=0.5, health_margin=0.01, lr=1e-9)
+    with pytest.raises(HealthError, match="decoder ignores the latents"):
+        pretrain(demanding, corpus, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "step-4").is_dir()
+
+
+def test_a_small_model_learns_to_reconstruct(corpus, tmp_path):
+    """Explained variance of hidden patches above 0.1 within 200 steps, and only with the right latents."""
+    learning = config(
+        steps=200,
+        batch_size=16,
+        lr=3e-3,
+        health_every=200,
+        model={"preset": "debug", "dim": 64, "latents": 16, "heads": 4},
+        objective={"frequency": "none"},
+        mask={"fourier_ratio": 0.0},
+    )
+    run = pretrain(learning, corpus, tmp_path / "run")
+    health = [row["health"] for row in read_metrics(run / "metrics.jsonl") if "health" in row][-1]
+    assert health["sim-eeg"]["r2"] > 0.1, health
+    assert health["sim-eeg"]["r2"] - health["sim-eeg"]["r2_shuffled"] > 0.1
+
+
+def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({**DEBUG, "steps": 400}))
+    command = [
+        sys.executable,
+        "-m",
+        "brainof",
+        "pretrain",
+        str(recipe),
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(brainof.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        latest = tmp_path / "run" / "checkpoints" / "latest"
+        before = latest.read_text() if latest.exists() else ""
+        deadline = time.time() + 60
+        while time.time() < deadline and (not latest.exists() or latest.read_text() == before):
+            time.sleep(0.05)
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == (130 if number == signal.SIGTERM else -9), errors
+    reached = json.loads((tmp_path / "run" / "checkpoints" / latest.read_text() / "state.json").read_text())["step"]
+    steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert 2 < reached < 400
+    assert steps == sorted(steps)
+
+
+def test_recipes_by_name():
+    assert find_config("tiny").model["preset"] == "tiny"
+    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
+        find_config("tinny")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainof.errors import RecordingError
+from brainof.pretraining.masks import hide_patches, remove_components, visible_indices
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(2, 7), st.integers(2, 6)),
+    ratio=st.floats(0.05, 0.95),
+    unit=st.sampled_from(["patch", "segment", "channel", "mixed"]),
+    seed=st.integers(0, 2**20),
+)
+def test_hidden_patches_are_valid_and_neither_all_nor_none(shape, ratio, unit, seed):
+    rng = np.random.default_rng(seed)
+    valid = np.ones(shape, bool)
+    valid[:, 0] = rng.random() < 0.5  # a bad channel, in some examples
+    if shape[1] == 2 and unit == "channel":
+        valid[:, 0] = True
+    hidden = hide_patches(valid, ratio, unit, rng)
+    assert not (hidden & ~valid).any()
+    count = hidden.reshape(shape[0], -1).sum(1)
+    assert (count >= 1).all()
+    assert (count < valid.reshape(shape[0], -1).sum(1)).all()
+
+
+def test_ratio_and_units():
+    rng = np.random.default_rng(0)
+    valid = np.ones((3, 10, 8), bool)
+    assert (hide_patches(valid, 0.5, "patch", rng).reshape(3, -1).sum(1) == 40).all()
+    segments = hide_patches(valid, 0.25, "segment", rng)
+    assert (segments == segments[:, :1]).all()
+    assert (segments[:, 0].sum(1) == 2).all()
+    channels = hide_patches(valid, 0.3, "channel", rng)
+    assert (channels == channels[:, :, :1]).all()
+    assert (channels[:, :, 0].sum(1) == 3).all()
+
+
+def test_a_window_with_one_patch_cannot_be_masked():
+    with pytest.raises(RecordingError, match="longer windows"):
+        hide_patches(np.ones((1, 1, 1), bool), 0.5, "patch", np.random.default_rng(0))
+
+
+def test_visible_indices_pad_short_rows():
+    visible = np.array([[True, False, True, True], [False, False, True, False]])
+    index, mask = visible_indices(visible)
+    assert index.tolist() == [[0, 2, 3], [2, 2, 2]]
+    assert mask.tolist() == [[True, True, True], [True, False, False]]
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_removed_components_are_gone_and_the_rest_untouched(dim):
+    signal = torch.randn(2, 40, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
+    rng = np.random.default_rng(1)
+    changed = remove_components(signal, dim=dim, ratio=0.3, bands=10, rng=rng)
+    before, after = (torch.fft.rfft(x.double(), dim=dim) for x in (signal, changed))
+    gone = after.abs() < 1e-4
+    # a component is removed from the whole window or not at all
+    other = 3 - dim
+    assert (gone.all(dim=other) | ~gone.any(dim=other)).all()
+    assert 0.2 < gone.double().mean() < 0.45
+    torch.testing.assert_close(after[~gone], before[~gone], atol=1e-4, rtol=1e-4)
+
+
+def test_components_above_the_used_band_are_kept():
+    signal = torch.randn(3, 4, 128, generator=torch.Generator().manual_seed(0))
+    changed = remove_components(signal, dim=2, ratio=0.9, bands=5, rng=np.random.default_rng(0), n_used=20)
+    before, after = torch.fft.rfft(signal), torch.fft.rfft(changed)
+    torch.testing.assert_close(after[..., 20:], before[..., 20:], atol=1e-4, rtol=1e-4)
+    assert remove_components(signal, dim=2, ratio=0.0, bands=5, rng=np.random.default_rng(0)) is signal

@@ -66,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         return _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        # `| head` has read enough; the flush at exit needs a place to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if args.debug or error.errno not in (
             errno.ENOSPC,
@@ -99,4 +103,4 @@ def _say(message: str, code: int) -> int:
 
 def out(text: str) -> None:
     """Print a command's result on standard output."""
-    print(text)  # noqa: T201
+    print(text, flush=True)  # noqa: T201

@@ -24,25 +24,24 @@ from .ffn import SwiGLU, swiglu
 Backend = Literal["auto", "grouped", "loop", "masked"]
 
 
-@torch.library.custom_op("brainof::count_tokens", mutates_args=("load_ME",))
 def count_tokens(load_ME: Tensor, ids_TK: Tensor, group_T: Tensor | None, valid_T: Tensor | None) -> None:
     """Add the tokens sent to each expert to `load_ME`, by group; nothing while gradients are computed.
 
     Activation checkpointing repeats the forward pass inside the backward pass: what is counted there was counted
-    before. The operator is opaque, so that compiled code asks at run time too.
+    before.
     """
     if torch._C._current_graph_task_id() != -1:
         return
-    tokens, k = ids_TK.shape
     slot = ids_TK if group_T is None else ids_TK + group_T[:, None] * load_ME.shape[1]
-    one = torch.ones((), dtype=load_ME.dtype, device=load_ME.device)
-    add = one.expand(tokens, k) if valid_T is None else valid_T[:, None].to(load_ME.dtype).expand(tokens, k)
-    load_ME.view(-1).scatter_add_(0, slot.flatten(), add.flatten())
+    one = torch.ones((), dtype=load_ME.dtype, device=load_ME.device) if valid_T is None else valid_T[:, None]
+    load_ME.view(-1).scatter_add_(0, slot.flatten(), one.to(load_ME.dtype).expand_as(slot).flatten())
 
 
-@count_tokens.register_fake
-def _(load_ME, ids_TK, group_T, valid_T) -> None:
-    return None
+# An operator of its own is opaque to compilers, so that compiled code asks at run time where it is. It is defined in
+# the plain way, because the decorator for it imports the whole compiler on the first call.
+_library = torch.library.Library("brainof", "FRAGMENT")
+_library.define("count_tokens(Tensor(a!) load_ME, Tensor ids_TK, Tensor? group_T, Tensor? valid_T) -> ()")
+_library.impl("count_tokens", count_tokens, "CompositeExplicitAutograd")
 
 
 class _TakeRows(torch.autograd.Function):
@@ -190,7 +189,8 @@ class Experts(nn.Module):
         routed = self.route(x_TD)
         if self.training:
             group_T = None if group_B is None else group_B[:, None].expand(x_BND.shape[:2]).flatten()
-            count_tokens(self.load_ME, routed[0], group_T, None if valid_BN is None else valid_BN.flatten())
+            valid_T = None if valid_BN is None else valid_BN.flatten()
+            torch.ops.brainof.count_tokens(self.load_ME, routed[0], group_T, valid_T)
         if torch.is_autocast_enabled(x_TD.device.type):  # grouped products are not an autocast operation
             x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
         y_TD = self._experts(x_TD, *routed)

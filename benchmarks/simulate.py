@@ -8,7 +8,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from brainof.simulate import CohortParameters, cohort, write
+from brainof.simulate import CohortParameters, cohort
+from brainof.simulate.write import write
 
 
 def run() -> Iterator[tuple[str, float, str]]:

@@ -10,7 +10,7 @@ from brainof.simulate.oracle import Epochs, best_accuracy, best_auc, joined, ora
 def features(name: str, modalities: tuple[str, ...], **changes) -> dict[str, Epochs]:
     """True features of a few subjects."""
     parameters = task_parameters(
-        name, subjects=4, modalities=modalities, channels=19, artefacts={"bad_channels": 0}, **changes
+        name, subjects=4, modalities=modalities, channels=19, sfreq=128, sources={"regions": 40}, **changes
     )
     parts: dict[str, list[Epochs]] = {modality: [] for modality in modalities}
     for subject in cohort(parameters):
@@ -27,7 +27,7 @@ def test_rest_and_task_are_told_apart_in_each_modality():
 
 def test_frequency_and_topography_are_hidden_from_fmri():
     for name in ("frequency", "topography"):
-        found = features(name, ("eeg", "fmri"), seconds=80.0)
+        found = features(name, ("eeg", "fmri"), seconds=80.0, fmri_blocks=4)
         assert oracle_score(found["eeg"]) > 0.9
         assert oracle_score(found["fmri"]) < 0.7
 

@@ -9,7 +9,7 @@ from brainof.simulate.realism import background, mean_spectrum
 from brainof.simulate.regions import make_regions
 from brainof.simulate.sources import FRAME_RATE, drift_matrix, envelopes, evoked_response, oscillators
 
-QUIET = {"modalities": ["eeg"], "channels": 19, "seconds": 120, "fmri_blocks": 0}
+QUIET = {"modalities": ["eeg"], "channels": 19, "sfreq": 256, "seconds": 120, "fmri_blocks": 0}
 
 
 @pytest.mark.parametrize("coupling", [0.0, 0.6, 0.99])
@@ -61,7 +61,9 @@ def test_background_has_the_exponent_asked_for(exponent):
         name: {"frequency": f, "width": 2, "amplitude": {}, "elsewhere": 0}
         for name, f in (("theta", 6), ("alpha", 10), ("beta", 20))
     }
-    made = simulate_subject(CohortParameters.parse({**QUIET, "sources": {"exponent": exponent, **rhythms}}), 0)
+    made = simulate_subject(
+        CohortParameters.parse({**QUIET, "sources": {"regions": 40, "exponent": exponent, **rhythms}}), 0
+    )
     frequency, power = mean_spectrum(made.truth.sources, 256.0)
     assert -background(frequency, power)[0] == pytest.approx(made.truth.person.exponent, abs=0.05)
 
@@ -83,7 +85,7 @@ def test_task_changes_alpha_amplitude_by_the_parameter(strength):
         **QUIET,
         "seconds": 240,
         "effects": {"state_strength": strength, "state": {"amplitude": {"alpha": {"visual": -0.5}}}},
-        "sources": {"alpha": {"frequency": 10, "width": 1.5, "amplitude": {"visual": 50}}},
+        "sources": {"regions": 40, "alpha": {"frequency": 10, "width": 1.5, "amplitude": {"visual": 50}}},
     }
     for index in range(2):
         made = simulate_subject(CohortParameters.parse(given), index)
@@ -99,7 +101,7 @@ def test_frequency_effect_moves_the_peak_and_keeps_the_power():
     given = {
         **QUIET,
         "effects": {"state": {"amplitude": {}, "activity": {}, "frequency": 2.0}},
-        "sources": {"alpha": {"frequency": 10, "width": 1, "amplitude": {"visual": 50}}},
+        "sources": {"regions": 40, "alpha": {"frequency": 10, "width": 1, "amplitude": {"visual": 50}}},
     }
     made = simulate_subject(CohortParameters.parse({**given, "seconds": 240}), 0)
     visual = made.truth.sources[made.truth.regions.networks == "visual"]

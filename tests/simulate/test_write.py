@@ -11,8 +11,9 @@ import yaml
 
 from brainof.cli import main
 from brainof.errors import ConfigError
-from brainof.simulate import CohortParameters, simulate_subject, write
+from brainof.simulate import CohortParameters, simulate_subject
 from brainof.simulate.brainvision import write_brainvision
+from brainof.simulate.write import write
 
 TINY = CohortParameters.parse(
     {
@@ -129,15 +130,18 @@ def test_recipe_names_files_that_exist(root, modality):
     assert labelled.trial_type.value_counts().nunique() == 1  # balanced
 
 
-def test_an_interrupted_cohort_continues(root, tmp_path):
+def test_an_interrupted_cohort_continues(root, tmp_path, monkeypatch):
     out = tmp_path / "cohort"
-    stopped = RuntimeError("stop")
 
-    def stop(done: int, total: int) -> None:
-        raise stopped
+    def fails_at_the_second(parameters: CohortParameters, index: int):
+        if index == 1:
+            raise RuntimeError("killed")
+        return simulate_subject(parameters, index)
 
-    with pytest.raises(RuntimeError):
-        write(TINY, out, progress=stop, nifti=True, truth=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("brainof.simulate.write.simulate_subject", fails_at_the_second)
+        with pytest.raises(RuntimeError, match="killed"):
+            write(TINY, out, nifti=True, truth=True)
     kept = (out / "sub-001/eeg/sub-001_task-blocks_eeg.eeg").stat().st_mtime_ns
     (out / ".partial" / "sub-002").mkdir(parents=True)  # what a killed writer leaves
     write(TINY, out, nifti=True, truth=True)
@@ -173,3 +177,23 @@ def test_brainvision_keeps_the_rate(tmp_path, made, sfreq):
     path = tmp_path / "a_eeg.vhdr"
     write_brainvision(made.eeg.replace(sfreq=float(sfreq)), path)
     assert mne.io.read_raw_brainvision(path, verbose="error").info["sfreq"] == pytest.approx(sfreq, rel=1e-9)
+
+
+def test_recipes_prepare_without_code(root, made, tmp_path):
+    """The whole reading path: files -> Recording -> windows with labels."""
+    from brainof.corpus import Corpus
+    from brainof.io import read
+
+    again = read(root / "sub-002/eeg/sub-002_task-blocks_eeg.vhdr")
+    np.testing.assert_allclose(again.data, made.eeg.data, atol=1e-11)
+    np.testing.assert_allclose(again.channels.positions, made.eeg.channels.positions, atol=1e-9)
+    again = read(root / "sub-002/meg/sub-002_task-blocks_meg.fif")
+    assert again.channels.digest == made.meg.channels.digest
+    for modality in ("eeg", "meg", "fmri"):
+        options = ["--root", str(root), "--out", str(tmp_path / "corpus")]
+        assert main(["prepare", str(root / f"recipe_{modality}.yaml"), *options]) == 0
+    index = Corpus(tmp_path / "corpus").index
+    labelled = index[index["view"] == "rest_vs_task"]
+    assert set(labelled["modality"]) == {"eeg", "meg", "fmri"}
+    assert set(labelled["label.state"]) == {"rest", "task"}
+    assert set(index["label.group"]) == {"control", "patient"}

@@ -12,11 +12,11 @@ import pandas as pd
 from ..channels import UNITS
 from ..recording import Recording
 from .brainvision import write_brainvision
-from .cohort import TASK, Subject
 from .haemodynamics import label_volume, paint
 from .montages import meg_info
 from .parameters import CohortParameters
 from .persons import stream
+from .subjects import TASK, Subject
 
 #: Folder of parcellated fMRI below the root
 PARCELLATED = Path("derivatives") / "parcellated"

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from .bids import PARCELLATED
-from .cohort import TASK
 from .parameters import CohortParameters
 from .regions import ATLAS
+from .subjects import TASK
 
 _STEM = f"sub-{{subject}}_task-{TASK}"
 _TITLES = {"eeg": "EEG", "meg": "MEG", "fmri": "regional BOLD"}

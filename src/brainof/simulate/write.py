@@ -13,11 +13,11 @@ from .. import __version__
 from ..errors import ConfigError
 from ..progress import progress
 from . import bids
-from .cohort import Subject, simulate_subject
 from .parameters import CohortParameters
 from .persons import make_person
 from .recipes import write_recipes
 from .regions import make_regions
+from .subjects import Subject, simulate_subject
 
 #: File that holds the parameters of the cohort in a folder
 PARAMETERS = "simulation.json"

@@ -6,7 +6,7 @@ from sklearn.covariance import oas
 
 from brainof.errors import ConfigError
 from brainof.evaluation import baselines
-from brainof.evaluation.baselines import BANDS, BASELINES, DEFAULT, baseline_features
+from brainof.evaluation.baselines import BANDS, BASELINES, baseline_features, default_baselines
 from brainof.evaluation.covariance import TangentSpace, covariances, karcher_mean, log_euclidean, of_spectrum, upper
 
 
@@ -27,7 +27,18 @@ def test_every_baseline_gives_one_finite_row_per_window(modality):
             features = np.concatenate(features(np.arange(4), np.arange(4, 6)))
         assert features.shape[0] == len(windows), name
         assert np.isfinite(features).all(), name
-    assert set(DEFAULT[modality]) <= set(BASELINES[modality])
+
+
+@pytest.mark.parametrize("modality", BASELINES)
+@pytest.mark.parametrize("kind", ["classification", "identification"])
+def test_default_baselines_exist_and_suit_the_kind(modality, kind):
+    for n_times in (9, 192):
+        names = default_baselines(modality, kind, n_times)
+        assert names[0] == "amplitude"  # the control is always there
+        made = [BASELINES[modality][name](noise(), 128.0) for name in names]
+        if kind == "identification":
+            assert all(isinstance(features, np.ndarray) for features in made)
+    assert ("block means" in default_baselines(modality, kind, 9)) == (modality == "fmri")
 
 
 def test_band_power_finds_the_rhythm_in_its_channel_and_band():

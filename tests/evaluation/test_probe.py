@@ -133,3 +133,10 @@ def test_recentring_removes_what_tells_people_apart():
     np.testing.assert_allclose(recentred, recentre(X, groups), atol=1e-5)
     for group in np.unique(groups):
         np.testing.assert_allclose(recentred[groups == group].mean(0), 0, atol=1e-9)
+
+
+def test_a_feature_that_a_person_lacks_stays_missing(recwarn):
+    X, _, groups = data()
+    X[groups == 2, 4] = np.nan
+    assert np.isnan(recentre(X, groups)[groups == 2, 4]).all()
+    assert len(recwarn) == 0

@@ -90,15 +90,32 @@ BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
         "tangent space": tangent_space,
         "filter-bank tangent": filter_bank_tangent,
     },
-    "meg": {"amplitude": amplitude, "band power": band_power, "tangent space": tangent_space},
+    "meg": {
+        "amplitude": amplitude,
+        "band power": band_power,
+        "log covariance": covariance_log,
+        "tangent space": tangent_space,
+    },
     "fmri": {"amplitude": amplitude, "block means": block_means, "functional connectivity": functional_connectivity},
 }
-#: what a task gets that names no baselines (the others are meant for one kind of stimulus or repeat each other)
-DEFAULT: dict[str, tuple[str, ...]] = {
-    "eeg": ("amplitude", "band power", "tangent space"),
-    "meg": ("amplitude", "band power", "tangent space"),
-    "fmri": ("amplitude", "block means", "functional connectivity"),
-}
+#: Volumes below which an fMRI window is a block (its level counts), not a stretch of rest (its correlations count)
+BLOCK_VOLUMES = 32
+
+
+def default_baselines(modality: str, kind: str, n_times: int) -> list[str]:
+    """Baselines of a task that names none, by what its windows are.
+
+    Parameters
+    ----------
+    modality : {"eeg", "meg", "fmri"}
+    kind : {"classification", "regression", "identification"}
+        Identification compares single vectors, so it takes no reference from a training side.
+    n_times : int
+        Samples of the longest window.
+    """
+    if modality == "fmri":
+        return ["amplitude", "block means" if n_times < BLOCK_VOLUMES else "functional connectivity"]
+    return ["amplitude", "band power", "log covariance" if kind == "identification" else "tangent space"]
 
 
 def baseline_features(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import ConfigError
 from .compare import paired, standard_error
 from .metrics import identification, similarity
 from .nulls import p_value
@@ -98,6 +99,12 @@ def identification_rows(
     rows: list[dict[str, Any]] = []
     hits: dict[tuple[str, bool], dict[str, float]] = {}
     for name, seeds in offered.items():
+        if any(callable(value) for value in seeds):
+            raise ConfigError(
+                f"{name!r} needs a training side, which identification has not",
+                field=f"{about['task']}.baselines",
+                fix="use 'log covariance'",
+            )
         for standardised in (False, True):
             found = [
                 identify(np.asarray(value), pairs, standardised, 0 if seed else n_permutations, random_state)

@@ -6,6 +6,7 @@ than one (`RidgeSolver` takes them as further columns).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -259,7 +260,9 @@ def recentre(X: Any, groups: Any) -> np.ndarray:
     """
     X = np.array(X, dtype=np.float64)
     groups = np.asarray(groups)
-    for name in np.unique(groups):
-        rows = groups == name
-        X[rows] = (X[rows] - np.nanmean(X[rows], axis=0)) / (np.nanstd(X[rows], axis=0) + 1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that a person lacks altogether stays missing
+        for name in np.unique(groups):
+            rows = groups == name
+            X[rows] = (X[rows] - np.nanmean(X[rows], axis=0)) / (np.nanstd(X[rows], axis=0) + 1e-6)
     return X

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..errors import LabelError
 from ..files import write_atomically
-from .baselines import DEFAULT, baseline_features
+from .baselines import baseline_features, default_baselines
 from .decoding import Features
 from .decoding_rows import decoding_rows
 from .identity import identification_rows
@@ -76,7 +76,8 @@ def evaluate_task(
                 raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
     reference = reference or next(iter(offered), None)
     modality = str(index["modality"].iloc[0])
-    names = DEFAULT[modality] if task.baselines is None else task.baselines
+    usual = default_baselines(modality, task.kind, int(index["n_times"].max()))
+    names = usual if task.baselines is None else task.baselines
     if missing := [name for name in names if name not in offered]:
         windows, sfreqs = task_windows(corpus, rows)
         offered |= {name: [baseline_features(name, modality, windows, sfreqs)] for name in missing}

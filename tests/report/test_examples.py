@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from brainof.channels import Channels
+from brainof.model import BrainOF
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.mtfm import MTFM
+from brainof.report.examples import reconstruct
+from brainof.signals import SignalBatch
+
+
+@pytest.fixture
+def batch() -> SignalBatch:
+    channels = Channels(tuple("abc"), ("eeg",) * 3)
+    windows = [np.random.default_rng(row).standard_normal((3, 200)) for row in range(2)]
+    return SignalBatch.from_arrays(windows, channels, 100.0, "eeg", 64)
+
+
+def test_examples_show_the_clean_signal_and_what_was_hidden(batch):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").train()
+    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
+    one, two = reconstruct(objective, batch, np.random.default_rng(0), title="made", n_examples=5)
+    assert model.training  # as it was
+    assert (one.title, one.modality, one.sfreq) == ("made", "eeg", pytest.approx(100.0))
+    np.testing.assert_allclose(one.true_CT, batch.signal_BCT[0, :, :200])
+    assert one.reconstructed_CT.shape == one.hidden_CT.shape == two.hidden_CT.shape == (3, 200)
+    # whole patches are hidden, about half of them
+    patches = one.hidden_CT[:, :192].reshape(3, 3, 64)
+    assert (patches.all(-1) | ~patches.any(-1)).all()
+    assert 0.2 < one.hidden_CT.mean() < 0.8
+    assert np.isfinite(one.reconstructed_CT).all()

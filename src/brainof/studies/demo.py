@@ -61,7 +61,7 @@ def demo(out: Path, say: Callable[[str], None], *, subjects: int = 12, steps: in
     tell("probing frozen features, beside untrained models, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")
     tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
-    rows = evaluate_run(corpus, run, tasks, untrained=2, n_permutations=100)
+    rows = evaluate_run(corpus, run, [(task, "mean_std") for task in tasks], untrained=2, n_permutations=100)
     save_rows(rows, out / "scores.json")
     sections = [
         data_section(

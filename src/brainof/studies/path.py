@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -59,7 +59,7 @@ def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[T
 def evaluate_run(
     corpus: Corpus,
     run: Path,
-    tasks: Mapping[Task, str] | Sequence[Task],
+    tasks: Sequence[tuple[Task, str]],
     *,
     untrained: int = 3,
     transductive: Collection[str] = (),
@@ -72,8 +72,8 @@ def evaluate_run(
     corpus : Corpus
     run : Path
         A finished run.
-    tasks : mapping of Task to pooling, or sequence of Task
-        Pooling of the latents per task; "mean_std" where only tasks are given.
+    tasks : sequence of (Task, pooling)
+        Questions, each with the pooling of the latents.
     untrained : int
         Random initialisations of the same architecture.
     transductive : collection of str
@@ -82,13 +82,12 @@ def evaluate_run(
         Labellings of the null.
     """
     model, _ = load(run)
-    poolings = dict(tasks) if isinstance(tasks, Mapping) else dict.fromkeys(tasks, "mean_std")
     models = [model]
     for seed in range(untrained):
         torch.manual_seed(1000 + seed)
         models.append(BrainOF(model.config).eval())
     rows: list[dict[str, Any]] = []
-    for task, pool in poolings.items():
+    for task, pool in tasks:
         chosen = task_rows(corpus.index, task)
         values = [embed(corpus, each, rows=chosen, pool=pool).values for each in models]
         features: dict[str, Any] = {"pretrained": values[0], "untrained": values[1:]}

@@ -50,6 +50,8 @@ TASKS = {
     "haxby2001_slice/categories": "mean_std",
     "muse_ssvep/flicker": "mean_std",
 }
+#: baselines of tasks that want others than the usual ones
+BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}
 
 
 def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
@@ -89,8 +91,11 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     tell(f"joint pretraining, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing")
-    tasks = {choose_tasks(corpus, [name])[0]: pool for name, pool in TASKS.items()}
-    rows = evaluate_run(corpus, run, tasks, transductive=["pretrained", "untrained", "band_power"])
+    tasks = [
+        (choose_tasks(corpus, [name], **({"baselines": BASELINES[name]} if name in BASELINES else {}))[0], pool)
+        for name, pool in TASKS.items()
+    ]
+    rows = evaluate_run(corpus, run, tasks, transductive=["pretrained", "untrained", "band power"])
     save_rows(rows, out / "scores.json")
     references = [
         f"{name}: {about['reference']['text']}, {about['reference']['score']} ({about['reference']['metric']})"

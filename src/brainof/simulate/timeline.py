@@ -120,10 +120,10 @@ def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.
 
 
 def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Jittered onsets in task blocks, none within one interval of an edge."""
+    """Jittered onsets in task blocks, the first about one interval after the start."""
     onsets = [np.zeros(0)]
-    if rate > 0:
-        for block in np.flatnonzero(working):
-            regular = np.arange(edges[block] + 1 / rate, edges[block + 1] - 1 / rate, 1 / rate)
-            onsets.append(regular + rng.uniform(-0.2, 0.2, len(regular)) / rate)
+    for block in np.flatnonzero(working):
+        n = int((edges[block + 1] - edges[block]) * rate) - 1
+        if n > 0:
+            onsets.append(edges[block] + (np.arange(1, n + 1) + rng.uniform(-0.2, 0.2, n)) / rate)
     return np.round(np.concatenate(onsets), 3)

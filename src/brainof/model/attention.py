@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..errors import ConfigError
 from .norm import RMSNorm, unit
@@ -64,10 +65,10 @@ def softmax_attention(
     key_mask_BM: Tensor | None = None,
     kernel: Kernel = "auto",
 ) -> Tensor:
-    """softmax(scale q k^T) v, shape (B, H, N, e); leading axes before B are allowed, B may be 1 in q and k.
+    """softmax(scale q k^T) v, shape (B, H, N, e); B may be 1 in q and k.
 
-    Both kernels give the same result; "sdpa" pads narrow queries and keys with zeros to the value width, because
-    unequal widths silently fall to a path that stores the maps.
+    The explicit kernel allows leading axes before B. Both give the same result; "sdpa" pads narrow queries and keys
+    with zeros to the value width, because unequal widths silently fall to a path that stores the maps.
     """
     if kernel == "auto":
         kernel = choose_kernel(q_BHNd, k_BHMd, v_BHMe)
@@ -81,13 +82,9 @@ def softmax_attention(
     missing = v_BHMe.shape[-1] - q_BHNd.shape[-1]
     if missing > 0:
         q_BHNd, k_BHMd = F.pad(q_BHNd, (0, missing)), F.pad(k_BHMd, (0, missing))
-    q, k, v = (x.expand(*x.shape[:-4], batch, *x.shape[-3:]) for x in (q_BHNd, k_BHMd, v_BHMe))
+    q, k, v = (x.expand(batch, *x.shape[-3:]) for x in (q_BHNd, k_BHMd, v_BHMe))
     mask = None if key_mask_BM is None else key_mask_BM[:, None, None, :]
-    if q.ndim == 4:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    return torch.stack(
-        [F.scaled_dot_product_attention(a, b, v, attn_mask=mask, scale=scale) for a, b in zip(q, k, strict=True)]
-    )
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def query_mean(o_BHNe: Tensor, query_mask_BN: Tensor | None) -> Tensor:
@@ -96,6 +93,35 @@ def query_mean(o_BHNe: Tensor, query_mask_BN: Tensor | None) -> Tensor:
         return o_BHNe.mean(-2, keepdim=True)
     weight = query_mask_BN[:, None, :, None].to(o_BHNe.dtype)
     return (o_BHNe * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1)
+
+
+class _Combine(torch.autograd.Function):
+    """o1 + lam (mean_q o1 - o2) that keeps nothing but its inputs, in few passes over memory."""
+
+    @staticmethod
+    def forward(ctx, o1, o2, lam, query_mask_BN):
+        mean = query_mean(o1, query_mask_BN)
+        ctx.save_for_backward(o2, mean, lam, query_mask_BN)
+        return torch.addcmul(o1, o2, -lam).add_(lam * mean)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        o2, mean, lam, query_mask_BN = ctx.saved_tensors
+        total = grad.sum(-2, keepdim=True)
+        if query_mask_BN is None:
+            grad_o1 = grad + total * (lam / grad.shape[-2])
+        else:
+            weight = query_mask_BN[:, None, :, None].to(grad.dtype)
+            grad_o1 = torch.addcmul(grad, weight, total * (lam / weight.sum(-2, keepdim=True).clamp_min(1)))
+        return grad_o1, grad * -lam, (total * mean).sum() - (grad * o2).sum(), None
+
+
+def combine(o1_BHNe: Tensor, o2_BHNe: Tensor, lam: Tensor, query_mask_BN: Tensor | None = None) -> Tensor:
+    """o1 + lam (mean over valid queries of o1 - o2)."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _Combine.apply(o1_BHNe, o2_BHNe, lam, query_mask_BN)
+    return o1_BHNe + lam * (query_mean(o1_BHNe, query_mask_BN) - o2_BHNe)
 
 
 def differential_attention(
@@ -110,10 +136,16 @@ def differential_attention(
     kernel: Kernel = "auto",
 ) -> Tensor:
     """(A1 - lam A2 + lam G) v, or (A1 - lam A2) v without the integral term; the result is at least float32."""
-    o_2BHNe = softmax_attention(q_2BHNd, k_2BHMd, v_BHMe, scale, key_mask_BM, kernel)
+    if kernel == "auto":
+        kernel = choose_kernel(q_2BHNd, k_2BHMd, v_BHMe)
+    if kernel == "explicit":  # both maps in one batched product
+        o1, o2 = softmax_attention(q_2BHNd, k_2BHMd, v_BHMe, scale, key_mask_BM, kernel).unbind(0)
+    else:
+        halves = zip(q_2BHNd, k_2BHMd, strict=True)
+        o1, o2 = (softmax_attention(q, k, v_BHMe, scale, key_mask_BM, kernel) for q, k in halves)
     # O1 and O2 are close to each other: their difference loses what bfloat16 has
-    o1, o2 = (o_2BHNe if o_2BHNe.dtype == torch.float64 else o_2BHNe.float()).unbind(0)
-    return o1 + lam * (query_mean(o1, query_mask_BN) - o2) if integral else o1 - lam * o2
+    o1, o2 = (o if o.dtype == torch.float64 else o.float() for o in (o1, o2))
+    return combine(o1, o2, lam, query_mask_BN) if integral else o1 - lam * o2
 
 
 class Attention(nn.Module):
@@ -227,7 +259,8 @@ class Attention(nn.Module):
             o = differential_attention(
                 q, k, v, self.lam(), self.scale, key_mask_BM, query_mask_BN, integral, self.kernel
             )
-            o = (self.norm(o) * self.out_gain).to(v.dtype)
+            o = self.norm(o).to(v.dtype)
+            o = o if self.out_gain == 1.0 else o * self.out_gain
         return self.out(o.transpose(1, 2).flatten(2))
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None, causal: bool = False) -> Tensor:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ..channels import MODALITIES
 from ..errors import ConfigError
-from .ffn import SwiGLU, swiglu
+from .expert_backends import BACKENDS
+from .ffn import SwiGLU
 
 Backend = Literal["auto", "grouped", "loop", "masked"]
 
@@ -42,52 +43,6 @@ def count_tokens(load_ME: Tensor, ids_TK: Tensor, group_T: Tensor | None, valid_
 _library = torch.library.Library("brainof", "FRAGMENT")
 _library.define("count_tokens(Tensor(a!) load_ME, Tensor ids_TK, Tensor? group_T, Tensor? valid_T) -> ()")
 _library.impl("count_tokens", count_tokens, "CompositeExplicitAutograd")
-
-
-class _TakeRows(torch.autograd.Function):
-    """x[order // copies]: each row taken `copies` times, in a permuted order.
-
-    Its gradient is a gather through the inverse permutation and a sum, which is deterministic everywhere; the
-    gradient of `index_select` adds rows in an order that varies.
-    """
-
-    @staticmethod
-    def forward(ctx, x, order, inverse, copies):
-        ctx.save_for_backward(inverse)
-        ctx.copies = copies
-        return x.index_select(0, order if copies == 1 else order // copies)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (inverse,) = ctx.saved_tensors
-        rows = grad.index_select(0, inverse)
-        return (rows if ctx.copies == 1 else rows.unflatten(0, (-1, ctx.copies)).sum(1)), None, None, None
-
-
-def grouped_experts(x_RD: Tensor, ends_E: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """Expert outputs of rows sorted by expert, expert e holding the rows up to ends_E[e]; two grouped products."""
-    hidden = swiglu(F.grouped_mm(x_RD, gate_up_ED2F, offs=ends_E))
-    return F.grouped_mm(hidden, down_EFD, offs=ends_E)
-
-
-def loop_experts(x_RD: Tensor, ends_E: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """The same, one expert after the other; every dtype.
-
-    Weights are unbound once: indexing `w[e]` would make each expert's gradient fill a whole (E, D, 2F) tensor. Rows
-    are split once for the same reason.
-    """
-    sizes = torch.diff(ends_E, prepend=ends_E.new_zeros(1)).tolist()
-    parts = zip(x_RD.split(sizes), gate_up_ED2F.unbind(0), down_EFD.unbind(0), strict=True)
-    return torch.cat([swiglu(x @ gate_up) @ down for x, gate_up, down in parts])
-
-
-def masked_experts(x_TD: Tensor, gates_TE: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """Every expert on every token, weighted by gates that are zero where an expert was not chosen.
-
-    It costs E / K times more and has no shape that depends on data: the form that `torch.export` accepts.
-    """
-    hidden_ETF = swiglu(torch.matmul(x_TD, gate_up_ED2F))
-    return torch.matmul(hidden_ETF * gates_TE.t()[..., None].to(x_TD.dtype), down_EFD).sum(0)
 
 
 class Experts(nn.Module):
@@ -193,34 +148,12 @@ class Experts(nn.Module):
             torch.ops.brainof.count_tokens(self.load_ME, routed[0], group_T, valid_T)
         if torch.is_autocast_enabled(x_TD.device.type):  # grouped products are not an autocast operation
             x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
-        y_TD = self._experts(x_TD, *routed)
+        backend = self.backend
+        if backend == "auto":
+            backend = "grouped" if x_TD.dtype == torch.bfloat16 else "loop"
+        gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
+        with torch.autocast(x_TD.device.type, enabled=False):
+            y_TD = BACKENDS[backend](x_TD, *routed, gate_up, down)
         if self.shared is not None:
             y_TD = y_TD + self.shared(x_TD)
         return y_TD.view_as(x_BND)
-
-    def _experts(self, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> Tensor:
-        gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
-        backend = self._backend(x_TD)
-        with torch.autocast(x_TD.device.type, enabled=False):
-            if backend == "masked":
-                gates_TE = gates_TK.new_zeros(x_TD.shape[0], gate_up.shape[0]).scatter(1, ids_TK, gates_TK)
-                return masked_experts(x_TD, gates_TE, gate_up, down)
-            sorted_R, order_R = ids_TK.flatten().sort(stable=True)
-            inverse_R = torch.empty_like(order_R).scatter_(
-                0, order_R, torch.arange(order_R.numel(), device=order_R.device)
-            )
-            ends_E = torch.searchsorted(
-                sorted_R, torch.arange(len(gate_up), device=sorted_R.device), right=True, out_int32=True
-            )
-            rows_RD = _TakeRows.apply(x_TD, order_R, inverse_R, self.top_k)
-            product = grouped_experts if backend == "grouped" else loop_experts
-            rows_RD = product(rows_RD, ends_E, gate_up, down)
-            rows_RD = _TakeRows.apply(rows_RD, inverse_R, order_R, 1)
-            return (rows_RD.view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
-
-    def _backend(self, x_TD: Tensor) -> Backend:
-        if self.backend == "auto":
-            return "grouped" if x_TD.dtype == torch.bfloat16 else "loop"
-        if self.backend == "grouped" and x_TD.dtype == torch.float64:
-            raise ConfigError("grouped products do not exist in float64", field="expert_backend", fix="use 'loop'")
-        return self.backend

@@ -1,0 +1,132 @@
+"""How routed experts are computed: three functions of one signature, equal to rounding.
+
+Each maps tokens x (T, D), chosen experts (T, K) and their gates (T, K), with stacked weights, to
+sum over k of gates[t, k] * swiglu(x[t] gate_up[e]) down[e], e = ids[t, k].
+
+Legend: T tokens, K experts per token, R = T * K rows (token-expert pairs) sorted by expert, E experts, D width,
+F hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import ConfigError
+from .ffn import swiglu
+
+
+class _TakeRows(torch.autograd.Function):
+    """x[order // copies]: each row taken `copies` times, in a permuted order.
+
+    Its gradient is a gather through the inverse permutation and a sum, which is deterministic everywhere; the
+    gradient of `index_select` adds rows in an order that varies.
+    """
+
+    @staticmethod
+    def forward(ctx, x, order, inverse, copies):
+        ctx.save_for_backward(inverse)
+        ctx.copies = copies
+        return x.index_select(0, order if copies == 1 else order // copies)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (inverse,) = ctx.saved_tensors
+        rows = grad.index_select(0, inverse)
+        return (rows if ctx.copies == 1 else rows.unflatten(0, (-1, ctx.copies)).sum(1)), None, None, None
+
+
+def grouped(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
+    """Sort, two grouped products, gather back: few launches, no transfer to the host, compiles in bfloat16."""
+    if x_TD.dtype == torch.float64:
+        raise ConfigError("grouped products do not exist in float64", field="expert_backend", fix="use 'loop'")
+    sorted_R, order_R = ids_TK.flatten().sort(stable=True)
+    inverse_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(order_R.shape[0], device=order_R.device))
+    experts_E = torch.arange(gate_up_ED2F.shape[0], device=sorted_R.device)
+    ends_E = torch.searchsorted(sorted_R, experts_E, right=True, out_int32=True)
+    rows_RD = _TakeRows.apply(x_TD, order_R, inverse_R, ids_TK.shape[1])
+    hidden_RF = swiglu(F.grouped_mm(rows_RD, gate_up_ED2F, offs=ends_E))
+    rows_RD = _TakeRows.apply(F.grouped_mm(hidden_RF, down_EFD, offs=ends_E), inverse_R, order_R, 1)
+    return (rows_RD.view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
+
+
+class _Loop(torch.autograd.Function):
+    """Expert after expert: take its tokens, compute, add to the output.
+
+    Rows are never stored for all experts at once, and each weight gradient is written where it belongs: indexing
+    `w[e]` under autograd would fill a whole (E, D, 2F) tensor per expert. A token meets an expert once, so every
+    addition is of distinct rows and the result does not depend on their order.
+    """
+
+    @staticmethod
+    def forward(ctx, x_TD, gates_R, token_R, sizes, gate_up_ED2F, down_EFD):
+        hidden_R2F = x_TD.new_empty(len(token_R), gate_up_ED2F.shape[-1])
+        y_TD = torch.zeros_like(x_TD)
+        for e, rows in _rows(sizes):
+            block = torch.mm(x_TD.index_select(0, token_R[rows]), gate_up_ED2F[e], out=hidden_R2F[rows])
+            gate, up = block.chunk(2, -1)
+            hidden = F.silu(gate).mul_(up).mul_(gates_R[rows, None])
+            y_TD.index_add_(0, token_R[rows], hidden @ down_EFD[e])
+        ctx.save_for_backward(x_TD, gates_R, token_R, gate_up_ED2F, down_EFD, hidden_R2F)
+        ctx.sizes = sizes
+        return y_TD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_TD):
+        x_TD, gates_R, token_R, gate_up_ED2F, down_EFD, hidden_R2F = ctx.saved_tensors
+        grad_x, grad_gates = torch.zeros_like(x_TD), torch.empty_like(gates_R)
+        grad_gate_up, grad_down = torch.empty_like(gate_up_ED2F), torch.empty_like(down_EFD)
+        for e in (e for e, size in enumerate(ctx.sizes) if not size):
+            grad_gate_up[e].zero_()
+            grad_down[e].zero_()
+        for e, rows in _rows(ctx.sizes):
+            tokens, weight = token_R[rows], gates_R[rows, None]
+            grad, (gate, up) = grad_TD.index_select(0, tokens), hidden_R2F[rows].chunk(2, -1)
+            silu = F.silu(gate)
+            hidden, grad_hidden = silu * up, grad @ down_EFD[e].t()
+            grad_gates[rows] = (grad_hidden * hidden).sum(-1)
+            torch.mm(hidden.mul_(weight).t(), grad, out=grad_down[e])
+            grad_hidden.mul_(weight)
+            block = torch.empty_like(hidden_R2F[rows])
+            grad_gate, grad_up = block.chunk(2, -1)
+            torch.mul(grad_hidden, silu, out=grad_up)
+            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_gate)
+            torch.mm(x_TD.index_select(0, tokens).t(), block, out=grad_gate_up[e])
+            grad_x.index_add_(0, tokens, block @ gate_up_ED2F[e].t())
+        return grad_x, grad_gates, None, None, grad_gate_up, grad_down
+
+
+def _rows(sizes: list[int]) -> list[tuple[int, slice]]:
+    """(expert, its rows) of the experts that have any."""
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    return [(e, slice(end - size, end)) for e, (size, end) in enumerate(zip(sizes, ends, strict=True)) if size]
+
+
+def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
+    """Expert after expert: every dtype, least memory, fastest on CPU; needs the loads on the host."""
+    sorted_R, order_R = ids_TK.flatten().sort(stable=True)
+    sizes = torch.bincount(sorted_R, minlength=gate_up_ED2F.shape[0]).tolist()
+    gates_R = gates_TK.flatten().index_select(0, order_R).to(x_TD.dtype)
+    return _Loop.apply(x_TD, gates_R, order_R // ids_TK.shape[1], sizes, gate_up_ED2F, down_EFD)
+
+
+def masked(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
+    """Every expert on every token, with gates of zero where an expert was not chosen.
+
+    It costs E / K times more and has no shape that depends on data: the form that `torch.export` accepts.
+    """
+    gates_TE = gates_TK.new_zeros(x_TD.shape[0], gate_up_ED2F.shape[0]).scatter(1, ids_TK, gates_TK)
+    hidden_ETF = swiglu(torch.matmul(x_TD, gate_up_ED2F))
+    return torch.matmul(hidden_ETF * gates_TE.t()[..., None].to(x_TD.dtype), down_EFD).sum(0)
+
+
+BACKENDS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "grouped": grouped,
+    "loop": loop,
+    "masked": masked,
+}

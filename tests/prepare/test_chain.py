@@ -47,7 +47,8 @@ def test_equals_a_plain_mne_chain(make):
     expected = (low - np.median(low, axis=1, keepdims=True)) / np.median(
         np.subtract(*np.percentile(low, (75, 25), axis=1)) / 1.349
     )
-    ours = default_chain("eeg").apply(make(raw, 500.0)).data
+    chain = default_chain("eeg", {"reference": {"kind": "average"}})
+    ours = chain.apply(make(raw, 500.0)).data
     inner = slice(1024, -1024)
     assert np.abs(ours - expected)[:, inner].max() < 0.02
     assert np.corrcoef(ours[:, inner].ravel(), expected[:, inner].ravel())[0, 1] > 0.99999

@@ -48,9 +48,9 @@ def test_wrong_keys_are_named(toy, change, message):
 
 
 def test_assignments_from_the_command_line(toy):
-    recipe = find_recipe(toy[0]).replaced(["windows.length=1", "prepare.filter.high=40", "prepare.reference=false"])
+    recipe = find_recipe(toy[0]).replaced(["windows.length=1", "prepare.filter.high=40", "prepare.bad_channels=false"])
     assert recipe.views()["pretrain"].length == 1
-    assert [step.name for step in recipe.chain().steps] == ["repair", "resample", "filter", "bad_channels", "normalise"]
+    assert [step.name for step in recipe.chain().steps] == ["repair", "resample", "filter", "normalise"]
     with pytest.raises(ConfigError, match="did you mean 'windows'"):
         recipe.replaced(["window.length=1"])
 

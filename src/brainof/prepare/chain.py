@@ -32,7 +32,7 @@ _SENSORS: dict[str, dict[str, Any]] = {
     "normalise": {"per": "type"},
 }
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "eeg": {**_SENSORS, "reference": {"kind": "average"}},
+    "eeg": _SENSORS,
     "meg": _SENSORS,
     "fmri": {"repair": {"max_gap": 5.0}, "detrend": {"order": 1}, "normalise": {"per": "channel"}},
 }
@@ -46,7 +46,7 @@ class Chain:
     --------
     >>> chain = default_chain("eeg", {"filter": {"high": 40.0}})
     >>> [step["step"] for step in chain.to_steps()]
-    ['repair', 'resample', 'filter', 'bad_channels', 'reference', 'normalise']
+    ['repair', 'resample', 'filter', 'bad_channels', 'normalise']
     >>> Chain.from_steps(chain.to_steps()) == chain
     True
     """

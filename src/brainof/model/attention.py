@@ -50,7 +50,7 @@ def choose_kernel(q: Tensor, k: Tensor, v: Tensor) -> Literal["explicit", "sdpa"
 
 def attention_map(q_BHNd: Tensor, k_BHMd: Tensor, scale: float, key_mask_BM: Tensor | None = None) -> Tensor:
     """Softmax map (B, H, N, M); a row whose keys are all masked is zero, never NaN."""
-    logits = (q_BHNd * scale) @ k_BHMd.mT
+    logits = (q_BHNd if scale == 1.0 else q_BHNd * scale) @ k_BHMd.mT
     if key_mask_BM is None:
         return logits.softmax(-1)
     mask = key_mask_BM[..., None, None, :]

@@ -90,7 +90,8 @@ class BrainOF(nn.Module):
             finite; the message names the field and the window.
         """
         complete = check(batch, self.config.patch)
-        patch_BNS = patchify(batch.signal_BCT, self.config.patch)
+        signal_BCT = batch.signal_BCT if batch.signal_BCT.dtype == torch.float64 else batch.signal_BCT.float()
+        patch_BNS = patchify(signal_BCT, self.config.patch)
         channels, patches = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.config.patch
         valid_BNS = None
         mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import out
+from . import out, takes_assignments
 
 EXAMPLE = """example:
   brainof demo --out runs/demo"""
@@ -14,13 +14,13 @@ EXAMPLE = """example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder for everything the demo makes (runs/demo)")
     parser.add_argument("--subjects", type=int, default=12, help="simulated people (12)")
-    parser.add_argument("--steps", type=int, help="optimizer steps (those of the recipe `demo`)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness (0)")
+    takes_assignments(parser, "the pretraining recipe `demo`")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..studies.demo import demo
 
-    page = demo(Path(args.out), out, subjects=args.subjects, steps=args.steps, seed=args.seed)
+    page = demo(Path(args.out), out, subjects=args.subjects, seed=args.seed, changes=args.assignments)
     out(f"open {page.resolve()}")
     return 0

@@ -7,6 +7,7 @@ Adding one is a function and an entry. Those with a reference that must be learn
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt, welch
@@ -63,9 +64,9 @@ def block_means(windows: np.ndarray, sfreq: float) -> np.ndarray:
     return windows.astype(np.float64).mean(axis=2)
 
 
-def tangent_space(windows: np.ndarray, sfreq: float) -> TangentSpace:
-    """Shrunk covariances, seen from the mean of the training side."""
-    return TangentSpace(covariances(windows.astype(np.float64)))
+def tangent_space(windows: np.ndarray, sfreq: float, rank: int = 64) -> TangentSpace:
+    """Shrunk covariances on at most `rank` leading components, seen from the mean of the training side."""
+    return TangentSpace(covariances(windows.astype(np.float64)), rank)
 
 
 def filter_bank_tangent(
@@ -94,7 +95,8 @@ BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
         "amplitude": amplitude,
         "band power": band_power,
         "log covariance": covariance_log,
-        "tangent space": tangent_space,
+        # helmets hold about as many independent components; the cost grows with the cube
+        "tangent space": partial(tangent_space, rank=32),
     },
     "fmri": {"amplitude": amplitude, "block means": block_means, "functional connectivity": functional_connectivity},
 }
@@ -138,7 +140,8 @@ def baseline_features(
     order = np.argsort(np.concatenate([np.array(rows) for rows in kinds.values()]))
     matrices = [part.matrices for part in parts if isinstance(part, TangentSpace)]
     if matrices:
-        return TangentSpace(np.concatenate(matrices)[order])
+        rank = next(part.rank for part in parts if isinstance(part, TangentSpace))
+        return TangentSpace(np.concatenate(matrices)[order], rank)
     return np.concatenate([part for part in parts if not isinstance(part, TangentSpace)])[order]
 
 

@@ -69,7 +69,7 @@ def log_euclidean(matrices: np.ndarray) -> np.ndarray:
     return upper(of_spectrum(matrices, np.log))
 
 
-def karcher_mean(matrices: np.ndarray, tolerance: float = 1e-6, iterations: int = 50) -> np.ndarray:
+def karcher_mean(matrices: np.ndarray, tolerance: float = 1e-4, iterations: int = 50) -> np.ndarray:
     """Mean under the affine-invariant metric by fixed-point steps from the log-Euclidean mean (Moakher 2005)."""
     mean = of_spectrum(of_spectrum(matrices, np.log).mean(axis=0), np.exp, positive=False)
     for _ in range(iterations):

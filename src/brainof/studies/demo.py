@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..corpus import Corpus
@@ -26,7 +26,9 @@ from .path import (
 MODALITIES = ("eeg", "meg", "fmri")
 
 
-def demo(out: Path, say: Callable[[str], None], *, subjects: int = 12, steps: int | None = None, seed: int = 0) -> Path:
+def demo(
+    out: Path, say: Callable[[str], None], *, subjects: int = 12, seed: int = 0, changes: Sequence[str] = ()
+) -> Path:
     """Simulate, prepare, pretrain `tiny` on the three modalities together, probe each, write `report.html`.
 
     Parameters
@@ -35,8 +37,10 @@ def demo(out: Path, say: Callable[[str], None], *, subjects: int = 12, steps: in
         Folder for everything; what is complete in it is kept, so an interrupted demo continues.
     say : callable
         Called with a line of progress.
-    subjects, steps, seed
-        Size of the cohort, optimizer steps (those of the recipe `demo` by default), seed of all randomness.
+    subjects, seed
+        Size of the cohort, seed of all randomness.
+    changes : sequence of str
+        `key=value` changes to the pretraining recipe `demo`.
 
     Returns
     -------
@@ -44,6 +48,7 @@ def demo(out: Path, say: Callable[[str], None], *, subjects: int = 12, steps: in
         The page.
     """
     started = time.perf_counter()
+    config = find_config("demo").replaced([f"seed={seed}", *changes], "demo")
 
     def tell(text: str) -> None:
         say(f"[{time.perf_counter() - started:5.1f} s] {text}")
@@ -54,8 +59,6 @@ def demo(out: Path, say: Callable[[str], None], *, subjects: int = 12, steps: in
     sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in MODALITIES]
     for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])
-    changes = [f"seed={seed}"] + ([f"steps={steps}"] if steps else [])
-    config = find_config("demo").replaced(changes, "demo")
     tell(f"pretraining `tiny` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside untrained models, classical baselines and a permutation null")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..corpus import Corpus, people
+from ..errors import LabelError, did_you_mean
 from ..evaluation import Task, evaluate_task, recipe_tasks, task_rows
 from ..evaluation.embed import embed
 from ..model import BrainOF
@@ -40,19 +41,26 @@ class Source:
     root: Path
 
 
-def prepare_sources(sources: Iterable[Source], corpus: str | PathLike[str]) -> list[Summary]:
-    """Prepare several datasets into one corpus; what is there already is kept."""
-    summaries = []
+def prepare_sources(sources: Iterable[Source], corpus: str | PathLike[str]) -> Iterator[Summary]:
+    """Prepare several datasets into one corpus, one after the other; what is there already is kept."""
     for source in sources:
         summary = prepare(find_recipe(source.recipe), source.root, corpus)
         log.info(summary.text())
-        summaries.append(summary)
-    return summaries
+        yield summary
 
 
 def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[Task]:
-    """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each."""
+    """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each.
+
+    Raises
+    ------
+    LabelError
+        The corpus has no task of that name.
+    """
     known = {task.name: task for task in recipe_tasks(corpus)}
+    for name in (names := list(names)):
+        if name not in known:
+            raise LabelError("no such task in the corpus", file=corpus.root, field=name, fix=did_you_mean(name, known))
     return [known[name].model_copy(update=changes) for name in names]
 
 

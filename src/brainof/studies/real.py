@@ -45,7 +45,7 @@ DATASETS = {
 
 #: task -> pooling of the latents: second order where the signal has no mean to speak of
 TASKS = {
-    "eegmat/rest_vs_arithmetic": "mean_std",
+    "eegmat/arithmetic": "mean_std",
     "stages_fep/identification": "gram",
     "haxby2001_slice/categories": "mean_std",
     "muse_ssvep/flicker": "mean_std",
@@ -74,6 +74,7 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
         A dataset folder is missing.
     """
     started = time.perf_counter()
+    config = find_config("real").replaced(changes, "real")
 
     def tell(text: str) -> None:
         say(f"[{time.perf_counter() - started:6.1f} s] {text}")
@@ -87,14 +88,13 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])
     corpus = Corpus(out / "corpus")
-    config = find_config("real").replaced(changes, "real")
-    tell(f"joint pretraining, {config.steps} steps")
-    run = pretrain(config, out / "corpus", out / "run")
-    tell("probing")
     tasks = [
         (choose_tasks(corpus, [name], **({"baselines": BASELINES[name]} if name in BASELINES else {}))[0], pool)
         for name, pool in TASKS.items()
     ]
+    tell(f"joint pretraining, {config.steps} steps")
+    run = pretrain(config, out / "corpus", out / "run")
+    tell("probing")
     rows = evaluate_run(corpus, run, tasks, transductive=["pretrained", "untrained", "band power"])
     save_rows(rows, out / "scores.json")
     references = [

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainof.errors import RecordingError
-from brainof.pretraining.masks import hide_patches, remove_components, visible_indices
+from brainof.pretraining.masks import hide_patches, remove_components, token_indices
 
 
 @settings(max_examples=50, deadline=None)
@@ -47,9 +47,9 @@ def test_a_window_with_one_patch_cannot_be_masked():
         hide_patches(np.ones((1, 1, 1), bool), 0.5, "patch", np.random.default_rng(0))
 
 
-def test_visible_indices_pad_short_rows():
+def test_token_indices_fill_short_rows():
     visible = np.array([[True, False, True, True], [False, False, True, False]])
-    index, mask = visible_indices(visible)
+    index, mask = token_indices(visible)
     assert index.tolist() == [[0, 2, 3], [2, 2, 2]]
     assert mask.tolist() == [[True, True, True], [True, False, False]]
 

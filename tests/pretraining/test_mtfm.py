@@ -22,21 +22,27 @@ def test_plan_is_a_function_of_the_generator(model, make_batch, modality):
     one, two, other = (plan_of(mtfm, batch, seed, max_tokens=16, min_channels=0.5) for seed in (1, 1, 2))
     assert torch.equal(one.visible_BV, two.visible_BV)
     assert torch.equal(one.seen_BNS, two.seen_BNS)
-    assert one.hidden_BN.shape != other.hidden_BN.shape or not torch.equal(one.hidden_BN, other.hidden_BN)
+    assert one.hidden_BH.shape != other.hidden_BH.shape or not torch.equal(one.hidden_BH, other.hidden_BH)
 
 
 def test_visible_and_hidden_split_the_valid_patches(model, make_batch):
     batch = make_batch(lengths=(256, 100, 64))
     batch.channel_mask_BC[0, 2] = False
     plan = plan_of(objective(model), batch)
-    visible = torch.zeros_like(plan.hidden_BN)
+    n_valid = []
     for row in range(3):
-        visible[row, plan.visible_BV[row, plan.visible_mask_BV[row]]] = True
-    assert not (visible & plan.hidden_BN).any()
-    assert (visible | plan.hidden_BN).sum(1).tolist() == [5 * 4, 6 * 2, 6 * 1]
-    # the second window ends inside its second patch
-    assert plan.sample_mask_BNS[1, 1].sum() == 100 - 64
-    assert not plan.full_BN[1, 1]
+        visible = plan.visible_BV[row, plan.visible_mask_BV[row]].tolist()
+        hidden = plan.hidden_BH[row, plan.hidden_mask_BH[row]].tolist()
+        assert not {*visible} & {*hidden}
+        n_valid.append(len({*visible, *hidden}))
+        for place, token in enumerate(hidden):
+            # the second window ends inside its second patch
+            expected = 36 if row == 1 and token % 4 == 1 else 64
+            assert plan.sample_mask_BHS[row, place].sum() == expected
+            assert plan.full_BH[row, place] == (expected == 64)
+    assert n_valid == [5 * 4, 6 * 2, 6 * 1]
+    assert plan.n_hidden == plan.hidden_mask_BH.sum()
+    assert not plan.sample_mask_BHS[~plan.hidden_mask_BH].any()
 
 
 def test_fourier_masks_change_what_is_seen_and_never_the_target(model, make_batch):
@@ -45,7 +51,8 @@ def test_fourier_masks_change_what_is_seen_and_never_the_target(model, make_batc
         plan = plan_of(objective(model, fourier_ratio=0.5), batch, fourier=True)
         clean = batch.signal_BCT.reshape(plan.seen_BNS.shape)
         assert (plan.seen_BNS - clean).abs().mean() > 0.05
-        assert torch.equal(model.tokens(plan.batch).patch_BNS, clean)
+        expected = clean.gather(1, plan.hidden_BH[..., None].expand(-1, -1, 64))
+        assert torch.equal(plan.target_BHS, expected)
         assert torch.equal(plan_of(objective(model), batch, fourier=False).seen_BNS, clean)
 
 
@@ -64,7 +71,7 @@ def test_hidden_patches_never_reach_the_encoder(model, make_batch, modality):
     mtfm = objective(model.eval())
     plan = plan_of(mtfm, batch, fourier=False)
     before, _ = mtfm.encode(plan)
-    plan.seen_BNS[plan.hidden_BN] = 1e3
+    plan.seen_BNS.scatter_(1, plan.hidden_BH[..., None].expand(-1, -1, 64), 1e3)
     after, _ = mtfm.encode(plan)
     assert torch.equal(before, after)
 
@@ -107,5 +114,5 @@ def test_every_objective_reaches_all_weights_it_should(model, make_batch, freque
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     unused = ["identity.unlocated_D"]  # all positions are known here
     if frequency != "log_spectrum":
-        unused += [f"decoders.0.heads.log_spectrum.{name}" for name in ("weight", "bias")]
+        unused += [f"decoders.0.heads.linears.1.{name}" for name in ("weight", "bias")]
     assert silent == unused

@@ -43,22 +43,20 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
     try:
         plan = objective.plan(batch, rng, fourier=False, max_tokens=max_tokens)
         latents_BLD, tokens = objective.encode(plan)
-        real = model.decode(latents_BLD, tokens.identity_BND)
-        shuffled = model.decode(latents_BLD.roll(1, 0), tokens.identity_BND)
+        real = objective.decode(plan, latents_BLD, tokens)
+        shuffled = objective.decode(plan, latents_BLD.roll(1, 0), tokens)
     finally:
         model.train(training)
-    target_BNS = tokens.patch_BNS.float()
-    weight_BNS = (plan.hidden_BN[..., None] & plan.sample_mask_BNS).float()
+    weight_BHS = plan.sample_mask_BHS.float()
     row: dict[str, Any] = {}
     for name, outputs in (("r2", real), ("r2_shuffled", shuffled)):
-        row[name] = explained_variance(outputs["waveform"].float(), target_BNS, weight_BNS)
-    chosen_BN = plan.hidden_BN & plan.full_BN
-    if "log_spectrum" in real and chosen_BN.any():
-        target_BNF = log_spectrum(target_BNS)
-        weight_BNF = chosen_BN[..., None].float()
-        centre_F = (target_BNF * weight_BNF).sum((0, 1)) / weight_BNF.sum()
+        row[name] = explained_variance(outputs["waveform"].float(), plan.target_BHS, weight_BHS)
+    if "log_spectrum" in real and plan.full_BH.any():
+        target_BHF = log_spectrum(plan.target_BHS)
+        weight_BHF = plan.full_BH[..., None].float()
+        centre_F = (target_BHF * weight_BHF).sum((0, 1)) / weight_BHF.sum()
         for name, outputs in (("r2_log_spectrum", real), ("r2_log_spectrum_shuffled", shuffled)):
-            row[name] = explained_variance(outputs["log_spectrum"].float(), target_BNF, weight_BNF, centre_F)
+            row[name] = explained_variance(outputs["log_spectrum"].float(), target_BHF, weight_BHF, centre_F)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
     return row
 

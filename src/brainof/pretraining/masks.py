@@ -95,17 +95,17 @@ def hide_patches(valid_BCP: np.ndarray, ratio: float, unit: str, rng: np.random.
     return hidden.reshape(valid_BCP.shape)
 
 
-def visible_indices(visible_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Token numbers of the visible tokens, padded to the largest count.
+def token_indices(chosen_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the chosen tokens of each window, filled up to the largest count.
 
     Returns
     -------
-    index_BV : int64 ndarray
-        Visible token numbers in ascending order; the padding repeats the row's first visible token.
-    mask_BV : bool ndarray
-        False where padded.
+    index : int64 ndarray, shape (B, largest count)
+        Token numbers in ascending order; fillers repeat the row's first one.
+    mask : bool ndarray, same shape
+        False for fillers.
     """
-    counts = visible_BN.sum(axis=1)
-    order = np.argsort(~visible_BN, axis=1, kind="stable")[:, : counts.max()]
+    counts = chosen_BN.sum(axis=1)
+    order = np.argsort(~chosen_BN, axis=1, kind="stable")[:, : counts.max()]
     mask = np.arange(counts.max())[None] < counts[:, None]
     return np.where(mask, order, order[:, :1]), mask

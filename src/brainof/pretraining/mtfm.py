@@ -1,7 +1,7 @@
 """Masked Temporal-Frequency Modelling: hide Fourier components, hide patches, reconstruct (arXiv:2602.23410).
 
 Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major), S samples per
-patch, V visible tokens.
+patch, V visible tokens, H hidden tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
 from .losses import log_spectrum_loss, raw_component_loss, waveform_loss
-from .masks import hide_patches, remove_components, visible_indices
+from .masks import hide_patches, remove_components, token_indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,22 +24,29 @@ class Plan:
     """One masked batch, before the model sees it.
 
     `batch` holds the clean signal of the channels at hand, `seen_BNS` what the encoder may look at (components
-    removed), `visible_BV` / `visible_mask_BV` the numbers of the visible tokens, `hidden_BN` what the loss is over,
-    `sample_mask_BNS` the valid samples and `full_BN` the patches without padding.
+    removed). `visible_BV` and `hidden_BH` number the tokens on either side, with masks that are False where a row is
+    filled up to the longest. Of the hidden tokens, `target_BHS` holds the clean samples, `sample_mask_BHS` is True for
+    samples that are not padding.
     """
 
     batch: SignalBatch
     seen_BNS: Tensor
     visible_BV: Tensor
     visible_mask_BV: Tensor
-    hidden_BN: Tensor
-    sample_mask_BNS: Tensor
-    full_BN: Tensor
+    hidden_BH: Tensor
+    hidden_mask_BH: Tensor
+    target_BHS: Tensor
+    sample_mask_BHS: Tensor
+
+    @property
+    def full_BH(self) -> Tensor:
+        """Hidden patches without padding, the only ones that have a spectrum."""
+        return self.hidden_mask_BH & self.sample_mask_BHS.all(-1)
 
     @property
     def n_hidden(self) -> int:
         """Number of hidden patches: the element count that losses are normalised by."""
-        return int(self.hidden_BN.sum())
+        return int(self.hidden_mask_BH.sum())
 
     def to(self, device: Any) -> Plan:
         return Plan(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -104,21 +111,26 @@ class MTFM:
         channel_BC = batch.channel_mask_BC.cpu().numpy()
         valid_BCP = channel_BC[:, :, None] & sample_BT.reshape(B, 1, P, S).any(-1)
         hidden_BN = hide_patches(valid_BCP, self.mask.ratio, self.mask.unit, rng).reshape(B, C * P)
-        index_BV, mask_BV = visible_indices(valid_BCP.reshape(B, C * P) & ~hidden_BN)
+        index_BV, mask_BV = token_indices(valid_BCP.reshape(B, C * P) & ~hidden_BN)
+        index_BH, mask_BH = token_indices(hidden_BN)
         samples_BNS = np.broadcast_to(sample_BT.reshape(B, 1, P, S), (B, C, P, S)).reshape(B, C * P, S)
+        samples_BHS = np.take_along_axis(samples_BNS, index_BH[..., None], 1) & mask_BH[..., None]
         device = batch.signal_BCT.device
 
         def tensor(values: Any) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
+        hidden_BH = tensor(index_BH)
+        clean_BNS = batch.signal_BCT.reshape(B, C * P, S)
         return Plan(
             batch=batch,
             seen_BNS=seen_BCT.reshape(B, C * P, S),
             visible_BV=tensor(index_BV),
             visible_mask_BV=tensor(mask_BV),
-            hidden_BN=tensor(hidden_BN),
-            sample_mask_BNS=tensor(samples_BNS),
-            full_BN=tensor(samples_BNS.all(axis=-1)),
+            hidden_BH=hidden_BH,
+            hidden_mask_BH=tensor(mask_BH),
+            target_BHS=clean_BNS.gather(1, hidden_BH[..., None].expand(-1, -1, S)).float(),
+            sample_mask_BHS=tensor(samples_BHS),
         )
 
     def encode(self, plan: Plan) -> tuple[Tensor, Any]:
@@ -127,18 +139,25 @@ class MTFM:
         seen = tokens.with_patches(plan.seen_BNS)
         return self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV), tokens
 
+    def decode(self, plan: Plan, latents_BLD: Tensor, tokens: Any) -> dict[str, Tensor]:
+        """Outputs at the hidden tokens, (B, H, ...): nothing else is asked for, so nothing else is computed."""
+        return self.model.decode(latents_BLD, tokens.identity_BND, plan.hidden_BH)
+
     def sums(self, plan: Plan) -> LossSums:
         """Reconstruct the hidden patches and compare them with the clean signal."""
         latents_BLD, tokens = self.encode(plan)
-        outputs = self.model.decode(latents_BLD, tokens.identity_BND)
-        target_BNS = tokens.patch_BNS
-        time = waveform_loss(outputs["waveform"], target_BNS, plan.hidden_BN, plan.sample_mask_BNS)
+        outputs = self.decode(plan, latents_BLD, tokens)
+        time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
         if self.objective.frequency == "log_spectrum":
-            frequency = log_spectrum_loss(outputs["log_spectrum"], target_BNS, plan.hidden_BN, plan.full_BN)
+            frequency = log_spectrum_loss(outputs["log_spectrum"], plan.target_BHS, plan.full_BH)
         elif self.objective.frequency == "raw":
-            C = plan.batch.signal_BCT.shape[1]
-            fmri = plan.batch.modality == "fmri"
-            frequency = raw_component_loss(outputs["waveform"], target_BNS, plan.hidden_BN, C, along_channels=fmri)
+            difference_BHS = (outputs["waveform"].float() - plan.target_BHS) * plan.sample_mask_BHS
+            difference_BNS = torch.zeros_like(plan.seen_BNS, dtype=torch.float32)
+            difference_BNS = difference_BNS.scatter_add(
+                1, plan.hidden_BH[..., None].expand_as(difference_BHS), difference_BHS
+            )
+            difference_BCT = difference_BNS.reshape(plan.batch.signal_BCT.shape)
+            frequency = raw_component_loss(difference_BCT, plan.n_hidden, along_channels=plan.batch.modality == "fmri")
         else:
             frequency = time.new_zeros(())
         return LossSums(time, frequency, plan.n_hidden)

@@ -44,14 +44,19 @@ def reconstruct(
     try:
         masked = objective.plan(batch, rng, fourier=False, **plan)
         latents_BLD, tokens = objective.encode(masked)
-        made_BNS = model.decode(latents_BLD, tokens.identity_BND)["waveform"].float().cpu().numpy()
+        made_BHS = objective.decode(masked, latents_BLD, tokens)["waveform"].float().cpu().numpy()
     finally:
         model.train(training)
     shown = masked.batch
     true_BCT = shown.signal_BCT.float().cpu().numpy()
     B, C, T = true_BCT.shape
-    patch = made_BNS.shape[-1]
-    hidden_BN = masked.hidden_BN.cpu().numpy()
+    patch = made_BHS.shape[-1]
+    hidden_BN = np.zeros((B, C * T // patch), bool)
+    made_BNS = np.zeros((B, C * T // patch, patch), np.float32)
+    for row in range(B):
+        chosen = masked.hidden_mask_BH[row].cpu().numpy()
+        numbers = masked.hidden_BH[row].cpu().numpy()[chosen]
+        hidden_BN[row, numbers], made_BNS[row, numbers] = True, made_BHS[row, chosen]
     n_times_B = shown.n_times_B.cpu().numpy()
     examples = []
     for row in range(min(n_examples, B)):

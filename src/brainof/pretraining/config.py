@@ -34,6 +34,8 @@ class ObjectiveConfig(Schema):
     """log_spectrum: log amplitude of each patch, predicted by outputs of its own; raw: real and imaginary Fourier
     components of the reconstructed window, as published; none: waveform only."""
     alpha: float = Field(0.5, ge=0, le=1)
+    frequency_start: float = Field(0.0, ge=0, le=1)
+    """Share of the steps before which only the waveform is learned."""
 
 
 class SamplingConfig(Schema):

@@ -161,7 +161,7 @@ class Trainer:
         for plan in plans:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
-            loss = self.objective.combine(sums.time, sums.frequency) / n_hidden
+            loss = self.objective.combine(sums.time, sums.frequency, step / config.steps) / n_hidden
             loss.backward()
             total += loss.item()
             window.add(plan, sums.time.item(), sums.frequency.item(), self.objective)

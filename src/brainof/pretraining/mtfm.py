@@ -162,9 +162,10 @@ class MTFM:
             frequency = time.new_zeros(())
         return LossSums(time, frequency, plan.n_hidden)
 
-    def combine(self, time: Tensor, frequency: Tensor) -> Tensor:
-        """(1 - alpha) L_time + alpha L_freq."""
-        alpha = 0.0 if self.objective.frequency == "none" else self.objective.alpha
+    def combine(self, time: Tensor, frequency: Tensor, progress: float = 1.0) -> Tensor:
+        """(1 - alpha) L_time + alpha L_freq; only L_time before the share `frequency_start` of the steps."""
+        early = self.objective.frequency == "none" or progress < self.objective.frequency_start
+        alpha = 0.0 if early else self.objective.alpha
         return (1 - alpha) * time + alpha * frequency
 
     def _without_components(self, batch: SignalBatch, rng: np.random.Generator) -> Tensor:

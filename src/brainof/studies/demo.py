@@ -54,7 +54,9 @@ def demo(
         say(f"[{time.perf_counter() - started:5.1f} s] {text}")
 
     tell(f"simulating {subjects} people with EEG, MEG and fMRI in {out / 'cohort'}")
-    cohort = write(CohortParameters(subjects=subjects, seed=seed), out / "cohort")
+    # short windows, so that a batch affords all electrodes; magnetometers alone are a third of the data
+    parameters = CohortParameters(subjects=subjects, seed=seed, meg="neuromag102", eeg_epoch=2.0)
+    cohort = write(parameters, out / "cohort")
     tell("preparing: raw files -> windows -> corpus")
     sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in MODALITIES]
     for summary in prepare_sources(sources, out / "corpus"):

@@ -98,7 +98,7 @@ def evaluate_run(
     for task, pool in tasks:
         chosen = task_rows(corpus.index, task)
         values = [embed(corpus, each, rows=chosen, pool=pool).values for each in models]
-        features: dict[str, Any] = {"pretrained": values[0], "untrained": values[1:]}
+        features: dict[str, Any] = {"pretrained": values[0]} | ({"untrained": values[1:]} if untrained else {})
         rows += evaluate_task(corpus, task, features, transductive=transductive, n_permutations=n_permutations)
     return rows
 

@@ -69,7 +69,7 @@ def log_euclidean(matrices: np.ndarray) -> np.ndarray:
     return upper(of_spectrum(matrices, np.log))
 
 
-def karcher_mean(matrices: np.ndarray, tolerance: float = 1e-4, iterations: int = 50) -> np.ndarray:
+def karcher_mean(matrices: np.ndarray, tolerance: float = 1e-6, iterations: int = 50) -> np.ndarray:
     """Mean under the affine-invariant metric by fixed-point steps from the log-Euclidean mean (Moakher 2005)."""
     mean = of_spectrum(of_spectrum(matrices, np.log).mean(axis=0), np.exp, positive=False)
     for _ in range(iterations):
@@ -106,5 +106,6 @@ class TangentSpace:
         if inside.shape[1] > self.rank:
             leading = np.linalg.eigh(inside.mean(axis=0))[1][:, -self.rank :]
             inside, outside = leading.T @ inside @ leading, leading.T @ outside @ leading
-        whitener = of_spectrum(karcher_mean(inside), lambda values: values**-0.5)
+        # a reference point: four digits are plenty
+        whitener = of_spectrum(karcher_mean(inside, tolerance=1e-4), lambda values: values**-0.5)
         return log_euclidean(whitener @ inside @ whitener), log_euclidean(whitener @ outside @ whitener)

@@ -74,20 +74,24 @@ def _spread(latents_BLD: Tensor) -> tuple[float, float]:
 
 def listening(row: dict[str, Any]) -> float:
     """The largest gain of real over shuffled latents among the outputs of one dataset."""
-    gaps = [row[name] - row[f"{name}_shuffled"] for name in ("r2", "r2_log_spectrum") if name in row]
-    gaps = [gap for gap, name in zip(gaps, ("r2", "r2_log_spectrum"), strict=False) if row[name] > 0]
-    return max(gaps, default=0.0)
+    outputs = [name for name in ("r2", "r2_log_spectrum") if (row.get(name) or 0.0) > 0]
+    return max((row[name] - row[f"{name}_shuffled"] for name in outputs), default=0.0)
+
+
+def deaf_datasets(rows: dict[str, dict[str, Any]], margin: float) -> list[str]:
+    """Names of the datasets whose reconstruction does not use the latents."""
+    return sorted(name for name, row in rows.items() if listening(row) < margin)
 
 
 def require_listening(rows: dict[str, dict[str, Any]], margin: float) -> list[str]:
-    """Names of the datasets whose reconstruction does not use the latents.
+    """As `deaf_datasets`.
 
     Raises
     ------
     HealthError
         When it holds for all of them: such a run has learned nothing, however plausible its loss.
     """
-    deaf = sorted(name for name, row in rows.items() if listening(row) < margin)
+    deaf = deaf_datasets(rows, margin)
     if rows and len(deaf) == len(rows):
         best = max(rows, key=lambda name: listening(rows[name]))
         raise HealthError(

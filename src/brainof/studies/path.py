@@ -21,6 +21,7 @@ from ..model import BrainOF
 from ..prepare import find_recipe
 from ..prepare.run import Summary, prepare
 from ..pretraining.config import PretrainConfig
+from ..pretraining.health import deaf_datasets
 from ..pretraining.mtfm import MTFM
 from ..pretraining.run_folder import read_metrics
 from ..release import load
@@ -145,6 +146,10 @@ def training_section(run: Path) -> Section:
         "What shows it is the explained variance of hidden patches with the right latents (solid) against latents of "
         "other windows (dotted).",
     ]
+    checks = [row["health"] for row in rows if "health" in row]
+    margin = PretrainConfig.load(run / "config.yaml").health_margin
+    if checks and (deaf := deaf_datasets(checks[-1], margin)):
+        text.append(f"At the end of this run the reconstruction does not use the latents of: {', '.join(deaf)}.")
     images = [
         Image(loss_curves(rows), "Loss of hidden patches in time and in frequency, per modality"),
         Image(explained_variance(rows), "Explained variance of hidden patches"),

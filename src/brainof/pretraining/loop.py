@@ -248,7 +248,7 @@ class _Window:
         rows = []
         for (name, modality), (time_sum, frequency_sum, n_hidden, n_batches) in self._sums.items():
             loss_time, loss_frequency = time_sum / n_hidden, frequency_sum / n_hidden
-            loss = float(self.objective.combine(loss_time, loss_frequency))  # type: ignore[arg-type]
+            loss = float(self.objective.combine(loss_time, loss_frequency))
             rows.append(
                 {
                     "dataset": name,

@@ -162,8 +162,11 @@ class MTFM:
             frequency = time.new_zeros(())
         return LossSums(time, frequency, plan.n_hidden)
 
-    def combine(self, time: Tensor, frequency: Tensor, progress: float = 1.0) -> Tensor:
-        """(1 - alpha) L_time + alpha L_freq; only L_time before the share `frequency_start` of the steps."""
+    def combine(self, time: Any, frequency: Any, progress: float = 1.0) -> Any:
+        """(1 - alpha) L_time + alpha L_freq, of tensors or numbers.
+
+        Before the share `frequency_start` of the steps (`progress`) it is L_time alone.
+        """
         early = self.objective.frequency == "none" or progress < self.objective.frequency_start
         alpha = 0.0 if early else self.objective.alpha
         return (1 - alpha) * time + alpha * frequency

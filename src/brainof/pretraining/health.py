@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..errors import HealthError
+from ..model import log_spectrum
 from ..signals import SignalBatch
-from .losses import log_spectrum
 from .mtfm import MTFM
 
 

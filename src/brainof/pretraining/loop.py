@@ -154,7 +154,7 @@ class Trainer:
         n_hidden = sum(plan.n_hidden for plan in plans)
         lr = learning_rate(step, config)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
         self.model.train()
         total = 0.0
         started = time.perf_counter()

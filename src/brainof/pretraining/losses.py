@@ -9,13 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: added to the amplitude before the logarithm: silence stays finite, and 5 % of a unit amplitude is below the noise
-LOG_FLOOR = 0.05
-
-
-def log_spectrum(patch_BHS: Tensor) -> Tensor:
-    """Log amplitude spectrum of each patch, shape (B, H, S // 2 + 1), with an orthonormal transform."""
-    return torch.log(torch.fft.rfft(patch_BHS.float(), norm="ortho").abs() + LOG_FLOOR)
+from ..model import log_spectrum
 
 
 def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Tensor) -> Tensor:

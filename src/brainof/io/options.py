@@ -107,6 +107,8 @@ class ReadOptions(Schema):
     """Template of electrode positions by name (an MNE montage); "none" for no positions by name."""
     atlas: AtlasOptions | None = None
     confounds: ConfoundOptions | None = None
+    sidecars: bool = True
+    """Let channels.tsv, electrodes.tsv and JSON files of a BIDS dataset say what channels are and where they sit."""
     max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
     """Refuse files whose decoded size exceeds this, before memory is taken."""
     allow_maxshield: bool = False

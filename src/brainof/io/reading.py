@@ -10,6 +10,7 @@ from pathlib import Path
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording
+from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
 from .checks import checked
 from .events import events_file_beside, read_events_file
@@ -78,6 +79,7 @@ def read(
         entities=dict(entities) if entities is not None else entities_of(path),
         root=given_root or path.parent,
     )
+    recording = with_dataset(recording, path, given_root, options)
     return checked(_with_events_file(recording, path, given_root))
 
 

@@ -22,9 +22,12 @@ _MOST_LEVELS = 5
 def dataset_root(path: Path, root: Path | None = None) -> Path:
     """The dataset that a file lies in: the nearest folder with a dataset_description.json.
 
-    Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and holds the file.
+    Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and lies above the
+    folder of the file.
     """
-    folder, bound = Path(os.path.abspath(path.parent)), Path(os.path.abspath(root)) if root is not None else None
+    folder = Path(os.path.abspath(path.parent))
+    bound = Path(os.path.abspath(root)) if root is not None else folder
+    bound = None if bound == folder else bound  # type: ignore[assignment]
     for _ in range(_MOST_LEVELS):
         if (folder / DESCRIPTION).is_file() or folder == bound:
             return folder

@@ -14,6 +14,7 @@ from ..errors import BrainOFError, ReadError
 from ..recording import Recording
 from .bids.apply import channel_table, with_states, with_types, without_serial
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
+from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
@@ -164,6 +165,8 @@ def _open(path: Path, format_name: str, options: ReadOptions) -> Opened:
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
     elif format_name == "bti" and not (path.parent / "hs_file").exists():
         arguments = {"head_shape_fname": None}
+    if format_name == "eeglab":
+        check_mat5(path, options.max_bytes)
     factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
     raw = getattr(mne.io, function)(path, preload=False, **arguments)
     stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}

@@ -97,6 +97,12 @@ class StorageError(BrainOFError):
     exit_code = 3
 
 
+class FetchError(BrainOFError):
+    """A download that was asked for failed."""
+
+    exit_code = 3
+
+
 class HealthError(BrainOFError):
     """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -75,16 +76,18 @@ def open_atlas(name: str) -> Atlas:
 @lru_cache(maxsize=4)
 def _spheres(name: str) -> Atlas:
     import nibabel
-    import nilearn.datasets
 
     entry = KNOWN[name]
     assert entry.file is not None
-    file = Path(nilearn.datasets.__file__).parent / "data" / entry.file
+    # the table alone: importing nilearn's datasets takes seconds
+    spec = importlib.util.find_spec("nilearn")
+    file = Path(next(iter(spec.submodule_search_locations or [""])) if spec else "") / "datasets" / "data" / entry.file
     digest = digest_of(file) if file.is_file() else None
     if digest != entry.sha256:
         raise ReadError(f"sha256 {digest} is not {entry.sha256}", file=file, fix="another nilearn changed the atlas")
-    table = getattr(nilearn.datasets, entry.function)()["rois"]
-    points = pd.DataFrame(table)[["x", "y", "z"]].to_numpy(dtype=np.float64) / 1000
+    table = pd.read_csv(file, sep="," if file.suffix == ".csv" else r"\s+")
+    table.columns = [str(column).lower() for column in table.columns]
+    points = table[["x", "y", "z"]].to_numpy(dtype=np.float64) / 1000
     ids = np.arange(1, len(points) + 1)
     image = nibabel.Nifti1Image(sphere_labels(points, RADIUS), _AFFINE)
     names = tuple(f"{name.split('-')[0]}-{i:03d}" for i in ids)

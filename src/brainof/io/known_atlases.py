@@ -21,7 +21,7 @@ class KnownAtlas:
     source : str
         "coordinates" (spheres around points that ship with nilearn) or "download".
     function : str
-        Of nilearn.datasets.
+        Of nilearn.datasets, for downloads.
     arguments : dict
     sha256 : str or None
         Of the coordinate file in nilearn's wheel; None for downloads, whose digest is stored when they are fetched.
@@ -55,7 +55,7 @@ KNOWN: dict[str, KnownAtlas] = {
         "Power 2011, 264 spheres of 5 mm",
         264,
         "coordinates",
-        "fetch_coords_power_2011",
+        "",
         "https://doi.org/10.1016/j.neuron.2011.09.006",
         sha256="a052a4231d727348a44f8ba55e6663cb8beedc4f5b0415b3563beb82f16f9564",
         file="power_2011.csv",
@@ -64,7 +64,7 @@ KNOWN: dict[str, KnownAtlas] = {
         "Dosenbach 2010, 160 spheres of 5 mm",
         160,
         "coordinates",
-        "fetch_coords_dosenbach_2010",
+        "",
         "https://doi.org/10.1126/science.1194144",
         sha256="3cfebd3aaab04d0c9a691cd11a6ae774b04a2129f9d314f5c437eaef0e1f861e",
         file="dosenbach_2010.csv",
@@ -73,7 +73,7 @@ KNOWN: dict[str, KnownAtlas] = {
         "Seitzman 2018, 300 spheres of 5 mm",
         300,
         "coordinates",
-        "fetch_coords_seitzman_2018",
+        "",
         "https://doi.org/10.1016/j.neuroimage.2019.116290",
         sha256="a5ae5b22bf710cb1460fd00209fa70a8a82e1933905e1a8dc40e7f6e3385149a",
         file="seitzman_2018_ROIs_300inVol_MNI_allInfo.txt",

@@ -45,7 +45,7 @@ def load_image(path: Path) -> Any:
 
 
 def _check_extensions(path: Path) -> None:
-    """Header extensions (CIFTI keeps its axes there) must not announce more than the file; nibabel takes memory first."""
+    """Header extensions (the axes of CIFTI) must not announce more than the file holds; nibabel takes memory first."""
     name, size = path.name.lower(), path.stat().st_size
     if not name.endswith((".nii", ".nii.gz")):
         return

@@ -165,7 +165,9 @@ def common_labels(index: pd.DataFrame, table: pd.DataFrame, column: str) -> np.n
         clash = (label != "") & (own != "") & (label != own)
         if clash.any():
             row = int(np.flatnonzero(clash)[0])
-            raise CorpusError(f"{label[row]!r} and {own[row]!r} in one pair", field=column, fix="check onsets and lag")
+            raise CorpusError(
+                f"{str(label[row])!r} and {str(own[row])!r} in one pair", field=column, fix="check onsets and lag"
+            )
         label = np.where(label == "", own, label)
     return label
 

@@ -14,6 +14,7 @@ BENCHMARKS = {
     "moe": "sparse experts against a dense feed-forward of equal active size",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
+    "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 
 

@@ -147,7 +147,7 @@ def _scaling(folder: Path) -> Iterator[tuple[str, float, str]]:
 
 
 def peak_memory() -> float:
-    """Peak resident memory of this process in MB; Linux carries getrusage's over from the parent, so ask /proc there."""
+    """Peak resident memory of this process in MB (on Linux from /proc: getrusage carries the parent's over)."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

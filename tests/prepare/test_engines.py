@@ -50,6 +50,7 @@ def states(summary) -> dict[str, str]:
     return dict(zip(summary.table["recording"], summary.table["state"], strict=True))
 
 
+@pytest.mark.timeout(400)  # new processes import MNE and torch, slowly where the machine is busy
 def test_dask_gives_the_same_corpus_and_a_dying_worker_costs_its_file_alone(toy, tmp_path, poison):
     recipe, root = find_recipe(toy[0]), toy[1]
     serial = prepare(recipe, root, tmp_path / "serial")
@@ -64,6 +65,7 @@ def test_dask_gives_the_same_corpus_and_a_dying_worker_costs_its_file_alone(toy,
     assert ours.index[columns].astype(str).to_numpy().tolist() == expected[columns].astype(str).to_numpy().tolist()
 
 
+@pytest.mark.timeout(400)
 def test_a_killed_run_is_continued_and_the_file_that_killed_it_comes_last(toy, tmp_path, poison):
     out = tmp_path / "corpus"
     command = [sys.executable, "-m", "brainof", "prepare", str(toy[0]), "--root", str(toy[1]), "--out", str(out)]
@@ -94,7 +96,7 @@ def test_slurm_job_script():
         "#SBATCH -t 02:00:00",
         "#SBATCH -n 1",
         "#SBATCH --cpus-per-task=1",
-        "#SBATCH --mem=4G",
+        "#SBATCH --mem=6G",
         "export OMP_NUM_THREADS=1",
     ):
         assert line in script.splitlines(), script
@@ -102,11 +104,17 @@ def test_slurm_job_script():
     assert "--nthreads 1" in script
 
 
+@pytest.mark.timeout(400)
 def test_slurm_with_a_queue_that_runs_jobs_at_once(toy, tmp_path, monkeypatch):
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name, text in (
-        ("sbatch", f'#!/bin/sh\nsetsid sh "$1" >{tmp_path}/job.log 2>&1 &\necho "Submitted batch job $!"\n'),
+        # the script is gone once sbatch returns, so it keeps a copy
+        (
+            "sbatch",
+            f'#!/bin/sh\ncp "$1" {tmp_path}/job.sh\nsetsid sh {tmp_path}/job.sh >{tmp_path}/job.log 2>&1 &\n'
+            'echo "Submitted batch job $!"\n',
+        ),
         ("scancel", '#!/bin/sh\nkill -- "-$1" 2>/dev/null\nexit 0\n'),
     ):
         (bin_folder / name).write_text(text)

@@ -31,6 +31,8 @@ ENGINES = ("serial", "dask", "slurm")
 COMMIT_SECONDS = 20.0
 #: Variables that keep numerical libraries at one thread: recordings are what is done in parallel
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+#: Dask restarts a worker at so many times the memory it was asked to stay below
+ROOM = 1.5
 #: Reason of a recording that took its worker with it, twice
 KILLED = "its worker died while preparing it (killed, out of memory, or a crash in a reader)"
 
@@ -103,7 +105,7 @@ class Engine:
         return LocalCluster(
             n_workers=self.workers,
             threads_per_worker=1,
-            memory_limit="auto" if self.memory is None else self.memory,
+            memory_limit="auto" if self.memory is None else round(ROOM * self.memory),
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
             env=ONE_THREAD,
@@ -115,8 +117,7 @@ class Engine:
         return jobqueue.SLURMCluster(
             cores=1,
             processes=1,
-            # of a job; the worker restarts below it
-            memory=f"{self.memory or 8 * 10**9} B",
+            memory=f"{round(ROOM * self.memory) if self.memory is not None else 8 * 10**9} B",
             python=sys.executable,
             job_script_prologue=[f"export {name}={value}" for name, value in ONE_THREAD.items()],
             scheduler_options={"dashboard_address": None},

@@ -211,12 +211,12 @@ class FakeHub:
 def hub(tmp_path, monkeypatch) -> FakeHub:
     """HF_ENDPOINT leads to a FakeHub and the cache to an empty folder; no token, nothing but loopback."""
     constants = pytest.importorskip("huggingface_hub.constants")
-    import huggingface_hub.hf_api
-
     fake = FakeHub()
     # huggingface_hub reads the environment when it is imported, which another test may have done
     monkeypatch.setenv("HF_ENDPOINT", fake.url)
     monkeypatch.setattr(constants, "ENDPOINT", fake.url)
+    template = fake.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

@@ -35,8 +35,8 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
     sections = [
         _metadata(config, contract),
         f"# {about.get('name') or 'Brain-OF model'}",
-        f"A Brain-OF model (arXiv:2602.23410) for {', '.join(modalities)}: {counts['total'] / 1e6:.3g} million parameters,"
-        f" {counts['active'] / 1e6:.3g} million active per token."
+        f"A Brain-OF model (arXiv:2602.23410) for {', '.join(modalities)}: {counts['total'] / 1e6:.3g} million"
+        f" parameters, {counts['active'] / 1e6:.3g} million active per token."
         + (f" Adapted from `{about['base_model']}`." if about.get("base_model") else "")
         + _head(config),
         "## Use\n\n```python\nimport brainof\n\n"
@@ -87,7 +87,9 @@ def _contract(contract: InputContract) -> str:
                 "steps": ", ".join(steps),
             }
         )
-    text = f"Patches of {contract.patch} samples. Channels are given by position, type and orientation, never by number."
+    text = (
+        f"Patches of {contract.patch} samples. Channels are given by position, type and orientation, never by number."
+    )
     return f"## Input contract\n\n{_table(rows)}\n\n{text}"
 
 
@@ -180,7 +182,10 @@ def _limits(config: Mapping[str, Any], contract: InputContract) -> str:
     about = config.get("about", {})
     trained = [_NAMES[name] for name in sorted(contract.modalities)]
     never = [name for key, name in _NAMES.items() if key not in contract.modalities]
-    limits = [f"Trained on {', '.join(trained)}" + (f"; {', '.join(never)} is refused." if never else ".")]
+    limits = [
+        f"Trained on {', '.join(trained)}"
+        + (f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else ".")
+    ]
     data = about.get("data") or []
     if data and all(row.get("people") is not None for row in data):
         people = sum(row["people"] for row in data)

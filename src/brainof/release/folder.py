@@ -30,7 +30,7 @@ READABLE = (1, 2)
 def save_release(
     folder: Path, model: BrainOF, contract: InputContract, *, max_shard_bytes: int = MAX_SHARD_BYTES, **about: Any
 ) -> None:
-    """Write a release folder beside and rename it into place; `about` (JSON values) goes into config.json and the card."""
+    """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -61,6 +61,8 @@ def release_in(folder: Path) -> Path:
     for candidate in (folder / "release", folder):
         if (candidate / "config.json").is_file():
             return candidate
+    if not folder.is_dir():
+        raise CheckpointError("no such folder", file=folder, fix="name a run or release folder")
     refuse_pickles(folder, [path.name for path in folder.iterdir()])
     fix = "finish it with `brainof pretrain`" if (folder / "config.yaml").is_file() else "name a run or release folder"
     raise CheckpointError("holds no released model", file=folder, fix=fix)

@@ -27,14 +27,16 @@ SCHEME = "hf://"
 _TEXTS = ["config.json", "preprocessing.json", "README.md", INDEX]
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
 
+_TRANSPORTS = ("httpx", "httpx2", "requests", "urllib3")
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def hub_id(model: str | PathLike[str]) -> str | None:
     """The Hub id that a string means, or None where it means a path.
 
-    `organisation/name` is an id unless a folder `organisation` exists, in which a name was mistyped; with `hf://` before
-    it, it always is. A Path never is.
+    `organisation/name` is an id unless a folder `organisation` exists, in which a name was mistyped; with `hf://`
+    before it, it always is. A Path never is.
     """
     if not isinstance(model, str):
         return None
@@ -131,8 +133,6 @@ def push_to_hub(
     name = repo_id.removeprefix(SCHEME)
     if not _HUB_ID.fullmatch(name):
         raise ConfigError(f"{repo_id!r}", field="repo_id", fix="write organisation/name")
-    if not Path(folder).is_dir():
-        raise CheckpointError("no such folder", file=folder, fix="name a run or release folder")
     release = release_in(Path(folder))
     config, contract = read_config(release), read_contract(release)
     weights = weight_files(release)
@@ -193,17 +193,22 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
         raise CheckpointError(f"{why}", file=repo_id, fix="load it once with a network, or name a folder") from None
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
-        fix = "log in with `hf auth login`, or give a token that may write" if status in (401, 403) else "try again later"
+        fix = (
+            "log in with `hf auth login`, or give a token that may write" if status in (401, 403) else "try again later"
+        )
         raise CheckpointError(f"the Hub refused (HTTP {status})", file=repo_id, fix=fix) from None
     except OSError as error:
         if error.errno is not None:
             raise StorageError(f"cannot be stored ({error.strerror})", file=error.filename or repo_id) from None
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the download broke off ({reason})", file=repo_id, fix="try again") from None
-    except errors.HFValidationError as error:
-        raise CheckpointError(f"is no id of the Hub ({error})", file=repo_id) from None
-    except ValueError as error:
+        raise CheckpointError(f"the transfer broke off ({reason})", file=repo_id, fix="try again") from None
+    except ValueError as error:  # also HFValidationError
         raise CheckpointError(f"the Hub refused ({' '.join(str(error).split())[:200]})", file=repo_id) from None
+    except Exception as error:
+        # what the transport raises depends on the version of huggingface_hub (requests, httpx, httpx2)
+        if type(error).__module__.partition(".")[0] not in _TRANSPORTS:
+            raise
+        raise CheckpointError(f"the transfer broke off ({error})", file=repo_id, fix="try again") from None
 
 
 def _unreachable(error: BaseException) -> bool:

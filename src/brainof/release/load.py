@@ -66,7 +66,9 @@ def load(
 
     if _is_preset(model):
         if revision is not None:
-            raise ConfigError(f"{str(model)!r} is a preset, which has no revision", field="revision", fix="leave it out")
+            raise ConfigError(
+                f"{str(model)!r} is a preset, which has no revision", field="revision", fix="leave it out"
+            )
         torch.manual_seed(seed)
         return BrainOF.from_preset(str(model)).eval(), None
     folder = _locate(model, revision, offline, cache_dir, token, known=PRESETS)

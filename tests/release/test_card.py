@@ -22,7 +22,7 @@ CONFIG = {
     "steps": 2,
     "health_every": 2,
     "health_grace": 1.0,
-    "health_margin": -9.0,
+    "health_margin": 0.0,
     "precision": "float32",
     "threads": 1,
     "seed": 5,

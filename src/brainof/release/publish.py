@@ -74,7 +74,7 @@ def save_pretrained(
         loaded = model
     if contract is None:
         raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
-    extra = {"name": name, "license": license, "notes": list(notes), "base_model": base_model}
+    extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes), "base_model": base_model}
     if scores is not None:
         extra["scores"] = _scores(scores)
     about |= {key: value for key, value in extra.items() if value}
@@ -84,12 +84,13 @@ def save_pretrained(
 
 def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The score rows that a card shows, from rows or their file."""
+    found: Any = scores
     if isinstance(scores, (str, PathLike)):
         try:
-            scores = json.loads(Path(scores).read_text())
+            found = json.loads(Path(scores).read_text())
         except (OSError, ValueError) as error:
-            raise ReadError(f"holds no scores ({error})", file=str(scores)) from None
-    rows = [row for row in scores if isinstance(row, Mapping) and row.get("row", "score") == "score"]
+            raise ReadError(f"holds no scores ({error})", file=scores) from None
+    rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
     return [
         {key: row[key] for key in (*_SCORE_KEYS, "transductive", "n_groups", "split") if row.get(key) is not None}
         for row in rows

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .channels import UNITS
 from .errors import ContractError
+from .memory import release
 from .recording import Recording
 from .schema import Schema
 
@@ -90,6 +91,7 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
             continue
         step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
         low_quartile, high_quartile = np.nanpercentile(recording.data[rows, ::step], (25, 75), axis=1)
+        release(recording.data)
         spread = float(np.nanmedian(high_quartile - low_quartile))
         if spread and not low <= spread <= high:
             problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")

@@ -98,15 +98,9 @@ class StorageError(BrainOFError):
 
 
 class DependencyError(BrainOFError):
-    """An optional package is not installed."""
+    """An optional package that was asked for is not installed."""
 
     exit_code = 2
-
-    @classmethod
-    def missing(cls, package: str, extra: str, purpose: str) -> DependencyError:
-        """The sentence that says which package `purpose` needs and how to get it."""
-        return cls(f"{purpose} needs {package}, which is not installed", fix=f"pip install 'brainof[{extra}]'")
-
 
 class HealthError(BrainOFError):
     """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""

@@ -102,6 +102,7 @@ class DependencyError(BrainOFError):
 
     exit_code = 2
 
+
 class HealthError(BrainOFError):
     """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""
 

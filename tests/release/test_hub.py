@@ -153,7 +153,7 @@ def test_refusals_of_the_hub(hub, release):
 
 def test_without_huggingface_hub(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(DependencyError, match=r"needs huggingface_hub, .*; pip install 'brainof\[hub\]'"):
+    with pytest.raises(DependencyError, match=r"needs the package huggingface_hub.*; pip install 'brainof\[hub\]'"):
         brainof.load("lab/small")
 
 

@@ -13,7 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ConfigError, DependencyError, StorageError
+from ..errors import CheckpointError, ConfigError, StorageError
+from ..optional import optional
 from .card import model_card
 from .folder import read_config, read_contract, release_in
 from .weights import INDEX, refuse_pickles, verify, weight_files
@@ -164,13 +165,10 @@ def push_to_hub(
 
 
 def _import() -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-    except ImportError:
-        raise DependencyError.missing("huggingface_hub", "hub", "a model of the Hugging Face Hub") from None
-    return huggingface_hub
+    hub = optional("huggingface_hub", "hub", "a model of the Hugging Face Hub")
+    for module in ("constants", "errors"):
+        optional(f"huggingface_hub.{module}", "hub", "a model of the Hugging Face Hub")
+    return hub
 
 
 @contextmanager

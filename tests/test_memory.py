@@ -14,6 +14,7 @@ from brainof.errors import ConfigError, StorageError
 from brainof.memory import blocks, empty, memory_budget, parse_bytes, release
 from brainof.prepare import default_chain
 from brainof.recording import Recording
+from brainof.simulate.brainvision import write_brainvision
 
 CHAIN = {"notch": {"freqs": [50]}, "reference": {}}
 
@@ -108,24 +109,15 @@ print(status("VmHWM") - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.timeout(300)
 def test_peak_memory_stays_below_the_budget(tmp_path):
-    """128 channels x 200 s at 1 kHz are 102 MB in float32: whole, the chain holds two of them; with 96 MB, never one."""
+    """128 channels x 200 s at 1 kHz are 102 MB in float32: whole, two at a time; with 96 MB, never one."""
     n_channels, n_times = 128, 200_000
-    (np.random.default_rng(0).standard_normal((n_times, n_channels)).astype("<f4") * 20).tofile(tmp_path / "a.eeg")
-    (tmp_path / "a.vmrk").write_text(
-        "Brain Vision Data Exchange Marker File, Version 1.0\n[Common Infos]\nDataFile=a.eeg\n[Marker Infos]\n"
-    )
-    lines = "\n".join(f"Ch{n}=E{n},,1,µV" for n in range(1, n_channels + 1))
-    (tmp_path / "a.vhdr").write_text(
-        "Brain Vision Data Exchange Header File Version 1.0\n[Common Infos]\nCodepage=UTF-8\nDataFile=a.eeg\nMarkerFile=a.vmrk\n"
-        f"DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels={n_channels}\nSamplingInterval=1000\n"
-        f"[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\n{lines}\n",
-        encoding="utf-8",
-    )
+    data = np.random.default_rng(0).standard_normal((n_channels, n_times)).astype(np.float32) * 2e-5
+    names = tuple(f"E{n}" for n in range(n_channels))
+    write_brainvision(Recording(data, 1000.0, "eeg", Channels(names, ("eeg",) * n_channels)), tmp_path / "a.vhdr")
     peaks = {}
     for budget in (0, 96 * 10**6):
         command = [sys.executable, "-c", PEAK, str(tmp_path / "a.vhdr"), str(tmp_path), str(budget)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[budget] = float(done.stdout)
-    print(peaks)
     assert peaks[0] > 200
     assert peaks[96 * 10**6] < 150  # MB; beside the arrays there are the pieces that MNE decodes and numpy's own

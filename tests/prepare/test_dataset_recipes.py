@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import mne
@@ -108,7 +107,7 @@ def miniature(recipe: Recipe, root: Path) -> int:
     for entry in recipe.files:
         for subject in SUBJECTS:
             if entry.bids is None:
-                path = re.sub(r"\{(\w+)\}", lambda m: {**entities, "subject": subject}[m[1]], str(entry.pattern))
+                path = str(entry.pattern).format(**entities, subject=subject)
                 path = path.replace("**", "deep/deeper").replace("*", "20200101")
             else:
                 path = bids_path(entry.bids, subject, ".ds" if recipe.name in CTF else ".fif")

@@ -27,7 +27,7 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
     if recording.modality != "eeg":
         raise RecordingError(f"PREP judges EEG, not {recording.modality}", file=file, field="bad_channels.method")
     if ransac and not recording.channels.located.all():
-        missing = [name for name, known in zip(recording.channels.names, recording.channels.located) if not known]
+        missing = np.array(recording.channels.names)[~recording.channels.located].tolist()
         raise RecordingError(
             f"RANSAC needs positions, and {', '.join(missing[:5])} have none",
             file=file,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .pretraining import pretrain as pretrain
     from .recording import Recording as Recording
     from .release import load as load
+    from .release import push_to_hub as push_to_hub
+    from .release import save_pretrained as save_pretrained
 
 _HOMES = {
     "Recording": ".recording",
@@ -29,6 +31,8 @@ _HOMES = {
     "BrainOF": ".model",
     "BrainOFConfig": ".model",
     "load": ".release",
+    "push_to_hub": ".release",
+    "save_pretrained": ".release",
     "embed": ".evaluation.embed",
     "pretrain": ".pretraining",
 }
@@ -43,7 +47,9 @@ __all__ = [
     "from_mne",
     "load",
     "pretrain",
+    "push_to_hub",
     "read",
+    "save_pretrained",
 ]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from ..corpus import Windows
     from ..prepare.windows import WindowOptions
 
-log = logging.getLogger(__name__)
-
 #: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
 MAX_TOKENS = 65_536
 
@@ -41,6 +38,7 @@ def embed(
     pool: str = "mean_std",
     window_seconds: float | None = None,
     patch: int | None = None,
+    accept: Collection[str] = (),
 ) -> Embeddings:
     """Embed every window of a recording, or the windows of a corpus.
 
@@ -64,6 +62,9 @@ def embed(
         Length of the windows cut from a recording; by default the longest the model was trained on.
     patch : int, optional
         Samples per patch; by default the contract's, or the model's `config.patch`, or 64.
+    accept : collection of str
+        Differences from training that are taken as they are: "rate", "window", "frame", "atlas", "positions", "bads"
+        (see `ModalityContract.check`).
 
     Returns
     -------
@@ -83,9 +84,9 @@ def embed(
     if isinstance(source, (str, PathLike)):
         from ..io import read
 
-        return _embed_recording(read(source), model, contract, batch_size, pool, window_seconds, patch)
+        return _embed_recording(read(source), model, contract, batch_size, pool, window_seconds, patch, accept)
     if isinstance(source, Recording):
-        return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch)
+        return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch, accept)
     return _embed_corpus(source, model, rows, batch_size, pool, patch)
 
 
@@ -97,6 +98,7 @@ def _embed_recording(
     pool: str,
     window_seconds: float | None,
     patch: int,
+    accept: Collection[str],
 ) -> Embeddings:
     from ..prepare import Chain, cut, default_chain
 
@@ -106,8 +108,9 @@ def _embed_recording(
         raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     prepared = chain.apply(recording)
-    _note_unseen(prepared, part)
     windows = cut(prepared, window_options(prepared, part, window_seconds, patch))
+    if part is not None:
+        part.check(prepared, accept, window_seconds)
     if not windows:
         raise RecordingError(
             "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
@@ -187,20 +190,6 @@ def window_options(
     if window_seconds is None:
         n_times = min(n_times, usual["n_times"])
     return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
-
-
-def _note_unseen(prepared: Recording, part: ModalityContract | None) -> None:
-    """Log what the model has not seen but can still take: another rate, atlas or coordinate frame."""
-    if part is None:
-        return
-    file = prepared.provenance.get("file", "recording")
-    if part.sfreqs and not any(abs(prepared.sfreq - rate) <= 1e-3 * rate for rate in part.sfreqs):
-        log.warning("%s: %.4g Hz after preparation, training saw %s", file, prepared.sfreq, part.sfreqs)
-    atlas = prepared.channels.atlas
-    if part.atlases and atlas not in part.atlases:
-        log.warning("%s: atlas %s was not in training (%s)", file, atlas, ", ".join(sorted(part.atlases)))
-    if part.frames and prepared.channels.frame not in part.frames:
-        log.warning("%s: frame %r was not in training %s", file, prepared.channels.frame, part.frames)
 
 
 def _batch_length(batch_size: int, tokens: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import RecordingError
+from ..memory import empty, release
 from ..recording import Recording
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
@@ -25,11 +26,10 @@ class Repair(Step):
 
     def apply(self, recording: Recording) -> Recording:
         longest = max(1, round(self.max_gap * recording.sfreq))
-        data = np.empty(recording.data.shape, dtype=np.float32)
+        data = empty(recording.data.shape)
         broken, repaired = [], 0
-        for row, source in enumerate(recording.data):
-            values = source.astype(np.float64)
-            middle = values.mean()
+        for row, values in enumerate(recording.data):
+            middle = values.mean(dtype=np.float64)
             if not np.isfinite(middle):  # the mean is finite only if all samples are
                 missing = ~np.isfinite(values)
                 if missing.all() or longest_run(missing) > longest:
@@ -38,9 +38,11 @@ class Repair(Step):
                     continue
                 repaired += int(missing.sum())
                 known = np.flatnonzero(~missing)
+                values = values.copy()
                 values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-                middle = values.mean()
-            data[row] = values - middle
+                middle = values.mean(dtype=np.float64)
+            np.subtract(values, middle, out=data[row], dtype=np.float64, casting="same_kind")
+            release(recording.data, data)
         statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
         return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
 
@@ -65,7 +67,7 @@ class BadChannels(Step):
         loud: list[int] = []
         for rows in rows_by_type(recording).values():
             rows = rows[good[rows]]
-            _, scales = robust_centre_and_scale(recording.data[rows, ::step])
+            _, scales = robust_centre_and_scale(recording.data, rows, step)
             middle = np.median(scales) if len(scales) else 0.0
             flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
             if len(rows) >= self.min_channels:

@@ -26,7 +26,8 @@ from .data import choose_rows, contract_of
 from .health import check_batch, require_listening
 from .mtfm import MTFM
 from .optimizer import learning_rate, make_optimizer
-from .run_folder import Metrics, locked, settle_config
+from .record import run_record
+from .run_folder import Metrics, last_health, locked, settle_config
 
 log = logging.getLogger(__name__)
 
@@ -130,15 +131,17 @@ class Trainer:
             bar.close()
             metrics.close()
             batches.close()
-        save_release(
-            self.run / "release",
-            self.model,
-            self.contract,
+        record = run_record(
+            config,
+            self.corpora,
+            self.train_rows,
+            self.device,
             steps=step,
-            seconds=round(time.perf_counter() - started, 1),
-            sampling=config.sampling.to_dict(),
-            windows=self.train_rows.groupby("dataset", observed=True).size().to_dict(),
+            seconds=time.perf_counter() - started,
+            bfloat16=self.bfloat16,
+            health=last_health(self.run / "metrics.jsonl"),
         )
+        save_release(self.run / "release", self.model, self.contract, **record)
 
     def _step(self, step: int, batches: Any, window: _Window) -> dict[str, float]:
         config = self.config

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .estimators import BrainOFClassifier as BrainOFClassifier
+    from .estimators import BrainOFEmbedder as BrainOFEmbedder
+    from .estimators import BrainOFRegressor as BrainOFRegressor
     from .evaluation.embed import embed as embed
     from .io import from_array as from_array
     from .io import from_mne as from_mne
@@ -28,6 +31,9 @@ _HOMES = {
     "from_array": ".io",
     "BrainOF": ".model",
     "BrainOFConfig": ".model",
+    "BrainOFClassifier": ".estimators",
+    "BrainOFEmbedder": ".estimators",
+    "BrainOFRegressor": ".estimators",
     "load": ".release",
     "embed": ".evaluation.embed",
     "pretrain": ".pretraining",
@@ -35,7 +41,10 @@ _HOMES = {
 
 __all__ = [
     "BrainOF",
+    "BrainOFClassifier",
     "BrainOFConfig",
+    "BrainOFEmbedder",
+    "BrainOFRegressor",
     "Recording",
     "__version__",
     "embed",

@@ -24,6 +24,7 @@ COMMANDS = {
     "corpus": "inspect and verify a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
     "pretrain": "pretrain a model on corpora (continues where a run stands)",
+    "adapt": "adapt a model to a task of a corpus: probe, LoRA, full fine-tuning, ...",
     "embed": "recordings -> embeddings with their window times",
     "demo": "the whole path on a simulated cohort, with one HTML page",
     "study": "a named study, such as `real`",

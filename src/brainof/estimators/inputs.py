@@ -224,16 +224,16 @@ def _recordings_of_array(X: np.ndarray, reading: Reading) -> list[Recording]:
     table = reading.channels if isinstance(reading.channels, Channels) else None
     names: Any = table.names if table is not None else reading.channels
     _usual_type(reading.modality)
-    found = []
     for number, window in enumerate(X):
         if not np.isfinite(window).all():
             raise RecordingError("holds NaN or infinite values", file=f"sample {number}", fix="repair or leave it out")
-        given: dict[str, Any] = {} if table is None else {"channel_types": table.types, "positions": table.positions}
-        recording = from_array(
-            window, reading.sfreq, reading.modality, channel_names=names, units=reading.units, **given
-        )
-        found.append(recording if table is None else recording.replace(channels=table))
-    return found
+    given: dict[str, Any] = {} if table is None else {"channel_types": table.types, "positions": table.positions}
+    # all samples as one recording: names, positions and units are looked up once
+    joined = X.transpose(1, 0, 2).reshape(X.shape[1], -1)
+    whole = from_array(joined, reading.sfreq, reading.modality, channel_names=names, units=reading.units, **given)
+    if table is not None:
+        whole = whole.replace(channels=table)
+    return [whole.replace(data=part) for part in np.split(whole.data, len(X), axis=1)]
 
 
 def _usual_type(modality: str) -> str:
@@ -243,8 +243,9 @@ def _usual_type(modality: str) -> str:
 
 
 def _is_mne(X: Any) -> bool:
-    mne = sys.modules.get("mne")  # nobody holds an object of a package that was never imported
-    return mne is not None and isinstance(X, (mne.BaseEpochs, mne.io.BaseRaw))
+    # nobody holds an object of a module that was never imported
+    homes = (("mne.epochs", "BaseEpochs"), ("mne.io.base", "BaseRaw"))
+    return any(isinstance(X, getattr(sys.modules[home], name)) for home, name in homes if home in sys.modules)
 
 
 def _epoch_subjects(instance: Any) -> list[str] | None:

@@ -48,7 +48,8 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     config, _ = read_adapter(folder)
     about = config["brainof"]["about"]
     if about.get("estimator") != cls.__name__:
-        raise CheckpointError(f"holds a {about.get('estimator')}", file=folder, fix=f"load it with {cls.__name__}")
+        kind = about.get("estimator")
+        raise CheckpointError(f"holds a {kind}, no {cls.__name__}", file=folder, fix=f"use {kind}.load")
     arguments = {**about["arguments"], "model": config["base_model_name_or_path"], **changes}
     if isinstance(arguments.get("channels"), dict):
         arguments["channels"] = Channels.from_dict(arguments["channels"])

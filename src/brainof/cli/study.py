@@ -13,7 +13,7 @@ EXAMPLE = """example:
   brainof study real --root data --out runs/short steps=200
   brainof study simulated --model runs/real"""
 
-STUDIES = ("real", "simulated", "fusion")
+STUDIES = ("real", "simulated", "fusion", "decoder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,10 @@ def run(args: argparse.Namespace) -> int:
         from ..studies.fusion import fusion
 
         page = fusion(folder, out)
+    elif args.name == "decoder":
+        from ..studies.decoder import decoder
+
+        page = decoder(folder, out, root)
     else:
         from ..studies.real import real
 

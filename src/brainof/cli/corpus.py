@@ -1,4 +1,4 @@
-"""`brainof corpus`: inspect, verify and compact a corpus."""
+"""`brainof corpus`: inspect, verify and compact a corpus, and its quality page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ EXAMPLE = """example:
   brainof corpus info corpora/eegmat          disk, windows, hours and people per dataset
   brainof corpus verify corpora/eegmat        read every byte; exit code 2 if anything is wrong
   brainof corpus compact corpora/eegmat       one index file, so that it opens fast
+  brainof corpus quality corpora/eegmat       quality.html: what was found, dropped and why (--out FILE.html)
 """
 
 
@@ -20,11 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     parser.add_argument("corpus", metavar="CORPUS", help="the folder that holds corpus.json")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", default="quality.html", metavar="FILE.html", help="where quality writes its page")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
 
+    if args.action == "quality":
+        return _quality(Corpus(args.corpus), args.json, args.out)
     return _ACTIONS[args.action](Corpus(args.corpus), args.json)
 
 
@@ -87,7 +91,22 @@ def _compact(corpus, as_json: bool) -> int:
     return 0
 
 
-_ACTIONS = {"info": _info, "verify": _verify, "compact": _compact}
+def _quality(corpus, as_json: bool, path: str = "quality.html") -> int:
+    from ..report.quality import summary, write_quality_page
+
+    write_quality_page(corpus, path)
+    found = summary(corpus.quality)
+    if as_json:
+        return _print({"page": path, **found})
+    out(
+        f"{path}: {found['recordings']:,} recordings of {found['people']:,} people, {found['hours']:.1f} h; "
+        f"{found['in windows %']:.1f} % in windows, {found['channels dropped %']:.1f} % of channels dropped, "
+        f"{len(corpus.failures)} failed"
+    )
+    return 0
+
+
+_ACTIONS = {"info": _info, "verify": _verify, "compact": _compact, "quality": _quality}
 
 
 def _print(values: dict[str, Any]) -> int:

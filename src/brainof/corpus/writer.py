@@ -78,7 +78,7 @@ class CorpusWriter:
         self._added: set[tuple[str, str, str]] = set()
         self._done: set[str] | None = None
         self._tables: set[str] = set()
-        _make_corpus(self.root)
+        make_corpus(self.root)
 
     def add(
         self,
@@ -218,7 +218,7 @@ class CorpusWriter:
         return self.root / "failures" / f"{slug}-{digest}.json"
 
 
-def _make_corpus(root: Path) -> None:
+def make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
         strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]

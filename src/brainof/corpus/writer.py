@@ -261,7 +261,7 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> l
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
-    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
+    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 20_000)  # a median needs no more values
     sample = []
     for window in data:
         sample.append(window[:, ::step][rows].ravel())

@@ -129,7 +129,7 @@ class Corpus(Windows):
     @property
     def column_names(self) -> list[str]:
         """Columns of the index."""
-        return list(self.index) if self._final is None else list(self._final.columns)
+        return [str(name) for name in self.index] if self._final is None else list(self._final.columns)
 
     @cached_property
     def _final(self) -> IndexFile | None:
@@ -222,7 +222,7 @@ class Corpus(Windows):
         if self.folder.remote:
             shards = self._column("shard")
             names = dict.fromkeys(self._names("shard")[shards[row]] for row in rows)
-            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names if name not in self._shards)
+            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names)
             return
         for row in rows:
             self.shard(self._text("shard", row)).read_ahead(self._text("key", row))

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..corpus import BatchSampler, Loader, Windows, open_corpora
+from ..corpus import Loader, Windows, open_corpora
 from ..errors import HealthError
 from ..model import BrainOF, update_balance
 from ..progress import progress
 from ..release import save_release
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .data import choose_rows, contract_of
+from .data import choose_rows, contract_of, index_of, sampler_of
 from .health import check_batch, require_listening
 from .masks import WindowRandom
 from .mtfm import MTFM, LossSums
@@ -87,13 +87,13 @@ class Trainer:
         overrides = dict(config.model)
         self.model = BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides).to(self.device)
         patch = self.model.config.patch
-        self.train_rows, self.held_out = choose_rows(corpora.index, config.sampling, patch, config.seed)
+        self.train_rows, self.held_out = choose_rows(
+            index_of(corpora, config.sampling), config.sampling, patch, config.seed
+        )
         self.contract = contract_of(corpora, self.train_rows, patch)
         self.objective = MTFM(self.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
-        self.sampler = BatchSampler(
-            self.train_rows, config.batch_size, config.sampling.weights, config.seed, patch=patch
-        )
+        self.sampler = sampler_of(self.train_rows, config, patch)
         self._stop = False
 
     def train(self) -> None:
@@ -102,7 +102,9 @@ class Trainer:
         start: dict[str, Any] = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
         state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
-        loader = Loader(self.corpora, self.sampler)
+        rank, world = _rank()
+        pin = self.device.type == "cuda"
+        loader = Loader(self.corpora, self.sampler, augmentation=config.augment, rank=rank, world=world, pin=pin)
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
@@ -246,6 +248,14 @@ def _numbered(loader: Loader) -> Iterator[tuple[int, Any]]:
             yield epoch, next(batches)
     finally:
         batches.close()
+
+
+def _rank() -> tuple[int, int]:
+    """Which of how many processes this is; every rank draws its own batches of the one series."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 class _Window:

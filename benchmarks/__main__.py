@@ -15,6 +15,7 @@ BENCHMARKS = {
     "prepare": "preparation against the filter-first MNE chain: CPU time, memory, equal windows; two workers",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
+    "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 
 

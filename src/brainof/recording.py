@@ -126,6 +126,59 @@ class Recording:
             self, data=self.data[indices], channels=channels, bads=tuple(b for b in self.bads if b in channels.names)
         )
 
+    def resample(self, sfreq: float) -> Recording:
+        """The recording at `sfreq` Hz (1 / TR for fMRI): polyphase, without time shift (`prepare.resample`).
+
+        Raises
+        ------
+        RecordingError
+            The rate is not above 0, or the recording is shorter than two samples.
+        """
+        from .prepare.resample import Resample
+
+        if not (np.isfinite(sfreq) and sfreq > 0):
+            raise RecordingError(f"{sfreq}", file=self.provenance.get("file"), field="sfreq", fix="give a rate in Hz")
+        return Resample(sfreq=sfreq).apply(self)
+
+    def reorder(self, names: Sequence[str]) -> Recording:
+        """Regions in the order of an atlas: as `pick`, and each takes its rank in `names`; absent ones are left out.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All regions of the atlas, in its order: `contract.modalities["fmri"].regions[atlas].names`.
+
+        Raises
+        ------
+        RecordingError
+            A region of the recording is not in `names`.
+        """
+        ranks = {name: rank for rank, name in enumerate(names)}
+        for name in self.channels.names:
+            if name not in ranks:
+                fix = f"leave it out with pick, or {did_you_mean(name, ranks)}"
+                raise RecordingError(f"no region {name!r} in the order given", field="names", fix=fix)
+        picked = self.pick([name for name in names if name in self.channels.names])
+        order = np.array([ranks[name] for name in picked.channels.names])
+        return picked.replace(channels=replace(picked.channels, order=order))
+
+    def interpolate(self, names: Sequence[str] | None = None) -> Recording:
+        """Bad EEG channels estimated from the others by MNE's spherical splines; they are then no longer bad.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Channels to estimate; `bads` by default.
+
+        Raises
+        ------
+        RecordingError
+            Not EEG, or a channel without position.
+        """
+        from .prepare.interpolate import interpolate
+
+        return interpolate(self, self.bads if names is None else tuple(names))
+
     def __repr__(self) -> str:
         size = f"{self.n_channels} channels x {self.n_times} samples"
         return f"<Recording {self.modality}, {size}, {self.sfreq:g} Hz, {self.duration:.1f} s>"

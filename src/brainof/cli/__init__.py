@@ -21,6 +21,7 @@ from ..errors import BrainOFError, did_you_mean
 COMMANDS = {
     "info": "what brainof understands of a recording, preset or checkpoint",
     "prepare": "recordings -> windows -> corpus, as a recipe says",
+    "index": "the BIDS datasets in a folder: recordings, and what is missing",
     "corpus": "inspect and verify a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
     "pretrain": "pretrain a model on corpora (continues where a run stands)",

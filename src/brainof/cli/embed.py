@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from ..contract import ACCEPTABLE
 from ..errors import BrainOFError, ConfigError
 from . import out
 from .info import add_read_arguments, read_options
@@ -30,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")
     parser.add_argument("--pool", default="mean_std", metavar="KIND", help="pooling over latents (default: mean_std)")
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        choices=ACCEPTABLE,
+        help="differences from training to accept",
+    )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
     add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
@@ -67,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 batch_size=args.batch_size,
                 pool=args.pool,
                 window_seconds=args.window,
+                accept=args.accept,
             )
             part.table["file"] = str(file)
             parts.append(part)

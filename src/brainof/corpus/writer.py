@@ -17,8 +17,9 @@ from google_crc32c import value as crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from ..files import make_folder, read_json, write_json
+from ..files import make_folder, write_json
 from ..memory import empty, release
+from .folder import LocalFolder, check_version
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
@@ -163,7 +164,7 @@ class CorpusWriter:
         if self._done is None:
             from .store import Corpus  # the store reads what is written here
 
-            self._done = set(Corpus(self.root).index["config"].unique())
+            self._done = set(Corpus(self.root).columns(["config"])["config"].unique())
         return config in self._done
 
     def flush(self) -> None:
@@ -217,30 +218,6 @@ class CorpusWriter:
         return self.root / "failures" / f"{slug}-{digest}.json"
 
 
-def check_version(root: Path) -> None:
-    """Check that `root` is a corpus of this version.
-
-    Raises
-    ------
-    CorpusError
-        It is not; names the file and the version.
-    """
-    if not root.is_dir():
-        raise CorpusError("no such corpus", file=root)
-    if not (root / "corpus.json").is_file():
-        raise CorpusError("is not a corpus (it holds no corpus.json)", file=root)
-    values = read_json(root / "corpus.json")
-    if values.get("format") != FORMAT:
-        raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=root / "corpus.json", field="format")
-    if values.get("version") != VERSION:
-        raise CorpusError(
-            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
-            file=root / "corpus.json",
-            field="version",
-            fix="use the brainof that wrote it, or prepare it again",
-        )
-
-
 def _make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
@@ -251,7 +228,7 @@ def _make_corpus(root: Path) -> None:
                 f"holds {strangers[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
             )
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(root)
+    check_version(LocalFolder(root))
     for folder in _FOLDERS:
         make_folder(root / folder)
 

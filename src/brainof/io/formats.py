@@ -60,6 +60,10 @@ def format_of(path: Path) -> tuple[Path, str]:
         The file is missing (the nearest name is suggested) or its suffix is not known.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise ReadError(
+                "is a link to data that is not downloaded", file=path, fix="`datalad get` or `git annex get` it"
+            )
         raise missing(path)
     suffix = suffix_of(path)
     if suffix == ".eeg" and path.with_suffix(".vhdr").exists():

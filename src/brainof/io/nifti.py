@@ -13,7 +13,7 @@ from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
 from .checks import listed
-from .confounds import read_confounds, remove_confounds
+from .confounds import cleaned, read_confounds
 from .grid import brain_mask, cube_labels
 from .names import kept, renamed
 from .nifti_header import open_nifti
@@ -57,8 +57,10 @@ def read_nifti(
         notes.append(f"{int(flawed.sum())} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
         data[flawed] = 0.0
     usable = (data != 0).any(axis=-1)
+    if atlas_options.mask is not None:
+        usable &= _mask_file(atlas_options.mask, root, path, image)
     if atlas_options.grid_mm is not None:
-        labels, channels = _grid(data, usable, image, atlas_options, path, root)
+        labels, channels = _grid(data, usable, image, atlas_options, path)
         coverage, provenance = np.ones(len(channels)), {"name": channels.atlas, "n_regions": len(channels)}
     else:
         atlas = load_atlas(atlas_options, root, path)
@@ -78,10 +80,12 @@ def read_nifti(
     if partly:
         share = f"{100 * atlas_options.min_coverage:g} %"
         notes.append(f"{len(partly)} regions are covered by less than {share} and bad: {listed(partly)}")
+    sample_mask = None
     if options.confounds is not None:
-        table = read_confounds(options.confounds, path, root, signals.shape[1])
-        signals = np.where(coverage[:, None] > 0, remove_confounds(signals.T, table).T, 0.0)
-        notes.append(f"{table.shape[1]} confounds were removed")
+        confounds = read_confounds(options.confounds, path, root, signals.shape[1])
+        signals, sample_mask, more = cleaned(signals, confounds, options.confounds)
+        signals[coverage == 0] = 0.0
+        notes += more
     rows = kept(names, options, path)
     return Recording(
         data=signals[rows].astype(np.float32),
@@ -96,6 +100,7 @@ def read_nifti(
             "truncated": False,
             "atlas": provenance,
             "coverage": {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1},
+            **({"sample_mask": sample_mask} if sample_mask is not None else {}),
             "notes": notes,
         },
     )
@@ -112,10 +117,10 @@ def _voxels(image: Any, path: Path) -> np.ndarray:
 
 
 def _grid(
-    data: np.ndarray, usable: np.ndarray, image: Any, options: AtlasOptions, path: Path, root: Path
+    data: np.ndarray, usable: np.ndarray, image: Any, options: AtlasOptions, path: Path
 ) -> tuple[np.ndarray, Channels]:
     assert options.grid_mm is not None
-    mask = usable & (_mask_file(options.mask, root, path, image) if options.mask else brain_mask(data.mean(axis=-1)))
+    mask = usable if options.mask else usable & brain_mask(data.mean(axis=-1))
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
     labels = cube_labels(mask, zooms, options.grid_mm, options.min_coverage)
     ids = np.unique(labels[labels != 0])
@@ -134,10 +139,11 @@ def _grid(
     return labels, channels
 
 
-def _mask_file(name: str | None, root: Path, recording: Path, image: Any) -> np.ndarray:
+def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
     import nibabel
 
-    assert name is not None
+    if name == "bids":
+        name = _bids_mask(recording)
     for folder in (root, Path(), recording.parent):
         if (folder / name).is_file():
             mask: Any = nibabel.load(folder / name)
@@ -145,6 +151,12 @@ def _mask_file(name: str | None, root: Path, recording: Path, image: Any) -> np.
                 raise ReadError("is not on the grid of the image", file=folder / name, field="atlas.mask")
             return np.squeeze(np.asanyarray(mask.dataobj)).reshape(image.shape[:3]) > 0
     raise ReadError("file not found", file=root / name, field="atlas.mask")
+
+
+def _bids_mask(recording: Path) -> str:
+    """fMRIPrep's name of the brain mask of an image: the same entities but desc-brain, suffix mask."""
+    parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
+    return str(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz"))
 
 
 def _atlas_on_image(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ReadError
+from .bids.inherit import dataset_root, inherited
+from .bids.names import parse
 from .checks import check_size
 from .options import ReadOptions
 
@@ -80,20 +81,13 @@ def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) ->
     return t_r, []
 
 
-def _sidecar_tr(path: Path, root: Path) -> tuple[Path | None, float | None]:
-    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, from the folder up to the root."""
-    parts = path.name.split(".")[0].split("_")
-    folders = [path.parent, *path.parent.parents] if path.is_relative_to(root) else [path.parent]
-    for folder in folders:
-        candidates = sorted(folder.glob(f"*{parts[-1]}.json"), key=lambda entry: -entry.name.count("_"))
-        for candidate in candidates:
-            if set(candidate.stem.split("_")) <= set(parts):
-                try:
-                    value = json.loads(candidate.read_text()).get("RepetitionTime")
-                    if value is not None:
-                        return candidate, float(value)
-                except (ValueError, TypeError, AttributeError, OSError) as error:
-                    raise ReadError(f"cannot be read ({error})", file=candidate, field="RepetitionTime") from None
-        if folder == root:
-            break
-    return None, None
+def _sidecar_tr(path: Path, root: Path | None) -> tuple[Path | None, float | None]:
+    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, and that file."""
+    entities, suffix, _ = parse(path.name)
+    value, file = inherited(path, dataset_root(path, root), suffix, entities).get("RepetitionTime", (None, ""))
+    if value is None:
+        return None, None
+    try:
+        return Path(file), float(value)
+    except (ValueError, TypeError) as error:
+        raise ReadError(f"cannot be read ({error})", file=file, field="RepetitionTime") from None

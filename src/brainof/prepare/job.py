@@ -16,6 +16,7 @@ from .. import io
 from ..contract import implausible_amplitudes
 from ..corpus import CorpusWriter
 from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
+from ..io.bids import sidecar_files
 from ..recording import Recording
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
@@ -203,6 +204,7 @@ class Job:
             names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
         if read.confounds is not None and read.confounds.file is not None:
             names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
+        names += sidecar_files(found.path, self.root)
         return [name for name in names if name.exists()]
 
 

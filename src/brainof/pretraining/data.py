@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..channels import UNITS
-from ..contract import InputContract, ModalityContract
+from ..contract import InputContract, ModalityContract, Regions
 from ..corpus import Windows, select, split_subjects
 from .config import SamplingConfig
 
@@ -53,5 +53,10 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
             window_seconds=(float(np.min(seconds)), float(np.max(seconds))),
             frames=sorted({table.frame for table in tables}),
             atlases={table.atlas: table.digest for table in tables if table.atlas},
+            regions={
+                atlas: Regions.of([table for table in tables if table.atlas == atlas])
+                for atlas in sorted({table.atlas for table in tables if table.atlas})
+            },
+            unlocated=any((~table.located & (table.order < 0)).any() for table in tables),
         )
     return InputContract(patch=patch, modalities=modalities)

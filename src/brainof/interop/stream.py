@@ -8,9 +8,9 @@ that run forwards and backwards, and resampling that sees both sides. A stream h
   seconds ahead, which is the price of zero phase and adds to the latency.
 
 Hence what "equal to offline" means. The embeddings do not depend on the sizes of the chunks, bit for bit, because the
-stretch of raw samples of a window depends on the number of the window alone. They are those of `Calibration.apply` (the
-same chain over the whole recording with the frozen statistics) up to what the filters remember over `lookahead`; for the
-recording that was calibrated on, `Calibration.apply` is the offline chain itself.
+stretch of raw samples of a window depends on the number of the window alone. They are those of `Calibration.apply`, the
+same chain over the whole recording with the frozen statistics, up to what the filters remember over `lookahead`. For
+the recording that was calibrated on, `Calibration.apply` is the offline chain itself.
 """
 
 from __future__ import annotations

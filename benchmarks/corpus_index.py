@@ -84,7 +84,7 @@ def generate(root: Path, windows: int = WINDOWS) -> None:
     (root / "corpus.json").write_text(json.dumps({"format": FORMAT, "version": VERSION}))
     (root / "shards").mkdir(exist_ok=True)
     assert set(COLUMNS) <= set(columns)
-    write_index(root / "index.parquet", pa.table(columns), shards)
+    write_index(root / "index.parquet", pa.table(columns), shards, ordered=True)
 
 
 def _skewed(count: int) -> np.ndarray:

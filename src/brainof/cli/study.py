@@ -13,7 +13,7 @@ EXAMPLE = """example:
   brainof study real --root data --out runs/short steps=200
   brainof study simulated --model runs/real"""
 
-STUDIES = ("real", "simulated")
+STUDIES = ("real", "simulated", "fusion", "decoder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,14 @@ def run(args: argparse.Namespace) -> int:
     root, folder = Path(args.root), Path(args.out or f"runs/{args.name}")
     if args.name == "simulated":
         page = _simulated(root, folder, args.model)
+    elif args.name == "fusion":
+        from ..studies.fusion import fusion
+
+        page = fusion(folder, out)
+    elif args.name == "decoder":
+        from ..studies.decoder import decoder
+
+        page = decoder(folder, out, root)
     else:
         from ..studies.real import real
 

@@ -119,7 +119,12 @@ class Corpus(Windows):
             if name not in self._final.columns:
                 raise KeyError(name)
             self._series[name] = to_frame([self._final.read([name])], [name])[name]
+            pa.default_memory_pool().release_unused()
         return pd.DataFrame({name: self._series[name] for name in names}, copy=False)
+
+    @property
+    def remote(self) -> bool:
+        return self.folder.remote
 
     @property
     def column_names(self) -> list[str]:
@@ -362,6 +367,10 @@ class Corpora(Windows):
         which = np.searchsorted(self._starts, numbers, side="right") - 1
         for number in np.unique(which).tolist():
             self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+
+    @property
+    def remote(self) -> bool:
+        return any(corpus.remote for corpus in self.corpora)
 
     @cached_property
     def _starts(self) -> np.ndarray:

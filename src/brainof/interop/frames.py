@@ -15,8 +15,8 @@ from ..optional import optional
 def to_xarray(embeddings: Embeddings) -> Any:
     """Embeddings as an `xarray.DataArray` of dimensions (window, feature).
 
-    Every column of the table is a coordinate of `window`: `onset` and `duration` in seconds (with `units`), then what is
-    known of subject, session, file and labels.
+    Every column of the table is a coordinate of `window`: `onset` and `duration` in seconds (with `units`), then what
+    is known of subject, session, file and labels.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def to_metadata(
     else:
         values = _by_onset(embeddings, epochs, first_samp)
     names = [name for name in embeddings.to_frame() if name not in embeddings.table]
-    columns = pd.DataFrame(values, columns=[prefix + name for name in names])
+    columns = pd.DataFrame(values, columns=[f"{prefix}{name}" for name in names])
     before = epochs.metadata
     if before is not None:
         twice = sorted(set(before) & set(columns))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .pretraining import pretrain as pretrain
     from .recording import Recording as Recording
     from .release import load as load
+    from .release import push_to_hub as push_to_hub
+    from .release import save_pretrained as save_pretrained
 
 _HOMES = {
     "Recording": ".recording",
@@ -35,6 +37,8 @@ _HOMES = {
     "BrainOFEmbedder": ".estimators",
     "BrainOFRegressor": ".estimators",
     "load": ".release",
+    "push_to_hub": ".release",
+    "save_pretrained": ".release",
     "embed": ".evaluation.embed",
     "pretrain": ".pretraining",
 }
@@ -52,7 +56,9 @@ __all__ = [
     "from_mne",
     "load",
     "pretrain",
+    "push_to_hub",
     "read",
+    "save_pretrained",
 ]
 
 

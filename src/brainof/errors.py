@@ -97,6 +97,12 @@ class StorageError(BrainOFError):
     exit_code = 3
 
 
+class DependencyError(BrainOFError):
+    """An optional package that was asked for is not installed."""
+
+    exit_code = 2
+
+
 class HealthError(BrainOFError):
     """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""
 

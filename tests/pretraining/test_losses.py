@@ -48,6 +48,13 @@ def test_raw_components_equal_those_of_both_signals():
     made, target = rng.standard_normal((2, 2, 3, 128))
     for axis, along_channels in ((1, True), (2, False)):
         difference = np.fft.rfft(made, axis=axis, norm="ortho") - np.fft.rfft(target, axis=axis, norm="ortho")
-        expected = np.mean([smooth_l1(difference.real), smooth_l1(difference.imag)]) * 7
-        found = raw_component_loss(torch.from_numpy(made - target), 7, along_channels)
+        expected = np.mean([smooth_l1(difference.real), smooth_l1(difference.imag)], axis=(0, 2, 3)) @ [7, 2]
+        found = raw_component_loss(
+            torch.from_numpy(made - target),
+            torch.tensor([7, 2]),
+            n_times_B=torch.tensor([128, 128]),
+            channel_mask_BC=torch.ones(2, 3, dtype=torch.bool),
+            place_BC=torch.arange(3).expand(2, 3) if along_channels else None,
+            n_places=3,
+        )
         np.testing.assert_allclose(found.item(), expected, rtol=1e-6)

@@ -17,7 +17,9 @@ from google_crc32c import value as crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from ..files import make_folder, read_json, write_json
+from ..files import make_folder, write_json
+from ..memory import empty, release
+from .folder import LocalFolder, check_version
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
@@ -117,7 +119,7 @@ class CorpusWriter:
             raise CorpusError(f"{good.shape} for {len(channels)} channels", file=name, field="good")
         if not all(window.view for window in windows):
             raise CorpusError("a window has no view", file=name, field="view")
-        halves = [_to_half(np.asarray(window.data), len(channels), name) for window in windows]
+        halves = _to_halves([np.asarray(window.data) for window in windows], len(channels), name)
         _check_scale([np.asarray(window.data) for window in windows], good, name)
 
         n_bytes = sum(half.nbytes for half in halves)
@@ -152,12 +154,17 @@ class CorpusWriter:
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
         write_json(self._failure(fields.get("dataset"), fields.get("recording")), {**fields, "reason": str(reason)})
 
+    def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
+        """Take back what `record_failure` noted."""
+        fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
+        self._failure(fields.get("dataset"), fields.get("recording")).unlink(missing_ok=True)
+
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
         if self._done is None:
             from .store import Corpus  # the store reads what is written here
 
-            self._done = set(Corpus(self.root).index["config"].unique())
+            self._done = set(Corpus(self.root).columns(["config"])["config"].unique())
         return config in self._done
 
     def flush(self) -> None:
@@ -211,30 +218,6 @@ class CorpusWriter:
         return self.root / "failures" / f"{slug}-{digest}.json"
 
 
-def check_version(root: Path) -> None:
-    """Check that `root` is a corpus of this version.
-
-    Raises
-    ------
-    CorpusError
-        It is not; names the file and the version.
-    """
-    if not root.is_dir():
-        raise CorpusError("no such corpus", file=root)
-    if not (root / "corpus.json").is_file():
-        raise CorpusError("is not a corpus (it holds no corpus.json)", file=root)
-    values = read_json(root / "corpus.json")
-    if values.get("format") != FORMAT:
-        raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=root / "corpus.json", field="format")
-    if values.get("version") != VERSION:
-        raise CorpusError(
-            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
-            file=root / "corpus.json",
-            field="version",
-            fix="use the brainof that wrote it, or prepare it again",
-        )
-
-
 def _make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
@@ -245,31 +228,45 @@ def _make_corpus(root: Path) -> None:
                 f"holds {strangers[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
             )
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(root)
+    check_version(LocalFolder(root))
     for folder in _FOLDERS:
         make_folder(root / folder)
 
 
-def _to_half(data: np.ndarray, n_channels: int, recording: str) -> np.ndarray:
-    """Float16 copy of a window, refused where float16 would not hold it."""
-    if data.ndim != 2 or len(data) != n_channels or not data.size:
-        raise CorpusError(f"window of shape {data.shape} for {n_channels} channels", file=recording)
-    peak = float(max(data.max(), -data.min()))  # nan if any value is nan
-    if not np.isfinite(peak):
-        raise CorpusError("holds values that are not finite", file=recording)
-    if peak > LARGEST:
-        raise CorpusError(
-            f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix="normalise and clip before storing"
-        )
-    # torch casts an order of magnitude faster than numpy, with the same rounding
-    return torch.from_numpy(np.require(data, np.float32, ["C", "W"])).half().numpy()
+def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> list[np.ndarray]:
+    """Float16 copies of windows, refused where float16 would not hold them."""
+    whole, halves = empty((sum(window.size for window in data),), np.float16), []
+    end = 0
+    for window in data:
+        if window.ndim != 2 or len(window) != n_channels or not window.size:
+            raise CorpusError(f"window of shape {window.shape} for {n_channels} channels", file=recording)
+        peak = float(max(window.max(), -window.min()))  # nan if any value is nan
+        if not np.isfinite(peak):
+            raise CorpusError("holds values that are not finite", file=recording)
+        if peak > LARGEST:
+            raise CorpusError(
+                f"holds {peak:.3g}, float16 ends at {LARGEST:g}",
+                file=recording,
+                fix="normalise and clip before storing",
+            )
+        start, end = end, end + window.size
+        half = whole[start:end].reshape(window.shape)
+        # torch casts an order of magnitude faster than numpy, with the same rounding
+        torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
+        halves.append(half)
+        release(whole, window)
+    return halves
 
 
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
     step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
-    scale = float(np.median(np.abs(np.concatenate([window[:, ::step][rows].ravel() for window in data]))))
+    sample = []
+    for window in data:
+        sample.append(window[:, ::step][rows].ravel())
+        release(window)
+    scale = float(np.median(np.abs(np.concatenate(sample))))
     if not NORMALISED[0] <= scale <= NORMALISED[1]:
         raise CorpusError(
             f"typical magnitude {scale:.2g}, and float16 holds normalised data only",

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import BrainOFError, ReadError
 from ..recording import Recording
+from .bids.apply import channel_table, with_states, with_types, without_serial
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
@@ -57,6 +58,8 @@ class Opened:
     corrections: dict[str, float] = field(default_factory=dict)
     stored: dict[str, float] = field(default_factory=dict)
     at_once: bool = False
+    names: list[str] = field(default_factory=list)
+    """Names of all channels of the file, where the Raw holds only some."""
     options: ReadOptions | None = None
     """Options that are left to apply, where opening applied some."""
 
@@ -79,6 +82,10 @@ def read_mne(
     """
     if modality == "fmri":
         raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
+    table = channel_table(path, root, options)
+    if table is not None:
+        table = without_serial(table) if format_name == "ctf" else table
+        options = with_types(options, table)
     with mne_calls(path) as said:
         if format_name in ("edf", "bdf"):
             opened = _open_edf(path, format_name, options)
@@ -87,6 +94,8 @@ def read_mne(
         else:
             opened = _open(path, format_name, options)
         _stay_inside(opened.raw, path, root)
+        if table is not None:
+            table.compare(opened.names or opened.raw.ch_names)
         provenance = {
             "file": str(path),
             "format": format_name,
@@ -103,6 +112,8 @@ def read_mne(
             stored=opened.stored,
             at_once=opened.at_once,
         )
+    if table is not None:
+        recording = with_states(recording, table, opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
 
 
@@ -180,6 +191,7 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
         corrections={names[label]: stored[names[label]] / _edf_factor_of_mne(signals[label].unit) for label in wanted},
         stored={names[label]: _edf_factor_of_mne(signals[label].unit) for label in wanted},
         at_once=len(rates) > 1,
+        names=list(signals),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
     )
 

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from ..schema import Schema
 
-Output = Literal["waveform", "log_spectrum"]
+Output = Literal["waveform", "log_spectrum", "factor"]
 
 #: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
 ALIGNMENT = 8
@@ -56,10 +56,19 @@ class BrainOFConfig(Schema):
         Identity embedding: normalised sum of a linear map and an MLP of the Fourier features, or the MLP alone.
     log_spectrum_features : bool
         Adds an MLP of log |FFT| of the patch to the linear patch embedding.
-    outputs : tuple of {"waveform", "log_spectrum"}
-        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1).
+    connectivity_features : bool
+        Adds the correlations with the other visible channels to the patch embedding, see `connectivity.py`.
+    outputs : tuple of {"waveform", "log_spectrum", "factor"}
+        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1), and a factor:
+        the inner product of the mean factors of two channels is their correlation in the window.
+    factor_rank : int
+        Length of a factor.
     separate_decoders : bool
         One decoder per output instead of one for all.
+    partition : bool
+        Each of the separate decoders reads its own equal share of the latents, in the order of `outputs`.
+    sampler_outputs : tuple of outputs
+        Outputs that are decoded from the latents as the encoder of ARNESS leaves them, before the backbone.
     interpolate_channels : int
         Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
     """
@@ -94,8 +103,12 @@ class BrainOFConfig(Schema):
 
     identity: Literal["sum", "mlp"] = "sum"
     log_spectrum_features: bool = True
+    connectivity_features: bool = False
     outputs: tuple[Output, ...] = ("waveform", "log_spectrum")
+    factor_rank: int = Field(default=32, ge=1)
     separate_decoders: bool = False
+    partition: bool = False
+    sampler_outputs: tuple[Output, ...] = ()
 
     @field_validator("dim", "hidden", "shared")
     @classmethod
@@ -142,6 +155,18 @@ class BrainOFConfig(Schema):
             raise _wrong(f"interpolate_channels {self.interpolate_channels} does not divide latents {self.latents}")
         return self
 
+    @model_validator(mode="after")
+    def _readers(self) -> Self:
+        if (self.partition or self.sampler_outputs) and not self.separate_decoders:
+            raise _wrong("partition and sampler_outputs need separate_decoders: one decoder reads one set of latents")
+        if (self.partition or self.sampler_outputs) and self.sampler != "arness":
+            raise _wrong("partition and sampler_outputs need the sampler 'arness'")
+        if self.partition and self.latents % len(self.outputs):
+            raise _wrong(f"{self.latents} latents do not divide into {len(self.outputs)} shares of equal size")
+        if not set(self.sampler_outputs) <= set(self.outputs):
+            raise _wrong(f"sampler_outputs {list(self.sampler_outputs)} are not all among outputs {list(self.outputs)}")
+        return self
+
     @property
     def bins(self) -> int:
         """Frequencies of the spectrum of one patch."""
@@ -159,7 +184,14 @@ class BrainOFConfig(Schema):
 
     def width_of(self, output: Output) -> int:
         """Values the decoder predicts for one patch."""
-        return self.patch if output == "waveform" else self.bins
+        return {"waveform": self.patch, "log_spectrum": self.bins, "factor": self.factor_rank}[output]
+
+    def share_of(self, output: Output) -> slice:
+        """The latents that the decoder of an output reads."""
+        if not self.partition:
+            return slice(0, self.latents)
+        size, number = self.latents // len(self.outputs), self.outputs.index(output)
+        return slice(number * size, (number + 1) * size)
 
 
 def _wrong(message: str) -> PydanticCustomError:

@@ -176,9 +176,11 @@ class Content(nn.Module):
                 nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, patch_BNS: Tensor) -> Tensor:
+    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
         dtype = self.linear.weight.dtype
         x = self.linear(patch_BNS.to(dtype))
+        if extra_BND is not None:
+            x = x + extra_BND
         if self.spectrum_hidden is not None and self.spectrum_output is not None:
             x = x + self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
         return self.norm(x)

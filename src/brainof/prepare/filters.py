@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy import signal
 
+from ..memory import blocks, empty, release
 from ..recording import Recording
 from .bads import refuse_too_short
 from .steps import Step
@@ -26,10 +27,11 @@ class Detrend(Step):
         refuse_too_short(recording, self.order + 2, "detrending")
         time = np.linspace(-1, 1, recording.n_times)
         basis, _ = np.linalg.qr(np.polynomial.legendre.legvander(time, self.order))
-        data = np.empty(recording.data.shape, dtype=np.float32)
+        data = empty(recording.data.shape)
         for row, values in enumerate(recording.data):
             values = values.astype(np.float64)
             data[row] = values - basis @ (basis.T @ values)
+            release(recording.data, data)
         return self.done(recording, data=data)
 
 
@@ -90,7 +92,7 @@ class Filter(Step):
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
-    """Second-order sections run forwards and backwards over each row, in float64.
+    """Second-order sections run forwards and backwards over each row, in float64 and in blocks where it is long.
 
     Parameters
     ----------
@@ -103,9 +105,24 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
     -------
     ndarray, shape (n_channels, n_times), float32
     """
-    filtered = np.empty(data.shape, dtype=np.float32)
-    pad = min(pad, data.shape[1] - 1)
+    filtered = empty(data.shape)
+    pad, overlap = min(pad, data.shape[1] - 1), memory_of(sections)
+    pieces = blocks(data.shape[1], overlap)
     for row, values in enumerate(data):
-        # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
-        filtered[row] = signal.sosfiltfilt(sections, values.astype(np.float64), padtype="odd", padlen=pad)
+        for start, stop in pieces:
+            first, last = max(0, start - overlap), min(data.shape[1], stop + overlap)
+            # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
+            longer = values[first:last].astype(np.float64)
+            longer = signal.sosfiltfilt(sections, longer, padtype="odd", padlen=min(pad, len(longer) - 1))
+            filtered[row, start:stop] = longer[start - first : stop - first]
+        release(data, filtered)
     return filtered
+
+
+def memory_of(sections: np.ndarray) -> int:
+    """Samples after which second-order sections have forgotten the past to 1e-10, by their slowest pole.
+
+    Blocks of a channel that overlap by so much filter to the same numbers as the whole channel.
+    """
+    radius = max(abs(np.roots(section[3:])).max() for section in sections)
+    return int(np.ceil(np.log(1e-10) / np.log(radius))) if 0 < radius < 1 else 0

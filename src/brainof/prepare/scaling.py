@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from ..memory import blocks, empty, release
 from ..recording import Recording
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
@@ -27,9 +28,12 @@ class Reference(Step):
         rows = np.flatnonzero((types == "eeg") & good_rows(recording))
         if self.kind == "none" or len(rows) < self.min_channels:
             return self.done(recording, {"kind": "none"})
-        average = recording.data[rows].mean(axis=0, dtype=np.float64).astype(recording.data.dtype)
-        data = recording.data.copy()
-        data[types == "eeg"] -= average
+        data = empty(recording.data.shape, recording.data.dtype)
+        for start, stop in blocks(recording.n_times, every=recording.n_channels):
+            piece = slice(start, stop)
+            average = recording.data[rows, piece].mean(axis=0, dtype=np.float64).astype(data.dtype)
+            np.subtract(recording.data[:, piece], average, out=data[:, piece])
+            release(recording.data, data)
         return self.done(recording, {"kind": "average", "channels": len(rows)}, data=data)
 
 
@@ -64,14 +68,17 @@ class Normalise(Step):
             statistics[kind] = middle
         bads = with_bads(recording, np.array(dead, dtype=int))
         names = recording.channels.names
-        data = np.zeros(recording.data.shape, dtype=np.float32)
+        data = empty(recording.data.shape)
         clipped = 0
         for row, values in enumerate(recording.data):
             if names[row] in bads:
+                data[row] = 0.0
                 continue
-            scaled = (values.astype(np.float64) - centres[row]) / divisors[row]
-            clipped += int((np.abs(scaled) > self.clip).sum())
-            data[row] = np.clip(scaled, -self.clip, self.clip)
+            for start, stop in blocks(recording.n_times):
+                scaled = (values[start:stop].astype(np.float64) - centres[row]) / divisors[row]
+                clipped += int((np.abs(scaled) > self.clip).sum())
+                np.clip(scaled, -self.clip, self.clip, out=data[row, start:stop], casting="same_kind")
+            release(recording.data, data)
         record = {
             "scale": statistics,
             "dead": [names[row] for row in dead],

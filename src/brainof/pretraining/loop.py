@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .data import choose_rows, contract_of
 from .health import check_batch, require_listening
-from .mtfm import MTFM
+from .masks import WindowRandom
+from .mtfm import MTFM, LossSums
 from .optimizer import learning_rate, make_optimizer
-from .run_folder import Metrics, locked, settle_config
+from .record import run_record
+from .run_folder import Metrics, last_health, locked, settle_config
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class Trainer:
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
-        batches: Any = iter(loader)  # a generator, to be closed
+        batches: Any = _numbered(loader)  # a generator, to be closed
         bar = progress(total=config.steps, initial=step, desc="pretrain", unit="step")
         restore = self._catch_signals()
         started = time.perf_counter() - seconds
@@ -130,15 +132,17 @@ class Trainer:
             bar.close()
             metrics.close()
             batches.close()
-        save_release(
-            self.run / "release",
-            self.model,
-            self.contract,
+        record = run_record(
+            config,
+            self.corpora,
+            self.train_rows,
+            self.device,
             steps=step,
-            seconds=round(time.perf_counter() - started, 1),
-            sampling=config.sampling.to_dict(),
-            windows=self.train_rows.groupby("dataset", observed=True).size().to_dict(),
+            seconds=time.perf_counter() - started,
+            bfloat16=self.bfloat16,
+            health=last_health(self.run / "metrics.jsonl"),
         )
+        save_release(self.run / "release", self.model, self.contract, **record)
 
     def _step(self, step: int, batches: Any, window: _Window) -> dict[str, float]:
         config = self.config
@@ -146,9 +150,15 @@ class Trainer:
         plans = []
         for micro in range(config.accumulate):
             rng = np.random.default_rng([config.seed, MASK_STREAM, step, micro])
-            batch = next(batches)
+            epoch, batch = next(batches)
             plan = self.objective.plan(
-                batch, rng, fourier=fourier, max_tokens=config.max_tokens, min_channels=config.min_channels
+                batch,
+                rng,
+                windows=WindowRandom((config.seed, MASK_STREAM, epoch), batch.rows),
+                progress=step / config.steps,
+                fourier=fourier,
+                max_tokens=config.max_tokens,
+                min_channels=config.min_channels,
             )
             plans.append(plan.to(self.device))
         n_hidden = sum(plan.n_hidden for plan in plans)
@@ -161,10 +171,10 @@ class Trainer:
         for plan in plans:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
-            loss = self.objective.combine(sums.time, sums.frequency, step / config.steps) / n_hidden
+            loss = self.objective.total(sums, step / config.steps) / n_hidden
             loss.backward()
             total += loss.item()
-            window.add(plan, sums.time.item(), sums.frequency.item(), self.objective)
+            window.add(plan, sums, self.objective)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise HealthError(
@@ -227,28 +237,41 @@ class Trainer:
         return lambda: [signal.signal(number, handler) for number, handler in before.items()]
 
 
+def _numbered(loader: Loader) -> Iterator[tuple[int, Any]]:
+    """Batches, each with the number of its epoch."""
+    batches: Any = iter(loader)
+    try:
+        while True:
+            epoch = loader.position[0]
+            yield epoch, next(batches)
+    finally:
+        batches.close()
+
+
 class _Window:
     """Losses of the batches since the last log, by dataset."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0, 0.0])
         self._windows = 0
 
-    def add(self, plan: Any, time_sum: float, frequency_sum: float, objective: MTFM) -> None:
+    def add(self, plan: Any, sums: LossSums, objective: MTFM) -> None:
         self.objective = objective
         name = "+".join(sorted(set(plan.batch.datasets)))
         entry = self._sums[name, plan.batch.modality]
-        for i, value in enumerate((time_sum, frequency_sum, plan.n_hidden, 1)):
+        for i, value in enumerate(
+            (float(sums.time), float(sums.frequency), float(sums.second_order), plan.n_hidden, 1)
+        ):
             entry[i] += value
         self._windows += len(plan.batch)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per dataset; starts a new window."""
         rows = []
-        for (name, modality), (time_sum, frequency_sum, n_hidden, n_batches) in self._sums.items():
-            loss_time, loss_frequency = time_sum / n_hidden, frequency_sum / n_hidden
-            loss = float(self.objective.combine(loss_time, loss_frequency))
+        for (name, modality), (time_sum, frequency_sum, pair_sum, n_hidden, n_batches) in self._sums.items():
+            loss_time, loss_frequency, loss_pairs = (x / n_hidden for x in (time_sum, frequency_sum, pair_sum))
+            loss = float(self.objective.combine(loss_time, loss_frequency, second_order=loss_pairs))
             rows.append(
                 {
                     "dataset": name,
@@ -256,6 +279,7 @@ class _Window:
                     "loss": loss,
                     "loss_time": loss_time,
                     "loss_frequency": loss_frequency,
+                    **({"loss_second_order": loss_pairs} if self.objective.objective.second_order else {}),
                     "batches": int(n_batches),
                     "windows_per_second": self._windows / max(self.seconds, 1e-9),
                 }

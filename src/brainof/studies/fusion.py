@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -30,6 +30,7 @@ from ..pretraining import PretrainConfig, pretrain
 from ..pretraining.paired import PairedConfig, pretrain_pairs
 from ..release import load, save_release
 from ..report.page import Section, Table, write_page
+from ..schema import Schema
 from ..simulate import CohortParameters, cohort
 from ..simulate.oracle import joined, oracle_score, pooled, true_features
 from ..simulate.recipes import recipe
@@ -56,16 +57,15 @@ COHORTS: dict[str, dict[str, Any]] = {"pair": {"pair": True}, "rest_vs_task": {"
 EEG = {"resample": {"sfreq": 64.0}, "filter": {"low": 0.5, "high": 25.0}}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large the study is; the defaults take minutes of one core."""
+class Sizes(Schema):
+    """How large the study is; the defaults take some ten minutes of one core."""
 
-    pretraining_people: int = 24
-    people: int = 40
-    steps: int = 250
-    pair_steps: int = 120
-    tuning_steps: int = 120
-    n_permutations: int = 100
+    pretraining_people: int = Field(default=24, ge=1)
+    people: int = Field(default=40, ge=1)
+    steps: int = Field(default=250, ge=1)
+    pair_steps: int = Field(default=120, ge=1)
+    tuning_steps: int = Field(default=120, ge=1)
+    n_permutations: int = Field(default=100, ge=0)
 
 
 def fusion(out: Path, say: Callable[[str], None], *, seed: int = 0, sizes: Sizes | None = None) -> Path:

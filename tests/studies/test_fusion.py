@@ -7,9 +7,10 @@ import yaml
 
 from brainof.corpus import Corpus, pairs
 from brainof.evaluation.probe import RidgeProbe
+from brainof.fusion import PairedRows, embed_pairs
 from brainof.model import BrainOF
 from brainof.prepare import find_recipe
-from brainof.studies.fusion import embed_pairs, fine_tune, quadratic
+from brainof.studies.fusion import _predict, fine_tune, quadratic
 from brainof.studies.path import Source, prepare_sources
 
 
@@ -48,7 +49,10 @@ def test_simultaneous_eeg_and_meg_are_paired_and_fused(real_data, tmp_path):
     assert counts[table["eeg"]].max() < 65
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug").eval()
-    found = {order: embed_pairs(corpus, model, table, order) for order in (("meg", "eeg"), ("eeg", "meg"), ("eeg",))}
+    found = {
+        order: embed_pairs(PairedRows(corpus, table), model, order)
+        for order in (("meg", "eeg"), ("eeg", "meg"), ("eeg",))
+    }
     for values in found.values():
         assert values.shape == (len(table), 2 * model.config.dim)
         assert np.isfinite(values).all()
@@ -79,8 +83,6 @@ def test_fine_tuning_fused_windows_fits_the_training_side(tmp_path):
     table = pairs(corpus.index, {"eeg": "made_eeg", "fmri": "made_fmri"})
     torch.manual_seed(0)
     fused = FusedBrainOF(BrainOF.from_preset("debug"), ("eeg", "fmri"), 0.3).reset_head(2)
-    fine_tune(fused, corpus, table, label, steps=30, seed=0, lr=5e-3)
-    from brainof.studies.fusion import _predict
-
+    fine_tune(fused, PairedRows(corpus, table), label, steps=30, seed=0, lr=5e-3)
     for names in (("eeg", "fmri"), ("fmri", "eeg"), ("eeg",), ("fmri",)):
-        assert (_predict(fused, corpus, table, names) == label).mean() > 0.8
+        assert (_predict(fused, PairedRows(corpus, table), names) == label).mean() > 0.8

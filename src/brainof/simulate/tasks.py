@@ -40,7 +40,7 @@ TASKS: dict[str, dict[str, Any]] = {
             "group_connectivity": 0.0,
             "site_confound": 1.0,
             "site_gain": 0.5,
-            "site_noise": 2.0,
+            "site_noise": 1.0,
         }
     },
     "null": {"effects": {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0, "site_gain": 0.0}},

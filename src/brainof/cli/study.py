@@ -11,7 +11,8 @@ from . import out, takes_assignments
 EXAMPLE = """example:
   brainof study real --root data --out runs/real
   brainof study real --root data --out runs/short steps=200
-  brainof study simulated --model runs/real"""
+  brainof study simulated --model runs/real
+  brainof study fusion people=24 steps=150"""
 
 STUDIES = ("real", "simulated", "fusion", "decoder")
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--model", help="run or release folder that `simulated` scores beside the baselines")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
-    takes_assignments(parser, "the pretraining recipe of the study")
+    takes_assignments(parser, "the pretraining recipe of `real`, or the sizes of `fusion` and `decoder`")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     if args.name == "simulated":
         page = _simulated(root, folder, args.model)
     elif args.name == "fusion":
-        from ..studies.fusion import fusion
+        from ..studies.fusion import Sizes, fusion
 
-        page = fusion(folder, out)
+        page = fusion(folder, out, sizes=Sizes().replaced(args.assignments, "fusion"))
     elif args.name == "decoder":
-        from ..studies.decoder import decoder
+        from ..studies import decoder as room
 
-        page = decoder(folder, out, root)
+        page = room.decoder(folder, out, root, sizes=room.Sizes().replaced(args.assignments, "decoder"))
     else:
         from ..studies.real import real
 

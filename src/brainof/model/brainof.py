@@ -17,6 +17,7 @@ from ..signals import SignalBatch
 from . import heads
 from .arness import Decoder, Encoder
 from .backbone import Block
+from .balanced import even_gradient
 from .config import BrainOFConfig
 from .connectivity import Connectivity
 from .identity import Identity
@@ -51,7 +52,7 @@ class BrainOF(nn.Module):
     def __init__(self, config: BrainOFConfig) -> None:
         super().__init__()
         self.config = config
-        self.content = Content(config.dim, config.patch, config.log_spectrum_features)
+        self.content = Content(config.dim, config.patch, config.log_spectrum_features, config.log_spectrum_gain)
         self.connectivity = Connectivity(config.dim) if config.connectivity_features else None
         self.identity = Identity(config.dim, config.patch, config.identity)
         self.latents_LD = nn.Parameter(torch.empty(config.latents, config.dim))
@@ -72,6 +73,9 @@ class BrainOF(nn.Module):
 
     def _init_latents(self) -> None:
         nn.init.normal_(self.latents_LD, std=self.config.latent_std)
+        if self.config.mirrored:
+            for decoder in self.decoders:
+                decoder.mirror(self.encoder)
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -175,8 +179,10 @@ class BrainOF(nn.Module):
         for decoder in self.decoders:
             first = decoder.heads.names[0]
             share = config.share_of(first)
-            source_BLD = sources[first in config.sampler_outputs][:, share]
-            predictions |= decoder(source_BLD, self.latents_LD[None, share], identity_BND, index_BQ, **extra)
+            shared = (sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND)
+            if config.balanced_gradients:
+                shared = tuple(map(even_gradient, shared))
+            predictions |= decoder(*shared, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
 
     # Downstream

@@ -162,8 +162,11 @@ class Content(nn.Module):
     A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
     """
 
-    def __init__(self, dim: int, patch: int, log_spectrum_features: bool = True) -> None:
+    def __init__(
+        self, dim: int, patch: int, log_spectrum_features: bool = True, log_spectrum_gain: float = 1.0
+    ) -> None:
         super().__init__()
+        self.log_spectrum_gain = log_spectrum_gain
         self.linear = nn.Linear(patch, dim)
         self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum_features else None
         self.spectrum_output = nn.Linear(dim, dim) if log_spectrum_features else None
@@ -173,7 +176,8 @@ class Content(nn.Module):
     def init_weights(self) -> None:
         for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
+                gain = self.log_spectrum_gain if layer is self.spectrum_output else 1.0
+                nn.init.normal_(layer.weight, std=gain * (3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:

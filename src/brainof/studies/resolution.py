@@ -38,7 +38,7 @@ def embeddings(corpus: Corpus, model: BrainOF, pool: str, dropped: float = 0.0, 
     model.eval()
     index, found = corpus.index, []
     rng = np.random.default_rng(seed)
-    for _, rows in index.groupby("recording", observed=True).indices.items():
+    for rows in index.groupby("recording", observed=True).indices.values():
         batch = corpus.batch(rows.tolist(), model.config.patch)
         if dropped:
             n_channels = batch.signal_BCT.shape[1]

@@ -32,7 +32,7 @@ def test_cells_differ_from_each_other():
 def test_folds_hold_everybody_once():
     people = [f"eegmat/{number:02d}" for number in range(18)]
     parts = folds(people * 3)
-    assert sorted(sum(parts, [])) == people
+    assert sorted(person for part in parts for person in part) == people
     assert [len(part) for part in parts] == [6, 6, 6]
 
 

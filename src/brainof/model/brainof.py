@@ -7,6 +7,7 @@ tokens, L latents, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -143,11 +144,19 @@ class BrainOF(nn.Module):
             extra_BVD = self.connectivity(
                 tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, visible_BV, visible_mask_BV
             )
-        content_BVD = self.content(take_tokens(tokens.patch_BNS, visible_BV), extra_BVD)
+        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         shape = (tokens.n_channels, tokens.n_patches)
         extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
-        latents_BLD = self.encoder(latents_BLD, content_BVD, tokens.identity_BND, visible_BV, key_mask_BV, **extra)
+        read = partial(
+            self.encoder, identity_BND=tokens.identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra
+        )
+        if self.config.streams:
+            contents = self.content.streams(patch_BVS, extra_BVD, self.config.outputs)
+            shares = {name: latents_BLD[:, self.config.share_of(name)] for name in self.config.outputs}
+            latents_BLD = torch.cat([read(shares[name], contents[name]) for name in self.config.outputs], 1)
+        else:
+            latents_BLD = read(latents_BLD, self.content(patch_BVS, extra_BVD))
         sampled_BLD = latents_BLD
         for block in self.blocks:
             latents_BLD = block(latents_BLD, tokens.modality_B)

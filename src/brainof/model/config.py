@@ -75,6 +75,9 @@ class BrainOFConfig(Schema):
         One decoder per output instead of one for all.
     partition : bool
         Each of the separate decoders reads its own equal share of the latents, in the order of `outputs`.
+    streams : bool
+        With `partition`: the share of each output reads contents of its own instead of their sum: the samples for the
+        waveform, the log spectrum for the log spectrum, the correlations for the factor.
     balanced_gradients : bool
         Separate decoders send gradients of one and the same norm into what they share, so that the output with the
         largest errors does not drown the others.
@@ -122,6 +125,7 @@ class BrainOFConfig(Schema):
     factor_rank: int = Field(default=32, ge=1)
     separate_decoders: bool = False
     partition: bool = False
+    streams: bool = False
     balanced_gradients: bool = False
     sampler_outputs: tuple[Output, ...] = ()
 
@@ -178,6 +182,9 @@ class BrainOFConfig(Schema):
             raise _wrong("partition and sampler_outputs need the sampler 'arness'")
         if self.mirrored and (self.sampler != "arness" or self.keys != "identity" or self.decoder_keys == "processed"):
             raise _wrong("mirrored needs the sampler 'arness', keys 'identity' and decoder_keys 'static' or 'both'")
+        needs = {"log_spectrum": self.log_spectrum_features, "factor": self.connectivity_features}
+        if self.streams and not (self.partition and all(needs.get(name, True) for name in self.outputs)):
+            raise _wrong("streams need partition, log_spectrum_features, and connectivity_features for a factor")
         if self.partition and self.latents % len(self.outputs):
             raise _wrong(f"{self.latents} latents do not divide into {len(self.outputs)} shares of equal size")
         if not set(self.sampler_outputs) <= set(self.outputs):

@@ -181,13 +181,30 @@ class Content(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
-        dtype = self.linear.weight.dtype
-        x = self.linear(patch_BNS.to(dtype))
+        x = self.linear(patch_BNS.to(self.linear.weight.dtype))
         if extra_BND is not None:
             x = x + extra_BND
-        if self.spectrum_hidden is not None and self.spectrum_output is not None:
-            x = x + self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
+        if self.spectrum_hidden is not None:
+            x = x + self._spectrum(patch_BNS)
         return self.norm(x)
+
+    def streams(self, patch_BNS: Tensor, extra_BND: Tensor | None, outputs: tuple[str, ...]) -> dict[str, Tensor]:
+        """The parts of the content apart, each normalised: samples, log spectrum and correlations, by output."""
+        parts: dict[str, Tensor] = {}
+        for name in outputs:
+            if name == "waveform":
+                parts[name] = self.norm(self.linear(patch_BNS.to(self.linear.weight.dtype)))
+            elif name == "log_spectrum":
+                parts[name] = self.norm(self._spectrum(patch_BNS))
+            elif extra_BND is not None:
+                parts[name] = self.norm(extra_BND)
+        return parts
+
+    def _spectrum(self, patch_BNS: Tensor) -> Tensor:
+        assert self.spectrum_hidden is not None
+        assert self.spectrum_output is not None
+        dtype = self.linear.weight.dtype
+        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

@@ -82,6 +82,17 @@ CELLS: dict[str, list[str]] = {
         "model.connectivity_features=true",
         "objective.spectrum_of=window",
     ],
+    "balanced, streams": [*BALANCED, "model.partition=true", "model.streams=true", "objective.spectrum_of=window"],
+    "balanced, three streams": [
+        *BALANCED,
+        "model.partition=true",
+        "model.streams=true",
+        "model.connectivity_features=true",
+        "model.outputs=[waveform,log_spectrum,factor]",
+        "model.latents=48",
+        "objective.second_order=1",
+        "objective.spectrum_of=window",
+    ],
     "balanced, connectivity": [*BALANCED, "model.connectivity_features=true"],
     "loud": [*APART, *LOUD],
     "balanced, not loud": [*APART, "model.balanced_gradients=true"],
@@ -161,8 +172,10 @@ def latent_features(corpus: Corpus, model: BrainOF, rows: np.ndarray, kinds: Ite
 
 def poolings(model: BrainOF) -> tuple[list[str], list[str]]:
     """Poolings for decoding and for identification."""
-    shares = [f"mean_std@{name}" for name in model.config.outputs] if model.config.partition else []
-    return ["mean_std", "concat", *shares], ["mean_std", "concat", "gram", "gram@sampler"]
+    parts = model.config.outputs if model.config.partition else ()
+    decoding = ["mean_std", "concat", *(f"{pool}@{name}" for name in parts for pool in ("mean_std", "concat"))]
+    identification = ["mean_std", "concat", "gram", "gram@sampler", *(f"concat@{name}" for name in parts)]
+    return decoding, identification
 
 
 class Fold:

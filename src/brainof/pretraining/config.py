@@ -68,6 +68,9 @@ class ObjectiveConfig(Schema):
     alpha: float = Field(0.5, ge=0, le=1)
     frequency_start: float = Field(0.0, ge=0, le=1)
     """Share of the steps before which only the waveform is learned."""
+    spectrum_of: Literal["patch", "window"] = "patch"
+    """What the log spectrum is of: the hidden patch itself, or all patches of its channel in the window, whose mean
+    power is far less noisy."""
     second_order: float = Field(0.0, ge=0)
     """Weight of the correlations between channels that the output `factor` predicts; added to the others."""
 

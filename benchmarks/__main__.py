@@ -12,6 +12,8 @@ BENCHMARKS = {
     "step": "a training step of tiny and base against the machine's own matrix products",
     "dint": "DINT attention against the form that materialises its maps",
     "moe": "sparse experts against a dense feed-forward of equal active size",
+    "embed": "embeddings against two EEG encoders of braindecode, an hour of EEG end to end, memory against size",
+    "gpu": "steps of base and large on a GPU: share of its peak, best batch, kernels against each other",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
 }

@@ -126,7 +126,7 @@ class PretrainConfig(Schema):
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = Field(0, ge=0)
-    """CPU threads; 0 keeps torch's own choice."""
+    """CPU threads, which share the windows of each batch; 0 keeps torch's own number."""
 
     log_every: int = Field(10, gt=0)
     health_every: int = Field(200, gt=0)

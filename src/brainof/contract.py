@@ -10,7 +10,7 @@ from pydantic import Field
 
 from .channels import UNITS, Channels
 from .errors import ConfigError, ContractError, did_you_mean
-from .memory import release
+from .memory import sampled
 from .recording import Recording
 from .schema import Schema
 
@@ -237,8 +237,7 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
         if not len(rows) or not recording.n_times:
             continue
         step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
-        low_quartile, high_quartile = np.nanpercentile(recording.data[rows, ::step], (25, 75), axis=1)
-        release(recording.data)
+        low_quartile, high_quartile = np.nanpercentile(sampled(recording.data, rows, step), (25, 75), axis=1)
         spread = float(np.nanmedian(high_quartile - low_quartile))
         if spread and not low <= spread <= high:
             problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")

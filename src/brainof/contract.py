@@ -117,6 +117,20 @@ class InputContract(Schema):
         ContractError
             The modality was never trained, the unit or amplitude is wrong, or the recording is shorter than a patch.
         """
+        contract = self.part(recording)
+        file = recording.provenance.get("file")
+        for problem in implausible_amplitudes(recording):
+            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+        return contract
+
+    def part(self, recording: Recording) -> ModalityContract:
+        """The part for the modality and sensor types of a recording, whose amplitude is not looked at.
+
+        Raises
+        ------
+        ContractError
+            The modality or a sensor type was never trained, or its unit is another.
+        """
         file = recording.provenance.get("file")
         if recording.modality not in self.modalities:
             raise ContractError(
@@ -138,8 +152,6 @@ class InputContract(Schema):
                 raise ContractError(
                     f"the model takes {contract.units[kind]}, not {UNITS[kind]}", file=file, field=f"unit of {kind}"
                 )
-        for problem in implausible_amplitudes(recording):
-            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
         return contract
 
 

@@ -110,13 +110,13 @@ def release(*arrays: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def sampled(data: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
-    """`data[rows, ::step]`; of a mapped array one row at a time, because a stride over all touches every page of it."""
-    out = np.empty((len(rows), -(-data.shape[1] // step)), data.dtype)
+def sampled(array: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
+    """`array[rows, ::step]`, one row at a time: samples this far apart touch every page of a mapped array."""
+    found = np.empty((len(rows), len(range(0, array.shape[1], step))), array.dtype)
     for number, row in enumerate(rows):
-        out[number] = data[row, ::step]
-        release(data)
-    return out
+        found[number] = array[row, ::step]
+        release(array)
+    return found
 
 
 def blocks(n_times: int, overlap: int = 0, every: int = 1) -> list[tuple[int, int]]:

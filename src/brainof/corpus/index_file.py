@@ -93,10 +93,8 @@ class IndexFile:
     def __init__(self, path: Path, fix: str) -> None:
         self.path, self._fix = path, fix
         with self._named():
-            # mapped, so that a file that is replaced meanwhile is not read half old, half new
-            self._file = parquet.ParquetFile(
-                pa.memory_map(str(path)), page_checksum_verification=True, memory_map=True, pre_buffer=False
-            )
+            # stays open, so that a file that is replaced meanwhile is not read half old, half new
+            self._file = parquet.ParquetFile(pa.OSFile(str(path)), page_checksum_verification=True, pre_buffer=False)
             types = {field.name: field.type for field in self._file.schema_arrow}
             metadata = self._file.schema_arrow.metadata or {}
             about = metadata.get(_ABOUT, b"")

@@ -119,12 +119,17 @@ class Corpus(Windows):
             if name not in self._final.columns:
                 raise KeyError(name)
             self._series[name] = to_frame([self._final.read([name])], [name])[name]
+            pa.default_memory_pool().release_unused()
         return pd.DataFrame({name: self._series[name] for name in names}, copy=False)
+
+    @property
+    def remote(self) -> bool:
+        return self.folder.remote
 
     @property
     def column_names(self) -> list[str]:
         """Columns of the index."""
-        return list(self.index) if self._final is None else list(self._final.columns)
+        return [str(name) for name in self.index] if self._final is None else list(self._final.columns)
 
     @cached_property
     def _final(self) -> IndexFile | None:
@@ -217,7 +222,7 @@ class Corpus(Windows):
         if self.folder.remote:
             shards = self._column("shard")
             names = dict.fromkeys(self._names("shard")[shards[row]] for row in rows)
-            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names if name not in self._shards)
+            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names)
             return
         for row in rows:
             self.shard(self._text("shard", row)).read_ahead(self._text("key", row))
@@ -368,6 +373,10 @@ class Corpora(Windows):
         which = np.searchsorted(self._starts, numbers, side="right") - 1
         for number in np.unique(which).tolist():
             self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+
+    @property
+    def remote(self) -> bool:
+        return any(corpus.remote for corpus in self.corpora)
 
     @cached_property
     def _starts(self) -> np.ndarray:

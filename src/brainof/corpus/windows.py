@@ -54,6 +54,11 @@ class Windows(ABC):
     def read_ahead(self, rows: Iterable[int]) -> None:
         """Ask for the bytes of windows that will be read soon; returns at once."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether shards are fetched from elsewhere, and want to be asked for early."""
+        return False
+
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of `index`, without holding the others in memory."""
         return self.index[list(names)]

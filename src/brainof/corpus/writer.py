@@ -79,7 +79,7 @@ class CorpusWriter:
         self._quality: dict[tuple[str, str], dict[str, Any]] = {}
         self._done: set[str] | None = None
         self._tables: set[str] = set()
-        _make_corpus(self.root)
+        make_corpus(self.root)
 
     def add(
         self,
@@ -230,7 +230,7 @@ class CorpusWriter:
         return self.root / folder / f"{slug}-{digest}.json"
 
 
-def _make_corpus(root: Path) -> None:
+def make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
         strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
@@ -273,7 +273,7 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> l
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
-    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
+    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 20_000)  # a median needs no more values
     sample = []
     for window in data:
         sample.append(window[:, ::step][rows].ravel())

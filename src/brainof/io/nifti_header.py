@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ def load_image(path: Path) -> Any:
 
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
+    _check_extensions(path)
     try:
         return nibabel.load(path)
     except (PermissionError, MemoryError):
@@ -38,6 +42,33 @@ def load_image(path: Path) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"cannot be read ({reason})", file=path, fix="the file is damaged or no NIfTI") from error
+
+
+def _check_extensions(path: Path) -> None:
+    """Header extensions (the axes of CIFTI) must not announce more than the file holds; nibabel takes memory first."""
+    name, size = path.name.lower(), path.stat().st_size
+    if not name.endswith((".nii", ".nii.gz")):
+        return
+    packed = name.endswith(".gz")
+    try:
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            head = stream.read(556)
+    except (OSError, EOFError, zlib.error):
+        return  # nibabel finds better words
+    order = next((o for o in "<>" if head[:4] in (struct.pack(o + "i", 348), struct.pack(o + "i", 540))), None)
+    if order is None:
+        return
+    place = struct.unpack_from(order + "i", head)[0] + 4
+    if len(head) < place + 8 or head[place - 4] == 0:
+        return
+    announced = struct.unpack_from(order + "i", head, place)[0]
+    if not 0 <= announced <= size * (_MAX_DEFLATE if packed else 1):
+        raise ReadError(
+            f"a header extension announces {announced} bytes, the file has {size}",
+            file=path,
+            field="extension",
+            fix="the file is cut or its header is damaged",
+        )
 
 
 def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:

@@ -97,16 +97,16 @@ class StorageError(BrainOFError):
     exit_code = 3
 
 
-class FetchError(BrainOFError):
-    """A download that was asked for failed."""
-
-    exit_code = 3
-
-
 class DependencyError(BrainOFError):
     """An optional package that was asked for is not installed."""
 
     exit_code = 2
+
+
+class FetchError(BrainOFError):
+    """A download that was asked for failed."""
+
+    exit_code = 3
 
 
 class HealthError(BrainOFError):

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .estimators import BrainOFClassifier as BrainOFClassifier
+    from .estimators import BrainOFEmbedder as BrainOFEmbedder
+    from .estimators import BrainOFRegressor as BrainOFRegressor
     from .evaluation.embed import embed as embed
     from .io import from_array as from_array
     from .io import from_mne as from_mne
@@ -30,6 +33,9 @@ _HOMES = {
     "from_array": ".io",
     "BrainOF": ".model",
     "BrainOFConfig": ".model",
+    "BrainOFClassifier": ".estimators",
+    "BrainOFEmbedder": ".estimators",
+    "BrainOFRegressor": ".estimators",
     "load": ".release",
     "push_to_hub": ".release",
     "save_pretrained": ".release",
@@ -39,7 +45,10 @@ _HOMES = {
 
 __all__ = [
     "BrainOF",
+    "BrainOFClassifier",
     "BrainOFConfig",
+    "BrainOFEmbedder",
+    "BrainOFRegressor",
     "Recording",
     "__version__",
     "embed",

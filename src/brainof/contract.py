@@ -10,7 +10,7 @@ from pydantic import Field
 
 from .channels import UNITS, Channels
 from .errors import ConfigError, ContractError, did_you_mean
-from .memory import release
+from .memory import sampled
 from .recording import Recording
 from .schema import Schema
 
@@ -117,6 +117,20 @@ class InputContract(Schema):
         ContractError
             The modality was never trained, the unit or amplitude is wrong, or the recording is shorter than a patch.
         """
+        contract = self.part(recording)
+        file = recording.provenance.get("file")
+        for problem in implausible_amplitudes(recording):
+            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+        return contract
+
+    def part(self, recording: Recording) -> ModalityContract:
+        """The part for the modality and sensor types of a recording, whose amplitude is not looked at.
+
+        Raises
+        ------
+        ContractError
+            The modality or a sensor type was never trained, or its unit is another.
+        """
         file = recording.provenance.get("file")
         if recording.modality not in self.modalities:
             raise ContractError(
@@ -138,8 +152,6 @@ class InputContract(Schema):
                 raise ContractError(
                     f"the model takes {contract.units[kind]}, not {UNITS[kind]}", file=file, field=f"unit of {kind}"
                 )
-        for problem in implausible_amplitudes(recording):
-            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
         return contract
 
 
@@ -237,8 +249,7 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
         if not len(rows) or not recording.n_times:
             continue
         step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
-        low_quartile, high_quartile = np.nanpercentile(recording.data[rows, ::step], (25, 75), axis=1)
-        release(recording.data)
+        low_quartile, high_quartile = np.nanpercentile(sampled(recording.data, rows, step), (25, 75), axis=1)
         spread = float(np.nanmedian(high_quartile - low_quartile))
         if spread and not low <= spread <= high:
             problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")

@@ -44,6 +44,9 @@ class Recording:
         Names of channels marked bad in the file or by preparation.
     provenance : dict
         Where it came from: `file`, `format`, `notes` (list of sentences a user should read), and what else is known.
+    info : mne.Info, optional
+        MEG from a file: MNE's measurement info of these channels in this order (coils, device-to-head transform,
+        digitisation), which Maxwell filtering needs.
     """
 
     data: np.ndarray
@@ -54,6 +57,7 @@ class Recording:
     events: pd.DataFrame = field(default_factory=no_events)
     bads: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    info: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         file = self.provenance.get("file")
@@ -123,7 +127,11 @@ class Recording:
                 indices.append(int(pick))
         channels = self.channels.take(indices)
         return replace(
-            self, data=self.data[indices], channels=channels, bads=tuple(b for b in self.bads if b in channels.names)
+            self,
+            data=self.data[indices],
+            channels=channels,
+            bads=tuple(b for b in self.bads if b in channels.names),
+            info=None if indices != list(range(self.n_channels)) else self.info,
         )
 
     def resample(self, sfreq: float) -> Recording:

@@ -77,7 +77,7 @@ def test_a_killed_run_is_continued_and_the_file_that_killed_it_comes_last(toy, t
     summary = prepare(find_recipe(toy[0]), toy[1], out)  # mended
     assert (summary.complete, summary.skipped) == (True, 5)
     assert not list((out / "failures").iterdir())
-    assert not [path for path in out.rglob("*.tmp")]
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_work_is_committed_before_the_shard_is_full(toy, tmp_path, monkeypatch):

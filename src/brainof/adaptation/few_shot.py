@@ -31,7 +31,7 @@ def few_shot_rows(target: Target, shots: int, repeat: int = 0, random_state: int
     for code in np.unique(codes):
         own = np.flatnonzero(codes == code)
         if len(own) < shots:
-            name = code if target.names is None else target.names[code]
+            name = str(code if target.names is None else target.names[code])
             raise LabelError(f"class {name!r} has {len(own)} examples, {shots} were asked for", field="shots")
         rng = np.random.default_rng([random_state, repeat, int(code)])
         rows.append(rng.permutation(own)[:shots])

@@ -1,4 +1,4 @@
-"""`brainof corpus`: inspect, verify, compact, merge, split, export a corpus, and delete from it."""
+"""`brainof corpus`: inspect, verify, compact, merge, split, export a corpus, delete from it, and its quality page."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EXAMPLE = """examples:
   brainof corpus split A --out PARTS --by subject --fraction 0.2      PARTS/train and PARTS/validation
   brainof corpus delete A --subject eegmat/12        by index; `merge` into a new folder frees the bytes
   brainof corpus export A --to braindecode-zarr --out ZARR --label state
+  brainof corpus quality A                           quality.html: what was found, dropped and why (--out FILE.html)
   brainof corpus info s3://bucket/corpus             any fsspec URL; shards are cached in $BRAINOF_CACHE
 """
 
@@ -25,7 +26,7 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     parser.add_argument("corpus", metavar="CORPUS", nargs="+", help="the folder that holds corpus.json, or a URL of it")
-    parser.add_argument("--out", metavar="DIR", help="merge, split, export: where the result goes")
+    parser.add_argument("--out", metavar="PATH", help="merge, split, export: the folder of the result; quality: the page (quality.html)")
     parser.add_argument("--by", default="subject", help="split: subject (default), dataset or modality")
     parser.add_argument("--fraction", type=float, default=0.1, help="split: share of people for validation (0.1)")
     parser.add_argument("--seed", type=int, default=0, help="split: another seed gives another split")
@@ -117,6 +118,22 @@ def _compact(corpus: Any, args: argparse.Namespace) -> int:
     return 0
 
 
+def _quality(corpus: Any, args: argparse.Namespace) -> int:
+    from ..report.quality import summary, write_quality_page
+
+    page = args.out or "quality.html"
+    write_quality_page(corpus, page)
+    found = summary(corpus.quality)
+    if args.json:
+        return _print({"page": page, **found})
+    out(
+        f"{page}: {found['recordings']:,} recordings of {found['people']:,} people, {found['hours']:.1f} h; "
+        f"{found['in windows %']:.1f} % in windows, {found['channels dropped %']:.1f} % of channels dropped, "
+        f"{len(corpus.failures)} failed"
+    )
+    return 0
+
+
 def _merge(corpora: list[Any], args: argparse.Namespace) -> int:
     from ..corpus.copying import merge
 
@@ -168,6 +185,7 @@ _ACTIONS: dict[str, Callable[[Any, argparse.Namespace], int]] = {
     "split": _split,
     "delete": _delete,
     "export": _export,
+    "quality": _quality,
 }
 _NEED_OUT = ("merge", "split", "export")
 

@@ -174,6 +174,12 @@ class Corpus(Windows):
         names = [name for name in self.folder.names("failures") if name.endswith(".json")]
         return [read_object(self.folder, f"failures/{name}") for name in names]
 
+    @property
+    def quality(self) -> list[dict[str, Any]]:
+        """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
+        names = [name for name in self.folder.names("quality") if name.endswith(".json")]
+        return [read_object(self.folder, f"quality/{name}") for name in names]
+
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
             name = f"channels/{digest}.json"

@@ -7,7 +7,7 @@ import numpy as np
 from ..channels import UNITS
 from ..contract import implausible_amplitudes
 from ..errors import ReadError
-from ..memory import release
+from ..memory import release, sampled
 from ..recording import Recording
 
 #: A median this far from zero is no brain signal but the offset of a DC amplifier (or a wrong unit)
@@ -69,8 +69,7 @@ def _odd_channels(recording: Recording, names: np.ndarray) -> list[str]:
         rows = np.flatnonzero(types == kind)
         if not len(rows):
             continue
-        low, middle, high = np.nanpercentile(recording.data[rows, ::step], (25, 50, 75), axis=1)
-        release(recording.data)
+        low, middle, high = np.nanpercentile(sampled(recording.data, rows, step), (25, 50, 75), axis=1)
         for what, size, most, reason in (
             ("is offset by", np.abs(middle), limit, "DC amplifier"),
             ("spreads over", high - low, MAX_SPREAD[kind], "drift or movement"),

@@ -100,7 +100,18 @@ def recording_of_raw(
         events=events,
         bads=tuple(renames[bad] for bad in raw.info["bads"] if bad in renames and renames[bad] in channels.names),
         provenance={**provenance, "notes": [*notes, *position_notes, *event_notes]},
+        info=_info(raw, rows, channels) if modality == "meg" else None,
     )
+
+
+def _info(raw: Any, rows: list[int], channels: Channels) -> Any:
+    """MNE's measurement info of the chosen channels under our names."""
+    import mne
+
+    info = mne.pick_info(raw.info, rows, copy=True)
+    if info["ch_names"] != list(channels.names):
+        mne.rename_channels(info, dict(zip(info["ch_names"], channels.names, strict=True)), verbose="error")
+    return info
 
 
 def _sensor_types(raw: Any, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:

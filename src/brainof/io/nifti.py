@@ -12,12 +12,10 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
-from .checks import listed
-from .confounds import cleaned, read_confounds
 from .grid import brain_mask, cube_labels
-from .names import kept, renamed
 from .nifti_header import open_nifti
 from .options import AtlasOptions, ReadOptions
+from .regions import recording_of_regions, region_means
 
 #: magnitudes above this are damage, not signal
 _MAX_VALUE = 1e10
@@ -45,13 +43,29 @@ def read_nifti(
     if modality not in (None, "fmri"):
         raise ReadError(f"a NIfTI image holds no {modality}", file=path, field="modality")
     image, t_r, notes = open_nifti(path, options, root)
+    return recording_of_image(image, t_r, path=path, options=options, entities=entities, root=root, notes=notes)
+
+
+def recording_of_image(
+    image: Any,
+    t_r: float,
+    *,
+    path: Path,
+    options: ReadOptions,
+    entities: Mapping[str, str] | None,
+    root: Path,
+    notes: list[str],
+    atlas: Atlas | None = None,
+) -> Recording:
+    """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
     atlas_options = options.atlas or AtlasOptions()
-    if atlas_options.image is None and atlas_options.grid_mm is None:
+    if atlas is None and atlas_options.grid_mm is None:
+        atlas = load_atlas(atlas_options, root, path)
+    if (atlas is None or atlas.image is None) and atlas_options.grid_mm is None:
         raise ReadError(
             "is needed for a 4-D image", file=path, field="atlas", fix="give an atlas image with labels, or grid_mm"
         )
     data = _voxels(image, path)
-    affine = image.affine
     flawed = ~np.isfinite(data).all(axis=-1) | (np.abs(data).max(axis=-1) > _MAX_VALUE)
     if flawed.any():
         notes.append(f"{int(flawed.sum())} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
@@ -59,50 +73,26 @@ def read_nifti(
     usable = (data != 0).any(axis=-1)
     if atlas_options.mask is not None:
         usable &= _mask_file(atlas_options.mask, root, path, image)
-    if atlas_options.grid_mm is not None:
+    if atlas is None:
         labels, channels = _grid(data, usable, image, atlas_options, path)
         coverage, provenance = np.ones(len(channels)), {"name": channels.atlas, "n_regions": len(channels)}
     else:
-        atlas = load_atlas(atlas_options, root, path)
-        assert atlas is not None
-        labels, coverage = _atlas_on_image(atlas, data.shape[:3], affine, usable, path)
+        labels, coverage = _atlas_on_image(atlas, data.shape[:3], image.affine, usable, path)
         channels, provenance = atlas.channels(), atlas.provenance()
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
-    signals = region_means(data, labels, channels.labels)
-    bad = coverage < atlas_options.min_coverage
-    names = renamed(channels.names, options, path)
-    channels = Channels(**{**channels.__dict__, "names": tuple(names)})
-    lost = [name for name, covered in zip(names, coverage, strict=True) if covered == 0]
-    if lost:
-        notes.append(f"{len(lost)} of {len(names)} regions have no voxel in the image: {listed(lost)}")
-    partly = [name for name, covered, is_bad in zip(names, coverage, bad, strict=True) if is_bad and covered > 0]
-    if partly:
-        share = f"{100 * atlas_options.min_coverage:g} %"
-        notes.append(f"{len(partly)} regions are covered by less than {share} and bad: {listed(partly)}")
-    sample_mask = None
-    if options.confounds is not None:
-        confounds = read_confounds(options.confounds, path, root, signals.shape[1])
-        signals, sample_mask, more = cleaned(signals, confounds, options.confounds)
-        signals[coverage == 0] = 0.0
-        notes += more
-    rows = kept(names, options, path)
-    return Recording(
-        data=signals[rows].astype(np.float32),
-        sfreq=1 / t_r,
-        modality="fmri",
-        channels=channels.take(rows),
-        entities=dict(entities or {}),
-        bads=tuple(names[row] for row in rows if bad[row]),
-        provenance={
-            "file": str(path),
-            "format": "nifti",
-            "truncated": False,
-            "atlas": provenance,
-            "coverage": {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1},
-            **({"sample_mask": sample_mask} if sample_mask is not None else {}),
-            "notes": notes,
-        },
+    return recording_of_regions(
+        region_means(data, labels, channels.labels),
+        channels,
+        coverage,
+        t_r,
+        path=path,
+        format_name="nifti",
+        options=options,
+        root=root,
+        entities=entities,
+        atlas=provenance,
+        notes=notes,
     )
 
 
@@ -202,31 +192,3 @@ def nearest_labels(
         inside &= (whole >= 0) & (whole < labels.shape[axis])
         index.append(np.clip(whole, 0, labels.shape[axis] - 1))
     return np.where(inside, labels[tuple(index)], 0)
-
-
-def region_means(data: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Mean signal of each label, in the order of `ids`; 0 where a label has no voxel.
-
-    Equal to nilearn's NiftiLabelsMasker on labels of the same grid (a test holds it to that), without its import and
-    its pass over every volume.
-
-    Parameters
-    ----------
-    data : ndarray, shape (nx, ny, nz, n_times)
-    labels : ndarray of int, shape (nx, ny, nz)
-    ids : ndarray, shape (n_regions,)
-
-    Returns
-    -------
-    means : ndarray of float64, shape (n_regions, n_times)
-    """
-    voxels = np.flatnonzero(labels)
-    voxels = voxels[np.argsort(labels.ravel()[voxels], kind="stable")]
-    there, starts, counts = np.unique(labels.ravel()[voxels], return_index=True, return_counts=True)
-    means = np.zeros((len(ids), data.shape[-1]))
-    row_of = {int(label): row for row, label in enumerate(ids)}
-    flat = data.reshape(-1, data.shape[-1])
-    for label, start, count in zip(there, starts, counts, strict=True):
-        if int(label) in row_of:
-            means[row_of[int(label)]] = flat[voxels[start : start + count]].mean(axis=0, dtype=np.float64)
-    return means

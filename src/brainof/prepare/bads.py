@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from ..errors import RecordingError
 from ..memory import empty, release
 from ..recording import Recording
+from .prep import prep_bads, rows_of
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
@@ -53,14 +54,21 @@ class BadChannels(Step):
     Flat: below `flat` times the median amplitude of the type, or exactly constant. Loud: above `loud` times it, judged
     only where at least `min_channels` channels of the type are there to compare with. Bad channels keep their place;
     `normalise` sets them to zero and the corpus masks them. (Regions of fMRI are judged by `normalise`.)
+
+    With `method: prep` EEG channels are judged as in the PREP pipeline instead (see `prep_bads`; extra `quality`).
     """
 
     name: ClassVar[str] = "bad_channels"
     flat: float = Field(default=0.01, ge=0, lt=1)
     loud: float = Field(default=10.0, gt=1)
     min_channels: int = Field(default=8, ge=2)
+    method: Literal["amplitude", "prep"] = "amplitude"
+    ransac: bool = False
 
     def apply(self, recording: Recording) -> Recording:
+        if self.method == "prep":
+            found = prep_bads(recording, self.ransac)
+            return self.done(recording, found, bads=with_bads(recording, rows_of(recording, found)))
         good = good_rows(recording)
         step = max(1, recording.n_times // 20_000)  # factors of ten need no more samples than this
         flat: list[int] = []

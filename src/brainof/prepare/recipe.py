@@ -122,6 +122,46 @@ class Score(Schema):
     metric: str = "balanced accuracy"
 
 
+class Entry(Schema):
+    """A dataset's line in the published pretraining corpus of Brain-OF (arXiv:2602.23410)."""
+
+    name: str
+    participants: int
+    windows: int
+    channels: int
+    rate: str
+    window: str
+    paradigm: str
+
+
+class Overlap(Schema):
+    """What a dataset shares with an evaluation set: `contains` its recordings or people, or `may share` people."""
+
+    kind: Literal["contains", "may share"]
+    why: str
+
+
+class PublishedSplit(Schema):
+    """A split that publications use: values of an entity (or of a label of the windows) on each side.
+
+    `by` names the entity or label. Where the members are not published, the lists are empty and `source` says so.
+    """
+
+    by: str
+    train: list[Text] = Field(default_factory=list)
+    validation: list[Text] = Field(default_factory=list)
+    test: list[Text] = Field(default_factory=list)
+    source: str
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> PublishedSplit:
+        sides = [*self.train, *self.validation, *self.test]
+        twice = sorted({value for value in sides if sides.count(value) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is on two sides of the split")
+        return self
+
+
 class Task(Schema):
     """A question that labelled windows can answer.
 
@@ -135,6 +175,7 @@ class Task(Schema):
     windows: WindowOptions | None = None
     positive: Text | None = None
     reference: Score | None = None
+    published_split: PublishedSplit | None = None
     notes: str | None = None
 
 
@@ -147,6 +188,14 @@ class Recipe(Schema):
     licence: str
     citation: str
     url: str | None = None
+    access: str | None = None
+    """How one gets the data: "open", or what has to be signed or asked for."""
+    layout: Literal["verified", "not verified against the real download"] = "verified"
+    roles: tuple[Literal["pretraining", "evaluation"], ...] = ()
+    """Part in the published study."""
+    published: Entry | None = None
+    overlap: dict[str, Overlap] = Field(default_factory=dict)
+    """Evaluation set (its recipe's name) -> what it shares with this dataset."""
     files: list[Files] = Field(min_length=1)
     read: ReadOptions = ReadOptions()
     segments: Segments | None = None

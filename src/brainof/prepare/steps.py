@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ..channels import MODALITIES
 from ..errors import RecordingError
 from ..memory import release
 from ..recording import Recording
@@ -23,6 +24,8 @@ class Step(Schema):
     """
 
     name: ClassVar[str]
+    only: ClassVar[tuple[str, ...]] = MODALITIES
+    """Modalities that the step is made for."""
 
     def apply(self, recording: Recording) -> Recording:
         """The recording after this step."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
+import operator
 import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,15 +27,19 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .data import choose_rows, contract_of, index_of, sampler_of
 from .health import check_batch, require_listening
-from .mtfm import MTFM
+from .masks import WindowRandom
+from .mtfm import MTFM, LossSums, Plan
 from .optimizer import learning_rate, make_optimizer
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, settle_config
+from .threads import GradientThreads
 
 log = logging.getLogger(__name__)
 
 #: domains of the random streams that are derived from the seed
 MASK_STREAM, HEALTH_STREAM = 1, 2
+#: fewer windows do not keep a thread busy
+WINDOWS_PER_THREAD = 4
 
 
 def pretrain(
@@ -93,6 +100,12 @@ class Trainer:
         self.objective = MTFM(self.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
         self.sampler = sampler_of(self.train_rows, config, patch)
+        # on a processor, threads share the windows of a batch; another device is parallel by itself
+        most = max(1, config.batch_size // WINDOWS_PER_THREAD)
+        # (balanced gradients have one norm per batch, so that a batch must stay whole)
+        whole = self.device.type != "cpu" or self.model.config.balanced_gradients
+        count = 1 if whole else min(torch.get_num_threads(), most)
+        self.threads = GradientThreads(list(self.model.parameters()), count)
         self._stop = False
 
     def train(self) -> None:
@@ -107,10 +120,11 @@ class Trainer:
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
-        batches: Any = iter(loader)  # a generator, to be closed
+        batches: Any = _numbered(loader)  # a generator, to be closed
         bar = progress(total=config.steps, initial=step, desc="pretrain", unit="step")
         restore = self._catch_signals()
         started = time.perf_counter() - seconds
+        threads = self.threads.open()
         try:
             while step < config.steps and not self._stop:
                 row = self._step(step, batches, window)
@@ -129,6 +143,7 @@ class Trainer:
                 self._save(step, loader, started)
                 raise KeyboardInterrupt
         finally:
+            threads.close()
             restore()
             bar.close()
             metrics.close()
@@ -151,9 +166,15 @@ class Trainer:
         plans = []
         for micro in range(config.accumulate):
             rng = np.random.default_rng([config.seed, MASK_STREAM, step, micro])
-            batch = next(batches)
+            epoch, batch = next(batches)
             plan = self.objective.plan(
-                batch, rng, fourier=fourier, max_tokens=config.max_tokens, min_channels=config.min_channels
+                batch,
+                rng,
+                windows=WindowRandom((config.seed, MASK_STREAM, epoch), batch.rows),
+                progress=step / config.steps,
+                fourier=fourier,
+                max_tokens=config.max_tokens,
+                min_channels=config.min_channels,
             )
             plans.append(plan.to(self.device))
         n_hidden = sum(plan.n_hidden for plan in plans)
@@ -161,15 +182,20 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         self.model.train()
-        total = 0.0
         started = time.perf_counter()
-        for plan in plans:
+
+        def loss_of(plan: Plan) -> tuple[torch.Tensor, LossSums]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
-            loss = self.objective.combine(sums.time, sums.frequency, step / config.steps) / n_hidden
-            loss.backward()
-            total += loss.item()
-            window.add(plan, sums.time.item(), sums.frequency.item(), self.objective)
+            return self.objective.total(sums, step / config.steps) / n_hidden, sums.detach()
+
+        parts = [plan.split(self.threads.count) for plan in plans]
+        results = iter(self.threads.backward([part for some in parts for part in some], loss_of))
+        total = 0.0
+        for plan, some in zip(plans, parts, strict=True):
+            losses, sums = zip(*itertools.islice(results, len(some)), strict=True)
+            total += sum(losses)
+            window.add(plan, functools.reduce(operator.add, sums), self.objective)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise HealthError(
@@ -232,6 +258,17 @@ class Trainer:
         return lambda: [signal.signal(number, handler) for number, handler in before.items()]
 
 
+def _numbered(loader: Loader) -> Iterator[tuple[int, Any]]:
+    """Batches, each with the number of its epoch."""
+    batches: Any = iter(loader)
+    try:
+        while True:
+            epoch = loader.position[0]
+            yield epoch, next(batches)
+    finally:
+        batches.close()
+
+
 def _rank() -> tuple[int, int]:
     """Which of how many processes this is; every rank draws its own batches of the one series."""
     distributed = torch.distributed
@@ -245,23 +282,25 @@ class _Window:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0, 0.0])
         self._windows = 0
 
-    def add(self, plan: Any, time_sum: float, frequency_sum: float, objective: MTFM) -> None:
+    def add(self, plan: Any, sums: LossSums, objective: MTFM) -> None:
         self.objective = objective
         name = "+".join(sorted(set(plan.batch.datasets)))
         entry = self._sums[name, plan.batch.modality]
-        for i, value in enumerate((time_sum, frequency_sum, plan.n_hidden, 1)):
+        for i, value in enumerate(
+            (float(sums.time), float(sums.frequency), float(sums.second_order), plan.n_hidden, 1)
+        ):
             entry[i] += value
         self._windows += len(plan.batch)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per dataset; starts a new window."""
         rows = []
-        for (name, modality), (time_sum, frequency_sum, n_hidden, n_batches) in self._sums.items():
-            loss_time, loss_frequency = time_sum / n_hidden, frequency_sum / n_hidden
-            loss = float(self.objective.combine(loss_time, loss_frequency))
+        for (name, modality), (time_sum, frequency_sum, pair_sum, n_hidden, n_batches) in self._sums.items():
+            loss_time, loss_frequency, loss_pairs = (x / n_hidden for x in (time_sum, frequency_sum, pair_sum))
+            loss = float(self.objective.combine(loss_time, loss_frequency, second_order=loss_pairs))
             rows.append(
                 {
                     "dataset": name,
@@ -269,6 +308,7 @@ class _Window:
                     "loss": loss,
                     "loss_time": loss_time,
                     "loss_frequency": loss_frequency,
+                    **({"loss_second_order": loss_pairs} if self.objective.objective.second_order else {}),
                     "batches": int(n_batches),
                     "windows_per_second": self._windows / max(self.seconds, 1e-9),
                 }

@@ -34,7 +34,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_tsv(path: Path, table: pd.DataFrame) -> None:
     """Write a BIDS table: tabs, n/a for unknown values."""
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.10g")
 
 
 def stem(subject: str, suffix: str, **entities: str) -> str:
@@ -63,7 +63,7 @@ def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path, eeg_
         },
     )
     _write_channels(recording, folder / f"{stem(subject.name, 'channels')}.tsv")
-    places = pd.DataFrame(recording.channels.positions.round(6), columns=["x", "y", "z"])
+    places = pd.DataFrame(recording.channels.positions, columns=["x", "y", "z"])
     places.insert(0, "name", recording.channels.names)
     write_tsv(folder / f"sub-{subject.name}_space-CapTrak_electrodes.tsv", places)
     write_json(

@@ -25,7 +25,7 @@ CONFIG = {
     "health_margin": 0.0,
     "precision": "float32",
     "threads": 1,
-    "sampling": {"validation": 0.0, "weights": {"modality": "equal"}, "limits": {"sim-eeg": 12}, "mix_shards": 1},
+    "sampling": {"validation": 0.0, "weights": {"modality": "equal"}, "limits": {"sim-eeg": 16}, "mix_shards": 1},
     "augment": {"channel_dropout": 0.3, "resample": [0.5], "shift": 0.3, "gain": 0.3, "noise_snr": [0, 20]},
 }
 

@@ -141,11 +141,11 @@ def cross_validate(
             base,
             Subset(examples, train),
             target.take(train),
-            features=lambda pool, train=train: features(pool)[train],
+            features=taken(features, train),
             random_state=random_state,
         )
         report = fitted.report
-        scores = decision(fitted, Subset(examples, test), lambda pool, test=test: features(pool)[test])
+        scores = decision(fitted, Subset(examples, test), taken(features, test))
         for name, metric in metrics.items():
             by_fold[name].append(float(metric(y[test], scores)))
             for group, value in per_group(metric, y[test], scores, target.groups[test]).items():
@@ -158,6 +158,11 @@ def cross_validate(
         error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
         found[name] = {"mean": nanmean(by_fold[name]), "se": error, "folds": by_fold[name], "groups": groups}
     return {"adaptation": chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+
+
+def taken(features: Features, rows: np.ndarray) -> Features:
+    """The features of some of the examples."""
+    return lambda pool: features(pool)[rows]
 
 
 def decision(fitted: Adapted | AdaptedEnsemble, examples: Examples, features: Features) -> np.ndarray:

@@ -35,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
     folder = adapt(config, args.model, args.out)
     if config.repeats:
         scores = json.loads((folder / "scores.json").read_text())
+        main = "balanced_accuracy" if "balanced_accuracy" in scores["metrics"] else "mae"
         for name, values in scores["metrics"].items():
             spread = "" if values["se"] is None else f" +- {values['se']:.3f}"
             out(f"{name}: {values['mean']:.3f}{spread} (mean over folds, standard error over groups)")
         for row in scores.get("beside", ()):
-            if row.get("level", "window") == "window" and row.get("metric") in (next(iter(scores["metrics"])), None):
-                out(f"  beside, {row.get('features')}: {row.get('score', float('nan')):.3f}")
+            if row["level"] == "window" and row["metric"] == main:
+                out(f"  beside, {row['features']}: {row['score']:.3f} +- {row['group_se']:.3f}")
     out(f"{folder}: done; use it with BrainOFClassifier.load({str(folder)!r}) or `brainof embed FILE --model {folder}`")
     return 0

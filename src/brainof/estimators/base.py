@@ -183,7 +183,7 @@ def load_model(model: Any, random_state: Any = None):
     if Path(str(model)).suffix in PICKLES:
         fix = "give the run or release folder; pickled weights are never read"
         raise CheckpointError("is a pickled file", file=str(model), fix=fix)
-    loaded, contract = load(model, **({"seed": random_state} if isinstance(random_state, int) else {}))
+    loaded, contract = load(model, seed=random_state if isinstance(random_state, int) else 0)
     if contract is None:
         log.info("%s is a preset: its weights are random", model)
     return loaded, contract

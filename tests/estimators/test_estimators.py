@@ -203,6 +203,7 @@ def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path)
         BrainOFClassifier(release, sfreq=128.0).fit(X[:, 0], y)
     with pytest.raises(ConfigError, match="unknown adaptation 'lorra'; did you mean 'lora'"):
         BrainOFClassifier(release, adapt="lorra", **ARRAYS).fit(X, y)
+    (tmp_path / "model.pt").write_bytes(b"pickled")
     with pytest.raises(CheckpointError, match=r"model\.pt: is a pickled file"):
         BrainOFClassifier(str(tmp_path / "model.pt"), **ARRAYS).fit(X, y)
 

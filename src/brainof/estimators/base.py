@@ -12,15 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..adaptation import Adaptation, Adapted, adaptation
+from ..adaptation.base import seeded
 from ..adaptation.saving import model_digest
-from ..errors import CheckpointError, ConfigError, LabelError
+from ..errors import ConfigError, LabelError
 from .cache import cached_features
 from .inputs import Reading, Samples, is_array, read_samples, subjects_of
 
 log = logging.getLogger(__name__)
-
-#: Endings of files that hold pickles
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 
 
 class BrainOFEstimator(BaseEstimator):
@@ -180,10 +178,9 @@ def load_model(model: Any, random_state: Any = None):
         return copy.deepcopy(model[0]).eval(), model[1]
     if hasattr(model, "forward_features"):
         return copy.deepcopy(model).eval(), None
-    if Path(str(model)).suffix in PICKLES:
-        fix = "give the run or release folder; pickled weights are never read"
-        raise CheckpointError("is a pickled file", file=str(model), fix=fix)
-    loaded, contract = load(model, **({"seed": random_state} if isinstance(random_state, int) else {}))
+    seed = random_state if isinstance(random_state, int) else 0
+    with seeded(seed):  # random weights are drawn from a stream of their own
+        loaded, contract = load(model, seed=seed)
     if contract is None:
         log.info("%s is a preset: its weights are random", model)
     return loaded, contract

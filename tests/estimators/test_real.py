@@ -14,7 +14,7 @@ def test_epochs_and_recordings_of_real_files(real_data, release):
 
     files = sorted((real_data / "eegmat" / "edf").glob("*.edf"))[:4]
     made = []
-    for number, file in enumerate(files):
+    for file in files:
         raw = mne.io.read_raw_edf(file, preload=True, verbose="error")
         raw.pick([name for name in raw.ch_names if "ECG" not in name and "A2-A1" not in name])
         raw.rename_channels(lambda name: name.replace("EEG ", ""))

@@ -16,7 +16,6 @@ from ..recording import Recording
 from .bads import refuse_too_short
 from .steps import Step
 
-
 #: Samples of several short rows that are filtered in one call
 ROWS_TOGETHER = 65_536
 

@@ -182,5 +182,5 @@ def load_model(model: Any, random_state: Any = None):
     with seeded(seed):  # random weights are drawn from a stream of their own
         loaded, contract = load(model, seed=seed)
     if contract is None:
-        log.info("%s is a preset: its weights are random", model)
+        log.warning("%s is a preset: its weights are RANDOM", model)
     return loaded, contract

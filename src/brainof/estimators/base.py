@@ -137,7 +137,12 @@ class BrainOFEstimator(BaseEstimator):
         if self.within_subject or self.subjects_ is None or is_array(X):
             return
         here = subjects_of(X, self._reading())
-        both = np.intersect1d(self.subjects_, here) if here is not None else np.empty(0)
+        if here is None:
+            return
+        known = self.subjects_.tolist()
+        if not all("/" in name for name in (*known, *here)):  # windows of a corpus are named dataset/subject
+            known, here = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, here))
+        both = np.intersect1d(known, here)
         if len(both):
             text = f"{len(both)} people are in both training and test, such as {str(both[0])!r}"
             raise LabelError(text, field="groups", fix="split by person (GroupKFold), or set within_subject=True")

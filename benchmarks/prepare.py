@@ -22,11 +22,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import butter, sosfiltfilt
 
 #: case -> (modality, channels, seconds); all at 1 kHz
 CASES = {"eeg": (64, 600), "meg": (306, 300)}
 SFREQ = 1000.0
 PASSES = 3
+#: For the workers: recordings, and seconds of each
+RECORDINGS, SHORT = 24, 120
 WINDOW = 10
 STEPS = {"notch": {"freqs": [50]}, "bad_channels": False}
 
@@ -58,8 +61,10 @@ def _compare(modality: str, path: Path) -> Iterator[tuple[str, float, str]]:
     inner = slice(1, -1)  # the ends are continued differently
     difference = windows["ours"][inner] - windows["mne_same"][inner]
     yield f"prepare_{modality}_difference", float(np.sqrt((difference**2).mean())), "of the SD, same filters"
-    correlation = np.corrcoef(windows["ours"][inner].ravel(), windows["mne_fir"][inner].ravel())[0, 1]
-    yield f"prepare_{modality}_correlation_fir", float(correlation), "with MNE's default filters"
+    pass_band = butter(4, (1, 35), "bandpass", fs=256, output="sos")
+    for form in ("mne_same", "mne_fir"):
+        a, b = (sosfiltfilt(pass_band, windows[name][inner], axis=-1).ravel() for name in ("ours", form))
+        yield f"prepare_{modality}_correlation_{form}", float(np.corrcoef(a, b)[0, 1]), "from 1 to 35 Hz"
 
 
 def _process(form: str, modality: str, path: Path) -> dict:
@@ -74,11 +79,12 @@ def _process(form: str, modality: str, path: Path) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def write_file(modality: str, folder: Path) -> Path:
+def write_file(modality: str, folder: Path, seconds: int | None = None) -> Path:
     """A recording with a 1/f spectrum, an alpha rhythm and line noise, as EDF (EEG) or FIF (MEG)."""
     import mne
 
-    n_channels, seconds = CASES[modality]
+    n_channels, usual = CASES[modality]
+    seconds = usual if seconds is None else seconds
     random, n_times = np.random.default_rng(0), int(seconds * SFREQ)
     time_axis = np.arange(n_times) / SFREQ
     frequencies = np.fft.rfftfreq(n_times, 1 / SFREQ)
@@ -143,7 +149,49 @@ def mne_chain(modality: str, path: Path, same: bool) -> np.ndarray:
 
 
 def _scaling(folder: Path) -> Iterator[tuple[str, float, str]]:
-    return iter(())
+    """Recordings per second of one and of two Dask workers, from when both work until the first has none left."""
+    source = write_file("eeg", folder, seconds=SHORT)
+    root = folder / "data"
+    root.mkdir()
+    for number in range(RECORDINGS):
+        os.link(source, root / f"sub-{number:03d}.edf")
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(PASSES):
+        for workers in rates:
+            rates[workers].append(_rate(root, folder / f"corpus-{turn}-{workers}", workers))
+    one, two = (statistics.median(rates[workers]) for workers in rates)
+    yield "prepare_one_worker", one, "recordings/s (64 channels, 1 kHz, 2 minutes)"
+    yield "prepare_two_workers", two, "recordings/s"
+    yield "prepare_workers_scaling", max(b / a for a, b in zip(*rates.values(), strict=True)), "x (best of passes)"
+    yield "prepare_workers_scaling_median", two / one, "x"
+
+
+def _rate(root: Path, out: Path, workers: int) -> float:
+    from brainof.corpus import CorpusWriter
+    from brainof.prepare import Recipe
+    from brainof.prepare.discover import discover
+    from brainof.prepare.engines import Engine, Work
+
+    recipe = Recipe.parse(
+        {
+            "name": "bench",
+            "title": "bench",
+            "modality": "eeg",
+            "licence": "none",
+            "citation": "none",
+            "files": [{"pattern": "sub-{subject}.edf"}],
+            "windows": {"length": WINDOW},
+        }
+    )
+    CorpusWriter(out).close()
+    found = discover(recipe.files, root)
+    times = []
+    for record in Engine("dask", workers).run(Work(recipe, str(root), str(out)), [(entry, None) for entry in found]):
+        assert record["state"] == "done", record
+        times.append(time.perf_counter())
+    # the first recordings of a worker wait for its imports; at the end one worker waits for the other
+    first, last = 2 * workers, len(times) - workers
+    return (last - first) / (times[last - 1] - times[first - 1])
 
 
 def peak_memory() -> float:

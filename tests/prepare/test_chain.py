@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -83,6 +84,12 @@ def test_overrides_keep_the_order_of_steps():
 def test_wrong_overrides_are_named(overrides, message):
     with pytest.raises(ConfigError, match=message):
         default_chain("eeg", overrides, "r.yaml")
+
+
+def test_every_step_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
+    assert [row for row in rows if row.strip("`") in STEPS] == [f"`{name}`" for name in STEPS]  # in order
 
 
 def test_unknown_modality_and_step():

@@ -16,7 +16,7 @@ from brainof.pretraining.paired import PairedConfig, PairedMTFM, check_pairs, hi
 class Pairs:
     """A corpus of two modalities in memory: both are mixtures of the same two sources, so each tells the other."""
 
-    def __init__(self, make_batch, n: int = 48) -> None:
+    def __init__(self, make_batch, n: int = 96) -> None:
         rng = np.random.default_rng(0)
         sources = rng.standard_normal((n, 2, 1)) * np.sin(2 * np.pi * np.arange(64) / 64)
         self.batches = {}
@@ -82,22 +82,23 @@ def test_one_modality_is_learned_from_the_other(make_batch):
     corpus = Pairs(make_batch)
     config = PairedConfig.parse(
         {
-            "steps": 150,
+            "steps": 80,
             "batch_size": 24,
-            "lr": 5e-3,
+            "lr": 1e-2,
             "modality_dropout": 0.9,
-            "log_every": 50,
+            "hide": "fmri",
+            "log_every": 40,
             "mask": {"fourier_ratio": 0},
             "objective": {"frequency": "none"},
         }
     )
-    rows = pretrain_pairs(config, corpus, corpus.table.iloc[:40], model)  # type: ignore[arg-type]
-    assert [row["step"] for row in rows] == [50, 100, 150]
+    rows = pretrain_pairs(config, corpus, corpus.table.iloc[:72], model)  # type: ignore[arg-type]
+    assert [row["step"] for row in rows] == [40, 80]
     objective = PairedMTFM(MTFM(model, config.mask, config.objective))
-    held_out = {name: batch.take_windows(torch.arange(40, 48)) for name, batch in corpus.batches.items()}
-    for row in check_pairs(objective, held_out, np.random.default_rng(0)).values():
-        assert row["r2"] > 0.15
-        assert row["r2"] > row["r2_shuffled"] + 0.15
+    held_out = {name: batch.take_windows(torch.arange(72, 96)) for name, batch in corpus.batches.items()}
+    found = check_pairs(objective, held_out, np.random.default_rng(0))["fmri"]
+    assert found["r2"] > 0.05
+    assert found["r2"] > found["r2_shuffled"] + 0.15
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Augmentation: what a window looks like in an epoch, as a pure function of (seed, epoch, row).
 
-Nothing is invented: a shift drops samples, a dropped channel is masked, a window at another rate is the same signal seen
-by a slower amplifier. Shape suffixes: B windows, C channels, T samples.
+Nothing is invented: a shift drops samples, a dropped channel is masked, a window at another rate is the same signal
+seen by a slower amplifier. Shape suffixes: B windows, C channels, T samples.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ class AugmentConfig(Schema):
 
     channel_dropout: float = Field(0.0, ge=0, lt=1)
     """Largest share of the good channels of a window that is masked; the share is uniform below it."""
-    resample: list[float] = Field(default_factory=list)
-    """Factors of the sampling rate to choose from, at most 1 each: 0.5 is half the rate. 1 is always a choice."""
+    resample: list[Annotated[float, Field(ge=0.1, le=1)]] = Field(default_factory=list)
+    """Factors of the sampling rate to choose from, at most 1 each (taken to the nearest ratio of small numbers): 0.5
+    is half the rate. 1 is always a choice."""
     shift: float = Field(0.0, ge=0, lt=1)
     """Largest share of a window that is cut from its beginning; uniform below it."""
     gain: float = Field(0.0, ge=0, lt=1)
@@ -102,7 +104,8 @@ def _window(
     if config.resample and not slow:
         choice = ([1.0, *config.resample])[int(draws[0] * (len(config.resample) + 1))]
         if signal_CT.shape[1] * choice >= patch:
-            signal_CT, rate = resampled(signal_CT, choice), choice
+            ratio = Fraction(choice).limit_denominator(100)
+            signal_CT, rate = resampled(signal_CT, ratio), float(ratio)
     if config.shift and not slow:
         most = min(int(config.shift * signal_CT.shape[1]), signal_CT.shape[1] - patch)
         signal_CT = signal_CT[:, int(draws[1] * (max(most, 0) + 1)) :]
@@ -121,11 +124,10 @@ def _window(
     return signal_CT, good_C, rate
 
 
-def resampled(signal_CT: np.ndarray, factor: float) -> np.ndarray:
-    """The signal at `factor` times its rate, by a polyphase filter (no shift in time)."""
-    if factor == 1:
+def resampled(signal_CT: np.ndarray, ratio: Fraction) -> np.ndarray:
+    """The signal at `ratio` times its rate, by a polyphase filter (no shift in time)."""
+    if ratio == 1:
         return signal_CT
-    ratio = Fraction(factor).limit_denominator(100)
     return resample_poly(signal_CT, ratio.numerator, ratio.denominator, axis=1, padtype="line").astype(np.float32)
 
 

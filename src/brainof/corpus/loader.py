@@ -19,7 +19,6 @@ from .augment import AugmentConfig, augment
 from .sampler import BatchSampler, Plan, numbers
 from .windows import Windows
 
-
 #: Position after a batch, its epoch and its rows
 _Planned = tuple[tuple[int, int], int, list[int]]
 
@@ -28,9 +27,9 @@ class Loader:
     """Iterate over batches of a corpus, for ever (`iter`) or to the end of an epoch (`epoch`).
 
     The position counts batches that were handed out, whatever was read ahead, so a loader that starts at the saved
-    position continues with the very next batch. With several ranks it counts the batches of all of them: each rank takes
-    every `world`-th one, and after equally many batches all ranks are at the same position, from which any other number
-    of ranks can go on.
+    position continues with the very next batch. With several ranks it counts the batches of all of them: each rank
+    takes every `world`-th one, and after equally many batches all ranks are at the same position, from which any other
+    number of ranks can go on.
 
     Parameters
     ----------
@@ -89,6 +88,7 @@ class Loader:
         self.augmentation = augmentation if augmentation is not None and augmentation.active else None
         self.look_ahead = look_ahead if corpus.remote else 0
         self.waited = 0.0
+        self.position: tuple[int, int]
         self.load_state_dict({"epoch": start[0], "batch": start[1]})
 
     def __iter__(self) -> Iterator[SignalBatch]:

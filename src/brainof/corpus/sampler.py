@@ -109,8 +109,8 @@ class BatchSampler:
         Largest channels x samples x windows of a batch: shapes of many channels make smaller batches, so that memory
         stays bounded.
     max_padding : float
-        Windows of fewer samples join a longer shape as long as at most this share of them becomes padding: fewer, fuller
-        shapes. At 0 only the last patch of a window is padded.
+        Windows of fewer samples join a longer shape as long as at most this share of them becomes padding: fewer,
+        fuller shapes. At 0 only the last patch of a window is padded.
     limits : mapping of str to int, optional
         Most windows of a dataset that count: without weights an epoch visits that many of them, the next epoch the
         next ones; with weights its share is that of a dataset of this size.
@@ -312,7 +312,8 @@ def _cells(
         labels = labels.astype(np.int32)
     shard = index["shard"].cat.codes.to_numpy() if with_shards else None
 
-    names = list(grouped.groups)
+    groups: dict[Any, Any] = {**grouped.groups}
+    names = list(groups)
     sizes: dict[tuple[str, str], int] = {}
     for (modality, *_, dataset), size in zip(names, np.diff(ends, prepend=0).tolist(), strict=True):
         sizes[modality, dataset] = sizes.get((modality, dataset), 0) + size

@@ -129,7 +129,7 @@ class Corpus(Windows):
     @property
     def column_names(self) -> list[str]:
         """Columns of the index."""
-        return list(self.index) if self._final is None else list(self._final.columns)
+        return [str(name) for name in self.index] if self._final is None else list(self._final.columns)
 
     @cached_property
     def _final(self) -> IndexFile | None:
@@ -174,6 +174,12 @@ class Corpus(Windows):
         names = [name for name in self.folder.names("failures") if name.endswith(".json")]
         return [read_object(self.folder, f"failures/{name}") for name in names]
 
+    @property
+    def quality(self) -> list[dict[str, Any]]:
+        """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
+        names = [name for name in self.folder.names("quality") if name.endswith(".json")]
+        return [read_object(self.folder, f"quality/{name}") for name in names]
+
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
             name = f"channels/{digest}.json"
@@ -216,7 +222,7 @@ class Corpus(Windows):
         if self.folder.remote:
             shards = self._column("shard")
             names = dict.fromkeys(self._names("shard")[shards[row]] for row in rows)
-            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names if name not in self._shards)
+            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names)
             return
         for row in rows:
             self.shard(self._text("shard", row)).read_ahead(self._text("key", row))

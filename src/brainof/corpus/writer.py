@@ -31,7 +31,7 @@ NORMALISED = (1e-3, 1e3)
 #: More windows than this close a shard, so that its header stays short
 MAX_WINDOWS = 16_384
 
-_FOLDERS = ("datasets", "channels", "shards", "failures")
+_FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
 
 
 class WindowLike(Protocol):
@@ -76,9 +76,10 @@ class CorpusWriter:
         self._windows: list[np.ndarray] = []
         self._bytes = 0
         self._added: set[tuple[str, str, str]] = set()
+        self._quality: dict[tuple[str, str], dict[str, Any]] = {}
         self._done: set[str] | None = None
         self._tables: set[str] = set()
-        _make_corpus(self.root)
+        make_corpus(self.root)
 
     def add(
         self,
@@ -86,6 +87,7 @@ class CorpusWriter:
         channels: Channels,
         windows: Sequence[WindowLike],
         good: np.ndarray | None = None,
+        quality: Mapping[str, Any] | None = None,
     ) -> None:
         """Add all windows of one recording; they are on disk once the shard is full or the writer closed.
 
@@ -99,6 +101,8 @@ class CorpusWriter:
             Normalised data (n_channels, n_times) each.
         good : ndarray of bool, shape (n_channels,), optional
             False where a channel is bad; all good when left out.
+        quality : mapping, optional
+            What was found in the recording and done to it; kept as `quality/<recording>.json` once it is on disk.
 
         Raises
         ------
@@ -144,6 +148,9 @@ class CorpusWriter:
         self._windows += halves
         self._bytes += n_bytes
         self._added.add(identity)
+        if quality is not None:
+            names = {"dataset": row["dataset"], "modality": row["modality"], "subject": row["subject"]}
+            self._quality[(row["dataset"], name)] = {**names, "recording": name, "channel_set": digest, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, licence, citation. Replaces an earlier description."""
@@ -190,6 +197,8 @@ class CorpusWriter:
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
             self._failure(dataset, name).unlink(missing_ok=True)
             self._failure(None, name).unlink(missing_ok=True)
+            if (dataset, name) in self._quality:
+                write_json(self._beside("quality", dataset, name), self._quality.pop((dataset, name)))
 
     def close(self) -> None:
         """Commit what is left."""
@@ -212,13 +221,16 @@ class CorpusWriter:
         return digest
 
     def _failure(self, dataset: str | None, recording: str | None) -> Path:
+        return self._beside("failures", dataset, recording)
+
+    def _beside(self, folder: str, dataset: str | None, recording: str | None) -> Path:
         # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
         digest = hashlib.sha256(f"{dataset}/{recording}".encode()).hexdigest()[:8]
-        return self.root / "failures" / f"{slug}-{digest}.json"
+        return self.root / folder / f"{slug}-{digest}.json"
 
 
-def _make_corpus(root: Path) -> None:
+def make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
         strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
@@ -261,7 +273,7 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> l
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
-    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
+    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 20_000)  # a median needs no more values
     sample = []
     for window in data:
         sample.append(window[:, ::step][rows].ravel())

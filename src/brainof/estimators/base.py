@@ -139,10 +139,10 @@ class BrainOFEstimator(BaseEstimator):
         here = subjects_of(X, self._reading())
         if here is None:
             return
-        known = self.subjects_.tolist()
-        if not all("/" in name for name in (*known, *here)):  # windows of a corpus are named dataset/subject
-            known, here = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, here))
-        both = np.intersect1d(known, here)
+        known, tested = self.subjects_.tolist(), here.tolist()
+        if not all("/" in name for name in (*known, *tested)):  # windows of a corpus are named dataset/subject
+            known, tested = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, tested))
+        both = np.intersect1d(known, tested)
         if len(both):
             text = f"{len(both)} people are in both training and test, such as {str(both[0])!r}"
             raise LabelError(text, field="groups", fix="split by person (GroupKFold), or set within_subject=True")

@@ -121,26 +121,44 @@ def _embed_recording(
         raise RecordingError(
             "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
         )
-    good = np.array([name not in prepared.bads for name in prepared.channels.names])
-    lengths = np.array([window.data.shape[1] for window in windows])
-    values: list[np.ndarray] = []
-    with _evaluation(model):
-        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
-            signals = [windows[i].data for i in chunk]
-            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
-            values.append(_encode(model, batch, pool))
-            release(prepared.data)
+    values = embed_windows([window.data for window in windows], prepared, model, batch_size, pool, patch)
     table = pd.DataFrame(
         {
             "onset": [window.onset for window in windows],
-            "duration": lengths / prepared.sfreq,
+            "duration": [window.data.shape[1] / prepared.sfreq for window in windows],
             "modality": prepared.modality,
             **{name: value for name, value in entities.items() if name not in ("onset", "duration")},
         }
     )
     if file is not None:
         table["file"] = str(file)
-    return Embeddings(np.concatenate(values), table)
+    return Embeddings(values, table)
+
+
+def embed_windows(
+    windows: Sequence[np.ndarray],
+    prepared: Recording,
+    model: torch.nn.Module,
+    batch_size: int,
+    pool: str,
+    patch: int,
+    good: np.ndarray | None = None,
+) -> np.ndarray:
+    """Embed windows (n_channels, n_times) that were cut from a prepared recording; values (n, F), float32.
+
+    `prepared` says what the channels are; `good` (bool per channel) replaces its bad channels.
+    """
+    if good is None:
+        good = np.array([name not in prepared.bads for name in prepared.channels.names])
+    lengths = np.array([window.shape[1] for window in windows])
+    values: list[np.ndarray] = []
+    with _evaluation(model):
+        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
+            signals = [windows[i] for i in chunk]
+            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
+            values.append(_encode(model, batch, pool))
+            release(prepared.data)
+    return np.concatenate(values)
 
 
 def _read(path: str | PathLike[str]) -> Recording:

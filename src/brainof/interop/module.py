@@ -220,7 +220,7 @@ class BrainOFModule(nn.Module):
             lowest, highest = PLAUSIBLE_AMPLITUDE[kind]
             if spread and not lowest <= spread <= highest:
                 raise ContractError(
-                    f"{kind} amplitude {spread:.2g} {UNITS[kind]} (as {self.unit}) is outside {lowest:g} to {highest:g}",
+                    f"{kind} amplitude {spread:.2g} {UNITS[kind]} (as {self.unit}) is not in {lowest:g} to {highest:g}",
                     field="unit",
                     fix='say what the values are with unit="V", "uV", ... or "none" where they are standardised',
                 )

@@ -68,7 +68,8 @@ def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
     # annotations with an origin count from the measurement date, the data from first_time
     shift = raw.first_time if annotations.orig_time is not None else 0.0
     parts = [events_table(annotations.onset - shift, annotations.duration, annotations.description)]
-    if "stim" in raw.get_channel_types():
+    # EGI files keep each event twice: as an annotation and as a channel of its code
+    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations)):
         mask = {"mask": 0xFFFF, "mask_type": "and"} if format_name == "bdf" else {}
         try:
             found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **mask)

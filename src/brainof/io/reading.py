@@ -71,14 +71,17 @@ def read(
     given_root = Path(root).expanduser() if root is not None else None
     room = room_of(format_name)
     reader = getattr(importlib.import_module(f".{room}", __package__), f"read_{room.removesuffix('_reader')}")
-    recording = reader(
-        path,
-        format_name,
-        modality=modality,
-        options=options,
-        entities=dict(entities) if entities is not None else entities_of(path),
-        root=given_root or path.parent,
-    )
+    try:
+        recording = reader(
+            path,
+            format_name,
+            modality=modality,
+            options=options,
+            entities=dict(entities) if entities is not None else entities_of(path),
+            root=given_root or path.parent,
+        )
+    except MemoryError:
+        raise ReadError("does not fit into memory", file=path, fix="set max_bytes, or read fewer channels") from None
     recording = with_dataset(recording, path, given_root, options)
     return checked(_with_events_file(recording, path, given_root))
 

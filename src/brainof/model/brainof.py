@@ -7,6 +7,7 @@ tokens, L latents, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -17,6 +18,7 @@ from ..signals import SignalBatch
 from . import heads
 from .arness import Decoder, Encoder
 from .backbone import Block
+from .balanced import even_gradient
 from .config import BrainOFConfig
 from .connectivity import Connectivity
 from .identity import Identity
@@ -51,7 +53,7 @@ class BrainOF(nn.Module):
     def __init__(self, config: BrainOFConfig) -> None:
         super().__init__()
         self.config = config
-        self.content = Content(config.dim, config.patch, config.log_spectrum_features)
+        self.content = Content(config.dim, config.patch, config.log_spectrum_features, config.log_spectrum_gain)
         self.connectivity = Connectivity(config.dim) if config.connectivity_features else None
         self.identity = Identity(config.dim, config.patch, config.identity)
         self.latents_LD = nn.Parameter(torch.empty(config.latents, config.dim))
@@ -72,6 +74,9 @@ class BrainOF(nn.Module):
 
     def _init_latents(self) -> None:
         nn.init.normal_(self.latents_LD, std=self.config.latent_std)
+        if self.config.mirrored:
+            for decoder in self.decoders:
+                decoder.mirror(self.encoder)
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -139,11 +144,19 @@ class BrainOF(nn.Module):
             extra_BVD = self.connectivity(
                 tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, visible_BV, visible_mask_BV
             )
-        content_BVD = self.content(take_tokens(tokens.patch_BNS, visible_BV), extra_BVD)
+        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         shape = (tokens.n_channels, tokens.n_patches)
         extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
-        latents_BLD = self.encoder(latents_BLD, content_BVD, tokens.identity_BND, visible_BV, key_mask_BV, **extra)
+        read = partial(
+            self.encoder, identity_BND=tokens.identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra
+        )
+        if self.config.streams:
+            contents = self.content.streams(patch_BVS, extra_BVD, self.config.outputs)
+            shares = {name: latents_BLD[:, self.config.share_of(name)] for name in self.config.outputs}
+            latents_BLD = torch.cat([read(shares[name], contents[name]) for name in self.config.outputs], 1)
+        else:
+            latents_BLD = read(latents_BLD, self.content(patch_BVS, extra_BVD))
         sampled_BLD = latents_BLD
         for block in self.blocks:
             latents_BLD = block(latents_BLD, tokens.modality_B)
@@ -188,8 +201,10 @@ class BrainOF(nn.Module):
         for decoder in self.decoders:
             first = decoder.heads.names[0]
             share = config.share_of(first)
-            source_BLD = sources[first in config.sampler_outputs][:, share]
-            predictions |= decoder(source_BLD, self.latents_LD[None, share], identity_BND, index_BQ, **extra)
+            shared = (sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND)
+            if config.balanced_gradients:
+                shared = tuple(map(even_gradient, shared))
+            predictions |= decoder(*shared, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
 
     # Downstream

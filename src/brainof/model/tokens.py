@@ -162,8 +162,11 @@ class Content(nn.Module):
     A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
     """
 
-    def __init__(self, dim: int, patch: int, log_spectrum_features: bool = True) -> None:
+    def __init__(
+        self, dim: int, patch: int, log_spectrum_features: bool = True, log_spectrum_gain: float = 1.0
+    ) -> None:
         super().__init__()
+        self.log_spectrum_gain = log_spectrum_gain
         self.linear = nn.Linear(patch, dim)
         self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum_features else None
         self.spectrum_output = nn.Linear(dim, dim) if log_spectrum_features else None
@@ -173,17 +176,35 @@ class Content(nn.Module):
     def init_weights(self) -> None:
         for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
+                gain = self.log_spectrum_gain if layer is self.spectrum_output else 1.0
+                nn.init.normal_(layer.weight, std=gain * (3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
-        dtype = self.linear.weight.dtype
-        x = self.linear(patch_BNS.to(dtype))
+        x = self.linear(patch_BNS.to(self.linear.weight.dtype))
         if extra_BND is not None:
             x = x + extra_BND
-        if self.spectrum_hidden is not None and self.spectrum_output is not None:
-            x = x + self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
+        if self.spectrum_hidden is not None:
+            x = x + self._spectrum(patch_BNS)
         return self.norm(x)
+
+    def streams(self, patch_BNS: Tensor, extra_BND: Tensor | None, outputs: tuple[str, ...]) -> dict[str, Tensor]:
+        """The parts of the content apart, each normalised: samples, log spectrum and correlations, by output."""
+        parts: dict[str, Tensor] = {}
+        for name in outputs:
+            if name == "waveform":
+                parts[name] = self.norm(self.linear(patch_BNS.to(self.linear.weight.dtype)))
+            elif name == "log_spectrum":
+                parts[name] = self.norm(self._spectrum(patch_BNS))
+            elif extra_BND is not None:
+                parts[name] = self.norm(extra_BND)
+        return parts
+
+    def _spectrum(self, patch_BNS: Tensor) -> Tensor:
+        assert self.spectrum_hidden is not None
+        assert self.spectrum_output is not None
+        dtype = self.linear.weight.dtype
+        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

@@ -47,12 +47,20 @@ class Notch(Step):
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
-        used = [freq for freq in self.freqs if 0 < freq < recording.sfreq / 2]
-        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=recording.sfreq)) for freq in used]
-        if not sections:
+        sections = self.sections(recording.sfreq)
+        if sections is None:
             return self.done(recording, {"freqs": []})
-        data = zero_phase(recording.data, np.concatenate(sections), round(3 * recording.sfreq / self.width))
-        return self.done(recording, {"freqs": used}, data=data)
+        data = zero_phase(recording.data, sections, round(3 * recording.sfreq / self.width))
+        return self.done(recording, {"freqs": self._used(recording.sfreq)}, data=data)
+
+    def sections(self, sfreq: float) -> np.ndarray | None:
+        """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
+        used = self._used(sfreq)
+        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=sfreq)) for freq in used]
+        return np.concatenate(sections) if sections else None
+
+    def _used(self, sfreq: float) -> list[float]:
+        return [freq for freq in self.freqs if 0 < freq < sfreq / 2]
 
 
 class Filter(Step):
@@ -78,20 +86,29 @@ class Filter(Step):
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
-        nyquist = recording.sfreq / 2
-        high = self.high if self.high is not None and self.high < nyquist else None  # nothing to cut above Nyquist
-        low = self.low if self.low is not None and self.low < nyquist else None
+        low, high = self._band(recording.sfreq)
         statistics = {"low": low, "high": high}
-        if low is None and high is None:
+        sections = self.sections(recording.sfreq)
+        if sections is None:
             return self.done(recording, statistics)
-        if low is not None and high is not None:
-            sections = signal.butter(self.order, (low, high), "bandpass", fs=recording.sfreq, output="sos")
-        elif low is not None:
-            sections = signal.butter(self.order, low, "highpass", fs=recording.sfreq, output="sos")
-        else:
-            sections = signal.butter(self.order, high, "lowpass", fs=recording.sfreq, output="sos")
-        pad = round(3 * recording.sfreq / (low or high or nyquist))
+        pad = round(3 * recording.sfreq / (low or high or recording.sfreq / 2))
         return self.done(recording, statistics, data=zero_phase(recording.data, sections, pad))
+
+    def sections(self, sfreq: float) -> np.ndarray | None:
+        """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
+        low, high = self._band(sfreq)
+        if low is None and high is None:
+            return None
+        if low is not None and high is not None:
+            return signal.butter(self.order, (low, high), "bandpass", fs=sfreq, output="sos")
+        if low is not None:
+            return signal.butter(self.order, low, "highpass", fs=sfreq, output="sos")
+        return signal.butter(self.order, high, "lowpass", fs=sfreq, output="sos")
+
+    def _band(self, sfreq: float) -> tuple[float | None, float | None]:
+        """What is left of low and high at a rate: there is nothing to cut above Nyquist."""
+        low, high = (edge if edge is not None and edge < sfreq / 2 else None for edge in (self.low, self.high))
+        return low, high
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
@@ -125,10 +142,10 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
     return filtered
 
 
-def memory_of(sections: np.ndarray) -> int:
-    """Samples after which second-order sections have forgotten the past to 1e-10, by their slowest pole.
+def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:
+    """Samples after which second-order sections have forgotten the past to `tolerance`, by their slowest pole.
 
     Blocks of a channel that overlap by so much filter to the same numbers as the whole channel.
     """
     radius = max(abs(np.roots(section[3:])).max() for section in sections)
-    return int(np.ceil(np.log(1e-10) / np.log(radius))) if 0 < radius < 1 else 0
+    return int(np.ceil(np.log(tolerance) / np.log(radius))) if 0 < radius < 1 else 0

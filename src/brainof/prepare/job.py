@@ -21,6 +21,7 @@ from ..recording import Recording
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels
+from .quality import after, before
 from .recipe import Recipe
 from .steps import good_rows
 from .windows import Window, cut
@@ -83,7 +84,8 @@ class Job:
         try:
             config = record["config"] = config or self.config(found)
             for row, recording, windows in self.parts(found, config):
-                writer.add(row, recording.channels, windows, good_rows(recording))
+                found_in = {**recording.provenance["quality"], **after(recording, windows)}
+                writer.add(row, recording.channels, windows, good_rows(recording), found_in)
                 record["windows"] += len(windows)
                 record["notes"] += [note for note in recording.notes if note not in record["notes"]]
         except Exception as error:  # a poison file must not stop the others, whatever its reader raises
@@ -113,6 +115,7 @@ class Job:
         raw = self._read(found)
         n_parts = len(raw)
         for number in range(n_parts):
+            raw[0] = raw[0].replace(provenance={**raw[0].provenance, "quality": before(raw[0])})
             recording = self.chain.apply(raw.pop(0))  # not held here, so that the chain can free it
             part = recording.provenance.get("part")
             # parts are committed in order and the last carries the plain hash: it is there only if all are

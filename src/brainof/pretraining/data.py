@@ -10,10 +10,40 @@ import pandas as pd
 
 from ..channels import UNITS
 from ..contract import InputContract, ModalityContract, Regions
-from ..corpus import Windows, select, split_subjects
-from .config import SamplingConfig
+from ..corpus import BatchSampler, Windows, select, split_subjects
+from .config import PretrainConfig, SamplingConfig
 
 log = logging.getLogger(__name__)
+
+#: Columns of the index that a run looks at: the others stay on disk, which matters at millions of windows
+COLUMNS = ("view", "modality", "dataset", "subject", "recording", "sfreq", "n_channels", "n_times", "channel_set")
+
+
+def index_of(corpora: Windows, sampling: SamplingConfig) -> pd.DataFrame:
+    """What a run needs to know of every window."""
+    return corpora.columns([*COLUMNS, "shard"] if sampling.mix_shards else COLUMNS)
+
+
+def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchSampler:
+    """The sampler that a configuration describes."""
+    sampling = config.sampling
+    sampler = BatchSampler(
+        rows,
+        config.batch_size,
+        sampling.weights,
+        config.seed,
+        patch=patch,
+        max_padding=sampling.max_padding,
+        limits=sampling.limits,
+        mix_shards=sampling.mix_shards,
+    )
+    log.info(
+        "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality",
+        len(sampler),
+        100 * sampler.padding,
+        sampler.span,
+    )
+    return sampler
 
 
 def choose_rows(

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..errors import HealthError
-from ..model import log_spectrum
 from ..signals import SignalBatch
 from .mtfm import MTFM
 
@@ -54,7 +53,7 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
     for name, outputs in (("r2", real), ("r2_shuffled", shuffled)):
         row[name] = explained_variance(outputs["waveform"].float(), plan.target_BHS, weight_BHS)
     if "log_spectrum" in real and plan.full_BH.any():
-        target_BHF = log_spectrum(plan.target_BHS)
+        target_BHF = objective.spectra(plan)
         weight_BHF = plan.full_BH[..., None].float()
         centre_F = (target_BHF * weight_BHF).sum((0, 1)) / weight_BHF.sum()
         for name, outputs in (("r2_log_spectrum", real), ("r2_log_spectrum_shuffled", shuffled)):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model import log_spectrum
+from ..model.tokens import SPECTRUM_FLOOR
 
 
 def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Tensor) -> Tensor:
@@ -18,10 +18,20 @@ def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Te
     return (error.sum(-1) / sample_mask_BHS.sum(-1).clamp(min=1)).sum()
 
 
-def log_spectrum_loss(predicted_BHF: Tensor, target_BHS: Tensor, full_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted outputs and the log spectrum of hidden patches without padding, summed over them."""
-    error = F.smooth_l1_loss(predicted_BHF.float(), log_spectrum(target_BHS), reduction="none").mean(-1)
+def log_spectrum_loss(predicted_BHF: Tensor, target_BHF: Tensor, full_BH: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true log spectra of hidden patches without padding, summed over them."""
+    error = F.smooth_l1_loss(predicted_BHF.float(), target_BHF, reduction="none").mean(-1)
     return (error * full_BH).sum()
+
+
+def window_spectrum(signal_BCT: Tensor, n_times_B: Tensor, patch: int) -> Tensor:
+    """Log amplitude (B, C, F) of each channel from the mean power of its whole patches, scaled as `log_spectrum`."""
+    patch_BCPS = signal_BCT.float().unflatten(-1, (-1, patch))
+    whole_BP = torch.arange(patch_BCPS.shape[2], device=signal_BCT.device) < (n_times_B // patch)[:, None]
+    weight_B1P1 = whole_BP[:, None, :, None].float()
+    power_BCPF = torch.fft.rfft(patch_BCPS, norm="ortho").abs().square()
+    mean_BCF = (power_BCPF * weight_B1P1).sum(2) / weight_B1P1.sum(2).clamp(min=1)
+    return (mean_BCF.sqrt() + SPECTRUM_FLOOR).log()
 
 
 def raw_component_loss(

@@ -13,9 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model import log_spectrum
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
-from .losses import correlations, log_spectrum_loss, raw_component_loss, second_order, second_order_loss, waveform_loss
+from .losses import (
+    correlations,
+    log_spectrum_loss,
+    raw_component_loss,
+    second_order,
+    second_order_loss,
+    waveform_loss,
+    window_spectrum,
+)
 from .masks import Random, WindowRandom, atlas_places, hide_patches, regions, token_indices, without_components
 
 
@@ -54,6 +63,21 @@ class Plan:
     def to(self, device: Any) -> Plan:
         return Plan(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
+    def split(self, count: int) -> list[Plan]:
+        """The same windows in at most `count` plans of about equal size, in order."""
+        windows = torch.arange(len(self.batch), device=self.seen_BNS.device)
+        return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
+
+    def _take(self, windows: Tensor) -> Plan:
+        parts = []
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, SignalBatch):
+                parts.append(value.take_windows(windows))
+            else:  # a leading 1 is shared by the windows
+                parts.append(value[windows] if len(value) == len(self.batch) else value)
+        return Plan(*parts)
+
 
 @dataclass(frozen=True, eq=False)
 class LossSums:
@@ -63,6 +87,14 @@ class LossSums:
     frequency: Tensor
     second_order: Tensor
     n_hidden: int
+
+    def __add__(self, other: LossSums) -> LossSums:
+        return LossSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def detach(self) -> LossSums:
+        """The numbers without their graph."""
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        return LossSums(*(x.detach() if isinstance(x, Tensor) else x for x in values))
 
 
 class MTFM:
@@ -167,7 +199,7 @@ class MTFM:
         outputs = self.decode(plan, latents_BLD, tokens)
         time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
         if self.objective.frequency == "log_spectrum":
-            frequency = log_spectrum_loss(outputs["log_spectrum"], plan.target_BHS, plan.full_BH)
+            frequency = log_spectrum_loss(outputs["log_spectrum"], self.spectra(plan), plan.full_BH)
         elif self.objective.frequency == "raw":
             difference_BHS = (outputs["waveform"].float() - plan.target_BHS) * plan.sample_mask_BHS
             difference_BNS = torch.zeros_like(plan.seen_BNS, dtype=torch.float32)
@@ -190,6 +222,15 @@ class MTFM:
             predicted_BCC, target_BCC, known_BCC = self.pairs(plan, outputs)
             pairs = second_order_loss(predicted_BCC, target_BCC, known_BCC, plan.hidden_mask_BH.sum(1))
         return LossSums(time, frequency, pairs, plan.n_hidden)
+
+    def spectra(self, plan: Plan) -> Tensor:
+        """Log spectra (B, H, F) that the output `log_spectrum` is compared with."""
+        if self.objective.spectrum_of == "patch":
+            return log_spectrum(plan.target_BHS)
+        patch = self.model.config.patch
+        of_channel_BCF = window_spectrum(plan.batch.signal_BCT, plan.batch.n_times_B, patch)
+        channel_BH = plan.hidden_BH // (plan.batch.signal_BCT.shape[2] // patch)
+        return of_channel_BCF.gather(1, channel_BH[..., None].expand(-1, -1, of_channel_BCF.shape[2]))
 
     def pairs(self, plan: Plan, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Predicted and true correlations between channels of the clean window, (B, C, C), and which are predicted."""

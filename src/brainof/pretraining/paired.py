@@ -38,7 +38,10 @@ PAIR_STREAM = 3
 
 
 class PairedConfig(PretrainConfig):
-    """Training on pairs: the fields of a pretraining run (masks, objective, steps, learning rate) and these."""
+    """Training on pairs: masks, objective, steps, batch and learning rate of a pretraining run, and these.
+
+    The fields about sampling, accumulation, precision, threads, health and checkpoints have no effect here.
+    """
 
     modality_dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the batches in which one modality, drawn at random, is hidden altogether."""

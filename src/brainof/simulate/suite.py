@@ -119,5 +119,5 @@ def _true_epochs(people: Iterable[Subject], modalities: tuple[Modality, ...]) ->
 
 
 def fraction(score: float, chance: float, best: float) -> float:
-    """How much of what is possible a score reaches; NaN where nothing is possible."""
-    return float((score - chance) / (best - chance)) if abs(best - chance) > 0.05 else float(np.nan)
+    """How much of what is possible a score reaches; NaN where the best is within 0.1 of chance: nothing is possible."""
+    return float((score - chance) / (best - chance)) if abs(best - chance) > 0.1 else float(np.nan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from pydantic import Field
 from scipy import signal
 
 from ..contract import InputContract, ModalityContract
@@ -29,6 +29,7 @@ from ..reconstruct import predict_at
 from ..recording import Recording
 from ..release import load, save_release
 from ..report.page import Section, Table, write_page
+from ..schema import Schema
 from ..simulate import CohortParameters, cohort
 from ..simulate.recipes import recipe
 from ..simulate.write import write
@@ -45,16 +46,15 @@ _NORMALISED = InputContract(
 )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large the study is; the defaults take minutes of one core."""
+class Sizes(Schema):
+    """How large the study is; the defaults take some ten minutes of one core."""
 
-    people: int = 14
-    test_people: int = 4
-    steps: int = 800
-    pair_people: int = 40
-    pair_steps: int = 400
-    seconds: float = 60.0
+    people: int = Field(default=14, ge=1)
+    test_people: int = Field(default=4, ge=1)
+    steps: int = Field(default=800, ge=1)
+    pair_people: int = Field(default=40, ge=1)
+    pair_steps: int = Field(default=400, ge=1)
+    seconds: float = Field(default=60.0, gt=0)
 
 
 def decoder(out: Path, say: Callable[[str], None], root: Path, *, seed: int = 0, sizes: Sizes | None = None) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -24,12 +24,14 @@ from ..corpus import Corpus, pairs
 from ..evaluation import evaluate_task, recentre, save_rows, task_rows
 from ..evaluation.baselines import baseline_features
 from ..evaluation.protocol import task_windows
+from ..fusion import PairedRows, embed_pairs
 from ..model import BrainOF
-from ..model.fusion import FusedBrainOF, PairedBatch
+from ..model.fusion import FusedBrainOF
 from ..pretraining import PretrainConfig, pretrain
 from ..pretraining.paired import PairedConfig, pretrain_pairs
 from ..release import load, save_release
 from ..report.page import Section, Table, write_page
+from ..schema import Schema
 from ..simulate import CohortParameters, cohort
 from ..simulate.oracle import joined, oracle_score, pooled, true_features
 from ..simulate.recipes import recipe
@@ -56,16 +58,15 @@ COHORTS: dict[str, dict[str, Any]] = {"pair": {"pair": True}, "rest_vs_task": {"
 EEG = {"resample": {"sfreq": 64.0}, "filter": {"low": 0.5, "high": 25.0}}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large the study is; the defaults take minutes of one core."""
+class Sizes(Schema):
+    """How large the study is; the defaults take some ten minutes of one core."""
 
-    pretraining_people: int = 24
-    people: int = 40
-    steps: int = 250
-    pair_steps: int = 120
-    tuning_steps: int = 120
-    n_permutations: int = 100
+    pretraining_people: int = Field(default=24, ge=1)
+    people: int = Field(default=40, ge=1)
+    steps: int = Field(default=250, ge=1)
+    pair_steps: int = Field(default=120, ge=1)
+    tuning_steps: int = Field(default=120, ge=1)
+    n_permutations: int = Field(default=100, ge=0)
 
 
 def fusion(out: Path, say: Callable[[str], None], *, seed: int = 0, sizes: Sizes | None = None) -> Path:
@@ -206,23 +207,6 @@ def _table_of(corpus: Corpus) -> pd.DataFrame:
     return table.loc[task_rows(corpus.index, question)].reset_index(drop=True)
 
 
-def embed_pairs(
-    corpus: Corpus, model: BrainOF, table: pd.DataFrame, order: Sequence[str], batch_size: int = 16
-) -> np.ndarray:
-    """Pooled latents (n, F) of pairs, fused in the order given; modalities that it leaves out are missing."""
-    fused = FusedBrainOF(model, order).eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(table), batch_size):
-            batch = _batch(corpus, table.iloc[start : start + batch_size], order)
-            parts.append(fused.pool(fused.forward_features(batch)).numpy())
-    return np.concatenate(parts)
-
-
-def _batch(corpus: Corpus, rows: pd.DataFrame, names: Sequence[str]) -> PairedBatch:
-    return PairedBatch.complete(**{name: corpus.batch(rows[name].tolist()) for name in names})
-
-
 def quadratic(values: np.ndarray, parts: Sequence[np.ndarray]) -> Callable:
     """Features and all products of 12 leading components of each part, taken from the training side."""
 
@@ -245,6 +229,7 @@ def _frozen(corpus: Corpus, models: dict[str, BrainOF], n_permutations: int, see
     """Rows of `evaluate_task` for every model and way of fusion, linear and quadratic."""
     question = choose_tasks(corpus, ["simulated_eeg/rest_vs_task"], baselines=[], repeats=1, random_state=seed)[0]
     table = _table_of(corpus)
+    rows_of = PairedRows(corpus, table)
     subjects = corpus.index["subject"].astype(str).to_numpy()[table["eeg"]]
     sets: dict[str, list[np.ndarray]] = {}
     classical = {
@@ -255,11 +240,11 @@ def _frozen(corpus: Corpus, models: dict[str, BrainOF], n_permutations: int, see
     sets |= {f"{name}: classical": [values] for name, values in own.items()}
     sets["late: classical"] = list(own.values())
     for label, model in models.items():
-        alone = {name: embed_pairs(corpus, model, table, (name,)) for name in PAIR}
+        alone = {name: embed_pairs(rows_of, model, (name,)) for name in PAIR}
         sets |= {f"{name}: {label}": [values] for name, values in alone.items()}
         sets[f"late: {label}"] = list(alone.values())
         for order in (PAIR, PAIR[::-1]):
-            sets[f"serial {' > '.join(order)}: {label}"] = [embed_pairs(corpus, model, table, order)]
+            sets[f"serial {' > '.join(order)}: {label}"] = [embed_pairs(rows_of, model, order)]
     features: dict[str, Any] = {}
     for name, parts in sets.items():
         parts = [recentre(part, subjects) for part in parts]
@@ -305,22 +290,23 @@ def _tuned(corpus: Corpus, model: BrainOF, steps: int, seed: int):
     subject = index["subject"].astype(str).to_numpy()[table["eeg"]]
     people = np.unique(subject)
     trained = np.isin(subject, people[: round(0.7 * len(people))])
+    test = PairedRows(corpus, table[~trained])
     start = {name: value.clone() for name, value in model.state_dict().items()}
     for arm, (order, dropout, any_order) in ARMS.items():
         model.reset_head(0)
         model.load_state_dict(start)
         torch.manual_seed(seed)
         fused = FusedBrainOF(model, order, dropout, any_order).reset_head(2)
-        fine_tune(fused, corpus, table[trained].reset_index(drop=True), label[trained], steps, seed)
+        fine_tune(fused, PairedRows(corpus, table[trained]), label[trained], steps, seed)
         scores = {}
         for name, given in {"both": order, "eeg": ("eeg",), "fmri": ("fmri",)}.items():
             if set(given) <= set(order):
-                found = _predict(fused, corpus, table[~trained], given)
+                found = _predict(fused, test, given)
                 scores[name] = float(balanced_accuracy_score(label[~trained], found))
         if len(order) == 1:
             scores = {order[0]: scores[order[0]]}
         elif any_order:
-            found = _predict(FusedBrainOF(model, order[::-1]), corpus, table[~trained], order[::-1])
+            found = _predict(FusedBrainOF(model, order[::-1]), test, order[::-1])
             scores["both, other order"] = float(balanced_accuracy_score(label[~trained], found))
         yield arm, scores
     model.reset_head(0)
@@ -328,17 +314,17 @@ def _tuned(corpus: Corpus, model: BrainOF, steps: int, seed: int):
 
 
 def fine_tune(
-    fused: FusedBrainOF, corpus: Corpus, table: pd.DataFrame, label: np.ndarray, steps: int, seed: int, lr: float = 5e-4
+    fused: FusedBrainOF, rows: PairedRows, label: np.ndarray, steps: int, seed: int, lr: float = 5e-4
 ) -> None:
     """Train all weights with cross entropy; balanced draws, warm-up and cosine."""
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(fused.parameter_groups(), lr=lr, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-    groups = [np.flatnonzero(label == code) for code in (0, 1)]
+    sides = [np.flatnonzero(label == code) for code in (0, 1)]
     fused.train()
     for _ in range(steps):
-        chosen = np.concatenate([rng.choice(rows, 8, replace=False) for rows in groups])
-        outputs = fused(_batch(corpus, table.iloc[chosen], fused.order))
+        chosen = np.concatenate([rng.choice(side, 8, replace=False) for side in sides])
+        outputs = fused(rows.batch(chosen, fused.order))
         loss = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(label[chosen]), label_smoothing=0.05)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(fused.parameters(), 1.0)
@@ -348,11 +334,8 @@ def fine_tune(
     fused.eval()
 
 
-def _predict(fused: FusedBrainOF, corpus: Corpus, table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+def _predict(fused: FusedBrainOF, rows: PairedRows, names: Sequence[str]) -> np.ndarray:
     fused.eval()
     with torch.inference_mode():
-        parts = [
-            fused(_batch(corpus, table.iloc[start : start + 32], names)).argmax(1).numpy()
-            for start in range(0, len(table), 32)
-        ]
-    return np.concatenate(parts)
+        parts = np.array_split(np.arange(len(rows)), -(-len(rows) // 32))
+        return np.concatenate([fused(rows.batch(part, names)).argmax(1).numpy() for part in parts])

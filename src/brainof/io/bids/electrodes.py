@@ -85,7 +85,7 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     Raises
     ------
     ReadError
-        It is no table with the columns name, x, y and z.
+        It is no table with the columns name, x, y and z, or one name has two positions.
     """
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
@@ -95,7 +95,13 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         if column not in table.columns:
             raise ReadError(f"no column {column!r}", file=path, field="electrodes", fix="see the BIDS specification")
     values = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    return tuple(table["name"].str.strip()), values
+    names = tuple(table["name"].str.strip())
+    seen: dict[str, np.ndarray] = {}
+    for name, row in zip(names, values, strict=True):
+        before = seen.setdefault(name, row)
+        if not np.array_equal(before, row, equal_nan=True):
+            raise ReadError(f"{name!r} has two positions", file=path, field="name", fix="give each electrode one row")
+    return names, values
 
 
 def _coordinate_system(file: BidsFile, path: Path, root: Path, entities: Mapping[str, str]) -> Mapping[str, Any]:

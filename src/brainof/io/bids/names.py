@@ -108,6 +108,8 @@ def parse(name: str) -> tuple[dict[str, str], str, str]:
     """
     stem, dot, extension = name.partition(".")
     *parts, suffix = stem.split("_")
+    if "-" in suffix:  # no suffix, as in sub-01_ses-1.npz
+        parts, suffix = [*parts, suffix], ""
     entities = {}
     for part in parts:
         key, _, value = part.partition("-")

@@ -142,7 +142,13 @@ class BrainOF(nn.Module):
         extra_BVD = None
         if self.connectivity is not None:
             extra_BVD = self.connectivity(
-                tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, visible_BV, visible_mask_BV
+                tokens.patch_BNS,
+                tokens.identity_BND,
+                tokens.mask_BN,
+                tokens.n_channels,
+                visible_BV,
+                visible_mask_BV,
+                tokens.valid_BNS,
             )
         patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
@@ -201,8 +207,18 @@ class BrainOF(nn.Module):
         return self.encode(self.tokens(batch))
 
     def pool(self, latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
-        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov"."""
-        return heads.pool(latents_BLD, kind)
+        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov".
+
+        With an output behind it ("concat@log_spectrum") only the latents are pooled that the decoder of this output
+        reads; see `partition` in the configuration.
+        """
+        name, at, output = kind.partition("@")
+        if at:
+            if output not in self.config.outputs:
+                fix = did_you_mean(output, self.config.outputs)
+                raise ConfigError(f"the model has no output {output!r}", field="pool", fix=fix)
+            latents_BLD = latents_BLD[:, self.config.share_of(output)]
+        return heads.pool(latents_BLD, name)
 
     def forward(self, batch: SignalBatch) -> Tensor:
         """Outputs of the head (B, outputs)."""

@@ -128,7 +128,11 @@ CELLS: dict[str, list[str]] = {
 QUICK = ("one decoder", "balanced")
 REFERENCES = ("amplitude", "band power", "tangent space")
 #: Models that are not trained: name -> changes
-UNTRAINED = {"random weights": [], "random weights, connectivity": [*LOUD, "model.connectivity_features=true"]}
+UNTRAINED = {
+    "random weights": [],
+    "random weights, connectivity": [*LOUD, "model.connectivity_features=true"],
+    "random weights, three streams": CELLS["balanced, three streams"],
+}
 
 
 def configuration(

@@ -7,12 +7,15 @@ dint_vs_softmax_n1024                   time of ours / two plain fused attention
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,26 +72,43 @@ def _status(key: str) -> float:
     return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
 
-def _peak(name: str, tokens: int, answer) -> None:
+def peak_above(function: Callable[[], object]) -> float:
+    """Peak MiB that a call takes above what the process holds before it."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = _status("VmRSS")
+    function()
+    return _status("VmHWM") - before
+
+
+def _answer(queue, function: Callable[..., object], arguments: tuple) -> None:
+    queue.put(function(*arguments))
+
+
+def in_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
+    """The result of a call in a process of its own, whose memory nothing else has used."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_answer, args=(queue, function, arguments))
+    process.start()
+    while True:
+        try:
+            value = queue.get(timeout=1)
+            break
+        except Empty:
+            if process.exitcode:
+                raise RuntimeError(f"{function.__name__}{arguments} ended with {process.exitcode}") from None
+    process.join()
+    return value
+
+
+def peak(name: str, tokens: int) -> float:
+    """Peak MiB of a form above its inputs, on one thread."""
     torch.set_num_threads(1)
     form = {"materialised": materialised, "ours": ours}[name]
     once(form, make(32))
     inputs = make(tokens)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    before = _status("VmRSS")
-    once(form, inputs)
-    answer.put(_status("VmHWM") - before)
-
-
-def peak(name: str, tokens: int) -> float:
-    """Peak MiB above the inputs, in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    process = context.Process(target=_peak, args=(name, tokens, answer))
-    process.start()
-    value = answer.get()
-    process.join()
-    return value
+    return peak_above(lambda: once(form, inputs))
 
 
 def run() -> Iterator[tuple[str, float, str]]:
@@ -98,4 +118,4 @@ def run() -> Iterator[tuple[str, float, str]]:
         slow, fast, plain = times([materialised, ours, two_plain], tokens)
         yield f"dint_speedup_n{tokens}", slow / fast, "ratio"
         yield f"dint_vs_softmax_n{tokens}", fast / plain, "ratio"
-    yield "dint_memory_n1024", peak("materialised", 1024) / peak("ours", 1024), "ratio"
+    yield "dint_memory_n1024", in_fresh_process(peak, "materialised", 1024) / in_fresh_process(peak, "ours", 1024), "ratio"

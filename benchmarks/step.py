@@ -5,7 +5,9 @@
     step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast)
 
 The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the
-balance update. Product and step are timed in turn, so that a busy neighbour slows both.
+balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads at once.
+Product and step are timed in turn, so that a busy neighbour slows both. Only products that a step needs are counted:
+no recomputation, and experts as many as tokens visit.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainof.channels import Channels
 from brainof.model import BrainOF, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
+from brainof.pretraining.threads import GradientThreads
 from brainof.signals import SignalBatch
 
 Line = tuple[str, float, str]
@@ -43,29 +46,33 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
     return SignalBatch.from_arrays(list(signals), table, 256.0, "eeg", patch)
 
 
-def training_step(preset: str, windows: int) -> Callable[[bool], torch.Tensor]:
-    """A function that does one step, in bfloat16 autocast if asked."""
+def training_step(preset: str, windows: int, count: int) -> Callable[[bool], None]:
+    """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
     torch.manual_seed(0)
     model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
     optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)
     parameters = list(model.parameters())
+    team = GradientThreads(parameters, count).open()
+    shares = torch.arange(windows).tensor_split(count)
 
-    def step(bf16: bool) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            tokens = model.tokens(batch)
-            order = torch.rand(tokens.mask_BN.shape).argsort(1)
-            half = order.shape[1] // 2
-            latents = model.encode(tokens, order[:, :half])
-            predicted = model.decode(latents, tokens.identity_BND, order[:, half:])
-        clean = take_tokens(tokens.patch_BNS, order[:, half:])
-        loss = F.smooth_l1_loss(predicted["waveform"], clean)
-        loss = loss + F.smooth_l1_loss(predicted["log_spectrum"], log_spectrum(clean))
-        loss.backward()
+    def step(bf16: bool) -> None:
+        def loss(share: torch.Tensor) -> tuple[torch.Tensor, None]:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                tokens = model.tokens(batch.take_windows(share))
+                order = torch.rand(tokens.mask_BN.shape).argsort(1)
+                half = order.shape[1] // 2
+                latents = model.encode(tokens, order[:, :half])
+                predicted = model.decode(latents, tokens.identity_BND, order[:, half:])
+            clean = take_tokens(tokens.patch_BNS, order[:, half:])
+            value = F.smooth_l1_loss(predicted["waveform"], clean)
+            value = value + F.smooth_l1_loss(predicted["log_spectrum"], log_spectrum(clean))
+            return value * (len(share) / windows), None
+
+        team.backward(shares, loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         update_balance(model)
-        return loss
 
     return step
 
@@ -85,17 +92,20 @@ def product(dtype: torch.dtype, size: int = 1024) -> Callable[[], float]:
 
 def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float, float, float]:
     """Windows per second, FLOP/s of the products of a step, FLOP/s of one large product; medians."""
-    step, rate = training_step(preset, windows), product(torch.bfloat16 if bf16 else torch.float32)
     with FlopCounterMode(display=False) as counter:
-        step(False)  # the products are the same in both dtypes
+        training_step(preset, windows, 1)(False)  # the products are the same in both dtypes and for any threads
+    rate, wide = product(torch.bfloat16 if bf16 else torch.float32), torch.get_num_threads()
+    step = training_step(preset, windows, wide)
     step(bf16)
-    rate()
     seconds, rates = [], []
     for _ in range(repeats):
+        torch.set_num_threads(wide)
         rates.append(rate())
+        torch.set_num_threads(1)
         start = time.perf_counter()
         step(bf16)
         seconds.append(time.perf_counter() - start)
+    torch.set_num_threads(wide)
     second = statistics.median(seconds)
     return windows / second, counter.get_total_flops() / second, statistics.median(rates)
 

@@ -143,3 +143,24 @@ class SignalBatch(_Tensors):
             sensors=self.sensors.take(channels),
             channel_mask_BC=self.channel_mask_BC[:, channels],
         )
+
+    def take_windows(self, windows: Tensor) -> SignalBatch:
+        """The windows numbered in a 1-D index tensor."""
+        shared = len(self.sensors.type_BC) == 1
+        sensors = self.sensors
+        if not shared:
+            sensors = replace(
+                sensors, **{entry.name: getattr(sensors, entry.name)[windows] for entry in fields(sensors)}
+            )
+        numbers = windows.tolist()
+        return replace(
+            self,
+            signal_BCT=self.signal_BCT[windows],
+            sensors=sensors,
+            channel_mask_BC=self.channel_mask_BC[windows],
+            n_times_B=self.n_times_B[windows],
+            interval_B=self.interval_B[windows],
+            modality_B=self.modality_B[windows],
+            datasets=tuple(self.datasets[i] for i in numbers) if self.datasets else (),
+            rows=tuple(self.rows[i] for i in numbers) if self.rows else (),
+        )

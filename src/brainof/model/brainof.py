@@ -169,11 +169,24 @@ class BrainOF(nn.Module):
         latents_BLD = self.norm(latents_BLD)
         return torch.cat([latents_BLD, self.norm(sampled_BLD)], 1) if with_sampled else latents_BLD
 
-    def fuse(self, first: Tokens, second: Tokens) -> Tensor:
-        """Latents of two paired modalities: those of the first, resampled by the second (serial fusion)."""
-        if len(first) != len(second):
-            raise ConfigError(f"{len(first)} windows of one modality, {len(second)} of the other", field="tokens")
-        return self.encode(second, start_BLD=self.encode(first))
+    def fuse(self, *sides: Tokens) -> Tensor:
+        """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.
+
+        Raises
+        ------
+        ConfigError
+            Nothing to fuse, or sides of different numbers of windows.
+        """
+        if not sides:
+            raise ConfigError("no modality to fuse", field="tokens")
+        if len({len(side) for side in sides}) > 1:
+            counts = " and ".join(str(len(side)) for side in sides)
+            raise ConfigError(f"{counts} windows of modalities that are to be paired", field="tokens")
+        latents_BLD = None
+        for side in sides:
+            latents_BLD = self.encode(side, start_BLD=latents_BLD)
+        assert latents_BLD is not None
+        return latents_BLD
 
     def decode(
         self,

@@ -11,6 +11,7 @@ Sources: DeepSeekMoE and auxiliary-loss-free balancing (arXiv:2408.15664).
 
 from __future__ import annotations
 
+import threading
 from typing import Literal
 
 import torch
@@ -24,6 +25,8 @@ from .ffn import SwiGLU
 
 Backend = Literal["auto", "grouped", "loop", "masked"]
 
+_counting = threading.Lock()
+
 
 def count_tokens(load_ME: Tensor, ids_TK: Tensor, group_T: Tensor | None, valid_T: Tensor | None) -> None:
     """Add the tokens sent to each expert to `load_ME`, by group; nothing while gradients are computed.
@@ -35,7 +38,8 @@ def count_tokens(load_ME: Tensor, ids_TK: Tensor, group_T: Tensor | None, valid_
         return
     slot = ids_TK if group_T is None else ids_TK + group_T[:, None] * load_ME.shape[1]
     one = torch.ones((), dtype=load_ME.dtype, device=load_ME.device) if valid_T is None else valid_T[:, None]
-    load_ME.view(-1).scatter_add_(0, slot.flatten(), one.to(load_ME.dtype).expand_as(slot).flatten())
+    with _counting:  # threads may share a model
+        load_ME.view(-1).scatter_add_(0, slot.flatten(), one.to(load_ME.dtype).expand_as(slot).flatten())
 
 
 # An operator of its own is opaque to compilers, so that compiled code asks at run time where it is. It is defined in
@@ -59,7 +63,7 @@ class Experts(nn.Module):
     route_scale : float
         Factor on the normalised gates.
     backend : {"auto", "grouped", "loop", "masked"}
-        "auto" is "grouped" in bfloat16, for which there are kernels that also compile, and "loop" elsewhere.
+        "auto" is "grouped" in bfloat16 on other devices and in compiled code, and "loop" elsewhere.
     residual_gain : float
         Factor on the starting weights of the output maps.
 
@@ -150,7 +154,8 @@ class Experts(nn.Module):
             x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
         backend = self.backend
         if backend == "auto":
-            backend = "grouped" if x_TD.dtype == torch.bfloat16 else "loop"
+            elsewhere = x_TD.device.type != "cpu" or torch.compiler.is_compiling()
+            backend = "grouped" if x_TD.dtype == torch.bfloat16 and elsewhere else "loop"
         gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
         with torch.autocast(x_TD.device.type, enabled=False):
             y_TD = BACKENDS[backend](x_TD, *routed, gate_up, down)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..corpus.augment import AugmentConfig
 from ..schema import Schema
 
 #: What is hidden as a whole; see MaskConfig.unit
@@ -80,6 +81,12 @@ class SamplingConfig(Schema):
     weights: dict[str, Any] = Field(default_factory=lambda: {"dataset": {"temperature": 2.0}})
     """Rules under `modality` and `dataset`: proportional, equal, {temperature: T} or a weight by name; see
     `brainof.corpus.weights.shares`."""
+    limits: dict[str, int] = Field(default_factory=dict)
+    """Most windows of a dataset that count, by name; see `BatchSampler`."""
+    max_padding: float = Field(0.0, ge=0, lt=1)
+    """Share of a window that may be padding so that it joins longer ones; 0 pads its last patch only."""
+    mix_shards: int | None = Field(None, gt=0)
+    """Shuffle among this many shards of a dataset at a time instead of among all: for corpora behind a URL."""
     exclude: list[str] = Field(default_factory=list)
     """People (dataset/subject) that must not be seen: the test people of an inductive evaluation."""
     validation: float = Field(0.1, ge=0, lt=1)
@@ -96,11 +103,13 @@ class PretrainConfig(Schema):
     mask: MaskConfig = MaskConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()
+    augment: AugmentConfig = AugmentConfig()
 
     steps: int = Field(800, gt=0)
     batch_size: int = Field(16, gt=0)
     accumulate: int = Field(1, gt=0)
-    """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities."""
+    """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities: all of
+    them from `BatchSampler.span` batches on, which the log names."""
     max_tokens: int = Field(320, gt=0)
     """Tokens per window given to the model; above it a random subset of channels is taken, anew for every batch."""
     min_channels: float = Field(0.5, gt=0, le=1)
@@ -117,7 +126,7 @@ class PretrainConfig(Schema):
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = Field(0, ge=0)
-    """CPU threads; 0 keeps torch's own choice."""
+    """CPU threads, which share the windows of each batch; 0 keeps torch's own number."""
 
     log_every: int = Field(10, gt=0)
     health_every: int = Field(200, gt=0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
+import operator
 import signal
 import threading
 import time
@@ -15,24 +18,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..corpus import BatchSampler, Loader, Windows, open_corpora
+from ..corpus import Loader, Windows, open_corpora
 from ..errors import HealthError
 from ..model import BrainOF, update_balance
 from ..progress import progress
 from ..release import save_release
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .data import choose_rows, contract_of
+from .data import choose_rows, contract_of, index_of, sampler_of
 from .health import check_batch, require_listening
 from .masks import WindowRandom
-from .mtfm import MTFM, LossSums
+from .mtfm import MTFM, LossSums, Plan
 from .optimizer import learning_rate, make_optimizer
-from .run_folder import Metrics, locked, settle_config
+from .record import run_record
+from .run_folder import Metrics, last_health, locked, settle_config
+from .threads import GradientThreads
 
 log = logging.getLogger(__name__)
 
 #: domains of the random streams that are derived from the seed
 MASK_STREAM, HEALTH_STREAM = 1, 2
+#: fewer windows do not keep a thread busy
+WINDOWS_PER_THREAD = 4
 
 
 def pretrain(
@@ -86,13 +93,19 @@ class Trainer:
         overrides = dict(config.model)
         self.model = BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides).to(self.device)
         patch = self.model.config.patch
-        self.train_rows, self.held_out = choose_rows(corpora.index, config.sampling, patch, config.seed)
+        self.train_rows, self.held_out = choose_rows(
+            index_of(corpora, config.sampling), config.sampling, patch, config.seed
+        )
         self.contract = contract_of(corpora, self.train_rows, patch)
         self.objective = MTFM(self.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
-        self.sampler = BatchSampler(
-            self.train_rows, config.batch_size, config.sampling.weights, config.seed, patch=patch
-        )
+        self.sampler = sampler_of(self.train_rows, config, patch)
+        # on a processor, threads share the windows of a batch; another device is parallel by itself
+        most = max(1, config.batch_size // WINDOWS_PER_THREAD)
+        # (balanced gradients have one norm per batch, so that a batch must stay whole)
+        whole = self.device.type != "cpu" or self.model.config.balanced_gradients
+        count = 1 if whole else min(torch.get_num_threads(), most)
+        self.threads = GradientThreads(list(self.model.parameters()), count)
         self._stop = False
 
     def train(self) -> None:
@@ -101,7 +114,9 @@ class Trainer:
         start: dict[str, Any] = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
         state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
-        loader = Loader(self.corpora, self.sampler)
+        rank, world = _rank()
+        pin = self.device.type == "cuda"
+        loader = Loader(self.corpora, self.sampler, augmentation=config.augment, rank=rank, world=world, pin=pin)
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
@@ -109,6 +124,7 @@ class Trainer:
         bar = progress(total=config.steps, initial=step, desc="pretrain", unit="step")
         restore = self._catch_signals()
         started = time.perf_counter() - seconds
+        threads = self.threads.open()
         try:
             while step < config.steps and not self._stop:
                 row = self._step(step, batches, window)
@@ -127,19 +143,22 @@ class Trainer:
                 self._save(step, loader, started)
                 raise KeyboardInterrupt
         finally:
+            threads.close()
             restore()
             bar.close()
             metrics.close()
             batches.close()
-        save_release(
-            self.run / "release",
-            self.model,
-            self.contract,
+        record = run_record(
+            config,
+            self.corpora,
+            self.train_rows,
+            self.device,
             steps=step,
-            seconds=round(time.perf_counter() - started, 1),
-            sampling=config.sampling.to_dict(),
-            windows=self.train_rows.groupby("dataset", observed=True).size().to_dict(),
+            seconds=time.perf_counter() - started,
+            bfloat16=self.bfloat16,
+            health=last_health(self.run / "metrics.jsonl"),
         )
+        save_release(self.run / "release", self.model, self.contract, **record)
 
     def _step(self, step: int, batches: Any, window: _Window) -> dict[str, float]:
         config = self.config
@@ -163,15 +182,20 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         self.model.train()
-        total = 0.0
         started = time.perf_counter()
-        for plan in plans:
+
+        def loss_of(plan: Plan) -> tuple[torch.Tensor, LossSums]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
-            loss = self.objective.total(sums, step / config.steps) / n_hidden
-            loss.backward()
-            total += loss.item()
-            window.add(plan, sums, self.objective)
+            return self.objective.total(sums, step / config.steps) / n_hidden, sums.detach()
+
+        parts = [plan.split(self.threads.count) for plan in plans]
+        results = iter(self.threads.backward([part for some in parts for part in some], loss_of))
+        total = 0.0
+        for plan, some in zip(plans, parts, strict=True):
+            losses, sums = zip(*itertools.islice(results, len(some)), strict=True)
+            total += sum(losses)
+            window.add(plan, functools.reduce(operator.add, sums), self.objective)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise HealthError(
@@ -243,6 +267,14 @@ def _numbered(loader: Loader) -> Iterator[tuple[int, Any]]:
             yield epoch, next(batches)
     finally:
         batches.close()
+
+
+def _rank() -> tuple[int, int]:
+    """Which of how many processes this is; every rank draws its own batches of the one series."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 class _Window:

@@ -63,6 +63,21 @@ class Plan:
     def to(self, device: Any) -> Plan:
         return Plan(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
+    def split(self, count: int) -> list[Plan]:
+        """The same windows in at most `count` plans of about equal size, in order."""
+        windows = torch.arange(len(self.batch), device=self.seen_BNS.device)
+        return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
+
+    def _take(self, windows: Tensor) -> Plan:
+        parts = []
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, SignalBatch):
+                parts.append(value.take_windows(windows))
+            else:  # a leading 1 is shared by the windows
+                parts.append(value[windows] if len(value) == len(self.batch) else value)
+        return Plan(*parts)
+
 
 @dataclass(frozen=True, eq=False)
 class LossSums:
@@ -72,6 +87,14 @@ class LossSums:
     frequency: Tensor
     second_order: Tensor
     n_hidden: int
+
+    def __add__(self, other: LossSums) -> LossSums:
+        return LossSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def detach(self) -> LossSums:
+        """The numbers without their graph."""
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        return LossSums(*(x.detach() if isinstance(x, Tensor) else x for x in values))
 
 
 class MTFM:

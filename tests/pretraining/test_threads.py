@@ -1,0 +1,91 @@
+"""Threads that share the windows of a step give the gradients of one thread."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from brainof.model import BrainOF
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.threads import GradientThreads
+
+
+@pytest.fixture
+def threads():
+    """Two processors' worth of threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").double().train()
+    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
+    plan = objective.plan(make_batch(n_windows=5), np.random.default_rng(0))
+    found = []
+    for count in (1, 2, 5):
+        model.zero_grad()
+        for block in model.blocks:
+            nn.init.zeros_(block.ffn.load_ME)
+        team = GradientThreads(list(model.parameters()), count).open()
+
+        def loss(part):
+            sums = objective.sums(part)
+            return (sums.time + sums.frequency) / plan.n_hidden, sums.detach()
+
+        results = team.backward(plan.split(count), loss)
+        team.close()
+        gradients = [p.grad for p in model.parameters()]
+        loads = [block.ffn.load_ME.clone() for block in model.blocks]
+        found.append((sum(value for value, _ in results), gradients, loads))
+    for value, gradients, loads in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-6)  # losses are float32
+        for a, b in zip(gradients, found[0][1], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
+        assert all(torch.equal(a, b) for a, b in zip(loads, found[0][2], strict=True))
+
+
+def test_the_sum_does_not_depend_on_who_is_done_first(threads):
+    """A thread that sleeps in the first job must not change the order in which gradients are added."""
+    import time
+
+    weight = nn.Parameter(torch.ones(3))
+    factors = [1e8, 1.0, -1e8, 1.0]  # float32 sums of these depend on their order
+    sums = []
+    for slow in (0, 3):
+        weight.grad = None
+        team = GradientThreads([weight], 2).open()
+
+        def loss(i, slow=slow):
+            time.sleep(0.02 * (i == slow))
+            return (factors[i] * weight).sum(), i
+
+        assert [rest for _, rest in team.backward(range(4), loss)] == [0, 1, 2, 3]
+        team.close()
+        sums.append(weight.grad.clone())
+    assert torch.equal(*sums)
+
+
+def test_threads_of_operators_are_restored_and_errors_arrive(threads):
+    team = GradientThreads([nn.Parameter(torch.ones(1))], 2).open()
+    assert torch.get_num_threads() == 1
+    with pytest.raises(ZeroDivisionError):
+        team.backward([0], lambda job: (1 / job, None))
+    team.close()
+    assert torch.get_num_threads() == 2
+
+
+def test_frozen_and_unused_parameters_get_no_gradient(threads):
+    used, frozen, unused = (nn.Parameter(torch.ones(1)) for _ in range(3))
+    frozen.requires_grad_(False)
+    team = GradientThreads([used, frozen, unused], 2).open()
+    team.backward([1.0, 2.0], lambda factor: ((factor * used * frozen).sum(), None))
+    team.close()
+    assert used.grad.tolist() == [3.0]
+    assert frozen.grad is None
+    assert unused.grad is None

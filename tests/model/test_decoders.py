@@ -42,6 +42,8 @@ def test_outputs_before_the_backbone_read_the_latents_of_the_sampler():
     latents = torch.randn(2, 16, 32)
     assert moved(model, latents, slice(0, 8)) == {"log_spectrum"}
     assert moved(model, latents, slice(8, 16)) == {"waveform"}
+    with pytest.raises(ConfigError, match="with_sampled=True"):
+        decoded(model, latents[:, :8])
 
 
 def test_streams_read_contents_of_their_own():

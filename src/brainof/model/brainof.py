@@ -202,6 +202,12 @@ class BrainOF(nn.Module):
         """
         config = self.config
         extra = {} if config.sampler == "arness" else {"shape": shape}
+        if config.sampler_outputs and latents_BLD.shape[1] != 2 * config.latents:
+            raise ConfigError(
+                f"{latents_BLD.shape[1]} latents, but {list(config.sampler_outputs)} are decoded from the sampler's",
+                field="latents",
+                fix="encode with with_sampled=True",
+            )
         sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
         predictions: dict[str, Tensor] = {}
         for decoder in self.decoders:

@@ -76,7 +76,7 @@ class BrainOF(nn.Module):
         nn.init.normal_(self.latents_LD, std=self.config.latent_std)
         if self.config.mirrored:
             for decoder in self.decoders:
-                decoder.mirror(self.encoder)
+                decoder.mirror(self.encoder)  # type: ignore[operator]
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -210,12 +210,12 @@ class BrainOF(nn.Module):
             )
         sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
         predictions: dict[str, Tensor] = {}
-        for decoder in self.decoders:
-            first = decoder.heads.names[0]
+        jobs = config.outputs if config.separate_decoders else config.outputs[:1]
+        for first, decoder in zip(jobs, self.decoders, strict=True):
             share = config.share_of(first)
-            shared = (sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND)
+            shared = [sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND]
             if config.balanced_gradients:
-                shared = tuple(map(even_gradient, shared))
+                shared = [even_gradient(each) for each in shared]
             predictions |= decoder(*shared, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
 

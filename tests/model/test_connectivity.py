@@ -48,3 +48,14 @@ def test_hidden_patches_do_not_enter_and_fillers_change_nothing():
     torch.testing.assert_close(before, after)
     alone = module(patch[1:], identity, mask[1:], 5, visible[1:, :3])
     torch.testing.assert_close(before[1:, :3], alone)
+
+
+def test_a_patch_that_ends_in_padding_is_correlated_over_what_it_has():
+    patch, identity, _ = example()
+    valid = torch.ones_like(patch, dtype=torch.bool)
+    valid[:, 2::3, 10:] = False  # the last segment of every channel
+    seen = valid.any(-1)
+    padded = torch.where(valid, patch + 3, 0)
+    found = connectivity_profile(padded, identity, seen, 5, valid).unflatten(1, (5, 3))[:, :, 2]
+    cut = connectivity_profile(patch[:, 2::3, :10], identity[:, 2::3], seen[:, 2::3], 5)
+    torch.testing.assert_close(found, cut)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from brainof.channels import Channels
 from brainof.errors import ConfigError
 from brainof.model import BrainOF
 from brainof.model.balanced import NORM, even_gradient
+from brainof.signals import SignalBatch
 
 APART = {"separate_decoders": True}
 
@@ -39,6 +42,29 @@ def test_outputs_before_the_backbone_read_the_latents_of_the_sampler():
     latents = torch.randn(2, 16, 32)
     assert moved(model, latents, slice(0, 8)) == {"log_spectrum"}
     assert moved(model, latents, slice(8, 16)) == {"waveform"}
+    with pytest.raises(ConfigError, match="with_sampled=True"):
+        decoded(model, latents[:, :8])
+
+
+def test_streams_read_contents_of_their_own():
+    """A change of sign is invisible in a spectrum and in correlations, and turns the waveform's share."""
+    torch.manual_seed(0)
+    fields = {"partition": True, "streams": True, "connectivity_features": True, "latents": 12, **APART}
+    model = BrainOF.from_preset("debug", outputs=["waveform", "log_spectrum", "factor"], **fields).eval()
+    rng = np.random.default_rng(0)
+    channels = Channels(
+        [f"c{i}" for i in range(5)], ("eeg",) * 5, positions=rng.uniform(-0.1, 0.1, (5, 3)), frame="head"
+    )
+    window = rng.standard_normal((5, 128))
+    batches = [SignalBatch.from_arrays([sign * window], channels, 256.0, "eeg", 64) for sign in (1, -1)]
+    # before the backbone, which mixes the shares
+    up, down = (model.encode(model.tokens(batch), with_sampled=True)[:, 12:] for batch in batches)
+    torch.testing.assert_close(up[:, 4:], down[:, 4:], atol=1e-5, rtol=1e-5)
+    assert (up[:, :4] - down[:, :4]).abs().max() > 1e-3
+    pooled = model.pool(up, "concat@log_spectrum")
+    torch.testing.assert_close(pooled, up[:, 4:8].flatten(1))
+    with pytest.raises(ConfigError, match="no output 'log_spectrm'"):
+        model.pool(up, "concat@log_spectrm")
 
 
 def test_mirrored_decoders_start_with_the_encoders_addresses():
@@ -83,6 +109,7 @@ def test_balanced_decoders_weigh_alike_on_what_they_share():
         ({"balanced_gradients": True}, "need separate_decoders"),
         ({"partition": True, "latents": 7, **APART}, "do not divide into 2 shares"),
         ({"sampler_outputs": ["factor"], **APART}, "not all among outputs"),
+        ({"streams": True, **APART}, "streams need partition"),
         ({"mirrored": True, "keys": "both"}, "mirrored needs"),
     ],
 )

@@ -125,6 +125,8 @@ class Decoder(nn.Module):
         Otherwise a decoder has to find out first where the encoder put what.
         """
         for own, other in zip(self.blocks, encoder.blocks, strict=False):
+            assert isinstance(own, CrossBlock)
+            assert isinstance(other, CrossBlock)
             own.attention.query.weight.copy_(other.attention.key.weight)
             own.attention.key.weight.copy_(other.attention.query.weight)
 

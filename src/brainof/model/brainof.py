@@ -76,7 +76,7 @@ class BrainOF(nn.Module):
         nn.init.normal_(self.latents_LD, std=self.config.latent_std)
         if self.config.mirrored:
             for decoder in self.decoders:
-                decoder.mirror(self.encoder)
+                decoder.mirror(self.encoder)  # type: ignore[operator]
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -142,7 +142,13 @@ class BrainOF(nn.Module):
         extra_BVD = None
         if self.connectivity is not None:
             extra_BVD = self.connectivity(
-                tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, visible_BV, visible_mask_BV
+                tokens.patch_BNS,
+                tokens.identity_BND,
+                tokens.mask_BN,
+                tokens.n_channels,
+                visible_BV,
+                visible_mask_BV,
+                tokens.valid_BNS,
             )
         patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
@@ -196,14 +202,20 @@ class BrainOF(nn.Module):
         """
         config = self.config
         extra = {} if config.sampler == "arness" else {"shape": shape}
+        if config.sampler_outputs and latents_BLD.shape[1] != 2 * config.latents:
+            raise ConfigError(
+                f"{latents_BLD.shape[1]} latents, but {list(config.sampler_outputs)} are decoded from the sampler's",
+                field="latents",
+                fix="encode with with_sampled=True",
+            )
         sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
         predictions: dict[str, Tensor] = {}
-        for decoder in self.decoders:
-            first = decoder.heads.names[0]
+        jobs = config.outputs if config.separate_decoders else config.outputs[:1]
+        for first, decoder in zip(jobs, self.decoders, strict=True):
             share = config.share_of(first)
-            shared = (sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND)
+            shared = [sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND]
             if config.balanced_gradients:
-                shared = tuple(map(even_gradient, shared))
+                shared = [even_gradient(each) for each in shared]
             predictions |= decoder(*shared, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
 
@@ -214,8 +226,18 @@ class BrainOF(nn.Module):
         return self.encode(self.tokens(batch))
 
     def pool(self, latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
-        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov"."""
-        return heads.pool(latents_BLD, kind)
+        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov".
+
+        With an output behind it ("concat@log_spectrum") only the latents are pooled that the decoder of this output
+        reads; see `partition` in the configuration.
+        """
+        name, at, output = kind.partition("@")
+        if at:
+            if output not in self.config.outputs:
+                fix = did_you_mean(output, self.config.outputs)
+                raise ConfigError(f"the model has no output {output!r}", field="pool", fix=fix)
+            latents_BLD = latents_BLD[:, self.config.share_of(output)]
+        return heads.pool(latents_BLD, name)
 
     def forward(self, batch: SignalBatch) -> Tensor:
         """Outputs of the head (B, outputs)."""

@@ -17,8 +17,16 @@ from torch import Tensor, nn
 from .tokens import take_tokens
 
 
-def connectivity_profile(patch_BNS: Tensor, identity_BND: Tensor, seen_BN: Tensor, n_channels: int) -> Tensor:
+def connectivity_profile(
+    patch_BNS: Tensor,
+    identity_BND: Tensor,
+    seen_BN: Tensor,
+    n_channels: int,
+    valid_BNS: Tensor | None = None,
+) -> Tensor:
     """Correlation profiles (B, N, D) of the seen patches, zero for others; at least float32.
+
+    `valid_BNS` is True where a sample is signal: a patch that ends in padding is correlated over what it has.
 
     The sum over pairs factorises, sum_j <u_i, u_j> phi_j = u_i' (sum_j u_j phi_j'), so the cost is linear in the number
     of channels. It is divided by the root of the number of seen channels of the segment.
@@ -26,7 +34,11 @@ def connectivity_profile(patch_BNS: Tensor, identity_BND: Tensor, seen_BN: Tenso
     dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
     seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
     patch = patch_BNS.to(dtype).unflatten(1, (n_channels, -1))
-    patch = patch - patch.mean(-1, keepdim=True)
+    if valid_BNS is None:
+        patch = patch - patch.mean(-1, keepdim=True)
+    else:
+        valid = valid_BNS.to(dtype).unflatten(1, (n_channels, -1))
+        patch = (patch - (patch * valid).sum(-1, keepdim=True) / valid.sum(-1, keepdim=True).clamp(min=1)) * valid
     unit = patch * (seen / patch.norm(dim=-1, keepdim=True).clamp(min=1e-6))
     identity = identity_BND.to(dtype).unflatten(1, (n_channels, -1))
     count = seen.sum(1, keepdim=True).clamp(min=1)
@@ -57,6 +69,7 @@ class Connectivity(nn.Module):
         n_channels: int,
         visible_BV: Tensor | None = None,
         visible_mask_BV: Tensor | None = None,
+        valid_BNS: Tensor | None = None,
     ) -> Tensor:
         """Contents (B, V, D) of the visible tokens, of all without `visible_BV`; hidden patches do not enter."""
         seen_BN = mask_BN
@@ -68,5 +81,5 @@ class Connectivity(nn.Module):
             )
             seen_BN = seen_BN & mask_BN
         # identities are addresses; the loss moves them through the keys alone
-        profile_BND = connectivity_profile(patch_BNS, identity_BND.detach(), seen_BN, n_channels)
+        profile_BND = connectivity_profile(patch_BNS, identity_BND.detach(), seen_BN, n_channels, valid_BNS)
         return self.linear(take_tokens(profile_BND, visible_BV).to(self.linear.weight.dtype))

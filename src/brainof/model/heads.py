@@ -124,6 +124,7 @@ class PatchHeads(nn.Module):
 
     def init_weights(self) -> None:
         for name, linear in zip(self.names, self.linears, strict=True):
+            assert isinstance(linear, nn.Linear)
             nn.init.normal_(linear.weight, std=(3 * linear.in_features) ** -0.5)
             # amplitudes above the recorded band are at the floor: without it the first steps are spent on the offset
             nn.init.constant_(linear.bias, LOG_SPECTRUM_START if name == "log_spectrum" else 0.0)

@@ -128,7 +128,11 @@ CELLS: dict[str, list[str]] = {
 QUICK = ("one decoder", "balanced")
 REFERENCES = ("amplitude", "band power", "tangent space")
 #: Models that are not trained: name -> changes
-UNTRAINED = {"random weights": [], "random weights, connectivity": [*LOUD, "model.connectivity_features=true"]}
+UNTRAINED = {
+    "random weights": [],
+    "random weights, connectivity": [*LOUD, "model.connectivity_features=true"],
+    "random weights, three streams": CELLS["balanced, three streams"],
+}
 
 
 def configuration(
@@ -151,8 +155,7 @@ def folds(people: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:
 def latent_features(corpus: Corpus, model: BrainOF, rows: np.ndarray, kinds: Iterable[str]) -> dict[str, np.ndarray]:
     """Pooled latents of windows, several poolings from one pass.
 
-    A pooling is a name of `model.heads.POOLS`, alone or with a place: `gram@sampler` pools the latents before the
-    backbone, `mean_std@waveform` those that the decoder of an output reads.
+    A pooling is one that `BrainOF.pool` takes, or one with `@sampler` for the latents before the backbone.
     """
     config, kinds = model.config, list(kinds)
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
@@ -162,11 +165,9 @@ def latent_features(corpus: Corpus, model: BrainOF, rows: np.ndarray, kinds: Ite
         batch = corpus.batch(rows[start : start + size].tolist(), config.patch)
         both_BLD = model.encode(model.tokens(batch), with_sampled=True)
         for kind in kinds:
-            pool, _, place = kind.partition("@")
-            latents_BLD = both_BLD[:, config.latents :] if place == "sampler" else both_BLD[:, : config.latents]
-            if place in config.outputs:
-                latents_BLD = latents_BLD[:, config.share_of(place)]  # type: ignore[arg-type]
-            found[kind].append(model.pool(latents_BLD, pool).numpy())
+            before = kind.endswith("@sampler")
+            latents_BLD = both_BLD[:, config.latents :] if before else both_BLD[:, : config.latents]
+            found[kind].append(model.pool(latents_BLD, kind.removesuffix("@sampler")).numpy())
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 
@@ -385,9 +386,12 @@ def write_results(rows: list[dict[str, Any]], corpus: Corpus, out: Path) -> None
     trained = [cell for cell in cells_of(rows) if cell in CELLS]
     references = [*REFERENCES, *UNTRAINED]
     decoding, identified = overview(rows), identification_table(rows)
-    comparisons = [paired_rows(rows, cell, references, "decoding", "mean_std") for cell in trained]
-    against = [paired_rows(rows, cell, ["one decoder"], "decoding", "mean_std") for cell in trained]
-    pairs = pd.concat([*comparisons, *against], ignore_index=True) if trained else pd.DataFrame()
+    comparisons = [
+        paired_rows(rows, cell, [*references, "one decoder"], "decoding", pooling)
+        for cell in trained
+        for pooling in ("mean_std", "concat", "concat@log_spectrum")
+    ]
+    pairs = pd.concat(comparisons, ignore_index=True) if trained else pd.DataFrame()
     text = [
         "Each run was pretrained without the people of its fold; explained variance and probe are of those people. "
         "Scores are averaged over the runs that tested a person, then over people.",
@@ -401,7 +405,7 @@ def write_results(rows: list[dict[str, Any]], corpus: Corpus, out: Path) -> None
             tables=[
                 Table(decoding, "Explained variance of hidden patches, and the frozen probe on eegmat"),
                 Table(identified, "Identification in STAGES, top-1"),
-                Table(pairs, "Paired per person: the probe on mean and SD of the latents"),
+                Table(pairs, "Paired per person: the probe"),
             ],
         ),
     ]

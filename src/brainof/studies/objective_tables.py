@@ -13,6 +13,15 @@ from ..evaluation.compare import paired, standard_error
 Rows = Sequence[Mapping[str, Any]]
 
 
+#: Poolings that the overview shows
+PROBES = {
+    "features": "probe, concat",
+    "mean_std": "probe, mean + SD",
+    "concat": "probe, concat",
+    "concat@log_spectrum": "probe, concat of the spectral share",
+}
+
+
 def per_person(rows: Rows, cell: str, question: str, pooling: str) -> dict[str, float]:
     """Score of each person for a cell and pooling, averaged over the runs that tested the person."""
     found: dict[str, list[float]] = {}
@@ -42,7 +51,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def overview(rows: Rows) -> pd.DataFrame:
-    """One line per cell: runs, explained variance of people left out, probe with standard error, identification."""
+    """One line per cell: runs, explained variance of people left out, and the probe with its standard error."""
     lines = []
     for cell in cells_of(rows):
         own = [row for row in rows if row["cell"] == cell]
@@ -52,11 +61,10 @@ def overview(rows: Rows) -> pd.DataFrame:
         line["R2 log spectrum"] = explained(rows, cell, "eegmat", "r2_log_spectrum")[0]
         line["R2 pairs"] = explained(rows, cell, "eegmat", "r2_second_order")[0]
         for pooling in _poolings(own, "decoding"):
-            scores = per_person(rows, cell, "decoding", pooling)
-            name = "probe" if pooling in ("mean_std", "features") else f"probe, {pooling}"
-            line[name] = _mean(scores.values())
-            if name == "probe":
-                line["SE"] = standard_error(list(scores.values()))
+            if pooling in PROBES:
+                scores = list(per_person(rows, cell, "decoding", pooling).values())
+                name = PROBES[pooling]
+                line[name] = f"{_mean(scores):.3f} +- {standard_error(scores):.3f}"
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -74,12 +82,16 @@ def identification_table(rows: Rows) -> pd.DataFrame:
 
 
 def paired_rows(rows: Rows, first: str, others: Iterable[str], question: str, pooling: str) -> pd.DataFrame:
-    """One cell against others, person by person (people that both tested)."""
+    """One cell against others, person by person (people that both tested).
+
+    Others that have no shares are pooled over all their latents; classical features are not pooled.
+    """
     own = per_person(rows, first, question, pooling)
     lines = []
     for other in others:
-        theirs = per_person(rows, other, question, pooling) or per_person(rows, other, question, "features")
-        if other == first or not theirs:
+        tried = (per_person(rows, other, question, name) for name in (pooling, pooling.partition("@")[0], "features"))
+        theirs = next((scores for scores in tried if scores), {})
+        if other == first or not own or not theirs:
             continue
         result = paired(own, theirs)
         lines.append(

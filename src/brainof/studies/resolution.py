@@ -78,12 +78,13 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True).clip(min=1e-12)
 
 
-def table(corpora: Mapping[int, Corpus], models: Mapping[str, BrainOF], pools=("mean_std", "concat")) -> pd.DataFrame:
+def table(corpora: Mapping[int, Corpus], models: Mapping[str, BrainOF]) -> pd.DataFrame:
     """One line per model, pooling and change of resolution."""
     lines = []
     first = next(iter(corpora))
     for name, model in models.items():
-        for pool in pools:
+        shares = [f"concat@{output}" for output in model.config.outputs] if model.config.partition else []
+        for pool in ("mean_std", "concat", *shares):
             reference = embeddings(corpora[first], model, pool)
             for rate, corpus in corpora.items():
                 for dropped in (0.0, DROPPED):

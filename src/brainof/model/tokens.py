@@ -19,6 +19,9 @@ from .norm import RMSNorm
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
 SPECTRUM_FLOOR = 0.05
 
+#: Tokens whose contents are embedded at once where no gradient is asked for
+CHUNK = 1024
+
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
@@ -60,7 +63,7 @@ class Tokens:
 
 
 def log_spectrum(patch_BNS: Tensor) -> Tensor:
-    """log(|rFFT| + 0.05) of each patch, shape (B, N, S // 2 + 1), orthonormal Fourier transform, at least float32."""
+    """log(|rFFT| + 0.05) of each patch, shape (..., S // 2 + 1), orthonormal Fourier transform, at least float32."""
     patch = patch_BNS if patch_BNS.dtype == torch.float64 else patch_BNS.float()
     return (torch.fft.rfft(patch, norm="ortho").abs() + SPECTRUM_FLOOR).log()
 
@@ -177,11 +180,21 @@ class Content(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor) -> Tensor:
+        tokens_NS = patch_BNS.flatten(0, -2)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(tokens_NS) <= CHUNK:
+            content_ND = self._embed(tokens_NS)
+        else:  # nothing is kept for gradients: a chunk at a time stays in the cache
+            content_ND = torch.cat([self._embed(some_NS) for some_NS in tokens_NS.split(CHUNK)])
+        return content_ND.unflatten(0, patch_BNS.shape[:-1])
+
+    def _embed(self, patch_NS: Tensor) -> Tensor:
         dtype = self.linear.weight.dtype
-        x = self.linear(patch_BNS.to(dtype))
-        if self.spectrum_hidden is not None and self.spectrum_output is not None:
-            x = x + self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
-        return self.norm(x)
+        if self.spectrum_hidden is None or self.spectrum_output is None:
+            return self.norm(self.linear(patch_NS.to(dtype)))
+        x_ND = F.linear(patch_NS.to(dtype), self.linear.weight, self.linear.bias + self.spectrum_output.bias)
+        hidden_ND = F.gelu(self.spectrum_hidden(log_spectrum(patch_NS).to(dtype)))
+        # the sum of both maps is made by the second product
+        return self.norm(torch.addmm(x_ND, hidden_ND, self.spectrum_output.weight.t()))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

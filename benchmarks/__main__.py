@@ -12,10 +12,13 @@ BENCHMARKS = {
     "step": "a training step of tiny and base against the machine's own matrix products",
     "dint": "DINT attention against the form that materialises its maps",
     "moe": "sparse experts against a dense feed-forward of equal active size",
+    "prepare": "preparation against the filter-first MNE chain: CPU time, memory, equal windows; two workers",
+    "embed_file": "embedding hours of 64-channel EEG from a file: seconds and peak memory",
     "embed": "embeddings against two EEG encoders of braindecode, an hour of EEG end to end, memory against size",
     "gpu": "steps of base and large on a GPU: share of its peak, best batch, kernels against each other",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
+    "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ import torch
 
 from brainof.channels import Channels
 from brainof.corpus import BatchSampler, Corpus, CorpusWriter, Loader
+from brainof.model import BrainOF
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.mtfm import MTFM
+
+from . import corpus_index
 
 #: modality, sensor type, channels, samples, windows: about 200 MB, at the published mean of 240 kB a window
 SHAPES = [
@@ -32,8 +38,7 @@ SHAPES = [
     ("fmri", "roi", 246, 300, 100),
 ]
 PASSES = 9
-STEP_SECONDS = 0.1  # `tiny` needs about three times as long for a batch of 32
-BATCH = 32
+BATCH, STEPS = 32, 20
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def run() -> Iterator[tuple[str, float, str]]:
         yield "corpus_sequential_vs_raw", speeds["corpus_sequential"] / speeds["raw_sequential"], "ratio"
 
         yield from _loader(corpus)
+    yield from corpus_index.run()
 
 
 def _loader(corpus: Corpus) -> Iterator[tuple[str, float, str]]:
@@ -96,13 +102,24 @@ def _loader(corpus: Corpus) -> Iterator[tuple[str, float, str]]:
     for name, dtype in (("loader", torch.float32), ("loader_half", torch.float16)):
         seconds = _seconds(partial(_exhaust, Loader(corpus, sampler, dtype=dtype, prefetch=0).epoch()))
         yield f"{name}_per_batch", 1000 * seconds / len(sampler), "ms"
-    loader, begun = Loader(corpus, sampler), time.perf_counter()
-    matrix = torch.randn(512, 512)
-    for _ in loader.epoch():
-        end = time.perf_counter() + STEP_SECONDS
-        while time.perf_counter() < end:
-            matrix @ matrix
-    yield "loader_wait_pct", 100 * loader.waited / (time.perf_counter() - begun), "%"
+    yield "loader_wait_pct", 100 * _waiting(corpus, sampler), "%"
+
+
+def _waiting(corpus: Corpus, sampler: BatchSampler) -> float:
+    """Share of the time that training `tiny` waits for its next batch."""
+    model = BrainOF.from_preset("tiny")
+    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    loader, random, begun, waited = Loader(corpus, sampler), np.random.default_rng(0), 0.0, 0.0
+    for step, batch in enumerate(islice(loader, STEPS)):
+        if step == 1:  # the first step opens files and allocates
+            begun, waited = time.perf_counter(), loader.waited
+        plan = objective.plan(batch, random, max_tokens=320)
+        sums = objective.sums(plan)
+        (objective.combine(sums.time, sums.frequency) / sums.n_hidden).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return (loader.waited - waited) / (time.perf_counter() - begun)
 
 
 def _write_corpus(root: Path, signals: list[np.ndarray]) -> None:

@@ -133,6 +133,10 @@ def run() -> Iterator[Line]:
     yield "embed_hour_memory", memory, "MiB above the recording"
     for channels, patches in SIZES:
         memory, encoder_ms, backbone_ms = in_fresh_process(encoder_memory, channels, patches)
-        yield f"encoder_memory_{channels}_{patches}", memory, f"MiB ({memory * 1024 / channels / patches:.3g} KiB/token)"
+        yield (
+            f"encoder_memory_{channels}_{patches}",
+            memory,
+            f"MiB ({memory * 1024 / channels / patches:.3g} KiB/token)",
+        )
         yield f"encoder_ms_{channels}_{patches}", encoder_ms, "ms"
         yield f"backbone_ms_{channels}_{patches}", backbone_ms, "ms"

@@ -30,7 +30,15 @@ from .step import eeg_batch, product
 
 Line = tuple[str, float, str]
 #: name of the card contains -> dense bfloat16 FLOP/s
-PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
+PEAKS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "GH200": 989e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "4090": 165e12,
+}
 HEADS, WIDTH = 8, 32
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from brainof.channels import UNITS, Channels
-from brainof.contract import InputContract, ModalityContract, implausible_amplitudes
-from brainof.errors import ContractError
+from brainof.contract import InputContract, ModalityContract, Regions, implausible_amplitudes
+from brainof.errors import ConfigError, ContractError
 from brainof.recording import Recording
 
 CONTRACT = InputContract(modalities={"eeg": ModalityContract(units={"eeg": "V"}, steps=[])})
@@ -37,3 +37,85 @@ def test_contract_refuses_other_modalities_types_and_units():
 
 def test_contract_survives_its_file():
     assert InputContract.parse(CONTRACT.to_dict()) == CONTRACT
+
+
+def located(names=("Fz", "Cz", "Pz"), **changes) -> Recording:
+    places = np.random.default_rng(1).uniform(-0.08, 0.08, (len(names), 3))
+    values = {"positions": places, "frame": "head", **changes}
+    channels = Channels(tuple(names), ("eeg",) * len(names), **values)
+    data = 2e-5 * np.random.default_rng(0).standard_normal((len(names), 400))
+    return Recording(data, 100.0, "eeg", channels)
+
+
+def part(**changes) -> ModalityContract:
+    values = {"units": {"eeg": "V"}, "steps": [], "sfreqs": [100.0], "window_seconds": (4.0, 4.0), "frames": ["head"]}
+    return ModalityContract(**{**values, **changes})
+
+
+def test_channels_that_training_never_saw_are_fine_where_their_positions_are_known():
+    part().check(located(("X1", "X2", "X3", "X4")))
+
+
+@pytest.mark.parametrize(
+    ("contract", "recording", "accept", "message"),
+    [
+        (part(sfreqs=[128.0, 256.0]), located(), "rate", r"100 Hz .* saw 128, 256 Hz; recording\.resample\(128\)"),
+        (part(), located(positions=[[0, 0, 0.1], [0.1, 0, 0], [np.nan] * 3]), "positions", r"'Pz'; recording\.pick"),
+        (part(), located(positions=None), "positions", "3 of 3 channels have no position.*montage"),
+        (part(), located(frame="device"), "frame", "frame 'device', training saw head"),
+        (part(), located().replace(bads=("Fz", "Cz")), "bads", r"2 of 3 channels are bad; recording\.interpolate"),
+        (part(window_seconds=(6.0, 8.0)), located(), "window", r"4 s are shorter than any window of training \(6 to 8"),
+    ],
+)
+def test_what_differs_is_named_with_its_cure_and_may_be_accepted(contract, recording, accept, message):
+    with pytest.raises(ContractError, match=message):
+        contract.check(recording)
+    contract.check(recording, accept=(accept,))
+    with pytest.raises(ConfigError, match=r"did you mean|known"):
+        contract.check(recording, accept=("everything",))
+
+
+def test_windows_longer_than_any_of_training_are_refused():
+    part().check(located(), window_seconds=2.0)
+    with pytest.raises(ContractError, match="windows of 9 s, training saw 4 to 4 s; use window_seconds=4"):
+        part().check(located(), window_seconds=9.0)
+
+
+def test_training_with_channels_of_unknown_place_accepts_them():
+    part(unlocated=True).check(located(positions=None, frame="unknown"))
+
+
+def regions(names, order, atlas="made", shift=0.0) -> Recording:
+    places = np.arange(3.0 * len(names)).reshape(-1, 3) / 100 + shift
+    channels = Channels(tuple(names), ("roi",) * len(names), places, order=order, frame="mni", atlas=atlas)
+    return Recording(np.random.default_rng(0).standard_normal((len(names), 100)), 0.5, "fmri", channels)
+
+
+def test_region_order_and_atlas_are_compared_by_hash_then_by_name():
+    trained = regions("abcd", range(4))
+    table = trained.channels
+    fmri = part(
+        units={"roi": "a.u."},
+        sfreqs=[0.5],
+        window_seconds=(0.0, 200.0),
+        frames=["mni"],
+        atlases={"made": table.digest},
+        regions={"made": Regions.of([table])},
+    )
+    fmri.check(trained)
+    fmri.check(trained.pick(["c", "a"]))  # the rank travels with the region
+    shuffled = regions("cabd", range(4)).replace()
+    with pytest.raises(ContractError, match=r"region 'c' has rank 0 in this made, 2 in training; recording\.reorder"):
+        fmri.check(shuffled)
+    # the cure that the message names
+    cured = shuffled.reorder(fmri.regions["made"].names)
+    assert cured.channels.names == tuple("abcd")
+    assert cured.channels.order.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(cured.data[2], shuffled.data[0])
+    with pytest.raises(ContractError, match="1 of 2 regions are not in the made of training, such as 'z'"):
+        fmri.check(regions("az", [0, 1]))
+    with pytest.raises(ContractError, match="region 'a' sits 17 mm from where training had it"):
+        fmri.check(regions("abcd", range(4), shift=0.01))
+    with pytest.raises(ContractError, match="atlas other, training saw made"):
+        fmri.check(regions("abcd", range(4), atlas="other"))
+    assert InputContract.parse(InputContract(modalities={"fmri": fmri}).to_dict()).modalities["fmri"] == fmri

@@ -8,6 +8,7 @@ import pytest
 
 from brainof.channels import Channels
 from brainof.errors import RecordingError
+from brainof.io.positions import electrode_positions
 from brainof.recording import Recording
 
 
@@ -74,3 +75,41 @@ def test_impossible_recordings_are_refused(change, field):
 def test_notes_accumulate():
     recording = Recording(np.zeros((3, 4)), 1.0, "eeg", table()).noted("one").noted("two")
     assert recording.notes == ["one", "two"]
+
+
+def test_resample_is_the_step_of_the_chain():
+    recording = Recording(np.sin(np.arange(400.0) / 10)[None].repeat(3, 0), 200.0, "eeg", table())
+    slower = recording.resample(100.0)
+    assert (slower.sfreq, slower.n_times) == (100.0, 200)
+    np.testing.assert_allclose(slower.data[:, 10:-10], recording.data[:, ::2][:, 10:-10], atol=1e-3)
+    with pytest.raises(RecordingError, match="sfreq"):
+        recording.resample(0)
+
+
+def test_reorder_refuses_regions_it_does_not_know():
+    recording = Recording(np.zeros((2, 4)), 0.5, "fmri", Channels(("a", "q"), ("roi",) * 2))
+    with pytest.raises(RecordingError, match="no region 'q'"):
+        recording.reorder(["a", "b"])
+
+
+def test_interpolated_electrodes_are_estimated_from_the_others():
+    rng = np.random.default_rng(0)
+    names = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "Fz", "Cz", "Pz")
+    places = electrode_positions(names)
+    data = places @ rng.standard_normal((3, 200))  # a smooth field
+    truth = data[11].copy()
+    data[11] = 50 * rng.standard_normal(200)
+    recording = Recording(data, 100.0, "eeg", Channels(names, ("eeg",) * 13, places, frame="head"), bads=("Cz", "O1"))
+    cured = recording.interpolate(["Cz"])
+    assert cured.bads == ("O1",)
+    assert np.corrcoef(cured.data[11], truth)[0, 1] > 0.95
+    np.testing.assert_array_equal(np.delete(cured.data, 11, 0), np.delete(data, 11, 0))
+    assert recording.data[11, 0] == data[11, 0]
+    assert recording.interpolate().bads == ()
+    with pytest.raises(RecordingError, match="no channel 'Q'"):
+        recording.interpolate(["Q"])
+    nowhere = recording.replace(channels=Channels(names, ("eeg",) * 13))
+    with pytest.raises(RecordingError, match="Fp1: has no position"):
+        nowhere.interpolate()
+    with pytest.raises(RecordingError, match="fmri is not interpolated"):
+        Recording(np.zeros((1, 9)), 1.0, "fmri", Channels(("a",), ("roi",))).interpolate(["a"])

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .estimators import BrainOFClassifier as BrainOFClassifier
+    from .estimators import BrainOFEmbedder as BrainOFEmbedder
+    from .estimators import BrainOFRegressor as BrainOFRegressor
     from .evaluation.embed import embed as embed
     from .io import from_array as from_array
     from .io import from_mne as from_mne
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from .pretraining import pretrain as pretrain
     from .recording import Recording as Recording
     from .release import load as load
+    from .release import push_to_hub as push_to_hub
+    from .release import save_pretrained as save_pretrained
 
 _HOMES = {
     "Recording": ".recording",
@@ -28,14 +33,22 @@ _HOMES = {
     "from_array": ".io",
     "BrainOF": ".model",
     "BrainOFConfig": ".model",
+    "BrainOFClassifier": ".estimators",
+    "BrainOFEmbedder": ".estimators",
+    "BrainOFRegressor": ".estimators",
     "load": ".release",
+    "push_to_hub": ".release",
+    "save_pretrained": ".release",
     "embed": ".evaluation.embed",
     "pretrain": ".pretraining",
 }
 
 __all__ = [
     "BrainOF",
+    "BrainOFClassifier",
     "BrainOFConfig",
+    "BrainOFEmbedder",
+    "BrainOFRegressor",
     "Recording",
     "__version__",
     "embed",
@@ -43,7 +56,9 @@ __all__ = [
     "from_mne",
     "load",
     "pretrain",
+    "push_to_hub",
     "read",
+    "save_pretrained",
 ]
 
 

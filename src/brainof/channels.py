@@ -107,6 +107,10 @@ class Channels:
             **{name: getattr(self, name)[indices] for name in ("positions", "orientations", "labels", "order")},
         )
 
+    def with_positions(self, positions: np.ndarray, frame: str) -> Channels:
+        """The table with other positions, shape (n, 3), metres in `frame`."""
+        return replace(self, positions=positions, frame=frame)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; geometry is rounded to 10 micrometres, unknown rows are null."""
 

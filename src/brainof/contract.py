@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import Field
 
-from .channels import UNITS
-from .errors import ContractError
+from .channels import UNITS, Channels
+from .errors import ConfigError, ContractError, did_you_mean
+from .memory import sampled
 from .recording import Recording
 from .schema import Schema
 
@@ -19,6 +21,38 @@ PLAUSIBLE_AMPLITUDE: dict[str, tuple[float, float]] = {
     "axial": (1e-15, 1e-8),
     "grad": (1e-14, 1e-8),
 }
+
+
+#: Differences that a user may accept by name: the model can take them, but was not trained on them
+Acceptable = Literal["rate", "window", "frame", "atlas", "positions", "bads"]
+ACCEPTABLE: tuple[str, ...] = get_args(Acceptable)
+
+#: Regions of one atlas may sit this far (metres) from where training had them: means over other voxels of one region
+REGION_TOLERANCE = 0.005
+
+
+class Regions(Schema):
+    """The regions of one atlas as training had them: name -> rank, and place in metres where it is known."""
+
+    order: dict[str, int]
+    places: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tables: Collection[Channels]) -> Regions:
+        """The union over channel tables of one atlas."""
+        order: dict[str, int] = {}
+        places: dict[str, tuple[float, float, float]] = {}
+        for table in tables:
+            for name, rank, place in zip(table.names, table.order.tolist(), table.positions.round(5), strict=True):
+                order.setdefault(name, rank)
+                if np.isfinite(place).all():
+                    places.setdefault(name, tuple(place.tolist()))
+        return cls(order=dict(sorted(order.items(), key=lambda item: item[1])), places=places)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of the atlas: what `Recording.reorder` takes."""
+        return sorted(self.order, key=self.order.__getitem__)
 
 
 class ModalityContract(Schema):
@@ -36,6 +70,36 @@ class ModalityContract(Schema):
     frames: list[str] = Field(default_factory=list)
     atlases: dict[str, str] = Field(default_factory=dict)
     """Atlas name -> digest of its ordered channel table."""
+    regions: dict[str, Regions] = Field(default_factory=dict)
+    """Atlas name -> names, ranks and places of its regions, so that an error can say which of them differ."""
+    unlocated: bool = False
+    """Training had channels without position or rank."""
+
+    def check(self, prepared: Recording, accept: Collection[str] = (), window_seconds: float | None = None) -> None:
+        """Compare a recording, after the steps of this contract, with what training saw.
+
+        Parameters
+        ----------
+        prepared : Recording
+            After `Chain.apply`.
+        accept : collection of {"rate", "window", "frame", "atlas", "positions", "bads"}
+            Differences that are taken as they are.
+        window_seconds : float, optional
+            Length of the windows that will be cut, where the user asks for one.
+
+        Raises
+        ------
+        ContractError
+            Names what differs, and the call that cures it.
+        """
+        for problem in differences(self, prepared, window_seconds):
+            if problem.accept not in check_accept(accept):
+                raise ContractError(
+                    problem.text,
+                    file=prepared.provenance.get("file"),
+                    field=problem.field,
+                    fix=f"{problem.fix}, or take it as it is with accept={problem.accept!r}",
+                )
 
 
 class InputContract(Schema):
@@ -52,6 +116,20 @@ class InputContract(Schema):
         ------
         ContractError
             The modality was never trained, the unit or amplitude is wrong, or the recording is shorter than a patch.
+        """
+        contract = self.part(recording)
+        file = recording.provenance.get("file")
+        for problem in implausible_amplitudes(recording):
+            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+        return contract
+
+    def part(self, recording: Recording) -> ModalityContract:
+        """The part for the modality and sensor types of a recording, whose amplitude is not looked at.
+
+        Raises
+        ------
+        ContractError
+            The modality or a sensor type was never trained, or its unit is another.
         """
         file = recording.provenance.get("file")
         if recording.modality not in self.modalities:
@@ -74,9 +152,91 @@ class InputContract(Schema):
                 raise ContractError(
                     f"the model takes {contract.units[kind]}, not {UNITS[kind]}", file=file, field=f"unit of {kind}"
                 )
-        for problem in implausible_amplitudes(recording):
-            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
         return contract
+
+
+def check_accept(accept: Collection[str]) -> tuple[str, ...]:
+    """The accepted differences as a tuple; ConfigError when one is unknown."""
+    names = (accept,) if isinstance(accept, str) else tuple(accept)
+    for name in names:
+        if name not in ACCEPTABLE:
+            raise ConfigError(f"{name!r}", field="accept", fix=did_you_mean(str(name), ACCEPTABLE))
+    return names
+
+
+class Difference(NamedTuple):
+    """One way in which a recording differs from training: what, where, the cure, and the name to accept it by."""
+
+    text: str
+    field: str
+    fix: str
+    accept: Acceptable
+
+
+def differences(
+    part: ModalityContract, prepared: Recording, window_seconds: float | None = None
+) -> Iterator[Difference]:
+    """The differences between a prepared recording and what training saw, one by one."""
+    channels = prepared.channels
+    rate = prepared.sfreq
+    if part.sfreqs and not any(abs(rate - seen) <= 1e-3 * seen for seen in part.sfreqs):
+        nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
+        seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
+        text = f"{rate:.6g} Hz after preparation, training saw {seen} Hz"
+        yield Difference(text, "sfreq", f"recording.resample({nearest:.6g})", "rate")
+    nowhere = ~channels.located & (channels.order < 0)
+    if nowhere.any() and not part.unlocated:
+        first = channels.names[int(np.flatnonzero(nowhere)[0])]
+        text = f"{int(nowhere.sum())} of {len(channels)} channels have no position, such as {first!r}"
+        some = "recording.pick(recording.channels.located.nonzero()[0])"
+        fix = "read it with a montage or positions" if nowhere.all() else f"{some} leaves them out"
+        yield Difference(text, "channels", fix, "positions")
+    if part.frames and channels.located.any() and channels.frame not in part.frames:
+        text = f"positions in frame {channels.frame!r}, training saw {', '.join(part.frames)}"
+        yield Difference(text, "channels.frame", "give positions in that frame", "frame")
+    if part.atlases:
+        yield from _atlas_differences(part, channels)
+    n_bad = sum(name in prepared.bads for name in channels.names)
+    if n_bad > len(channels) / 2:
+        fix = "recording.interpolate() where positions are known, or leave it out"
+        yield Difference(f"{n_bad} of {len(channels)} channels are bad", "bads", fix, "bads")
+    shortest, longest = part.window_seconds
+    slack = 1.5 / rate
+    if window_seconds is not None and longest and window_seconds > longest + slack:
+        text = f"windows of {window_seconds:.4g} s, training saw {shortest:.4g} to {longest:.4g} s"
+        yield Difference(text, "window_seconds", f"use window_seconds={longest:.4g}", "window")
+    if window_seconds is None and prepared.duration < shortest - slack:
+        text = f"{prepared.duration:.4g} s are shorter than any window of training ({shortest:.4g} to {longest:.4g} s)"
+        yield Difference(text, "duration", "give longer stretches", "window")
+
+
+def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[Difference]:
+    atlas = channels.atlas
+    if atlas not in part.atlases:
+        text = f"atlas {atlas or 'unknown'}, training saw {', '.join(sorted(part.atlases))}"
+        yield Difference(text, "channels.atlas", "extract the regions with that atlas", "atlas")
+        return
+    if channels.digest == part.atlases[atlas] or atlas not in part.regions:
+        return
+    regions = part.regions[atlas]
+    unknown = [name for name in channels.names if name not in regions.order]
+    if unknown:
+        text = f"{len(unknown)} of {len(channels)} regions are not in the {atlas} of training, such as {unknown[0]!r}"
+        yield Difference(text, "channels.names", "recording.pick(...) those that are, or extract them anew", "atlas")
+        return
+    for name, rank in zip(channels.names, channels.order.tolist(), strict=True):
+        if rank != regions.order[name]:
+            text = f"region {name!r} has rank {rank} in this {atlas}, {regions.order[name]} in training"
+            fix = f"recording.reorder(contract.modalities['fmri'].regions[{atlas!r}].names)"
+            yield Difference(text, "channels.order", fix, "atlas")
+            return
+    for name, place in zip(channels.names, channels.positions, strict=True):
+        if name in regions.places and np.isfinite(place).all():
+            apart = float(np.linalg.norm(place - np.array(regions.places[name])))
+            if apart > REGION_TOLERANCE:
+                text = f"region {name!r} sits {1000 * apart:.0f} mm from where training had it: another {atlas}"
+                yield Difference(text, "channels.positions", "extract the regions with the atlas of training", "atlas")
+                return
 
 
 def implausible_amplitudes(recording: Recording) -> list[str]:
@@ -89,7 +249,7 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
         if not len(rows) or not recording.n_times:
             continue
         step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
-        low_quartile, high_quartile = np.nanpercentile(recording.data[rows, ::step], (25, 75), axis=1)
+        low_quartile, high_quartile = np.nanpercentile(sampled(recording.data, rows, step), (25, 75), axis=1)
         spread = float(np.nanmedian(high_quartile - low_quartile))
         if spread and not low <= spread <= high:
             problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")

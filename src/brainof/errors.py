@@ -55,7 +55,7 @@ class ReadError(BrainOFError):
     exit_code = 2
 
 
-class RecordingError(BrainOFError):
+class RecordingError(BrainOFError, ValueError):
     """A recording was read but cannot be used as it is (too short, no usable channel, not finite)."""
 
     exit_code = 2
@@ -67,7 +67,7 @@ class ConfigError(BrainOFError):
     exit_code = 2
 
 
-class LabelError(BrainOFError):
+class LabelError(BrainOFError, ValueError):
     """Labels, events or splits do not match the recordings."""
 
     exit_code = 2
@@ -79,7 +79,7 @@ class CorpusError(BrainOFError):
     exit_code = 2
 
 
-class ContractError(BrainOFError):
+class ContractError(BrainOFError, ValueError):
     """An input does not meet the InputContract of a model."""
 
     exit_code = 2
@@ -95,6 +95,12 @@ class StorageError(BrainOFError):
     """The disk is full or a folder cannot be written."""
 
     exit_code = 3
+
+
+class DependencyError(BrainOFError):
+    """An optional package that was asked for is not installed."""
+
+    exit_code = 2
 
 
 class HealthError(BrainOFError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CorpusError, StorageError
+from .memory import release
 
 TEMPORARY = ".tmp"
 
@@ -36,6 +37,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         with open(temporary, "xb") as file:
             for part in parts:
                 file.write(part)
+                release(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

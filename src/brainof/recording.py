@@ -44,6 +44,9 @@ class Recording:
         Names of channels marked bad in the file or by preparation.
     provenance : dict
         Where it came from: `file`, `format`, `notes` (list of sentences a user should read), and what else is known.
+    info : mne.Info, optional
+        MEG from a file: MNE's measurement info of these channels in this order (coils, device-to-head transform,
+        digitisation), which Maxwell filtering needs.
     """
 
     data: np.ndarray
@@ -54,6 +57,7 @@ class Recording:
     events: pd.DataFrame = field(default_factory=no_events)
     bads: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    info: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         file = self.provenance.get("file")
@@ -123,8 +127,65 @@ class Recording:
                 indices.append(int(pick))
         channels = self.channels.take(indices)
         return replace(
-            self, data=self.data[indices], channels=channels, bads=tuple(b for b in self.bads if b in channels.names)
+            self,
+            data=self.data[indices],
+            channels=channels,
+            bads=tuple(b for b in self.bads if b in channels.names),
+            info=None if indices != list(range(self.n_channels)) else self.info,
         )
+
+    def resample(self, sfreq: float) -> Recording:
+        """The recording at `sfreq` Hz (1 / TR for fMRI): polyphase, without time shift (`prepare.resample`).
+
+        Raises
+        ------
+        RecordingError
+            The rate is not above 0, or the recording is shorter than two samples.
+        """
+        from .prepare.resample import Resample
+
+        if not (np.isfinite(sfreq) and sfreq > 0):
+            raise RecordingError(f"{sfreq}", file=self.provenance.get("file"), field="sfreq", fix="give a rate in Hz")
+        return Resample(sfreq=sfreq).apply(self)
+
+    def reorder(self, names: Sequence[str]) -> Recording:
+        """Regions in the order of an atlas: as `pick`, and each takes its rank in `names`; absent ones are left out.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All regions of the atlas, in its order: `contract.modalities["fmri"].regions[atlas].names`.
+
+        Raises
+        ------
+        RecordingError
+            A region of the recording is not in `names`.
+        """
+        ranks = {name: rank for rank, name in enumerate(names)}
+        for name in self.channels.names:
+            if name not in ranks:
+                fix = f"leave it out with pick, or {did_you_mean(name, ranks)}"
+                raise RecordingError(f"no region {name!r} in the order given", field="names", fix=fix)
+        picked = self.pick([name for name in names if name in self.channels.names])
+        order = np.array([ranks[name] for name in picked.channels.names])
+        return picked.replace(channels=replace(picked.channels, order=order))
+
+    def interpolate(self, names: Sequence[str] | None = None) -> Recording:
+        """Bad EEG channels estimated from the others by MNE's spherical splines; they are then no longer bad.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Channels to estimate; `bads` by default.
+
+        Raises
+        ------
+        RecordingError
+            Not EEG, or a channel without position.
+        """
+        from .prepare.interpolate import interpolate
+
+        return interpolate(self, self.bads if names is None else tuple(names))
 
     def __repr__(self) -> str:
         size = f"{self.n_channels} channels x {self.n_times} samples"

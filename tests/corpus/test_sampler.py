@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import takewhile
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainof.corpus import BatchSampler
+from brainof.corpus.sampler import numbers
 from brainof.errors import ConfigError, CorpusError
 
 
@@ -166,3 +169,120 @@ def test_settings_that_cannot_be_met(make):
         BatchSampler(index, 1, seed=-1)
     with pytest.raises(ConfigError, match="at least 2: every epoch visits every modality"):
         BatchSampler(index, 4, batches_per_epoch=1)
+
+
+def test_ranks_and_workers_share_one_series(make):
+    index = make.index(THREE)
+    sampler = BatchSampler(index, 10)
+    series = [sampler.batches(number // len(sampler))[number % len(sampler)] for number in range(3 * len(sampler))]
+    start, world, workers = 7, 6, 4
+    dealt = {}
+    for rank in range(world):
+        for worker in range(workers):
+            for number in numbers(start, rank, world, worker, workers):
+                if number >= len(series):
+                    break
+                assert number not in dealt
+                dealt[number] = (rank, worker)
+    assert sorted(dealt) == list(range(start, len(series)))
+    # one turn of all ranks takes consecutive batches: no rank is ahead of another
+    assert [dealt[start + i][0] for i in range(2 * world)] == 2 * list(range(world))
+
+
+def test_the_published_size_is_visited_once_by_64_ranks_and_by_48_after_a_resume():
+    size = 5_870_984
+    counts = np.array([0.833, 0.150]) * size
+    counts = [*counts.astype(int), size - int(counts.astype(int).sum())]
+    codes = np.repeat(np.arange(3, dtype=np.int8), counts)
+    names = ["eeg", "meg", "fmri"]
+    index = pd.DataFrame(
+        {
+            "modality": pd.Categorical.from_codes(codes, pd.Index(names)),
+            "dataset": pd.Categorical.from_codes(codes, pd.Index(["tueg", "camcan", "adni"])),
+            "sfreq": np.array([256.0, 256.0, 0.5])[codes],
+            "n_channels": np.array([19, 306, 246], np.int32)[codes],
+            "n_times": np.array([2560, 512, 200], np.int32)[codes],
+        },
+        copy=False,
+    )
+    sampler = BatchSampler(index, 32, seed=3)
+    first, length = sampler.plan(0), len(sampler)
+    seen = np.zeros(size, np.uint8)
+
+    def visit(start: int, world: int, steps: int) -> int:
+        """Everything that `steps` steps of `world` ranks with 8 workers each visit in epoch 0; where they stop."""
+        stop = min(start + steps * world, length)
+        for rank in range(world):
+            for worker in range(8):
+                for number in takewhile(lambda n: n < stop, numbers(start, rank, world, worker, 8)):
+                    seen[first[number]] += 1
+        return start + steps * world
+
+    position = visit(0, 64, steps=1000)
+    assert seen.sum() == 64_000 * 32 - sum(32 - len(first[n]) for n in range(64_000))
+    assert seen.max() == 1
+    position = visit(position, 48, steps=-(-(length - position) // 48))
+    assert (seen == 1).all()
+    assert divmod(position, length)[0] == 1  # the last step reaches into the next epoch
+
+
+@pytest.mark.parametrize("weights", [None, {"modality": "equal"}, {"dataset": {"temperature": 2.0}}])
+def test_a_span_of_batches_holds_every_modality(make, weights):
+    index = make.index(THREE)
+    sampler = BatchSampler(index, 10, weights, batches_per_epoch=None if weights is None else 60)
+    batches = [batch for epoch in range(3) for batch in sampler.batches(epoch)]
+    modality = [index.loc[batch[0], "modality"] for batch in batches]
+    runs = [set(modality[i : i + sampler.span]) for i in range(len(batches) - sampler.span + 1)]
+    assert all(run == {"eeg", "fmri"} for run in runs)
+    shorter = [set(modality[i : i + sampler.span - 1]) for i in range(len(batches) - sampler.span + 2)]
+    assert any(run != {"eeg", "fmri"} for run in shorter)
+    if weights == {"modality": "equal"}:
+        assert sampler.span == 2
+
+
+def test_padding_is_bounded_and_joins_lengths(make):
+    lengths = [(64 * n, 5) for n in range(1, 11)]
+    index = make.index([{"modality": "eeg", "dataset": "a", "n_times": t, "count": n} for t, n in lengths])
+    exact, joined = BatchSampler(index, 8), BatchSampler(index, 8, max_padding=0.25)
+    assert (exact.padding, len(exact)) == (0.0, 10)
+    assert len(joined) < len(exact)
+    for batch in joined.batches(0):
+        times = index.loc[batch, "n_times"]
+        assert times.min() >= 0.75 * times.max()
+    assert sorted(_flat(joined.batches(0))) == list(index.index)
+    # by hand, in patches: 10, 9, 8 | 7, 6 | 5, 4 | 3 | 2 | 1
+    assert joined.padding == pytest.approx(1 - 55 / (3 * 10 + 2 * 7 + 2 * 5 + 3 + 2 + 1))
+
+
+def test_limits_bound_a_dataset_and_go_round(make):
+    index = make.index(THREE)
+    sampler = BatchSampler(index, 10, limits={"big": 300})
+    visits = Counter()
+    for epoch in range(3):
+        rows = _flat(sampler.batches(epoch))
+        counts = Counter(index.loc[rows, "dataset"])
+        assert counts == {"big": 300, "small": 30, "few": 20}
+        visits.update(rows)
+    assert {visits[row] for row in index.index[index["dataset"] == "big"]} == {1}  # 3 x 300 of 900
+    weighted = BatchSampler(index, 10, {"dataset": "proportional"}, limits={"big": 30}, batches_per_epoch=40)
+    counts = Counter(index.loc[_flat(weighted.batches(0)), "dataset"])
+    assert abs(counts["big"] - counts["small"]) <= 10
+    with pytest.raises(ConfigError, match="limits.bigg: is not in the corpus; did you mean 'big'"):
+        BatchSampler(index, 10, limits={"bigg": 3})
+
+
+def test_mixed_shards_are_visited_in_turn(make):
+    groups = [{"modality": "eeg", "dataset": "a", "shard": f"a-{i:02d}", "count": 20} for i in range(30)]
+    index = make.index(groups)
+    sampler = BatchSampler(index, 10, mix_shards=3, seed=1)
+    orders = []
+    for epoch in range(2):
+        batches = sampler.batches(epoch)
+        assert sorted(_flat(batches)) == list(index.index)
+        shards = [index.loc[row, "shard"] for row in _flat(batches)]
+        pools = [shards[i : i + 60] for i in range(0, 600, 60)]
+        assert all(len(set(pool)) == 3 for pool in pools)
+        assert len({tuple(pool[i] for i in range(20)) for pool in pools}) == 10  # mixed within the pool
+        orders.append([sorted(set(pool)) for pool in pools])
+    assert orders[0] != orders[1]
+    assert BatchSampler(index, 10, mix_shards=3, seed=1).batches(1) == batches

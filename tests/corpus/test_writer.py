@@ -217,7 +217,7 @@ def _write_for_ever(root: Path, make, pipe) -> None:
                 pipe.send(i)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path, make, seed):
     receiver, sender = fork.Pipe(duplex=False)
     child = fork.Process(target=_write_for_ever, args=(tmp_path / "c", make, sender))

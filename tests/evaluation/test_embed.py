@@ -132,7 +132,12 @@ def test_wrong_input_is_refused_before_the_model_runs(mean_model):
     assert mean_model.sizes == []
 
 
-def test_what_training_did_not_see_is_logged(mean_model, caplog):
-    embed(eeg(4.0), mean_model, contract=contract(sfreqs=[100.0], frames=["mni"]))
-    assert "256 Hz after preparation, training saw [100.0]" in caplog.text
-    assert "frame 'head' was not in training" in caplog.text
+def test_what_training_did_not_see_is_refused_until_it_is_accepted(mean_model):
+    foreign = contract(sfreqs=[100.0], frames=["mni"])
+    with pytest.raises(ContractError, match=r"training saw 100 Hz; recording\.resample\(100\), or .* accept='rate'"):
+        embed(eeg(4.0), mean_model, contract=foreign)
+    with pytest.raises(ContractError, match="frame 'head', training saw mni"):
+        embed(eeg(4.0), mean_model, contract=foreign, accept=["rate"])
+    assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["rate", "frame"])) == 1
+    with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s; use window_seconds=4"):
+        embed(eeg(9.0), mean_model, contract=contract(), window_seconds=8)

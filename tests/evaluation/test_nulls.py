@@ -50,3 +50,23 @@ def test_p_value_counts_the_observed_score_and_knows_errors():
     assert p_value(0.7, null) == 0.25
     assert p_value(0.5, null) == 0.75
     assert p_value(0.3, null, larger_is_better=False) == 0.25
+
+
+def test_labels_move_only_where_the_nuisance_is_the_same():
+    y = np.repeat([0, 0, 0, 1, 0, 1, 1, 1], 6)  # one of four people of each site has the other label
+    site = np.repeat([0, 1], 24)
+    units = permutation_units(y, people, files)
+    seen = set()
+    for seed in range(30):
+        permuted = permute_labels(y, people, units, np.random.default_rng(seed), strata=site)
+        assert (permuted[site == 0].sum(), permuted[site == 1].sum()) == (6, 18)
+        assert all(len(np.unique(permuted[people == group])) == 1 for group in range(8))
+        seen.add(tuple(permuted))
+    assert len(seen) > 5
+    follows = (site == 1).astype(int)
+    np.testing.assert_array_equal(
+        permute_labels(
+            follows, people, permutation_units(follows, people, files), np.random.default_rng(0), strata=site
+        ),
+        follows,
+    )

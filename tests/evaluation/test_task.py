@@ -159,3 +159,27 @@ def test_tasks_come_from_the_recipes_of_the_corpus(rest_and_task):
     assert (state.name, state.view, state.n_splits, state.split) == ("made/state", "pretrain", 6, "subject")
     assert (blocks.view, blocks.n_splits, blocks.split) == ("blocks", None, "run")
     assert recipe_tasks(corpus, "other") == []
+
+
+def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
+    """The group is decoded, against the plain null significantly so; with labels exchanged inside sites it is not."""
+    corpus = rest_and_task()
+    person = corpus.index["subject"].astype(int).to_numpy()
+    site = person % 2
+    group = np.where(np.isin(person, (0, 1)), 1 - site, site)  # follows the site in 10 of 12 people
+    corpus.index["label.site"], corpus.index["label.group"] = site.astype(str), group.astype(str)
+    noise = 0.3 * np.random.default_rng(0).standard_normal((144, 3))
+    task = Task(name="g", view="pretrain", label="group", n_splits=3, repeats=3, baselines=[], nuisance="site")
+    features = {"from the site": noise + site[:, None], "from the group": noise + group[:, None]}
+    rows = evaluate_task(corpus, task, features, n_permutations=99)
+    caught, real = score(rows, "from the site"), score(rows, "from the group")
+    assert caught["score"] > 0.75
+    assert caught["p_value"] < 0.05
+    assert caught["nuisance_null_mean"] > 0.7
+    assert caught["nuisance_p_value"] > 0.2
+    assert real["nuisance_p_value"] < 0.06
+    with pytest.raises(LabelError, match="did you mean 'site'"):
+        evaluate_task(corpus, task.model_copy(update={"nuisance": "sit"}), features)
+    with pytest.raises(LabelError, match="varies within"):
+        corpus.index["label.site"] = np.arange(144).astype(str)
+        evaluate_task(corpus, task, features)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import edfio
 import nibabel as nib
@@ -66,3 +68,14 @@ def nifti(tmp_path: Path) -> Callable[..., Path]:
 def bold() -> np.ndarray:
     """8 x 8 x 4 voxels, 20 volumes, bright everywhere."""
     return np.random.default_rng(1).normal(1000, 10, (8, 8, 4, 20)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def vendor() -> ModuleType:
+    """The writers of vendor_files.py (tests are no package)."""
+    spec = importlib.util.spec_from_file_location("vendor_files", Path(__file__).with_name("vendor_files.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

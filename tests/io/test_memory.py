@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import mne
+import nibabel as nib
 import numpy as np
 import pytest
 
 from brainof.errors import ReadError
-from brainof.io import ReadOptions, from_array, from_mne
+from brainof.io import ReadOptions, from_array, from_image, from_mne, read
 
 DATA = np.random.default_rng(0).normal(0, 2e-5, (3, 400))
 
@@ -77,3 +78,23 @@ def test_wrong_arrays_are_refused(arguments, word):
     values = {"data": DATA, "sfreq": 100.0, "modality": "eeg", **arguments}
     with pytest.raises(ReadError, match=word):
         from_array(values.pop("data"), values.pop("sfreq"), values.pop("modality"), **values)
+
+
+def test_a_nibabel_image_equals_the_file(nifti, bold):
+    path = nifti(bold, t_r=1.5)
+    options = ReadOptions.parse({"atlas": {"grid_mm": 6}})
+    image = nib.Nifti1Image(bold, nib.load(path).affine)
+    image.header.set_zooms((3.0, 3.0, 3.0, 1.5))
+    recording = from_image(image, options=options, entities={"subject": "1"})
+    np.testing.assert_array_equal(recording.data, read(path, options=options).data)
+    assert (recording.t_r, recording.provenance["file"]) == (1.5, "image in memory")
+    labels = np.zeros(bold.shape[:3], np.int16)
+    labels[:2], labels[2:] = 7, 3
+    regions = from_image(image, atlas=nib.Nifti1Image(labels, image.affine))
+    assert regions.channels.labels.tolist() == [3, 7]
+    np.testing.assert_allclose(regions.data[1], bold[:2].mean(axis=(0, 1, 2)), rtol=1e-6)
+    assert len(regions.provenance["atlas"]["sha256"]) == 64
+    with pytest.raises(ReadError, match="ndarray is no nibabel image"):
+        from_image(bold)
+    with pytest.raises(ReadError, match="3-D, not 4-D"):
+        from_image(nib.Nifti1Image(labels, image.affine), options=options)

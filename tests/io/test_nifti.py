@@ -11,7 +11,7 @@ import pytest
 
 from brainof.errors import LabelError, ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.nifti import region_means
+from brainof.io.regions import region_means
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -85,6 +86,12 @@ def test_wrong_overrides_are_named(overrides, message):
         default_chain("eeg", overrides, "r.yaml")
 
 
+def test_every_step_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
+    assert [row for row in rows if row.strip("`") in STEPS] == [f"`{name}`" for name in STEPS]  # in order
+
+
 def test_unknown_modality_and_step():
     with pytest.raises(ConfigError, match="did you mean 'meg'"):
         default_chain("mega")
@@ -101,7 +108,8 @@ def test_every_step_is_pure(make):
     values = np.random.default_rng(0).standard_normal((20, 700))
     for name, step in STEPS.items():
         recording = make(values.copy())
-        (step(freqs=(50.0,)) if name == "notch" else step()).apply(recording)
+        options = {"notch": {"freqs": (50.0,)}, "autoreject": {"length": 0.2}}.get(name, {})
+        step(**options).apply(recording)
         np.testing.assert_array_equal(recording.data, values, err_msg=name)
 
 

@@ -81,3 +81,15 @@ def test_fill():
     assert fill("sub-{subject}_{run}.tsv", {"subject": "1", "run": "2"}, "events.file") == "sub-1_2.tsv"
     with pytest.raises(ConfigError, match=r"events\.file: .* names \{run\}.*known: subject"):
         fill("{run}.tsv", {"subject": "1"}, "events.file")
+
+
+def test_bids_recordings_by_entity(tmp_path):
+    for name in ("sub-01_task-rest_eeg.edf", "sub-01_task-nback_run-2_eeg.edf", "sub-01_task-rest_channels.tsv"):
+        (tmp_path / "sub-01" / "eeg").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sub-01" / "eeg" / name).touch()
+    found = discover([Files(bids={"task": "nback"}, entities={"site": "x"})], tmp_path)
+    assert [entry.name for entry in found] == ["sub-01/eeg/sub-01_task-nback_run-2_eeg.edf"]
+    assert found[0].entities == {"subject": "01", "task": "nback", "run": "2", "site": "x"}
+    assert len(discover([Files(bids={"run": None}), Files(bids={"run": "2"})], tmp_path)) == 2
+    with pytest.raises(ConfigError, match="nothing under"):
+        discover([Files(bids={"task": "rset"})], tmp_path)

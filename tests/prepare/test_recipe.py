@@ -57,3 +57,21 @@ def test_assignments_from_the_command_line(toy):
 
 def test_numbers_may_stand_for_text(toy):
     assert find_recipe(toy[0]).labels["state"].values == {"1": "rest", "2": "task"}
+
+
+def test_bids_files_and_participants_are_short_for_more(toy):
+    values = read_yaml(toy[0]) | {"modality": "fmri", "files": [{"bids": {"task": "rest", "space": None}}], "read": {}}
+    values["labels"] = {"sex": {"participants": "sex", "values": {"F": "female", "M": "male"}}}
+    values["tasks"], values["events"] = {"sex": {"label": "sex"}}, None
+    recipe = Recipe.parse(values)
+    assert recipe.files[0].bids == {"suffix": "bold", "task": "rest", "space": None}
+    assert recipe.labels["sex"].table == "participants.tsv"
+    assert recipe.labels["sex"].key == {"participant_id": "sub-{subject}"}
+    assert Recipe.parse(recipe.to_dict()) == recipe
+    for files, message in (
+        ([{"bids": {"tsk": "rest"}}], "unknown key 'tsk'"),
+        ([{"bids": {}, "pattern": "*"}], "exactly one of pattern and bids"),
+        ([{}], "exactly one of pattern and bids"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Recipe.parse(values | {"files": files})

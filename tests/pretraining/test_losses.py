@@ -4,7 +4,15 @@ import numpy as np
 import torch
 
 from brainof.model import log_spectrum
-from brainof.pretraining.losses import log_spectrum_loss, raw_component_loss, waveform_loss
+from brainof.pretraining.losses import (
+    correlations,
+    log_spectrum_loss,
+    raw_component_loss,
+    second_order,
+    second_order_loss,
+    waveform_loss,
+    window_spectrum,
+)
 
 
 def smooth_l1(a: np.ndarray) -> np.ndarray:
@@ -38,7 +46,7 @@ def test_log_spectrum_loss_skips_padded_patches_and_fillers():
     spectrum = np.log(np.abs(np.fft.rfft(target, norm="ortho")) + 0.05)
     full = samples.all(-1)
     expected = smooth_l1(predicted - spectrum).mean(-1)[full].sum()
-    found = log_spectrum_loss(*tensors(predicted, target, full))
+    found = log_spectrum_loss(*tensors(predicted, spectrum, full))
     np.testing.assert_allclose(found.item(), expected, rtol=1e-5)
     np.testing.assert_allclose(log_spectrum(torch.from_numpy(target)).numpy(), spectrum, atol=1e-5)
 
@@ -48,6 +56,73 @@ def test_raw_components_equal_those_of_both_signals():
     made, target = rng.standard_normal((2, 2, 3, 128))
     for axis, along_channels in ((1, True), (2, False)):
         difference = np.fft.rfft(made, axis=axis, norm="ortho") - np.fft.rfft(target, axis=axis, norm="ortho")
-        expected = np.mean([smooth_l1(difference.real), smooth_l1(difference.imag)]) * 7
-        found = raw_component_loss(torch.from_numpy(made - target), 7, along_channels)
+        expected = np.mean([smooth_l1(difference.real), smooth_l1(difference.imag)], axis=(0, 2, 3)) @ [7, 2]
+        found = raw_component_loss(
+            torch.from_numpy(made - target),
+            torch.tensor([7, 2]),
+            n_times_B=torch.tensor([128, 128]),
+            channel_mask_BC=torch.ones(2, 3, dtype=torch.bool),
+            place_BC=torch.arange(3).expand(2, 3) if along_channels else None,
+            n_places=3,
+        )
         np.testing.assert_allclose(found.item(), expected, rtol=1e-6)
+
+
+def test_raw_components_of_padded_windows_and_missing_regions():
+    """Each window over its own samples and good channels; regions that are not at hand count as reconstructed."""
+    rng = np.random.default_rng(0)
+    difference = rng.standard_normal((2, 3, 128))
+    difference[1, :, 100:] = 0
+    difference[0, 2] = 0
+    good = np.array([[True, True, False], [True, True, True]])
+    expected = 0.0
+    for row, (length, n_hidden) in enumerate(((128, 7), (100, 2))):
+        components = np.fft.rfft(difference[row, good[row], :length], axis=1, norm="ortho")
+        expected += n_hidden * np.mean([smooth_l1(components.real), smooth_l1(components.imag)])
+    shared = {"n_times_B": torch.tensor([128, 100]), "channel_mask_BC": torch.from_numpy(good)}
+    found = raw_component_loss(torch.from_numpy(difference), torch.tensor([7, 2]), **shared)
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-6)
+
+    place = torch.tensor([[4, 0, 7], [1, 2, 3]])
+    expected = 0.0
+    for row, (length, n_hidden) in enumerate(((128, 7), (100, 2))):
+        axis = np.zeros((9, length))
+        axis[place[row]] = difference[row, :, :length]
+        components = np.fft.rfft(axis, axis=0, norm="ortho")
+        expected += n_hidden * np.mean([smooth_l1(components.real), smooth_l1(components.imag)])
+    found = raw_component_loss(torch.from_numpy(difference), torch.tensor([7, 2]), **shared, place_BC=place, n_places=9)
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-6)
+
+
+def test_correlations_are_those_of_the_valid_samples():
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((2, 4, 90)) + 3
+    signal[1, :, 60:] = 0
+    good = torch.ones(2, 4, dtype=torch.bool)
+    good[0, 3] = False
+    found = correlations(torch.from_numpy(signal), torch.tensor([90, 60]), good).numpy()
+    np.testing.assert_allclose(found[1], np.corrcoef(signal[1, :, :60]), atol=1e-5)
+    np.testing.assert_allclose(found[0, :3, :3], np.corrcoef(signal[0, :3]), atol=1e-5)
+    assert (found[0, 3] == 0).all()
+
+
+def test_second_order_predictions_are_products_of_mean_factors():
+    rng = np.random.default_rng(0)
+    factor = rng.standard_normal((1, 5, 8))
+    channel, mask = np.array([[0, 2, 0, 2, 1]]), np.array([[True, True, True, True, False]])
+    predicted, known = second_order(*tensors(factor, channel, mask), n_channels=4)
+    first, second = factor[0, [0, 2]].mean(0), factor[0, [1, 3]].mean(0)
+    np.testing.assert_allclose(predicted[0, 0, 2], first @ second / 8, rtol=1e-6)
+    assert known[0].nonzero().tolist() == [[0, 2], [2, 0]]  # channel 1 has only a filler, channel 3 nothing
+    target = torch.zeros(1, 4, 4)
+    found = second_order_loss(predicted, target, known, torch.tensor([4]))
+    np.testing.assert_allclose(found, 4 * smooth_l1(first @ second / 8), rtol=1e-5)
+
+
+def test_window_spectrum_averages_the_power_of_whole_patches():
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((2, 3, 256))
+    power = np.abs(np.fft.rfft(signal.reshape(2, 3, 4, 64), norm="ortho")) ** 2
+    found = window_spectrum(torch.from_numpy(signal), torch.tensor([256, 150]), 64).numpy()
+    np.testing.assert_allclose(found[0], np.log(np.sqrt(power[0].mean(1)) + 0.05), atol=1e-5)
+    np.testing.assert_allclose(found[1], np.log(np.sqrt(power[1, :, :2].mean(1)) + 0.05), atol=1e-5)

@@ -59,6 +59,31 @@ def test_blinks_are_frontal_and_as_large_as_real_ones(clean):
     assert peak["Fp1"] > 3 * peak["O1"]
 
 
+def test_heart_beats_are_masked_at_their_peaks(clean):
+    level = NONE.model_copy(update={"heart": 60.0})
+    found = contaminate(clean, eeg_channels(32), None, 256.0, level, own)
+    mask, size = found.masks["heart"], np.abs(found.data - clean).max(axis=0)
+    assert np.diff(mask.astype(int)).clip(0).sum() == pytest.approx(60, abs=6)
+    assert size[mask].max() == size.max()
+    assert size[~mask].max() < 0.3 * size.max()  # only T waves remain
+
+
+def test_noise_of_a_site_is_louder():
+    base = {"modalities": ["eeg", "fmri"], "seconds": 40, "channels": 19, "effects": {"site_noise": 1.0, "sites": 2}}
+    off = {
+        name: 0 for name in ArtefactParameters.model_fields if name not in ("eeg_noise", "fmri_noise", "line_frequency")
+    }
+    parameters = CohortParameters.parse({**base, "artefacts": off})
+    people = [simulate_subject(parameters, index) for index in range(4)]
+    for modality in ("eeg", "fmri"):
+        noise = {
+            p.truth.person.site: (p.recordings[modality].data - p.truth.clean[modality]).std()
+            / (p.truth.clean["fmri"].std(axis=1).mean() if modality == "fmri" else 1)
+            for p in people
+        }
+        assert np.log(noise["site2"] / noise["site1"]) == pytest.approx(1.0, abs=0.25)
+
+
 def test_eeg_and_meg_show_the_same_blinks():
     made = simulate_subject(CohortParameters(seconds=60, channels=19, meg="neuromag102"), 1)
     np.testing.assert_array_equal(made.truth.masks["eeg"]["blinks"], made.truth.masks["meg"]["blinks"])

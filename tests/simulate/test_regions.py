@@ -43,3 +43,14 @@ def test_channel_table_keeps_atlas_order():
     assert table.order.tolist() == list(range(10))
     assert table.labels.tolist() == list(range(1, 11))
     assert (table.frame, table.atlas) == ("mni", "simulated-100")
+
+
+def test_any_set_of_regions_can_be_picked():
+    regions = make_regions(100)
+    table = regions.channels(["default", "R_visual_1", "L_visual_2"])
+    expected = [n for n in regions.names if "default" in n or n in ("R_visual_1", "L_visual_2")]
+    assert list(table.names) == expected
+    assert [regions.names[label - 1] for label in table.labels] == expected
+    assert table.order.tolist() == list(range(len(expected)))
+    assert table.atlas != regions.channels().atlas
+    assert table.atlas == regions.channels(["L_visual_2", "R_visual_1", "default"]).atlas

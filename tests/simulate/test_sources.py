@@ -5,9 +5,11 @@ import pytest
 from scipy import linalg, signal
 
 from brainof.simulate import CohortParameters, simulate_subject
+from brainof.simulate.activity import at_rate
+from brainof.simulate.parameters import ArtefactParameters
 from brainof.simulate.realism import background, mean_spectrum
-from brainof.simulate.regions import make_regions
-from brainof.simulate.sources import FRAME_RATE, drift_matrix, envelopes, evoked_response, oscillators
+from brainof.simulate.regions import NETWORKS, make_regions
+from brainof.simulate.sources import FRAME_RATE, drift_matrix, envelopes, oscillators
 
 QUIET = {"modalities": ["eeg"], "channels": 19, "sfreq": 256, "seconds": 120, "fmri_blocks": 0}
 
@@ -117,13 +119,66 @@ def test_frequency_effect_moves_the_peak_and_keeps_the_power():
     assert np.log(power[0] / power[1]) == pytest.approx(0, abs=0.35)
 
 
-def test_evoked_response_appears_after_stimuli():
-    given = {**QUIET, "evoked": {"rate": 1.0, "moment": 2e-7}}
-    made = simulate_subject(CohortParameters.parse(given), 0)
+EVOKED = {**QUIET, "seconds": 240, "evoked": {"rate": 1.0, "moment": 2e-7, "early": 0.12, "late": 0.35}}
+
+
+def averaged(signal: np.ndarray, made) -> np.ndarray:
+    """Mean over stimuli from 0.1 s before to 0.7 s after, baseline removed, shape (n, n_times)."""
     onsets = np.round(made.truth.timeline.stimuli * 256).astype(int)
-    onsets = onsets[onsets < made.truth.sources.shape[1] - 200]
-    row = int(np.flatnonzero(made.truth.regions.networks == "visual")[0])
-    mean = np.mean([made.truth.sources[row, onset : onset + 153] for onset in onsets], axis=0)
-    assert len(onsets) > 20
-    assert np.corrcoef(mean, evoked_response(256)[:153])[0, 1] > 0.8
+    onsets = onsets[(onsets > 26) & (onsets < signal.shape[1] - 180)]
+    assert len(onsets) > 80
+    mean = np.mean([signal[:, onset - 26 : onset + 180] for onset in onsets], axis=0)
+    return mean - mean[:, :26].mean(axis=1, keepdims=True)
+
+
+def test_evoked_response_has_the_latencies_and_sizes_asked_for():
+    made = simulate_subject(CohortParameters.parse(EVOKED), 0)
+    networks, times = made.truth.regions.networks, (np.arange(206) - 26) / 256
+    mean = averaged(made.truth.sources, made)
+    visual = mean[networks == "visual"].mean(axis=0)
+    early, late = (times > 0.06) & (times < 0.2), (times > 0.2) & (times < 0.6)
+    assert times[early][visual[early].argmin()] == pytest.approx(0.12, abs=0.03)
+    assert times[late][visual[late].argmax()] == pytest.approx(0.35, abs=0.04)
+    assert visual[late].max() == pytest.approx(2e-7, rel=0.15)
+    assert visual[early].min() == pytest.approx(-0.7 * 2e-7, rel=0.25)
+    frontal = mean[networks == "frontoparietal"].mean(axis=0)
+    assert frontal[late].max() / visual[late].max() == pytest.approx(0.6, abs=0.15)
+    assert np.abs(mean[networks == "somatomotor"].mean(axis=0)).max() < 0.3 * visual.max()
     assert set(made.eeg.events.trial_type) == {"rest", "task", "stimulus"}
+
+
+def test_evoked_response_reaches_the_electrodes_and_bold():
+    """At the electrodes it is the lead field times the response; in BOLD it lifts the regions that respond."""
+    quiet = {"effects": {"state_strength": 0}, "artefacts": ArtefactParameters.none().to_dict()}
+    given = CohortParameters.parse({**EVOKED, **quiet, "modalities": ["eeg", "fmri"]})
+    made = simulate_subject(given, 0)
+    weight = made.truth.regions.by_network(dict(given.evoked.networks))
+    topography = made.truth.lead_fields["eeg"] @ weight
+    late = averaged(made.eeg.data, made)[:, 26 + round(0.35 * 256)]
+    assert np.corrcoef(late, topography)[0, 1] > 0.95
+    silent = simulate_subject(given.replaced(["evoked.activity=0"]), 0)
+    difference = made.truth.clean["fmri"] - silent.truth.clean["fmri"]
+    assert (difference[weight == 0] == 0).all()
+    change = difference[weight == 1].mean(axis=0)
+    # one stimulus per second and one SD x s each: a plateau of one SD of activity, in task blocks, some seconds late
+    task = made.truth.timeline.task(np.arange(len(change)) * 1.0 - 5)
+    assert np.corrcoef(change, task)[0, 1] > 0.7
+    assert np.quantile(change, 0.95) == pytest.approx(100, rel=0.3)  # 1 % of 10,000
+
+
+def test_rhythms_of_the_network_that_is_up_are_lifted():
+    given = {
+        **QUIET,
+        "seconds": 240,
+        "switching": {"states": 3, "dwell": 4.0, "amplitude": 1.0},
+        "effects": {"state_strength": 0},
+        "sources": {"regions": 40, "alpha": {"frequency": 10, "width": 1.5, "amplitude": {}, "elsewhere": 20}},
+    }
+    made = simulate_subject(CohortParameters.parse(given), 0)
+    states = at_rate(made.truth.hidden_states[None].astype(float), 256, made.eeg.n_times)[0]
+    sos = signal.butter(2, (6, 14), "band", fs=256, output="sos")
+    for state, network in enumerate(NETWORKS[:3]):
+        rows = made.truth.regions.networks == network
+        power = np.mean(signal.sosfiltfilt(sos, made.truth.sources[rows]) ** 2, axis=0)
+        change = 0.5 * np.log(power[states == state].mean() / power[states != state].mean())
+        assert change == pytest.approx(1.0, abs=0.3)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import mne
 import nibabel
@@ -107,6 +109,73 @@ def test_bold_table_and_image_agree(root, made):
     assert np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(means, made.fmri.data, strict=True)]) > 0.8
     atlas = pd.read_csv(folder / "atlas.tsv", sep="\t")
     np.testing.assert_allclose(atlas[["x", "y", "z"]] / 1000, made.fmri.channels.positions, atol=1e-6)
+
+
+def test_any_set_of_regions_reads_back(tmp_path):
+    """Table and painted image of a subset give the Recording that was simulated."""
+    from brainof.io import read
+    from brainof.io.options import ReadOptions
+
+    some = TINY.replaced(["subjects=1", "modalities=[fmri]", "rois=[default, L_visual_1]"])
+    root = write(some, tmp_path / "cohort", nifti=True)
+    made = simulate_subject(some, 0).fmri
+    for name in ("recipe_fmri", "recipe_fmri_image"):
+        recipe = yaml.safe_load((root / f"{name}.yaml").read_text())
+        path = root / recipe["files"][0]["pattern"].replace("{subject}", "001").replace("{task}", "blocks")
+        again = read(path, modality="fmri", options=ReadOptions.parse(recipe["read"]), root=root)
+        assert again.channels.names == made.channels.names
+        assert again.channels.atlas == made.channels.atlas
+        np.testing.assert_array_equal(again.channels.labels, made.channels.labels)
+        np.testing.assert_array_equal(again.channels.order, made.channels.order)
+        assert np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(again.data, made.data, strict=True)]) > 0.8
+
+
+def test_edf_reads_back(tmp_path, made):
+    pytest.importorskip("edfio")
+    root = write(TINY.replaced(["modalities=[eeg]"]), tmp_path / "cohort", eeg_format="edf")
+    raw = mne.io.read_raw_edf(root / "sub-002/eeg/sub-002_task-blocks_eeg.edf", preload=True, verbose="error")
+    assert raw.info["sfreq"] == 128
+    assert tuple(raw.ch_names) == made.eeg.channels.names
+    step = np.ptp(made.eeg.data) / 2**16
+    np.testing.assert_allclose(raw.get_data(), made.eeg.data, atol=2 * step)
+    assert yaml.safe_load((root / "recipe_eeg.yaml").read_text())["files"][0]["pattern"].endswith("_eeg.edf")
+    assert main(["prepare", str(root / "recipe_eeg.yaml"), "--root", str(root), "--out", str(tmp_path / "corpus")]) == 0
+    with pytest.raises(ConfigError, match="did you mean 'edf'"):
+        write(TINY, tmp_path / "other", eeg_format="edf+")
+
+
+#: keys that the standard requires of a sidecar
+REQUIRED = {
+    "eeg": {"TaskName", "SamplingFrequency", "EEGReference", "PowerLineFrequency", "SoftwareFilters"},
+    "meg": {
+        *("TaskName", "SamplingFrequency", "PowerLineFrequency", "SoftwareFilters"),
+        *("DewarPosition", "DigitizedLandmarks", "DigitizedHeadPoints"),
+    },
+    "bold": {"TaskName", "RepetitionTime"},
+}
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_sidecars_hold_what_the_standard_requires(root, kind):
+    folder = "func" if kind == "bold" else kind
+    sidecar = json.loads((root / f"sub-002/{folder}/sub-002_task-blocks_{kind}.json").read_text())
+    assert REQUIRED[kind] <= set(sidecar)
+    described = json.loads((root / "task-blocks_events.json").read_text())
+    events = pd.read_csv(root / f"sub-002/{folder}/sub-002_task-blocks_events.tsv", sep="\t")
+    assert list(events.columns[:2]) == ["onset", "duration"]
+    assert set(events.columns[2:]) <= set(described)
+    assert set(events.trial_type) <= set(described["trial_type"]["Levels"])
+
+
+@pytest.mark.skipif(shutil.which("bids-validator-deno") is None, reason="the BIDS validator is not installed")
+@pytest.mark.parametrize("eeg_format", ["brainvision", "edf"])
+def test_the_bids_validator_finds_no_error(tmp_path, eeg_format):
+    root = write(TINY, tmp_path / "cohort", nifti=True, truth=True, eeg_format=eeg_format)
+    for folder in (root, root / "derivatives" / "parcellated"):
+        command = ["bids-validator-deno", str(folder), "--format", "json"]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+        assert [issue for issue in found["issues"]["issues"] if issue["severity"] == "error"] == []
+        assert sorted(found["summary"]["subjects"]) == ["001", "002"]
 
 
 def test_truth_is_written(root, made):

@@ -21,10 +21,13 @@ from ..errors import BrainOFError, did_you_mean
 COMMANDS = {
     "info": "what brainof understands of a recording, preset or checkpoint",
     "prepare": "recordings -> windows -> corpus, as a recipe says",
+    "index": "the BIDS datasets in a folder: recordings, and what is missing",
     "corpus": "inspect and verify a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
     "pretrain": "pretrain a model on corpora (continues where a run stands)",
+    "adapt": "adapt a model to a task of a corpus: probe, LoRA, full fine-tuning, ...",
     "embed": "recordings -> embeddings with their window times",
+    "push": "upload a release to the Hugging Face Hub",
     "demo": "the whole path on a simulated cohort, with one HTML page",
     "study": "a named study, such as `real`",
 }

@@ -6,7 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from ..contract import ACCEPTABLE
 from ..errors import BrainOFError, ConfigError
+from ..memory import memory_budget, parse_bytes
 from . import out
 from .info import add_read_arguments, read_options
 
@@ -26,11 +28,24 @@ is named and left out; the exit code is then 2.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
-    parser.add_argument("--model", required=True, help="preset (random weights), run folder or release folder")
+    parser.add_argument("--model", required=True, help="preset (random weights), folder, or org/name on the Hub")
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
+    parser.add_argument("--offline", action="store_true", help="use what was downloaded before, and no network")
     parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")
     parser.add_argument("--pool", default="mean_std", metavar="KIND", help="pooling over latents (default: mean_std)")
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        choices=ACCEPTABLE,
+        help="differences from training to accept",
+    )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
+    parser.add_argument(
+        "--memory", default="1GB", metavar="SIZE", help="memory to stay below, such as 2GB (default: 1GB)"
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
     add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
 
@@ -43,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_format(args.out)
     options = read_options(args)
-    model, contract = load(args.model)
+    memory = parse_bytes(args.memory)
+    model, contract = load(args.model, revision=args.revision, offline=args.offline)
     try:
         model.to(args.device)
     except (RuntimeError, AssertionError) as error:
@@ -57,17 +73,20 @@ def run(args: argparse.Namespace) -> int:
     failed: list[BrainOFError] = []
     for file in args.files:
         try:
-            recording = read(file, modality=args.modality, options=options)
-            for note in recording.notes:
-                _say(f"{file}: {note}")
-            part = embed(
-                recording,
-                model,
-                contract=contract,
-                batch_size=args.batch_size,
-                pool=args.pool,
-                window_seconds=args.window,
-            )
+            with memory_budget(memory):
+                recording = read(file, modality=args.modality, options=options)
+                for note in recording.notes:
+                    _say(f"{file}: {note}")
+                part = embed(
+                    recording,
+                    model,
+                    contract=contract,
+                    batch_size=args.batch_size,
+                    pool=args.pool,
+                    window_seconds=args.window,
+                    accept=args.accept,
+                    memory=memory,
+                )
             part.table["file"] = str(file)
             parts.append(part)
         except BrainOFError as error:

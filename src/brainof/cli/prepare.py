@@ -11,6 +11,8 @@ EXAMPLE = """\
 examples:
   brainof prepare eegmat --root data/eegmat --out corpus
   brainof prepare my_recipe.yaml --root data --out corpus windows.length=2 prepare.filter.high=40
+  brainof prepare eegmat --root data/eegmat --out corpus --engine dask --workers 8 --memory 2GB
+  brainof prepare eegmat --root data/eegmat --out corpus --engine slurm --workers 64 --queue normal --walltime 04:00:00
   brainof prepare eegmat --root data/eegmat --out corpus --part 3/16      (in a job array)
 
 Running it again prepares only what is missing or has changed. Exit code 2 when a recording failed.
@@ -21,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
     parser.add_argument("--root", required=True, metavar="DIR", help="folder of the dataset")
     parser.add_argument("--out", required=True, metavar="CORPUS", help="corpus to write to (made if absent)")
+    parser.add_argument("--engine", metavar="NAME", help="serial, dask (this machine) or slurm (default: serial)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes, or SLURM jobs")
+    parser.add_argument(
+        "--memory", metavar="SIZE", help="of a worker, such as 2GB; what is larger goes through the disk"
+    )
+    for name in ("queue", "account", "walltime"):
+        parser.add_argument(f"--{name}", help=f"{name} of the SLURM jobs (default: Dask's jobqueue.slurm settings)")
     parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N shares")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N recordings, evenly spread")
     parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
@@ -30,12 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..memory import parse_bytes
     from ..prepare import find_recipe
+    from ..prepare.engines import Engine
     from ..prepare.run import prepare
 
     recipe = find_recipe(args.recipe)
     if args.assignments:
         recipe = recipe.replaced(args.assignments, args.recipe)
+    engine = Engine(
+        args.engine or ("dask" if args.workers > 1 else "serial"),
+        args.workers,
+        None if args.memory is None else parse_bytes(args.memory),
+        args.queue,
+        args.account,
+        args.walltime,
+    )
     summary = prepare(
         recipe,
         args.root,
@@ -44,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         subjects=None if args.subjects is None else args.subjects.split(","),
         part=parse_part(args.part),
         strict=args.strict,
+        engine=engine,
     )
     out(summary.text())
     return 0 if summary.complete or args.allow_failures else 2

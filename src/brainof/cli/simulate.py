@@ -10,6 +10,7 @@ from . import out, takes_assignments
 EXAMPLE = """examples:
   brainof simulate --subjects 12 --out cohort
   brainof simulate --subjects 40 --modalities eeg,fmri --seconds 240 --channels 64 --out cohort
+  brainof simulate --rois visual,default --eeg-format edf --out cohort
   brainof simulate --out cohort effects.state_strength=0.5 artefacts.blinks=0
   brainof prepare cohort/recipe_eeg.yaml --root cohort --out corpus"""
 
@@ -36,8 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channels", type=int, metavar="N", help="EEG electrodes: 19, 32, 64 or 128 (32)")
     parser.add_argument("--meg", metavar="HELMET", help="neuromag306 or ctf275 (neuromag306)")
     parser.add_argument("--t-r", type=float, metavar="S", help="repetition time of fMRI (1.0)")
-    parser.add_argument("--rois", type=int, metavar="N", help="regions in the fMRI table (all)")
+    parser.add_argument("--rois", metavar="N|NAMES", help="regions in fMRI: the first N, or names and networks (all)")
     parser.add_argument("--nifti", action="store_true", help="also write fMRI as 4-D images with a label atlas")
+    parser.add_argument(
+        "--eeg-format", default="brainvision", metavar="FORMAT", help="brainvision or edf (brainvision)"
+    )
     parser.add_argument("--truth", action="store_true", help="also write source currents, activity and masks")
     takes_assignments(parser, "any other parameter, such as effects.state_strength=0.5")
 
@@ -49,11 +53,14 @@ def run(args: argparse.Namespace) -> int:
     given: dict[str, Any] = {
         parameter: getattr(args, option) for option, parameter in _OPTIONS.items() if getattr(args, option) is not None
     }
+    if "rois" in given:
+        names = [part.strip() for part in given["rois"].split(",") if part.strip()]
+        given["rois"] = int(names[0]) if len(names) == 1 and names[0].lstrip("-").isdigit() else names
     modalities = [part.strip() for part in args.modalities.split(",") if part.strip()]
     parameters = CohortParameters.parse({**given, "modalities": modalities}, "simulate").replaced(
         args.assignments, "simulate"
     )
-    root = write(parameters, args.out, nifti=args.nifti, truth=args.truth)
+    root = write(parameters, args.out, nifti=args.nifti, truth=args.truth, eeg_format=args.eeg_format)
     out(f"{parameters.subjects} subjects, {', '.join(parameters.modalities)}: {root}")
     for modality in parameters.modalities:
         recipe = root / f"recipe_{modality}.yaml"

@@ -1,8 +1,9 @@
-"""`brainof study NAME`: slow studies, each from files to one page."""
+"""`brainof study NAME`: a study of the whole path, from recordings to one page."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ConfigError, did_you_mean
@@ -10,23 +11,74 @@ from . import out, takes_assignments
 
 EXAMPLE = """example:
   brainof study real --root data --out runs/real
-  brainof study real --root data --out runs/short steps=200"""
+  brainof study real --root data --out runs/short steps=200
+  brainof study simulated --model runs/real
+  brainof study fusion people=24 steps=150
+  brainof study objective --quick
+  brainof study resolution --model runs/real/run"""
 
-STUDIES = ("real",)
+
+def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..studies.real import real
+
+    return real(root, folder, out, changes=args.assignments)
+
+
+def _simulated(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..release import load
+    from ..studies.simulated import simulated
+
+    models = {"model": load(args.model)[0]} if args.model else {}
+    return simulated(folder, out, root=root if root.is_dir() else None, models=models)
+
+
+def _fusion(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..studies.fusion import Sizes, fusion
+
+    return fusion(folder, out, sizes=Sizes().replaced(args.assignments, "fusion"))
+
+
+def _decoder(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..studies.decoder import Sizes, decoder
+
+    return decoder(folder, out, root, sizes=Sizes().replaced(args.assignments, "decoder"))
+
+
+def _objective(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..studies.objective import objective
+
+    return objective(root, folder, out, changes=args.assignments, quick=args.quick, cells=args.cells)
+
+
+def _resolution(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from ..studies.resolution import resolution
+
+    return resolution(root, folder, out, model=args.model or "tiny")
+
+
+STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
+    "real": _real,
+    "simulated": _simulated,
+    "fusion": _fusion,
+    "decoder": _decoder,
+    "objective": _objective,
+    "resolution": _resolution,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
-    takes_assignments(parser, "the pretraining recipe of the study")
+    parser.add_argument("--model", help="run, release folder or preset (simulated, resolution)")
+    parser.add_argument("--quick", action="store_true", help="a small part of the grid (objective)")
+    parser.add_argument("--cells", default="", help="cells to run, separated by semicolons (objective)")
+    takes_assignments(parser, "the pretraining recipe, or the sizes of `fusion` and `decoder`")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.name not in STUDIES:
         raise ConfigError(f"unknown study {args.name!r}", fix=did_you_mean(args.name, STUDIES))
-    from ..studies.real import real
-
-    page = real(Path(args.root), Path(args.out or f"runs/{args.name}"), out, changes=args.assignments)
+    page = STUDIES[args.name](Path(args.root), Path(args.out or f"runs/{args.name}"), args)
     out(f"open {page.resolve()}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .index import people
 from .loader import Loader
+from .pairs import pairs
 from .sampler import BatchSampler
 from .selection import select, split_subjects
 from .store import Corpora, Corpus, open_corpora
@@ -18,6 +19,7 @@ __all__ = [
     "Loader",
     "Windows",
     "open_corpora",
+    "pairs",
     "people",
     "select",
     "split_subjects",

@@ -124,10 +124,38 @@ def to_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     return pa.table(arrays)
 
 
-def to_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """Join index tables into one frame whose text columns are categories over a common dictionary."""
-    joined = pa.concat_tables([to_table({column: [] for column in COLUMNS}), *tables], promote_options="default")
-    return joined.unify_dictionaries().combine_chunks().to_pandas()
+def to_frame(tables: Sequence[pa.Table], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Join index tables into one frame whose text columns are categories over a common dictionary.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+    columns : sequence of str, optional
+        Columns of the result; those of an index and all labels when left out.
+    """
+    if columns is None:
+        labels = dict.fromkeys(name for table in tables for name in table.column_names if name.startswith(LABEL))
+        columns = (*COLUMNS, *labels)
+    return pd.DataFrame({name: _values(name, tables) for name in columns}, copy=False)
+
+
+def _values(name: str, tables: Sequence[pa.Table]) -> pd.Categorical | np.ndarray:
+    """A column of several tables: categories with the smallest codes that hold them, or numbers."""
+    kind = column_type(name)
+    chunks = [
+        chunk
+        for table in tables
+        for chunk in (table[name].chunks if name in table.column_names else [pa.nulls(len(table), kind)])
+    ]
+    joined = pa.chunked_array(chunks, kind)
+    if kind != _TEXT:
+        return joined.to_numpy(zero_copy_only=False)
+    joined = joined.unify_dictionaries()
+    names = pd.Index(joined.chunk(0).dictionary.to_pandas() if joined.num_chunks else [], dtype="str")
+    # codes shrink chunk by chunk: a column of millions of rows is never held twice at full width
+    small = np.min_scalar_type(-max(len(names), 1))
+    codes = [chunk.indices.fill_null(-1).to_numpy().astype(small) for chunk in joined.chunks]
+    return pd.Categorical.from_codes(np.concatenate(codes) if codes else [], dtype=pd.CategoricalDtype(names))
 
 
 def from_frame(index: pd.DataFrame) -> pa.Table:

@@ -1,9 +1,10 @@
-"""Index rows as Parquet files that notice every change to them."""
+"""Index rows as Parquet files that notice every change to them and hand out single columns."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,22 +17,131 @@ from .index import COLUMNS, LABEL, column_type
 
 _ABOUT, _CHECKSUM = b"brainof", b"brainof.crc32c"
 
+#: Text that occurs in millions of rows must stay one dictionary: by default the library gives up at 1 MB and spells out
+#: every row, and makes a dictionary for each million of rows
+_DICTIONARY_BYTES, _ROWS = 1 << 28, 1 << 23
 
-def write_index(path: Path, table: pa.Table, shards: Sequence[str]) -> None:
+
+def write_index(
+    path: Path, table: pa.Table, shards: Sequence[str], *, ordered: bool = False, deleted: Sequence[str] = ()
+) -> None:
     """Write index rows, and the names of the shards they cover, by rename.
 
     Parquet checks its pages only; the names of columns and shards get a checksum of their own.
+
+    Parameters
+    ----------
+    path : Path
+    table : Table
+        The rows.
+    shards : sequence of str
+        Shards whose rows these are.
+    ordered : bool
+        The rows are final: in canonical order, none superseded or deleted.
+    deleted : sequence of str
+        Names of the deletions that were applied.
 
     Raises
     ------
     StorageError
         The disk is full or the folder cannot be written.
     """
-    about = json.dumps({"columns": table.column_names, "shards": list(shards)}).encode()
+    about = json.dumps(
+        {
+            "columns": table.column_names,
+            "shards": list(shards),
+            "rows": len(table),
+            "ordered": ordered,
+            "deleted": list(deleted),
+        }
+    ).encode()
     sink = pa.BufferOutputStream()
     table = table.replace_schema_metadata({_ABOUT: about, _CHECKSUM: str(crc32c(about))})
-    parquet.write_table(table, sink, write_page_checksum=True)
+    parquet.write_table(
+        table,
+        sink,
+        write_page_checksum=True,
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        row_group_size=_ROWS,
+    )
     write_atomically(path, [memoryview(sink.getvalue())])
+
+
+class IndexFile:
+    """An index file whose columns are read when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    fix : str
+        What to do when the file is damaged, for the message.
+
+    Attributes
+    ----------
+    columns : list of str
+    shards, deleted : set of str
+        Shards whose rows these are, and deletions that were applied.
+    ordered : bool
+        The rows are final, in canonical order.
+
+    Raises
+    ------
+    CorpusError
+        The file is damaged.
+    """
+
+    def __init__(self, path: Path, fix: str) -> None:
+        self.path, self._fix = path, fix
+        with self._named():
+            # stays open, so that a file that is replaced meanwhile is not read half old, half new
+            self._file = parquet.ParquetFile(pa.OSFile(str(path)), page_checksum_verification=True, pre_buffer=False)
+            types = {field.name: field.type for field in self._file.schema_arrow}
+            metadata = self._file.schema_arrow.metadata or {}
+            about = metadata.get(_ABOUT, b"")
+            if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
+                raise ValueError("its checksum differs")
+            described = json.loads(about)
+            if (
+                list(types) != described["columns"]
+                or not set(COLUMNS) <= set(types)
+                or any(types[name] != column_type(name) for name in types)
+                or any(name not in COLUMNS and not name.startswith(LABEL) for name in types)
+            ):
+                raise ValueError("its columns are not those of an index")
+            self._rows = int(described.get("rows", self._file.metadata.num_rows))
+            if self._rows != self._file.metadata.num_rows:
+                raise ValueError("it does not hold all rows")
+        self.columns = list(types)
+        self.shards = set(described["shards"])
+        self.deleted = set(described.get("deleted", ()))
+        self.ordered = bool(described.get("ordered", False))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Some columns, or all.
+
+        Raises
+        ------
+        CorpusError
+            The file is damaged.
+        """
+        with self._named():
+            table = self._file.read(columns, use_threads=False)
+            table.validate(full=True)
+            if len(table) != self._rows:
+                raise ValueError("it does not hold all rows")
+        return table.replace_schema_metadata(None)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        # a damaged file raises whatever the part that met the damage raises (text that is no text, places out of range)
+        try:
+            yield
+        except (OSError, pa.ArrowException, ValueError, IndexError, KeyError, TypeError) as error:
+            why = (str(error).splitlines() or ["unreadable"])[0]
+            raise CorpusError(f"is damaged ({why})", file=self.path, fix=self._fix) from None
 
 
 def read_index(path: Path, fix: str) -> tuple[pa.Table, set[str]]:
@@ -42,25 +152,5 @@ def read_index(path: Path, fix: str) -> tuple[pa.Table, set[str]]:
     CorpusError
         The file is damaged; `fix` says what to do.
     """
-    try:
-        # read in one go: a file that is replaced meanwhile must not be read half old, half new
-        table = parquet.read_table(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
-        table.validate(full=True)
-        types = {field.name: field.type for field in table.schema}
-    # a damaged file raises whatever the part that met the damage raises (text that is not text, places out of range)
-    except (OSError, pa.ArrowException, ValueError, IndexError) as error:
-        why = (str(error).splitlines() or ["unreadable"])[0]
-        raise CorpusError(f"is damaged ({why})", file=path, fix=fix) from None
-    metadata = table.schema.metadata or {}
-    about = metadata.get(_ABOUT, b"")
-    if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
-        raise CorpusError("is damaged (its checksum differs)", file=path, fix=fix)
-    described = json.loads(about)
-    if (
-        table.column_names != described["columns"]
-        or not set(COLUMNS) <= set(types)
-        or any(types[name] != column_type(name) for name in types)
-        or any(name not in COLUMNS and not name.startswith(LABEL) for name in types)
-    ):
-        raise CorpusError("is damaged (its columns are not those of an index)", file=path, fix=fix)
-    return table.replace_schema_metadata(None), set(described["shards"])
+    file = IndexFile(path, fix)
+    return file.read(), file.shards

@@ -6,21 +6,30 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields, replace
 from itertools import islice
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import ConfigError
 from ..signals import SignalBatch
-from .sampler import BatchSampler
+from .augment import AugmentConfig, augment
+from .sampler import BatchSampler, Plan, numbers
 from .windows import Windows
+
+#: Position after a batch, its epoch and its rows
+_Planned = tuple[tuple[int, int], int, list[int]]
 
 
 class Loader:
     """Iterate over batches of a corpus, for ever (`iter`) or to the end of an epoch (`epoch`).
 
     The position counts batches that were handed out, whatever was read ahead, so a loader that starts at the saved
-    position continues with the very next batch.
+    position continues with the very next batch. With several ranks it counts the batches of all of them: each rank
+    takes every `world`-th one, and after equally many batches all ranks are at the same position, from which any other
+    number of ranks can go on.
 
     Parameters
     ----------
@@ -38,6 +47,14 @@ class Loader:
         Threads that read ahead. The order does not depend on them.
     dtype : torch.dtype
         Of the signal; float16 leaves the cast to the device.
+    rank, world : int
+        Which of how many processes this is.
+    augmentation : AugmentConfig, optional
+        Changes that windows get, a pure function of (the sampler's seed, epoch, row).
+    pin : bool
+        Put batches into pinned memory, from which a GPU copies without waiting.
+    look_ahead : int
+        Batches whose shards are asked for ahead of time where the corpus is remote.
 
     Attributes
     ----------
@@ -57,18 +74,31 @@ class Loader:
         prefetch: int = 2,
         threads: int = 1,
         dtype: torch.dtype = torch.float32,
+        rank: int = 0,
+        world: int = 1,
+        augmentation: AugmentConfig | None = None,
+        pin: bool = False,
+        look_ahead: int = 16,
     ) -> None:
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank {rank} of {world}", field="rank", fix="ranks are numbered from 0")
         self.corpus, self.sampler, self.patch = corpus, sampler, patch or sampler.patch
         self.prefetch, self.threads, self.dtype = prefetch, threads, dtype
+        self.rank, self.world, self.pin = rank, world, pin
+        self.augmentation = augmentation if augmentation is not None and augmentation.active else None
+        self.look_ahead = look_ahead if corpus.remote else 0
         self.waited = 0.0
+        self.position: tuple[int, int]
         self.load_state_dict({"epoch": start[0], "batch": start[1]})
 
     def __iter__(self) -> Iterator[SignalBatch]:
         return self._batches(last_epoch=None)
 
     def epoch(self) -> Iterator[SignalBatch]:
-        """What is left of the current epoch."""
-        return self._batches(last_epoch=self.position[0])
+        """What is left of the current epoch; ranks may differ by one batch at its end."""
+        last = self.position[0]
+        yield from self._batches(last_epoch=last)
+        self.position = max(self.position, (last + 1, 0))
 
     def state_dict(self) -> dict[str, int]:
         """The position, to be given to `load_state_dict` of a loader over the same corpus and sampler."""
@@ -94,24 +124,51 @@ class Loader:
     def _normal(self, epoch: int, batch: int) -> tuple[int, int]:
         return (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
 
-    def _planned(self, last_epoch: int | None) -> Iterator[tuple[tuple[int, int], list[int]]]:
-        """The position after each batch, and the batch's rows."""
-        epoch, first = self.position
-        while last_epoch is None or epoch <= last_epoch:
-            plan = self.sampler.plan(epoch)
-            for number in range(first, len(plan)):
-                yield self._normal(epoch, number + 1), plan[number].tolist()
-            epoch, first = epoch + 1, 0
+    def _planned(self, last_epoch: int | None) -> Iterator[_Planned]:
+        """The position after each batch, the epoch it belongs to, and its rows."""
+        length = len(self.sampler)
+        epoch, plan = -1, None
+        start = self.position[0] * length + self.position[1]
+        for turn, number in enumerate(numbers(start, self.rank, self.world), start=1):
+            if number // length != epoch or plan is None:
+                epoch = number // length
+                if last_epoch is not None and epoch > last_epoch:
+                    return
+                plan = self._plan(epoch)
+            yield divmod(start + turn * self.world, length), epoch, plan[number % length].tolist()
 
-    def _read(self, rows: list[int]) -> SignalBatch:
-        return self.corpus.batch(rows, self.patch, self.dtype)
+    def _plan(self, epoch: int) -> Plan:
+        return self.sampler.plan(epoch)
+
+    def _announced(self, planned: Iterator[_Planned]) -> Iterator[_Planned]:
+        """The same batches; the corpus hears of them `look_ahead` batches before they are read."""
+        queue: deque[_Planned] = deque()
+        for item in planned:
+            queue.append(item)
+            self.corpus.read_ahead(item[2])
+            if len(queue) > self.look_ahead:
+                yield queue.popleft()
+                for waiting in queue:  # what there was no room for is asked for again, the nearest first
+                    self.corpus.read_ahead(waiting[2])
+        yield from queue
+
+    def _read(self, epoch: int, rows: list[int]) -> SignalBatch:
+        if self.augmentation is None:
+            batch = self.corpus.batch(rows, self.patch, self.dtype)
+        else:
+            batch = self.corpus.batch(rows, self.patch)
+            batch = augment(batch, self.augmentation, self.sampler.seed, epoch, self.patch)
+            batch = replace(batch, signal_BCT=batch.signal_BCT.to(self.dtype))
+        return _pinned(batch) if self.pin else batch
 
     def _batches(self, last_epoch: int | None) -> Iterator[SignalBatch]:
         planned = self._planned(last_epoch)
+        if self.look_ahead:
+            planned = self._announced(planned)
         if not self.prefetch:
-            for position, rows in planned:
+            for position, epoch, rows in planned:
                 begun = time.perf_counter()
-                batch = self._read(rows)
+                batch = self._read(epoch, rows)
                 self.waited += time.perf_counter() - begun
                 self.position = position
                 yield batch
@@ -120,8 +177,8 @@ class Loader:
         try:
             ahead: deque[tuple[tuple[int, int], Future[SignalBatch]]] = deque()
             while True:
-                for position, rows in islice(planned, self.prefetch + 1 - len(ahead)):
-                    ahead.append((position, pool.submit(self._read, rows)))
+                for position, epoch, rows in islice(planned, self.prefetch + 1 - len(ahead)):
+                    ahead.append((position, pool.submit(self._read, epoch, rows)))
                 if not ahead:
                     return
                 position, future = ahead.popleft()
@@ -132,3 +189,15 @@ class Loader:
                 yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pinned(batch: Any) -> Any:
+    """A dataclass of tensors with all of them in pinned memory."""
+    pinned: dict[str, Any] = {}
+    for entry in fields(batch):
+        value = getattr(batch, entry.name)
+        if isinstance(value, Tensor):
+            pinned[entry.name] = value.pin_memory()
+        elif hasattr(value, "__dataclass_fields__"):
+            pinned[entry.name] = _pinned(value)
+    return replace(batch, **pinned)

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count as count_from
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, CorpusError
+from ..errors import ConfigError, CorpusError, did_you_mean
 from .weights import shares
 
 _GOLDEN = (5**0.5 - 1) / 2
 
 
+#: Columns of an index that a sampler looks at (and `shard` where shards are mixed)
+COLUMNS = ("modality", "dataset", "sfreq", "n_channels", "n_times")
+
+
 @dataclass(frozen=True)
 class _Cell:
-    """Windows of one dataset and one shape; `weight` is the cell's share of the drawn windows."""
+    """Windows of one dataset and one shape; `weight` is the cell's share of the drawn windows.
+
+    `limit` is the most windows of it that an epoch visits where no weights are given, `shards` the shard of each row.
+    """
 
     name: str
     rows: np.ndarray
     weight: float
+    limit: int
+    shards: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -36,19 +47,41 @@ class _Bucket:
 
     @property
     def size(self) -> int:
-        return sum(len(cell.rows) for cell in self.cells)
+        return sum(cell.limit for cell in self.cells)
 
     @property
     def weight(self) -> float:
         return sum(cell.weight for cell in self.cells)
 
 
+class Plan(Sequence[np.ndarray]):
+    """The batches of an epoch, as arrays of row numbers."""
+
+    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        self._rows, self._starts, self._ends = rows, starts, ends
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._rows[self._starts[number] : self._ends[number]]
+
+
+def numbers(start: int, rank: int = 0, world: int = 1, worker: int = 0, workers: int = 1) -> Iterator[int]:
+    """Numbers of the batches that fall to one worker of one rank, counted through all epochs.
+
+    Batches are dealt like cards: number `start` to rank 0, the next to rank 1, ..., and in each rank to its workers in
+    turn. The series itself knows neither ranks nor workers, so another number of them goes on with the very next batch.
+    """
+    return count_from(start + rank + worker * world, world * workers)
+
+
 class BatchSampler:
     """Batches of row numbers; each batch holds windows of one modality, rate, channel count and padded length.
 
     The order depends on the index, the settings, the seed and the epoch alone: not on workers, ranks or history. The
-    position in it is two integers, (epoch, batch). Datasets are spread evenly within and shapes evenly across the
-    batches of an epoch.
+    position in it is two integers, (epoch, batch). Datasets are spread evenly within and modalities and shapes evenly
+    across the batches of an epoch: any run of `span` batches holds every modality.
 
     Without `weights` and `batches_per_epoch` an epoch holds every window exactly once. Otherwise it holds
     `batches_per_epoch` batches (by default as many as without weights) drawn with the shares that
@@ -75,6 +108,20 @@ class BatchSampler:
     max_values : int, optional
         Largest channels x samples x windows of a batch: shapes of many channels make smaller batches, so that memory
         stays bounded.
+    max_padding : float
+        Windows of fewer samples join a longer shape as long as at most this share of them becomes padding: fewer,
+        fuller shapes. At 0 only the last patch of a window is padded.
+    limits : mapping of str to int, optional
+        Most windows of a dataset that count: without weights an epoch visits that many of them, the next epoch the
+        next ones; with weights its share is that of a dataset of this size.
+    mix_shards : int, optional
+        Visit shards in shuffled order and shuffle windows among this many of them at a time, instead of among all:
+        what a remote corpus needs, whose shards are fetched whole. Each dataset and shape keeps as many shards open.
+
+    Attributes
+    ----------
+    padding : float
+        Share of the values of an unweighted epoch that are padding, at most.
 
     Raises
     ------
@@ -95,17 +142,23 @@ class BatchSampler:
         batches_per_epoch: int | None = None,
         patch: int = 64,
         max_values: int | None = None,
+        max_padding: float = 0.0,
+        limits: Mapping[str, int] | None = None,
+        mix_shards: int | None = None,
     ) -> None:
         if not len(index):
             raise CorpusError("no window to draw from", field="index")
-        numbers = {"batch_size": batch_size, "patch": patch, "batches_per_epoch": batches_per_epoch, "seed": seed + 1}
-        for field, value in numbers.items():
+        given = {"batch_size": batch_size, "patch": patch, "batches_per_epoch": batches_per_epoch, "seed": seed + 1}
+        for field, value in {**given, "mix_shards": mix_shards}.items():
             if value is not None and value < 1:
                 raise ConfigError("is too small", field=field, fix="give a number above 0 (a seed may be 0)")
+        if not 0 <= max_padding < 1:
+            raise ConfigError(f"{max_padding}", field="max_padding", fix="give a share in [0, 1)")
         self.batch_size, self.seed, self.drop, self.patch = batch_size, seed, drop, patch
-        #: share of the values of an unweighted epoch that are padding
-        self.padding = _padding(index, patch)
-        self._buckets = _buckets(index, batch_size, weights, patch, max_values)
+        self.mix_shards = mix_shards
+        cells, self.padding = _cells(index, weights, patch, max_padding, limits or {}, mix_shards is not None)
+        self._buckets = _buckets(cells, batch_size, max_values)
+        self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
         self._weighted = weights is not None or batches_per_epoch is not None
         counts = [self._whole_batches(bucket) for bucket in self._buckets]
         self._n_batches = batches_per_epoch or sum(counts)
@@ -120,18 +173,51 @@ class BatchSampler:
         """Row numbers of every batch of an epoch."""
         return [batch.tolist() for batch in self.plan(epoch)]
 
-    def plan(self, epoch: int) -> list[np.ndarray]:
-        """As `batches`, as integer arrays."""
-        if self._weighted:
-            counts = _allot(self._expected, self._n_batches, self._offset("batches", epoch))
-        else:
-            counts = np.array([self._whole_batches(bucket) for bucket in self._buckets])
-        batches: list[np.ndarray] = []
+    def plan(self, epoch: int) -> Plan:
+        """As `batches`, as integer arrays that are cut when they are asked for."""
+        counts = self._counts(epoch)
+        parts, starts, ends, begin = [], [], [], 0
         for number in np.flatnonzero(counts).tolist():
             rows, size = self._rows(number, epoch, int(counts[number])), self._buckets[number].batch_size
-            batches += [rows[start : start + size] for start in range(0, int(counts[number]) * size, size)]
-        order = _spread(counts, self._random("interleave", epoch))
-        return [batches[i] for i in order]
+            places = begin + np.arange(int(counts[number])) * size
+            starts.append(places)
+            ends.append(np.minimum(places + size, begin + len(rows)))
+            parts.append(rows)
+            begin += len(rows)
+        order = self._order(counts, self._random("interleave", epoch))
+        return Plan(np.concatenate(parts), np.concatenate(starts)[order], np.concatenate(ends)[order])
+
+    @cached_property
+    def span(self) -> int:
+        """The smallest number of consecutive batches that always holds every modality (of the first epoch).
+
+        An optimizer step over so many batches, across ranks and accumulation, sees every modality.
+        """
+        counts = np.bincount(self._modalities, weights=self._counts(0)).astype(np.int64)
+        series = _even(counts)
+        gaps = []
+        for modality in range(len(counts)):
+            places = np.flatnonzero(series == modality)
+            gaps.append(int(np.diff(places, append=places[0] + len(series)).max()))
+        return max(gaps)
+
+    def _counts(self, epoch: int) -> np.ndarray:
+        """Batches of each bucket in an epoch."""
+        if self._weighted:
+            return _allot(self._expected, self._n_batches, self._offset("batches", epoch))
+        return np.array([self._whole_batches(bucket) for bucket in self._buckets])
+
+    def _order(self, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """An order of batches, given bucket by bucket: modalities at even distances, shapes evenly within them."""
+        of_bucket = np.repeat(np.arange(len(counts)), counts)
+        modality = self._modalities[of_bucket]
+        series = _even(np.bincount(self._modalities, weights=counts).astype(np.int64))
+        order = np.empty(len(series), np.int64)
+        for each in np.unique(modality).tolist():
+            mine = np.flatnonzero(modality == each)
+            within = _spread(counts[self._modalities == each], random)
+            order[series == each] = mine[within]
+        return order
 
     def _whole_batches(self, bucket: _Bucket) -> int:
         full, rest = divmod(bucket.size, bucket.batch_size)
@@ -148,11 +234,13 @@ class BatchSampler:
             # on average over epochs; each epoch goes on about where the last one stopped
             steps = expected / total * self._expected[number] * bucket.batch_size
         else:
-            steps = counts = np.array([len(cell.rows) for cell in bucket.cells])
+            steps = counts = np.array([cell.limit for cell in bucket.cells])
         parts = [
             self._stream(cell, int(epoch * step), int(count))
             for cell, step, count in zip(bucket.cells, steps, counts, strict=True)
         ]
+        if len(parts) == 1:
+            return parts[0]
         order = _spread(np.array([len(part) for part in parts]), self._random(bucket.name, epoch))
         return np.concatenate(parts)[order]
 
@@ -162,9 +250,19 @@ class BatchSampler:
         while count:
             turn, skip = divmod(start, size)
             taken = min(count, size - skip)
-            parts.append(cell.rows[self._random(cell.name, turn).permutation(size)[skip : skip + taken]])
+            parts.append(self._shuffled(cell, turn)[skip : skip + taken])
             start, count = start + taken, count - taken
         return np.concatenate(parts) if parts else cell.rows[:0]
+
+    def _shuffled(self, cell: _Cell, turn: int) -> np.ndarray:
+        random = self._random(cell.name, turn)
+        if cell.shards is None or self.mix_shards is None:
+            return random.permutation(cell.rows)
+        # a shard has one place in the order, whatever the shape of its windows, so that it is fetched once
+        _, local = np.unique(cell.shards, return_inverse=True)
+        place = self._random("shards", turn).random(int(cell.shards.max()) + 1)[np.unique(cell.shards)]
+        pool = np.argsort(np.argsort(place))[local] // self.mix_shards
+        return cell.rows[np.argsort(pool + random.random(len(local)), kind="stable")]
 
     def _random(self, name: str, number: int) -> np.random.Generator:
         # seeded by name, so that a dataset that joins leaves the order of the others as it is
@@ -175,44 +273,99 @@ class BatchSampler:
         return float((self._random(name, 0).random() + epoch * _GOLDEN) % 1.0)
 
 
-def _buckets(
+def _cells(
     index: pd.DataFrame,
-    batch_size: int,
     weights: Mapping[str, Any] | None,
     patch: int,
-    max_values: int | None,
-) -> list[_Bucket]:
-    """Group rows by shape and dataset, in an order that depends on their names alone."""
-    keys = index[["modality", "sfreq", "n_channels", "dataset"]].assign(padded=_padded(index, patch))
-    grouped = keys.groupby(["modality", "sfreq", "n_channels", "padded", "dataset"], observed=True)
-    places: dict[Any, Any] = {**grouped.indices}
-    sizes: dict[tuple[str, str], int] = {}
-    for (modality, *_, dataset), rows in places.items():
-        sizes[modality, dataset] = sizes.get((modality, dataset), 0) + len(rows)
-    share = shares(sizes, weights)
+    max_padding: float,
+    limits: Mapping[str, int],
+    with_shards: bool,
+) -> tuple[dict[tuple, list[_Cell]], float]:
+    """Rows by shape and dataset, in an order that depends on their names alone, and the share of padding."""
+    table = index[list(COLUMNS)]
+    n_times = table["n_times"].to_numpy()
+    # neighbouring rows are mostly alike, and there are few different ones: only changes are looked at one by one
+    keys = [
+        column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
+        for column in (table[name] for name in COLUMNS)
+    ]
+    changed = np.zeros(len(table), bool)
+    changed[0] = True
+    for key in keys:
+        changed[1:] |= key[1:] != key[:-1]
+    first = np.flatnonzero(changed)
+    lengths = np.diff(first, append=len(table))
+    runs = table.iloc[first].reset_index(drop=True)
+    runs["padded"] = -(-n_times[first].astype(np.int64) // patch) * patch
+    runs["padded"] = _joined_lengths(runs, max_padding)
+    values = runs["n_channels"].to_numpy(np.int64) * lengths
+    padding = 1 - float((values * n_times[first]).sum() / (values * runs["padded"].to_numpy()).sum())
+
+    grouped = runs.groupby(["modality", "sfreq", "n_channels", "padded", "dataset"], observed=True, sort=True)
+    group = np.repeat(grouped.ngroup().to_numpy().astype(np.uint32), lengths)
+    if grouped.ngroups <= np.iinfo(np.uint16).max:
+        group = group.astype(np.uint16)  # sorted by counting
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group, minlength=grouped.ngroups))
     labels = index.index.to_numpy()
+    if len(labels) and labels.max() <= np.iinfo(np.int32).max:
+        labels = labels.astype(np.int32)
+    shard = index["shard"].cat.codes.to_numpy() if with_shards else None
+
+    groups: dict[Any, Any] = {**grouped.groups}
+    names = list(groups)
+    sizes: dict[tuple[str, str], int] = {}
+    for (modality, *_, dataset), size in zip(names, np.diff(ends, prepend=0).tolist(), strict=True):
+        sizes[modality, dataset] = sizes.get((modality, dataset), 0) + size
+    allowed = _limited(sizes, limits)
+    share = shares({pair: max(1, round(size * allowed[pair])) for pair, size in sizes.items()}, weights)
     cells: dict[tuple, list[_Cell]] = {}
-    for (*shape, dataset), rows in sorted(places.items()):
-        pair = shape[0], dataset
-        name = "/".join(str(part) for part in (*shape, dataset))
-        cells.setdefault(tuple(shape), []).append(_Cell(name, labels[rows], share[pair] * len(rows) / sizes[pair]))
+    for (*shape, dataset), begin, end in zip(names, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        pair, places = (shape[0], dataset), order[begin:end]
+        cell = _Cell(
+            name="/".join(str(part) for part in (*shape, dataset)),
+            rows=labels[places],
+            weight=share[pair] * len(places) / sizes[pair],
+            limit=max(1, round(len(places) * allowed[pair])),
+            shards=None if shard is None else shard[places],
+        )
+        cells.setdefault(tuple(shape), []).append(cell)
+    return cells, padding
+
+
+def _buckets(cells: dict[tuple, list[_Cell]], batch_size: int, max_values: int | None) -> list[_Bucket]:
     buckets = []
     for shape, members in cells.items():
         fits = batch_size if max_values is None else max(1, max_values // (shape[2] * shape[3]))
-        size = min(batch_size, fits, sum(len(cell.rows) for cell in members))
+        size = min(batch_size, fits, sum(cell.limit for cell in members))
         buckets.append(_Bucket("/".join(str(part) for part in shape), shape[0], members, size))
     return buckets
 
 
-def _padded(index: pd.DataFrame, patch: int) -> np.ndarray:
-    return -(-index["n_times"].to_numpy(np.int64) // patch) * patch
+def _joined_lengths(runs: pd.DataFrame, max_padding: float) -> np.ndarray:
+    """The padded length of each row: its own, or a longer one of which at most `max_padding` is padding."""
+    padded = runs["padded"].to_numpy().copy()
+    if max_padding > 0:
+        for places in runs.groupby(["modality", "sfreq", "n_channels"], observed=True).indices.values():
+            longest = 0
+            for length in np.unique(padded[places])[::-1].tolist():
+                if length < (1 - max_padding) * longest or not longest:
+                    longest = length
+                padded[places[padded[places] == length]] = longest
+    return padded
 
 
-def _padding(index: pd.DataFrame, patch: int) -> float:
-    n_channels = index["n_channels"].to_numpy(np.int64)
-    return 1 - float(
-        (index["n_times"].to_numpy(np.int64) * n_channels).sum() / (_padded(index, patch) * n_channels).sum()
-    )
+def _limited(sizes: Mapping[tuple[str, str], int], limits: Mapping[str, int]) -> dict[tuple[str, str], float]:
+    """Share of the windows of each (modality, dataset) that its limit allows."""
+    total: dict[str, int] = {}
+    for (_, dataset), size in sizes.items():
+        total[dataset] = total.get(dataset, 0) + size
+    for name, limit in limits.items():
+        if name not in total:
+            raise ConfigError("is not in the corpus", field=f"limits.{name}", fix=did_you_mean(name, total))
+        if not limit > 0:
+            raise ConfigError(f"{limit!r} is not a number above 0", field=f"limits.{name}")
+    return {pair: min(1.0, limits.get(pair[1], total[pair[1]]) / total[pair[1]]) for pair in sizes}
 
 
 def _expected_batches(buckets: list[_Bucket], total: int) -> np.ndarray:
@@ -247,3 +400,11 @@ def _spread(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
     group = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.argsort((place + random.random(len(group))) / counts[group], kind="stable")
+
+
+def _even(counts: np.ndarray) -> np.ndarray:
+    """A series in which number i occurs counts[i] times, at distances as even as can be."""
+    group = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # each at a phase of its own, the same in every epoch, so that the distance across its end is an even one too
+    return group[np.argsort((place + (group + 0.5) / len(counts)) / counts[group], kind="stable")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -60,33 +61,42 @@ def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np
 class Shard:
     """A shard opened for reading: header parsed and checked against the file size, data mapped into memory.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    where : path or str, optional
+        How messages name it, where that is not `path`.
+
     Raises
     ------
     CorpusError
         The file is missing, cut, or not a shard; the message names it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, where: Path | str | None = None) -> None:
+        self.path = where if where is not None else path
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 length = int.from_bytes(file.read(8), "little")
                 if size < 8 or length > min(size - 8, MAX_HEADER):
-                    raise CorpusError("shard is cut or damaged (its header is not complete)", file=path, fix=_FIX)
-                header = _parse(path, file.read(length))
+                    raise CorpusError("shard is cut or damaged (its header is not complete)", file=self.path, fix=_FIX)
+                header = _parse(self.path, file.read(length))
                 self.metadata: dict[str, str] = header.pop("__metadata__", {})
-                self._start = 8 + length
-                needed = self._start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+                start = 8 + length
+                needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
                 if size != needed:
                     word = "is cut" if size < needed else "has bytes too many"
-                    raise CorpusError(f"shard {word} ({size} of {needed} bytes)", file=path, fix=_FIX)
+                    raise CorpusError(f"shard {word} ({size} of {needed} bytes)", file=self.path, fix=_FIX)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            raise CorpusError("shard is missing", file=path, fix=_FIX) from None
+            raise CorpusError("shard is missing", file=self.path, fix=_FIX) from None
         except OSError as error:
-            raise CorpusError(f"shard cannot be read ({error.strerror})", file=path) from None
-        self._windows: dict[str, dict[str, Any]] = header
+            raise CorpusError(f"shard cannot be read ({error.strerror})", file=self.path) from None
+        self._windows: dict[str, tuple[tuple[int, ...], int]] = {
+            key: (tuple(entry["shape"]), start + entry["data_offsets"][0]) for key, entry in header.items()
+        }
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -99,10 +109,7 @@ class Shard:
         CorpusError
             The header holds no rows or damaged ones.
         """
-        text = self.metadata.get("rows", "")
-        if self.metadata.get("rows_crc32c") != str(crc32c(text.encode())):
-            raise CorpusError("shard is damaged (checksum of its index rows)", file=self.path, fix=_FIX)
-        return to_table(json.loads(text))
+        return to_table(self._rows())
 
     def window(self, key: str, shape: tuple[int, int]) -> np.ndarray:
         """One window as a read-only float16 view of the file, not yet checked against its checksum.
@@ -112,21 +119,33 @@ class Shard:
         CorpusError
             The shard holds no such window, or one of another shape.
         """
-        entry = self._windows.get(key)
-        if entry is None or entry["dtype"] != "F16" or tuple(entry["shape"]) != shape:
+        found, start = self._windows.get(key, (None, 0))
+        if found != shape:
             raise CorpusError(f"shard holds no window {key!r} of shape {shape}", file=self.path, fix=_FIX)
-        start = self._start + entry["data_offsets"][0]
-        return np.frombuffer(self._map, "<f2", shape[0] * shape[1], start).reshape(shape)
+        return np.ndarray(shape, _HALF, self._map, start)
+
+    def check(self) -> None:
+        """Compare every window with the checksum that the header holds; the first difference is a CorpusError."""
+        rows = self._rows()
+        names = ("key", "n_channels", "n_times", "crc32c", "recording")
+        for key, n_channels, n_times, checksum, recording in zip(*(rows[name] for name in names), strict=True):
+            check_window(self.window(key, (n_channels, n_times)), checksum, self.path, key, recording)
 
     def read_ahead(self, key: str) -> None:
         """Ask the system to fetch a window's bytes; returns at once."""
         if hasattr(mmap, "MADV_WILLNEED") and key in self._windows:
-            start, end = (self._start + offset for offset in self._windows[key]["data_offsets"])
+            shape, start = self._windows[key]
             page = start - start % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, end - page)
+            self._map.madvise(mmap.MADV_WILLNEED, page, start - page + 2 * shape[0] * shape[1])
+
+    def _rows(self) -> dict[str, list[Any]]:
+        text = self.metadata.get("rows", "")
+        if self.metadata.get("rows_crc32c") != str(crc32c(text.encode())):
+            raise CorpusError("shard is damaged (checksum of its index rows)", file=self.path, fix=_FIX)
+        return json.loads(text)
 
 
-def check_window(window: np.ndarray, checksum: int, path: Path, key: str, recording: str) -> None:
+def check_window(window: np.ndarray, checksum: int, path: Path | str, key: str, recording: str) -> None:
     """Compare a window's bytes with its checksum.
 
     Raises
@@ -135,25 +154,28 @@ def check_window(window: np.ndarray, checksum: int, path: Path, key: str, record
         They differ; names the shard, the recording and the window.
     """
     if crc32c(window) != checksum:
-        raise CorpusError(
-            f"window {key!r} is damaged (its checksum differs)",
-            file=path,
-            field=recording,
-            fix=_FIX,
-        )
+        raise damaged_window(path, key, recording)
 
 
+def damaged_window(path: Path | str, key: str, recording: str) -> CorpusError:
+    """The error that says which window does not match its checksum."""
+    return CorpusError(f"window {key!r} is damaged (its checksum differs)", file=path, field=recording, fix=_FIX)
+
+
+_HALF = np.dtype("<f2")
 _FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
+def _parse(path: Path | str, text: bytes) -> dict[str, Any]:
     """The header as a dictionary, with offsets and shapes that fit each other."""
     try:
         header = json.loads(text)
         for key, entry in header.items():
             if key != "__metadata__":
                 (start, end), shape = entry["data_offsets"], entry["shape"]
-                if not (0 <= start <= end and entry["dtype"] == "F16" and end - start == 2 * int(np.prod(shape))):
+                if len(shape) != 2:
+                    raise ValueError(key)
+                if not (0 <= start <= end and entry["dtype"] == "F16" and end - start == 2 * math.prod(shape)):
                     raise ValueError(key)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CorpusError("shard is damaged (its header cannot be read)", file=path, fix=_FIX) from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,12 @@ import pyarrow as pa
 
 from ..channels import Channels
 from ..errors import CorpusError
-from ..files import read_json
-from .index import from_frame, in_order, to_frame
-from .index_file import read_index
+from .deletions import Deletion, read_deletions
+from .folder import Folder, LocalFolder, check_version, is_url, read_object
+from .index import COLUMNS, LABEL, from_frame, in_order, to_frame
+from .index_file import IndexFile, read_index
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
 from .windows import Windows
-from .writer import check_version
 
 if TYPE_CHECKING:
     from .upkeep import Verification
@@ -30,44 +31,129 @@ logger = logging.getLogger(__name__)
 #: Shards kept mapped at a time: each costs a file descriptor
 OPEN_SHARDS = 256
 
+#: More notes of one kind than this are counted, not listed
+MANY = 3
+
 
 class Corpus(Windows):
-    """A corpus on disk, opened for reading.
+    """A corpus on disk or behind a URL, opened for reading.
+
+    The columns of a compacted index are read when they are asked for, so that millions of windows open at once.
 
     Parameters
     ----------
     root : path-like
-        The folder that holds corpus.json.
+        The folder that holds corpus.json, or a fsspec URL of it (s3://, gs://, https://, ...), whose shards are
+        fetched whole into a local cache.
+    storage_options, cache, cache_bytes
+        For URLs; see `remote.RemoteFolder`.
 
     Raises
     ------
     CorpusError
         There is no corpus at `root`, or one of another version.
+    StorageError
+        The URL cannot be reached.
     """
 
-    def __init__(self, root: str | PathLike[str]) -> None:
-        self.root = Path(root)
-        check_version(self.root)
-        self._notes: list[str] = []
-        self._shards = lru_cache(OPEN_SHARDS)(self._open)
-        self._channels: dict[str, Channels] = {}
+    def __init__(
+        self,
+        root: str | PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+    ) -> None:
+        self._arguments = {"storage_options": storage_options, "cache": cache, "cache_bytes": cache_bytes}
+        self.folder: Folder
+        if is_url(root):
+            from .remote import RemoteFolder
 
-    def __reduce__(self) -> tuple[type[Corpus], tuple[Path]]:
-        return type(self), (self.root,)  # worker processes open the corpus themselves
+            remote = RemoteFolder(str(root), storage_options, cache, cache_bytes)
+            remote.evicted.append(self._forget)
+            self.folder = remote
+        else:
+            self.folder = LocalFolder(root)
+        check_version(self.folder)
+        self._notes: list[str] = []
+        self._shards: dict[str, Shard] = {}
+        self._lock = threading.Lock()
+        self._channels: dict[str, Channels] = {}
+        self._series: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (str(self.folder), self._arguments)  # worker processes open the corpus themselves
 
     def __repr__(self) -> str:
-        return f"<Corpus {self.root}>"
+        return f"<Corpus {self.folder}>"
+
+    def __len__(self) -> int:
+        return len(self.index) if self._final is None else len(self._final)
+
+    @property
+    def root(self) -> Path:
+        """The folder, where it is a local one.
+
+        Raises
+        ------
+        CorpusError
+            The corpus lies behind a URL, where nothing is written.
+        """
+        if isinstance(self.folder, LocalFolder):
+            return self.folder.root
+        raise CorpusError("is read-only", file=str(self.folder), fix="`brainof corpus merge` makes a local copy")
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
-        merged, covered = self.merged_index()
-        return self.indexed([name for name in self.shard_names() if name not in covered], merged)
+        if self._final is not None:
+            return self.columns(self._final.columns)
+        merged = self.merged_index()
+        tables, covered = ([], set()) if merged is None else ([merged.read()], merged.shards)
+        return self.indexed([name for name in self.shard_names() if name not in covered], tables)
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        if self._final is None:
+            return self.index[list(names)]
+        missing = [name for name in names if name not in self._series]
+        for name in missing:  # one after the other, so that no two are held in the form of the file
+            if name not in self._final.columns:
+                raise KeyError(name)
+            self._series[name] = to_frame([self._final.read([name])], [name])[name]
+            pa.default_memory_pool().release_unused()
+        return pd.DataFrame({name: self._series[name] for name in names}, copy=False)
+
+    @property
+    def remote(self) -> bool:
+        return self.folder.remote
+
+    @property
+    def column_names(self) -> list[str]:
+        """Columns of the index."""
+        return [str(name) for name in self.index] if self._final is None else list(self._final.columns)
+
+    @cached_property
+    def _final(self) -> IndexFile | None:
+        """The merged index where it is all there is to know: every shard is in it, and every deletion."""
+        merged = self.merged_index()
+        if merged is None or not merged.ordered or not set(self.shard_names()) <= merged.shards:
+            return None
+        return merged if {deletion.name for deletion in self.deletions} <= merged.deleted else None
+
+    @cached_property
+    def deletions(self) -> list[Deletion]:
+        """What was deleted by index; see `deletions`."""
+        return read_deletions(self.folder)
 
     def indexed(self, shards: Iterable[str], tables: Sequence[pa.Table] = ()) -> pd.DataFrame:
-        """The index of some shards, and of index tables that were read already."""
-        index, superseded = in_order(to_frame([*tables, *(self.shard_index(name) for name in shards)]))
-        for recording in superseded:
+        """The index of some shards, and of index tables that were read already, without what was deleted."""
+        index = to_frame([*tables, *(self.shard_index(name) for name in shards)])
+        for deletion in self.deletions:
+            index = deletion.applied(index)
+        index, superseded = in_order(index)
+        for recording in superseded if len(superseded) <= MANY else []:
             self._note(f"{recording} occurs more than once; its newest windows count")
+        if len(superseded) > MANY:
+            self._note(f"{len(superseded)} recordings occur more than once; their newest windows count")
         return index
 
     @property
@@ -76,63 +162,108 @@ class Corpus(Windows):
 
     @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
-        return {path.stem: read_json(path) for path in sorted((self.root / "datasets").glob("*.json"))}
+        names = self.folder.names("datasets")
+        if not names and self.folder.remote and len(self):  # a server that lists nothing; the index names them
+            names = [f"{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
+        found = [name for name in names if name.endswith(".json")]
+        return {name.removesuffix(".json"): read_object(self.folder, f"datasets/{name}") for name in found}
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Recordings that could not be prepared, with the reason."""
-        return [read_json(path) for path in sorted((self.root / "failures").glob("*.json"))]
+        names = [name for name in self.folder.names("failures") if name.endswith(".json")]
+        return [read_object(self.folder, f"failures/{name}") for name in names]
+
+    @property
+    def quality(self) -> list[dict[str, Any]]:
+        """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
+        names = [name for name in self.folder.names("quality") if name.endswith(".json")]
+        return [read_object(self.folder, f"quality/{name}") for name in names]
 
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
-            path = self.root / "channels" / f"{digest}.json"
-            values = read_json(path)
+            name = f"channels/{digest}.json"
+            values = read_object(self.folder, name)
             try:
                 table = Channels.from_dict(values)
             except (TypeError, KeyError, ValueError):
-                raise CorpusError("is damaged (not a channel table)", file=path) from None
+                raise CorpusError("is damaged (not a channel table)", file=self.folder.where(name)) from None
             if table.digest != digest:
-                raise CorpusError("is damaged (its content does not match its name)", file=path)
+                raise CorpusError("is damaged (its content does not match its name)", file=self.folder.where(name))
             self._channels[digest] = table
         return self._channels[digest]
 
-    def view(self, row: int) -> np.ndarray:
-        shape = int(self._column("n_channels")[row]), int(self._column("n_times")[row])
-        return self.shard(self._text("shard", row)).window(self._text("key", row), shape)
+    def has_channels(self, digest: str) -> bool:
+        """Whether the corpus holds a channel table."""
+        try:
+            self.folder.read(f"channels/{digest}.json")
+        except FileNotFoundError:
+            return False
+        return True
 
-    def shard_path(self, row: int) -> Path:
-        return self._path(self._text("shard", row))
+    def view(self, row: int) -> np.ndarray:
+        shards, keys, n_channels, n_times = self._places
+        name = self._names("shard")[shards[row]]
+        shard = self._shards.get(name) or self.shard(name)
+        return shard.window(self._names("key")[keys[row]], (int(n_channels[row]), int(n_times[row])))
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        return tuple(self._column(name) for name in ("shard", "key", "n_channels", "n_times"))
+
+    def shard_path(self, row: int) -> Path | str:
+        return self.folder.where(f"shards/{self._text('shard', row)}{SUFFIX}")
+
+    def damaged(self, row: int) -> CorpusError:
+        self.folder.discard(f"shards/{self._text('shard', row)}{SUFFIX}")
+        return super().damaged(row)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
+        if self.folder.remote:
+            shards = self._column("shard")
+            names = dict.fromkeys(self._names("shard")[shards[row]] for row in rows)
+            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names)
+            return
         for row in rows:
             self.shard(self._text("shard", row)).read_ahead(self._text("key", row))
 
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""
-        found = [path.name for path in (self.root / "shards").glob("[!.]*")]
+        found = self.folder.names("shards")
         return sorted(
             {name.removesuffix(end) for end in (SUFFIX, INDEX_SUFFIX) for name in found if name.endswith(end)}
         )
 
     def shard_index(self, name: str) -> pa.Table:
         """Index rows of one shard: from its index file or, where that is missing, from its header."""
-        path = self.root / "shards" / f"{name}{INDEX_SUFFIX}"
-        if path.exists():
-            return read_index(path, f"delete it; it is rebuilt from {name}{SUFFIX}")[0]
+        if f"{name}{INDEX_SUFFIX}" in self._index_files:
+            file = self.folder.path(f"shards/{name}{INDEX_SUFFIX}")
+            return read_index(file, f"delete it; it is rebuilt from {name}{SUFFIX}")[0]
         self._note(f"shard {name} has no index file; its rows were read from its header")
         return self.shard(name).table()
 
-    def shard(self, name: str) -> Shard:
-        """A shard, opened; the most recently used ones stay open."""
-        return self._shards(name)
+    @cached_property
+    def _index_files(self) -> set[str]:
+        return {name for name in self.folder.names("shards") if name.endswith(INDEX_SUFFIX)}
 
-    def merged_index(self) -> tuple[list[pa.Table], set[str]]:
-        """The merged index, where there is one, and the names of the shards it covers."""
-        path = self.root / "index.parquet"
-        if not path.exists():
-            return [], set()
-        table, covered = read_index(path, "delete it; `brainof corpus compact` makes it again")
-        return [table], covered
+    def shard(self, name: str) -> Shard:
+        """A shard, opened; it stays open until many others were opened after it."""
+        shard = self._shards.get(name)
+        if shard is None:
+            shard = self._open(f"shards/{name}{SUFFIX}")
+            with self._lock:
+                while len(self._shards) >= OPEN_SHARDS:
+                    self._shards.pop(next(iter(self._shards)))
+                self._shards[name] = shard
+        return shard
+
+    def merged_index(self) -> IndexFile | None:
+        """The merged index, where there is one."""
+        try:
+            path = self.folder.path("index.parquet")
+        except CorpusError:  # a remote corpus that was not compacted
+            return None
+        return IndexFile(path, "delete it; `brainof corpus compact` makes it again") if path.exists() else None
 
     def verify(self) -> Verification:
         """Read every byte and compare it with its checksum; see `upkeep.verify`."""
@@ -147,21 +278,40 @@ class Corpus(Windows):
         return compact(self)
 
     def info(self) -> dict[str, Any]:
-        """Disk, windows, hours and people per dataset, modality and view; see `upkeep.info`."""
-        from .upkeep import info
+        """Disk, windows, hours, people and epoch time; see `info.info`."""
+        from .info import info
 
         return info(self)
 
-    def _path(self, shard: str) -> Path:
-        return self.root / "shards" / f"{shard}{SUFFIX}"
+    def delete(self, **conditions: Any) -> dict[str, Any]:
+        """Delete recordings, people or datasets by index; see `deletions.delete`."""
+        from .deletions import delete
 
-    def _open(self, shard: str) -> Shard:
-        return Shard(self._path(shard))
+        return delete(self, **conditions)
+
+    def _open(self, name: str) -> Shard:
+        where = self.folder.where(name)
+        try:
+            return Shard(self.folder.path(name), where)
+        except CorpusError:
+            if not self.folder.remote:
+                raise
+            # the cached copy was dropped by another process between finding and opening it, or it is damaged
+            self.folder.discard(name)
+            return Shard(self.folder.path(name), where)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._shards.pop(Path(name).name.removesuffix(SUFFIX), None)
 
     def _note(self, note: str) -> None:
         if note not in self._notes:
-            logger.warning("%s: %s", self.root, note)
+            logger.warning("%s: %s", self.folder, note)
             self._notes.append(note)
+
+
+def _open(root: str, arguments: dict[str, Any]) -> Corpus:
+    return Corpus(root, **arguments)
 
 
 class Corpora(Windows):
@@ -173,11 +323,24 @@ class Corpora(Windows):
             raise CorpusError("no corpus was given")
 
     def __repr__(self) -> str:
-        return f"<Corpora {', '.join(str(corpus.root) for corpus in self.corpora)}>"
+        return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
-        return to_frame([from_frame(corpus.index) for corpus in self.corpora])
+        labels = dict.fromkeys(
+            name for corpus in self.corpora for name in corpus.column_names if name.startswith(LABEL)
+        )
+        return self._joined((*COLUMNS, *labels))
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        return self._joined(names)
+
+    def _joined(self, names: Sequence[str]) -> pd.DataFrame:
+        frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
+        return to_frame([from_frame(frame) for frame in frames], names)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
 
     @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
@@ -189,22 +352,31 @@ class Corpora(Windows):
 
     def channels(self, digest: str) -> Channels:
         for corpus in self.corpora:
-            if (corpus.root / "channels" / f"{digest}.json").exists():
+            if corpus.has_channels(digest):
                 return corpus.channels(digest)
-        raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].root / "channels")
+        raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].folder.where("channels"))
 
     def view(self, row: int) -> np.ndarray:
         corpus, local = self._locate(row)
         return corpus.view(local)
 
-    def shard_path(self, row: int) -> Path:
+    def shard_path(self, row: int) -> Path | str:
         corpus, local = self._locate(row)
         return corpus.shard_path(local)
 
+    def damaged(self, row: int) -> CorpusError:
+        corpus, local = self._locate(row)
+        return corpus.damaged(local)
+
     def read_ahead(self, rows: Iterable[int]) -> None:
-        for row in rows:
-            corpus, local = self._locate(row)
-            corpus.read_ahead([local])
+        numbers = np.asarray(list(rows), np.int64)
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        for number in np.unique(which).tolist():
+            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+
+    @property
+    def remote(self) -> bool:
+        return any(corpus.remote for corpus in self.corpora)
 
     @cached_property
     def _starts(self) -> np.ndarray:

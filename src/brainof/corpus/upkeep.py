@@ -1,4 +1,4 @@
-"""What `brainof corpus` does to a whole corpus: verify, compact, info."""
+"""What `brainof corpus` does to a whole corpus: verify and compact."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import CorpusError
 from ..files import TEMPORARY
-from .index import LABEL, VERSION, from_frame, people
+from .index import from_frame
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, check_window
 
@@ -41,7 +39,8 @@ def verify(corpus: Corpus) -> Verification:
     found = Verification()
     names = set(corpus.shard_names())
     try:
-        names |= corpus.merged_index()[1]
+        merged = corpus.merged_index()
+        names |= merged.shards if merged else set()
     except CorpusError as error:
         found.problems.append(str(error))
     digests: set[str] = set()
@@ -108,11 +107,13 @@ def compact(corpus: Corpus) -> dict[str, Any]:
             write_index(path, fresh.shard(name).table(), [name])
             written.append(name)
     try:
-        forgotten = sorted(fresh.merged_index()[1] - set(names))
+        merged = fresh.merged_index()
+        forgotten = sorted(merged.shards - set(names)) if merged else []
     except CorpusError:
         forgotten = []  # a damaged merged index is replaced, which is what compacting is for
     index = fresh.indexed(names)
-    write_index(fresh.root / "index.parquet", from_frame(index), names)
+    deleted = [deletion.name for deletion in fresh.deletions]
+    write_index(fresh.root / "index.parquet", from_frame(index), names, ordered=True, deleted=deleted)
     stale = [path for path in _temporary(fresh) if time.time() - path.stat().st_mtime > STALE_SECONDS]
     for path in stale:
         path.unlink(missing_ok=True)
@@ -125,58 +126,5 @@ def compact(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def info(corpus: Corpus) -> dict[str, Any]:
-    """Disk, windows, hours and people, in all and per modality, dataset and view.
-
-    Returns
-    -------
-    dict
-        Plain values, ready for JSON. Views may cover the same time, so hours are per view.
-    """
-    index = corpus.index
-    table = index.assign(
-        person=people(index),
-        hours=index["n_times"] / index["sfreq"] / 3600,
-        megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
-    )
-    labels = sorted(str(column) for column in index if str(column).startswith(LABEL))
-    groups = []
-    for (modality, dataset, view), part in table.groupby(["modality", "dataset", "view"], observed=True):
-        groups.append(
-            {
-                "modality": str(modality),
-                "dataset": str(dataset),
-                "view": str(view),
-                "windows": len(part),
-                "recordings": int(part["recording"].nunique()),
-                "people": int(part["person"].nunique()),
-                "hours": round(float(part["hours"].sum()), 3),
-                "megabytes": round(float(part["megabytes"].sum()), 3),
-                "n_channels": [int(part["n_channels"].min()), int(part["n_channels"].max())],
-                "n_times": [int(part["n_times"].min()), int(part["n_times"].max())],
-                "sfreq": sorted(float(rate) for rate in part["sfreq"].unique()),
-                "labels": [name.removeprefix(LABEL) for name in labels if part[name].notna().any()],
-            }
-        )
-    return {
-        "corpus": str(corpus.root),
-        "version": VERSION,
-        "shards": len(corpus.shard_names()),
-        "windows": len(index),
-        "people": int(table["person"].nunique()),
-        "disk_megabytes": round(sum(_size(path) for path in corpus.root.rglob("*")) / 1e6, 3),
-        "groups": groups,
-        "failures": corpus.failures,
-        "notes": corpus.notes,
-    }
-
-
 def _temporary(corpus: Corpus) -> list[Path]:
-    return sorted(corpus.root.rglob(f".*{TEMPORARY}"))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:  # renamed or removed by a writer meanwhile
-        return 0
+    return [] if corpus.folder.remote else sorted(corpus.root.rglob(f".*{TEMPORARY}"))

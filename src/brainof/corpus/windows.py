@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from google_crc32c import value as crc32c
 
 from ..channels import MODALITIES, Channels
 from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
-from .shards import check_window
+from .shards import damaged_window
 
 
 class Windows(ABC):
@@ -46,12 +47,21 @@ class Windows(ABC):
         """A window as a float16 view (n_channels, n_times) of the file, not checked."""
 
     @abstractmethod
-    def shard_path(self, row: int) -> Path:
+    def shard_path(self, row: int) -> Path | str:
         """The file that holds a window."""
 
     @abstractmethod
     def read_ahead(self, rows: Iterable[int]) -> None:
-        """Ask the system to fetch windows; returns at once."""
+        """Ask for the bytes of windows that will be read soon; returns at once."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether shards are fetched from elsewhere, and want to be asked for early."""
+        return False
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of `index`, without holding the others in memory."""
+        return self.index[list(names)]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -75,18 +85,13 @@ class Windows(ABC):
             The shard is missing, cut, or its bytes are not those that were written; names the shard.
         """
         window = self.view(row)
-        self.check(row, window)
+        if crc32c(window) != self._checksums[row]:
+            raise self.damaged(row)
         return window
 
-    def check(self, row: int, window: np.ndarray) -> None:
-        """Compare a window with its checksum; a difference is a CorpusError that names the shard."""
-        check_window(
-            window,
-            self._column("crc32c")[row],
-            self.shard_path(row),
-            self._text("key", row),
-            self._text("recording", row),
-        )
+    def damaged(self, row: int) -> CorpusError:
+        """The error of a window that does not match its checksum; names the shard."""
+        return damaged_window(self.shard_path(row), self._text("key", row), self._text("recording", row))
 
     def batch(self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32) -> SignalBatch:
         """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
@@ -119,7 +124,8 @@ class Windows(ABC):
             # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
             signal_BCT[place, :, : window.shape[1]] = window
             signal_BCT[place, :, window.shape[1] :] = 0
-            self.check(row, window)
+            if crc32c(window) != self._checksums[row]:
+                raise self.damaged(row)
         sets = self._column("channel_set")[numbers]
         return SignalBatch(
             signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
@@ -141,9 +147,13 @@ class Windows(ABC):
     def _column(self, name: str) -> np.ndarray:
         """Values of a column, or the category codes of a text column."""
         if name not in self._columns:
-            column = self.index[name]
+            column = self.columns([name])[name]
             self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
         return self._columns[name]
+
+    @cached_property
+    def _checksums(self) -> np.ndarray:
+        return self._column("crc32c")
 
     @cached_property
     def _categories(self) -> dict[str, list[str]]:
@@ -152,7 +162,7 @@ class Windows(ABC):
     def _names(self, column: str) -> list[str]:
         """The categories of a text column."""
         if column not in self._categories:
-            self._categories[column] = self.index[column].cat.categories.tolist()
+            self._categories[column] = self.columns([column])[column].cat.categories.tolist()
         return self._categories[column]
 
     def _text(self, column: str, row: int) -> str:

@@ -17,7 +17,9 @@ from google_crc32c import value as crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from ..files import make_folder, read_json, write_json
+from ..files import make_folder, write_json
+from ..memory import empty, release
+from .folder import LocalFolder, check_version
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
@@ -29,7 +31,7 @@ NORMALISED = (1e-3, 1e3)
 #: More windows than this close a shard, so that its header stays short
 MAX_WINDOWS = 16_384
 
-_FOLDERS = ("datasets", "channels", "shards", "failures")
+_FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
 
 
 class WindowLike(Protocol):
@@ -74,9 +76,10 @@ class CorpusWriter:
         self._windows: list[np.ndarray] = []
         self._bytes = 0
         self._added: set[tuple[str, str, str]] = set()
+        self._quality: dict[tuple[str, str], dict[str, Any]] = {}
         self._done: set[str] | None = None
         self._tables: set[str] = set()
-        _make_corpus(self.root)
+        make_corpus(self.root)
 
     def add(
         self,
@@ -84,6 +87,7 @@ class CorpusWriter:
         channels: Channels,
         windows: Sequence[WindowLike],
         good: np.ndarray | None = None,
+        quality: Mapping[str, Any] | None = None,
     ) -> None:
         """Add all windows of one recording; they are on disk once the shard is full or the writer closed.
 
@@ -97,6 +101,8 @@ class CorpusWriter:
             Normalised data (n_channels, n_times) each.
         good : ndarray of bool, shape (n_channels,), optional
             False where a channel is bad; all good when left out.
+        quality : mapping, optional
+            What was found in the recording and done to it; kept as `quality/<recording>.json` once it is on disk.
 
         Raises
         ------
@@ -117,7 +123,7 @@ class CorpusWriter:
             raise CorpusError(f"{good.shape} for {len(channels)} channels", file=name, field="good")
         if not all(window.view for window in windows):
             raise CorpusError("a window has no view", file=name, field="view")
-        halves = [_to_half(np.asarray(window.data), len(channels), name) for window in windows]
+        halves = _to_halves([np.asarray(window.data) for window in windows], len(channels), name)
         _check_scale([np.asarray(window.data) for window in windows], good, name)
 
         n_bytes = sum(half.nbytes for half in halves)
@@ -142,6 +148,9 @@ class CorpusWriter:
         self._windows += halves
         self._bytes += n_bytes
         self._added.add(identity)
+        if quality is not None:
+            names = {"dataset": row["dataset"], "modality": row["modality"], "subject": row["subject"]}
+            self._quality[(row["dataset"], name)] = {**names, "recording": name, "channel_set": digest, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, licence, citation. Replaces an earlier description."""
@@ -152,12 +161,17 @@ class CorpusWriter:
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
         write_json(self._failure(fields.get("dataset"), fields.get("recording")), {**fields, "reason": str(reason)})
 
+    def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
+        """Take back what `record_failure` noted."""
+        fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
+        self._failure(fields.get("dataset"), fields.get("recording")).unlink(missing_ok=True)
+
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
         if self._done is None:
             from .store import Corpus  # the store reads what is written here
 
-            self._done = set(Corpus(self.root).index["config"].unique())
+            self._done = set(Corpus(self.root).columns(["config"])["config"].unique())
         return config in self._done
 
     def flush(self) -> None:
@@ -183,6 +197,8 @@ class CorpusWriter:
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
             self._failure(dataset, name).unlink(missing_ok=True)
             self._failure(None, name).unlink(missing_ok=True)
+            if (dataset, name) in self._quality:
+                write_json(self._beside("quality", dataset, name), self._quality.pop((dataset, name)))
 
     def close(self) -> None:
         """Commit what is left."""
@@ -205,37 +221,16 @@ class CorpusWriter:
         return digest
 
     def _failure(self, dataset: str | None, recording: str | None) -> Path:
+        return self._beside("failures", dataset, recording)
+
+    def _beside(self, folder: str, dataset: str | None, recording: str | None) -> Path:
         # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
         digest = hashlib.sha256(f"{dataset}/{recording}".encode()).hexdigest()[:8]
-        return self.root / "failures" / f"{slug}-{digest}.json"
+        return self.root / folder / f"{slug}-{digest}.json"
 
 
-def check_version(root: Path) -> None:
-    """Check that `root` is a corpus of this version.
-
-    Raises
-    ------
-    CorpusError
-        It is not; names the file and the version.
-    """
-    if not root.is_dir():
-        raise CorpusError("no such corpus", file=root)
-    if not (root / "corpus.json").is_file():
-        raise CorpusError("is not a corpus (it holds no corpus.json)", file=root)
-    values = read_json(root / "corpus.json")
-    if values.get("format") != FORMAT:
-        raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=root / "corpus.json", field="format")
-    if values.get("version") != VERSION:
-        raise CorpusError(
-            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
-            file=root / "corpus.json",
-            field="version",
-            fix="use the brainof that wrote it, or prepare it again",
-        )
-
-
-def _make_corpus(root: Path) -> None:
+def make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
         strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
@@ -245,31 +240,45 @@ def _make_corpus(root: Path) -> None:
                 f"holds {strangers[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
             )
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(root)
+    check_version(LocalFolder(root))
     for folder in _FOLDERS:
         make_folder(root / folder)
 
 
-def _to_half(data: np.ndarray, n_channels: int, recording: str) -> np.ndarray:
-    """Float16 copy of a window, refused where float16 would not hold it."""
-    if data.ndim != 2 or len(data) != n_channels or not data.size:
-        raise CorpusError(f"window of shape {data.shape} for {n_channels} channels", file=recording)
-    peak = float(max(data.max(), -data.min()))  # nan if any value is nan
-    if not np.isfinite(peak):
-        raise CorpusError("holds values that are not finite", file=recording)
-    if peak > LARGEST:
-        raise CorpusError(
-            f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix="normalise and clip before storing"
-        )
-    # torch casts an order of magnitude faster than numpy, with the same rounding
-    return torch.from_numpy(np.require(data, np.float32, ["C", "W"])).half().numpy()
+def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> list[np.ndarray]:
+    """Float16 copies of windows, refused where float16 would not hold them."""
+    whole, halves = empty((sum(window.size for window in data),), np.float16), []
+    end = 0
+    for window in data:
+        if window.ndim != 2 or len(window) != n_channels or not window.size:
+            raise CorpusError(f"window of shape {window.shape} for {n_channels} channels", file=recording)
+        peak = float(max(window.max(), -window.min()))  # nan if any value is nan
+        if not np.isfinite(peak):
+            raise CorpusError("holds values that are not finite", file=recording)
+        if peak > LARGEST:
+            raise CorpusError(
+                f"holds {peak:.3g}, float16 ends at {LARGEST:g}",
+                file=recording,
+                fix="normalise and clip before storing",
+            )
+        start, end = end, end + window.size
+        half = whole[start:end].reshape(window.shape)
+        # torch casts an order of magnitude faster than numpy, with the same rounding
+        torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
+        halves.append(half)
+        release(whole, window)
+    return halves
 
 
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
     """Refuse data that were not normalised: float16 would turn volts into zeros and raw BOLD into steps."""
     rows = np.flatnonzero(good) if good.any() else np.arange(len(good))
-    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 100_000)  # a median needs no more values
-    scale = float(np.median(np.abs(np.concatenate([window[:, ::step][rows].ravel() for window in data]))))
+    step = max(1, sum(window.shape[1] for window in data) * len(rows) // 20_000)  # a median needs no more values
+    sample = []
+    for window in data:
+        sample.append(window[:, ::step][rows].ravel())
+        release(window)
+    scale = float(np.median(np.abs(np.concatenate(sample))))
     if not NORMALISED[0] <= scale <= NORMALISED[1]:
         raise CorpusError(
             f"typical magnitude {scale:.2g}, and float16 holds normalised data only",

@@ -13,7 +13,7 @@ from .compare import paired, standard_error
 from .decoding import Features, Outcome, Problem, chance, nanmean, score_features, significance
 from .metrics import LOWER_IS_BETTER
 from .nulls import permutation_units, permute_labels
-from .protocol import Task, targets, task_folds
+from .protocol import Task, nuisance_of, targets, task_folds
 from .splits import group_keys, manifest
 
 CHANCE = "chance"
@@ -39,6 +39,11 @@ def decoding_rows(
     rng = np.random.default_rng(task.random_state)
     permuted = [permute_labels(y, groups, units, rng, task.permute) for _ in range(n_permutations)]
     problem = Problem(task.kind, np.stack([y, *permuted], axis=1), len(classes), groups, recordings, folds)
+    kept = None
+    if task.nuisance:
+        strata = nuisance_of(index, task)
+        permuted = [permute_labels(y, groups, units, rng, task.permute, strata) for _ in range(n_permutations)]
+        kept = replace(problem, labellings=np.stack([y, *permuted], axis=1))
     about = {
         **about,
         "split": task.split,
@@ -52,7 +57,10 @@ def decoding_rows(
     for name, seeds in offered.items():
         for recentred in (False, True) if name in transductive else (False,):
             outcomes[name, recentred] = score_seeds(problem, seeds, recentred)
-    return [*_scores(problem, outcomes, about), *_comparisons(outcomes, about, reference)]
+    rows = _scores(problem, outcomes, about)
+    if kept is not None and n_permutations:
+        _add_nuisance(rows, kept, offered)
+    return [*rows, *_comparisons(outcomes, about, reference)]
 
 
 def score_seeds(problem: Problem, seeds: list[Features], transductive: bool) -> list[Outcome]:
@@ -81,6 +89,14 @@ def _scores(problem: Problem, outcomes: Outcomes, about: dict[str, Any]) -> list
             rows.append(row)
             rows += [{"row": "group", **shared, "group": group, "score": value} for group, value in by_group.items()]
     return rows
+
+
+def _add_nuisance(rows: list[dict[str, Any]], kept: Problem, offered: Mapping[str, list[Features]]) -> None:
+    """What the nuisance alone explains, beside each score that has a permutation null (in place)."""
+    for row in rows:
+        if row["row"] == "score" and row.get("p_value") is not None:
+            outcome = score_features(kept, offered[row["features"]][0], row["transductive"])
+            row |= {f"nuisance_{name}": value for name, value in significance(kept, outcome).items()}
 
 
 def _comparisons(outcomes: Outcomes, about: dict[str, Any], reference: str | None) -> list[dict[str, Any]]:

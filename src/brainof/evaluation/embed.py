@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 from ..contract import InputContract, ModalityContract, implausible_amplitudes
 from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, RecordingError
+from ..memory import memory_budget, parse_bytes, release
 from ..recording import Recording
 from ..signals import SignalBatch
 from .embeddings import Embeddings
@@ -22,8 +22,6 @@ from .embeddings import Embeddings
 if TYPE_CHECKING:
     from ..corpus import Windows
     from ..prepare.windows import WindowOptions
-
-log = logging.getLogger(__name__)
 
 #: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
 MAX_TOKENS = 65_536
@@ -41,6 +39,8 @@ def embed(
     pool: str = "mean_std",
     window_seconds: float | None = None,
     patch: int | None = None,
+    accept: Collection[str] = (),
+    memory: int | str | None = "1GB",
 ) -> Embeddings:
     """Embed every window of a recording, or the windows of a corpus.
 
@@ -64,6 +64,13 @@ def embed(
         Length of the windows cut from a recording; by default the longest the model was trained on.
     patch : int, optional
         Samples per patch; by default the contract's, or the model's `config.patch`, or 64.
+    accept : collection of str
+        Differences from training that are taken as they are: "rate", "window", "frame", "atlas", "positions", "bads"
+        (see `ModalityContract.check`).
+    memory : int or str, optional
+        Bytes (`"1GB"`) that the process should stay below while it reads and prepares: larger arrays live in files of
+        the system's temporary folder that have no name. What the caller holds, such as the data of a recording in
+        memory or a large model, comes on top. The result does not depend on it. None: all in memory.
 
     Returns
     -------
@@ -80,57 +87,84 @@ def embed(
     patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
     if batch_size < 1:
         raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
-    if isinstance(source, (str, PathLike)):
-        from ..io import read
-
-        return _embed_recording(read(source), model, contract, batch_size, pool, window_seconds, patch)
-    if isinstance(source, Recording):
-        return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch)
+    if isinstance(source, (str, PathLike, Recording)):
+        with memory_budget(parse_bytes(memory) if memory is not None else None):
+            return _embed_recording(source, model, contract, batch_size, pool, window_seconds, patch, accept)
     return _embed_corpus(source, model, rows, batch_size, pool, patch)
 
 
 def _embed_recording(
-    recording: Recording,
+    source: Recording | str | PathLike[str],
     model: torch.nn.Module,
     contract: InputContract | None,
     batch_size: int,
     pool: str,
     window_seconds: float | None,
     patch: int,
+    accept: Collection[str],
 ) -> Embeddings:
     from ..prepare import Chain, cut, default_chain
 
+    recording = source if isinstance(source, Recording) else _read(source)
     file = recording.provenance.get("file")
     part = contract.of(recording) if contract else None
     for problem in implausible_amplitudes(recording) if part is None else ():
         raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     prepared = chain.apply(recording)
-    _note_unseen(prepared, part)
+    entities = recording.entities
+    del source, recording  # nothing but the caller needs the raw data any more
     windows = cut(prepared, window_options(prepared, part, window_seconds, patch))
+    if part is not None:
+        part.check(prepared, accept, window_seconds)
     if not windows:
         raise RecordingError(
             "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
         )
-    good = np.array([name not in prepared.bads for name in prepared.channels.names])
-    lengths = np.array([window.data.shape[1] for window in windows])
-    values: list[np.ndarray] = []
-    with _evaluation(model):
-        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
-            signals = [windows[i].data for i in chunk]
-            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
-            values.append(_encode(model, batch, pool))
+    values = embed_windows([window.data for window in windows], prepared, model, batch_size, pool, patch)
     table = pd.DataFrame(
         {
             "onset": [window.onset for window in windows],
-            "duration": lengths / prepared.sfreq,
-            "modality": recording.modality,
-            **{name: value for name, value in recording.entities.items() if name not in ("onset", "duration")},
+            "duration": [window.data.shape[1] / prepared.sfreq for window in windows],
+            "modality": prepared.modality,
+            **{name: value for name, value in entities.items() if name not in ("onset", "duration")},
         }
     )
     if file is not None:
         table["file"] = str(file)
-    return Embeddings(np.concatenate(values), table)
+    return Embeddings(values, table)
+
+
+def embed_windows(
+    windows: Sequence[np.ndarray],
+    prepared: Recording,
+    model: torch.nn.Module,
+    batch_size: int,
+    pool: str,
+    patch: int,
+    good: np.ndarray | None = None,
+) -> np.ndarray:
+    """Embed windows (n_channels, n_times) that were cut from a prepared recording; values (n, F), float32.
+
+    `prepared` says what the channels are; `good` (bool per channel) replaces its bad channels.
+    """
+    if good is None:
+        good = np.array([name not in prepared.bads for name in prepared.channels.names])
+    lengths = np.array([window.shape[1] for window in windows])
+    values: list[np.ndarray] = []
+    with _evaluation(model):
+        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
+            signals = [windows[i] for i in chunk]
+            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
+            values.append(_encode(model, batch, pool))
+            release(prepared.data)
+    return np.concatenate(values)
+
+
+def _read(path: str | PathLike[str]) -> Recording:
+    from ..io import read
+
+    return read(path)
 
 
 def _embed_corpus(
@@ -187,20 +221,6 @@ def window_options(
     if window_seconds is None:
         n_times = min(n_times, usual["n_times"])
     return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
-
-
-def _note_unseen(prepared: Recording, part: ModalityContract | None) -> None:
-    """Log what the model has not seen but can still take: another rate, atlas or coordinate frame."""
-    if part is None:
-        return
-    file = prepared.provenance.get("file", "recording")
-    if part.sfreqs and not any(abs(prepared.sfreq - rate) <= 1e-3 * rate for rate in part.sfreqs):
-        log.warning("%s: %.4g Hz after preparation, training saw %s", file, prepared.sfreq, part.sfreqs)
-    atlas = prepared.channels.atlas
-    if part.atlases and atlas not in part.atlases:
-        log.warning("%s: atlas %s was not in training (%s)", file, atlas, ", ".join(sorted(part.atlases)))
-    if part.frames and prepared.channels.frame not in part.frames:
-        log.warning("%s: frame %r was not in training %s", file, prepared.channels.frame, part.frames)
 
 
 def _batch_length(batch_size: int, tokens: int) -> int:

@@ -17,7 +17,12 @@ def permutation_units(y: np.ndarray, groups: np.ndarray, recordings: np.ndarray)
 
 
 def permute_labels(
-    y: np.ndarray, groups: np.ndarray, units: np.ndarray, rng: np.random.Generator, how: str = "auto"
+    y: np.ndarray,
+    groups: np.ndarray,
+    units: np.ndarray,
+    rng: np.random.Generator,
+    how: str = "auto",
+    strata: np.ndarray | None = None,
 ) -> np.ndarray:
     """Exchange labels between units.
 
@@ -33,6 +38,10 @@ def permute_labels(
     how : {"auto", "within", "between"}
         Within each group, or over all units. "auto" permutes within groups wherever labels vary there, which keeps
         each person's label counts; labels that belong to the person (diagnosis, age) are exchanged between people.
+    strata : ndarray, shape (n,), optional
+        A nuisance (site, scanner), constant within a unit: labels are exchanged only where it is the same. The null
+        then scores whatever the nuisance alone explains, and a label that follows the nuisance altogether is left as
+        it is (p = 1).
 
     Returns
     -------
@@ -43,6 +52,12 @@ def permute_labels(
     if how == "auto":
         varies = any(len(np.unique(label[owner == name])) > 1 for name in np.unique(owner))
         how = "within" if varies else "between"
+    if strata is not None:
+        permuted = y.copy()
+        for value in np.unique(strata):
+            rows = np.flatnonzero(strata == value)
+            permuted[rows] = permute_labels(y[rows], groups[rows], units[rows], rng, how)
+        return permuted
     if how == "within":
         for name in np.unique(owner):
             rows = np.flatnonzero(owner == name)

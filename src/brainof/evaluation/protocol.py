@@ -38,6 +38,8 @@ class Task(Schema):
     baselines: list[str] | None = None
     """Names of classical baselines; None takes the modality's default ones."""
     permute: Literal["auto", "within", "between"] = "auto"
+    nuisance: str = ""
+    """Label (such as "site") whose effect a second null keeps: labels are exchanged only where it is the same."""
 
     @property
     def column(self) -> str:
@@ -119,6 +121,27 @@ def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
     if len(names) < 2:
         raise LabelError(f"one class only, {names.tolist()}", field=f"{task.name}.{task.label}")
     return codes, names.tolist()
+
+
+def nuisance_of(index: pd.DataFrame, task: Task) -> np.ndarray:
+    """Value of the task's nuisance in each row, as text.
+
+    Raises
+    ------
+    LabelError
+        The corpus has no label of that name, or a recording holds several values of it.
+    """
+    column = f"{LABEL}{task.nuisance}"
+    if column not in index:
+        known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
+        fix = did_you_mean(task.nuisance, known)
+        raise LabelError(f"the corpus has no label {task.nuisance!r}", field=f"{task.name}.nuisance", fix=fix)
+    values = index[column].astype("string").fillna("").to_numpy(dtype=str)
+    recordings = group_keys(index, "recording")
+    for name in np.unique(recordings):
+        if len(set(values[recordings == name])) > 1:
+            raise LabelError(f"varies within {name}", field=f"{task.name}.nuisance", fix="name a label of recordings")
+    return values
 
 
 def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray) -> tuple[np.ndarray, list[Fold]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..recording import Recording
 from .formats import FORMATS, format_of
-from .memory import from_array, from_mne
+from .memory import from_array, from_image, from_mne
 from .options import AtlasOptions, ConfoundOptions, ReadOptions
 from .reading import read
 
@@ -16,6 +16,7 @@ __all__ = [
     "Recording",
     "format_of",
     "from_array",
+    "from_image",
     "from_mne",
     "read",
 ]

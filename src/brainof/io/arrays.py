@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ReadError
 from .checks import check_size
+from .mat5 import check_mat5
 
 _DAMAGED = "the file is damaged or of another format"
 
@@ -106,6 +107,7 @@ def _mat(path: Path, max_bytes: int) -> Arrays:
         return _hdf5(path, max_bytes, reverse=True)
     import scipy.io
 
+    check_mat5(path, max_bytes)
     shapes = {name: shape for name, shape, kind in scipy.io.whosmat(path) if kind not in ("char", "struct", "cell")}
     for shape in shapes.values():
         check_size(float(np.prod(shape, dtype=float)) * 8, max_bytes, path)

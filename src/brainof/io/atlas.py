@@ -73,15 +73,20 @@ def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None)
     """
     if options.image is None and options.labels is None:
         return None
-    image = _found(options.image, root, recording, "atlas.image")
-    labels = _found(options.labels, root, recording, "atlas.labels")
+    image = find_file(options.image, root, recording, "atlas.image") if options.image is not None else None
+    labels = find_file(options.labels, root, recording, "atlas.labels") if options.labels is not None else None
     stamp = tuple((str(path), path.stat().st_mtime_ns) for path in (image, labels) if path is not None)
     return _cached(image, labels, options.name, options.space, stamp)
 
 
-def _found(name: str | None, root: Path, recording: Path | None, field: str) -> Path | None:
-    if name is None:
-        return None
+def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path:
+    """A file of an atlas: relative to the root, the working folder, or the folder of the recording.
+
+    Raises
+    ------
+    ReadError
+        It is in none of them.
+    """
     folders = [root, Path(), *([recording.parent] if recording is not None else [])]
     for folder in folders:
         if (folder / name).is_file():
@@ -95,19 +100,42 @@ def _cached(image: Path | None, labels: Path | None, name: str | None, space: st
     source = image or labels
     assert source is not None
     name = name or re.split(r"\.nii|\.tsv|\.csv|\.txt", source.name)[0]
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = digest_of(source)
     if image is None:
         assert table is not None
         ids, names, centroids = table
         frame = space or ("mni" if np.isfinite(centroids).any() else "unknown")
         return Atlas(ids, names, centroids, frame, name, digest)
     loaded, values, told = _label_image(image)
-    present = np.unique(values[values != 0])
-    ids = table[0] if table is not None else present
+    return _atlas(loaded, values, table, space or told or "scanner", name, digest)
+
+
+def _atlas(image: Any, values: np.ndarray, table: tuple | None, frame: str, name: str, digest: str) -> Atlas:
+    ids = table[0] if table is not None else np.unique(values[values != 0])
     names = table[1] if table is not None else tuple(str(i) for i in ids)
-    centroids = label_centroids(values, loaded.affine, ids)
-    frame = space or told or "scanner"
-    return Atlas(ids, names, centroids, frame, name, digest, loaded)
+    return Atlas(ids, names, label_centroids(values, image.affine, ids), frame, name, digest, image)
+
+
+def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
+    """An atlas from a 3-D nibabel label image in memory; its digest is that of the label values and the affine.
+
+    Raises
+    ------
+    ReadError
+        It is no label image, or the label table is missing or damaged.
+    """
+    path = Path(image.get_filename() or "atlas in memory")
+    loaded, values = _whole_labels(image, path)
+    table = read_labels(find_file(options.labels, root, None, "atlas.labels")) if options.labels is not None else None
+    content = hashlib.sha256(np.ascontiguousarray(values).tobytes() + np.asarray(image.affine, "<f8").tobytes())
+    frame = options.space or space_of(path, image) or "scanner"
+    return _atlas(loaded, values, table, frame, options.name or path.name.split(".")[0], content.hexdigest())
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _label_image(path: Path) -> tuple[Any, np.ndarray, str | None]:
@@ -116,9 +144,17 @@ def _label_image(path: Path) -> tuple[Any, np.ndarray, str | None]:
 
     try:
         loaded: Any = nibabel.load(path)
-        values = np.squeeze(np.asanyarray(loaded.dataobj))
+        np.asanyarray(loaded.dataobj)
     except Exception as error:
         raise ReadError(f"cannot be read ({error})", file=path, field="atlas.image") from error
+    return *_whole_labels(loaded, path), space_of(path, loaded)
+
+
+def _whole_labels(image: Any, path: Path) -> tuple[Any, np.ndarray]:
+    """The image with whole numbers, and its values."""
+    import nibabel
+
+    values = np.squeeze(np.asanyarray(image.dataobj))
     if values.ndim != 3:
         shape = "x".join(map(str, values.shape))
         raise ReadError(f"shape {shape} is not 3-D", file=path, field="atlas.image", fix="give a label image")
@@ -127,7 +163,7 @@ def _label_image(path: Path) -> tuple[Any, np.ndarray, str | None]:
         raise ReadError("holds values that are no label ids", file=path, field="atlas.image", fix="give a label image")
     if not whole.any():
         raise ReadError("holds no label", file=path, field="atlas.image")
-    return nibabel.Nifti1Image(whole.astype(np.int32), loaded.affine), whole, space_of(path, loaded)
+    return nibabel.Nifti1Image(whole.astype(np.int32), image.affine), whole
 
 
 def space_of(path: Path, image: Any) -> str | None:

@@ -7,6 +7,7 @@ import numpy as np
 from ..channels import UNITS
 from ..contract import implausible_amplitudes
 from ..errors import ReadError
+from ..memory import release, sampled
 from ..recording import Recording
 
 #: A median this far from zero is no brain signal but the offset of a DC amplifier (or a wrong unit)
@@ -35,12 +36,16 @@ def checked(recording: Recording) -> Recording:
     if recording.n_times == 1:
         raise ReadError("holds one sample", file=file, field="data", fix="a recording needs at least two")
     names = np.array(recording.channels.names)
-    finite = np.isfinite(recording.data)
+    lowest, highest = np.empty((2, recording.n_channels))
+    missing = np.zeros(recording.n_channels, dtype=int)
     notes = []
-    if not finite.all():
-        rows = ~finite.all(axis=1)
-        notes.append(f"{int((~finite).sum())} samples are not finite, in {listed(list(names[rows]))}")
-    lowest, highest = recording.data.min(axis=1), recording.data.max(axis=1)
+    for row, values in enumerate(recording.data):
+        lowest[row], highest[row] = values.min(), values.max()  # nan if any value is
+        if not (np.isfinite(lowest[row]) and np.isfinite(highest[row])):
+            missing[row] = (~np.isfinite(values)).sum()
+        release(recording.data)
+    if missing.any():
+        notes.append(f"{missing.sum()} samples are not finite, in {listed(list(names[missing > 0]))}")
     flat = (lowest == highest) & ~np.isin(names, recording.bads)
     if flat.all():
         notes.append("every channel is flat")
@@ -64,7 +69,7 @@ def _odd_channels(recording: Recording, names: np.ndarray) -> list[str]:
         rows = np.flatnonzero(types == kind)
         if not len(rows):
             continue
-        low, middle, high = np.nanpercentile(recording.data[rows, ::step], (25, 50, 75), axis=1)
+        low, middle, high = np.nanpercentile(sampled(recording.data, rows, step), (25, 50, 75), axis=1)
         for what, size, most, reason in (
             ("is offset by", np.abs(middle), limit, "DC amplifier"),
             ("spreads over", high - low, MAX_SPREAD[kind], "drift or movement"),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import LabelError
 from ..recording import EVENT_COLUMNS, no_events
+from .bids.inherit import event_files
 
 #: a channel called "Trigger" that changes more often carries a signal
 MAX_TRIGGERS_PER_SECOND = 10
@@ -67,7 +68,8 @@ def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
     # annotations with an origin count from the measurement date, the data from first_time
     shift = raw.first_time if annotations.orig_time is not None else 0.0
     parts = [events_table(annotations.onset - shift, annotations.duration, annotations.description)]
-    if "stim" in raw.get_channel_types():
+    # EGI files keep each event twice: as an annotation and as a channel of its code
+    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations)):
         mask = {"mask": 0xFFFF, "mask_type": "and"} if format_name == "bdf" else {}
         try:
             found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **mask)
@@ -85,15 +87,12 @@ def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(filled).sort_values("onset", kind="stable", ignore_index=True), notes
 
 
-def events_file_beside(path: Path) -> Path | None:
-    """The BIDS events file of a recording: the name with its last part replaced by `_events.tsv`."""
-    stem = path.name.split(".")[0]
-    candidates = [f"{stem.rpartition('_')[0]}_events.tsv"] if "_" in stem else []
-    # derivatives add entities (space-, desc-) that their events do not have
-    bare = "_".join(part for part in stem.split("_")[:-1] if not part.startswith(("space-", "desc-", "res-", "part-")))
-    if bare:
-        candidates.append(f"{bare}_events.tsv")
-    return next((path.parent / name for name in candidates if (path.parent / name).is_file()), None)
+def events_file_beside(path: Path, root: Path | None = None) -> Path | None:
+    """The BIDS events file of a recording: beside it or, by inheritance, above it; of a derivative, in the raw data."""
+    if "_" not in path.name:
+        return None
+    found = event_files(path, root)
+    return Path(found[0].path) if found else None
 
 
 def read_events_file(path: Path) -> pd.DataFrame:

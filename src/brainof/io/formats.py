@@ -25,6 +25,10 @@ FORMATS: dict[str, str] = {
     ".eeg": "nihon",
     ".lay": "persyst",
     ".cdt": "curry",
+    ".dtseries.nii": "cifti",
+    ".ptseries.nii": "cifti",
+    ".func.gii": "gifti",
+    ".gii": "gifti",
     ".nii": "nifti",
     ".nii.gz": "nifti",
     ".npz": "npz",
@@ -46,8 +50,8 @@ _PARTNERS = {".vmrk": ".vhdr", ".fdt": ".set", ".dat": ".lay", ".pnt": ".eeg", "
 
 def room_of(format_name: str) -> str:
     """The module of this package that reads a format."""
-    if format_name == "nifti":
-        return "nifti"
+    if format_name in ("nifti", "cifti", "gifti"):
+        return format_name
     return "table" if format_name in _TABLES else "mne_reader"
 
 
@@ -60,6 +64,10 @@ def format_of(path: Path) -> tuple[Path, str]:
         The file is missing (the nearest name is suggested) or its suffix is not known.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise ReadError(
+                "is a link to data that is not downloaded", file=path, fix="`datalad get` or `git annex get` it"
+            )
         raise missing(path)
     suffix = suffix_of(path)
     if suffix == ".eeg" and path.with_suffix(".vhdr").exists():
@@ -90,5 +98,8 @@ def missing(path: Path) -> ReadError:
 def suffix_of(path: Path) -> str:
     """The lower-case suffix, with `.gz` and what stands before it."""
     name = path.name.lower()
+    double = next((suffix for suffix in FORMATS if suffix.count(".") == 2 and name.endswith(suffix)), None)
+    if double is not None:
+        return double
     inner = Path(name.removesuffix(".gz")).suffix
     return inner + ".gz" if name.endswith(".gz") else inner

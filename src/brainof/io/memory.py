@@ -1,8 +1,9 @@
-"""In-memory objects -> Recording: MNE Raw and Epochs, arrays."""
+"""In-memory objects -> Recording: MNE Raw and Epochs, nibabel images, arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..channels import MODALITIES, SENSOR_TYPES, UNITS, Channels
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording, no_events
 from .checks import checked
-from .options import ReadOptions
+from .options import AtlasOptions, ReadOptions
 from .positions import electrode_positions
 from .units import override_factors
 
@@ -86,6 +87,50 @@ def _recordings_of_epochs(
         table = pd.DataFrame({"onset": [-float(epochs.tmin)], "duration": [0.0], "trial_type": [name]})
         recordings.append(checked(recording.replace(events=table)))
     return recordings
+
+
+def from_image(
+    image: Any,
+    *,
+    atlas: Any = None,
+    options: ReadOptions | None = None,
+    entities: Mapping[str, str] | None = None,
+    events: pd.DataFrame | None = None,
+) -> Recording:
+    """A Recording from a 4-D nibabel image in memory.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image or Nifti2Image, shape (nx, ny, nz, n_times)
+        Its header holds the TR, unless `options.t_r` does.
+    atlas : nibabel image, optional
+        3-D label image; its regions are named by their ids, or by the table `options.atlas.labels`. Default: what
+        `options.atlas` says (`image` or `grid_mm`).
+    options, entities
+        As in `read`.
+    events : DataFrame, optional
+        Columns onset, duration (seconds) and trial_type.
+
+    Raises
+    ------
+    ReadError
+        The image is no 4-D volume image, its TR is impossible, or no atlas is given.
+    """
+    from .atlas import atlas_of_image
+    from .nifti import recording_of_image
+    from .nifti_header import check_shape, repetition_time
+
+    options = options or ReadOptions()
+    if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
+        raise ReadError(f"{type(image).__name__} is no nibabel image", field="image", fix="give a NIfTI image")
+    path = Path(image.get_filename() or "image in memory")
+    check_shape(image, path, options)
+    t_r, notes = repetition_time(image, path, options, path.parent)
+    regions = atlas_of_image(atlas, options.atlas or AtlasOptions(), path.parent) if atlas is not None else None
+    recording = recording_of_image(
+        image, t_r, path=path, options=options, entities=entities, root=path.parent, notes=notes, atlas=regions
+    )
+    return checked(recording if events is None else recording.replace(events=events))
 
 
 def from_array(

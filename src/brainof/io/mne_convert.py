@@ -10,6 +10,7 @@ import numpy as np
 
 from ..channels import MODALITY_OF_TYPE, Channels
 from ..errors import ReadError
+from ..memory import empty, release
 from ..recording import Recording
 from .checks import check_size, listed
 from .events import events_of_raw
@@ -99,7 +100,18 @@ def recording_of_raw(
         events=events,
         bads=tuple(renames[bad] for bad in raw.info["bads"] if bad in renames and renames[bad] in channels.names),
         provenance={**provenance, "notes": [*notes, *position_notes, *event_notes]},
+        info=_info(raw, rows, channels) if modality == "meg" else None,
     )
+
+
+def _info(raw: Any, rows: list[int], channels: Channels) -> Any:
+    """MNE's measurement info of the chosen channels under our names."""
+    import mne
+
+    info = mne.pick_info(raw.info, rows, copy=True)
+    if info["ch_names"] != list(channels.names):
+        mne.rename_channels(info, dict(zip(info["ch_names"], channels.names, strict=True)), verbose="error")
+    return info
 
 
 def _sensor_types(raw: Any, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:
@@ -189,10 +201,11 @@ def _electrodes(
 def _decode(raw: Any, rows: list[int], factors: np.ndarray, at_once: bool) -> np.ndarray:
     """float32 data of some channels; MNE decodes to float64, so it is done in pieces."""
     n_times = raw.n_times
-    out = np.empty((len(rows), n_times), dtype=np.float32)
+    out = empty((len(rows), n_times))
     step = n_times if at_once else max(1, _CHUNK // max(1, len(raw.ch_names)))
     for start in range(0, n_times, max(1, step)):
         stop = min(start + step, n_times)
         piece = raw.get_data(picks=rows, start=start, stop=stop)
         out[:, start:stop] = piece * factors[:, None] if (factors != 1).any() else piece
+        release(out)
     return out

@@ -12,10 +12,13 @@ from typing import Any
 
 from ..errors import BrainOFError, ReadError
 from ..recording import Recording
+from .bids.apply import channel_table, with_states, with_types, without_serial
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
+from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
+from .vendor_headers import check_egi, check_gdf
 
 #: format name -> (function of mne.io, arguments)
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,6 +37,9 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "persyst": ("read_raw_persyst", {}),
     "curry": ("read_raw_curry", {}),
 }
+
+#: formats whose samples take at least a byte each
+_PLAIN_BINARY = ("gdf", "cnt", "nihon", "persyst", "kit", "bti", "ctf", "brainvision")
 
 #: warnings of MNE that say nothing about the recording
 _IDLE_WARNINGS = (
@@ -57,6 +63,8 @@ class Opened:
     corrections: dict[str, float] = field(default_factory=dict)
     stored: dict[str, float] = field(default_factory=dict)
     at_once: bool = False
+    names: list[str] = field(default_factory=list)
+    """Names of all channels of the file, where the Raw holds only some."""
     options: ReadOptions | None = None
     """Options that are left to apply, where opening applied some."""
 
@@ -79,14 +87,24 @@ def read_mne(
     """
     if modality == "fmri":
         raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
+    table = channel_table(path, root, options)
+    if table is not None:
+        table = without_serial(table) if format_name == "ctf" else table
+        options = with_types(options, table)
     with mne_calls(path) as said:
         if format_name in ("edf", "bdf"):
             opened = _open_edf(path, format_name, options)
         elif format_name == "brainvision":
             opened = _open_brainvision(path, options, root)
+        elif format_name == "gdf":
+            opened = _open_gdf(path, options)
         else:
             opened = _open(path, format_name, options)
         _stay_inside(opened.raw, path, root)
+        if format_name in _PLAIN_BINARY:
+            _fits(opened.raw, path)
+        if table is not None:
+            table.compare(opened.names or opened.raw.ch_names)
         provenance = {
             "file": str(path),
             "format": format_name,
@@ -103,6 +121,8 @@ def read_mne(
             stored=opened.stored,
             at_once=opened.at_once,
         )
+    if table is not None:
+        recording = with_states(recording, table, opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
 
 
@@ -145,9 +165,27 @@ def _open(path: Path, format_name: str, options: ReadOptions) -> Opened:
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
     elif format_name == "bti" and not (path.parent / "hs_file").exists():
         arguments = {"head_shape_fname": None}
+    if format_name == "eeglab":
+        check_mat5(path, options.max_bytes)
+    factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
     raw = getattr(mne.io, function)(path, preload=False, **arguments)
     stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
-    return Opened(raw, stored=stored)
+    return Opened(raw, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+
+
+def _open_gdf(path: Path, options: ReadOptions) -> Opened:
+    import mne
+
+    header = check_gdf(path)
+    names = unique([*header.stored, *header.unknown]) if not set(header.stored) & set(header.unknown) else []
+    body = [name for name in names if kind_of_name(name) is not None and not chosen_type(name, options)]
+    unknown = [name for name in header.unknown if name not in body and options.units is None]
+    if unknown:
+        field = f"unit of {unknown[0]}"
+        raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units")
+    raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
+    notes = [f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}"]
+    return Opened(raw, notes if header.flat else [], corrections=header.corrections, stored=header.stored)
 
 
 def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
@@ -180,6 +218,7 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
         corrections={names[label]: stored[names[label]] / _edf_factor_of_mne(signals[label].unit) for label in wanted},
         stored={names[label]: _edf_factor_of_mne(signals[label].unit) for label in wanted},
         at_once=len(rates) > 1,
+        names=list(signals),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
     )
 
@@ -244,6 +283,19 @@ def _open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
     raw.set_channel_types({name: "eeg" for name, _ in unknown}, on_unit_change="ignore")
     stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
     return Opened(raw, notes=notes, truncated=truncated, stored=stored)
+
+
+def _fits(raw: Any, path: Path) -> None:
+    """A header must not announce more samples than the files have bytes."""
+    there = sum(Path(name).stat().st_size for name in raw.filenames if name is not None and Path(name).is_file())
+    brain = sum(kind in ("eeg", "mag", "grad") for kind in raw.get_channel_types())
+    if there and brain * raw.n_times > there:
+        raise ReadError(
+            f"header announces {brain} channels x {raw.n_times} samples, the data file has {there} bytes",
+            file=path,
+            field="size",
+            fix="the file is cut or its header is damaged",
+        )
 
 
 def _stay_inside(raw: Any, path: Path, root: Path) -> None:

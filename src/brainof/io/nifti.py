@@ -12,12 +12,10 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
-from .checks import listed
-from .confounds import read_confounds, remove_confounds
 from .grid import brain_mask, cube_labels
-from .names import kept, renamed
 from .nifti_header import open_nifti
 from .options import AtlasOptions, ReadOptions
+from .regions import recording_of_regions, region_means
 
 #: magnitudes above this are damage, not signal
 _MAX_VALUE = 1e10
@@ -45,59 +43,56 @@ def read_nifti(
     if modality not in (None, "fmri"):
         raise ReadError(f"a NIfTI image holds no {modality}", file=path, field="modality")
     image, t_r, notes = open_nifti(path, options, root)
+    return recording_of_image(image, t_r, path=path, options=options, entities=entities, root=root, notes=notes)
+
+
+def recording_of_image(
+    image: Any,
+    t_r: float,
+    *,
+    path: Path,
+    options: ReadOptions,
+    entities: Mapping[str, str] | None,
+    root: Path,
+    notes: list[str],
+    atlas: Atlas | None = None,
+) -> Recording:
+    """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
     atlas_options = options.atlas or AtlasOptions()
-    if atlas_options.image is None and atlas_options.grid_mm is None:
+    if atlas is None and atlas_options.grid_mm is None:
+        atlas = load_atlas(atlas_options, root, path)
+    if (atlas is None or atlas.image is None) and atlas_options.grid_mm is None:
         raise ReadError(
             "is needed for a 4-D image", file=path, field="atlas", fix="give an atlas image with labels, or grid_mm"
         )
     data = _voxels(image, path)
-    affine = image.affine
     flawed = ~np.isfinite(data).all(axis=-1) | (np.abs(data).max(axis=-1) > _MAX_VALUE)
     if flawed.any():
         notes.append(f"{int(flawed.sum())} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
         data[flawed] = 0.0
     usable = (data != 0).any(axis=-1)
-    if atlas_options.grid_mm is not None:
-        labels, channels = _grid(data, usable, image, atlas_options, path, root)
+    if atlas_options.mask is not None:
+        usable &= _mask_file(atlas_options.mask, root, path, image)
+    if atlas is None:
+        labels, channels = _grid(data, usable, image, atlas_options, path)
         coverage, provenance = np.ones(len(channels)), {"name": channels.atlas, "n_regions": len(channels)}
     else:
-        atlas = load_atlas(atlas_options, root, path)
-        assert atlas is not None
-        labels, coverage = _atlas_on_image(atlas, data.shape[:3], affine, usable, path)
+        labels, coverage = _atlas_on_image(atlas, data.shape[:3], image.affine, usable, path)
         channels, provenance = atlas.channels(), atlas.provenance()
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
-    signals = region_means(data, labels, channels.labels)
-    bad = coverage < atlas_options.min_coverage
-    names = renamed(channels.names, options, path)
-    channels = Channels(**{**channels.__dict__, "names": tuple(names)})
-    lost = [name for name, covered in zip(names, coverage, strict=True) if covered == 0]
-    if lost:
-        notes.append(f"{len(lost)} of {len(names)} regions have no voxel in the image: {listed(lost)}")
-    partly = [name for name, covered, is_bad in zip(names, coverage, bad, strict=True) if is_bad and covered > 0]
-    if partly:
-        share = f"{100 * atlas_options.min_coverage:g} %"
-        notes.append(f"{len(partly)} regions are covered by less than {share} and bad: {listed(partly)}")
-    if options.confounds is not None:
-        table = read_confounds(options.confounds, path, root, signals.shape[1])
-        signals = np.where(coverage[:, None] > 0, remove_confounds(signals.T, table).T, 0.0)
-        notes.append(f"{table.shape[1]} confounds were removed")
-    rows = kept(names, options, path)
-    return Recording(
-        data=signals[rows].astype(np.float32),
-        sfreq=1 / t_r,
-        modality="fmri",
-        channels=channels.take(rows),
-        entities=dict(entities or {}),
-        bads=tuple(names[row] for row in rows if bad[row]),
-        provenance={
-            "file": str(path),
-            "format": "nifti",
-            "truncated": False,
-            "atlas": provenance,
-            "coverage": {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1},
-            "notes": notes,
-        },
+    return recording_of_regions(
+        region_means(data, labels, channels.labels),
+        channels,
+        coverage,
+        t_r,
+        path=path,
+        format_name="nifti",
+        options=options,
+        root=root,
+        entities=entities,
+        atlas=provenance,
+        notes=notes,
     )
 
 
@@ -112,10 +107,10 @@ def _voxels(image: Any, path: Path) -> np.ndarray:
 
 
 def _grid(
-    data: np.ndarray, usable: np.ndarray, image: Any, options: AtlasOptions, path: Path, root: Path
+    data: np.ndarray, usable: np.ndarray, image: Any, options: AtlasOptions, path: Path
 ) -> tuple[np.ndarray, Channels]:
     assert options.grid_mm is not None
-    mask = usable & (_mask_file(options.mask, root, path, image) if options.mask else brain_mask(data.mean(axis=-1)))
+    mask = usable if options.mask else usable & brain_mask(data.mean(axis=-1))
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
     labels = cube_labels(mask, zooms, options.grid_mm, options.min_coverage)
     ids = np.unique(labels[labels != 0])
@@ -134,10 +129,11 @@ def _grid(
     return labels, channels
 
 
-def _mask_file(name: str | None, root: Path, recording: Path, image: Any) -> np.ndarray:
+def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
     import nibabel
 
-    assert name is not None
+    if name == "bids":
+        name = _bids_mask(recording)
     for folder in (root, Path(), recording.parent):
         if (folder / name).is_file():
             mask: Any = nibabel.load(folder / name)
@@ -145,6 +141,12 @@ def _mask_file(name: str | None, root: Path, recording: Path, image: Any) -> np.
                 raise ReadError("is not on the grid of the image", file=folder / name, field="atlas.mask")
             return np.squeeze(np.asanyarray(mask.dataobj)).reshape(image.shape[:3]) > 0
     raise ReadError("file not found", file=root / name, field="atlas.mask")
+
+
+def _bids_mask(recording: Path) -> str:
+    """fMRIPrep's name of the brain mask of an image: the same entities but desc-brain, suffix mask."""
+    parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
+    return str(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz"))
 
 
 def _atlas_on_image(
@@ -190,31 +192,3 @@ def nearest_labels(
         inside &= (whole >= 0) & (whole < labels.shape[axis])
         index.append(np.clip(whole, 0, labels.shape[axis] - 1))
     return np.where(inside, labels[tuple(index)], 0)
-
-
-def region_means(data: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Mean signal of each label, in the order of `ids`; 0 where a label has no voxel.
-
-    Equal to nilearn's NiftiLabelsMasker on labels of the same grid (a test holds it to that), without its import and
-    its pass over every volume.
-
-    Parameters
-    ----------
-    data : ndarray, shape (nx, ny, nz, n_times)
-    labels : ndarray of int, shape (nx, ny, nz)
-    ids : ndarray, shape (n_regions,)
-
-    Returns
-    -------
-    means : ndarray of float64, shape (n_regions, n_times)
-    """
-    voxels = np.flatnonzero(labels)
-    voxels = voxels[np.argsort(labels.ravel()[voxels], kind="stable")]
-    there, starts, counts = np.unique(labels.ravel()[voxels], return_index=True, return_counts=True)
-    means = np.zeros((len(ids), data.shape[-1]))
-    row_of = {int(label): row for row, label in enumerate(ids)}
-    flat = data.reshape(-1, data.shape[-1])
-    for label, start, count in zip(there, starts, counts, strict=True):
-        if int(label) in row_of:
-            means[row_of[int(label)]] = flat[voxels[start : start + count]].mean(axis=0, dtype=np.float64)
-    return means

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ReadError
+from .bids.inherit import dataset_root, inherited
+from .bids.names import parse
 from .checks import check_size
 from .options import ReadOptions
 
@@ -18,19 +19,40 @@ MAX_TR = 20.0
 _MAX_DEFLATE = 1040
 
 
-def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:
-    """The image without its data, its TR and notes; shape and size are checked."""
+def load_image(path: Path) -> Any:
+    """An image of nibabel without its data.
+
+    Raises
+    ------
+    ReadError
+        The file is empty, damaged or none of nibabel's formats.
+    """
     import nibabel
 
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     try:
-        image: Any = nibabel.load(path)
-    except PermissionError:
+        return nibabel.load(path)
+    except (PermissionError, MemoryError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"cannot be read ({reason})", file=path, fix="the file is damaged or no NIfTI") from error
+
+
+def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:
+    """The image without its data, its TR and notes; shape and size are checked."""
+    image = load_image(path)
+    check_shape(image, path, options)
+    check_file_size(image, path)
+    t_r, notes = repetition_time(image, path, options, root)
+    return image, t_r, notes
+
+
+def check_shape(image: Any, path: Path, options: ReadOptions) -> None:
+    """Refuse what is no 4-D volume image, or larger than `max_bytes` once decoded."""
+    import nibabel
+
     shape = "x".join(map(str, image.shape))
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
         raise ReadError(f"{type(image).__name__} is no volume image", file=path, field="format", fix="give a 4-D NIfTI")
@@ -38,9 +60,14 @@ def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float
         raise ReadError(f"shape {shape} is {len(image.shape)}-D, not 4-D", file=path, field="shape")
     if min(image.shape) < 1:
         raise ReadError(f"empty recording: shape {shape}", file=path, field="shape")
+    check_size(float(np.prod(image.shape, dtype=float)) * 4, options.max_bytes, path)  # decoded to float32
+
+
+def check_file_size(image: Any, path: Path) -> None:
+    """Refuse a header that announces more than the file can hold."""
+    shape = "x".join(map(str, image.shape))
     n_values = float(np.prod(image.shape, dtype=float))
-    stored = n_values * image.header.get_data_dtype().itemsize
-    check_size(n_values * 4, options.max_bytes, path)  # decoded to float32
+    stored = n_values * image.get_data_dtype().itemsize
     size = path.stat().st_size
     room = size * _MAX_DEFLATE if path.name.lower().endswith(".gz") else size - int(image.dataobj.offset)  # type: ignore[attr-defined]
     if stored > room:
@@ -50,8 +77,6 @@ def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float
             field="shape",
             fix="the file is cut or its header is damaged",
         )
-    t_r, notes = repetition_time(image, path, options, root)
-    return image, t_r, notes
 
 
 def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) -> tuple[float, list[str]]:
@@ -63,11 +88,21 @@ def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) ->
         It is missing, not above 0, above 20 s, or looks like milliseconds.
     """
     unit = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
-    from_header = float(image.header.get_zooms()[3]) * unit
+    return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", path, options, root)
+
+
+def checked_tr(from_header: float, field: str, path: Path, options: ReadOptions, root: Path) -> tuple[float, list[str]]:
+    """TR in seconds from the options, the JSON sidecar or what the file says itself (0: nothing), and notes.
+
+    Raises
+    ------
+    ReadError
+        It is missing, not above 0, above 20 s, or looks like milliseconds.
+    """
     if options.rate is not None:
         return 1 / options.rate, []
     sidecar, from_sidecar = _sidecar_tr(path, root)
-    t_r, where = (from_header, "pixdim[4]") if from_sidecar is None else (from_sidecar, "RepetitionTime")
+    t_r, where = (from_header, field) if from_sidecar is None else (from_sidecar, "RepetitionTime")
     file = path if from_sidecar is None else sidecar
     if not np.isfinite(t_r) or t_r <= 0:
         raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r in seconds")
@@ -80,20 +115,13 @@ def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) ->
     return t_r, []
 
 
-def _sidecar_tr(path: Path, root: Path) -> tuple[Path | None, float | None]:
-    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, from the folder up to the root."""
-    parts = path.name.split(".")[0].split("_")
-    folders = [path.parent, *path.parent.parents] if path.is_relative_to(root) else [path.parent]
-    for folder in folders:
-        candidates = sorted(folder.glob(f"*{parts[-1]}.json"), key=lambda entry: -entry.name.count("_"))
-        for candidate in candidates:
-            if set(candidate.stem.split("_")) <= set(parts):
-                try:
-                    value = json.loads(candidate.read_text()).get("RepetitionTime")
-                    if value is not None:
-                        return candidate, float(value)
-                except (ValueError, TypeError, AttributeError, OSError) as error:
-                    raise ReadError(f"cannot be read ({error})", file=candidate, field="RepetitionTime") from None
-        if folder == root:
-            break
-    return None, None
+def _sidecar_tr(path: Path, root: Path | None) -> tuple[Path | None, float | None]:
+    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, and that file."""
+    entities, suffix, _ = parse(path.name)
+    value, file = inherited(path, dataset_root(path, root), suffix, entities).get("RepetitionTime", (None, ""))
+    if value is None:
+        return None, None
+    try:
+        return Path(file), float(value)
+    except (ValueError, TypeError) as error:
+        raise ReadError(f"cannot be read ({error})", file=file, field="RepetitionTime") from None

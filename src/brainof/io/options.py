@@ -28,7 +28,7 @@ class AtlasOptions(Schema):
     """
 
     image: str | None = None
-    """3-D label image."""
+    """3-D label image; for a dtseries a dlabel.nii, for a surface a label.gii."""
     labels: str | None = None
     """Table of label ids and names (tsv, csv or txt), optionally with centroids x, y, z in millimetres."""
     name: str | None = None
@@ -38,7 +38,10 @@ class AtlasOptions(Schema):
     grid_mm: float | None = Field(default=None, gt=0)
     """Edge of cubes that cut the brain mask into regions, for images without an atlas; rounded to whole voxels."""
     mask: str | None = None
-    """Brain mask for `grid_mm` on the grid of the image; default: thresholded mean of the image itself."""
+    """Brain mask on the grid of the image, or "bids" for `*_desc-brain_mask.nii.gz` beside it; voxels outside do not
+    count. Default for `grid_mm`: thresholded mean of the image itself; for an atlas: none."""
+    surfaces: tuple[str, ...] = ()
+    """Surfaces (surf.gii) whose coordinates give the centroids of regions on the cortex, one per hemisphere."""
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     """Regions of which less than this share lies inside the image are marked bad."""
 
@@ -46,19 +49,33 @@ class AtlasOptions(Schema):
     def _one_parcellation(self) -> AtlasOptions:
         if self.grid_mm is not None and (self.image or self.labels):
             raise ValueError("give an atlas (image, labels) or grid_mm, not both")
-        if self.mask is not None and self.grid_mm is None:
-            raise ValueError("mask belongs to grid_mm")
         return self
 
 
 class ConfoundOptions(Schema):
-    """Nuisance regressors that are removed from the region signals by least squares (nilearn.signal.clean)."""
+    """Nuisance regressors that are removed from the region signals by least squares (nilearn.signal.clean).
+
+    Volumes that are censored (non-steady-state volumes, and those above `fd` or `dvars`) take no part in the fit. They
+    are then interpolated between their neighbours, so that time goes on, or dropped.
+    """
 
     file: str | None = None
     """Path relative to the recording's folder (then the root); default: the BIDS name
     `*_desc-confounds_timeseries.tsv` beside the recording."""
-    columns: tuple[str, ...] = ("*",)
-    """Column names or fnmatch patterns; a name without a wildcard must exist."""
+    strategy: Literal["6p", "24p", "36p"] | None = None
+    """Columns of fMRIPrep: 6 rigid-body parameters; with their derivatives and all squares (24); and with white matter,
+    CSF and global signal, their derivatives and all squares (36). Source: Satterthwaite et al. 2013,
+    https://doi.org/10.1016/j.neuroimage.2012.08.052."""
+    columns: tuple[str, ...] = ()
+    """Column names or fnmatch patterns; a name without a wildcard must exist. Default: all, unless `strategy` is
+    given."""
+    fd: float | None = Field(default=None, gt=0)
+    """Censor volumes whose framewise displacement (column `framewise_displacement`, mm) is above."""
+    dvars: float | None = Field(default=None, gt=0)
+    """Censor volumes whose standardised DVARS (column `std_dvars`) is above."""
+    min_segment: int = Field(default=1, ge=1)
+    """Censor stretches of fewer volumes between censored ones, too."""
+    censored: Literal["interpolate", "drop"] = "interpolate"
 
 
 class ReadOptions(Schema):
@@ -92,6 +109,8 @@ class ReadOptions(Schema):
     """Template of electrode positions by name (an MNE montage); "none" for no positions by name."""
     atlas: AtlasOptions | None = None
     confounds: ConfoundOptions | None = None
+    sidecars: bool = True
+    """Let channels.tsv, electrodes.tsv and JSON files of a BIDS dataset say what channels are and where they sit."""
     max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
     """Refuse files whose decoded size exceeds this, before memory is taken."""
     allow_maxshield: bool = False

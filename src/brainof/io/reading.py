@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,24 +10,12 @@ from pathlib import Path
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording
+from .bids.apply import with_dataset
+from .bids.names import ENTITY_NAMES, parse
 from .checks import checked
 from .events import events_file_beside, read_events_file
 from .formats import format_of, room_of
 from .options import ReadOptions
-
-#: BIDS entity keys -> the words used everywhere else
-ENTITY_NAMES = {
-    "sub": "subject",
-    "ses": "session",
-    "task": "task",
-    "acq": "acquisition",
-    "run": "run",
-    "rec": "reconstruction",
-    "dir": "direction",
-    "echo": "echo",
-    "space": "space",
-    "desc": "description",
-}
 
 
 def read(
@@ -81,22 +68,27 @@ def read(
         raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
     options = options or ReadOptions()
     path, format_name = format_of(path)
+    given_root = Path(root).expanduser() if root is not None else None
     room = room_of(format_name)
     reader = getattr(importlib.import_module(f".{room}", __package__), f"read_{room.removesuffix('_reader')}")
-    recording = reader(
-        path,
-        format_name,
-        modality=modality,
-        options=options,
-        entities=dict(entities) if entities is not None else entities_of(path),
-        root=Path(root).expanduser() if root is not None else path.parent,
-    )
-    return checked(_with_events_file(recording, path))
+    try:
+        recording = reader(
+            path,
+            format_name,
+            modality=modality,
+            options=options,
+            entities=dict(entities) if entities is not None else entities_of(path),
+            root=given_root or path.parent,
+        )
+    except MemoryError:
+        raise ReadError("does not fit into memory", file=path, fix="set max_bytes, or read fewer channels") from None
+    recording = with_dataset(recording, path, given_root, options)
+    return checked(_with_events_file(recording, path, given_root))
 
 
-def _with_events_file(recording: Recording, path: Path) -> Recording:
+def _with_events_file(recording: Recording, path: Path, root: Path | None) -> Recording:
     """Events of the BIDS file beside the recording, which win over those inside it."""
-    beside = events_file_beside(path)
+    beside = events_file_beside(path, root)
     if beside is None:
         return recording
     events = read_events_file(beside)
@@ -110,5 +102,4 @@ def _with_events_file(recording: Recording, path: Path) -> Recording:
 
 def entities_of(path: Path) -> dict[str, str]:
     """BIDS entities of a file name; empty where it is not named that way."""
-    pairs = re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9+.]+?)(?=_|\.|$)", path.name)
-    return {ENTITY_NAMES[key]: value for key, value in pairs if key in ENTITY_NAMES}
+    return {key: value for key, value in parse(path.name)[0].items() if value and key in ENTITY_NAMES.values()}

@@ -29,7 +29,13 @@ class CrossBlock(nn.Module):
         self.query_norm, self.key_norm = RMSNorm(config.dim), RMSNorm(config.dim)
         self.value_norm, self.ffn_norm = RMSNorm(config.dim), RMSNorm(config.dim)
         self.attention = Attention(
-            config.dim, config.heads, config.cross_attention, layer, config.out_scale, config.temperature
+            config.dim,
+            config.heads,
+            config.cross_attention,
+            layer,
+            config.out_scale,
+            config.temperature,
+            residual_gain=config.cross_gain,
         )
         self.ffn = SwiGLU(config.dim, config.cross_hidden)
 
@@ -111,6 +117,16 @@ class Decoder(nn.Module):
 
     def init_weights(self) -> None:
         nn.init.zeros_(self.query_D)
+
+    @torch.no_grad()
+    def mirror(self, encoder: Encoder) -> None:
+        """Take over the encoder's addresses: place n asks latent l as strongly as l read n.
+
+        Otherwise a decoder has to find out first where the encoder put what.
+        """
+        for own, other in zip(self.blocks, encoder.blocks, strict=False):
+            own.attention.query.weight.copy_(other.attention.key.weight)
+            own.attention.key.weight.copy_(other.attention.query.weight)
 
     def forward(
         self, latents_BLD: Tensor, static_1LD: Tensor, identity_BND: Tensor, index_BQ: Tensor | None = None

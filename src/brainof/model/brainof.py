@@ -7,6 +7,7 @@ tokens, L latents, D width.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -17,7 +18,9 @@ from ..signals import SignalBatch
 from . import heads
 from .arness import Decoder, Encoder
 from .backbone import Block
+from .balanced import even_gradient
 from .config import BrainOFConfig
+from .connectivity import Connectivity
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .norm import RMSNorm
@@ -26,7 +29,7 @@ from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, va
 
 #: Parts that can be frozen or trained on their own, in the order of the forward pass
 PARTS: dict[str, tuple[str, ...]] = {
-    "tokens": ("content", "identity"),
+    "tokens": ("content", "connectivity", "identity"),
     "sampler": ("latents_LD", "encoder"),
     "backbone": ("blocks", "norm"),
     "decoder": ("decoders",),
@@ -50,7 +53,8 @@ class BrainOF(nn.Module):
     def __init__(self, config: BrainOFConfig) -> None:
         super().__init__()
         self.config = config
-        self.content = Content(config.dim, config.patch, config.log_spectrum_features)
+        self.content = Content(config.dim, config.patch, config.log_spectrum_features, config.log_spectrum_gain)
+        self.connectivity = Connectivity(config.dim) if config.connectivity_features else None
         self.identity = Identity(config.dim, config.patch, config.identity)
         self.latents_LD = nn.Parameter(torch.empty(config.latents, config.dim))
         arness = config.sampler == "arness"
@@ -70,6 +74,9 @@ class BrainOF(nn.Module):
 
     def _init_latents(self) -> None:
         nn.init.normal_(self.latents_LD, std=self.config.latent_std)
+        if self.config.mirrored:
+            for decoder in self.decoders:
+                decoder.mirror(self.encoder)
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -109,6 +116,7 @@ class BrainOF(nn.Module):
         visible_BV: Tensor | None = None,
         visible_mask_BV: Tensor | None = None,
         start_BLD: Tensor | None = None,
+        with_sampled: bool = False,
     ) -> Tensor:
         """Latents (B, L, D) of the visible tokens.
 
@@ -122,26 +130,57 @@ class BrainOF(nn.Module):
             True where an entry of `visible_BV` counts; False for fillers.
         start_BLD : Tensor, optional
             Latents to start from instead of the static vectors (see `fuse`).
+        with_sampled : bool
+            Append the latents as they were before the backbone, (B, 2 L, D): what `decode` needs where the
+            configuration has `sampler_outputs`.
         """
         key_mask_BV = None
         if not tokens.complete:
             key_mask_BV = tokens.mask_BN if visible_BV is None else tokens.mask_BN.gather(1, visible_BV)
         if visible_mask_BV is not None:
             key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
-        content_BVD = self.content(take_tokens(tokens.patch_BNS, visible_BV))
+        extra_BVD = None
+        if self.connectivity is not None:
+            extra_BVD = self.connectivity(
+                tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, visible_BV, visible_mask_BV
+            )
+        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         shape = (tokens.n_channels, tokens.n_patches)
         extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
-        latents_BLD = self.encoder(latents_BLD, content_BVD, tokens.identity_BND, visible_BV, key_mask_BV, **extra)
+        read = partial(
+            self.encoder, identity_BND=tokens.identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra
+        )
+        if self.config.streams:
+            contents = self.content.streams(patch_BVS, extra_BVD, self.config.outputs)
+            shares = {name: latents_BLD[:, self.config.share_of(name)] for name in self.config.outputs}
+            latents_BLD = torch.cat([read(shares[name], contents[name]) for name in self.config.outputs], 1)
+        else:
+            latents_BLD = read(latents_BLD, self.content(patch_BVS, extra_BVD))
+        sampled_BLD = latents_BLD
         for block in self.blocks:
             latents_BLD = block(latents_BLD, tokens.modality_B)
-        return self.norm(latents_BLD)
+        latents_BLD = self.norm(latents_BLD)
+        return torch.cat([latents_BLD, self.norm(sampled_BLD)], 1) if with_sampled else latents_BLD
 
-    def fuse(self, first: Tokens, second: Tokens) -> Tensor:
-        """Latents of two paired modalities: those of the first, resampled by the second (serial fusion)."""
-        if len(first) != len(second):
-            raise ConfigError(f"{len(first)} windows of one modality, {len(second)} of the other", field="tokens")
-        return self.encode(second, start_BLD=self.encode(first))
+    def fuse(self, *sides: Tokens) -> Tensor:
+        """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.
+
+        Raises
+        ------
+        ConfigError
+            Nothing to fuse, or sides of different numbers of windows.
+        """
+        if not sides:
+            raise ConfigError("no modality to fuse", field="tokens")
+        if len({len(side) for side in sides}) > 1:
+            counts = " and ".join(str(len(side)) for side in sides)
+            raise ConfigError(f"{counts} windows of modalities that are to be paired", field="tokens")
+        latents_BLD = None
+        for side in sides:
+            latents_BLD = self.encode(side, start_BLD=latents_BLD)
+        assert latents_BLD is not None
+        return latents_BLD
 
     def decode(
         self,
@@ -152,13 +191,21 @@ class BrainOF(nn.Module):
     ) -> dict[str, Tensor]:
         """Predictions of the configured outputs at all identities, or at those numbered in `index_BQ`; float32.
 
-        `shape` is (channels, patches), which only the interpolating sampler needs.
+        `shape` is (channels, patches), which only the interpolating sampler needs. With `sampler_outputs` the latents
+        are those of `encode(with_sampled=True)`.
         """
-        extra = {} if self.config.sampler == "arness" else {"shape": shape}
+        config = self.config
+        extra = {} if config.sampler == "arness" else {"shape": shape}
+        sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
         predictions: dict[str, Tensor] = {}
         for decoder in self.decoders:
-            predictions |= decoder(latents_BLD, self.latents_LD[None], identity_BND, index_BQ, **extra)
-        return {name: predictions[name] for name in self.config.outputs}
+            first = decoder.heads.names[0]
+            share = config.share_of(first)
+            shared = (sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND)
+            if config.balanced_gradients:
+                shared = tuple(map(even_gradient, shared))
+            predictions |= decoder(*shared, index_BQ, **extra)
+        return {name: predictions[name] for name in config.outputs}
 
     # Downstream
 

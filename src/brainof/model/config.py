@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from ..schema import Schema
 
-Output = Literal["waveform", "log_spectrum"]
+Output = Literal["waveform", "log_spectrum", "factor"]
 
 #: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
 ALIGNMENT = 8
@@ -50,16 +50,39 @@ class BrainOFConfig(Schema):
         Encoder values from the content alone, or from content + identity.
     decoder_keys : {"static", "processed", "both"}
         Decoder keys: the learned latent vectors, the processed latents, or their sum.
+    cross_gain : float
+        Factor on the starting weights with which cross-attention writes what it has read: 1 drowns the signal in the
+        latent vectors and identities it is added to.
+    mirrored : bool
+        Each decoder starts with the addresses of the encoder, queries and keys exchanged: a place asks the latents
+        that read it. Both are trained on their own from there.
     latent_std : float
         Standard deviation of the latent vectors at the start.
     identity : {"sum", "mlp"}
         Identity embedding: normalised sum of a linear map and an MLP of the Fourier features, or the MLP alone.
     log_spectrum_features : bool
         Adds an MLP of log |FFT| of the patch to the linear patch embedding.
-    outputs : tuple of {"waveform", "log_spectrum"}
-        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1).
+    log_spectrum_gain : float
+        Factor on the starting weights of that MLP; much of a log spectrum is the same everywhere.
+    connectivity_features : bool
+        Adds the correlations with the other visible channels to the patch embedding, see `connectivity.py`.
+    outputs : tuple of {"waveform", "log_spectrum", "factor"}
+        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1), and a factor:
+        the inner product of the mean factors of two channels is their correlation in the window.
+    factor_rank : int
+        Length of a factor.
     separate_decoders : bool
         One decoder per output instead of one for all.
+    partition : bool
+        Each of the separate decoders reads its own equal share of the latents, in the order of `outputs`.
+    streams : bool
+        With `partition`: the share of each output reads contents of its own instead of their sum: the samples for the
+        waveform, the log spectrum for the log spectrum, the correlations for the factor.
+    balanced_gradients : bool
+        Separate decoders send gradients of one and the same norm into what they share, so that the output with the
+        largest errors does not drown the others.
+    sampler_outputs : tuple of outputs
+        Outputs that are decoded from the latents as the encoder of ARNESS leaves them, before the backbone.
     interpolate_channels : int
         Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
     """
@@ -89,13 +112,22 @@ class BrainOFConfig(Schema):
     keys: Literal["identity", "both"] = "identity"
     values: Literal["content", "both"] = "content"
     decoder_keys: Literal["static", "processed", "both"] = "static"
+    cross_gain: float = Field(default=1.0, gt=0)
+    mirrored: bool = False
     latent_std: float = Field(default=0.5, gt=0)
     interpolate_channels: int = Field(default=16, ge=1)
 
     identity: Literal["sum", "mlp"] = "sum"
     log_spectrum_features: bool = True
+    log_spectrum_gain: float = Field(default=1.0, gt=0)
+    connectivity_features: bool = False
     outputs: tuple[Output, ...] = ("waveform", "log_spectrum")
+    factor_rank: int = Field(default=32, ge=1)
     separate_decoders: bool = False
+    partition: bool = False
+    streams: bool = False
+    balanced_gradients: bool = False
+    sampler_outputs: tuple[Output, ...] = ()
 
     @field_validator("dim", "hidden", "shared")
     @classmethod
@@ -142,6 +174,23 @@ class BrainOFConfig(Schema):
             raise _wrong(f"interpolate_channels {self.interpolate_channels} does not divide latents {self.latents}")
         return self
 
+    @model_validator(mode="after")
+    def _readers(self) -> Self:
+        if (self.partition or self.sampler_outputs or self.balanced_gradients) and not self.separate_decoders:
+            raise _wrong("partition, sampler_outputs and balanced_gradients need separate_decoders")
+        if (self.partition or self.sampler_outputs) and self.sampler != "arness":
+            raise _wrong("partition and sampler_outputs need the sampler 'arness'")
+        if self.mirrored and (self.sampler != "arness" or self.keys != "identity" or self.decoder_keys == "processed"):
+            raise _wrong("mirrored needs the sampler 'arness', keys 'identity' and decoder_keys 'static' or 'both'")
+        needs = {"log_spectrum": self.log_spectrum_features, "factor": self.connectivity_features}
+        if self.streams and not (self.partition and all(needs.get(name, True) for name in self.outputs)):
+            raise _wrong("streams need partition, log_spectrum_features, and connectivity_features for a factor")
+        if self.partition and self.latents % len(self.outputs):
+            raise _wrong(f"{self.latents} latents do not divide into {len(self.outputs)} shares of equal size")
+        if not set(self.sampler_outputs) <= set(self.outputs):
+            raise _wrong(f"sampler_outputs {list(self.sampler_outputs)} are not all among outputs {list(self.outputs)}")
+        return self
+
     @property
     def bins(self) -> int:
         """Frequencies of the spectrum of one patch."""
@@ -159,7 +208,14 @@ class BrainOFConfig(Schema):
 
     def width_of(self, output: Output) -> int:
         """Values the decoder predicts for one patch."""
-        return self.patch if output == "waveform" else self.bins
+        return {"waveform": self.patch, "log_spectrum": self.bins, "factor": self.factor_rank}[output]
+
+    def share_of(self, output: Output) -> slice:
+        """The latents that the decoder of an output reads."""
+        if not self.partition:
+            return slice(0, self.latents)
+        size, number = self.latents // len(self.outputs), self.outputs.index(output)
+        return slice(number * size, (number + 1) * size)
 
 
 def _wrong(message: str) -> PydanticCustomError:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError, did_you_mean
 from .norm import RMSNorm, unit
 
+#: Where predictions of the log spectrum start; its floor is at -3
+LOG_SPECTRUM_START = -2.0
+
 
 def mean(latents_BLD: Tensor) -> Tensor:
     """Mean over latents, (B, D)."""
@@ -120,11 +123,10 @@ class PatchHeads(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        for parameter in self.linears.parameters():
-            if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=(3 * parameter.shape[1]) ** -0.5)
-            else:
-                nn.init.zeros_(parameter)
+        for name, linear in zip(self.names, self.linears, strict=True):
+            nn.init.normal_(linear.weight, std=(3 * linear.in_features) ** -0.5)
+            # amplitudes above the recorded band are at the floor: without it the first steps are spent on the offset
+            nn.init.constant_(linear.bias, LOG_SPECTRUM_START if name == "log_spectrum" else 0.0)
 
     def forward(self, x_BQD: Tensor) -> dict[str, Tensor]:
         """Output name -> (B, Q, values); at least float32."""

@@ -80,6 +80,8 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     tokens = (config.patch + 1) * D + D
     if config.log_spectrum_features:
         tokens += (config.bins + 1) * D + (D + 1) * D
+    if config.connectivity_features:
+        tokens += D * D
     features = CHANNEL_FEATURES + TIME_FEATURES
     tokens += (features + 1) * D + (D + 1) * D + D
     if config.identity == "sum":

@@ -7,6 +7,7 @@ V visible tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -165,8 +166,11 @@ class Content(nn.Module):
     A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
     """
 
-    def __init__(self, dim: int, patch: int, log_spectrum_features: bool = True) -> None:
+    def __init__(
+        self, dim: int, patch: int, log_spectrum_features: bool = True, log_spectrum_gain: float = 1.0
+    ) -> None:
         super().__init__()
+        self.log_spectrum_gain = log_spectrum_gain
         self.linear = nn.Linear(patch, dim)
         self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum_features else None
         self.spectrum_output = nn.Linear(dim, dim) if log_spectrum_features else None
@@ -176,25 +180,46 @@ class Content(nn.Module):
     def init_weights(self) -> None:
         for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
+                gain = self.log_spectrum_gain if layer is self.spectrum_output else 1.0
+                nn.init.normal_(layer.weight, std=gain * (3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, patch_BNS: Tensor) -> Tensor:
-        tokens_NS = patch_BNS.flatten(0, -2)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(tokens_NS) <= CHUNK:
-            content_ND = self._embed(tokens_NS)
+    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
+        rows_NS = patch_BNS.flatten(0, -2)
+        extra_ND = None if extra_BND is None else extra_BND.flatten(0, -2)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(rows_NS) <= CHUNK:
+            content_ND = self._embed(rows_NS, extra_ND)
         else:  # nothing is kept for gradients: a chunk at a time stays in the cache
-            content_ND = torch.cat([self._embed(some_NS) for some_NS in tokens_NS.split(CHUNK)])
+            extras = repeat(None) if extra_ND is None else extra_ND.split(CHUNK)
+            chunks = zip(rows_NS.split(CHUNK), extras, strict=False)
+            content_ND = torch.cat([self._embed(rows, extra) for rows, extra in chunks])
         return content_ND.unflatten(0, patch_BNS.shape[:-1])
 
-    def _embed(self, patch_NS: Tensor) -> Tensor:
+    def _embed(self, patch_NS: Tensor, extra_ND: Tensor | None) -> Tensor:
+        x_ND = self.linear(patch_NS.to(self.linear.weight.dtype))
+        if extra_ND is not None:
+            x_ND = x_ND + extra_ND
+        if self.spectrum_hidden is not None:
+            x_ND = x_ND + self._spectrum(patch_NS)
+        return self.norm(x_ND)
+
+    def streams(self, patch_BNS: Tensor, extra_BND: Tensor | None, outputs: tuple[str, ...]) -> dict[str, Tensor]:
+        """The parts of the content apart, each normalised: samples, log spectrum and correlations, by output."""
+        parts: dict[str, Tensor] = {}
+        for name in outputs:
+            if name == "waveform":
+                parts[name] = self.norm(self.linear(patch_BNS.to(self.linear.weight.dtype)))
+            elif name == "log_spectrum":
+                parts[name] = self.norm(self._spectrum(patch_BNS))
+            elif extra_BND is not None:
+                parts[name] = self.norm(extra_BND)
+        return parts
+
+    def _spectrum(self, patch_BNS: Tensor) -> Tensor:
+        assert self.spectrum_hidden is not None
+        assert self.spectrum_output is not None
         dtype = self.linear.weight.dtype
-        if self.spectrum_hidden is None or self.spectrum_output is None:
-            return self.norm(self.linear(patch_NS.to(dtype)))
-        x_ND = F.linear(patch_NS.to(dtype), self.linear.weight, self.linear.bias + self.spectrum_output.bias)
-        hidden_ND = F.gelu(self.spectrum_hidden(log_spectrum(patch_NS).to(dtype)))
-        # the sum of both maps is made by the second product
-        return self.norm(torch.addmm(x_ND, hidden_ND, self.spectrum_output.weight.t()))
+        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ..errors import RecordingError
+from ..memory import empty, release
 from ..recording import Recording
+from .prep import prep_bads, rows_of
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
@@ -25,11 +27,10 @@ class Repair(Step):
 
     def apply(self, recording: Recording) -> Recording:
         longest = max(1, round(self.max_gap * recording.sfreq))
-        data = np.empty(recording.data.shape, dtype=np.float32)
+        data = empty(recording.data.shape)
         broken, repaired = [], 0
-        for row, source in enumerate(recording.data):
-            values = source.astype(np.float64)
-            middle = values.mean()
+        for row, values in enumerate(recording.data):
+            middle = values.mean(dtype=np.float64)
             if not np.isfinite(middle):  # the mean is finite only if all samples are
                 missing = ~np.isfinite(values)
                 if missing.all() or longest_run(missing) > longest:
@@ -38,9 +39,11 @@ class Repair(Step):
                     continue
                 repaired += int(missing.sum())
                 known = np.flatnonzero(~missing)
+                values = values.copy()
                 values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-                middle = values.mean()
-            data[row] = values - middle
+                middle = values.mean(dtype=np.float64)
+            np.subtract(values, middle, out=data[row], dtype=np.float64, casting="same_kind")
+            release(recording.data, data)
         statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
         return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
 
@@ -51,21 +54,28 @@ class BadChannels(Step):
     Flat: below `flat` times the median amplitude of the type, or exactly constant. Loud: above `loud` times it, judged
     only where at least `min_channels` channels of the type are there to compare with. Bad channels keep their place;
     `normalise` sets them to zero and the corpus masks them. (Regions of fMRI are judged by `normalise`.)
+
+    With `method: prep` EEG channels are judged as in the PREP pipeline instead (see `prep_bads`; extra `quality`).
     """
 
     name: ClassVar[str] = "bad_channels"
     flat: float = Field(default=0.01, ge=0, lt=1)
     loud: float = Field(default=10.0, gt=1)
     min_channels: int = Field(default=8, ge=2)
+    method: Literal["amplitude", "prep"] = "amplitude"
+    ransac: bool = False
 
     def apply(self, recording: Recording) -> Recording:
+        if self.method == "prep":
+            found = prep_bads(recording, self.ransac)
+            return self.done(recording, found, bads=with_bads(recording, rows_of(recording, found)))
         good = good_rows(recording)
         step = max(1, recording.n_times // 20_000)  # factors of ten need no more samples than this
         flat: list[int] = []
         loud: list[int] = []
         for rows in rows_by_type(recording).values():
             rows = rows[good[rows]]
-            _, scales = robust_centre_and_scale(recording.data[rows, ::step])
+            _, scales = robust_centre_and_scale(recording.data, rows, step)
             middle = np.median(scales) if len(scales) else 0.0
             flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
             if len(rows) >= self.min_channels:

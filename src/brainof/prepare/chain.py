@@ -14,13 +14,16 @@ from ..errors import ConfigError, RecordingError, did_you_mean
 from ..recording import Recording
 from .bads import BadChannels, Repair
 from .filters import Detrend, Filter, Notch
+from .maxwell import Maxwell
+from .rejection import AutoReject
 from .resample import Resample
 from .scaling import Normalise, Reference
 from .steps import Step
 
 #: All steps by name, in the order in which a recipe's overrides are put together
 STEPS: dict[str, type[Step]] = {
-    step.name: step for step in (Repair, Detrend, Resample, Notch, Filter, BadChannels, Reference, Normalise)
+    step.name: step
+    for step in (Repair, Maxwell, Detrend, Resample, Notch, Filter, BadChannels, Reference, AutoReject, Normalise)
 }
 
 #: modality -> step -> parameters. fMRI keeps its TR; drift is taken out because it is scanner, not brain.
@@ -119,6 +122,10 @@ def default_chain(
     for name, values in (overrides or {}).items():
         if name not in STEPS:
             raise ConfigError("unknown step", file=file, field=f"prepare.{name}", fix=did_you_mean(name, STEPS))
+        if values is not False and modality not in STEPS[name].only:
+            raise ConfigError(
+                f"is made for {' and '.join(STEPS[name].only)}, not {modality}", file=file, field=f"prepare.{name}"
+            )
         if values is False:
             chosen.pop(name, None)
         else:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError, ReadError
+from ..io import bids
 from .recipe import Files
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,9 @@ class Found:
 
 
 def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str = "recipe") -> list[Found]:
-    """All recordings that the patterns of a recipe match, in order of their names.
+    """All recordings that the patterns and BIDS filters of a recipe match, in order of their names.
 
-    A file that several patterns match belongs to the first. Hidden files and folders are never looked at.
+    A file that several entries match belongs to the first. Hidden files and folders are never looked at.
 
     Raises
     ------
@@ -55,12 +56,18 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
         raise ConfigError("is not a folder", file=base, field="--root", fix="give the folder the dataset lies in")
     found: dict[str, Found] = {}
     for entry in files:
+        before = len(found)
+        if entry.bids is not None:
+            _add_bids(found, base, entry)
+            if len(found) == before:
+                logger.warning("%s: nothing matches bids %r under %s", recipe, entry.bids, base)
+            continue
+        assert entry.pattern is not None
         parts = tuple(PurePosixPath(entry.pattern).parts)
         if not parts or parts[0] == "/" or ".." in parts:
             raise ConfigError(
                 f"pattern {entry.pattern!r} leaves the root", file=recipe, field="files", fix="write it from the root"
             )
-        before = len(found)
         for path, entities in _walk(base, parts, {}):
             name = path.relative_to(base).as_posix()
             if name not in found:
@@ -68,11 +75,20 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
         if len(found) == before:
             logger.warning("%s: nothing matches %r under %s", recipe, entry.pattern, base)
     if not found:
-        patterns = ", ".join(repr(entry.pattern) for entry in files)
+        patterns = ", ".join(repr(entry.pattern or entry.bids) for entry in files)
         raise ConfigError(
             f"nothing under {base} matches {patterns}", file=recipe, field="files", fix="check --root and the pattern"
         )
     return [found[name] for name in sorted(found)]
+
+
+def _add_bids(found: dict[str, Found], base: Path, entry: Files) -> None:
+    """Recordings of the BIDS datasets under the root; links that lead nowhere stay, so that they are reported."""
+    absolute = Path(os.path.abspath(base))
+    for file in bids.index(base).select(entry.bids):
+        name = Path(file.path).relative_to(absolute).as_posix()
+        if name not in found:
+            found[name] = Found(base / name, name, {**file.entities, **entry.entities})
 
 
 def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:

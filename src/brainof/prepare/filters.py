@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy import signal
 
+from ..memory import blocks, empty, release
 from ..recording import Recording
 from .bads import refuse_too_short
 from .steps import Step
@@ -26,10 +27,11 @@ class Detrend(Step):
         refuse_too_short(recording, self.order + 2, "detrending")
         time = np.linspace(-1, 1, recording.n_times)
         basis, _ = np.linalg.qr(np.polynomial.legendre.legvander(time, self.order))
-        data = np.empty(recording.data.shape, dtype=np.float32)
+        data = empty(recording.data.shape)
         for row, values in enumerate(recording.data):
             values = values.astype(np.float64)
             data[row] = values - basis @ (basis.T @ values)
+            release(recording.data, data)
         return self.done(recording, data=data)
 
 
@@ -42,12 +44,20 @@ class Notch(Step):
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
-        used = [freq for freq in self.freqs if 0 < freq < recording.sfreq / 2]
-        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=recording.sfreq)) for freq in used]
-        if not sections:
+        sections = self.sections(recording.sfreq)
+        if sections is None:
             return self.done(recording, {"freqs": []})
-        data = zero_phase(recording.data, np.concatenate(sections), round(3 * recording.sfreq / self.width))
-        return self.done(recording, {"freqs": used}, data=data)
+        data = zero_phase(recording.data, sections, round(3 * recording.sfreq / self.width))
+        return self.done(recording, {"freqs": self._used(recording.sfreq)}, data=data)
+
+    def sections(self, sfreq: float) -> np.ndarray | None:
+        """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
+        used = self._used(sfreq)
+        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=sfreq)) for freq in used]
+        return np.concatenate(sections) if sections else None
+
+    def _used(self, sfreq: float) -> list[float]:
+        return [freq for freq in self.freqs if 0 < freq < sfreq / 2]
 
 
 class Filter(Step):
@@ -73,24 +83,33 @@ class Filter(Step):
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
-        nyquist = recording.sfreq / 2
-        high = self.high if self.high is not None and self.high < nyquist else None  # nothing to cut above Nyquist
-        low = self.low if self.low is not None and self.low < nyquist else None
+        low, high = self._band(recording.sfreq)
         statistics = {"low": low, "high": high}
-        if low is None and high is None:
+        sections = self.sections(recording.sfreq)
+        if sections is None:
             return self.done(recording, statistics)
-        if low is not None and high is not None:
-            sections = signal.butter(self.order, (low, high), "bandpass", fs=recording.sfreq, output="sos")
-        elif low is not None:
-            sections = signal.butter(self.order, low, "highpass", fs=recording.sfreq, output="sos")
-        else:
-            sections = signal.butter(self.order, high, "lowpass", fs=recording.sfreq, output="sos")
-        pad = round(3 * recording.sfreq / (low or high or nyquist))
+        pad = round(3 * recording.sfreq / (low or high or recording.sfreq / 2))
         return self.done(recording, statistics, data=zero_phase(recording.data, sections, pad))
+
+    def sections(self, sfreq: float) -> np.ndarray | None:
+        """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
+        low, high = self._band(sfreq)
+        if low is None and high is None:
+            return None
+        if low is not None and high is not None:
+            return signal.butter(self.order, (low, high), "bandpass", fs=sfreq, output="sos")
+        if low is not None:
+            return signal.butter(self.order, low, "highpass", fs=sfreq, output="sos")
+        return signal.butter(self.order, high, "lowpass", fs=sfreq, output="sos")
+
+    def _band(self, sfreq: float) -> tuple[float | None, float | None]:
+        """What is left of low and high at a rate: there is nothing to cut above Nyquist."""
+        low, high = (edge if edge is not None and edge < sfreq / 2 else None for edge in (self.low, self.high))
+        return low, high
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
-    """Second-order sections run forwards and backwards over each row, in float64.
+    """Second-order sections run forwards and backwards over each row, in float64 and in blocks where it is long.
 
     Parameters
     ----------
@@ -103,9 +122,24 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
     -------
     ndarray, shape (n_channels, n_times), float32
     """
-    filtered = np.empty(data.shape, dtype=np.float32)
-    pad = min(pad, data.shape[1] - 1)
+    filtered = empty(data.shape)
+    pad, overlap = min(pad, data.shape[1] - 1), memory_of(sections)
+    pieces = blocks(data.shape[1], overlap)
     for row, values in enumerate(data):
-        # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
-        filtered[row] = signal.sosfiltfilt(sections, values.astype(np.float64), padtype="odd", padlen=pad)
+        for start, stop in pieces:
+            first, last = max(0, start - overlap), min(data.shape[1], stop + overlap)
+            # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
+            longer = values[first:last].astype(np.float64)
+            longer = signal.sosfiltfilt(sections, longer, padtype="odd", padlen=min(pad, len(longer) - 1))
+            filtered[row, start:stop] = longer[start - first : stop - first]
+        release(data, filtered)
     return filtered
+
+
+def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:
+    """Samples after which second-order sections have forgotten the past to `tolerance`, by their slowest pole.
+
+    Blocks of a channel that overlap by so much filter to the same numbers as the whole channel.
+    """
+    radius = max(abs(np.roots(section[3:])).max() for section in sections)
+    return int(np.ceil(np.log(tolerance) / np.log(radius))) if 0 < radius < 1 else 0

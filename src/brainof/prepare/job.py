@@ -16,10 +16,12 @@ from .. import io
 from ..contract import implausible_amplitudes
 from ..corpus import CorpusWriter
 from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
+from ..io.bids import sidecar_files
 from ..recording import Recording
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels
+from .quality import after, before
 from .recipe import Recipe
 from .steps import good_rows
 from .windows import Window, cut
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 #: Changes when the same recipe and file give other windows, so that old corpora are prepared again
 VERSION = 1
+
+#: Reason of a recording over which the process died, or is still at work
+DIED = "not finished: the process was killed or ran out of memory while preparing it (or is still at it)"
 
 #: Files that hold a part of the recording beside the one that is opened
 COMPANIONS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".img": (".hdr",)}
@@ -55,34 +60,48 @@ class Job:
         self.chain = recipe.chain()
         self.labels = Labels(recipe, root)
 
-    def run(self, found: Found, writer: CorpusWriter) -> dict[str, Any]:
-        """Prepare one recording unless the corpus holds it already.
+    def run(self, found: Found, writer: CorpusWriter, config: str | None = None) -> dict[str, Any]:
+        """Prepare one recording.
 
-        Every error but a full or forbidden disk becomes a failure record in the corpus.
+        Every error but a full or forbidden disk becomes a failure record in the corpus. While the recording is at
+        work its failure record says so: should the process die over it, that record is what is left.
+
+        Parameters
+        ----------
+        found : Found
+        writer : CorpusWriter
+        config : str, optional
+            `self.config(found)`, where it is known already.
 
         Returns
         -------
         dict
-            recording; config; state ("done", "skipped" or "failed"); reason (of a failure); windows; notes.
+            recording; config; state ("done" or "failed"); reason (of a failure); windows; notes.
         """
-        record: dict[str, Any] = {"recording": found.name, "state": "done", "windows": 0, "notes": []}
+        identity = {"recording": found.name, "dataset": self.recipe.name, "modality": self.recipe.modality}
+        record: dict[str, Any] = {"recording": found.name, "config": config, "state": "done", "windows": 0, "notes": []}
+        writer.record_failure(identity, DIED)
         try:
-            config = record["config"] = self.config(found)
-            if writer.done(config):
-                return {**record, "state": "skipped"}
+            config = record["config"] = config or self.config(found)
             for row, recording, windows in self.parts(found, config):
-                writer.add(row, recording.channels, windows, good_rows(recording))
+                found_in = {**recording.provenance["quality"], **after(recording, windows)}
+                writer.add(row, recording.channels, windows, good_rows(recording), found_in)
                 record["windows"] += len(windows)
                 record["notes"] += [note for note in recording.notes if note not in record["notes"]]
-        except StorageError:
-            raise
         except Exception as error:  # a poison file must not stop the others, whatever its reader raises
+            if isinstance(error, StorageError):
+                writer.forget_failure(identity)
+                raise
             expected = isinstance(error, BrainOFError)
             logger.info("%s failed", found.name, exc_info=not expected)
             reason = str(error) if expected else f"{type(error).__name__}: {error}"
             record |= {"state": "failed", "reason": " ".join(reason.split())[:500]}
-            identity = {"recording": found.name, "dataset": self.recipe.name, "modality": self.recipe.modality}
             writer.record_failure(identity, record["reason"])
+        except BaseException:  # interrupted: no fault of the file
+            writer.forget_failure(identity)
+            raise
+        else:
+            writer.forget_failure(identity)
         return record
 
     def parts(self, found: Found, config: str) -> Iterator[tuple[dict[str, Any], Recording, list[Window]]]:
@@ -96,6 +115,7 @@ class Job:
         raw = self._read(found)
         n_parts = len(raw)
         for number in range(n_parts):
+            raw[0] = raw[0].replace(provenance={**raw[0].provenance, "quality": before(raw[0])})
             recording = self.chain.apply(raw.pop(0))  # not held here, so that the chain can free it
             part = recording.provenance.get("part")
             # parts are committed in order and the last carries the plain hash: it is there only if all are
@@ -187,6 +207,7 @@ class Job:
             names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
         if read.confounds is not None and read.confounds.file is not None:
             names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
+        names += sidecar_files(found.path, self.root)
         return [name for name in names if name.exists()]
 
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ..channels import Modality
 from ..errors import ConfigError, did_you_mean
+from ..io.bids.filters import BidsFilter
 from ..io.options import ReadOptions
 from ..schema import Schema
 from .chain import Chain, default_chain
@@ -22,14 +23,28 @@ Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in
 
 
 class Files(Schema):
-    """Recordings of one layout.
+    """Recordings of one layout: exactly one of `pattern` and `bids`.
 
     `pattern` is relative to the root. `{subject}` matches part of a name and becomes that entity; `*` matches anything
-    within a name, `**/` any depth of folders. `entities` are constants for files of this pattern.
+    within a name, `**/` any depth of folders. `bids` chooses recordings of a BIDS dataset by key (`io.bids.BidsFilter`:
+    entities, suffix, extension, datatype, derivative -> value, list, pattern, or null for "has none"); the suffix is
+    that of the recipe's modality unless given. `entities` are constants for these files.
     """
 
-    pattern: str
+    pattern: str | None = None
+    bids: dict[str, Text | list[Text] | None] | None = None
     entities: dict[str, Text] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Files:
+        if (self.pattern is None) == (self.bids is None):
+            raise ValueError("give exactly one of pattern and bids")
+        if self.bids is not None:
+            try:
+                BidsFilter(self.bids)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
 
 
 class EventSource(Schema):
@@ -62,8 +77,9 @@ class Segments(Schema):
 
 
 class LabelSource(Schema):
-    """Where a label comes from: exactly one of `entity`, `table` and `event`.
+    """Where a label comes from: exactly one of `participants`, `entity`, `table` and `event`.
 
+    * `participants`: a column of BIDS participants.tsv (short for `table`, `key` and `column`);
     * `entity`: an entity of the recording;
     * `table` (root-relative csv or tsv) with `key` (column -> template of entities, such as `{Subj: "{subject}"}`) and
       `column`;
@@ -80,10 +96,19 @@ class LabelSource(Schema):
     values: dict[Text, Text] = Field(default_factory=dict)
     optional: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _participants(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "participants" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "participants"}
+        column = {"table": "participants.tsv", "key": {"participant_id": "sub-{subject}"}}
+        return {**column, "column": values["participants"], **rest}
+
     @model_validator(mode="after")
     def _one_source(self) -> LabelSource:
         if sum(source is not None for source in (self.entity, self.table, self.event)) != 1:
-            raise ValueError("give exactly one of entity, table and event")
+            raise ValueError("give exactly one of entity, table and event (participants is short for a table)")
         if self.table is not None and (not self.key or self.column is None):
             raise ValueError("a table needs key (column -> template of entities) and column")
         return self
@@ -95,6 +120,46 @@ class Score(Schema):
     text: str
     score: float | None = None
     metric: str = "balanced accuracy"
+
+
+class Entry(Schema):
+    """A dataset's line in the published pretraining corpus of Brain-OF (arXiv:2602.23410)."""
+
+    name: str
+    participants: int
+    windows: int
+    channels: int
+    rate: str
+    window: str
+    paradigm: str
+
+
+class Overlap(Schema):
+    """What a dataset shares with an evaluation set: `contains` its recordings or people, or `may share` people."""
+
+    kind: Literal["contains", "may share"]
+    why: str
+
+
+class PublishedSplit(Schema):
+    """A split that publications use: values of an entity (or of a label of the windows) on each side.
+
+    `by` names the entity or label. Where the members are not published, the lists are empty and `source` says so.
+    """
+
+    by: str
+    train: list[Text] = Field(default_factory=list)
+    validation: list[Text] = Field(default_factory=list)
+    test: list[Text] = Field(default_factory=list)
+    source: str
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> PublishedSplit:
+        sides = [*self.train, *self.validation, *self.test]
+        twice = sorted({value for value in sides if sides.count(value) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is on two sides of the split")
+        return self
 
 
 class Task(Schema):
@@ -110,6 +175,7 @@ class Task(Schema):
     windows: WindowOptions | None = None
     positive: Text | None = None
     reference: Score | None = None
+    published_split: PublishedSplit | None = None
     notes: str | None = None
 
 
@@ -122,6 +188,14 @@ class Recipe(Schema):
     licence: str
     citation: str
     url: str | None = None
+    access: str | None = None
+    """How one gets the data: "open", or what has to be signed or asked for."""
+    layout: Literal["verified", "not verified against the real download"] = "verified"
+    roles: tuple[Literal["pretraining", "evaluation"], ...] = ()
+    """Part in the published study."""
+    published: Entry | None = None
+    overlap: dict[str, Overlap] = Field(default_factory=dict)
+    """Evaluation set (its recipe's name) -> what it shares with this dataset."""
     files: list[Files] = Field(min_length=1)
     read: ReadOptions = ReadOptions()
     segments: Segments | None = None
@@ -132,6 +206,22 @@ class Recipe(Schema):
     tasks: dict[str, Task] = Field(default_factory=dict)
     weight: float = Field(default=1.0, ge=0)
     notes: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bids_suffix(cls, values: Any) -> Any:
+        """A BIDS filter without a suffix means recordings of the recipe's modality."""
+        suffix = {"eeg": "eeg", "meg": "meg", "fmri": "bold"}.get(str(values.get("modality")))
+        files = values.get("files")
+        if suffix is None or not isinstance(files, list):
+            return values
+        filled = [
+            {**entry, "bids": {"suffix": suffix, **(entry["bids"] or {})}}
+            if isinstance(entry, dict) and isinstance(entry.get("bids", 0), dict | None)
+            else entry
+            for entry in files
+        ]
+        return {**values, "files": filled}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 from scipy import signal
 
+from ..memory import blocks, empty, release
 from ..recording import Recording
 from .bads import refuse_too_short
 from .steps import Step
@@ -35,9 +36,10 @@ class Resample(Step):
         up, down = ratio(recording.sfreq, self.sfreq)
         if up == down:
             return self.done(recording, {"from": recording.sfreq}, sfreq=self.sfreq)
-        data = np.empty((recording.n_channels, -(-recording.n_times * up // down)), dtype=np.float32)
+        data = empty((recording.n_channels, -(-recording.n_times * up // down)))
         for row, values in enumerate(recording.data):
-            data[row] = resampled(values, up, down)
+            resampled(values, up, down, out=data[row])
+            release(recording.data, data)
         return self.done(recording, {"from": recording.sfreq, "up": up, "down": down}, data=data, sfreq=self.sfreq)
 
 
@@ -51,37 +53,64 @@ def ratio(source: float, target: float) -> tuple[int, int]:
     return Fraction(wanted).limit_denominator(10_000_000).as_integer_ratio()
 
 
-def resampled(values: np.ndarray, up: int, down: int) -> np.ndarray:
+def resampled(values: np.ndarray, up: int, down: int, out: np.ndarray | None = None) -> np.ndarray:
     """One channel at up / down times its rate; the first sample stays where it is.
 
     Parameters
     ----------
     values : ndarray, shape (n_times,)
     up, down : int
+    out : ndarray, shape (ceil(n_times * up / down),), float32, optional
+        Where the result goes.
 
     Returns
     -------
     ndarray, shape (ceil(n_times * up / down),), float32
     """
-    taps = antialias(up, down)
-    half = len(taps) // 2
     n_out = -(-len(values) * up // down)
-    reach = half // up + 1  # input samples that an output sample sees on either side
-    # `blocks` periods of the phase pattern at a time: enough that few input samples are copied twice
-    blocks = max(1, 2 * reach // down)
-    span, step = 2 * reach + blocks * down, blocks * down
-    if span * blocks * up > MAX_MATRIX:
-        pad = down * -(-reach // down)  # a whole number of output samples
-        longer = np.pad(values.astype(np.float32), pad, mode="reflect", reflect_type="odd")
-        lead = pad * up // down
-        return signal.resample_poly(longer, up, down, window=taps)[lead : lead + n_out]
-    # The output samples of a block are fixed sums of the input samples of that block, so that all blocks are one
-    # matrix product: several times faster than the scalar loop of scipy, for the same numbers.
-    rows = -(-n_out // (blocks * up))
-    after = max(0, (rows - 1) * step + span - reach - len(values))
-    longer = np.pad(values.astype(np.float32), (reach, after), mode="reflect", reflect_type="odd")
-    inputs = np.ascontiguousarray(sliding_window_view(longer, span)[::step][:rows])
-    return (inputs @ _block_matrix(up, down, blocks, reach)).reshape(-1)[:n_out]
+    out = np.empty(n_out, dtype=np.float32) if out is None else out
+    reach = len(antialias(up, down)) // 2 // up + 1  # input samples that an output sample sees on either side
+    # periods of the phase pattern at a time: enough that few input samples are copied twice
+    periods = max(1, 2 * reach // down)
+    as_product = (2 * reach + periods * down) * periods * up <= MAX_MATRIX
+    form = _as_product if as_product else _by_scipy
+    period = (down * periods, up * periods) if as_product else (down, up)  # samples in, samples out
+    # blocks of the channel begin at whole periods, where an output sample falls on an input sample
+    for start, stop in blocks(-(-len(values) // period[0]), -(-reach // period[0]), every=period[0]):
+        first, last = start * period[1], min(n_out, stop * period[1])
+        out[first:last] = form(values, start * period[0], last - first, up, down, reach, periods)
+    return out
+
+
+def _as_product(values: np.ndarray, start: int, n_out: int, up: int, down: int, reach: int, periods: int) -> np.ndarray:
+    """`n_out` output samples from input sample `start` on.
+
+    The output samples of some periods are fixed sums of the input samples around them, so that all are one matrix
+    product: several times faster than the scalar loop of scipy, for the same numbers.
+    """
+    rows, step = -(-n_out // (periods * up)), periods * down
+    span = 2 * reach + step
+    inputs = sliding_window_view(_reflected(values, start - reach, start + (rows - 1) * step + span - reach), span)
+    return (np.ascontiguousarray(inputs[::step][:rows]) @ _block_matrix(up, down, periods, reach)).reshape(-1)[:n_out]
+
+
+def _by_scipy(values: np.ndarray, start: int, n_out: int, up: int, down: int, reach: int, periods: int) -> np.ndarray:
+    """The same where the matrix would be too large."""
+    pad = down * -(-reach // down)  # a whole number of output samples
+    longer = _reflected(values, start - pad, start + -(-n_out * down // up) + pad)
+    lead = pad * up // down
+    return signal.resample_poly(longer, up, down, window=antialias(up, down))[lead : lead + n_out]
+
+
+def _reflected(values: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """float32 values[start:stop], continued beyond the ends by odd reflection."""
+    first, last = max(0, start), min(len(values), stop)
+    # reflection needs samples to reflect, so the piece reaches as far inwards as it goes outwards
+    first, last = max(0, min(first, len(values) - (stop - last) - 1)), min(len(values), max(last, first - start + 1))
+    piece = values[first:last].astype(np.float32)
+    longer = np.pad(piece, (max(0, -start), max(0, stop - len(values))), mode="reflect", reflect_type="odd")
+    begin = max(0, start - first)
+    return longer[begin : begin + stop - start]
 
 
 @lru_cache(maxsize=8)
@@ -94,10 +123,10 @@ def antialias(up: int, down: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _block_matrix(up: int, down: int, blocks: int, reach: int) -> np.ndarray:
-    """Weights, shape (2 * reach + blocks * down, blocks * up), of input sample i - reach in output sample k."""
+def _block_matrix(up: int, down: int, periods: int, reach: int) -> np.ndarray:
+    """Weights, shape (2 * reach + periods * down, periods * up), of input sample i - reach in output sample k."""
     taps = antialias(up, down)
-    i, k = np.ogrid[: 2 * reach + blocks * down, : blocks * up]
+    i, k = np.ogrid[: 2 * reach + periods * down, : periods * up]
     tap = k * down - (i - reach) * up + len(taps) // 2
     weights = np.where((tap >= 0) & (tap < len(taps)), taps[np.clip(tap, 0, len(taps) - 1)] * np.float32(up), 0)
     return np.ascontiguousarray(weights, dtype=np.float32)

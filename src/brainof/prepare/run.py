@@ -13,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..corpus import Corpus, CorpusWriter
-from ..errors import ConfigError, did_you_mean
+from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..memory import memory_budget
 from ..progress import progress
 from .discover import Found, discover
-from .job import Job
+from .engines import KILLED, Engine, Work
+from .job import DIED, Job
 from .recipe import Recipe
 
 
@@ -84,12 +86,13 @@ def prepare(
     subjects: Iterable[str] | None = None,
     part: tuple[int, int] = (1, 1),
     strict: bool = False,
+    engine: Engine | None = None,
 ) -> Summary:
-    """Prepare the recordings of a dataset, one after the other, into a corpus.
+    """Prepare the recordings of a dataset into a corpus.
 
     Recordings that the corpus holds with the same recipe and file are skipped, so a run can be repeated, resumed
     after a kill, or shared between machines with `part`. A recording that cannot be prepared is noted in the corpus
-    and does not stop the others.
+    and does not stop the others; one over which an earlier run died comes last.
 
     Parameters
     ----------
@@ -106,6 +109,8 @@ def prepare(
         (i, n): the i-th of n equal shares, counted from 1.
     strict : bool
         Count recordings that are cut off or of implausible amplitude as failed.
+    engine : Engine, optional
+        Who does the work, and with how much memory; default: this process.
 
     Returns
     -------
@@ -121,24 +126,37 @@ def prepare(
         The corpus cannot be written.
     """
     started = time.monotonic()
+    engine = engine or Engine()
     found = choose(discover(recipe.files, root, recipe.name), limit, subjects, part)
     job = Job(recipe, root, strict)
-    with CorpusWriter(out) as writer:
+    configs = {entry.name: _config(job, entry) for entry in found}
+    with memory_budget(engine.memory), CorpusWriter(out) as writer:  # a budget that is too small is refused here
         writer.add_dataset(recipe.name, describe(recipe))
-        records = [job.run(entry, writer) for entry in progress(found, desc=recipe.name, unit="recording")]
-    summary = judge(
-        recipe,
-        {entry.name: record.get("config") for entry, record in zip(found, records, strict=True)},
-        out,
-        skipped=sum(record["state"] == "skipped" for record in records),
-        seconds=time.monotonic() - started,
-        notes=dict(Counter(note for record in records for note in record["notes"])),
-    )
+        todo = [entry for entry in found if not (config := configs[entry.name]) or not writer.done(config)]
+    failures = _failures(Path(out), recipe).items()
+    suspects = frozenset(name for name, (_, reason) in failures if reason in (DIED, KILLED))
+    todo.sort(key=lambda entry: entry.name in suspects)
+    work = Work(recipe, str(root), str(out), strict, engine.memory, suspects)
+    notes: Counter[str] = Counter()
+    records = engine.run(work, [(entry, configs[entry.name]) for entry in todo]) if todo else iter(())
+    before = len(found) - len(todo)
+    for record in progress(records, desc=recipe.name, unit="recording", total=len(found), initial=before):
+        configs[record["recording"]] = record["config"]
+        notes.update(record["notes"])
+    seconds = time.monotonic() - started
+    summary = judge(recipe, configs, out, skipped=before, seconds=seconds, notes=dict(notes))
     done = set(summary.table.loc[summary.table["state"] == "done", "recording"])
     for name, (path, _) in _failures(Path(out), recipe).items():
         if name in done:  # the failure of an earlier run
             path.unlink(missing_ok=True)
     return summary
+
+
+def _config(job: Job, entry: Found) -> str | None:
+    try:
+        return job.config(entry)
+    except (BrainOFError, OSError):
+        return None  # a fault of this recording alone; its worker meets it again and notes it
 
 
 def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from ..memory import blocks, empty, release
 from ..recording import Recording
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
@@ -27,9 +29,12 @@ class Reference(Step):
         rows = np.flatnonzero((types == "eeg") & good_rows(recording))
         if self.kind == "none" or len(rows) < self.min_channels:
             return self.done(recording, {"kind": "none"})
-        average = recording.data[rows].mean(axis=0, dtype=np.float64).astype(recording.data.dtype)
-        data = recording.data.copy()
-        data[types == "eeg"] -= average
+        data = empty(recording.data.shape, recording.data.dtype)
+        for start, stop in blocks(recording.n_times, every=recording.n_channels):
+            piece = slice(start, stop)
+            average = recording.data[rows, piece].mean(axis=0, dtype=np.float64).astype(data.dtype)
+            np.subtract(recording.data[:, piece], average, out=data[:, piece])
+            release(recording.data, data)
         return self.done(recording, {"kind": "average", "channels": len(rows)}, data=data)
 
 
@@ -48,9 +53,20 @@ class Normalise(Step):
     dead: float = Field(default=1e-3, ge=0, lt=1)
 
     def apply(self, recording: Recording) -> Recording:
+        measured = self.measure(recording)
+        data, clipped = measured.apply(recording, self.clip)
+        record = {
+            "scale": measured.middle,
+            "dead": measured.dead,
+            "clipped": clipped / max(1, data.size),
+        }
+        return self.done(recording, record, data=data, bads=measured.bads)
+
+    def measure(self, recording: Recording) -> Scales:
+        """The statistics of a recording that `apply` uses."""
         good = good_rows(recording)
         centres, scales = robust_centre_and_scale(recording.data)
-        divisors, statistics, dead = np.ones(len(good)), {}, []
+        divisors, middles, dead = np.ones(len(good)), {}, []
         for kind, rows in rows_by_type(recording).items():
             alive = rows[good[rows]]
             middle = float(np.median(scales[alive])) if len(alive) else 0.0
@@ -61,20 +77,32 @@ class Normalise(Step):
             silent = alive[~(scales[alive] > self.dead * middle)]
             dead += silent.tolist()
             divisors[rows] = np.maximum(scales[rows], self.floor * middle) if self.per == "channel" else middle
-            statistics[kind] = middle
+            middles[kind] = middle
         bads = with_bads(recording, np.array(dead, dtype=int))
-        names = recording.channels.names
-        data = np.zeros(recording.data.shape, dtype=np.float32)
+        return Scales(centres, divisors, bads, middles, [recording.channels.names[row] for row in dead])
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """What `Normalise` measured: per channel centre and divisor, then bad channels, scale per type, dead channels."""
+
+    centres: np.ndarray
+    divisors: np.ndarray
+    bads: tuple[str, ...]
+    middle: dict[str, float]
+    dead: list[str]
+
+    def apply(self, recording: Recording, clip: float) -> tuple[np.ndarray, int]:
+        """Normalised data of a recording of the same channels, bad ones zero, and how many samples were clipped."""
+        data = empty(recording.data.shape)
         clipped = 0
         for row, values in enumerate(recording.data):
-            if names[row] in bads:
+            if recording.channels.names[row] in self.bads:
+                data[row] = 0.0
                 continue
-            scaled = (values.astype(np.float64) - centres[row]) / divisors[row]
-            clipped += int((np.abs(scaled) > self.clip).sum())
-            data[row] = np.clip(scaled, -self.clip, self.clip)
-        record = {
-            "scale": statistics,
-            "dead": [names[row] for row in dead],
-            "clipped": clipped / max(1, data.size),
-        }
-        return self.done(recording, record, data=data, bads=bads)
+            for start, stop in blocks(recording.n_times):
+                scaled = (values[start:stop].astype(np.float64) - self.centres[row]) / self.divisors[row]
+                clipped += int((np.abs(scaled) > clip).sum())
+                np.clip(scaled, -clip, clip, out=data[row, start:stop], casting="same_kind")
+            release(recording.data, data)
+        return data, clipped

@@ -26,11 +26,12 @@ BAD_PREFIXES = ("bad", "edge")
 
 
 class WindowOptions(Schema):
-    """How a recording is cut. One of four ways:
+    """How a recording is cut. One of five ways:
 
     * `length` seconds (or `n_times` samples) every `stride` seconds;
     * `whole`: the whole recording; with `n_times`, the fewest equal windows of at most that many samples;
     * `events` with `tmin` and `tmax`: a fixed stretch around each event's onset;
+    * `events` with `length` (and `stride`): as many windows as fit into each event;
     * `events` alone: blocks, each as long as its own event.
 
     Parameters
@@ -66,15 +67,17 @@ class WindowOptions(Schema):
 
     @model_validator(mode="after")
     def _one_way(self) -> WindowOptions:
-        ways = [self.length is not None, self.events is not None, self.whole]
+        ways = [self.length is not None and self.events is None, self.events is not None, self.whole]
         if sum(ways) > 1 or (self.length is not None and self.n_times is not None):
             raise ValueError("give one of length, n_times, whole and events")
         if not any(ways) and self.n_times is None:
             raise ValueError("give length (seconds), n_times (samples), whole or events")
         if self.events is None and (self.tmax is not None or self.tmin or self.lag):
             raise ValueError("tmin, tmax and lag need events")
-        if self.events is not None and (self.n_times is not None or self.stride is not None):
-            raise ValueError("n_times and stride do not go with events")
+        if self.events is not None and (self.n_times is not None or (self.stride is not None and self.length is None)):
+            raise ValueError("n_times, and stride without length, do not go with events")
+        if self.events is not None and self.length is not None and (self.tmax is not None or self.tmin):
+            raise ValueError("give length or tmin and tmax of events, not both")
         if self.tmax is not None and self.tmax <= self.tmin:
             raise ValueError(f"tmax ({self.tmax}) must be above tmin ({self.tmin})")
         return self
@@ -184,6 +187,12 @@ def _event_spans(recording: Recording, options: WindowOptions) -> list[tuple[int
         duration = named["duration"] if options.tmax is None else options.tmax - options.tmin
         start = round((named["onset"] + options.lag + options.tmin) * recording.sfreq)
         length = round(duration * recording.sfreq) if np.isfinite(duration) else 0
+        if options.length is not None:
+            n_times = max(1, round(options.length * recording.sfreq))
+            stride = n_times if options.stride is None else max(1, round(options.stride * recording.sfreq))
+            last = min(start + length, recording.n_times) - n_times
+            spans += [(first, first + n_times, named) for first in range(start, last + 1, stride) if first >= 0]
+            continue
         # an event that reaches over an edge has no whole window
         if length >= 1 and start >= 0 and start + length <= recording.n_times:
             spans.append((start, start + length, named))

@@ -6,7 +6,24 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..corpus.augment import AugmentConfig
 from ..schema import Schema
+
+#: What is hidden as a whole; see MaskConfig.unit
+Unit = Literal["patch", "segment", "channel", "region", "mixed"]
+
+
+class MaskChange(Schema):
+    """Other mask settings from a share of the steps on, for one modality or for all: the steps of a curriculum."""
+
+    start: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps from which the change holds; 0 makes it a setting of the modality."""
+    modality: Literal["eeg", "meg", "fmri"] | None = None
+    ratio: float | None = Field(None, gt=0, lt=1)
+    unit: Unit | None = None
+    region_size: int | None = Field(None, gt=0)
+    fourier_ratio: float | None = Field(None, ge=0, lt=1)
+    fourier_unit: Literal["band", "component"] | None = None
 
 
 class MaskConfig(Schema):
@@ -14,9 +31,12 @@ class MaskConfig(Schema):
 
     ratio: float = Field(0.5, gt=0, lt=1)
     """Share of the patches that are hidden. The publication uses 0.5 to 0.7; 0.4 collapses there."""
-    unit: Literal["patch", "segment", "channel", "mixed"] = "patch"
-    """patch: any patch of any channel; segment: a patch index in all channels; channel: whole channels; mixed: patches
-    in half of the steps, segments in the others."""
+    unit: Unit = "patch"
+    """patch: any patch of any channel; segment: a patch index in all channels; channel: whole channels (regions of an
+    atlas, for fMRI); region: neighbourhoods of channels; mixed: patches in half of the windows, segments in the
+    others."""
+    region_size: int = Field(6, gt=0)
+    """Channels in a neighbourhood, about."""
     fourier_ratio: float = Field(0.3, ge=0, lt=1)
     """Share of the Fourier components (in bands) that are removed from what the encoder sees."""
     fourier_start: float = Field(0.5, ge=0, le=1)
@@ -25,10 +45,22 @@ class MaskConfig(Schema):
     fourier_max_hz: float = Field(45.0, gt=0)
     """EEG and MEG components above this rate hold no signal and are not counted."""
     fourier_bands: int = Field(22, gt=1)
+    fourier_unit: Literal["band", "component"] = "band"
+    """Bands of neighbouring components, or single ones."""
+    changes: list[MaskChange] = Field(default_factory=list)
+    """Settings by share of the steps and by modality; later entries win."""
+
+    def at(self, progress: float, modality: str) -> MaskConfig:
+        """The settings that hold for a modality after a share of the steps."""
+        values: dict[str, Any] = {}
+        for change in self.changes:
+            if progress >= change.start and change.modality in (None, modality):
+                values |= change.model_dump(exclude={"start", "modality"}, exclude_none=True)
+        return self.model_copy(update={**values, "changes": []}) if self.changes else self
 
 
 class ObjectiveConfig(Schema):
-    """The reconstruction loss (1 - alpha) L_time + alpha L_freq, both Smooth L1 over hidden patches."""
+    """The loss (1 - alpha) L_time + alpha L_freq + second_order L_pairs, each Smooth L1 over hidden patches."""
 
     frequency: Literal["log_spectrum", "raw", "none"] = "log_spectrum"
     """log_spectrum: log amplitude of each patch, predicted by outputs of its own; raw: real and imaginary Fourier
@@ -36,6 +68,11 @@ class ObjectiveConfig(Schema):
     alpha: float = Field(0.5, ge=0, le=1)
     frequency_start: float = Field(0.0, ge=0, le=1)
     """Share of the steps before which only the waveform is learned."""
+    spectrum_of: Literal["patch", "window"] = "patch"
+    """What the log spectrum is of: the hidden patch itself, or all patches of its channel in the window, whose mean
+    power is far less noisy."""
+    second_order: float = Field(0.0, ge=0)
+    """Weight of the correlations between channels that the output `factor` predicts; added to the others."""
 
 
 class SamplingConfig(Schema):
@@ -44,6 +81,12 @@ class SamplingConfig(Schema):
     weights: dict[str, Any] = Field(default_factory=lambda: {"dataset": {"temperature": 2.0}})
     """Rules under `modality` and `dataset`: proportional, equal, {temperature: T} or a weight by name; see
     `brainof.corpus.weights.shares`."""
+    limits: dict[str, int] = Field(default_factory=dict)
+    """Most windows of a dataset that count, by name; see `BatchSampler`."""
+    max_padding: float = Field(0.0, ge=0, lt=1)
+    """Share of a window that may be padding so that it joins longer ones; 0 pads its last patch only."""
+    mix_shards: int | None = Field(None, gt=0)
+    """Shuffle among this many shards of a dataset at a time instead of among all: for corpora behind a URL."""
     exclude: list[str] = Field(default_factory=list)
     """People (dataset/subject) that must not be seen: the test people of an inductive evaluation."""
     validation: float = Field(0.1, ge=0, lt=1)
@@ -60,11 +103,13 @@ class PretrainConfig(Schema):
     mask: MaskConfig = MaskConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()
+    augment: AugmentConfig = AugmentConfig()
 
     steps: int = Field(800, gt=0)
     batch_size: int = Field(16, gt=0)
     accumulate: int = Field(1, gt=0)
-    """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities."""
+    """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities: all of
+    them from `BatchSampler.span` batches on, which the log names."""
     max_tokens: int = Field(320, gt=0)
     """Tokens per window given to the model; above it a random subset of channels is taken, anew for every batch."""
     min_channels: float = Field(0.5, gt=0, le=1)

@@ -9,11 +9,41 @@ import numpy as np
 import pandas as pd
 
 from ..channels import UNITS
-from ..contract import InputContract, ModalityContract
-from ..corpus import Windows, select, split_subjects
-from .config import SamplingConfig
+from ..contract import InputContract, ModalityContract, Regions
+from ..corpus import BatchSampler, Windows, select, split_subjects
+from .config import PretrainConfig, SamplingConfig
 
 log = logging.getLogger(__name__)
+
+#: Columns of the index that a run looks at: the others stay on disk, which matters at millions of windows
+COLUMNS = ("view", "modality", "dataset", "subject", "recording", "sfreq", "n_channels", "n_times", "channel_set")
+
+
+def index_of(corpora: Windows, sampling: SamplingConfig) -> pd.DataFrame:
+    """What a run needs to know of every window."""
+    return corpora.columns([*COLUMNS, "shard"] if sampling.mix_shards else COLUMNS)
+
+
+def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchSampler:
+    """The sampler that a configuration describes."""
+    sampling = config.sampling
+    sampler = BatchSampler(
+        rows,
+        config.batch_size,
+        sampling.weights,
+        config.seed,
+        patch=patch,
+        max_padding=sampling.max_padding,
+        limits=sampling.limits,
+        mix_shards=sampling.mix_shards,
+    )
+    log.info(
+        "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality",
+        len(sampler),
+        100 * sampler.padding,
+        sampler.span,
+    )
+    return sampler
 
 
 def choose_rows(
@@ -53,5 +83,10 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
             window_seconds=(float(np.min(seconds)), float(np.max(seconds))),
             frames=sorted({table.frame for table in tables}),
             atlases={table.atlas: table.digest for table in tables if table.atlas},
+            regions={
+                atlas: Regions.of([table for table in tables if table.atlas == atlas])
+                for atlas in sorted({table.atlas for table in tables if table.atlas})
+            },
+            unlocated=any((~table.located & (table.order < 0)).any() for table in tables),
         )
     return InputContract(patch=patch, modalities=modalities)

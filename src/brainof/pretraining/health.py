@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..errors import HealthError
-from ..model import log_spectrum
 from ..signals import SignalBatch
 from .mtfm import MTFM
 
@@ -34,8 +33,10 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
     dict
         `r2`, `r2_shuffled`: explained variance of hidden samples against zero; `r2_log_spectrum`,
         `r2_log_spectrum_shuffled`: of hidden patches' log spectra against their mean over the batch (where the model
-        predicts them); `rank`: effective rank (exponential of the entropy of the squared singular values) of the
-        windows' mean latents; `latent_cosine`: mean cosine between latents of a window.
+        predicts them); `r2_second_order`, `r2_second_order_shuffled`: of the correlations between channels against the
+        mean of each pair over the batch (where the model predicts factors); `rank`: effective rank (exponential of the
+        entropy of the squared singular values) of the windows' mean latents; `latent_cosine`: mean cosine between
+        latents of a window.
     """
     model = objective.model
     training = model.training
@@ -52,12 +53,18 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
     for name, outputs in (("r2", real), ("r2_shuffled", shuffled)):
         row[name] = explained_variance(outputs["waveform"].float(), plan.target_BHS, weight_BHS)
     if "log_spectrum" in real and plan.full_BH.any():
-        target_BHF = log_spectrum(plan.target_BHS)
+        target_BHF = objective.spectra(plan)
         weight_BHF = plan.full_BH[..., None].float()
         centre_F = (target_BHF * weight_BHF).sum((0, 1)) / weight_BHF.sum()
         for name, outputs in (("r2_log_spectrum", real), ("r2_log_spectrum_shuffled", shuffled)):
             row[name] = explained_variance(outputs["log_spectrum"].float(), target_BHF, weight_BHF, centre_F)
-    row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
+    if "factor" in real:
+        for name, outputs in (("r2_second_order", real), ("r2_second_order_shuffled", shuffled)):
+            predicted_BCC, target_BCC, known_BCC = objective.pairs(plan, outputs)
+            weight_BCC = known_BCC.float()
+            centre_CC = (target_BCC * weight_BCC).sum(0) / weight_BCC.sum(0).clamp(min=1)
+            row[name] = explained_variance(predicted_BCC, target_BCC, weight_BCC, centre_CC)
+    row["rank"], row["latent_cosine"] = _spread(latents_BLD[:, : model.config.latents].float())
     return row
 
 
@@ -74,7 +81,7 @@ def _spread(latents_BLD: Tensor) -> tuple[float, float]:
 
 def listening(row: dict[str, Any]) -> float:
     """The largest gain of real over shuffled latents among the outputs of one dataset."""
-    outputs = [name for name in ("r2", "r2_log_spectrum") if (row.get(name) or 0.0) > 0]
+    outputs = [name for name in ("r2", "r2_log_spectrum", "r2_second_order") if (row.get(name) or 0.0) > 0]
     return max((row[name] - row[f"{name}_shuffled"] for name in outputs), default=0.0)
 
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..corpus import BatchSampler, Loader, Windows, open_corpora
+from ..corpus import Loader, Windows, open_corpora
 from ..errors import HealthError
 from ..model import BrainOF, update_balance
 from ..progress import progress
 from ..release import save_release
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .data import choose_rows, contract_of
+from .data import choose_rows, contract_of, index_of, sampler_of
 from .health import check_batch, require_listening
+from .masks import WindowRandom
 from .mtfm import MTFM, LossSums, Plan
 from .optimizer import learning_rate, make_optimizer
-from .run_folder import Metrics, locked, settle_config
+from .record import run_record
+from .run_folder import Metrics, last_health, locked, settle_config
 from .threads import GradientThreads
 
 log = logging.getLogger(__name__)
@@ -91,16 +93,18 @@ class Trainer:
         overrides = dict(config.model)
         self.model = BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides).to(self.device)
         patch = self.model.config.patch
-        self.train_rows, self.held_out = choose_rows(corpora.index, config.sampling, patch, config.seed)
+        self.train_rows, self.held_out = choose_rows(
+            index_of(corpora, config.sampling), config.sampling, patch, config.seed
+        )
         self.contract = contract_of(corpora, self.train_rows, patch)
         self.objective = MTFM(self.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
-        self.sampler = BatchSampler(
-            self.train_rows, config.batch_size, config.sampling.weights, config.seed, patch=patch
-        )
+        self.sampler = sampler_of(self.train_rows, config, patch)
         # on a processor, threads share the windows of a batch; another device is parallel by itself
         most = max(1, config.batch_size // WINDOWS_PER_THREAD)
-        count = min(torch.get_num_threads(), most) if self.device.type == "cpu" else 1
+        # (balanced gradients have one norm per batch, so that a batch must stay whole)
+        whole = self.device.type != "cpu" or self.model.config.balanced_gradients
+        count = 1 if whole else min(torch.get_num_threads(), most)
         self.threads = GradientThreads(list(self.model.parameters()), count)
         self._stop = False
 
@@ -110,11 +114,13 @@ class Trainer:
         start: dict[str, Any] = {"step": 0, "seconds": 0.0, "position": {"epoch": 0, "batch": 0}}
         state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
-        loader = Loader(self.corpora, self.sampler)
+        rank, world = _rank()
+        pin = self.device.type == "cuda"
+        loader = Loader(self.corpora, self.sampler, augmentation=config.augment, rank=rank, world=world, pin=pin)
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
-        batches: Any = iter(loader)  # a generator, to be closed
+        batches: Any = _numbered(loader)  # a generator, to be closed
         bar = progress(total=config.steps, initial=step, desc="pretrain", unit="step")
         restore = self._catch_signals()
         started = time.perf_counter() - seconds
@@ -142,15 +148,17 @@ class Trainer:
             bar.close()
             metrics.close()
             batches.close()
-        save_release(
-            self.run / "release",
-            self.model,
-            self.contract,
+        record = run_record(
+            config,
+            self.corpora,
+            self.train_rows,
+            self.device,
             steps=step,
-            seconds=round(time.perf_counter() - started, 1),
-            sampling=config.sampling.to_dict(),
-            windows=self.train_rows.groupby("dataset", observed=True).size().to_dict(),
+            seconds=time.perf_counter() - started,
+            bfloat16=self.bfloat16,
+            health=last_health(self.run / "metrics.jsonl"),
         )
+        save_release(self.run / "release", self.model, self.contract, **record)
 
     def _step(self, step: int, batches: Any, window: _Window) -> dict[str, float]:
         config = self.config
@@ -158,9 +166,15 @@ class Trainer:
         plans = []
         for micro in range(config.accumulate):
             rng = np.random.default_rng([config.seed, MASK_STREAM, step, micro])
-            batch = next(batches)
+            epoch, batch = next(batches)
             plan = self.objective.plan(
-                batch, rng, fourier=fourier, max_tokens=config.max_tokens, min_channels=config.min_channels
+                batch,
+                rng,
+                windows=WindowRandom((config.seed, MASK_STREAM, epoch), batch.rows),
+                progress=step / config.steps,
+                fourier=fourier,
+                max_tokens=config.max_tokens,
+                min_channels=config.min_channels,
             )
             plans.append(plan.to(self.device))
         n_hidden = sum(plan.n_hidden for plan in plans)
@@ -173,8 +187,7 @@ class Trainer:
         def loss_of(plan: Plan) -> tuple[torch.Tensor, LossSums]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 sums = self.objective.sums(plan)
-            loss = self.objective.combine(sums.time, sums.frequency, step / config.steps) / n_hidden
-            return loss, sums.detach()
+            return self.objective.total(sums, step / config.steps) / n_hidden, sums.detach()
 
         parts = [plan.split(self.threads.count) for plan in plans]
         results = iter(self.threads.backward([part for some in parts for part in some], loss_of))
@@ -182,8 +195,7 @@ class Trainer:
         for plan, some in zip(plans, parts, strict=True):
             losses, sums = zip(*itertools.islice(results, len(some)), strict=True)
             total += sum(losses)
-            whole = functools.reduce(operator.add, sums)
-            window.add(plan, whole.time.item(), whole.frequency.item(), self.objective)
+            window.add(plan, functools.reduce(operator.add, sums), self.objective)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         if not np.isfinite(total) or not torch.isfinite(norm):
             raise HealthError(
@@ -246,28 +258,49 @@ class Trainer:
         return lambda: [signal.signal(number, handler) for number, handler in before.items()]
 
 
+def _numbered(loader: Loader) -> Iterator[tuple[int, Any]]:
+    """Batches, each with the number of its epoch."""
+    batches: Any = iter(loader)
+    try:
+        while True:
+            epoch = loader.position[0]
+            yield epoch, next(batches)
+    finally:
+        batches.close()
+
+
+def _rank() -> tuple[int, int]:
+    """Which of how many processes this is; every rank draws its own batches of the one series."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 class _Window:
     """Losses of the batches since the last log, by dataset."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        self._sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0, 0.0])
         self._windows = 0
 
-    def add(self, plan: Any, time_sum: float, frequency_sum: float, objective: MTFM) -> None:
+    def add(self, plan: Any, sums: LossSums, objective: MTFM) -> None:
         self.objective = objective
         name = "+".join(sorted(set(plan.batch.datasets)))
         entry = self._sums[name, plan.batch.modality]
-        for i, value in enumerate((time_sum, frequency_sum, plan.n_hidden, 1)):
+        for i, value in enumerate(
+            (float(sums.time), float(sums.frequency), float(sums.second_order), plan.n_hidden, 1)
+        ):
             entry[i] += value
         self._windows += len(plan.batch)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per dataset; starts a new window."""
         rows = []
-        for (name, modality), (time_sum, frequency_sum, n_hidden, n_batches) in self._sums.items():
-            loss_time, loss_frequency = time_sum / n_hidden, frequency_sum / n_hidden
-            loss = float(self.objective.combine(loss_time, loss_frequency))
+        for (name, modality), (time_sum, frequency_sum, pair_sum, n_hidden, n_batches) in self._sums.items():
+            loss_time, loss_frequency, loss_pairs = (x / n_hidden for x in (time_sum, frequency_sum, pair_sum))
+            loss = float(self.objective.combine(loss_time, loss_frequency, second_order=loss_pairs))
             rows.append(
                 {
                     "dataset": name,
@@ -275,6 +308,7 @@ class _Window:
                     "loss": loss,
                     "loss_time": loss_time,
                     "loss_frequency": loss_frequency,
+                    **({"loss_second_order": loss_pairs} if self.objective.objective.second_order else {}),
                     "batches": int(n_batches),
                     "windows_per_second": self._windows / max(self.seconds, 1e-9),
                 }

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model import log_spectrum
+from ..model.tokens import SPECTRUM_FLOOR
 
 
 def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Tensor) -> Tensor:
@@ -18,18 +18,102 @@ def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Te
     return (error.sum(-1) / sample_mask_BHS.sum(-1).clamp(min=1)).sum()
 
 
-def log_spectrum_loss(predicted_BHF: Tensor, target_BHS: Tensor, full_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted outputs and the log spectrum of hidden patches without padding, summed over them."""
-    error = F.smooth_l1_loss(predicted_BHF.float(), log_spectrum(target_BHS), reduction="none").mean(-1)
+def log_spectrum_loss(predicted_BHF: Tensor, target_BHF: Tensor, full_BH: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true log spectra of hidden patches without padding, summed over them."""
+    error = F.smooth_l1_loss(predicted_BHF.float(), target_BHF, reduction="none").mean(-1)
     return (error * full_BH).sum()
 
 
-def raw_component_loss(difference_BCT: Tensor, n_hidden: int, along_channels: bool) -> Tensor:
-    """Smooth L1 of the Fourier components of (reconstruction - target), scaled to the number of hidden patches.
+def window_spectrum(signal_BCT: Tensor, n_times_B: Tensor, patch: int) -> Tensor:
+    """Log amplitude (B, C, F) of each channel from the mean power of its whole patches, scaled as `log_spectrum`."""
+    patch_BCPS = signal_BCT.float().unflatten(-1, (-1, patch))
+    whole_BP = torch.arange(patch_BCPS.shape[2], device=signal_BCT.device) < (n_times_B // patch)[:, None]
+    weight_B1P1 = whole_BP[:, None, :, None].float()
+    power_BCPF = torch.fft.rfft(patch_BCPS, norm="ortho").abs().square()
+    mean_BCF = (power_BCPF * weight_B1P1).sum(2) / weight_B1P1.sum(2).clamp(min=1)
+    return (mean_BCF.sqrt() + SPECTRUM_FLOOR).log()
+
+
+def raw_component_loss(
+    difference_BCT: Tensor,
+    n_hidden_B: Tensor,
+    *,
+    n_times_B: Tensor,
+    channel_mask_BC: Tensor,
+    place_BC: Tensor | None = None,
+    n_places: int = 0,
+) -> Tensor:
+    """Smooth L1 of the Fourier components of (reconstruction - target): each window's mean, times its hidden patches.
 
     The published form: components along time in each channel (EEG, MEG) or across the ordered regions at each time
     point (fMRI). The transform is linear, so that of the difference is the difference of the transforms; visible
     patches count as reconstructed.
+
+    Parameters
+    ----------
+    difference_BCT : Tensor
+        Zero where a sample is visible, padding, or of a bad channel.
+    n_hidden_B : Tensor
+        Hidden patches of each window.
+    n_times_B, channel_mask_BC : Tensor
+        Valid samples and channels. A window is transformed over its own samples, and bad channels have no components.
+    place_BC, n_places
+        For fMRI: the place of each channel among the `n_places` ordered regions of the atlas; regions that are not at
+        hand count as reconstructed.
     """
-    components = torch.view_as_real(torch.fft.rfft(difference_BCT, dim=1 if along_channels else 2, norm="ortho"))
-    return F.smooth_l1_loss(components, torch.zeros_like(components)) * n_hidden
+    if place_BC is not None:
+        shape = (len(difference_BCT), n_places, difference_BCT.shape[2])
+        index_BCT = place_BC[..., None].expand_as(difference_BCT)
+        ordered = difference_BCT.new_zeros(shape).scatter_add(1, index_BCT, difference_BCT)
+        error = _components(ordered, dim=1).mean(1)  # (B, T); zero in the padding
+        return (error.sum(-1) / n_times_B * n_hidden_B).sum()
+    total = difference_BCT.new_zeros(())
+    for length in n_times_B.unique().tolist():
+        rows = n_times_B == length
+        error = _components(difference_BCT[rows, :, :length], dim=2).mean(2)
+        n_good = channel_mask_BC[rows].sum(-1)
+        total = total + (error.sum(-1) / n_good * n_hidden_B[rows]).sum()
+    return total
+
+
+def _components(difference: Tensor, dim: int) -> Tensor:
+    """Smooth L1 of the real and imaginary parts of the components along `dim`, averaged over the two."""
+    components = torch.view_as_real(torch.fft.rfft(difference, dim=dim, norm="ortho"))
+    return F.smooth_l1_loss(components, torch.zeros_like(components), reduction="none").mean(-1)
+
+
+def correlations(signal_BCT: Tensor, n_times_B: Tensor, channel_mask_BC: Tensor) -> Tensor:
+    """Correlations (B, C, C) between channels over the valid samples; zero with a bad or constant channel."""
+    time = torch.arange(signal_BCT.shape[-1], device=signal_BCT.device)
+    valid_B1T = (time < n_times_B[:, None])[:, None]
+    signal = signal_BCT.float() * valid_B1T
+    signal = (signal - signal.sum(-1, keepdim=True) / n_times_B[:, None, None]) * valid_B1T
+    unit = signal / signal.norm(dim=-1, keepdim=True).clamp(min=1e-6) * channel_mask_BC[..., None]
+    return unit @ unit.mT
+
+
+def second_order(factor_BHR: Tensor, channel_BH: Tensor, mask_BH: Tensor, n_channels: int) -> tuple[Tensor, Tensor]:
+    """Predicted correlations: inner products of the channels' mean factors over their hidden patches, divided by R.
+
+    Returns
+    -------
+    predicted : Tensor, shape (B, C, C)
+    known : bool Tensor, shape (B, C, C)
+        Pairs of two different channels that both have a hidden patch.
+    """
+    weight_BH1 = mask_BH[..., None].to(factor_BHR.dtype)
+    index_BHR = channel_BH[..., None].expand_as(factor_BHR)
+    shape = (len(factor_BHR), n_channels, factor_BHR.shape[-1])
+    total_BCR = factor_BHR.new_zeros(shape).scatter_add(1, index_BHR, factor_BHR * weight_BH1)
+    count_BC = torch.zeros(shape[:2], device=factor_BHR.device).scatter_add(1, channel_BH, mask_BH.float())
+    factor_BCR = total_BCR / count_BC.clamp(min=1)[..., None]
+    has_BC = count_BC > 0
+    same = torch.eye(n_channels, dtype=torch.bool, device=factor_BHR.device)
+    return factor_BCR @ factor_BCR.mT / shape[-1], has_BC[:, :, None] & has_BC[:, None] & ~same
+
+
+def second_order_loss(predicted_BCC: Tensor, target_BCC: Tensor, known_BCC: Tensor, n_hidden_B: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true correlations: the mean over the known pairs of a window, times its hidden
+    patches, summed over windows (so that it is normalised like the other losses)."""
+    error = F.smooth_l1_loss(predicted_BCC.float(), target_BCC, reduction="none") * known_BCC
+    return (error.sum((1, 2)) / known_BCC.sum((1, 2)).clamp(min=1) * n_hidden_B).sum()

@@ -13,10 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model import log_spectrum
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
-from .losses import log_spectrum_loss, raw_component_loss, waveform_loss
-from .masks import hide_patches, remove_components, token_indices
+from .losses import (
+    correlations,
+    log_spectrum_loss,
+    raw_component_loss,
+    second_order,
+    second_order_loss,
+    waveform_loss,
+    window_spectrum,
+)
+from .masks import Random, WindowRandom, atlas_places, hide_patches, regions, token_indices, without_components
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +35,8 @@ class Plan:
     `batch` holds the clean signal of the channels at hand, `seen_BNS` what the encoder may look at (components
     removed). `visible_BV` and `hidden_BH` number the tokens on either side, with masks that are False where a row is
     filled up to the longest. Of the hidden tokens, `target_BHS` holds the clean samples, `sample_mask_BHS` is True for
-    samples that are not padding.
+    samples that are not padding. `place_BC` is the place of each channel among all `n_places_B` that the window has, in
+    the order of the atlas.
     """
 
     batch: SignalBatch
@@ -37,6 +47,8 @@ class Plan:
     hidden_mask_BH: Tensor
     target_BHS: Tensor
     sample_mask_BHS: Tensor
+    place_BC: Tensor
+    n_places_B: Tensor
 
     @property
     def full_BH(self) -> Tensor:
@@ -73,6 +85,7 @@ class LossSums:
 
     time: Tensor
     frequency: Tensor
+    second_order: Tensor
     n_hidden: int
 
     def __add__(self, other: LossSums) -> LossSums:
@@ -102,6 +115,8 @@ class MTFM:
         batch: SignalBatch,
         rng: np.random.Generator,
         *,
+        windows: WindowRandom | None = None,
+        progress: float = 1.0,
         fourier: bool = True,
         max_tokens: int | None = None,
         min_channels: float = 1.0,
@@ -115,25 +130,33 @@ class MTFM:
         batch : SignalBatch
             One modality.
         rng : numpy Generator
-            All randomness.
+            What the batch shares: its subset of channels; and all else without `windows`.
+        windows : WindowRandom, optional
+            A stream for each window, which makes its mask independent of the windows it is batched with.
+        progress : float
+            Share of the steps done, for `mask.changes`.
         fourier : bool
             Whether components are removed at all (the curriculum switches them on later).
         max_tokens, min_channels
             See PretrainConfig.
         """
         S = self.model.config.patch
-        seen_BCT = self._without_components(batch, rng) if fourier else batch.signal_BCT
+        mask = self.mask.at(progress, batch.modality)
+        draw: Random = rng if windows is None else windows
+        seen_BCT = without_components(batch, mask, draw) if fourier else batch.signal_BCT
+        place_BC, n_places = atlas_places(batch), batch.signal_BCT.shape[1]
         chosen = _some_channels(batch, S, rng, max_tokens, min_channels)
-        if len(chosen) < batch.signal_BCT.shape[1]:
+        if len(chosen) < n_places:
             index = torch.from_numpy(chosen).to(batch.signal_BCT.device)
-            batch, seen_BCT = batch.take_channels(index), seen_BCT[:, index]
+            batch, seen_BCT, place_BC = batch.take_channels(index), seen_BCT[:, index], place_BC[:, index]
         B, C, T = batch.signal_BCT.shape
         P = T // S
         n_times_B = batch.n_times_B.cpu().numpy()
         sample_BT = np.arange(T)[None] < n_times_B[:, None]
         channel_BC = batch.channel_mask_BC.cpu().numpy()
         valid_BCP = channel_BC[:, :, None] & sample_BT.reshape(B, 1, P, S).any(-1)
-        hidden_BN = hide_patches(valid_BCP, self.mask.ratio, self.mask.unit, rng).reshape(B, C * P)
+        region_BC = regions(batch, mask.region_size, draw) if mask.unit == "region" else None
+        hidden_BN = hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC).reshape(B, C * P)
         index_BV, mask_BV = token_indices(valid_BCP.reshape(B, C * P) & ~hidden_BN)
         index_BH, mask_BH = token_indices(hidden_BN)
         samples_BNS = np.broadcast_to(sample_BT.reshape(B, 1, P, S), (B, C, P, S)).reshape(B, C * P, S)
@@ -154,13 +177,17 @@ class MTFM:
             hidden_mask_BH=tensor(mask_BH),
             target_BHS=clean_BNS.gather(1, hidden_BH[..., None].expand(-1, -1, S)).float(),
             sample_mask_BHS=tensor(samples_BHS),
+            place_BC=place_BC,
+            n_places_B=torch.full((B,), n_places, device=device),
         )
 
     def encode(self, plan: Plan) -> tuple[Tensor, Any]:
-        """Latents (B, L, D) of the visible tokens, and the tokens (clean patches with identities)."""
+        """Latents of the visible tokens as `decode` reads them, (B, L, D) or with those before the backbone appended
+        (B, 2 L, D), and the tokens (clean patches with identities)."""
         tokens = self.model.tokens(plan.batch)
         seen = tokens.with_patches(plan.seen_BNS)
-        return self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV), tokens
+        both = bool(self.model.config.sampler_outputs)
+        return self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV, with_sampled=both), tokens
 
     def decode(self, plan: Plan, latents_BLD: Tensor, tokens: Any) -> dict[str, Tensor]:
         """Outputs at the hidden tokens, (B, H, ...): nothing else is asked for, so nothing else is computed."""
@@ -172,35 +199,61 @@ class MTFM:
         outputs = self.decode(plan, latents_BLD, tokens)
         time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
         if self.objective.frequency == "log_spectrum":
-            frequency = log_spectrum_loss(outputs["log_spectrum"], plan.target_BHS, plan.full_BH)
+            frequency = log_spectrum_loss(outputs["log_spectrum"], self.spectra(plan), plan.full_BH)
         elif self.objective.frequency == "raw":
             difference_BHS = (outputs["waveform"].float() - plan.target_BHS) * plan.sample_mask_BHS
             difference_BNS = torch.zeros_like(plan.seen_BNS, dtype=torch.float32)
             difference_BNS = difference_BNS.scatter_add(
                 1, plan.hidden_BH[..., None].expand_as(difference_BHS), difference_BHS
             )
-            difference_BCT = difference_BNS.reshape(plan.batch.signal_BCT.shape)
-            frequency = raw_component_loss(difference_BCT, plan.n_hidden, along_channels=plan.batch.modality == "fmri")
+            across = plan.batch.modality == "fmri"
+            frequency = raw_component_loss(
+                difference_BNS.reshape(plan.batch.signal_BCT.shape),
+                plan.hidden_mask_BH.sum(1),
+                n_times_B=plan.batch.n_times_B,
+                channel_mask_BC=plan.batch.channel_mask_BC,
+                place_BC=plan.place_BC if across else None,
+                n_places=int(plan.n_places_B[0]),
+            )
         else:
             frequency = time.new_zeros(())
-        return LossSums(time, frequency, plan.n_hidden)
+        pairs = time.new_zeros(())
+        if self.objective.second_order:
+            predicted_BCC, target_BCC, known_BCC = self.pairs(plan, outputs)
+            pairs = second_order_loss(predicted_BCC, target_BCC, known_BCC, plan.hidden_mask_BH.sum(1))
+        return LossSums(time, frequency, pairs, plan.n_hidden)
 
-    def combine(self, time: Any, frequency: Any, progress: float = 1.0) -> Any:
-        """(1 - alpha) L_time + alpha L_freq, of tensors or numbers.
+    def spectra(self, plan: Plan) -> Tensor:
+        """Log spectra (B, H, F) that the output `log_spectrum` is compared with."""
+        if self.objective.spectrum_of == "patch":
+            return log_spectrum(plan.target_BHS)
+        patch = self.model.config.patch
+        of_channel_BCF = window_spectrum(plan.batch.signal_BCT, plan.batch.n_times_B, patch)
+        channel_BH = plan.hidden_BH // (plan.batch.signal_BCT.shape[2] // patch)
+        return of_channel_BCF.gather(1, channel_BH[..., None].expand(-1, -1, of_channel_BCF.shape[2]))
+
+    def pairs(self, plan: Plan, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicted and true correlations between channels of the clean window, (B, C, C), and which are predicted."""
+        clean = plan.batch
+        n_patches = clean.signal_BCT.shape[2] // self.model.config.patch
+        channel_BH = plan.hidden_BH // n_patches
+        predicted_BCC, known_BCC = second_order(
+            outputs["factor"].float(), channel_BH, plan.hidden_mask_BH, clean.signal_BCT.shape[1]
+        )
+        return predicted_BCC, correlations(clean.signal_BCT, clean.n_times_B, clean.channel_mask_BC), known_BCC
+
+    def total(self, sums: LossSums, progress: float = 1.0) -> Tensor:
+        """The loss of a batch, summed over its hidden patches; see `combine`."""
+        return self.combine(sums.time, sums.frequency, progress, sums.second_order)
+
+    def combine(self, time: Any, frequency: Any, progress: float = 1.0, second_order: Any = 0.0) -> Any:
+        """(1 - alpha) L_time + alpha L_freq + second_order L_pairs, of tensors or numbers.
 
         Before the share `frequency_start` of the steps (`progress`) it is L_time alone.
         """
         early = self.objective.frequency == "none" or progress < self.objective.frequency_start
         alpha = 0.0 if early else self.objective.alpha
-        return (1 - alpha) * time + alpha * frequency
-
-    def _without_components(self, batch: SignalBatch, rng: np.random.Generator) -> Tensor:
-        options: dict[str, Any] = {"ratio": self.mask.fourier_ratio, "bands": self.mask.fourier_bands, "rng": rng}
-        if batch.modality == "fmri":
-            return remove_components(batch.signal_BCT, dim=1, **options)
-        seconds = batch.signal_BCT.shape[2] * float(batch.interval_B[0])
-        n_used = int(self.mask.fourier_max_hz * seconds) + 1
-        return remove_components(batch.signal_BCT, dim=2, n_used=n_used, **options)
+        return (1 - alpha) * time + alpha * frequency + self.objective.second_order * second_order
 
 
 def _some_channels(

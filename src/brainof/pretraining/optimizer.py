@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 
@@ -16,7 +17,18 @@ def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
-def learning_rate(step: int, config: PretrainConfig) -> float:
+class Schedule(Protocol):
+    """What the learning rate depends on; `warmup` is a share of the steps."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+
+
+def learning_rate(step: int, config: Schedule) -> float:
     """Linear warm-up, then a cosine to zero at the last step; a pure function of the step."""
     warmup = max(1, round(config.warmup * config.steps))
     if step < warmup:

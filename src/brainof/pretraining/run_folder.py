@@ -111,3 +111,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def last_health(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the last health check in a metrics file, by dataset; empty where there was none."""
+    return next((row["health"] for row in reversed(read_metrics(path)) if row.get("health")), {})

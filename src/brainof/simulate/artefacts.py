@@ -39,7 +39,8 @@ class Contaminated:
     bads : tuple of str
         Names of bad channels.
     masks : dict of str -> ndarray of bool
-        "blinks", "muscle", "motion": shape (n_times,); "bad_channels": shape (n_channels,).
+        "blinks", "muscle", "heart" (QRS complexes), "motion": shape (n_times,); "bad_channels": shape (n_channels,).
+        Noise, line and drift are everywhere and have none.
     """
 
     data: np.ndarray
@@ -87,7 +88,7 @@ def contaminate(
             add(MUSCLE[modality] * course, pattern / _largest(pattern, channels))
             masks["muscle"] |= mask
     if level.heart:
-        course = _heart(n_times, sfreq, level.heart, stream("heart"))
+        course, masks["heart"] = _heart(n_times, sfreq, level.heart, stream("heart"))
         pattern = channels.positions[:, 0] / 0.08 if helmet is None else near(HEART, (0.5, 0.3, -0.8))
         add(HEARTBEAT[modality] * course, pattern / _largest(pattern, channels))
     rng = stream(f"environment {modality}")
@@ -188,7 +189,7 @@ def _muscle(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -
     return course, mask
 
 
-def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> np.ndarray:
+def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     beats = np.cumsum(60 / rate * (1 + 0.05 * rng.standard_normal(int(n_times / sfreq * rate / 60 * 1.5) + 8)))
     impulses = np.zeros(n_times)
     index = np.round(beats[beats < (n_times - 1) / sfreq] * sfreq).astype(int)
@@ -197,7 +198,9 @@ def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) ->
     # QRS complex and T wave
     beat = np.exp(-(times**2) / (2 * 0.012**2)) - 0.3 * np.exp(-((times - 0.035) ** 2) / (2 * 0.012**2))
     beat += 0.25 * np.exp(-((times - 0.25) ** 2) / (2 * 0.04**2))
-    return np.convolve(impulses, beat)[:n_times]
+    # the wavelet starts 0.1 s before its peak
+    near = np.convolve(impulses, (np.abs(times) <= 0.06).astype(float))[:n_times] > 0.5
+    return np.convolve(impulses, beat)[:n_times], near
 
 
 def _arrivals(seconds: float, per_minute: float, apart: float, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..channels import UNITS
+from ..channels import UNITS, Channels
+from ..errors import ConfigError
 from ..recording import Recording
 from .brainvision import write_brainvision
 from .haemodynamics import label_volume, paint
@@ -20,6 +21,8 @@ from .subjects import TASK, Subject
 
 #: Folder of parcellated fMRI below the root
 PARCELLATED = Path("derivatives") / "parcellated"
+#: EEG format -> suffix of the file that is opened
+EEG_FORMATS = {"brainvision": ".vhdr", "edf": ".edf"}
 _BIDS_TYPES = {"eeg": "EEG", "mag": "MEGMAG", "grad": "MEGGRADPLANAR", "axial": "MEGGRADAXIAL"}
 _INSTITUTION = {"TaskName": TASK, "TaskDescription": "alternating blocks of rest and of a task; simulated"}
 
@@ -31,7 +34,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_tsv(path: Path, table: pd.DataFrame) -> None:
     """Write a BIDS table: tabs, n/a for unknown values."""
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.10g")
 
 
 def stem(subject: str, suffix: str, **entities: str) -> str:
@@ -40,11 +43,12 @@ def stem(subject: str, suffix: str, **entities: str) -> str:
     return f"sub-{subject}_task-{TASK}{between}_{suffix}"
 
 
-def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path) -> None:
-    """BrainVision file, channels, electrodes, coordinate system, events."""
+def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path, eeg_format: str) -> None:
+    """BrainVision or EDF file, channels, electrodes, coordinate system, events."""
     recording = subject.eeg
     folder.mkdir(parents=True)
-    write_brainvision(recording, folder / f"{stem(subject.name, 'eeg')}.vhdr")
+    path = folder / f"{stem(subject.name, 'eeg')}{EEG_FORMATS[eeg_format]}"
+    (write_edf if eeg_format == "edf" else write_brainvision)(recording, path)
     write_json(
         folder / f"{stem(subject.name, 'eeg')}.json",
         {
@@ -59,7 +63,7 @@ def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path) -> N
         },
     )
     _write_channels(recording, folder / f"{stem(subject.name, 'channels')}.tsv")
-    places = pd.DataFrame(recording.channels.positions.round(6), columns=["x", "y", "z"])
+    places = pd.DataFrame(recording.channels.positions, columns=["x", "y", "z"])
     places.insert(0, "name", recording.channels.names)
     write_tsv(folder / f"sub-{subject.name}_space-CapTrak_electrodes.tsv", places)
     write_json(
@@ -96,6 +100,26 @@ def write_meg(subject: Subject, parameters: CohortParameters, folder: Path) -> N
         {"MEGCoordinateSystem": system, "MEGCoordinateUnits": "m"},
     )
     write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
+
+
+def write_edf(recording: Recording, path: Path) -> None:
+    """EEG as EDF (16 bits, one range for all channels) through MNE and edfio.
+
+    Raises
+    ------
+    ConfigError
+        The package edfio is not installed.
+    """
+    try:
+        import edfio  # noqa: F401
+    except ImportError:
+        raise ConfigError("EDF needs the package edfio", field="eeg_format", fix="pip install edfio") from None
+    import mne
+
+    info = mne.create_info(list(recording.channels.names), recording.sfreq, "eeg")
+    raw = mne.io.RawArray(recording.data, info, verbose="ERROR")
+    # EDF holds whole data records: MNE would fill the last one up with zeros and an annotation
+    raw.export(path, physical_range="auto", verbose="ERROR")
 
 
 def write_fif(recording: Recording, helmet: str, path: Path) -> None:
@@ -143,7 +167,7 @@ def write_nifti(subject: Subject, parameters: CohortParameters, folder: Path) ->
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((*image.header.get_zooms()[:3], recording.t_r))
     image.set_sform(affine, code="mni")
-    nibabel.save(image, folder / f"{stem(subject.name, 'bold', space='MNI152')}.nii.gz".replace("_space-MNI152", ""))
+    nibabel.save(image, folder / f"{stem(subject.name, 'bold')}.nii.gz")
     write_json(
         folder / f"{stem(subject.name, 'bold')}.json",
         {**_INSTITUTION, "RepetitionTime": recording.t_r},
@@ -151,17 +175,18 @@ def write_nifti(subject: Subject, parameters: CohortParameters, folder: Path) ->
     write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
 
 
-def write_atlas(recording_positions: np.ndarray, names: tuple[str, ...], folder: Path, image: bool) -> None:
+def write_atlas(channels: Channels, folder: Path, image: bool) -> None:
     """The label table with centroids in millimetres, and with `image` the label volume."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame({"index": np.arange(1, len(names) + 1), "name": names})
-    table[["x", "y", "z"]] = (1000 * recording_positions).round(3)
+    table = pd.DataFrame({"index": channels.labels, "name": channels.names})
+    table[["x", "y", "z"]] = (1000 * channels.positions).round(3)
     write_tsv(folder / "atlas.tsv", table)
     if image:
         import nibabel
 
-        labels, affine = label_volume(recording_positions)
-        volume = nibabel.Nifti1Image(labels, affine)
+        places, affine = label_volume(channels.positions)
+        volume = nibabel.Nifti1Image(np.concatenate([[0], channels.labels])[places].astype(np.int16), affine)
+        volume.header.set_xyzt_units("mm", "sec")
         volume.set_sform(affine, code="mni")
         nibabel.save(volume, folder / "atlas_space-MNI152.nii.gz")
 
@@ -174,6 +199,8 @@ def write_truth(subject: Subject, path: Path) -> None:
         "sources": truth.sources,
         "activity": truth.activity,
         "spontaneous": truth.spontaneous,
+        "hidden_states": truth.hidden_states,
+        "stimulus_onset": truth.timeline.stimuli,
         "region_names": np.array(truth.regions.names),
         "region_positions": truth.regions.positions,
         "region_orientations": truth.person.orientations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..channels import Modality
 from ..schema import Schema
@@ -111,20 +111,61 @@ class EffectParameters(Schema):
     """Change of the 1/f exponent per year of age (from 45)."""
     sites: int = Field(default=2, ge=1, le=20)
     site_gain: float = Field(default=0.1, ge=0, le=2)
-    """Step of log gain of every sensor from one site to the next: a pure nuisance."""
+    """Step of log gain of every sensor from one site to the next: a pure nuisance, which normalisation removes."""
+    site_noise: float = Field(default=0.0, ge=0, le=3)
+    """Step of log amplitude of sensor noise (EEG, MEG, fMRI) from one site to the next: a nuisance that stays."""
     site_confound: float = Field(default=0.0, ge=0, le=1)
     """0: site independent of group; 1: site decided by group."""
     individual: float = Field(default=0.2, ge=0, le=1)
     """Standard deviation of log amplitude by rhythm and network, and of network loadings, between persons."""
 
 
+class SwitchingParameters(Schema):
+    """Spontaneous switching between hidden brain states, each of which lifts one network (see `switching`)."""
+
+    states: int = Field(default=0, ge=0, le=8)
+    """Number of hidden states, in the order of the networks; 0 switches it off, 1 makes no sense."""
+    dwell: float = Field(default=2.0, ge=0.25, le=120)
+    """Mean time in a state, s; a quarter of it is the shortest, the rest is exponential."""
+    amplitude: float = Field(default=0.5, ge=-3, le=3)
+    """Change of log amplitude of every rhythm of the network that is up."""
+    activity: float = Field(default=0.5, ge=-5, le=5)
+    """Change of its local activity, in standard deviations of the spontaneous part; seen in fMRI."""
+
+    @field_validator("states")
+    @classmethod
+    def _at_least_two(cls, states: int) -> int:
+        if states == 1:
+            raise ValueError("one state cannot switch: give 0 (off) or 2 to 8")
+        return states
+
+
 class EvokedParameters(Schema):
-    """Stimuli during task blocks and the response they evoke in the visual and frontoparietal networks."""
+    """Stimuli during task blocks and the response they evoke: an early and a late wave, one impulse of activity."""
 
     rate: float = Field(default=0.0, ge=0, le=4)
     """Stimuli per second; 0 switches them off."""
     moment: float = Field(default=40e-9, ge=0, le=1e-6)
-    """Peak dipole moment of a region, A m."""
+    """Dipole moment at the peak of the larger wave in a region of weight 1, A m."""
+    early: float = Field(default=0.1, ge=0.05, le=0.2)
+    """Latency of the early wave, s (standard deviation in time 0.2 of it)."""
+    early_size: float = Field(default=-0.7, ge=-1, le=1)
+    """Its size and sign in units of `moment`."""
+    late: float = Field(default=0.3, ge=0.2, le=0.6)
+    """Latency of the late wave, s (standard deviation in time 0.2 of it)."""
+    late_size: float = Field(default=1.0, ge=-1, le=1)
+    networks: dict[Network, float] = Field(default={"visual": 1.0, "frontoparietal": 0.6, "dorsal_attention": 0.4})
+    """Weight of the response by network."""
+    activity: float = Field(default=1.0, ge=0, le=20)
+    """Impulse of local activity after each stimulus in a region of weight 1, standard deviations x s; its BOLD."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.late < 1.5 * self.early:
+            raise ValueError(
+                f"late is {self.late:g} s: at least 1.5 times early ({self.early:g} s), or the waves merge"
+            )
+        return self
 
 
 class ArtefactParameters(Schema):
@@ -161,6 +202,13 @@ class ArtefactParameters(Schema):
         """Everything switched off."""
         return cls(**{name: 0 for name in cls.model_fields if name != "line_frequency"})
 
+    def louder(self, log_factor: float) -> Self:
+        """Sensor noise of all modalities times exp(log_factor); everything else as it is."""
+        if not log_factor:
+            return self
+        names = ("eeg_noise", "mag_noise", "grad_noise", "fmri_noise")
+        return self.model_copy(update={name: getattr(self, name) * math.exp(log_factor) for name in names})
+
 
 class CohortParameters(Schema):
     """A cohort of persons, each recorded with EEG, MEG and fMRI at once (the measurement no laboratory can make)."""
@@ -178,8 +226,9 @@ class CohortParameters(Schema):
     """Helmet; neuromag102 holds the magnetometers alone. MNE's canonical CTF helmet has 274 axial gradiometers."""
     t_r: float = Field(default=1.0, ge=0.1, le=10)
     """Repetition time of fMRI, s."""
-    rois: int | None = Field(default=None, ge=1)
-    """Regions in the fMRI table (the first n in atlas order); all by default."""
+    rois: int | tuple[str, ...] | None = None
+    """Regions measured by fMRI: the first n in atlas order, or names of regions and networks ("L_visual_1", "default");
+    all by default."""
     block: float = Field(default=20.0, ge=4, le=600)
     """Length of the alternating rest and task blocks while EEG and MEG are recorded, s."""
     eeg_epoch: float = Field(default=4.0, ge=0.5, le=600)
@@ -192,12 +241,14 @@ class CohortParameters(Schema):
     fmri_block_volumes: int = Field(default=2 * PATCH_VOLUMES, ge=8, le=4096)
     sources: SourceParameters = SourceParameters()
     effects: EffectParameters = EffectParameters()
+    switching: SwitchingParameters = SwitchingParameters()
     evoked: EvokedParameters = EvokedParameters()
     artefacts: ArtefactParameters = ArtefactParameters()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         from .montages import EEG_LAYOUTS
+        from .regions import make_regions
 
         if self.channels not in EEG_LAYOUTS:
             sizes = ", ".join(str(size) for size in sorted(EEG_LAYOUTS))
@@ -206,8 +257,7 @@ class CohortParameters(Schema):
             raise ValueError(
                 f"modalities {list(self.modalities)}: name each of eeg, meg, fmri at most once, one at least"
             )
-        if self.rois is not None and self.rois > self.sources.regions:
-            raise ValueError(f"rois is {self.rois}: the cortex has {self.sources.regions} regions (sources.regions)")
+        make_regions(self.sources.regions).picks(self.rois)  # refuses what the cortex does not have
         if self.artefacts.line > 0 and self.artefacts.line_frequency >= self.sfreq / 2:
             raise ValueError(f"line_frequency is not below half of sfreq ({self.sfreq / 2:g} Hz)")
         for name, epoch, block in (

@@ -45,8 +45,8 @@ class Person:
         Loading of each region's slow activity on its network.
     orientations : ndarray, shape (n_regions, 3)
         Individual current directions.
-    log_gain : float
-        Log gain of every sensor at the person's site.
+    log_gain, log_noise : float
+        Log gain of every sensor at the person's site, and of its noise.
     starts_with_task : bool
         Counterbalanced order of the blocks.
     """
@@ -62,11 +62,12 @@ class Person:
     loadings: np.ndarray
     orientations: np.ndarray
     log_gain: float
+    log_noise: float
     starts_with_task: bool
 
     def labels(self) -> dict[str, Any]:
         """The scalar traits, as written to participants.tsv."""
-        skipped = {"name", "log_amplitude", "loadings", "orientations", "log_gain", "starts_with_task"}
+        skipped = {"name", "log_amplitude", "loadings", "orientations", "log_gain", "log_noise", "starts_with_task"}
         return {key: value for key, value in asdict(self).items() if key not in skipped}
 
 
@@ -101,6 +102,7 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
         loadings=loadings,
         orientations=orientations / np.linalg.norm(orientations, axis=1, keepdims=True),
         log_gain=effects.site_gain * site,
+        log_noise=effects.site_noise * site,
         starts_with_task=bool(index // 2 % 2),
     )
 

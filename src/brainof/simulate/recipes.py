@@ -7,16 +7,18 @@ from typing import Any
 
 import yaml
 
-from .bids import PARCELLATED
+from .bids import EEG_FORMATS, PARCELLATED
 from .parameters import CohortParameters
-from .regions import ATLAS
+from .regions import make_regions
 from .subjects import TASK
 
 _STEM = f"sub-{{subject}}_task-{TASK}"
 _TITLES = {"eeg": "EEG", "meg": "MEG", "fmri": "regional BOLD"}
 
 
-def recipe(parameters: CohortParameters, modality: str, nifti: bool = False) -> dict[str, Any]:
+def recipe(
+    parameters: CohortParameters, modality: str, nifti: bool = False, eeg_format: str = "brainvision"
+) -> dict[str, Any]:
     """The recipe of one modality as plain values.
 
     Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis,
@@ -29,7 +31,7 @@ def recipe(parameters: CohortParameters, modality: str, nifti: bool = False) -> 
         "modality": modality,
         "licence": "CC0-1.0 (simulated, no person was recorded)",
         "citation": "brainof simulate",
-        "files": [{"pattern": _pattern(modality, nifti, parameters)}],
+        "files": [{"pattern": _pattern(modality, nifti, parameters, eeg_format)}],
     }
     read = _read(parameters, modality, nifti)
     if read:
@@ -75,14 +77,14 @@ def recipe(parameters: CohortParameters, modality: str, nifti: bool = False) -> 
     return values
 
 
-def write_recipes(parameters: CohortParameters, root: Path, nifti: bool) -> list[Path]:
+def write_recipes(parameters: CohortParameters, root: Path, nifti: bool, eeg_format: str = "brainvision") -> list[Path]:
     """Write `recipe_<modality>.yaml` for each modality (and `recipe_fmri_image.yaml` with `nifti`)."""
     paths = []
     for modality in parameters.modalities:
         for image in (False, True) if modality == "fmri" and nifti else (False,):
             path = root / f"recipe_{modality}{'_image' if image else ''}.yaml"
             text = yaml.safe_dump(
-                recipe(parameters, modality, image),
+                recipe(parameters, modality, image, eeg_format),
                 sort_keys=False,
                 allow_unicode=True,
                 width=120,
@@ -93,16 +95,20 @@ def write_recipes(parameters: CohortParameters, root: Path, nifti: bool) -> list
     return paths
 
 
-def _pattern(modality: str, nifti: bool, parameters: CohortParameters) -> str:
+def _pattern(modality: str, nifti: bool, parameters: CohortParameters, eeg_format: str) -> str:
     tail = _STEM.replace(TASK, "{task}")
     if modality == "eeg":
-        return f"sub-{{subject}}/eeg/{tail}_eeg.vhdr"
+        return f"sub-{{subject}}/eeg/{tail}_eeg{EEG_FORMATS[eeg_format]}"
     if modality == "meg":
         return f"sub-{{subject}}/meg/{tail}_meg.fif"
     if nifti:
         return f"sub-{{subject}}/func/{tail}_bold.nii.gz"
-    seg = ATLAS.format(n=parameters.sources.regions).replace("-", "")
+    seg = _atlas(parameters).replace("-", "")
     return f"{PARCELLATED.as_posix()}/sub-{{subject}}/func/{tail}_seg-{seg}_timeseries.tsv"
+
+
+def _atlas(parameters: CohortParameters) -> str:
+    return str(make_regions(parameters.sources.regions).channels(parameters.rois).atlas)
 
 
 def _read(parameters: CohortParameters, modality: str, nifti: bool) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def _read(parameters: CohortParameters, modality: str, nifti: bool) -> dict[str,
         return {}
     atlas = {
         "labels": (PARCELLATED / "atlas.tsv").as_posix(),
-        "name": ATLAS.format(n=parameters.sources.regions),
+        "name": _atlas(parameters),
         "space": "mni",
     }
     if nifti:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from ..channels import Channels
+from ..errors import did_you_mean
 
 #: Name written into channel tables and files; the number of regions belongs to it
 ATLAS = "simulated-{n}"
@@ -71,17 +74,47 @@ class Regions:
         """Bool (N,): left hemisphere."""
         return np.arange(len(self)) < len(self) // 2
 
-    def channels(self, n: int | None = None) -> Channels:
-        """Channel table of the first n regions in atlas order."""
-        n = len(self) if n is None else n
+    def picks(self, rois: int | Sequence[str] | None = None) -> np.ndarray:
+        """Numbers of regions in atlas order: the first n, or those named (regions or whole networks); all without it.
+
+        Raises
+        ------
+        ValueError
+            More regions than there are, none, or an unknown name; the limit or the nearest name is given.
+        """
+        n = len(self)
+        if rois is None:
+            return np.arange(n)
+        if isinstance(rois, int):
+            if not 1 <= rois <= n:
+                raise ValueError(f"rois is {rois}: the cortex has {n} regions (sources.regions)")
+            return np.arange(rois)
+        chosen = np.zeros(n, bool)
+        for roi in rois:
+            found = (self.networks == roi) | (np.array(self.names) == roi)
+            if not found.any():
+                raise ValueError(f"rois: no region or network {roi!r}; {did_you_mean(roi, [*self.names, *NETWORKS])}")
+            chosen |= found
+        if not chosen.any():
+            raise ValueError("rois is empty: name one region at least")
+        return np.flatnonzero(chosen)
+
+    def channels(self, rois: int | Sequence[str] | None = None) -> Channels:
+        """Channel table of some regions (see `picks`), with the label ids of the whole atlas and their own order.
+
+        A subset is an atlas of its own, with its own name: the order of regions is an address.
+        """
+        picks = self.picks(rois)
+        whole = np.array_equal(picks, np.arange(len(picks)))
+        name = ATLAS.format(n=len(self))
         return Channels(
-            self.names[:n],
-            ("roi",) * n,
-            positions=self.mni[:n],
-            labels=np.arange(1, n + 1),
-            order=np.arange(n),
+            tuple(self.names[i] for i in picks),
+            ("roi",) * len(picks),
+            positions=self.mni[picks],
+            labels=picks + 1,
+            order=np.arange(len(picks)),
             frame="mni",
-            atlas=ATLAS.format(n=len(self)),
+            atlas=name if whole else f"{name}-{zlib.crc32(picks.tobytes()):08x}",
         )
 
     def structure(self) -> np.ndarray:

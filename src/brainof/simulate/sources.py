@@ -21,7 +21,7 @@ import numpy as np
 from scipy import fft, signal
 
 from .activity import at_rate
-from .parameters import CohortParameters, RhythmParameters
+from .parameters import CohortParameters, EvokedParameters, RhythmParameters
 from .persons import RHYTHMS, Person
 from .regions import Regions, make_regions
 from .timeline import Timeline
@@ -98,7 +98,13 @@ def envelopes(rhythm: RhythmParameters, sources, n_regions: int, n_times: int, r
 
 
 def log_amplitudes(
-    parameters: CohortParameters, person: Person, regions: Regions, name: str, activity: np.ndarray, task: np.ndarray
+    parameters: CohortParameters,
+    person: Person,
+    regions: Regions,
+    name: str,
+    activity: np.ndarray,
+    task: np.ndarray,
+    up: np.ndarray | None = None,
 ) -> np.ndarray:
     """Log amplitude of a rhythm over time, the exact and complete effect of person, activity and state on it.
 
@@ -108,6 +114,8 @@ def log_amplitudes(
         Spontaneous activity.
     task : ndarray, shape (n_times,)
         State, 0 to 1.
+    up : ndarray, shape (n_regions, n_times), optional
+        Where a hidden state lifts the network, 0 to 1 (see `switching`).
 
     Returns
     -------
@@ -121,7 +129,8 @@ def log_amplitudes(
     if name == "alpha":
         change = change + effect.lateral * np.where(regions.left, 1, -1)
     change = parameters.effects.state_strength * change
-    return level[:, None] + rhythm.activity * activity + change[:, None] * task
+    amplitude = level[:, None] + rhythm.activity * activity + change[:, None] * task
+    return amplitude if up is None else amplitude + parameters.switching.amplitude * up
 
 
 def source_currents(
@@ -131,6 +140,7 @@ def source_currents(
     timeline: Timeline,
     activity: np.ndarray,
     rng: np.random.Generator,
+    up: np.ndarray | None = None,
 ) -> np.ndarray:
     """Dipole moments of all regions, shape (n_regions, n_times), A m, float32, at `parameters.sfreq`.
 
@@ -138,6 +148,8 @@ def source_currents(
     ----------
     activity : ndarray, shape (n_regions, n_slow)
         Spontaneous activity at SLOW_RATE.
+    up : ndarray, shape (n_regions, n_slow), optional
+        Networks that a hidden state lifts (see `switching`).
     """
     sfreq, sources = parameters.sfreq, parameters.sources
     n_regions, n_times = len(regions), round(parameters.seconds * parameters.sfreq)
@@ -146,12 +158,13 @@ def source_currents(
     times = np.arange(n_frame) / FRAME_RATE - MARGIN
     task = timeline.smooth(timeline.rhythms, np.maximum(times, 0))
     slow = at_rate(activity, FRAME_RATE, n_frame, start=-MARGIN)
+    lifted = None if up is None else at_rate(up, FRAME_RATE, n_frame, start=-MARGIN)
 
     spectrum = _background(n_regions, n_padded, sfreq, person.exponent, rng)
     for name in RHYTHMS:
         rhythm: RhythmParameters = getattr(sources, name)
         envelope = envelopes(rhythm, sources, n_regions, n_frame, rng)
-        envelope *= np.exp(log_amplitudes(parameters, person, regions, name, slow, task)).astype(np.float32)
+        envelope *= np.exp(log_amplitudes(parameters, person, regions, name, slow, task, lifted)).astype(np.float32)
         frequency = rhythm.frequency
         if name == "alpha":
             frequency = person.alpha_frequency
@@ -203,16 +216,23 @@ def _place(spectrum: np.ndarray, envelope: np.ndarray, carrier_bin: float, ratio
     spectrum[:, low:high] += np.float32(ratio / np.sqrt(2)) * envelope[:, (bins - carrier) % n_frame]
 
 
-def evoked_response(sfreq: float) -> np.ndarray:
-    """Time course of an evoked response over 0.6 s, peak 1: a negative wave at 0.1 s and a positive one at 0.3 s."""
-    times = np.arange(round(0.6 * sfreq)) / sfreq
-    wave = np.exp(-((times - 0.3) ** 2) / (2 * 0.06**2)) - 0.7 * np.exp(-((times - 0.1) ** 2) / (2 * 0.02**2))
-    return (wave / np.abs(wave).max()).astype(np.float32)
+def evoked_response(sfreq: float, evoked: EvokedParameters) -> np.ndarray:
+    """Time course of an evoked response from its stimulus to twice the late latency, in units of `evoked.moment`.
+
+    Two Gaussian waves at the latencies `early` and `late`, with standard deviations of a fifth of them, so that each
+    is over before the other begins.
+    """
+    times = np.arange(round(2 * evoked.late * sfreq)) / sfreq
+
+    def wave(at: float, size: float) -> np.ndarray:
+        return size * np.exp(-((times / at - 1) ** 2) / (2 * 0.2**2))
+
+    return (wave(evoked.early, evoked.early_size) + wave(evoked.late, evoked.late_size)).astype(np.float32)
 
 
 def _add_evoked(currents: np.ndarray, regions: Regions, stimuli: np.ndarray, parameters: CohortParameters) -> None:
-    wave = evoked_response(parameters.sfreq)
-    weight = regions.by_network({"visual": 1.0, "frontoparietal": 0.6, "dorsal_attention": 0.4})
+    wave = evoked_response(parameters.sfreq, parameters.evoked)
+    weight = regions.by_network(dict(parameters.evoked.networks))
     pattern = (parameters.evoked.moment * weight[:, None] * wave).astype(np.float32)
     for onset in stimuli:
         start = round(onset * parameters.sfreq)

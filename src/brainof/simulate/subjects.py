@@ -20,6 +20,7 @@ from .persons import Person, make_person, stream
 from .regions import Regions, make_regions
 from .scanner import contaminate_bold
 from .sources import source_currents
+from .switching import hidden_states, lifted
 from .timeline import SLOW_RATE, Timeline, make_timeline
 
 #: Task entity of every recording
@@ -41,6 +42,8 @@ class Truth:
         Local activity (spontaneous and state) at SLOW_RATE, in standard deviations; the drive of BOLD.
     spontaneous : ndarray, shape (n_regions, n_slow), float32
         Its spontaneous part; the drive of the envelopes.
+    hidden_states : ndarray of int8, shape (n_slow,)
+        The hidden state at SLOW_RATE (state k lifts network k); empty without switching.
     sources : ndarray, shape (n_regions, n_times), float32
         Dipole moments in A m at `sfreq`.
     lead_fields : dict of str -> ndarray, shape (n_channels, n_regions)
@@ -56,6 +59,7 @@ class Truth:
     timeline: Timeline
     activity: np.ndarray
     spontaneous: np.ndarray
+    hidden_states: np.ndarray
     sources: np.ndarray
     lead_fields: dict[str, np.ndarray]
     clean: dict[str, np.ndarray]
@@ -132,6 +136,13 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     change = effects.state_strength * regions.by_network(dict(effects.state.activity))
     task = timeline.smooth(timeline.bold, np.arange(free.shape[1]) / SLOW_RATE)
     activity = free + (change[:, None] * task).astype(np.float32)
+    states = hidden_states(parameters.switching, timeline.duration, own("switching"))
+    up = lifted(states, regions)
+    if up is not None:
+        activity += np.float32(parameters.switching.activity) * up
+    if len(timeline.stimuli):
+        weight = parameters.evoked.activity * regions.by_network(dict(parameters.evoked.networks))
+        activity += (weight[:, None] * timeline.impulses(activity.shape[1])).astype(np.float32)
 
     recordings: dict[str, Recording] = {}
     clean: dict[str, np.ndarray] = {}
@@ -140,16 +151,17 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     electric = [modality for modality in parameters.modalities if modality != "fmri"]
     sources = np.zeros((len(regions), 0), np.float32)
     if electric:
-        sources = source_currents(parameters, person, regions, timeline, free, own("sources"))
+        sources = source_currents(parameters, person, regions, timeline, free, own("sources"), up)
     gain = np.float32(np.exp(person.log_gain))
+    level = parameters.artefacts.louder(person.log_noise)
     for modality in parameters.modalities:
         if modality == "fmri":
-            n_rois = parameters.rois or len(regions)
-            channels = regions.channels(n_rois)
+            picks = regions.picks(parameters.rois)
+            channels = regions.channels(parameters.rois)
             delay = 6.0 + 0.3 * own("haemodynamics").standard_normal()
-            change_of_signal = bold(activity[:n_rois], parameters.t_r, parameters.volumes, delay)
+            change_of_signal = bold(activity[picks], parameters.t_r, parameters.volumes, delay)
             clean[modality] = (BASELINE * (1 + change_of_signal)).astype(np.float32)
-            recorded = contaminate_bold(clean[modality], channels.positions, parameters.t_r, parameters.artefacts, own)
+            recorded = contaminate_bold(clean[modality], channels.positions, parameters.t_r, level, own)
             sfreq = 1 / parameters.t_r
         else:
             layout = parameters.channels if modality == "eeg" else parameters.meg
@@ -158,7 +170,7 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
             lead_fields[modality] = lead_field(modality, layout, person.orientations)
             clean[modality] = (gain * lead_fields[modality]).astype(np.float32) @ sources
             sfreq = float(parameters.sfreq)
-            recorded = contaminate(clean[modality], channels, helmet, sfreq, parameters.artefacts, own)
+            recorded = contaminate(clean[modality], channels, helmet, sfreq, level, own)
         masks[modality] = recorded.masks
         recordings[modality] = Recording(
             recorded.data,
@@ -170,7 +182,7 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
             bads=recorded.bads,
             provenance={"format": "simulated", "seed": parameters.seed, "subject": index, "notes": []},
         )
-    truth = Truth(regions, person, timeline, activity, free, sources, lead_fields, clean, masks)
+    truth = Truth(regions, person, timeline, activity, free, states, sources, lead_fields, clean, masks)
     return Subject(person.name, recordings, truth)
 
 

@@ -16,7 +16,8 @@ _NO_EFFECT: dict[str, Any] = {"amplitude": {}, "activity": {}, "frequency": 0.0,
 #: * topography: EEG and MEG only, in the side of alpha; spectra averaged over both sides stay;
 #: * pair: no modality alone, only EEG or MEG together with fMRI;
 #: * diagnosis: by person;
-#: * confounded: the group is the site and nothing else, so that any score above chance comes from the nuisance;
+#: * confounded: the group is the site (its gain and noise) and nothing else, so that any score above chance comes from
+#:   the nuisance;
 #: * null: nothing to find.
 TASKS: dict[str, dict[str, Any]] = {
     "rest_vs_task": {},
@@ -39,6 +40,7 @@ TASKS: dict[str, dict[str, Any]] = {
             "group_connectivity": 0.0,
             "site_confound": 1.0,
             "site_gain": 0.5,
+            "site_noise": 1.0,
         }
     },
     "null": {"effects": {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0, "site_gain": 0.0}},

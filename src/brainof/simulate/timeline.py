@@ -64,6 +64,11 @@ class Timeline:
         before = np.concatenate([target[:1], target[:-1]])
         return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
 
+    def impulses(self, n_slow: int) -> np.ndarray:
+        """One impulse of unit area (s) per stimulus at SLOW_RATE, shape (n_slow,)."""
+        place = np.round(self.stimuli * SLOW_RATE).astype(int)
+        return SLOW_RATE * np.bincount(place, minlength=n_slow)[:n_slow].astype(np.float64)
+
     def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
         """Rows of an events table between two times.
 

@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from .. import __version__
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..progress import progress
 from . import bids
 from .parameters import CohortParameters
 from .persons import make_person
 from .recipes import write_recipes
 from .regions import make_regions
-from .subjects import Subject, simulate_subject
+from .subjects import TASK, Subject, simulate_subject
 
 #: File that holds the parameters of the cohort in a folder
 PARAMETERS = "simulation.json"
@@ -29,6 +30,7 @@ def write(
     *,
     nifti: bool = False,
     truth: bool = False,
+    eeg_format: str = "brainvision",
 ) -> Path:
     """Write a cohort.
 
@@ -41,7 +43,9 @@ def write(
     nifti : bool
         Also paint fMRI into 4-D images.
     truth : bool
-        Also write source currents, activity and masks (`derivatives/truth`).
+        Also write source currents, activity, states and masks (`derivatives/truth`).
+    eeg_format : {"brainvision", "edf"}
+        BrainVision holds float32; EDF rounds to 16 bits.
 
     Returns
     -------
@@ -51,25 +55,27 @@ def write(
     Raises
     ------
     ConfigError
-        The folder holds something else, or a cohort with other parameters.
+        The folder holds something else, or a cohort with other parameters; an unknown EEG format.
     """
+    if eeg_format not in bids.EEG_FORMATS:
+        raise ConfigError(f"{eeg_format!r}", field="eeg_format", fix=did_you_mean(eeg_format, bids.EEG_FORMATS))
     root = Path(out)
-    _claim(root, parameters, nifti, truth)
+    _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
     shutil.rmtree(root / ".partial", ignore_errors=True)
     for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
         name = f"{index + 1:03d}"
         targets = [root / part for part in _parts(name, parameters, nifti, truth)]
         if not all(target.exists() for target in targets):
-            _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth)
-    _write_dataset(root, parameters, nifti)
+            _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth, eeg_format)
+    _write_dataset(root, parameters, nifti, eeg_format)
     return root
 
 
-def _claim(root: Path, parameters: CohortParameters, nifti: bool, truth: bool) -> None:
+def _claim(root: Path, parameters: CohortParameters, options: dict[str, Any]) -> None:
     """Make the folder ours, or refuse it."""
     if root.exists() and not root.is_dir():
         raise ConfigError("is not a folder", file=root, field="--out", fix="name a new folder")
-    settings = {"brainof": __version__, "parameters": parameters.to_dict(), "nifti": nifti, "truth": truth}
+    settings = {"brainof": __version__, "parameters": parameters.to_dict(), **options}
     mark = root / PARAMETERS
     if mark.is_file():
         try:
@@ -98,11 +104,13 @@ def _parts(name: str, parameters: CohortParameters, nifti: bool, truth: bool) ->
     return parts
 
 
-def _write_subject(subject: Subject, parameters: CohortParameters, root: Path, nifti: bool, truth: bool) -> None:
+def _write_subject(
+    subject: Subject, parameters: CohortParameters, root: Path, nifti: bool, truth: bool, eeg_format: str
+) -> None:
     partial = root / ".partial"
     own = partial / f"sub-{subject.name}"
     if "eeg" in subject.recordings:
-        bids.write_eeg(subject, parameters, own / "eeg")
+        bids.write_eeg(subject, parameters, own / "eeg", eeg_format)
     if "meg" in subject.recordings:
         bids.write_meg(subject, parameters, own / "meg")
     if "fmri" in subject.recordings:
@@ -120,7 +128,7 @@ def _write_subject(subject: Subject, parameters: CohortParameters, root: Path, n
     shutil.rmtree(partial)
 
 
-def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool) -> None:
+def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool, eeg_format: str) -> None:
     regions = make_regions(parameters.sources.regions)
     rows = []
     for index in range(parameters.subjects):
@@ -137,7 +145,21 @@ def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool) -> Non
     }
     bids.write_json(root / "participants.json", described)
     generated = {"GeneratedBy": [{"Name": "brainof simulate", "Version": __version__}]}
-    common = {"BIDSVersion": "1.9.0", "License": "CC0", **generated}
+    common = {"BIDSVersion": "1.9.0", "License": "CC0", "Authors": ["brainof simulate"], **generated}
+    columns = {
+        "trial_type": {
+            "Description": "state of an epoch, or a stimulus",
+            "Levels": {
+                "rest": "labelled epoch of rest",
+                "task": "labelled epoch of task",
+                "rest_block": "block of rest that holds no labelled epoch",
+                "task_block": "block of task that holds no labelled epoch",
+                "stimulus": "onset of a stimulus",
+            },
+        },
+        "block": {"Description": "number of the block the epoch lies in; -1 for a stimulus"},
+    }
+    bids.write_json(root / f"task-{TASK}_events.json", columns)
     title = "Simulated tri-modal cohort (no person was recorded)"
     bids.write_json(root / "dataset_description.json", {**common, "Name": title, "DatasetType": "raw"})
     (root / "README").write_text(
@@ -147,10 +169,16 @@ def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool) -> Non
     )
     (root / ".bidsignore").write_text("recipe_*.yaml\nsimulation.json\n.partial\n", encoding="utf-8")
     if "fmri" in parameters.modalities:
-        channels = regions.channels(parameters.rois)
         folder = root / bids.PARCELLATED
-        bids.write_atlas(channels.positions, channels.names, folder, nifti)
+        bids.write_atlas(regions.channels(parameters.rois), folder, nifti)
+        bids.write_json(folder / f"task-{TASK}_events.json", columns)
+        # tables of regions and their atlas are a proposal (BEP 12 and 38), not yet part of the standard
+        (folder / ".bidsignore").write_text("atlas*\n*_timeseries.tsv\n*_timeseries.json\n", encoding="utf-8")
+        (folder / "README").write_text(
+            f"{title}: regional BOLD of ../.., one column per region of atlas.tsv, one row per volume.\n",
+            encoding="utf-8",
+        )
         bids.write_json(
             folder / "dataset_description.json", {**common, "Name": f"{title}: regions", "DatasetType": "derivative"}
         )
-    write_recipes(parameters, root, nifti)
+    write_recipes(parameters, root, nifti, eeg_format)

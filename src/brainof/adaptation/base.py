@@ -1,0 +1,217 @@
+"""What an adaptation is: a small checked configuration with one `apply`, and what comes out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..schema import Schema
+from .examples import Examples, Target, batches
+from .heads import Head
+
+#: pooling -> features (n, F) of all examples from the backbone as it was given: a cache, where the caller keeps one
+Features = Callable[[str], np.ndarray]
+
+
+@dataclass
+class Adapted:
+    """A backbone and a head that were fitted together.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The backbone; the caller's own where it stayed frozen.
+    head : Head
+    kind : {"classification", "regression"}
+    temperature : float
+        Outputs are divided by it before the softmax; fitted on examples that were not trained on.
+    report : dict
+        Trainable and total parameters, epochs, validation groups, losses: plain values.
+    changes : dict of str to Tensor
+        What differs from the backbone that was given: low-rank factors, or whole weights; empty where it is frozen.
+    adaptation : Adaptation
+        The configuration that made it.
+    """
+
+    model: nn.Module
+    head: Head
+    kind: str
+    adaptation: Adaptation
+    temperature: float = 1.0
+    report: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def frozen(self) -> bool:
+        return not self.changes
+
+    def outputs(
+        self,
+        examples: Examples,
+        *,
+        features: Features | None = None,
+        batch_size: int = 32,
+        samples: int = 1,
+        random_state: int = 0,
+    ) -> np.ndarray:
+        """Outputs of the head, shape (M, n, K): M = 1, or `samples` passes with dropout where more than one is asked.
+
+        `features` is used where the backbone is frozen.
+        """
+        if features is None or not self.frozen:
+            x_NF = pooled(self.model, examples, self.head.pool, batch_size)
+        else:
+            x_NF = features(self.head.pool)
+        x = torch.from_numpy(np.ascontiguousarray(x_NF)).to(self.head.mean_F.device)
+        with seeded(random_state), torch.inference_mode():
+            self.head.train(samples > 1)
+            # in blocks: the features of an attentive head are long
+            found = [
+                torch.cat([self.head(part) for part in x.split(4096)]).double().cpu().numpy() for _ in range(samples)
+            ]
+            self.head.eval()
+        return np.stack(found)
+
+    def members(self) -> list[Adapted]:
+        """The fitted models whose outputs count: one, or those of an ensemble."""
+        return [self]
+
+
+@dataclass
+class AdaptedEnsemble:
+    """Several fitted models; probabilities (or values) are averaged over them."""
+
+    parts: list[Adapted]
+    adaptation: Adaptation
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return self.parts[0].kind
+
+    @property
+    def model(self) -> nn.Module:
+        return self.parts[0].model
+
+    def members(self) -> list[Adapted]:
+        return self.parts
+
+
+class Adaptation(Schema):
+    """How a pretrained backbone is made to answer a question.
+
+    A subclass sets `name` and defines `apply`. It works on any module with `forward_features(batch) -> latents
+    (B, L, D)` and `pool(latents, kind) -> (B, F)`; BrainOF is one.
+    """
+
+    name: ClassVar[str]
+    frozen: ClassVar[bool] = True
+    """The backbone stays as it is, so that features may be computed once."""
+
+    def apply(
+        self,
+        model: nn.Module,
+        examples: Examples,
+        target: Target,
+        *,
+        features: Features | None = None,
+        random_state: int = 0,
+        head: Head | None = None,
+    ) -> Adapted | AdaptedEnsemble:
+        """Fit on all examples.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The backbone; never changed.
+        examples : Examples
+        target : Target
+        features : callable, optional
+            pooling -> features (n, F) of the examples by this backbone; computed where it is not given.
+        random_state : int
+            Seed of everything random.
+        head : Head, optional
+            Where to start (the second of two stages).
+        """
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"adaptation": name, **parameters}`, which `adaptation` accepts."""
+        values = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            values[key] = value.to_dict() if isinstance(value, Adaptation) else value
+        return {"adaptation": self.name, **{key: value for key, value in values.items() if value is not None}}
+
+
+def pooled(model: Any, examples: Examples, pool: str, batch_size: int = 32) -> np.ndarray:
+    """Pooled latents (n, F) of all examples, in eval mode and without gradients; at least float32."""
+    found: np.ndarray | None = None
+    with evaluating(model):
+        for rows in batches(examples, np.arange(len(examples)), batch_size):
+            values = model.pool(model.forward_features(to_device(examples.batch(rows), model)), pool).cpu().numpy()
+            if found is None:
+                found = np.empty((len(examples), values.shape[1]), values.dtype)
+            found[rows] = values
+    if found is None:
+        raise ConfigError("no examples", field="examples")
+    return found
+
+
+def to_device(batch: Any, model: nn.Module) -> Any:
+    """The batch on the device of the model."""
+    parameter = next(iter(model.parameters()), None)
+    return batch if parameter is None or parameter.device.type == "cpu" else batch.to(parameter.device)
+
+
+@contextlib.contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the modes of the modules are restored."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+@contextlib.contextmanager
+def seeded(random_state: int) -> Iterator[None]:
+    """Draw from a stream of one's own; the state of torch's global generators is restored."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(random_state)
+        yield
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy that may be changed, whose parameters do not train yet."""
+    return copy.deepcopy(model).requires_grad_(False)
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """float64 for a float64 model; heads are at least float32."""
+    parameter = next(iter(model.parameters()), None)
+    return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
+
+
+def device_of(model: nn.Module) -> torch.device:
+    parameter = next(iter(model.parameters()), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def count_parameters(model: nn.Module, head: nn.Module, trained: int) -> dict[str, Any]:
+    """Trained and total parameters of backbone and head, and their ratio in percent."""
+    total = sum(p.numel() for p in model.parameters()) + sum(p.numel() for p in head.parameters())
+    return {"trainable": trained, "total": total, "trainable_percent": round(100 * trained / total, 3)}

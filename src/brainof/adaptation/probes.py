@@ -1,0 +1,196 @@
+"""Probes: a head on a frozen backbone. Features are computed once; the linear probe has a closed form."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import LabelError
+from ..evaluation.probe import RidgeSolver, equal_prior_offset, one_versus_rest
+from ..evaluation.splits import CrossSubject
+from .base import Adaptation, Adapted, Features, count_parameters, device_of, dtype_of, pooled, seeded
+from .calibration import fit_temperature
+from .examples import Examples, Target, batches
+from .heads import AttentiveHead, Head, LinearHead, MLPHead
+from .training import Network, Trained, head_groups, train
+
+
+class LinearProbe(Adaptation):
+    """A linear map of pooled latents.
+
+    "ridge" is the closed form: standardised features, the penalty chosen by folds over groups, classes made equally
+    likely by an offset (`evaluation.probe`); seconds for thousands of windows. "logistic" is scikit-learn's logistic
+    regression with its penalty chosen the same way. Both temperatures come from held-out folds.
+    """
+
+    name: ClassVar[str] = "probe"
+    pool: str = "mean_std"
+    solver: Literal["ridge", "logistic"] = "ridge"
+    class_weight: Literal["balanced"] | None = None
+    """For "logistic"; ridge needs none."""
+
+    def apply(
+        self,
+        model: nn.Module,
+        examples: Examples,
+        target: Target,
+        *,
+        features: Features | None = None,
+        random_state: int = 0,
+        head: Head | None = None,
+    ) -> Adapted:
+        x_NF = (features(self.pool) if features else pooled(model, examples, self.pool)).astype(np.float64)
+        fit = _ridge if self.solver == "ridge" or target.kind == "regression" else _logistic
+        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(x_NF, target, random_state, self.class_weight)
+        found = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
+        with torch.no_grad():
+            for tensor, value in (
+                (found.linear.weight, weight_KF),
+                (found.linear.bias, bias_K),
+                (found.mean_F, mean_F),
+                (found.gain_F, gain_F),
+            ):
+                tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        report = {**count_parameters(model, found, weight_KF.size + bias_K.size), "penalty": penalty}
+        found.eval().requires_grad_(False)
+        return Adapted(model, found.to(device_of(model)), target.kind, self, temperature, report)
+
+
+def _ridge(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
+    solver = RidgeSolver(x_NF, target.groups, random_state=random_state)
+    classes = target.kind == "classification"
+    y_NPK = one_versus_rest(target.y[:, None], target.n_outputs) if classes else target.y[:, None, :]
+    solution = solver.solve(y_NPK)
+    weight_FK = solver.full.right_FR @ solution.weights_RPK[:, 0]
+    bias_K, temperature = solution.intercept_PK[0].copy(), 1.0
+    if classes:
+        offset = equal_prior_offset(target.y[:, None], solution.held_out_NPK)[0]
+        bias_K -= offset
+        held_out = solution.held_out_NPK[:, 0] - offset
+        if target.n_outputs == 2:  # one decision value becomes two logits
+            weight_FK, bias_K = np.concatenate([-weight_FK, weight_FK], 1), np.concatenate([-bias_K, bias_K])
+            held_out = np.concatenate([-held_out, held_out], 1)
+        if solver.inner:
+            temperature = fit_temperature(held_out, target.y)
+    gain = np.where(np.isfinite(solver.full.scale_F), 1 / solver.full.scale_F, 0.0)
+    return weight_FK.T, bias_K, solver.full.mean_F, gain, temperature, float(solution.alpha_P[0])
+
+
+def _logistic(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    mean, spread = x_NF.mean(axis=0), x_NF.std(axis=0)
+    gain = np.where(spread > 1e-12 * np.abs(mean) + 1e-300, 1 / np.maximum(spread, 1e-300), 0.0)
+    z_NF = (x_NF - mean) * gain
+    groups = np.arange(len(x_NF)) if target.groups is None else target.groups
+    folds = list(CrossSubject(min(4, len(np.unique(groups))), random_state=random_state).split(groups=groups))
+
+    def fitted(rows: np.ndarray, penalty: float) -> LogisticRegression:
+        return LogisticRegression(C=penalty, class_weight=class_weight, max_iter=2000).fit(z_NF[rows], target.y[rows])
+
+    def logits(fit: LogisticRegression, rows: np.ndarray) -> np.ndarray:
+        scores = fit.decision_function(z_NF[rows])
+        return np.stack([-scores / 2, scores / 2], 1) if scores.ndim == 1 else scores
+
+    everything, best = np.arange(len(x_NF)), (np.inf, 1.0, 1.0)
+    usable = [(inside, out) for inside, out in folds if len(np.unique(target.y[inside])) == target.n_outputs]
+    for penalty in 10.0 ** np.arange(-6.0, 1.0) if usable else ():
+        held_out, rows = [], []
+        for inside, outside in usable:
+            held_out.append(logits(fitted(inside, float(penalty)), outside))
+            rows.append(outside)
+        scores, seen = np.concatenate(held_out), target.y[np.concatenate(rows)]
+        temperature = fit_temperature(scores, seen)
+        e = np.exp((scores - scores.max(1, keepdims=True)) / temperature)
+        loss = log_loss(seen, e / e.sum(1, keepdims=True), labels=np.arange(target.n_outputs))
+        best = min(best, (float(loss), float(penalty), temperature))
+    fit = fitted(everything, best[1])
+    weight, bias = fit.coef_, fit.intercept_
+    if len(weight) == 1:
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return weight, bias, mean, gain, best[2], best[1]
+
+
+class _TrainedProbe(Trained):
+    """A head that is trained on features of a frozen backbone."""
+
+    pool: str = "mean_std"
+
+    def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
+        raise NotImplementedError
+
+    def apply(
+        self,
+        model: nn.Module,
+        examples: Examples,
+        target: Target,
+        *,
+        features: Features | None = None,
+        random_state: int = 0,
+        head: Head | None = None,
+    ) -> Adapted:
+        x_NF = features(self.pool) if features else pooled(model, examples, self.pool)
+        with seeded(random_state):
+            found = head or self._head(model, examples, x_NF.shape[1], target.n_outputs)
+            found = found.to(device_of(model), dtype_of(model))
+            if head is None:
+                found.standardise_by(x_NF)
+            table = FeatureTable(torch.from_numpy(x_NF).to(found.mean_F))
+            network = Network(table.batch, found, head_groups(found, self.weight_decay), (found,))
+            report, temperature = train(network, table, target, self, random_state)
+        trained = sum(p.numel() for p in found.parameters())
+        found.eval().requires_grad_(False)
+        about = {**count_parameters(model, found, trained), **report}
+        return Adapted(model, found, target.kind, self, temperature, about)
+
+
+class FeatureTable:
+    """Features as examples: all of one kind, a batch is some of the rows."""
+
+    def __init__(self, x_NF: Tensor) -> None:
+        self.x_NF = x_NF
+        self.kinds = np.zeros(len(x_NF), np.int64)
+        self.costs = np.ones(len(x_NF), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.x_NF)
+
+    def batch(self, rows: Any) -> Tensor:
+        return self.x_NF[torch.as_tensor(np.asarray(rows), device=self.x_NF.device)]
+
+    def key(self, row: int) -> str:
+        raise LabelError("features have no key of their own", field="examples")
+
+
+class MLPProbe(_TrainedProbe):
+    """One hidden layer on pooled latents."""
+
+    name: ClassVar[str] = "mlp"
+    hidden: int = Field(default=128, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    epochs: int = Field(default=60, ge=1)
+
+    def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
+        return MLPHead(self.pool, width, outputs, self.hidden, self.dropout)
+
+
+class AttentiveProbe(_TrainedProbe):
+    """Learned queries that read the latents."""
+
+    name: ClassVar[str] = "attentive"
+    pool: Literal["concat"] = "concat"  # type: ignore[assignment]
+    queries: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    epochs: int = Field(default=60, ge=1)
+
+    def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
+        # (L, D) cannot be told from L * D: ask the model for one example
+        first = next(batches(examples, np.arange(1), 1))
+        with torch.inference_mode():
+            latents = model.forward_features(examples.batch(first)).shape[1]
+        return AttentiveHead(self.pool, width, outputs, latents, self.queries, self.dropout)

@@ -1,0 +1,214 @@
+"""Adapters on disk, in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`; never a pickle.
+
+An adapter holds what differs from its base model: low-rank factors (which PEFT itself can read), or whole weights, and
+the head. Its config names the base and the hash of its weights, so that a wrong base is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from . import adaptation
+from .base import Adapted, AdaptedEnsemble, copied
+from .heads import make_head
+from .low_rank import apply_factors
+from .tuning import LoRA
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+LAYOUT = 1
+PEFT = "base_model.model."
+HEAD = "brainof.head."
+
+
+def model_digest(model: nn.Module) -> str:
+    """Hash of names and values of all weights (32 hex digits); float32 and float64 of equal values differ."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        state.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
+
+
+def save_adapter(
+    folder: str | PathLike[str], fitted: Adapted | AdaptedEnsemble, base: str, digest: str, about: dict[str, Any]
+) -> Path:
+    """Write an adapter folder; it appears whole or not at all.
+
+    Parameters
+    ----------
+    fitted : Adapted or AdaptedEnsemble
+    base : str
+        What `brainof.load` takes for the base model.
+    digest : str
+        `model_digest` of the base.
+    about : dict
+        JSON values to keep beside it.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    tensors: dict[str, Tensor] = {}
+    members = []
+    parts = fitted.members()
+    for number, part in enumerate(parts):
+        prefix = "" if len(parts) == 1 else f"member{number}."
+        names, values = _peft_tensors(part)
+        tensors |= {prefix + name: value.cpu().contiguous() for name, value in values.items()}
+        tensors |= {f"{prefix}{HEAD}{k}": v.cpu().contiguous() for k, v in part.head.state_dict().items()}
+        members.append(
+            {
+                "adaptation": part.adaptation.to_dict(),
+                "kind": part.kind,
+                "head": part.head.config(),
+                "temperature": part.temperature,
+                "report": part.report,
+                "alpha": names,
+            }
+        )
+    own = {"layout": LAYOUT, "base_digest": digest, "members": members, "about": about}
+    config = {**_peft_config(parts[0]), "base_model_name_or_path": base, "brainof": own}
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(tensors, temporary / TENSORS)
+    (temporary / CONFIG).write_text(json.dumps(config, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    return folder
+
+
+def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of an adapter folder.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, or of another layout.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        layout = config["brainof"]["layout"]
+        if layout != LAYOUT:
+            raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder)
+        return config, load_file(folder / TENSORS)
+    except (OSError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
+        text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
+        raise CheckpointError(text, file=folder, fix="save it again") from None
+
+
+def load_adapter(folder: str | PathLike[str], base_model: nn.Module) -> Adapted | AdaptedEnsemble:
+    """The fitted model of an adapter folder, on its base.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is damaged, or `base_model` is not the base it was made on.
+    """
+    config, tensors = read_adapter(folder)
+    own = config["brainof"]
+    if model_digest(base_model) != own["base_digest"]:
+        base = config["base_model_name_or_path"]
+        raise CheckpointError("was made on another base model", file=folder, fix=f"load it with {base}")
+    parts = []
+    try:
+        for number, about in enumerate(own["members"]):
+            prefix = "" if len(own["members"]) == 1 else f"member{number}."
+            values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            parts.append(_member(about, values, base_model))
+    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"does not fit its base model ({error})", file=folder, fix="save it again") from None
+    if len(parts) == 1:
+        return parts[0]
+    return AdaptedEnsemble(parts, parts[0].adaptation, {**parts[0].report, "members": len(parts)})
+
+
+def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Module) -> Adapted:
+    head = make_head(about["head"])
+    state = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
+    head.to(state["mean_F"].dtype).load_state_dict(state)
+    changes = {_plain_name(k): v for k, v in tensors.items() if not k.startswith(HEAD)}
+    model = base_model
+    if about["alpha"]:
+        model = copied(base_model).eval()
+        apply_factors(model, changes, about["alpha"])
+    elif changes:
+        model = copied(base_model).eval()
+        missing = model.load_state_dict(changes, strict=False)
+        if missing.unexpected_keys:
+            raise KeyError(missing.unexpected_keys[0])
+    head.eval().requires_grad_(False)
+    chosen = adaptation(about["adaptation"])
+    return Adapted(model, head, about["kind"], chosen, about["temperature"], about["report"], changes)
+
+
+def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Alpha of each adapted weight, and the tensors under the names that PEFT gives them."""
+    weights = sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
+    if not weights:
+        return {}, {f"{PEFT}{name}": value for name, value in part.changes.items()}
+    alpha: dict[str, float] = {}
+    tensors: dict[str, Tensor] = {}
+    scale = _lora(part).alpha / _lora(part).rank
+    for name in weights:
+        a, b = part.changes[f"{name}.lora_A"], part.changes[f"{name}.lora_B"]
+        alpha[name] = scale * a.shape[-2]
+        # PEFT: MODULE.lora_A.weight of a linear map; stacked experts have no such name there and keep ours
+        stem = name.removesuffix(".weight")
+        tail = ".weight" if a.ndim == 2 else ""
+        tensors |= {f"{PEFT}{stem}.lora_A{tail}": a, f"{PEFT}{stem}.lora_B{tail}": b}
+    return alpha, tensors
+
+
+def _plain_name(name: str) -> str:
+    name = name.removeprefix(PEFT)
+    for side in ("A", "B"):
+        if name.endswith(f".lora_{side}.weight"):
+            return f"{name.removesuffix(f'.lora_{side}.weight')}.weight.lora_{side}"
+    return name
+
+
+def _lora(part: Adapted) -> LoRA:
+    found: Any = part.adaptation
+    while not isinstance(found, LoRA):
+        found = getattr(found, "then", None) or getattr(found, "second", None) or found.of
+    return found
+
+
+def _peft_config(part: Adapted) -> dict[str, Any]:
+    weights = sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
+    if not weights:
+        return {"peft_type": "BRAINOF"}
+    lora = _lora(part)
+    linear = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    ranks = {name: part.changes[f"{name}.weight.lora_A"].shape[0] for name in linear}
+    other = {name: rank for name, rank in ranks.items() if rank != lora.rank}
+    stacked = [name for name in weights if not name.endswith(".weight")]
+    return {
+        "peft_type": "LORA",
+        "task_type": None,
+        "inference_mode": True,
+        "bias": "none",
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "target_modules": linear,
+        "rank_pattern": other,
+        "alpha_pattern": {name: lora.alpha * rank / lora.rank for name, rank in other.items()},
+        **({"target_parameters": stacked} if stacked else {}),
+    }

@@ -1,0 +1,227 @@
+"""The training loop of every adaptation that has no closed form: one loop, frozen features or whole backbones.
+
+Early stopping looks at validation *groups* (people) only: without groups there is none, and training runs its epochs.
+The balance of the experts is not moved (gamma 0): that would change the backbone beside the gradient.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import ConfigError, HealthError, did_you_mean
+from ..evaluation.splits import CrossSubject
+from ..pretraining.optimizer import learning_rate
+from .base import Adaptation
+from .calibration import fit_temperature
+from .examples import Examples, Target, batches
+from .heads import Head
+
+log = logging.getLogger(__name__)
+
+#: streams of random numbers that are derived from the seed
+SHUFFLE, MIX = 1, 2
+
+
+class Trained(Adaptation):
+    """What adaptations that are trained by gradient have in common."""
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of the head; above 0 it also serves uncertainty (passes with dropout)."""
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
+    """Weight of each class in the loss: inverse to its frequency, or by class name."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of the Beta distribution by which pooled features and targets of a batch are mixed in pairs; 0 is off."""
+    validation: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the groups that are held out for early stopping and the temperature."""
+    patience: int = Field(default=5, ge=1)
+    """Epochs after the warm-up without a lower validation loss, after which training stops; the best weights stay."""
+
+
+class Schedule(NamedTuple):
+    """What `learning_rate` reads."""
+
+    lr: float
+    warmup: float
+    steps: int
+
+
+class Network(NamedTuple):
+    """What the loop needs of a model: rows -> features, the head, and the groups of its optimizer."""
+
+    encode: Callable[[np.ndarray], Tensor]
+    head: Head
+    groups: list[dict[str, Any]]
+    modules: tuple[nn.Module, ...]
+
+
+def split_groups(target: Target, share: float, random_state: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation rows; a group is on one side only. No validation without groups, or with fewer than 3."""
+    everything, nothing = np.arange(len(target)), np.empty(0, np.int64)
+    names = np.unique(target.groups) if target.groups is not None else np.empty(0)
+    if share == 0 or len(names) < 3:
+        return everything, nothing
+    n_splits = int(np.clip(round(1 / share), 2, len(names)))
+    y = target.y if target.kind == "classification" else None
+    train, held_out = next(CrossSubject(n_splits, random_state=random_state).split(y=y, groups=target.groups))
+    if target.kind == "classification" and len(np.unique(target.y[train])) < len(np.unique(target.y)):
+        return everything, nothing  # a class that sits in one person only would not be trained
+    return train, held_out
+
+
+def train(
+    network: Network, examples: Examples, target: Target, options: Trained, random_state: int
+) -> tuple[dict[str, Any], float]:
+    """Train in place; returns what happened and the temperature of the outputs.
+
+    Raises
+    ------
+    HealthError
+        The loss is not finite.
+    """
+    rows, held_out = split_groups(target, options.validation, random_state)
+    if not len(held_out):
+        log.info("no validation groups: training runs all %d epochs", options.epochs)
+    y, weight = loss_targets(network.head, target, rows, options)
+    optimizer = torch.optim.AdamW(network.groups, lr=options.lr, betas=(0.9, 0.99), fused=True)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    shuffle, mix = (np.random.default_rng([random_state, stream]) for stream in (SHUFFLE, MIX))
+    per_epoch = sum(1 for _ in batches(examples, rows, options.batch_size))
+    schedule = Schedule(options.lr, options.warmup, options.epochs * per_epoch)
+    step, best, best_epoch, epoch = 0, np.inf, 0, 0
+    kept: list[Tensor] = []
+    for epoch in range(1, options.epochs + 1):
+        for module in network.modules:
+            module.train()
+        for chunk in batches(examples, rows, options.batch_size, shuffle):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, schedule) * group.get("lr_scale", 1.0)
+            loss = criterion(network, chunk, y, weight, target.kind, options, mix)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, options.clip)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                text = f"loss {loss.item()}, gradient norm {float(norm)} in epoch {epoch}"
+                raise HealthError(text, field="loss", fix="lower lr")
+            optimizer.step()
+            step += 1
+        if len(held_out):
+            now = validation_loss(network, examples, held_out, y, weight, target.kind, options.batch_size)
+            if now < best:
+                best, best_epoch, kept = now, epoch, [p.detach().clone() for p in parameters]
+            elif epoch - max(best_epoch, options.warmup * options.epochs) >= options.patience:
+                break
+    for parameter, value in zip(parameters, kept, strict=False):
+        parameter.data.copy_(value)
+    for module in network.modules:
+        module.eval()
+    report: dict[str, Any] = {"epochs": epoch, "steps": step, "final_loss": round(float(loss.detach()), 6)}
+    temperature = 1.0
+    if len(held_out):
+        report |= {"best_epoch": best_epoch, "validation_loss": round(float(best), 6)}
+        report["validation_groups"] = np.unique(target.groups[held_out]).tolist()  # type: ignore[index]
+        if target.kind == "classification":
+            logits = np.empty((len(held_out), target.n_outputs))
+            place = {int(row): number for number, row in enumerate(held_out)}
+            with torch.inference_mode():
+                for chunk in batches(examples, held_out, options.batch_size):
+                    logits[[place[int(row)] for row in chunk]] = network.head(network.encode(chunk)).double().cpu()
+            temperature = fit_temperature(logits, target.y[held_out])
+    return report, temperature
+
+
+def loss_targets(head: Head, target: Target, rows: np.ndarray, options: Trained) -> tuple[Tensor, Tensor | None]:
+    """Targets as the loss takes them (one-hot, or standardised by the training rows) and the weights of the classes."""
+    like = head.mean_F
+    if target.kind == "regression":
+        if options.class_weight is not None or options.label_smoothing:
+            raise ConfigError("class_weight and label_smoothing need classes", field="adaptation")
+        spread = target.y[rows].std(axis=0)
+        head.centre_K.copy_(torch.from_numpy(target.y[rows].mean(axis=0)))
+        head.spread_K.copy_(torch.from_numpy(np.where(spread > 0, spread, 1.0)))
+        return torch.from_numpy(target.y).to(like), None
+    one_hot = F.one_hot(torch.from_numpy(target.y), target.n_outputs).to(like)
+    if options.class_weight is None:
+        return one_hot, None
+    return one_hot, torch.from_numpy(class_weights(options.class_weight, target, rows)).to(like)
+
+
+def class_weights(wanted: str | dict[str, float], target: Target, rows: np.ndarray) -> np.ndarray:
+    """Weight of each class: given by name, or inverse to its frequency."""
+    if isinstance(wanted, str):
+        counts = np.bincount(target.y[rows], minlength=target.n_outputs)
+        return len(rows) / (target.n_outputs * np.maximum(counts, 1))
+    names = [str(name) for name in (target.names if target.names is not None else range(target.n_outputs))]
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(f"no class {name!r}", field="class_weight", fix=did_you_mean(name, names))
+    return np.array([wanted.get(name, 1.0) for name in names])
+
+
+def criterion(
+    network: Network,
+    chunk: np.ndarray,
+    y: Tensor,
+    weight: Tensor | None,
+    kind: str,
+    options: Trained | None,
+    rng: np.random.Generator | None,
+) -> Tensor:
+    """Mean loss of a batch: cross-entropy, or Smooth L1 in units of the target's standard deviation.
+
+    Smoothing and mixup are those of `options`; without options there are none.
+    """
+    x_BF, y_BK = network.encode(chunk), y[torch.from_numpy(chunk).to(y.device)]
+    smoothing = options.label_smoothing if options else 0.0
+    if options and rng is not None and options.mixup and len(chunk) > 1:
+        share = float(rng.beta(options.mixup, options.mixup))
+        other = torch.from_numpy(rng.permutation(len(chunk))).to(y.device)
+        x_BF = share * x_BF + (1 - share) * x_BF[other]
+        y_BK = share * y_BK + (1 - share) * y_BK[other]
+    out_BK = network.head(x_BF)
+    if kind == "classification":
+        return F.cross_entropy(out_BK, y_BK.to(out_BK), weight=weight, label_smoothing=smoothing)
+    spread = network.head.spread_K
+    return F.smooth_l1_loss(out_BK / spread, y_BK.to(out_BK) / spread)
+
+
+def validation_loss(
+    network: Network,
+    examples: Examples,
+    rows: np.ndarray,
+    y: Tensor,
+    weight: Tensor | None,
+    kind: str,
+    batch_size: int,
+) -> float:
+    """Mean loss over rows, in eval mode, without smoothing and mixup."""
+    for module in network.modules:
+        module.eval()
+    total = 0.0
+    with torch.inference_mode():
+        for chunk in batches(examples, rows, batch_size):
+            total += float(criterion(network, chunk, y, weight, kind, None, None)) * len(chunk)
+    return total / len(rows)
+
+
+def head_groups(head: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups of what trains in any module: matrices decay, vectors do not."""
+    trained = [p for p in head.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]

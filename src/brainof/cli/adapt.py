@@ -1,0 +1,46 @@
+"""`brainof adapt`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import out, takes_assignments
+
+EXAMPLE = """example:
+  brainof adapt eegmat.yaml --model runs/first --out runs/eegmat_lora adaptation=lora
+
+with eegmat.yaml:
+  corpus: corpus                 # written by `brainof prepare`
+  task: eegmat/arithmetic        # a task of the dataset's recipe
+  adaptation: {adaptation: lora, rank: 8, epochs: 10}
+
+adaptations: frozen, probe, mlp, attentive, lora, full, few_shot, two_stage, ensemble. The run holds scores.json, the
+adapter (BrainOFClassifier.load(RUN)) and the adapted model (brainof embed FILE --model RUN). A preset as MODEL is the
+model from scratch."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a YAML file: corpus, task, adaptation")
+    parser.add_argument("--model", required=True, help="preset (random weights), run folder, release folder or Hub id")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
+    takes_assignments(parser, "the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..adaptation.config import AdaptConfig
+    from ..adaptation.run import adapt
+
+    config = AdaptConfig.load(args.recipe).replaced(args.assignments, file=args.recipe)
+    folder = adapt(config, args.model, args.out)
+    if config.repeats:
+        scores = json.loads((folder / "scores.json").read_text())
+        main = "balanced_accuracy" if "balanced_accuracy" in scores["metrics"] else "mae"
+        for name, values in scores["metrics"].items():
+            spread = "" if values["se"] is None else f" +- {values['se']:.3f}"
+            out(f"{name}: {values['mean']:.3f}{spread} (mean over folds, standard error over groups)")
+        for row in scores.get("beside", ()):
+            if row["level"] == "window" and row["metric"] == main:
+                out(f"  beside, {row['features']}: {row['score']:.3f} +- {row['group_se']:.3f}")
+    out(f"{folder}: done; use it with BrainOFClassifier.load({str(folder)!r}) or `brainof embed FILE --model {folder}`")
+    return 0

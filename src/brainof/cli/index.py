@@ -1,0 +1,53 @@
+"""`brainof index`: the BIDS datasets in a folder: subjects, sessions, tasks, recordings, and what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from . import out
+
+EXAMPLE = """examples:
+  brainof index ds000117
+  brainof index derivatives/fmriprep --json
+  brainof index /data/bids-datasets --problems 100"""
+
+#: names of subjects, sessions and tasks that are printed in full
+_MOST = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="a dataset, a derivative, or a folder of datasets")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--problems", type=int, default=10, metavar="N", help="missing and broken files shown (10)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..io.bids import index
+    from ..io.bids.summary import summary
+
+    found = summary(index(args.folder))
+    out(json.dumps(found) if args.json else "\n\n".join("\n".join(_lines(d, args.problems)) for d in found["datasets"]))
+    return 0
+
+
+def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:
+    made_by = f", derivative by {', '.join(dataset['generated_by']) or 'an unnamed program'}"
+    yield f"{dataset['name']}  ({dataset['path']}{made_by if dataset['derivative'] else ''}; {dataset['files']} files)"
+    for key in ("subjects", "sessions", "tasks"):
+        values = dataset[key]
+        names = ", ".join(values[:_MOST]) + (", ..." if len(values) > _MOST else "")
+        yield f"  {key:<10} {len(values)}" + (f": {names}" if values else "")
+    if not dataset["forms"]:
+        yield "  recordings 0"
+    for form in dataset["forms"]:
+        kinds = ("space", "resolution", "density", "description")
+        details = " ".join(f"{kind} {form[kind]}" for kind in kinds if kind in form)
+        yield f"  recordings {form['recordings']} {form['modality']} {form['extension']} {details}".rstrip()
+    problems = dataset["problems"]
+    yield f"  problems   {len(problems)}" + (f" ({dataset['missing']} not downloaded)" if dataset["missing"] else "")
+    yield from (f"    {problem['file']}: {problem['problem']}" for problem in problems[:most])
+    if len(problems) > most:
+        yield f"    and {len(problems) - most} more (--problems N)"

@@ -1,0 +1,48 @@
+"""`brainof push`: a release -> the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from . import out
+
+EXAMPLE = """examples:
+  brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/scores.json
+  brainof push runs/real my-lab/brain-of-small --to release/          (writes the folder, sends nothing)
+
+Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensors, JSON and the model card are sent."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="run folder or release folder")
+    parser.add_argument("repo_id", metavar="ORG/NAME", help="model on the Hub, made where it does not exist")
+    parser.add_argument("--revision", help="branch to commit to")
+    parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
+    parser.add_argument("--message", help="of the commit")
+    parser.add_argument("--pr", action="store_true", help="propose the change instead of making it")
+    parser.add_argument("--license", help="licence of the weights, for the card")
+    parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the card")
+    parser.add_argument("--to", metavar="DIR", help="write the release here and send nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..release import push_to_hub, save_pretrained
+
+    about = {"name": args.repo_id.rpartition("/")[2], "license": args.license, "scores": args.scores}
+    if args.to:
+        out(f"{save_pretrained(args.folder, args.to, **about)}: written, nothing was sent")
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = save_pretrained(args.folder, Path(scratch) / "release", **about)
+        url = push_to_hub(
+            folder,
+            args.repo_id,
+            revision=args.revision,
+            private=args.private,
+            message=args.message,
+            create_pr=args.pr,
+        )
+    out(url)
+    return 0

@@ -1,0 +1,148 @@
+"""Copying between corpora: merge several into one, split one into several; every byte is checked on the way."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ConfigError, CorpusError
+from ..files import read_json, write_json
+from .index import from_frame, to_columns, to_table
+from .index_file import write_index
+from .selection import split_subjects
+from .shards import INDEX_SUFFIX, SUFFIX, write_shard
+from .writer import make_corpus
+
+if TYPE_CHECKING:
+    from .store import Corpus
+
+SPLITS = ("subject", "dataset", "modality")
+
+
+def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]:
+    """Copy the windows of several corpora into a new or an existing one, and compact it.
+
+    What was deleted or superseded is left behind, so merging one corpus into a new folder also frees its space.
+
+    Returns
+    -------
+    dict
+        recordings and windows of the result.
+
+    Raises
+    ------
+    CorpusError
+        A window is damaged, or two corpora describe a dataset differently.
+    StorageError
+        `out` cannot be written; shards that were copied before are kept.
+    """
+    from .store import Corpus
+
+    target = Path(out)
+    for corpus in corpora:
+        if not corpus.remote and corpus.root.resolve() == target.resolve():
+            raise CorpusError("cannot be merged into itself", file=target, fix="choose another --out")
+    make_corpus(target)
+    for corpus in corpora:
+        copy_windows(corpus, np.arange(len(corpus)), target)
+    done = Corpus(target).compact()
+    index = Corpus(target).columns(["dataset", "modality", "recording"])
+    return {"recordings": len(index.drop_duplicates()), "windows": done["windows"], "shards": done["shards"]}
+
+
+def split(
+    corpus: Corpus, out: str | PathLike[str], by: str = "subject", fraction: float = 0.1, seed: int = 0
+) -> dict[str, int]:
+    """Copy a corpus into several below `out`: `train` and `validation` by person, or one per dataset or modality.
+
+    Returns
+    -------
+    dict
+        Windows of each part, by its name.
+
+    Raises
+    ------
+    ConfigError
+        `by` or `fraction` is not known.
+    """
+    from .store import Corpus
+
+    index = corpus.columns(["dataset", "modality", "subject"])
+    if by == "subject":
+        train, validation = split_subjects(index, fraction, seed)
+        parts: Mapping[str, np.ndarray] = {"train": train.index.to_numpy(), "validation": validation.index.to_numpy()}
+    elif by in SPLITS:
+        groups = index.groupby(by, observed=True).indices
+        parts = {str(name): np.sort(rows) for name, rows in groups.items()}
+    else:
+        raise ConfigError(f"{by!r}", field="by", fix=f"known: {', '.join(SPLITS)}")
+    counts = {}
+    for name, rows in parts.items():
+        if not len(rows):
+            continue
+        target = Path(out) / name
+        make_corpus(target)
+        copy_windows(corpus, rows, target)
+        counts[name] = int(Corpus(target).compact()["windows"])
+    return counts
+
+
+def copy_windows(corpus: Corpus, rows: np.ndarray, target: Path) -> None:
+    """Copy windows, and the channel tables and descriptions they need, shard by shard.
+
+    A shard keeps its time and gets a name of its own, so that of a recording that is in two corpora the newest counts,
+    as everywhere. A shard that is at the target already is not copied again.
+    """
+    shards = corpus.columns(["shard"])["shard"]
+    copied = _copied(target)
+    for code in np.unique(shards.cat.codes.to_numpy()[rows]).tolist():
+        name = str(shards.cat.categories[code])
+        mine = rows[shards.cat.codes.to_numpy()[rows] == code]
+        origin = uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{mine.tolist()}").hex[:12]
+        if origin in copied:
+            continue
+        _copy_shard(corpus, mine, re.sub(r"-[0-9a-f]{12}$", "", name) + f"-{origin}", target)
+    described = corpus.columns(["dataset", "channel_set"]).iloc[rows]
+    for digest in _names(described["channel_set"]):
+        write_json(target / "channels" / f"{digest}.json", corpus.channels(digest).to_dict())
+    for dataset in _names(described["dataset"]):
+        if dataset in corpus.datasets:
+            _describe(target / "datasets" / f"{dataset}.json", corpus.datasets[dataset])
+
+
+def _copy_shard(corpus: Corpus, rows: np.ndarray, name: str, target: Path) -> None:
+    table = from_frame(corpus.index.iloc[rows])
+    columns = {column: table[column].to_pylist() for column in table.column_names}
+    records = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    windows = [corpus.read(int(row)) for row in rows]
+    for number, record in enumerate(records):
+        record |= {"shard": name, "key": f"{number:05d}"}
+        for column in [key for key, value in record.items() if value is None and key.startswith("label.")]:
+            del record[column]
+    write_shard(target / "shards" / f"{name}{SUFFIX}", records, windows)
+    write_index(target / "shards" / f"{name}{INDEX_SUFFIX}", to_table(to_columns(records)), [name])
+
+
+def _copied(target: Path) -> set[str]:
+    """Endings of the names of the shards that are there."""
+    return {path.name.removesuffix(SUFFIX)[-12:] for path in (target / "shards").glob(f"[!.]*{SUFFIX}")}
+
+
+def _describe(path: Path, description: Mapping[str, Any]) -> None:
+    if path.exists() and read_json(path) != dict(description):
+        raise CorpusError(
+            "describes the dataset otherwise than the corpus that is merged",
+            file=path,
+            fix="prepare both with one recipe, or give one of the datasets another name",
+        )
+    write_json(path, dict(description))
+
+
+def _names(column: Any) -> Iterable[str]:
+    return (str(name) for name in column.cat.categories[np.unique(column.cat.codes.to_numpy())])

@@ -1,0 +1,173 @@
+"""Corpus -> Zarr stores in the layout of braindecode, the one its users exchange on the Hub.
+
+One store holds recordings of one channel table, rate and window length, because braindecode asks for it; float32, one
+window a chunk. Read a store with `braindecode.datautil.hub_formats.load_from_zarr`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..channels import Channels
+from ..errors import ConfigError, CorpusError, did_you_mean
+from ..files import make_folder, storage_error
+from .index import LABEL
+
+if TYPE_CHECKING:
+    from .store import Corpus
+
+FORMATS = ("braindecode-zarr",)
+
+#: MNE's names of our sensor types; what MNE does not know is `misc`
+_MNE_TYPES = ("eeg", "mag", "grad", "seeg", "ecog", "eog", "ecg", "emg")
+_GROUP = ["dataset", "modality", "view", "channel_set", "sfreq", "n_times"]
+_ENTITIES = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
+
+
+def export(
+    corpus: Corpus, out: str | PathLike[str], to: str = FORMATS[0], label: str | None = None
+) -> list[dict[str, Any]]:
+    """Write the windows of a corpus as Zarr stores below `out`.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    out : path
+        Made if it does not exist; a store that stands there already is an error.
+    to : str
+        The format.
+    label : str, optional
+        The label that becomes braindecode's `target`: numbered in the order of its names. -1 where there is none.
+
+    Returns
+    -------
+    list of dict
+        path, recordings and windows of each store, and the names of its targets.
+
+    Raises
+    ------
+    ConfigError
+        The format or the label is not known, or zarr is not installed.
+    CorpusError
+        A window is damaged, or a store exists.
+    StorageError
+        The disk is full or `out` cannot be written; no half-written store is left.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"{to!r}", field="to", fix=did_you_mean(to, FORMATS))
+    if importlib.util.find_spec("zarr") is None:
+        raise ConfigError("zarr is not installed", field="to", fix="pip install 'brainof[zarr]'")
+    index = corpus.index
+    labels = [name for name in index if str(name).startswith(LABEL)]
+    if label is not None and LABEL + label not in labels:
+        known = [str(name).removeprefix(LABEL) for name in labels]
+        raise ConfigError(f"{label!r} is not in the corpus", field="label", fix=did_you_mean(label, known))
+    make_folder(Path(out))
+    stores: list[dict[str, Any]] = []
+    taken: dict[str, int] = {}
+    for (dataset, modality, view, *_), rows in index.groupby(_GROUP, observed=True):
+        name = f"{dataset}-{modality}-{view}"
+        taken[name] = taken.get(name, 0) + 1
+        path = Path(out) / (f"{name}.zarr" if taken[name] == 1 else f"{name}-{taken[name]}.zarr")
+        if path.exists():
+            raise CorpusError("exists already", file=path, fix="choose another --out, or delete it")
+        stores.append(_export_store(corpus, rows, path, label))
+    return stores
+
+
+def _export_store(corpus: Corpus, rows: pd.DataFrame, path: Path, label: str | None) -> dict[str, Any]:
+    import mne
+    import zarr
+
+    partial = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    first = rows.iloc[0]
+    info = _info(corpus.channels(first["channel_set"]), float(first["sfreq"]), str(first["modality"]))
+    targets = sorted(rows[LABEL + label].dropna().unique()) if label else []
+    recordings = list(rows.groupby("recording", observed=True, sort=True))
+    try:
+        root = zarr.open_group(str(partial), mode="w")
+        root.attrs["n_datasets"] = len(recordings)
+        root.attrs["dataset_type"] = "WindowsDataset"
+        root.attrs["mne_version"] = mne.__version__
+        root.attrs["zarr_version"] = zarr.__version__
+        for number, (_, part) in enumerate(recordings):
+            group = root.create_group(f"recording_{number}")
+            shape = (len(part), int(part["n_channels"].iloc[0]), int(part["n_times"].iloc[0]))
+            data = group.create_array("data", shape=shape, chunks=(1, *shape[1:]), dtype="float32")
+            for place, row in enumerate(part.index):
+                data[place] = corpus.read(int(row)).astype(np.float32)
+            _metadata(part, label, targets).to_csv(partial / f"recording_{number}" / "metadata.tsv", sep="\t")
+            group.attrs["description"] = _description(part.iloc[0])
+            group.attrs["info"] = info
+            group.attrs["target_name"] = label or "target"
+        partial.rename(path)
+    except OSError as error:
+        raise storage_error(error, path) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return {
+        "path": str(path),
+        "recordings": len(recordings),
+        "windows": len(rows),
+        "targets": [str(t) for t in targets],
+    }
+
+
+def _metadata(part: pd.DataFrame, label: str | None, targets: list[Any]) -> pd.DataFrame:
+    """Windows as braindecode describes them: where they begin and stop in the recording, and the target."""
+    start = np.round(part["onset"].to_numpy() * part["sfreq"].to_numpy()).astype(np.int64)
+    number = {name: i for i, name in enumerate(targets)}
+    target = [number.get(value, -1) for value in part[LABEL + label]] if label else [-1] * len(part)
+    named = [name for name in part if str(name).startswith(LABEL) and part[name].notna().any()]
+    return pd.DataFrame(
+        {
+            "i_window_in_trial": np.arange(len(part)),
+            "i_start_in_trial": start,
+            "i_stop_in_trial": start + part["n_times"].to_numpy(),
+            "target": target,
+            **{str(name).replace(".", "_"): part[name].astype(object).to_numpy() for name in named},
+            "good_channels": part["good"].astype(str).map(lambda good: f"m{good}").to_numpy(),
+        }
+    )
+
+
+def _description(first: pd.Series) -> dict[str, Any]:
+    return {name: str(first[name]) for name in _ENTITIES if pd.notna(first[name])}
+
+
+def _info(channels: Channels, sfreq: float, modality: str) -> dict[str, Any]:
+    """MNE's description of the channels as plain JSON, with positions where they are known in the head frame."""
+    import mne
+
+    kinds = [kind if kind in _MNE_TYPES else "misc" for kind in channels.types]
+    info = mne.create_info(list(channels.names), sfreq, kinds, verbose="error")
+    info["description"] = f"{modality} windows, normalised (no unit)"
+    if channels.frame == "head":
+        for entry, position, located in zip(info["chs"], channels.positions, channels.located, strict=True):
+            if located:
+                entry["loc"][:3] = position
+    return _plain(info.to_json_dict())
+
+
+def _plain(value: Any) -> Any:
+    """JSON without NaN, which braindecode writes as null inside number lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [None if isinstance(item, float) and np.isnan(item) else _plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    json.dumps(value)
+    return value

@@ -1,0 +1,122 @@
+"""Where the files of a corpus lie: a local folder, or a fsspec URL that is read through `remote.RemoteFolder`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import CorpusError
+from .index import FORMAT, VERSION
+
+
+class Folder(Protocol):
+    """The files of a corpus, by their name below its root."""
+
+    remote: bool
+
+    def read(self, name: str) -> bytes:
+        """A small file; FileNotFoundError where there is none."""
+
+    def path(self, name: str) -> Path:
+        """A file on the local disk, fetched first where it must be; it may not exist."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in a folder, sorted; none where the folder is missing or cannot be listed."""
+
+    def where(self, name: str) -> str | Path:
+        """How messages name a file."""
+
+    def fetch_ahead(self, names: Iterable[str]) -> None:
+        """Files that will be asked for soon; returns at once."""
+
+    def discard(self, name: str) -> None:
+        """Forget a fetched copy that turned out to be damaged."""
+
+
+class LocalFolder:
+    """A corpus on the local disk."""
+
+    remote = False
+
+    def __init__(self, root: str | PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(path.name for path in (self.root / folder).glob("[!.]*"))
+
+    def where(self, name: str) -> Path:
+        return self.root / name
+
+    def fetch_ahead(self, names: Iterable[str]) -> None:
+        pass
+
+    def discard(self, name: str) -> None:
+        pass
+
+
+def is_url(root: str | PathLike[str]) -> bool:
+    """Whether `root` names a place that fsspec must reach (s3://..., https://..., memory://...)."""
+    return isinstance(root, str) and "://" in root
+
+
+def read_object(folder: Folder, name: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    CorpusError
+        The file is missing, unreadable or not a JSON object.
+    """
+    where = folder.where(name)
+    try:
+        values = json.loads(folder.read(name))
+    except FileNotFoundError:
+        raise CorpusError("is missing", file=where) from None
+    except OSError as error:
+        raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
+    except ValueError:
+        raise CorpusError("is damaged (not valid JSON)", file=where) from None
+    if not isinstance(values, dict):
+        raise CorpusError("is damaged (not a JSON object)", file=where)
+    return values
+
+
+def check_version(folder: Folder) -> None:
+    """Check that a folder holds a corpus of this version.
+
+    Raises
+    ------
+    CorpusError
+        It does not; names the file and the version.
+    """
+    if isinstance(folder, LocalFolder) and not folder.root.is_dir():
+        raise CorpusError("no such corpus", file=folder.root)
+    try:
+        folder.read("corpus.json")
+    except FileNotFoundError:
+        raise CorpusError("is not a corpus (it holds no corpus.json)", file=str(folder)) from None
+    except OSError:
+        pass  # named below
+    values = read_object(folder, "corpus.json")
+    where = folder.where("corpus.json")
+    if values.get("format") != FORMAT:
+        raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=where, field="format")
+    if values.get("version") != VERSION:
+        raise CorpusError(
+            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
+            file=where,
+            field="version",
+            fix="use the brainof that wrote it, or prepare it again",
+        )

@@ -1,0 +1,105 @@
+"""What a corpus holds: disk, windows, hours, people, and how long an epoch over it takes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BrainOFError
+from .index import LABEL, VERSION, people
+
+if TYPE_CHECKING:
+    from .store import Corpus
+
+#: Windows read to measure the speed that epoch times are computed with, and the most seconds spent on it
+PROBE, PROBE_SECONDS = 128, 2.0
+
+
+def info(corpus: Corpus) -> dict[str, Any]:
+    """Disk, windows, hours and people, in all and per modality, dataset and view.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON. Views may cover the same time, so hours are per view. `epoch_seconds` is how long
+        reading every window once takes on this machine, checked and as float32 batches, by the speed of a random
+        sample of windows (`megabytes_per_second`, None where nothing could be read); training adds its own time.
+    """
+    labels = [name for name in corpus.column_names if name.startswith(LABEL)]
+    names = ["dataset", "modality", "view", "subject", "recording", "n_channels", "n_times", "sfreq", *labels]
+    index = corpus.columns(names)
+    table = index.assign(
+        person=people(index),
+        hours=index["n_times"] / index["sfreq"] / 3600,
+        megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
+    )
+    speed = read_speed(corpus)
+    groups = []
+    for (modality, dataset, view), part in table.groupby(["modality", "dataset", "view"], observed=True):
+        megabytes = float(part["megabytes"].sum())
+        groups.append(
+            {
+                "modality": str(modality),
+                "dataset": str(dataset),
+                "view": str(view),
+                "windows": len(part),
+                "recordings": int(part["recording"].nunique()),
+                "people": int(part["person"].nunique()),
+                "hours": round(float(part["hours"].sum()), 3),
+                "megabytes": round(megabytes, 3),
+                "epoch_seconds": None if speed is None else round(megabytes / speed, 3),
+                "n_channels": [int(part["n_channels"].min()), int(part["n_channels"].max())],
+                "n_times": [int(part["n_times"].min()), int(part["n_times"].max())],
+                "sfreq": sorted(float(rate) for rate in part["sfreq"].unique()),
+                "labels": [name.removeprefix(LABEL) for name in labels if part[name].notna().any()],
+            }
+        )
+    return {
+        "corpus": str(corpus.folder),
+        "version": VERSION,
+        "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
+        "windows": len(index),
+        "people": int(table["person"].nunique()),
+        "hours": round(float(table["hours"].sum()), 3),
+        "disk_megabytes": _disk(corpus, float(table["megabytes"].sum())),
+        "megabytes_per_second": None if speed is None else round(speed, 1),
+        "epoch_seconds": None if speed is None else round(float(table["megabytes"].sum()) / speed, 3),
+        "groups": groups,
+        "failures": corpus.failures,
+        "notes": corpus.notes,
+    }
+
+
+def read_speed(corpus: Corpus) -> float | None:
+    """MB/s (of float16) at which a random sample of windows is read and cast; None where none can be measured.
+
+    Remote corpora are not measured: a sample would fetch many whole shards.
+    """
+    if corpus.folder.remote or not len(corpus):
+        return None
+    rows = np.random.default_rng(0).permutation(len(corpus))[:PROBE].tolist()
+    n_bytes, begun = 0, time.perf_counter()
+    try:
+        for row in rows:
+            n_bytes += corpus.read(row).astype(np.float32).nbytes // 2
+            if time.perf_counter() - begun > PROBE_SECONDS:
+                break
+    except BrainOFError:  # what is damaged is for `verify` to say
+        return None
+    return n_bytes / 1e6 / max(time.perf_counter() - begun, 1e-9)
+
+
+def _disk(corpus: Corpus, megabytes: float) -> float:
+    if corpus.folder.remote:
+        return round(megabytes, 3)
+    return round(sum(_size(path) for path in corpus.root.rglob("*")) / 1e6, 3)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # renamed or removed by a writer meanwhile
+        return 0

@@ -1,0 +1,183 @@
+"""Pairs: windows of several modalities that show the same person at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import CorpusError, did_you_mean
+
+#: Columns that must agree, beside the person, for two windows to lie on one clock (where both know them)
+_CLOCK = ("session", "task", "run")
+
+
+def pairs(
+    index: pd.DataFrame,
+    datasets: Mapping[str, str],
+    *,
+    view: str | Mapping[str, str] = "pretrain",
+    anchor: str | None = None,
+    overlap: float = 0.5,
+    lag: Mapping[str, float] | None = None,
+    complete: bool = True,
+) -> pd.DataFrame:
+    """Match windows of the same person and time span across modalities.
+
+    Only the caller knows which datasets show the same people on the same clock, so they are named: subject, session,
+    task and run must then agree, and onsets are seconds of the common clock. Where one file holds both modalities, only
+    windows of that file match.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Index of a corpus; row numbers in the result are those of this frame.
+    datasets : dict of str
+        Modality -> dataset, such as {"eeg": "simulated_eeg", "fmri": "simulated_fmri"}.
+    view : str or dict of str
+        View of the windows, or one per modality.
+    anchor : str, optional
+        The modality whose windows are the rows of the result; the first of `datasets` by default. Of each other
+        modality, the window that overlaps it longest is taken (the earlier one of two): it may serve several rows.
+    overlap : float
+        Least overlap, as a share of the shorter of the two windows.
+    lag : dict of str, optional
+        Modality -> seconds by which its signal follows the brain, such as {"fmri": 5.0}; taken off its onsets.
+    complete : bool
+        Keep only rows with all modalities; else a missing one is -1.
+
+    Returns
+    -------
+    DataFrame
+        One column per modality with row numbers of `index` (int64), in order of person and onset.
+
+    Raises
+    ------
+    CorpusError
+        Fewer than two modalities, an unknown dataset, view or anchor, nothing matches, or several recordings of a
+        person lie on clocks that nothing tells apart.
+    """
+    lag = lag or {}
+    anchor = anchor or next(iter(datasets))
+    if len(datasets) < 2 or anchor not in datasets:
+        raise CorpusError(f"{sorted(datasets)}, anchor {anchor!r}", field="datasets", fix="name two or more modalities")
+    sides = {
+        modality: _side(index, modality, dataset, view if isinstance(view, str) else view[modality], lag)
+        for modality, dataset in datasets.items()
+    }
+    first = sides[anchor]
+    found = {anchor: first["row"].to_numpy()}
+    for modality, side in sides.items():
+        if modality != anchor:
+            found[modality] = _partners(first, side, overlap)
+    table = pd.DataFrame({modality: found[modality] for modality in datasets})
+    matched = (table.drop(columns=anchor) >= 0).any(axis=1)
+    if not matched.any():
+        raise CorpusError(
+            f"no window of {' and '.join(datasets.values())} shows one person at one time",
+            field="pairs",
+            fix="do subject, session, task and run agree, and is there one clock?",
+        )
+    return table[(table >= 0).all(axis=1)].reset_index(drop=True) if complete else table
+
+
+def _side(index: pd.DataFrame, modality: str, dataset: str, view: str, lag: Mapping[str, float]) -> pd.DataFrame:
+    """Row numbers, clocks and spans of one modality, in order."""
+    known = index["dataset"].astype(str)
+    chosen = (known == dataset) & (index["modality"].astype(str) == modality)
+    if not chosen.any():
+        fix = did_you_mean(dataset, known.unique())
+        raise CorpusError(f"no {modality} window of dataset {dataset!r}", field="pairs", fix=fix)
+    seen = index["view"].astype(str)
+    if not (chosen & (seen == view)).any():
+        fix = did_you_mean(view, seen[chosen].unique())
+        raise CorpusError(f"{dataset} has no view {view!r}", field="pairs.view", fix=fix)
+    part = index[chosen & (seen == view)]
+    start = part["onset"].to_numpy(float) - lag.get(modality, 0.0)
+    side = pd.DataFrame(
+        {
+            "row": np.flatnonzero(chosen & (seen == view)),
+            "subject": part["subject"].astype(str).to_numpy(),
+            "recording": part["recording"].astype(str).to_numpy(),
+            "start": start,
+            "stop": start + part["n_times"].to_numpy(float) / part["sfreq"].to_numpy(float),
+        }
+    )
+    for name in _CLOCK:
+        side[name] = part[name].astype("string").fillna("").to_numpy(dtype=str) if name in part else ""
+    return side.sort_values(["subject", *_CLOCK, "start"], ignore_index=True, kind="stable")
+
+
+def _partners(first: pd.DataFrame, other: pd.DataFrame, overlap: float) -> np.ndarray:
+    """For each row of `first` the row number in the index of the best partner in `other`, or -1."""
+    found = np.full(len(first), -1, np.int64)
+    of_subject: dict[Any, pd.DataFrame] = dict(iter(other.groupby("subject", sort=False)))
+    for key, part in first.groupby(["subject", "recording", *_CLOCK], sort=False):
+        candidates = of_subject.get(key[0])
+        if candidates is None:
+            continue
+        for name, value in zip(_CLOCK, key[2:], strict=True):
+            candidates = candidates[candidates[name].isin([value, ""]) | (value == "")]
+        if (candidates["recording"] == key[1]).any():
+            candidates = candidates[candidates["recording"] == key[1]]
+        elif candidates["recording"].nunique() > 1:
+            names = ", ".join(candidates["recording"].unique()[:3])
+            raise CorpusError(
+                f"{key[1]} may lie on the clock of several recordings ({names})",
+                field="pairs",
+                fix="tell them apart by {session}, {task} or {run} in the recipe",
+            )
+        if not len(candidates):
+            continue
+        start, stop = candidates["start"].to_numpy(), candidates["stop"].to_numpy()
+        for place, left, right in zip(part.index, part["start"], part["stop"], strict=True):
+            shared = np.minimum(stop, right) - np.maximum(start, left)
+            best = int(np.argmax(np.round(shared, 6)))
+            if shared[best] >= overlap * min(right - left, stop[best] - start[best]) - 1e-6:
+                found[place] = candidates["row"].iloc[best]
+    return found
+
+
+def common_labels(index: pd.DataFrame, table: pd.DataFrame, column: str) -> np.ndarray:
+    """Label of each row of `pairs`, from whichever modality has it.
+
+    Parameters
+    ----------
+    column : str
+        A column of the index, such as "label.state".
+
+    Returns
+    -------
+    ndarray of str; empty where no modality is labelled
+
+    Raises
+    ------
+    CorpusError
+        Two modalities of a row carry different labels.
+    """
+    values = index[column].astype("string").fillna("").to_numpy(dtype=str)
+    label = np.full(len(table), "", dtype=values.dtype if values.dtype.itemsize else "U1")
+    for modality in table:
+        rows = table[modality].to_numpy()
+        own = np.where(rows >= 0, values[rows], "")
+        clash = (label != "") & (own != "") & (label != own)
+        if clash.any():
+            row = int(np.flatnonzero(clash)[0])
+            raise CorpusError(
+                f"{str(label[row])!r} and {str(own[row])!r} in one pair", field=column, fix="check onsets and lag"
+            )
+        label = np.where(label == "", own, label)
+    return label
+
+
+def patterns(table: pd.DataFrame) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Rows of `pairs` grouped by which modalities are there: (modalities, positions in the table)."""
+    there = table.to_numpy() >= 0
+    kinds, code = np.unique(there, axis=0, return_inverse=True)
+    names: Sequence[str] = list(map(str, table.columns))
+    return [
+        (tuple(name for name, present in zip(names, kind, strict=True) if present), np.flatnonzero(code.ravel() == i))
+        for i, kind in enumerate(kinds)
+    ]

@@ -1,0 +1,189 @@
+"""What the three estimators share: the model behind them, their input, their features and their scikit-learn tags."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..adaptation import Adaptation, Adapted, adaptation
+from ..adaptation.saving import model_digest
+from ..errors import CheckpointError, ConfigError, LabelError
+from .cache import cached_features
+from .inputs import Reading, Samples, is_array, read_samples, subjects_of
+
+log = logging.getLogger(__name__)
+
+#: Endings of files that hold pickles
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
+
+
+class BrainOFEstimator(BaseEstimator):
+    """Common part of the estimators; see `BrainOFClassifier`."""
+
+    def __init__(
+        self,
+        model: Any = "tiny",
+        *,
+        adapt: Any = "probe",
+        sfreq: float | None = None,
+        channels: Any = None,
+        modality: str = "eeg",
+        units: str | None = None,
+        prepared: bool = False,
+        window_seconds: float | None = None,
+        accept: Any = (),
+        within_subject: bool = False,
+        memory: Any = None,
+        batch_size: int = 32,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.adapt = adapt
+        self.sfreq = sfreq
+        self.channels = channels
+        self.modality = modality
+        self.units = units
+        self.prepared = prepared
+        self.window_seconds = window_seconds
+        self.accept = accept
+        self.within_subject = within_subject
+        self.memory = memory
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # Steps of fit and predict
+
+    def _start(self) -> tuple[Adaptation, int]:
+        """Check the arguments, load the model; the adaptation and a seed."""
+        if self.batch_size < 1:
+            raise ConfigError(f"{self.batch_size}", field="batch_size", fix="give 1 or more")
+        chosen = adaptation(self.adapt)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        self.model_, self.contract_ = load_model(self.model, self.random_state)
+        self.model_.to(self.device)
+        self.digest_ = model_digest(self.model_)
+        return chosen, seed
+
+    def _reading(self) -> Reading:
+        contract = self.contract_
+        patch = contract.patch if contract else int(getattr(getattr(self.model_, "config", None), "patch", 64))
+        return Reading(
+            contract,
+            patch,
+            self.sfreq,
+            self.channels,
+            self.modality,
+            self.units,
+            self.prepared,
+            self.window_seconds,
+            self.accept,
+        )
+
+    def _samples(self, X: Any, reset: bool = False) -> Samples:
+        if is_array(X):
+            # scikit-learn's own checks of a table: shape, finiteness, number and names of features
+            X = validate_data(self, X, dtype=np.float64, reset=reset)
+        return read_samples(X, self._reading())
+
+    def _features(self, samples: Samples) -> Any:
+        """pooling -> features of the windows by the backbone as it was given, each computed once."""
+        found: dict[str, np.ndarray] = {}
+
+        def features(pool: str) -> np.ndarray:
+            if pool not in found:
+                found[pool] = cached_features(
+                    self.model_, self.digest_, samples.examples, pool, self.batch_size, self.memory
+                )
+            return found[pool]
+
+        return features
+
+    def _window_groups(self, samples: Samples, groups: Any) -> np.ndarray | None:
+        """Groups of the windows: those given, or the people that the input names."""
+        if groups is None:
+            return None if samples.subjects is None else samples.subjects[samples.owner]
+        names = np.asarray(groups).astype(str)
+        if len(names) != samples.n_samples:
+            raise LabelError(f"{len(names)} groups for {samples.n_samples} samples", field="groups")
+        return names[samples.owner]
+
+    def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:
+        """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""
+        check_is_fitted(self, "adapted_")
+        samples = self._samples(X)
+        features = self._features(samples)
+        found = []
+        for member in self.adapted_.members():
+            values = member.outputs(
+                samples.examples, features=features, batch_size=self.batch_size, samples=passes, random_state=0
+            )
+            found.append((member, samples.average(values)))
+        return found
+
+    def _refuse_shared_people(self, X: Any) -> None:
+        """A score on people that were trained on is no score on new people."""
+        check_is_fitted(self, "adapted_")
+        if self.within_subject or self.subjects_ is None or is_array(X):
+            return
+        here = subjects_of(X, self._reading())
+        both = np.intersect1d(self.subjects_, here) if here is not None else np.empty(0)
+        if len(both):
+            text = f"{len(both)} people are in both training and test, such as {str(both[0])!r}"
+            raise LabelError(text, field="groups", fix="split by person (GroupKFold), or set within_subject=True")
+
+    # Files
+
+    def save(self, folder: Any) -> Path:
+        """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
+
+        The base model is named, not copied: `model` must be a preset, path or Hub id.
+        """
+        from .saving import save_estimator
+
+        check_is_fitted(self, "adapted_")
+        return save_estimator(self, folder)
+
+    @classmethod
+    def load(cls, folder: Any, **changes: Any):
+        """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
+        from .saving import load_estimator
+
+        return load_estimator(cls, folder, changes)
+
+
+def load_model(model: Any, random_state: Any = None):
+    """Backbone and contract of what the user named: a module, (module, contract), a preset, a folder or a Hub id.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing of that name, another layout, or a pickled file.
+    """
+    import copy
+
+    from ..release import load
+
+    if isinstance(model, tuple):
+        return copy.deepcopy(model[0]).eval(), model[1]
+    if hasattr(model, "forward_features"):
+        return copy.deepcopy(model).eval(), None
+    if Path(str(model)).suffix in PICKLES:
+        fix = "give the run or release folder; pickled weights are never read"
+        raise CheckpointError("is a pickled file", file=str(model), fix=fix)
+    loaded, contract = load(model, **({"seed": random_state} if isinstance(random_state, int) else {}))
+    if contract is None:
+        log.info("%s is a preset: its weights are random", model)
+    return loaded, contract

@@ -1,0 +1,43 @@
+"""Features of a frozen backbone, computed once per window: cross-validation meets every window again in other folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..adaptation import Examples
+from ..adaptation.base import pooled
+from ..adaptation.examples import Subset
+
+
+def stored(key: str, value: np.ndarray) -> np.ndarray:
+    """What joblib keeps under `key` (the value is not part of it)."""
+    return value
+
+
+def cached_features(
+    model: nn.Module, digest: str, examples: Examples, pool: str, batch_size: int, memory: Any = None
+) -> np.ndarray:
+    """Pooled latents (n, F) of all examples; those in `memory` are read, the others computed together and kept.
+
+    Parameters
+    ----------
+    digest : str
+        Content of the model (`adaptation.saving.model_digest`).
+    memory : None, str or joblib.Memory
+        Where features are kept, window by window: folds differ, windows do not.
+    """
+    if memory is None:
+        return pooled(model, examples, pool, batch_size)
+    from sklearn.utils.validation import check_memory
+
+    store = check_memory(memory).cache(stored, ignore=["value"], verbose=0)
+    keys = [f"{digest} {pool} {examples.key(row)}" for row in range(len(examples))]
+    missing = np.array([row for row, key in enumerate(keys) if not store.check_call_in_cache(key, None)], np.int64)
+    if len(missing):
+        computed = pooled(model, Subset(examples, missing), pool, batch_size)
+        for row, value in zip(missing, computed, strict=True):
+            store(keys[row], value)
+    return np.stack([store(key, None) for key in keys])

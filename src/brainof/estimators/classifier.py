@@ -1,0 +1,170 @@
+"""BrainOFClassifier: labels from EEG, MEG and fMRI windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from ..adaptation import Target
+from ..adaptation.calibration import class_uncertainty
+from ..errors import LabelError
+from .base import BrainOFEstimator
+
+
+class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
+    """A classifier of brain signals on a pretrained Brain-OF model.
+
+    `X` may be `mne.Epochs` (or a list of them), a list of Recordings or of files, `CorpusRows`, an array
+    (n, channels, times) with `sfreq`, `channels` and `units`, or a 2-D array, whose rows are taken for prepared windows
+    of one channel of unknown place. Signals with metadata are checked against the contract of the model and prepared by
+    its own steps, each sample by itself; a sample longer than the model's window is cut, and its windows are averaged.
+
+    Parameters
+    ----------
+    model : str, path, module or (module, InputContract)
+        A preset (random weights), a run or release folder, a Hub id, or a module with `forward_features` and `pool`.
+    adapt : str, dict or Adaptation
+        "frozen" or "probe" (closed-form ridge on frozen features), "mlp", "attentive", "lora", "full", "few_shot",
+        "two_stage", "ensemble", or a configuration from `brainof.adaptation`.
+    sfreq : float, optional
+        Samples per second of arrays (1 / TR for fMRI).
+    channels : Channels or list of str, optional
+        Channels of arrays; EEG names have template positions.
+    modality : {"eeg", "meg", "fmri"}
+        What arrays hold, and what is read of Epochs that hold several.
+    units : str, optional
+        Unit of arrays, such as "uV"; SI without it.
+    prepared : bool
+        The signals went through the model's preparation already.
+    window_seconds : float, optional
+        Windows that longer samples are cut into; by default the longest of training.
+    accept : collection of str
+        Differences from training that are taken as they are (see `ModalityContract.check`).
+    within_subject : bool
+        Let `score` take people that were trained on.
+    memory : None, str or joblib.Memory
+        Where features of the frozen backbone are kept, so that cross-validation computes each window once.
+    batch_size : int
+        Windows per batch at most when features are computed; results do not depend on it.
+    device : str
+        Where the model runs.
+    random_state : int, RandomState or None
+        An int makes results repeat.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Sorted labels.
+    adapted_ : Adapted or AdaptedEnsemble
+        Backbone, head, temperature and report.
+    subjects_ : ndarray of str or None
+        People trained on, where the input names them.
+    model_, contract_ : module, InputContract or None
+        The base model.
+    n_features_in_ : int
+        Columns of a 2-D array seen in fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainof import BrainOFClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = 2e-5 * rng.standard_normal((20, 3, 256))
+    >>> y = np.tile(["rest", "task"], 10)
+    >>> classifier = BrainOFClassifier("debug", sfreq=128, channels=["Fz", "Cz", "Pz"], random_state=0)
+    >>> classifier.fit(X, y).predict_proba(X[:2]).shape
+    (2, 2)
+    """
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> BrainOFClassifier:
+        """Fit.
+
+        Parameters
+        ----------
+        X : see the class
+        y : array-like, shape (n_samples,)
+            Labels.
+        groups : array-like, shape (n_samples,), optional
+            Person of each sample; by default what the input names. Inner folds and early stopping keep them whole.
+
+        Raises
+        ------
+        LabelError
+            One class, missing labels, or lengths that differ.
+        ContractError
+            The signals are not what the model was trained on; the message names the cure.
+        """
+        chosen, seed = self._start()
+        samples = self._samples(X, reset=True)
+        labels = self._check_labels(y, samples.n_samples)
+        target = Target.classes(labels[samples.owner], self._window_groups(samples, groups))
+        assert target.names is not None
+        self.classes_ = target.names
+        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
+        self.adapted_ = chosen.apply(
+            self.model_, samples.examples, target, features=self._features(samples), random_state=seed
+        )
+        return self
+
+    def _check_labels(self, y: Any, n_samples: int) -> np.ndarray:
+        if y is None:
+            raise LabelError("requires y to be passed, but the target y is None", field="y")
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != n_samples:
+            raise LabelError(f"{len(labels)} labels for {n_samples} samples", field="y")
+        missing = labels != labels  # NaN alone differs from itself
+        if labels.dtype.kind == "O":
+            missing = missing | np.array([value is None for value in labels])
+        if missing.any():
+            text = f"Input y contains NaN: {int(missing.sum())} of {len(labels)} labels are missing"
+            raise LabelError(text, field="y", fix="leave those samples out")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise LabelError("Input y contains infinity", field="y", fix="leave those samples out")
+        check_classification_targets(labels)
+        return labels
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log probabilities (n_samples, n_classes)."""
+        found = [log_softmax(values / member.temperature, axis=-1) for member, values in self._outputs(X)]
+        stacked = np.concatenate(found)
+        return stacked[0] if len(stacked) == 1 else logsumexp(stacked, axis=0) - np.log(len(stacked))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Calibrated probabilities (n_samples, n_classes): the temperature comes from examples that were held out."""
+        return np.exp(self.predict_log_proba(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Log odds (n_samples,) of two classes, log probabilities (n_samples, n_classes) of more."""
+        logs = self.predict_log_proba(X)
+        return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Labels (n_samples,)."""
+        codes = self.predict_log_proba(X).argmax(axis=1)
+        return self.classes_[codes]
+
+    def uncertainty(self, X: Any, passes: int = 20) -> dict[str, np.ndarray]:
+        """Total, aleatoric and epistemic uncertainty (nats, each (n_samples,)).
+
+        Epistemic is what the members of an ensemble disagree on or, with one member, `passes` passes with dropout; a
+        probe without dropout has none.
+        """
+        parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
+        found = [np.exp(log_softmax(values / member.temperature, axis=-1)) for member, values in parts]
+        return class_uncertainty(np.concatenate(found))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy.
+
+        Raises
+        ------
+        LabelError
+            A person was trained on and is tested (see `within_subject`).
+        """
+        self._refuse_shared_people(X)
+        return super().score(X, y, sample_weight)

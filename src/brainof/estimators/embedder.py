@@ -1,0 +1,131 @@
+"""BrainOFEmbedder: vectors from EEG, MEG and fMRI windows, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import TransformerMixin
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+from ..adaptation import Target
+from ..adaptation.base import pooled
+from ..errors import ConfigError, LabelError
+from .base import BrainOFEstimator
+
+
+class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
+    """Pooled latents of a pretrained Brain-OF model, one vector per sample; inputs of `BrainOFClassifier`.
+
+    Parameters
+    ----------
+    model : str, path, module or (module, InputContract)
+    adapt : str, dict or Adaptation
+        "frozen", or an adaptation that changes the backbone ("lora", "full"), for which `fit` needs `y`.
+    pool : str
+        Pooling over latents: "mean", "mean_std", "concat", "gram" or "cov".
+    sfreq, channels, modality, units, prepared, window_seconds, accept, memory, batch_size, device, random_state
+        As in `BrainOFClassifier`.
+
+    Attributes
+    ----------
+    model_, contract_ : module, InputContract or None
+    encoder_ : module
+        The backbone that embeds: `model_`, or what the adaptation made of it.
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainof import BrainOFEmbedder
+    >>> X = 2e-5 * np.random.default_rng(0).standard_normal((4, 3, 256))
+    >>> BrainOFEmbedder("debug", sfreq=128, channels=["Fz", "Cz", "Pz"], random_state=0).fit_transform(X).shape
+    (4, 64)
+    """
+
+    def __init__(
+        self,
+        model: Any = "tiny",
+        *,
+        adapt: Any = "frozen",
+        pool: str = "mean_std",
+        sfreq: float | None = None,
+        channels: Any = None,
+        modality: str = "eeg",
+        units: str | None = None,
+        prepared: bool = False,
+        window_seconds: float | None = None,
+        accept: Any = (),
+        memory: Any = None,
+        batch_size: int = 32,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            model,
+            adapt=adapt,
+            sfreq=sfreq,
+            channels=channels,
+            modality=modality,
+            units=units,
+            prepared=prepared,
+            window_seconds=window_seconds,
+            accept=accept,
+            memory=memory,
+            batch_size=batch_size,
+            device=device,
+            random_state=random_state,
+        )
+        self.pool = pool
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # embeddings are float32, whatever comes in
+        return tags
+
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> BrainOFEmbedder:
+        """Load the model and, where the adaptation changes it, adapt it to `y`."""
+        chosen, seed = self._start()
+        samples = self._samples(X, reset=True)
+        self.encoder_ = self.model_
+        if self.adapt != "frozen":
+            if chosen.frozen:
+                raise ConfigError(f"{chosen.name!r} leaves the embeddings as they are", field="adapt", fix="use frozen")
+            if y is None:
+                raise LabelError(f"adapt={chosen.name!r} learns from labels, y is None", field="y")
+            groups = self._window_groups(samples, groups)
+            labels = np.asarray(y)[samples.owner]
+            continuous = type_of_target(y).startswith("continuous")
+            target = Target.values(labels, groups) if continuous else Target.classes(labels, groups)
+            features = self._features(samples)
+            fitted = chosen.apply(self.model_, samples.examples, target, features=features, random_state=seed)
+            if len(fitted.members()) > 1:
+                raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")
+            self.encoder_ = fitted.model
+        self._width = self._embed(samples_head(samples)).shape[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings (n_samples, n_features), float32."""
+        check_is_fitted(self, "encoder_")
+        samples = self._samples(X)
+        return samples.average(self._embed(samples)).astype(np.float32)
+
+    def _embed(self, samples: Any) -> np.ndarray:
+        if self.encoder_ is self.model_:
+            return self._features(samples)(self.pool)
+        return pooled(self.encoder_, samples.examples, self.pool, self.batch_size)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features: e0000, e0001, ... as in files of embeddings."""
+        check_is_fitted(self, "encoder_")
+        return np.array([f"e{number:04d}" for number in range(self._width)], dtype=object)
+
+
+def samples_head(samples: Any) -> Any:
+    """The first window, as samples of its own."""
+    from ..adaptation.examples import Subset
+    from .inputs import Samples
+
+    return Samples(Subset(samples.examples, np.arange(1)), np.zeros(1, int), 1, None)

@@ -1,0 +1,79 @@
+"""BrainOFRegressor: values from EEG, MEG and fMRI windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import column_or_1d
+
+from ..adaptation import Target
+from ..errors import LabelError
+from .base import BrainOFEstimator
+
+
+class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
+    """A regressor of brain signals on a pretrained Brain-OF model; parameters and inputs of `BrainOFClassifier`.
+
+    Attributes
+    ----------
+    adapted_ : Adapted or AdaptedEnsemble
+    subjects_ : ndarray of str or None
+    model_, contract_ : module, InputContract or None
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainof import BrainOFRegressor
+    >>> X = 2e-5 * np.random.default_rng(0).standard_normal((12, 3, 256))
+    >>> regressor = BrainOFRegressor("debug", sfreq=128, channels=["Fz", "Cz", "Pz"], random_state=0)
+    >>> regressor.fit(X, np.arange(12)).predict(X[:2]).shape
+    (2,)
+    """
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> BrainOFRegressor:
+        """Fit; `groups` as in `BrainOFClassifier.fit`.
+
+        Raises
+        ------
+        LabelError
+            A target is NaN, or lengths differ.
+        """
+        chosen, seed = self._start()
+        samples = self._samples(X, reset=True)
+        if y is None:
+            raise LabelError("requires y to be passed, but the target y is None", field="y")
+        try:
+            values = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise LabelError(f"targets are not numbers ({error})", field="y", fix="give one number each") from None
+        if len(values) == 1:
+            raise LabelError("1 sample is too few to fit", field="y", fix="give two or more")
+        if len(values) != samples.n_samples:
+            raise LabelError(f"{len(values)} targets for {samples.n_samples} samples", field="y")
+        if not np.isfinite(values).all():
+            wrong = int((~np.isfinite(values)).sum())
+            text = f"Input y contains NaN or infinity in {wrong} of {len(values)} targets"
+            raise LabelError(text, field="y", fix="leave those samples out")
+        target = Target.values(values[samples.owner], self._window_groups(samples, groups))
+        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
+        self.adapted_ = chosen.apply(
+            self.model_, samples.examples, target, features=self._features(samples), random_state=seed
+        )
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Values (n_samples,)."""
+        return np.concatenate([values for _, values in self._outputs(X)]).mean(axis=0)[:, 0]
+
+    def uncertainty(self, X: Any, passes: int = 20) -> np.ndarray:
+        """Standard deviation over the members of an ensemble or, with one member, over passes with dropout."""
+        parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
+        return np.concatenate([values for _, values in parts]).std(axis=0)[:, 0]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2; LabelError when a person was trained on and is tested (see `within_subject`)."""
+        self._refuse_shared_people(X)
+        return super().score(X, y, sample_weight)

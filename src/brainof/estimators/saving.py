@@ -1,0 +1,76 @@
+"""Fitted estimators as adapter folders, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..adaptation.saving import load_adapter, read_adapter, save_adapter
+from ..channels import Channels
+from ..errors import CheckpointError, ConfigError
+
+#: Arguments that say where a model runs and what is kept, not what it does
+LOCAL = ("memory", "device", "model", "adapt")
+
+
+def save_estimator(estimator: Any, folder: Any) -> Path:
+    """Write the adapter and the arguments of a fitted estimator."""
+    model = estimator.model
+    if not isinstance(model, str) and not isinstance(model, Path):
+        raise ConfigError("a module in memory has no name to load it by", field="model", fix="save_release it first")
+    if estimator.contract_ is None and not isinstance(estimator.random_state, (int, type(None))):
+        raise ConfigError("random weights need an int to be made again", field="random_state")
+    arguments = {name: _plain(value) for name, value in estimator.get_params(deep=False).items() if name not in LOCAL}
+    classes = getattr(estimator, "classes_", None)
+    about = {
+        "estimator": type(estimator).__name__,
+        "arguments": arguments,
+        "classes": None if classes is None else classes.tolist(),
+        "subjects": None if estimator.subjects_ is None else estimator.subjects_.tolist(),
+    }
+    return save_adapter(folder, estimator.adapted_, str(model), estimator.digest_, about)
+
+
+def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
+    """A fitted estimator of class `cls` from its folder, or from a run of `brainof adapt`.
+
+    Raises
+    ------
+    CheckpointError
+        Damaged, of another estimator, or its base model is not to be had.
+    """
+    from .base import load_model
+
+    folder = Path(folder)
+    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    config, _ = read_adapter(folder)
+    about = config["brainof"]["about"]
+    if about.get("estimator") != cls.__name__:
+        kind = about.get("estimator")
+        raise CheckpointError(f"holds a {kind}, no {cls.__name__}", file=folder, fix=f"use {kind}.load")
+    arguments = {**about["arguments"], "model": config["base_model_name_or_path"], **changes}
+    if isinstance(arguments.get("channels"), dict):
+        arguments["channels"] = Channels.from_dict(arguments["channels"])
+    members = config["brainof"]["members"]
+    estimator = cls(**{"adapt": members[0]["adaptation"], **arguments})
+    estimator.model_, estimator.contract_ = load_model(estimator.model, estimator.random_state)
+    estimator.model_.to(estimator.device)
+    estimator.digest_ = config["brainof"]["base_digest"]
+    estimator.adapted_ = load_adapter(folder, estimator.model_)
+    for part in estimator.adapted_.members():
+        part.model.to(estimator.device)
+        part.head.to(estimator.device)
+    if about["classes"] is not None:
+        estimator.classes_ = np.array(about["classes"])
+    estimator.subjects_ = None if about["subjects"] is None else np.array(about["subjects"])
+    return estimator
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Channels):
+        return value.to_dict()
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, (tuple, set, np.ndarray)) else value

@@ -1,0 +1,311 @@
+"""BrainOFModule: Brain-OF as braindecode, MOABB and skorch expect a network to look."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
+from ..contract import PLAUSIBLE_AMPLITUDE, InputContract
+from ..errors import ConfigError, ContractError, did_you_mean
+from ..model import BrainOF
+from ..model.heads import pooled_width
+from ..model.norm import RMSNorm
+from ..prepare import default_chain
+from ..signals import Sensors, SignalBatch
+from .window_chain import WindowChain
+
+log = logging.getLogger(__name__)
+
+_FACTORS = {"uV": 1e-6, "mV": 1e-3, "V": 1.0, "fT": 1e-15, "pT": 1e-12, "SI": 1.0, "none": None}
+
+#: What a channel of MNE's `info["chs"]` must say to be rebuilt
+_CHANNEL_KEYS = ("ch_name", "kind", "coil_type", "unit", "unit_mul", "cal", "range", "coord_frame", "loc")
+
+
+class BrainOFModule(nn.Module):
+    """`(batch, channels, times)` in, `(batch, outputs)` out, with the six signal arguments of braindecode.
+
+    Windows are prepared inside, by the steps of the model's contract, with the statistics of each window alone (its
+    median, its robust scale), as nothing else is there; see docs/interop.md for what that changes.
+
+    Parameters
+    ----------
+    n_outputs : int, optional
+        Classes or targets; without it the features come out.
+    n_chans, n_times : int, optional
+        Channels and samples of a window.
+    chs_info : list of dict, optional
+        `info["chs"]` of MNE: names, types and positions. Without it and `ch_names` positions are unknown, which costs
+        accuracy and is warned of.
+    input_window_seconds, sfreq : float, optional
+        Length and rate of a window; two of `n_times`, these two are enough.
+    model : str, path or BrainOF
+        As for `brainof.load`: folder, preset (random weights) or Hub id.
+    revision : str, optional
+        Of a Hub model.
+    contract : InputContract, optional
+        With a BrainOF in memory.
+    ch_names : list of str, optional
+        Names instead of `chs_info`; EEG positions come from the 10-05 template.
+    modality : {"eeg", "meg", "fmri"}, optional
+        By default that of `chs_info`, else EEG.
+    unit : {"uV", "mV", "V", "fT", "pT", "SI", "none"}, optional
+        Unit of the values, to check their amplitude once; by default uV for EEG (what braindecode and MOABB give) and
+        SI for MEG. "none": already standardised, not checked.
+    pool : str
+        Pooling of the latents.
+    adapt : {"full", "frozen"}
+        Train everything, or the head alone.
+
+    Attributes
+    ----------
+    final_layer : Linear
+        The head.
+
+    Raises
+    ------
+    ConfigError
+        Signal arguments that are missing or contradict each other.
+    ContractError
+        A modality or sensor type that the model was not trained on; in `forward`, another shape or a wrong unit.
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: Sequence[Mapping[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        *,
+        model: str | PathLike[str] | BrainOF = "tiny",
+        revision: str | None = None,
+        contract: InputContract | None = None,
+        ch_names: Sequence[str] | None = None,
+        modality: str | None = None,
+        unit: str | None = None,
+        pool: str = "mean_std",
+        adapt: Literal["full", "frozen"] = "full",
+    ) -> None:
+        super().__init__()
+        self.n_outputs = n_outputs
+        self.sfreq, self.n_times = _timing(n_times, input_window_seconds, sfreq)
+        self.input_window_seconds = self.n_times / self.sfreq
+        self.chs_info = None if chs_info is None else [_channel(channel) for channel in chs_info]
+        self.ch_names = None if ch_names is None else list(ch_names)
+        if adapt not in ("full", "frozen"):
+            raise ConfigError(f"{adapt!r}", field="adapt", fix=did_you_mean(str(adapt), ("full", "frozen")))
+        channels, self.modality, self.picks = _channels(self.chs_info, self.ch_names, n_chans, modality)
+        self.n_chans = n_chans or (len(self.chs_info) if self.chs_info is not None else len(channels))
+        for name, count in (("chs_info", self.chs_info), ("ch_names", self.ch_names)):
+            if count is not None and len(count) != self.n_chans:
+                raise ConfigError(f"{len(count)} channels, n_chans says {self.n_chans}", field=name)
+        self.unit = unit or ("uV" if self.modality == "eeg" else "SI")
+        if self.unit not in _FACTORS:
+            raise ConfigError(f"{unit!r}", field="unit", fix=did_you_mean(str(unit), _FACTORS))
+        self.pool, self.adapt, self.revision = pool, adapt, revision
+        self.model = model if isinstance(model, (str, BrainOF)) else str(model)
+
+        if isinstance(model, BrainOF):
+            self.encoder = model
+        else:
+            from ..release import load
+
+            self.encoder, contract = load(model, revision=revision)
+        self.encoder.reset_head(0)
+        self.contract = contract
+        self._check_contract(channels)
+        steps = contract.modalities[self.modality].steps if contract else default_chain(self.modality).to_steps()
+        self.chain = WindowChain(steps, channels, self.sfreq, self.n_times)
+        self.channels = channels
+        self._sensors = Sensors.from_channels(channels)
+        if not channels.located.any():
+            log.warning("no channel has a position: give chs_info (mne.Epochs carry it) or ch_names")
+        self._checked = False
+        if adapt == "frozen":
+            self.encoder.requires_grad_(False)
+        width = pooled_width(self.encoder.config.latents, self.encoder.config.dim, pool)
+        self.norm = RMSNorm(width)
+        self.final_layer: nn.Module = nn.Identity()
+        self.reset_head(n_outputs)
+
+    def reset_head(self, n_outputs: int | None) -> Self:
+        """A new `final_layer` for `n_outputs` classes or targets (None: the features come out)."""
+        self.n_outputs = n_outputs
+        if n_outputs is None:
+            self.final_layer = nn.Identity()
+            return self
+        if n_outputs < 1:
+            raise ConfigError(f"{n_outputs}", field="n_outputs", fix="give the number of classes or targets")
+        like = self.norm.weight
+        layer = nn.Linear(len(like), n_outputs, device=like.device, dtype=like.dtype)
+        nn.init.normal_(layer.weight, std=0.1 * len(like) ** -0.5)
+        nn.init.zeros_(layer.bias)
+        self.final_layer = layer
+        return self
+
+    def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:
+        """Outputs (batch, n_outputs), or `{"features": (batch, n_features), "cls_token": None}`.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, n_chans, n_times)
+            In `unit`, at `sfreq`.
+        return_features : bool
+        """
+        features = self._features(x)
+        if return_features:
+            return {"features": features, "cls_token": None}
+        return self.final_layer(self.norm(features))
+
+    def _features(self, x: Tensor) -> Tensor:
+        if x.ndim != 3 or x.shape[1:] != (self.n_chans, self.n_times):
+            raise ContractError(
+                f"windows of shape {tuple(x.shape)}, expected (batch, {self.n_chans}, {self.n_times})",
+                field="x",
+                fix="cut, pick or resample the windows, or build the module for these",
+            )
+        x = x[:, self.picks]
+        if not self._checked:
+            self._check_amplitude(x)
+            self._checked = True
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.adapt != "frozen"):
+            signal, good = self.chain(x)
+            latents = self.encoder.forward_features(self._batch(signal, good))
+            return self.encoder.pool(latents, self.pool)
+
+    def _batch(self, signal: Tensor, good: Tensor) -> SignalBatch:
+        patch, length = self.encoder.config.patch, signal.shape[-1]
+        padded = nn.functional.pad(signal, (0, -length % patch))
+        count, device = len(signal), signal.device
+        return SignalBatch(
+            signal_BCT=padded,
+            sensors=self._sensors.to(device),
+            channel_mask_BC=good,
+            n_times_B=torch.full((count,), length, device=device),
+            interval_B=torch.full((count,), 1.0 / self.chain.sfreq, device=device),
+            modality_B=torch.full((count,), MODALITIES.index(self.modality), device=device),  # type: ignore[arg-type]
+        )
+
+    def _check_contract(self, channels: Channels) -> None:
+        if self.contract is None:
+            return
+        known = self.contract.modalities
+        if self.modality not in known:
+            raise ContractError(
+                f"the model was not trained on {self.modality}", field="modality", fix=f"it accepts {', '.join(known)}"
+            )
+        for kind in sorted(set(channels.types)):
+            if kind not in known[self.modality].units:
+                raise ContractError(f"{kind} channels were not in training", field="channels", fix="leave them out")
+
+    @torch.no_grad()
+    def _check_amplitude(self, x: Tensor) -> None:
+        factor = _FACTORS[self.unit]
+        if factor is None:
+            return
+        low, high = np.percentile(x.detach().double().cpu().numpy(), (25, 75), axis=-1)
+        for kind, rows in self.chain.rows.items():
+            if kind not in PLAUSIBLE_AMPLITUDE:
+                continue
+            spread = float(np.median((high - low)[:, rows])) * factor
+            lowest, highest = PLAUSIBLE_AMPLITUDE[kind]
+            if spread and not lowest <= spread <= highest:
+                raise ContractError(
+                    f"{kind} amplitude {spread:.2g} {UNITS[kind]} (as {self.unit}) is not in {lowest:g} to {highest:g}",
+                    field="unit",
+                    fix='say what the values are with unit="V", "uV", ... or "none" where they are standardised',
+                )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values; `from_config` builds the module again (the head is new)."""
+        if isinstance(self.model, BrainOF):
+            raise ConfigError(
+                "was given in memory", field="model", fix="save it with brainof.save_pretrained, give the path"
+            )
+        names = ("n_outputs", "n_chans", "n_times", "sfreq", "model", "revision", "ch_names", "modality", "unit")
+        return {name: getattr(self, name) for name in (*names, "pool", "adapt", "chs_info")}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Inverse of `get_config`."""
+        return cls(**config)
+
+
+def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> tuple[float, int]:
+    """Rate and samples from two of the three."""
+    if sfreq is None and n_times is not None and seconds is not None:
+        sfreq = n_times / seconds
+    if sfreq is None:
+        raise ConfigError("is missing", field="sfreq", fix="give sfreq (in skorch: module__sfreq), or pass mne.Epochs")
+    if n_times is None:
+        if seconds is None:
+            raise ConfigError("is missing", field="n_times", fix="give n_times or input_window_seconds")
+        n_times = round(seconds * sfreq)
+    if seconds is not None and abs(n_times - seconds * sfreq) > 1.5:  # an epoch of MNE holds both of its ends
+        raise ConfigError(f"{n_times} samples are not {seconds:g} s at {sfreq:g} Hz", field="n_times")
+    return float(sfreq), int(n_times)
+
+
+def _channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of `info["chs"]` as JSON values."""
+    kept = {key: channel[key] for key in _CHANNEL_KEYS if key in channel}
+    return {
+        key: np.asarray(value, dtype=float).tolist()
+        if key == "loc"
+        else value
+        if isinstance(value, str)
+        else float(value)
+        if key in ("cal", "range")
+        else int(value)
+        for key, value in kept.items()
+    }
+
+
+def _channels(
+    chs_info: list[dict[str, Any]] | None, ch_names: list[str] | None, n_chans: int | None, modality: str | None
+) -> tuple[Channels, str, list[int]]:
+    """Channel table, modality, and the numbers of the channels that hold brain signals of it."""
+    from ..io import from_array
+
+    if chs_info is not None:
+        return _channels_of_info(chs_info, modality)
+    modality = modality or "eeg"
+    count = len(ch_names) if ch_names is not None else n_chans
+    if count is None:
+        raise ConfigError("is missing", field="n_chans", fix="give n_chans, chs_info or ch_names")
+    flat = np.zeros((count, 2), np.float32)
+    channels = from_array(flat, 1.0, modality, channel_names=ch_names).channels
+    return channels, modality, list(range(count))
+
+
+def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> tuple[Channels, str, list[int]]:
+    """Through the same conversion as files, so that types, coils and positions mean the same."""
+    import mne
+
+    from ..io.mne_convert import recording_of_raw
+    from ..io.options import ReadOptions
+
+    names = [str(channel["ch_name"]) for channel in chs_info]
+    info = mne.create_info(names, 1.0, "misc", verbose="error")
+    with info._unlock():
+        for own, given in zip(info["chs"], chs_info, strict=True):
+            own.update({key: value for key, value in given.items() if key != "loc"})
+            own["loc"] = np.array(given.get("loc", [np.nan] * 12), dtype=float)
+            if given.get("kind") == mne.io.constants.FIFF.FIFFV_EEG_CH and not own["loc"][:3].any():
+                own["loc"][:3] = np.nan  # MNE's zero for "unknown"
+    raw = mne.io.RawArray(np.zeros((len(names), 2)), info, verbose="error")
+    # channel positions of an Info are in the head frame, as those of a FIF file are
+    provenance: dict[str, Any] = {"format": "fif", "notes": []}
+    recording = recording_of_raw(raw, modality=modality, options=ReadOptions(), entities=None, provenance=provenance)
+    picks = [names.index(name) for name in recording.channels.names]
+    assert MODALITY_OF_TYPE[recording.channels.types[0]] == recording.modality
+    return recording.channels, recording.modality, picks

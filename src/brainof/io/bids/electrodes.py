@@ -1,0 +1,157 @@
+"""electrodes.tsv with coordsystem.json: electrode positions, brought to the head frame where that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import ReadError
+from .inherit import applicable, read_json
+from .names import BidsFile
+
+_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+
+#: coordinate systems defined like our head frame: origin between the ears, x to the right ear, y to the nasion
+_HEAD_SYSTEMS = frozenset(("captrak", "elektaneuromag", "neuromag", "chietiitab"))
+
+#: names of the three landmarks in coordsystem.json
+_NASION, _LEFT, _RIGHT = ("NAS", "Nz", "nasion", "NASION"), ("LPA", "lpa", "T9"), ("RPA", "rpa", "T10")
+
+
+@dataclass(frozen=True)
+class Electrodes:
+    """Positions by name.
+
+    Attributes
+    ----------
+    places : dict
+        name -> ndarray (3,), metres in the head frame.
+    notes : list of str
+        What was not used, and why.
+    """
+
+    places: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def find_electrodes(path: Path, root: Path, entities: Mapping[str, str]) -> Electrodes | None:
+    """The electrode positions that a BIDS dataset gives for a recording; None where it has no electrodes.tsv.
+
+    Positions are in the head frame where the coordinate system is defined like it, or where the anatomical landmarks
+    are given; any other frame is said in `notes` and not guessed.
+
+    Raises
+    ------
+    ReadError
+        A table has no name, x, y and z, or a JSON file is damaged.
+    """
+    found = applicable(path, root, "electrodes", ".tsv", entities, free=("space",))
+    notes = []
+    for file in (file for file in found if not file.missing):
+        system = _coordinate_system(file, path, root, entities)
+        transform, problem = _to_head(system)
+        if transform is None:
+            notes.append(f"positions of {file.name} were not used: {problem}")
+            continue
+        names, positions = read_electrodes(Path(file.path))
+        head = positions @ transform[:3, :3].T + transform[:3, 3]
+        places = {name: row for name, row in zip(names, head, strict=True) if np.isfinite(row).all()}
+        # a wrong unit puts electrodes into the brain or out of the room
+        sizes = [np.linalg.norm(row) for row in places.values()]
+        if sizes and not 0.05 < float(np.median(sizes)) < 0.25:
+            unit = system.get("EEGCoordinateUnits")
+            notes.append(
+                f"positions of {file.name} were not used: half of them lie {np.median(sizes):.3g} m or more from the "
+                f"ears with the unit {unit}"
+            )
+            continue
+        return Electrodes(places, notes)
+    return Electrodes({}, notes) if found else None
+
+
+def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and positions as written; NaN for n/a.
+
+    Returns
+    -------
+    names : tuple of str, length n
+    positions : ndarray, shape (n, 3)
+
+    Raises
+    ------
+    ReadError
+        It is no table with the columns name, x, y and z, or one name has two positions.
+    """
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ReadError(f"cannot be read ({error})", file=path, field="electrodes") from None
+    for column in ("name", "x", "y", "z"):
+        if column not in table.columns:
+            raise ReadError(f"no column {column!r}", file=path, field="electrodes", fix="see the BIDS specification")
+    values = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    names = tuple(table["name"].str.strip())
+    seen: dict[str, np.ndarray] = {}
+    for name, row in zip(names, values, strict=True):
+        before = seen.setdefault(name, row)
+        if not np.array_equal(before, row, equal_nan=True):
+            raise ReadError(f"{name!r} has two positions", file=path, field="name", fix="give each electrode one row")
+    return names, values
+
+
+def _coordinate_system(file: BidsFile, path: Path, root: Path, entities: Mapping[str, str]) -> Mapping[str, Any]:
+    """The coordsystem.json of an electrodes.tsv: that of the same space, else one without a space."""
+    own = {**entities, "space": file.entities.get("space", "")}
+    found = applicable(path, root, "coordsystem", ".json", own)
+    return read_json(found[0].path) if found and not found[0].missing else {}
+
+
+def _to_head(system: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
+    """Affine from the written coordinates to metres in the head frame, or None and the reason."""
+    if not system:
+        return None, "no coordsystem.json says in which frame and unit they are"
+    unit = str(system.get("EEGCoordinateUnits") or system.get("iEEGCoordinateUnits") or "n/a").strip()
+    if unit not in _METRES:
+        return None, f"their unit is {unit!r}"
+    scale = np.diag([_METRES[unit]] * 3 + [1.0])
+    landmarks = _landmarks(system)
+    if landmarks is not None:
+        from mne.transforms import get_ras_to_neuromag_trans
+
+        return get_ras_to_neuromag_trans(*landmarks) @ scale, ""
+    name = str(system.get("EEGCoordinateSystem", "n/a"))
+    if name.lower() in _HEAD_SYSTEMS:
+        return scale, ""
+    return None, f"their frame is {name!r}, without anatomical landmarks"
+
+
+def _landmarks(system: Mapping[str, Any]) -> list[np.ndarray] | None:
+    """Nasion, left and right ear in metres; None where one is missing, or all lie on a line."""
+    written = system.get("AnatomicalLandmarkCoordinates")
+    unit = str(system.get("AnatomicalLandmarkCoordinateUnits") or system.get("EEGCoordinateUnits") or "").strip()
+    told = system.get("AnatomicalLandmarkCoordinateSystem", system.get("EEGCoordinateSystem"))
+    if not isinstance(written, dict) or unit not in _METRES or told != system.get("EEGCoordinateSystem"):
+        return None
+    points = []
+    for names in (_NASION, _LEFT, _RIGHT):
+        value = next((written[name] for name in names if name in written), None)
+        try:
+            point = np.array(value, dtype=float) * _METRES[unit]
+        except (TypeError, ValueError):
+            return None
+        if point.shape != (3,) or not np.isfinite(point).all():
+            return None
+        points.append(point)
+    area = np.linalg.norm(np.cross(points[0] - points[1], points[2] - points[1]))
+    return points if area > 1e-4 else None  # a head's triangle has some 70 cm2
+
+
+def positions_of(names: Sequence[str], electrodes: Electrodes) -> np.ndarray:
+    """Positions of channels by name (any case), shape (n, 3); NaN where the table has none."""
+    places = {name.upper(): place for name, place in electrodes.places.items()}
+    return np.array([places.get(name.upper(), (np.nan,) * 3) for name in names], dtype=float).reshape(-1, 3)

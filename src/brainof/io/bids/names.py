@@ -1,0 +1,122 @@
+"""BIDS file names: entities, suffix, extension, and which names are recordings."""
+
+from __future__ import annotations
+
+from os import sep
+from typing import NamedTuple
+
+from ...channels import Modality
+
+#: BIDS entity keys -> the words used everywhere else
+ENTITY_NAMES = {
+    "sub": "subject",
+    "ses": "session",
+    "task": "task",
+    "acq": "acquisition",
+    "run": "run",
+    "rec": "reconstruction",
+    "dir": "direction",
+    "echo": "echo",
+    "proc": "processing",
+    "split": "split",
+    "part": "part",
+    "hemi": "hemisphere",
+    "space": "space",
+    "cohort": "cohort",
+    "res": "resolution",
+    "den": "density",
+    "atlas": "atlas",
+    "seg": "segmentation",
+    "recording": "recording",
+    "desc": "description",
+}
+
+#: folders that hold recordings
+DATATYPES = ("eeg", "meg", "func", "anat", "ieeg", "fmap", "dwi", "beh", "perf", "pet", "nirs", "motion", "figures")
+
+#: recordings that are folders
+FOLDER_EXTENSIONS = (".ds", ".mff")
+
+_EEG = (".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".lay", ".cdt")
+_MEG = (".fif", ".fif.gz", ".ds", ".con", ".sqd", "")
+_BOLD = (".nii", ".nii.gz", ".dtseries.nii", ".ptseries.nii", ".func.gii", ".gii")
+_RECORDINGS: dict[str, tuple[Modality, tuple[str, ...]]] = {
+    "eeg": ("eeg", _EEG),
+    "meg": ("meg", _MEG),
+    "bold": ("fmri", _BOLD),
+    "timeseries": ("fmri", (".tsv", ".ptseries.nii")),
+}
+
+
+class BidsFile(NamedTuple):
+    """One file (or recording folder) of a dataset.
+
+    Attributes
+    ----------
+    path : str
+        Absolute; of folders of BTi and KIT recordings the file inside that is opened.
+    name : str
+        File name, without folders.
+    entities : dict of str
+        By the words of `ENTITY_NAMES`; keys that BIDS does not have stay as they are.
+    suffix, extension : str
+        `eeg` and `.vhdr` of `sub-01_task-rest_eeg.vhdr`.
+    missing : bool
+        A link to content that is not here (datalad, git-annex).
+    """
+
+    path: str
+    name: str
+    entities: dict[str, str]
+    suffix: str
+    extension: str
+    missing: bool = False
+
+    @property
+    def datatype(self) -> str:
+        """The folder that tells the kind of data, or empty text."""
+        for folder in self.path.split(sep)[-2:-5:-1]:
+            if folder in DATATYPES:
+                return folder
+        return ""
+
+    @property
+    def modality(self) -> Modality | None:
+        """Of a recording of brain signals; None for every other file and for later parts of a split FIF file."""
+        modality, extensions = _RECORDINGS.get(self.suffix, (None, ()))
+        if modality is None or self.extension not in extensions or "subject" not in self.entities:
+            return None
+        if self.suffix == "timeseries" and self.entities.get("description") == "confounds":
+            return None
+        return None if self.is_later_part else modality
+
+    @property
+    def is_later_part(self) -> bool:
+        """True for split-02 and later of a FIF file, which are read with the first."""
+        return "split" in self.entities and self.entities["split"].lstrip("0") != "1"
+
+
+def parse(name: str) -> tuple[dict[str, str], str, str]:
+    """Entities, suffix and extension of a file name.
+
+    Parts without a dash are entities without a value, so that names that are no BIDS compare too.
+
+    Examples
+    --------
+    >>> parse("sub-01_task-rest_eeg.vhdr")
+    ({'subject': '01', 'task': 'rest'}, 'eeg', '.vhdr')
+    """
+    stem, dot, extension = name.partition(".")
+    *parts, suffix = stem.split("_")
+    if "-" in suffix:  # no suffix, as in sub-01_ses-1.npz
+        parts, suffix = [*parts, suffix], ""
+    entities = {}
+    for part in parts:
+        key, _, value = part.partition("-")
+        entities[ENTITY_NAMES.get(key, key)] = value
+    return entities, suffix, dot + extension
+
+
+def file_of(path: str, name: str, missing: bool = False) -> BidsFile:
+    """The parsed name with its place."""
+    return BidsFile(path, name, *parse(name), missing)

@@ -1,0 +1,72 @@
+"""What a patch is connected to: correlations with the other visible channels, expressed in their identities.
+
+Linear maps of a patch, and its spectrum, say nothing of other channels; who goes with whom is what identifies a person
+in fMRI and what the spatial covariance of EEG holds. The profile of channel i in one segment is sum_j r_ij phi_j over
+the other visible channels j, with r_ij the correlation of the two patches and phi_j the identity of j (centred): a row
+of the correlation matrix, projected from channels to the width of the model, so that it means the same in every layout.
+
+Legend: B windows (1 where the batch shares identities), C channels, P patches per channel, N = C * P tokens
+(channel-major), S samples per patch, V visible tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .tokens import take_tokens
+
+
+def connectivity_profile(patch_BNS: Tensor, identity_BND: Tensor, seen_BN: Tensor, n_channels: int) -> Tensor:
+    """Correlation profiles (B, N, D) of the seen patches, zero for others; at least float32.
+
+    The sum over pairs factorises, sum_j <u_i, u_j> phi_j = u_i' (sum_j u_j phi_j'), so the cost is linear in the number
+    of channels. It is divided by the root of the number of seen channels of the segment.
+    """
+    dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
+    seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
+    patch = patch_BNS.to(dtype).unflatten(1, (n_channels, -1))
+    patch = patch - patch.mean(-1, keepdim=True)
+    unit = patch * (seen / patch.norm(dim=-1, keepdim=True).clamp(min=1e-6))
+    identity = identity_BND.to(dtype).unflatten(1, (n_channels, -1))
+    count = seen.sum(1, keepdim=True).clamp(min=1)
+    phi = (identity - (identity * seen).sum(1, keepdim=True) / count) * seen
+    unit_BPCS, phi_BPCD = unit.transpose(1, 2), phi.transpose(1, 2)
+    profile = unit_BPCS @ (unit_BPCS.mT @ phi_BPCD)
+    own = unit_BPCS.square().sum(-1, keepdim=True)  # r_ii, 1 unless the patch is constant
+    profile = (profile - own * phi_BPCD) / count.transpose(1, 2).sqrt()
+    return profile.transpose(1, 2).flatten(1, 2)
+
+
+class Connectivity(nn.Module):
+    """A linear map of the correlation profiles of the visible tokens, to be added to their contents."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim, bias=False)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        nn.init.normal_(self.linear.weight, std=self.linear.in_features**-0.5)
+
+    def forward(
+        self,
+        patch_BNS: Tensor,
+        identity_BND: Tensor,
+        mask_BN: Tensor,
+        n_channels: int,
+        visible_BV: Tensor | None = None,
+        visible_mask_BV: Tensor | None = None,
+    ) -> Tensor:
+        """Contents (B, V, D) of the visible tokens, of all without `visible_BV`; hidden patches do not enter."""
+        seen_BN = mask_BN
+        if visible_BV is not None:
+            counts_BV = torch.ones_like(visible_BV, dtype=torch.bool) if visible_mask_BV is None else visible_mask_BV
+            # a filler repeats a token that is visible, so a plain write could take it away again
+            seen_BN = (
+                torch.zeros_like(mask_BN, dtype=torch.int8).scatter_add(1, visible_BV, counts_BV.to(torch.int8)) > 0
+            )
+            seen_BN = seen_BN & mask_BN
+        # identities are addresses; the loss moves them through the keys alone
+        profile_BND = connectivity_profile(patch_BNS, identity_BND.detach(), seen_BN, n_channels)
+        return self.linear(take_tokens(profile_BND, visible_BV).to(self.linear.weight.dtype))

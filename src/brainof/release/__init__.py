@@ -1,0 +1,10 @@
+"""Models on disk and on the Hugging Face Hub: weights, configuration, InputContract and model card, without pickle."""
+
+from __future__ import annotations
+
+from .folder import save_release
+from .hub import push_to_hub
+from .load import describe, load
+from .publish import save_pretrained
+
+__all__ = ["describe", "load", "push_to_hub", "save_pretrained", "save_release"]

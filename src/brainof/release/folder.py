@@ -1,0 +1,149 @@
+"""Release folders: a model with its configuration, InputContract and model card, in safetensors and text only.
+
+config.json            layout, BrainOFConfig, head, size and SHA-256 of each weight file, record of the training run
+model.safetensors      weights and buffers (or shards, see weights.py)
+preprocessing.json     InputContract
+README.md              model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..contract import InputContract
+from ..errors import CheckpointError
+from .card import model_card
+from .weights import MAX_SHARD_BYTES, load_weights, refuse_pickles, save_weights, verify, weight_files
+
+if TYPE_CHECKING:
+    from ..model import BrainOF
+
+#: Layout 1 had neither checksums nor heads
+LAYOUT = 2
+READABLE = (1, 2)
+
+
+def save_release(
+    folder: Path, model: BrainOF, contract: InputContract, *, max_shard_bytes: int = MAX_SHARD_BYTES, **about: Any
+) -> None:
+    """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    files = save_weights(temporary, model.state_dict(), max_shard_bytes)
+    config: dict[str, Any] = {"layout": LAYOUT, "library_name": "brainof", "model": model.config.to_dict()}
+    if model.head is not None:
+        config["head"] = {"outputs": model.head.linear.out_features, "pool": model.head.pool}
+    config |= {"files": files, "about": about}
+    (temporary / "config.json").write_text(json.dumps(config, indent=1))
+    (temporary / "preprocessing.json").write_text(json.dumps(contract.to_dict(), indent=1))
+    (temporary / "README.md").write_text(model_card(config, contract), encoding="utf-8")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def release_in(folder: Path) -> Path:
+    """The release folder inside a run folder, or the folder itself.
+
+    Raises
+    ------
+    CheckpointError
+        There is none; an unfinished run and a folder of pickles are named as such.
+    """
+    for candidate in (folder / "release", folder):
+        if (candidate / "config.json").is_file():
+            return candidate
+    if not folder.is_dir():
+        raise CheckpointError("no such folder", file=folder, fix="name a run or release folder")
+    refuse_pickles(folder, [path.name for path in folder.iterdir()])
+    fix = "finish it with `brainof pretrain`" if (folder / "config.yaml").is_file() else "name a run or release folder"
+    raise CheckpointError("holds no released model", file=folder, fix=fix)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a release.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged, of another layout, or of another library.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
+    if not isinstance(config, dict) or "layout" not in config or "model" not in config:
+        refuse_pickles(folder, [entry.name for entry in folder.iterdir()])
+        kind = config.get("model_type") or config.get("library_name") if isinstance(config, dict) else None
+        raise CheckpointError(
+            f"is no configuration of a brainof release{f' but of {kind!r}' if kind else ''}",
+            file=path,
+            fix="name a folder or model that brainof wrote",
+        )
+    if config["layout"] not in READABLE:
+        raise CheckpointError(
+            f"layout {config['layout']!r}, this version reads {' and '.join(map(str, READABLE))}",
+            file=path,
+            fix="install the brainof that wrote it",
+        )
+    return config
+
+
+def read_contract(folder: Path) -> InputContract:
+    """preprocessing.json of a release.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing or damaged.
+    """
+    path = folder / "preprocessing.json"
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
+    return InputContract.parse(values, path)
+
+
+def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
+    """Model (in evaluation mode) and contract of a release folder; strict.
+
+    Raises
+    ------
+    CheckpointError
+        Another layout, a missing, cut, changed or pickled weight file, or weights that do not fit the configuration.
+    """
+    from ..model import BrainOF, BrainOFConfig
+
+    config, contract = read_config(folder), read_contract(folder)
+    names = weight_files(folder)
+    verify(folder, names, config.get("files", {}))
+    model = BrainOF(BrainOFConfig.parse(config["model"], folder / "config.json"))
+    if head := config.get("head"):
+        model.reset_head(int(head["outputs"]), str(head["pool"]))
+    missing = set(model.state_dict())
+    for name, tensors in zip(names, load_weights(folder, names), strict=True):
+        try:
+            unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+        except RuntimeError as error:
+            raise CheckpointError(f"weights do not fit the configuration ({error})", file=folder / name) from None
+        if unknown:
+            raise CheckpointError(
+                f"weights do not fit the configuration: {unknown[0]!r} is not in the model", file=folder / name
+            )
+        missing -= set(tensors)
+    if missing:
+        first = sorted(missing)[0]
+        raise CheckpointError(
+            f"weights do not fit the configuration: {first!r} is missing ({len(missing)} tensors in all)", file=folder
+        )
+    return model.eval(), contract

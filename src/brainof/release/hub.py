@@ -1,0 +1,215 @@
+"""The Hugging Face Hub: what to download, what to push, and its failures in one sentence each.
+
+huggingface_hub does the transfers and keeps the cache. Nothing here runs unless a Hub id was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, ConfigError, StorageError
+from ..optional import optional
+from .card import model_card
+from .folder import read_config, read_contract, release_in
+from .weights import INDEX, refuse_pickles, verify, weight_files
+
+log = logging.getLogger(__name__)
+
+#: Before a Hub id, says that the Hub is meant
+SCHEME = "hf://"
+
+#: What is fetched first, to be looked at before any weights are; pickles are never fetched
+_TEXTS = ["config.json", "preprocessing.json", "README.md", INDEX]
+_WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
+
+_TRANSPORTS = ("httpx", "httpx2", "requests", "urllib3")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def hub_id(model: str | PathLike[str]) -> str | None:
+    """The Hub id that a string means, or None where it means a path.
+
+    `organisation/name` is an id unless a folder `organisation` exists, in which a name was mistyped; with `hf://`
+    before it, it always is. A Path never is.
+    """
+    if not isinstance(model, str):
+        return None
+    if model.startswith(SCHEME):
+        name = model.removeprefix(SCHEME).strip("/")
+        return name if _HUB_ID.fullmatch(name) else None
+    return model if _HUB_ID.fullmatch(model) and not Path(model).parent.exists() else None
+
+
+def fetch(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: str | PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Folder of a model of the Hub in the local cache, downloaded where it is not there yet.
+
+    Configuration and contract come first and are checked; weights follow from the same commit.
+
+    Raises
+    ------
+    CheckpointError
+        No such model or revision, not in the cache while offline, pickles only, another layout, a broken download.
+    DependencyError
+        huggingface_hub is not installed.
+    """
+    hub = _import()
+    options: dict[str, Any] = {"cache_dir": cache_dir, "local_files_only": offline, "token": token}
+    with _one_sentence(repo_id, revision):
+        folder = Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=_TEXTS, **options))
+        if not (folder / "config.json").is_file():
+            if not offline and not hub.constants.HF_HUB_OFFLINE:
+                refuse_pickles(repo_id, hub.HfApi(token=token).list_repo_files(repo_id, revision=folder.name))
+            raise CheckpointError("holds no brainof release (no config.json)", file=repo_id)
+        try:
+            read_config(folder)
+            read_contract(folder)
+        except CheckpointError as error:
+            if not offline and not hub.constants.HF_HUB_OFFLINE:
+                refuse_pickles(repo_id, hub.HfApi(token=token).list_repo_files(repo_id, revision=folder.name))
+            raise error
+        # the folder is named by its commit, so that the weights cannot come from a later one
+        hub.snapshot_download(repo_id, revision=folder.name, allow_patterns=_WEIGHTS, **options)
+    log.info("%s at commit %s", repo_id, folder.name)
+    return folder
+
+
+def push_to_hub(
+    folder: str | PathLike[str],
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    private: bool | None = None,
+    message: str | None = None,
+    create_pr: bool = False,
+    token: str | bool | None = None,
+) -> str:
+    """Upload a release to the Hugging Face Hub in one commit: a reader sees the old model or the new one.
+
+    Parameters
+    ----------
+    folder : path
+        A run folder (its `release/` is pushed) or a release folder, such as `save_pretrained` writes. Its weights are
+        verified first; only what belongs to a release is sent.
+    repo_id : str
+        `organisation/name`; made where it does not exist.
+    revision : str, optional
+        Branch to commit to, made where it does not exist; the default branch without it.
+    private : bool, optional
+        Of a model that is made; by default as the organisation has it.
+    message : str, optional
+        Of the commit.
+    create_pr : bool
+        Propose the change instead of making it.
+    token : str or bool, optional
+        By default the one of `hf auth login`.
+
+    Returns
+    -------
+    str
+        URL of the commit.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no intact release, or the Hub refused.
+    ConfigError
+        The id is not of the form organisation/name, or HF_HUB_OFFLINE is set.
+    DependencyError
+        huggingface_hub is not installed.
+    """
+    name = repo_id.removeprefix(SCHEME)
+    if not _HUB_ID.fullmatch(name):
+        raise ConfigError(f"{repo_id!r}", field="repo_id", fix="write organisation/name")
+    release = release_in(Path(folder))
+    config, contract = read_config(release), read_contract(release)
+    weights = weight_files(release)
+    verify(release, weights, config.get("files", {}))
+    hub = _import()
+    if hub.constants.HF_HUB_OFFLINE:
+        raise ConfigError("HF_HUB_OFFLINE is set, so nothing can be pushed", field="repo_id", fix="unset it")
+    texts = ["config.json", "preprocessing.json", *([INDEX] if len(weights) > 1 else [])]
+    adds = [hub.CommitOperationAdd(file, str(release / file)) for file in (*texts, *weights)]
+    card = release / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else model_card(config, contract)
+    adds.append(hub.CommitOperationAdd("README.md", text.encode()))
+    api = hub.HfApi(token=token)
+    with _one_sentence(name, revision):
+        api.create_repo(name, private=private, exist_ok=True)
+        if revision is not None and not create_pr:
+            api.create_branch(name, branch=revision, exist_ok=True)
+        sent = {add.path_in_repo for add in adds}
+        there = api.list_repo_files(name, revision=revision)
+        stale = [file for file in there if file not in sent and (file == INDEX or file.endswith(".safetensors"))]
+        commit = api.create_commit(
+            name,
+            operations=[*adds, *(hub.CommitOperationDelete(file) for file in stale if "/" not in file)],
+            commit_message=message or "Upload brainof release",
+            revision=revision,
+            create_pr=create_pr,
+        )
+    return str(commit.pr_url or commit.commit_url)
+
+
+def _import() -> Any:
+    hub = optional("huggingface_hub", "hub", "a model of the Hugging Face Hub")
+    for module in ("constants", "errors"):
+        optional(f"huggingface_hub.{module}", "hub", "a model of the Hugging Face Hub")
+    return hub
+
+
+@contextmanager
+def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
+    """What goes wrong on the way as a CheckpointError (the disk: StorageError) that says what to do."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise CheckpointError("asks for consent first", file=repo_id, fix="accept its terms on the Hub") from None
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            "no such model on the Hub", file=repo_id, fix="check the id; for a private one log in with `hf auth login`"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"no such revision {revision!r}", file=repo_id, field="revision") from None
+    except errors.LocalEntryNotFoundError as error:
+        why = "could not be reached" if _unreachable(error) else "is not (wholly) in the local cache, and offline"
+        raise CheckpointError(f"{why}", file=repo_id, fix="load it once with a network, or name a folder") from None
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "?")
+        fix = (
+            "log in with `hf auth login`, or give a token that may write" if status in (401, 403) else "try again later"
+        )
+        raise CheckpointError(f"the Hub refused (HTTP {status})", file=repo_id, fix=fix) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise StorageError(f"cannot be stored ({error.strerror})", file=error.filename or repo_id) from None
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the transfer broke off ({reason})", file=repo_id, fix="try again") from None
+    except ValueError as error:  # also HFValidationError
+        raise CheckpointError(f"the Hub refused ({' '.join(str(error).split())[:200]})", file=repo_id) from None
+    except Exception as error:
+        # what the transport raises depends on the version of huggingface_hub (requests, httpx, httpx2)
+        if type(error).__module__.partition(".")[0] not in _TRANSPORTS:
+            raise
+        raise CheckpointError(f"the transfer broke off ({error})", file=repo_id, fix="try again") from None
+
+
+def _unreachable(error: BaseException) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return error.__cause__ is not None and not isinstance(error.__cause__, OfflineModeIsEnabled)

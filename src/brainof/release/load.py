@@ -1,0 +1,130 @@
+"""`load`: a model by what the user has."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..contract import InputContract
+from ..errors import CheckpointError, ConfigError, did_you_mean
+from .folder import load_folder, read_config, read_contract, release_in
+from .hub import SCHEME, fetch, hub_id
+from .weights import PICKLE_SUFFIXES
+
+if TYPE_CHECKING:
+    from ..model import BrainOF
+
+
+def load(
+    model: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: str | PathLike[str] | None = None,
+    token: str | bool | None = None,
+    seed: int = 0,
+) -> tuple[BrainOF, InputContract | None]:
+    """Load a model by what the user has: a folder, a preset name, or the id of a model on the Hugging Face Hub.
+
+    Parameters
+    ----------
+    model : str or path
+        In this order: a run folder (its `release/` is read) or release folder that exists; a preset (random weights
+        from `seed`, no contract); `organisation/name` on the Hub. Where `organisation` is a folder that exists, a path
+        was meant, and nothing is looked up; `hf://organisation/name` always means the Hub.
+    revision : str, optional
+        Branch, tag or commit on the Hub; its default branch without it.
+    offline : bool
+        Use what was downloaded before and touch no network (as does the environment variable HF_HUB_OFFLINE=1).
+    cache_dir : path, optional
+        Where downloads are kept; by default the Hub's own cache.
+    token : str or bool, optional
+        For private models; by default the one of `hf auth login`.
+    seed : int
+        Of the random weights of a preset.
+
+    Returns
+    -------
+    model : BrainOF
+        In evaluation mode.
+    contract : InputContract or None
+        None for a preset, which was never trained on anything.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing of that name, a folder without a release, another layout, pickled weights, a file that is cut short or
+        changed, or weights that do not fit.
+    DependencyError
+        The Hub is needed and huggingface_hub is not installed.
+    """
+    import torch
+
+    from ..model import BrainOF
+    from ..model.presets import PRESETS
+
+    if _is_preset(model):
+        if revision is not None:
+            raise ConfigError(
+                f"{str(model)!r} is a preset, which has no revision", field="revision", fix="leave it out"
+            )
+        torch.manual_seed(seed)
+        return BrainOF.from_preset(str(model)).eval(), None
+    folder = _locate(model, revision, offline, cache_dir, token, known=PRESETS)
+    return load_folder(folder)
+
+
+def describe(model: str | PathLike[str]) -> dict[str, Any]:
+    """What a run or release folder holds, for `brainof info`; the weights are not read."""
+    from ..model import BrainOFConfig
+    from ..model.presets import PRESETS, count
+
+    folder = _locate(model, None, False, None, None, known=PRESETS)
+    config = read_config(folder)
+    architecture = BrainOFConfig.parse(config["model"], folder / "config.json")
+    return {
+        "file": str(model),
+        "parameters": count(architecture),
+        "config": architecture.to_dict(),
+        **({"head": config["head"]} if config.get("head") else {}),
+        "contract": read_contract(folder).to_dict(),
+        "about": config.get("about", {}),
+    }
+
+
+def _is_preset(model: str | PathLike[str]) -> bool:
+    from ..model.presets import PRESETS
+
+    return str(model) in PRESETS and not Path(model).is_dir()
+
+
+def _locate(
+    model: str | PathLike[str],
+    revision: str | None,
+    offline: bool,
+    cache_dir: str | PathLike[str] | None,
+    token: str | bool | None,
+    known: Any,
+) -> Path:
+    """The release folder of a path, or of a downloaded Hub model."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if revision is not None:
+            raise ConfigError(f"{path} is a folder, which has no revision", field="revision", fix="leave it out")
+        return release_in(path)
+    if path.is_file():
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            raise CheckpointError(
+                "is a pickled file, which can run any code when it is read",
+                file=path,
+                fix="brainof reads release folders (safetensors and JSON)",
+            )
+        raise CheckpointError("is a file", file=path, fix="name the release folder it lies in")
+    repo_id = hub_id(model)
+    if repo_id is not None:
+        return fetch(repo_id, revision=revision, offline=offline, cache_dir=cache_dir, token=token)
+    fix = did_you_mean(str(model), known)
+    if isinstance(model, str) and hub_id(SCHEME + model) and str(model) not in known:
+        fix = f"check the path, or write {SCHEME}{model} for the Hub"
+    raise CheckpointError("no such run folder, release folder or preset", file=path, fix=fix)

@@ -1,0 +1,98 @@
+"""`save_pretrained`: a folder that is ready to share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..contract import InputContract
+from ..errors import ConfigError, ReadError
+from .folder import load_folder, read_config, release_in, save_release
+from .weights import MAX_SHARD_BYTES
+
+if TYPE_CHECKING:
+    from ..model import BrainOF
+
+_SCORE_KEYS = ("task", "modality", "features", "level", "metric", "score", "sd", "chance", "null_95", "p_value")
+
+
+def save_pretrained(
+    model: BrainOF | str | PathLike[str],
+    folder: str | PathLike[str],
+    *,
+    contract: InputContract | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    scores: str | PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    base_model: str | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> Path:
+    """Write a release folder with its model card, as `load` reads it and `push_to_hub` sends it.
+
+    Parameters
+    ----------
+    model : BrainOF or path
+        A model (give its `contract`), or a run or release folder, whose contract and record of training are kept.
+    folder : path
+        Written beside and renamed into place; replaces an earlier release.
+    contract : InputContract, optional
+        What the model accepts; needed for a model in memory.
+    name, license : str, optional
+        Title of the card; licence of the weights (an SPDX name, or the Hub's word for it).
+    scores : path or list of dict, optional
+        Rows of `evaluate_task` (a study's `scores.json`), for the card.
+    notes : sequence of str
+        Further limits that a user must know.
+    base_model : str, optional
+        What the model was adapted from.
+    max_shard_bytes : int
+        Largest weight file.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    ConfigError
+        A model in memory without a contract.
+    CheckpointError
+        The folder to start from holds no intact release.
+    """
+    about: dict[str, Any] = {}
+    if isinstance(model, (str, PathLike)):
+        source = release_in(Path(model))
+        about = dict(read_config(source).get("about", {}))
+        loaded, own = load_folder(source)
+        contract = contract or own
+    else:
+        loaded = model
+    if contract is None:
+        raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
+    extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes), "base_model": base_model}
+    if scores is not None:
+        extra["scores"] = _scores(scores)
+    about |= {key: value for key, value in extra.items() if value}
+    save_release(Path(folder), loaded, contract, max_shard_bytes=max_shard_bytes, **about)
+    return Path(folder)
+
+
+def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The score rows that a card shows, from rows or their file."""
+    found: Any = scores
+    if isinstance(scores, (str, PathLike)):
+        try:
+            found = json.loads(Path(scores).read_text())
+        except (OSError, ValueError) as error:
+            raise ReadError(f"holds no scores ({error})", file=scores) from None
+    rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
+    return [
+        {key: row[key] for key in (*_SCORE_KEYS, "transductive", "n_groups", "split") if row.get(key) is not None}
+        for row in rows
+        if row.get("level") in (None, "window", "session")
+    ]

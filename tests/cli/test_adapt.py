@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from brainof import BrainOFClassifier, embed, load
+from brainof.adaptation import CorpusRows
+from brainof.channels import Channels
+from brainof.cli import main
+from brainof.corpus import Corpus, CorpusWriter
+from brainof.io.positions import electrode_positions
+from brainof.prepare import Window, default_chain
+from brainof.recording import Recording
+
+NAMES = ("Fz", "Cz", "Pz", "Oz")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Six people, one file of each of two conditions, four windows each; one condition has an alpha rhythm."""
+    rng = np.random.default_rng(0)
+    channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
+    time = np.arange(512) / 256
+    with CorpusWriter(tmp_path / "corpus") as writer:
+        tasks = {"state": {"label": "condition", "split": "subject"}}
+        about = {"name": "made", "modality": "eeg", "steps": default_chain("eeg").to_steps(), "tasks": tasks}
+        writer.add_dataset("made", {**about, "task_views": {"state": "pretrain"}, "licence": "CC0"})
+        for person in range(6):
+            for condition, strength in (("rest", 0.0), ("task", 3.0)):
+                row = {"dataset": "made", "modality": "eeg", "subject": f"{person:02d}", "sfreq": 256.0, "config": "x"}
+                windows = []
+                for number in range(4):
+                    data = rng.standard_normal((4, 512)).astype(np.float32)
+                    data[3] += strength * np.sin(2 * np.pi * 10 * time)
+                    windows.append(Window(data, 2.0 * number, {"condition": condition}))
+                writer.add({**row, "recording": f"{person:02d}-{condition}"}, channels, windows)
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def recipe(corpus, tmp_path):
+    path = tmp_path / "made.yaml"
+    path.write_text(f"corpus: {corpus}\ntask: made/state\nfolds: 3\n")
+    return path
+
+
+@pytest.mark.parametrize("chosen", ["probe", "{adaptation: lora, rank: 2, epochs: 1}"])
+def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe, corpus, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["adapt", str(recipe), "--model", "debug", "--out", str(run), f"adaptation={chosen}"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "balanced_accuracy: " in printed
+    assert "beside, band power" in printed
+    assert sorted(path.name for path in run.iterdir()) == ["adapter", "config.yaml", "release", "scores.json"]
+    scores = json.loads((run / "scores.json").read_text())
+    found = scores["metrics"]["balanced_accuracy"]
+    assert found["mean"] == pytest.approx(np.mean(found["folds"]), abs=1e-5)
+    assert len(found["folds"]) == 3
+    assert sorted(found["groups"]) == [f"made/{person:02d}" for person in range(6)]
+    if chosen == "probe":  # the same number as the evaluation of frozen features
+        beside = {(r["features"], r["metric"], r["level"]): r["score"] for r in scores["beside"]}
+        assert beside["frozen features", "balanced_accuracy", "window"] == pytest.approx(found["mean"], abs=1e-5)
+    rows = CorpusRows(Corpus(corpus))
+    classifier = BrainOFClassifier.load(run)
+    assert set(classifier.predict(rows)) <= {"rest", "task"}
+    assert (classifier.predict(rows) == rows.labels("condition")).mean() > 0.6
+    model, contract = load(run)
+    channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
+    data = 2e-5 * np.random.default_rng(0).standard_normal((4, 1024))
+    assert len(embed(Recording(data, 256.0, "eeg", channels), model, contract=contract)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("task=made/stat", "no task 'made/stat' in the corpus; did you mean 'made/state'?"),
+        ("adaptation=lorra", "unknown adaptation 'lorra'; did you mean 'lora'?"),
+        ("adaptatoin=lora", "adaptatoin: unknown key; did you mean 'adaptation'?"),
+        ("folds=9", ""),
+    ],
+)
+def test_wrong_recipes_are_one_line_and_write_nothing(change, message, recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    code = main(["adapt", str(recipe), "--model", "debug", "--out", str(run), change, "repeats=0"])
+    if message:
+        assert code == 2
+        assert message in capsys.readouterr().err
+        assert not run.exists()
+    else:  # more folds than people: one person out
+        assert code == 0
+
+
+def test_a_model_that_was_prepared_otherwise_is_refused(recipe, tmp_path, capsys):
+    from brainof.contract import InputContract, ModalityContract
+    from brainof.model import BrainOF
+    from brainof.release import save_release
+
+    steps = default_chain("eeg", {"filter": {"high": 40.0}}).to_steps()
+    contract = InputContract(modalities={"eeg": ModalityContract(units={"eeg": "V"}, steps=steps)})
+    save_release(tmp_path / "release", BrainOF.from_preset("debug"), contract)
+    assert main(["adapt", str(recipe), "--model", str(tmp_path / "release"), "--out", str(tmp_path / "run")]) == 2
+    assert "made: prepare: was prepared otherwise" in capsys.readouterr().err

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from joblib import Memory
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import brainof.estimators.cache as cache
+from brainof import BrainOFClassifier, BrainOFEmbedder, BrainOFRegressor, embed, load
+from brainof.adaptation import LinearProbe, LoRA
+from brainof.errors import CheckpointError, ConfigError, ContractError, LabelError, RecordingError
+
+NAMES = ["Fz", "Cz", "Pz", "Oz"]
+ARRAYS = {"sfreq": 128.0, "channels": NAMES}
+
+
+def test_all_forms_of_input_are_the_same_windows(release, signals, recordings, epochs, tmp_path):
+    X, y, people = signals(n_people=2)
+    embedder = BrainOFEmbedder(release, **ARRAYS)
+    expected = embedder.fit_transform(X)
+    assert (expected.shape, expected.dtype) == ((8, 64), np.float32)
+    np.testing.assert_allclose(embedder.transform(recordings(X)), expected, atol=1e-5)
+    np.testing.assert_allclose(embedder.transform(epochs(X)), expected, atol=1e-3)  # positions of another template
+    np.testing.assert_allclose(
+        BrainOFEmbedder(release, **ARRAYS, units="uV").fit_transform(X * 1e6), expected, atol=1e-4
+    )
+    # and what `embed` gives for each
+    model, contract = load(release)
+    alone = np.concatenate([embed(r, model, contract=contract).values for r in recordings(X)])
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+def test_windows_of_a_corpus(rest_corpus):
+    from brainof.adaptation import CorpusRows
+
+    X = CorpusRows(rest_corpus, np.arange(len(rest_corpus.index)))
+    y = X.labels("condition")
+    classifier = BrainOFClassifier("debug", random_state=0)
+    scores = cross_val_score(classifier, X, y, groups=X.subjects, cv=GroupKFold(3), error_score="raise")
+    assert scores.shape == (3,)
+    assert classifier.fit(X, y).subjects_.tolist() == np.unique(X.subjects).tolist()
+    with pytest.raises(LabelError, match="the corpus has no label 'conditoin'"):
+        X.labels("conditoin")
+
+
+def test_a_probe_learns_and_repeats(release, signals):
+    X, y, people = signals(n_people=10)
+    one, two = (BrainOFClassifier(release, random_state=3, **ARRAYS).fit(X, y, people) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    fresh, labels, _ = signals(seed=1)
+    assert one.score(fresh, labels) > 0.8
+    probabilities = one.predict_proba(fresh)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(one.decision_function(fresh) > 0, one.predict(fresh) == "task")
+
+
+def test_lora_repeats_with_a_seed_and_differs_with_another(signals):
+    X, y, people = signals(n_people=4)
+
+    model, _ = load("debug", seed=0)
+
+    def probabilities(seed):
+        classifier = BrainOFClassifier(model, adapt=LoRA(rank=2, epochs=1), random_state=seed, **ARRAYS)
+        return classifier.fit(X, y, people).predict_proba(X)
+
+    first = [probabilities(seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert np.abs(first[0] - first[2]).max() > 0
+
+
+def test_a_recording_longer_than_the_window_is_cut_and_averaged(release, signals, recordings):
+    X, _, _ = signals(n_people=1, each=2, seconds=6.0)
+    embedder = BrainOFEmbedder(release).fit(recordings(X))
+    model, contract = load(release)
+    parts = embed(recordings(X)[0], model, contract=contract)
+    assert len(parts) == 3
+    np.testing.assert_allclose(embedder.transform(recordings(X))[0], parts.values.mean(axis=0), atol=1e-5)
+
+
+def test_pipelines_clones_pickles_and_grid_search(release, signals, epochs):
+    X, y, people = signals(n_people=4)
+    data = epochs(X, people)
+    pipeline = make_pipeline(BrainOFEmbedder(release, adapt="frozen"), StandardScaler(), LogisticRegression())
+    assert cross_val_score(pipeline, data, y, groups=people, cv=GroupKFold(2), error_score="raise").shape == (2,)
+    assert pipeline[:-1].fit(data).get_feature_names_out()[:2].tolist() == ["e0000", "e0001"]
+    search = GridSearchCV(
+        BrainOFClassifier(release, random_state=0),
+        {"adapt": ["probe", LinearProbe(pool="gram")]},
+        cv=GroupKFold(2),
+        error_score="raise",
+    )
+    search.fit(data, y, groups=people)
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    np.testing.assert_array_equal(again.predict_proba(data), search.best_estimator_.predict_proba(data))
+    assert clone(again).get_params()["model"] == release
+
+
+def test_a_lora_estimator_travels_by_pickle_and_by_folder(release, signals, tmp_path):
+    X, y, people = signals(n_people=4)
+    fitted = BrainOFClassifier(release, adapt=LoRA(rank=2, epochs=1), random_state=0, **ARRAYS).fit(X, y, people)
+    expected = fitted.predict_proba(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(X), expected)
+    loaded = BrainOFClassifier.load(fitted.save(tmp_path / "adapter"))
+    np.testing.assert_allclose(loaded.predict_proba(X), expected, atol=1e-5)
+    assert loaded.classes_.tolist() == ["rest", "task"]
+    with pytest.raises(
+        CheckpointError, match="holds a BrainOFClassifier, no BrainOFRegressor; use BrainOFClassifier.load"
+    ):
+        BrainOFRegressor.load(tmp_path / "adapter")
+
+
+def test_features_are_computed_once_per_window_in_cross_validation(release, signals, tmp_path, monkeypatch):
+    X, y, people = signals(n_people=4)
+    counted = []
+    plain = cache.pooled
+
+    def counting(model, examples, *rest):
+        counted.append(len(examples))
+        return plain(model, examples, *rest)
+
+    monkeypatch.setattr(cache, "pooled", counting)
+    scores = {}
+    for memory in (None, Memory(tmp_path / "memory", verbose=0)):
+        counted.clear()
+        classifier = BrainOFClassifier(release, memory=memory, random_state=0, **ARRAYS)
+        scores[memory is None] = cross_val_score(classifier, X, y, groups=people, cv=GroupKFold(4), error_score="raise")
+        assert sum(counted) == (4 * 16 if memory is None else 16)
+    np.testing.assert_array_equal(scores[True], scores[False])
+
+
+def test_batch_size_and_threads_do_not_change_embeddings(release, signals):
+    X, _, _ = signals()
+    expected = BrainOFEmbedder(release, **ARRAYS).fit_transform(X)
+    one = BrainOFEmbedder(release, batch_size=1, **ARRAYS).fit_transform(X)
+    np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = BrainOFEmbedder(release, **ARRAYS).fit_transform(X)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(two, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_uncertainty_of_an_ensemble_and_of_passes_with_dropout(release, signals):
+    X, y, people = signals()
+    for adapt in ({"adaptation": "ensemble", "members": 3}, {"adaptation": "mlp", "epochs": 2, "dropout": 0.5}):
+        found = BrainOFClassifier(release, adapt=adapt, random_state=0, **ARRAYS).fit(X, y, people).uncertainty(X)
+        assert (found["epistemic"] > 0).any()
+        np.testing.assert_allclose(found["total"], found["aleatoric"] + found["epistemic"], atol=1e-12)
+    certain = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).uncertainty(X)
+    np.testing.assert_allclose(certain["epistemic"], 0, atol=1e-12)
+    regressor = BrainOFRegressor(release, adapt="ensemble", random_state=0, **ARRAYS).fit(X, np.arange(len(X)), people)
+    assert (regressor.uncertainty(X) > 0).all()
+
+
+def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals):
+    X, y, people = signals(n_people=4)
+    frozen = BrainOFEmbedder(release, **ARRAYS).fit(X).transform(X)
+    adapted = BrainOFEmbedder(release, adapt=LoRA(rank=2, epochs=2), random_state=0, **ARRAYS).fit(X, y, people)
+    assert np.abs(adapted.transform(X) - frozen).max() > 1e-4
+    with pytest.raises(LabelError, match="learns from labels"):
+        BrainOFEmbedder(release, adapt="lora", **ARRAYS).fit(X)
+    with pytest.raises(ConfigError, match="leaves the embeddings as they are"):
+        BrainOFEmbedder(release, adapt="probe", **ARRAYS).fit(X, y)
+
+
+def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path):
+    X, y, people = signals(n_people=2)
+    fit = BrainOFClassifier(release, **ARRAYS).fit
+    with pytest.raises(LabelError, match=r"y: one class only, \['rest'\]; give labels of at least two classes"):
+        fit(X, np.full(len(X), "rest"))
+    with pytest.raises(LabelError, match="7 labels for 8 samples"):
+        fit(X, y[:7])
+    with pytest.raises(LabelError, match="2 of 8 labels are missing"):
+        fit(X, np.array([*y[:6], None, None], dtype=object))
+    with pytest.raises(LabelError, match="NaN or infinity in 1 of 8 targets; leave those samples out"):
+        BrainOFRegressor(release, **ARRAYS).fit(X, [*range(7), np.nan])
+    with pytest.raises(ContractError, match="the model was not trained on meg; it accepts eeg"):
+        BrainOFClassifier(release, sfreq=128.0, modality="meg").fit(X * 1e-8, y)
+    with pytest.raises(
+        ContractError, match=r"sample 0: channels: 4 of 4 channels have no position.*accept='positions'"
+    ):
+        BrainOFClassifier(release, sfreq=128.0).fit(X, y)
+    with pytest.raises(ContractError, match=r"sample 0: unit: eeg amplitude .* give the unit"):
+        fit(X * 1e6, y)
+    with pytest.raises(ContractError, match="1 s are shorter than any window of training"):
+        fit(X[:, :, :128], y)
+    with pytest.raises(ConfigError, match="sfreq: is unknown; give the samples per second"):
+        BrainOFClassifier(release).fit(X, y)
+    broken = X.copy()
+    broken[3, 0, 5] = np.nan
+    with pytest.raises(RecordingError, match="sample 3: holds NaN"):
+        fit(broken, y)
+    with pytest.raises(ContractError, match="1 of 1 channels have no position"):
+        BrainOFClassifier(release, sfreq=128.0).fit(X[:, 0], y)
+    with pytest.raises(ConfigError, match="unknown adaptation 'lorra'; did you mean 'lora'"):
+        BrainOFClassifier(release, adapt="lorra", **ARRAYS).fit(X, y)
+    with pytest.raises(CheckpointError, match=r"model\.pt: is a pickled file"):
+        BrainOFClassifier(str(tmp_path / "model.pt"), **ARRAYS).fit(X, y)
+
+
+def test_a_checkpoint_of_another_layout_is_refused(release, signals):
+    import json
+    from pathlib import Path
+
+    config = Path(release) / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "layout": 99}))
+    X, y, _ = signals(n_people=2)
+    with pytest.raises(CheckpointError, match="layout 99"):
+        BrainOFClassifier(release, **ARRAYS).fit(X, y)
+
+
+def test_people_in_training_and_test_are_refused_by_score(release, signals, recordings):
+    X, y, people = signals(n_people=3)
+    data = recordings(X, people)
+    classifier = BrainOFClassifier(release).fit(data, y)
+    with pytest.raises(LabelError, match=r"3 people are in both training and test, such as 'p0'; split by person"):
+        classifier.score(data, y)
+    assert classifier.set_params(within_subject=True).score(data, y) > 0.5
+    new = recordings(X, [f"new{person}" for person in people])
+    assert BrainOFClassifier(release).fit(data, y).score(new, y) > 0.5
+
+
+@pytest.mark.parametrize("estimator", [BrainOFClassifier, BrainOFRegressor, BrainOFEmbedder])
+def test_examples_of_the_documentation_run(estimator):
+    import doctest
+
+    source = __import__(estimator.__module__, fromlist=["x"])
+    result = doctest.testmod(source)
+    assert result.attempted > 3
+    assert result.failed == 0

@@ -1,0 +1,151 @@
+"""Small files of every format with flipped bits, overwritten stretches and cut ends: a Recording or a named error.
+
+`BRAINOF_FUZZ=500` tries more files of each format than the few that fit a test run.
+"""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import edfio
+import eeglabio.raw
+import mne
+import nibabel as nib
+import numpy as np
+import pybv
+import pytest
+import scipy.io
+from nibabel import cifti2
+
+from brainof.errors import BrainOFError
+from brainof.io import ReadOptions, read
+from brainof.recording import Recording
+
+TRIES = int(os.environ.get("BRAINOF_FUZZ", "12"))
+MAX_BYTES, MOST_MEMORY = 20_000_000, 120_000_000
+
+NAMES = ["Fp1", "C3", "O2"]
+DATA = np.random.default_rng(0).normal(0, 20, (3, 200))
+ARRAY = {"variable": "x", "units": "uV", "sfreq": 100, "time_axis": 1, "channel_names": NAMES}
+
+
+def _edf(path: Path, vendor) -> None:
+    kind, file = (edfio.EdfSignal, edfio.Edf) if path.suffix == ".edf" else (edfio.BdfSignal, edfio.Bdf)
+    rows = zip(NAMES, DATA, strict=True)
+    file([kind(row, 100, label=n, physical_dimension="uV", physical_range=(-200, 200)) for n, row in rows]).write(path)
+
+
+def _vhdr(path: Path, vendor) -> None:
+    events = np.array([[20, 1, 1]])
+    pybv.write_brainvision(
+        data=DATA * 1e-6, sfreq=100, ch_names=NAMES, fname_base=path.stem, folder_out=path.parent, events=events
+    )
+
+
+def _fif(path: Path, vendor) -> None:
+    info = mne.create_info(NAMES, 100.0, "eeg")
+    mne.io.RawArray(DATA * 1e-6, info, verbose="error").save(path, verbose="error", overwrite=True)
+
+
+def _nifti(path: Path, vendor) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).normal(100, 1, (4, 4, 3, 8)).astype(np.float32), np.eye(4) * 3)
+    image.header.set_zooms((3, 3, 3, 2))
+    nib.save(image, path)
+
+
+def _cifti(path: Path, vendor) -> None:
+    axis = cifti2.BrainModelAxis.from_mask(np.ones((2, 2, 2), bool), name="ThalamusLeft", affine=np.eye(4))
+    values = np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)
+    cifti2.Cifti2Image(values, header=(cifti2.SeriesAxis(0, 1, 10), axis)).to_filename(path)
+
+
+def _gifti(path: Path, vendor) -> None:
+    arrays = [nib.gifti.GiftiDataArray(row.astype(np.float32)) for row in np.random.default_rng(0).normal(size=(8, 10))]
+    nib.save(nib.GiftiImage(darrays=arrays), path)
+    labels = nib.gifti.GiftiDataArray(np.arange(10, dtype=np.int32) % 3, intent="NIFTI_INTENT_LABEL")
+    nib.save(nib.GiftiImage(darrays=[labels]), path.with_name("atlas.label.gii"))
+
+
+def _hdf5(path: Path, vendor) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["x"] = DATA
+
+
+FORMATS = {
+    "a.edf": (_edf, {}),
+    "a.bdf": (_edf, {}),
+    "a.vhdr": (_vhdr, {}),
+    "a.vmrk": (_vhdr, {}),
+    "a.set": (lambda path, vendor: eeglabio.raw.export_set(str(path), DATA * 1e-6, 100, NAMES), {}),
+    "a_raw.fif": (_fif, {}),
+    "v1.gdf": (lambda path, vendor: vendor.write_gdf(path, DATA, NAMES, 100, version="1.25"), {}),
+    "v2.gdf": (lambda path, vendor: vendor.write_gdf(path, DATA, NAMES, 100), {}),
+    "a.cnt": (lambda path, vendor: vendor.write_cnt(path, DATA, NAMES, 100), {}),
+    "a.raw": (lambda path, vendor: vendor.write_egi(path, DATA, 100), {}),
+    "nihon.eeg": (lambda path, vendor: vendor.write_nihon(path, DATA, NAMES, 100), {}),
+    "a.lay": (lambda path, vendor: vendor.write_persyst(path, DATA, NAMES, 100), {}),
+    "a.nii": (_nifti, {"atlas": {"grid_mm": 6}}),
+    "a.nii.gz": (_nifti, {"atlas": {"grid_mm": 6}}),
+    "a.dtseries.nii": (_cifti, {}),
+    "hemi-L.func.gii": (_gifti, {"atlas": {"image": "atlas.label.gii"}, "t_r": 1}),
+    "a.npz": (lambda path, vendor: np.savez(path, x=DATA), ARRAY),
+    "a.npy": (lambda path, vendor: np.save(path, DATA), ARRAY),
+    "a.mat": (lambda path, vendor: scipy.io.savemat(path, {"x": DATA}), ARRAY),
+    "a.h5": (_hdf5, ARRAY),
+    "a.csv": (lambda path, vendor: np.savetxt(path, DATA.T, delimiter=",", header="Fp1,C3,O2", comments=""), ARRAY),
+}
+
+
+def _spoiled(content: bytes, random: np.random.Generator) -> bytes:
+    """Flipped bits, an overwritten stretch, or a cut end; half of the damage lies in the first kilobyte."""
+    out = bytearray(content)
+    end = min(len(out), 1024) if random.random() < 0.5 else len(out)
+    kind = random.integers(4)
+    if kind == 0:
+        return bytes(out[: int(random.integers(len(out)))])
+    if kind == 1:
+        start, length = int(random.integers(end)), int(random.integers(1, 17))
+        out[start : start + length] = random.bytes(len(out[start : start + length]))
+    elif kind == 2:
+        start = int(random.integers(end))
+        out[start : start + 4] = random.choice([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"9999"])[
+            : len(out) - start
+        ]
+    else:
+        for place in random.integers(end, size=int(random.integers(1, 9))):
+            out[place] ^= 1 << int(random.integers(8))
+    return bytes(out)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FORMATS)
+def test_damage_gives_a_recording_or_a_named_error(name, tmp_path, vendor):
+    make, values = FORMATS[name]
+    path = tmp_path / name
+    make(path, vendor)
+    content, random = path.read_bytes(), np.random.default_rng(len(name))
+    options = ReadOptions.parse({**values, "max_bytes": MAX_BYTES})
+    modality = "eeg" if "variable" in values else None
+    assert read(path, options=options, modality=modality).n_channels > 0
+    said: list[str] = []
+    for number in range(TRIES):
+        path.write_bytes(_spoiled(content, random))
+        tracemalloc.start()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert isinstance(read(path, options=options, modality=modality), Recording)
+        except BrainOFError as error:
+            said.append(str(error))
+        except Exception as error:
+            pytest.fail(f"file {number} of {name}: {type(error).__name__}: {error}")
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < MOST_MEMORY, f"file {number} of {name} took {peak / 1e6:.0f} MB"
+    assert not [line for line in said if "\n" in line]

@@ -1,0 +1,173 @@
+"""CIFTI and GIFTI files that the tests build with nibabel, against plain means over the same arrays."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel import cifti2
+from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiLabel, GiftiLabelTable
+
+from brainof.errors import ReadError
+from brainof.io import ReadOptions, read
+
+N_TIMES, N_VERTICES = 12, 10
+AFFINE = np.diag([2.0, 2, 2, 1])
+LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
+
+
+@pytest.fixture
+def axis():
+    """Left cortex without its first vertex, right cortex, and five thalamus voxels."""
+    mask = np.zeros((4, 4, 4), bool)
+    mask[1, 1:3, 1:3] = mask[3, 3, 3] = True
+    return (
+        cifti2.BrainModelAxis.from_surface(np.arange(1, N_VERTICES), N_VERTICES, "CortexLeft")
+        + cifti2.BrainModelAxis.from_surface(np.arange(N_VERTICES), N_VERTICES, "CortexRight")
+        + cifti2.BrainModelAxis.from_mask(mask, name="ThalamusLeft", affine=AFFINE)
+    )
+
+
+@pytest.fixture
+def data(axis):
+    return np.random.default_rng(0).normal(100, 5, (N_TIMES, len(axis))).astype(np.float32)
+
+
+def save(path, values, first, second):
+    cifti2.Cifti2Image(values, header=(first, second)).to_filename(path)
+    return path
+
+
+@pytest.fixture
+def dtseries(tmp_path, data, axis):
+    return save(
+        tmp_path / "sub-01_task-rest_space-fsLR_bold.dtseries.nii", data, cifti2.SeriesAxis(0, 0.8, N_TIMES), axis
+    )
+
+
+def surface(path, side):
+    """A surface whose vertex i lies at (+-30, i, 50) mm."""
+    x = -30.0 if side == "Left" else 30.0
+    points = np.array([[x, i, 50] for i in range(N_VERTICES)], dtype=np.float32)
+    array = GiftiDataArray(points, intent="NIFTI_INTENT_POINTSET", meta={"AnatomicalStructurePrimary": f"Cortex{side}"})
+    triangles = GiftiDataArray(np.array([[0, 1, 2]], np.int32), intent="NIFTI_INTENT_TRIANGLE")
+    nib.save(GiftiImage(darrays=[array, triangles]), path)
+    return str(path)
+
+
+@pytest.fixture
+def surfaces(tmp_path):
+    return [surface(tmp_path / f"{side}.surf.gii", side) for side in ("Left", "Right")]
+
+
+def test_dtseries_by_structure(dtseries, data):
+    recording = read(dtseries)
+    assert recording.channels.names == ("CORTEX_LEFT", "CORTEX_RIGHT", "THALAMUS_LEFT")
+    np.testing.assert_allclose(recording.data[0], data[:, :9].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(recording.data[2], data[:, 19:].mean(axis=1), rtol=1e-6)
+    assert recording.t_r == pytest.approx(0.8)
+    assert recording.channels.located.tolist() == [False, False, True]  # the cortex has no place without a surface
+    voxels = np.array([[1, 1, 1], [1, 1, 2], [1, 2, 1], [1, 2, 2], [3, 3, 3]])
+    np.testing.assert_allclose(recording.channels.positions[2], voxels.mean(axis=0) * 2 / 1000)
+    assert recording.channels.frame == "mni"  # fsLR in the name
+    assert any("give atlas.surfaces" in note for note in recording.notes)
+
+
+def test_dtseries_through_a_dlabel_with_surfaces(dtseries, data, axis, tmp_path, surfaces):
+    """Labels on fewer grayordinates, in another order; label 7 is nowhere in the data."""
+    table = {0: ("???", (0, 0, 0, 0)), 5: ("B", (1, 0, 0, 1)), 2: ("A", (0, 1, 0, 1)), 7: ("C", (0, 0, 1, 1))}
+    cortex = axis[:19][::-1]
+    labels = np.array([2 if name == LEFT else 5 for name in cortex.name], dtype=np.float32)
+    labels[-1] = 0  # the first vertex of the left side
+    dlabel = save(tmp_path / "two.dlabel.nii", labels[None], cifti2.LabelAxis(["x"], [table]), cortex)
+    options = ReadOptions.parse({"atlas": {"image": str(dlabel), "surfaces": surfaces}})
+    recording = read(dtseries, options=options)
+    assert recording.channels.names == ("A", "B", "C")
+    assert recording.channels.labels.tolist() == [2, 5, 7]
+    np.testing.assert_allclose(recording.data[0], data[:, 1:9].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(recording.data[1], data[:, 9:19].mean(axis=1), rtol=1e-6)
+    assert not recording.data[2].any()
+    assert recording.bads == ("C",)
+    np.testing.assert_allclose(recording.channels.positions[:2], [[-0.03, 0.0055, 0.05], [0.03, 0.0045, 0.05]])
+    assert len(recording.provenance["atlas"]["sha256"]) == 64
+
+
+@pytest.fixture
+def parcels(axis):
+    return cifti2.ParcelsAxis.from_brain_models([("L", axis[:9]), ("R", axis[9:19]), ("T", axis[19:])])
+
+
+def test_ptseries_has_its_parcels_with_centroids(tmp_path, parcels, data, surfaces):
+    path = save(tmp_path / "run.ptseries.nii", data[:, :3], cifti2.SeriesAxis(0, 2, N_TIMES), parcels)
+    recording = read(path, options=ReadOptions.parse({"atlas": {"surfaces": surfaces, "space": "mni"}}))
+    assert recording.channels.names == ("L", "R", "T")
+    np.testing.assert_array_equal(recording.data, data[:, :3].T)
+    np.testing.assert_allclose(recording.channels.positions[0], [-0.03, 0.005, 0.05])
+    assert read(path).channels.located.tolist() == [False, False, True]
+
+
+def test_a_label_table_fixes_the_order_of_parcels(tmp_path, parcels, data):
+    path = save(tmp_path / "run.ptseries.nii", data[:, :3], cifti2.SeriesAxis(0, 2, N_TIMES), parcels)
+    (tmp_path / "table.tsv").write_text("index\tname\n30\tT\n10\tL\n15\tmissing\n20\tR\n")
+    recording = read(path, options=ReadOptions.parse({"atlas": {"labels": "table.tsv"}}), root=tmp_path)
+    assert recording.channels.labels.tolist() == [30, 10, 15, 20]
+    np.testing.assert_array_equal(recording.data[[0, 1, 3]], data[:, [2, 0, 1]].T)
+    assert recording.bads == ("missing",)
+    (tmp_path / "table.tsv").write_text("index\tname\n1\tL\n2\tR\n")
+    with pytest.raises(ReadError, match="parcels are not in table.tsv: T"):
+        read(path, options=ReadOptions.parse({"atlas": {"labels": "table.tsv"}}), root=tmp_path)
+
+
+def test_damaged_values_and_files(dtseries, data, axis, tmp_path):
+    data[3, 19] = np.nan
+    flawed = save(tmp_path / "nan.dtseries.nii", data, cifti2.SeriesAxis(0, 1, N_TIMES), axis)
+    recording = read(flawed)
+    np.testing.assert_allclose(recording.data[2], data[:, 20:].mean(axis=1), rtol=1e-6)
+    assert recording.provenance["coverage"] == {"THALAMUS_LEFT": 0.8}
+    content = dtseries.read_bytes()
+    dtseries.write_bytes(content[:-200])
+    with pytest.raises(ReadError, match="needs .* MB, the file has"):
+        read(dtseries)
+    with pytest.raises(ReadError, match=r"announces .* GB"):
+        read(flawed, options=ReadOptions(max_bytes=100))
+    dtseries.write_bytes(content[:700])
+    with pytest.raises(ReadError, match="cannot be read"):
+        read(dtseries)
+    scalar = cifti2.ScalarAxis(["x"] * N_TIMES)
+    with pytest.raises(ReadError, match="holds no time series"):
+        read(save(tmp_path / "map.dtseries.nii", data, scalar, axis))
+
+
+@pytest.fixture
+def label_gii(tmp_path):
+    labels = GiftiDataArray(np.array([0, 1, 1, 2, 2, 2, 2, 3, 3, 3], np.int32), intent="NIFTI_INTENT_LABEL")
+    table = GiftiLabelTable()
+    for key, name in ((0, "???"), (1, "one"), (2, "two"), (3, "three")):
+        label = GiftiLabel(key)
+        label.label = name
+        table.labels.append(label)
+    nib.save(GiftiImage(darrays=[labels], labeltable=table), tmp_path / "atlas.label.gii")
+    return "atlas.label.gii"
+
+
+@pytest.mark.parametrize("layout", ["one array per time", "one array"])
+def test_gifti_through_a_label_file(tmp_path, label_gii, surfaces, layout):
+    values = np.random.default_rng(0).normal(size=(N_VERTICES, N_TIMES)).astype(np.float32)
+    pieces = list(values.T) if layout == "one array per time" else [values]
+    image = GiftiImage(
+        darrays=[GiftiDataArray(np.ascontiguousarray(v), intent="NIFTI_INTENT_TIME_SERIES") for v in pieces]
+    )
+    path = tmp_path / "sub-01_task-rest_hemi-L_space-fsaverage5_bold.func.gii"
+    nib.save(image, path)
+    (tmp_path / "sub-01_task-rest_hemi-L_space-fsaverage5_bold.json").write_text('{"RepetitionTime": 1.5}')
+    recording = read(
+        path, options=ReadOptions.parse({"atlas": {"image": label_gii, "surfaces": surfaces}}), root=tmp_path
+    )
+    assert recording.channels.names == ("one", "two", "three")
+    np.testing.assert_allclose(recording.data[1], values[3:7].mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(recording.channels.positions[0], [-0.03, 0.0015, 0.05])
+    assert (recording.t_r, recording.entities["hemisphere"], recording.channels.frame) == (1.5, "L", "mni")
+    with pytest.raises(ReadError, match="atlas: is needed for a surface"):
+        read(path)
+    with pytest.raises(ReadError, match=r"announces .* GB"):
+        read(path, options=ReadOptions(max_bytes=path.stat().st_size - 1))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainof.cli import main
+from brainof.model.presets import preset
+from brainof.studies.objective import CELLS, Ledger, configuration, folds
+from brainof.studies.objective_tables import identification_table, markdown, overview, paired_rows, per_person
+from brainof.studies.resolution import compare
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_is_a_run_that_leaves_its_people_out(cell):
+    config = configuration(cell, seed=2, excluded=["eegmat/b", "eegmat/a"], steps=50, changes=["lr=0.002"])
+    assert config.sampling.exclude == ["eegmat/a", "eegmat/b"]
+    assert (config.seed, config.steps, config.lr, config.batch_size) == (2, 50, 0.002, 8)
+    overrides = dict(config.model)
+    model = preset(overrides.pop("preset"), **overrides)
+    assert "waveform" in model.outputs
+    assert config.objective.second_order == 0 or "factor" in model.outputs
+
+
+def test_cells_differ_from_each_other():
+    runs = {json.dumps(configuration(cell, 0, [], 50).to_dict(), sort_keys=True) for cell in CELLS}
+    assert len(runs) == len(CELLS)
+
+
+def test_folds_hold_everybody_once():
+    people = [f"eegmat/{number:02d}" for number in range(18)]
+    parts = folds(people * 3)
+    assert sorted(person for part in parts for person in part) == people
+    assert [len(part) for part in parts] == [6, 6, 6]
+
+
+def test_a_line_that_was_cut_is_run_again(tmp_path):
+    path = tmp_path / "cells.jsonl"
+    key = {"cell": "one decoder", "seed": 0, "fold": 1}
+    Ledger(path).add({**key, "seconds": 1.0})
+    with path.open("a") as file:
+        file.write('{"cell": "one deco')
+    ledger = Ledger(path)
+    assert ledger.has(key)
+    assert not ledger.has({**key, "seed": 1})
+    ledger.add({**key, "seed": 1})
+    assert [row["seed"] for row in Ledger(path).rows] == [0, 1]
+
+
+ROWS = [
+    {"cell": "a", "seed": 0, "fold": 0, "decoding": {"mean_std": {"p": 0.7, "q": 0.6}}, "r2": {"eegmat": {"r2": 0.3}}},
+    {"cell": "a", "seed": 1, "fold": 0, "decoding": {"mean_std": {"p": 0.9, "q": 0.8}}, "r2": {"eegmat": {"r2": 0.5}}},
+    {"cell": "a", "seed": 1, "fold": 1, "identification": {"gram": {"x": 1.0, "y": 0.5}}},
+    {"cell": "b", "fold": 0, "decoding": {"features": {"p": 0.5, "q": 0.75, "r": 0.1}}},
+]
+
+
+def test_scores_are_averaged_over_runs_first_and_over_people_then():
+    assert per_person(ROWS, "a", "decoding", "mean_std") == pytest.approx({"p": 0.8, "q": 0.7})
+    table = overview(ROWS).set_index("cell")
+    assert table.loc["a", "probe"] == pytest.approx(0.75)
+    assert table.loc["a", "SE"] == pytest.approx(0.05)
+    assert table.loc["a", "R2 eegmat"] == pytest.approx(0.4)
+    assert table.loc["b", "probe"] == pytest.approx(0.45)
+    assert identification_table(ROWS)["gram"].tolist() == [0.75]
+    pair = paired_rows(ROWS, "a", ["b"], "decoding", "mean_std").iloc[0]
+    assert (pair["people"], pair["wins"], pair["losses"]) == (2, 1, 1)
+    assert pair["difference"] == pytest.approx((0.3 - 0.05) / 2)
+    assert markdown(table.reset_index()[["cell", "probe", "shuffled"]]).splitlines()[2] == "| a | 0.750 |  |"
+
+
+def test_a_window_is_compared_with_itself_and_with_its_neighbours():
+    keys = pd.MultiIndex.from_tuples([("r", 0.0), ("r", 4.0), ("s", 0.0), ("s", 4.0)])
+    reference = pd.DataFrame(np.eye(4), index=keys)
+    same = compare(reference, reference.iloc[::-1])
+    assert same["cosine"] == pytest.approx(1)
+    assert same["other windows"] == pytest.approx(-1 / 3)
+    assert same["found"] == 1
+    swapped = reference.iloc[[1, 0, 2, 3]].set_axis(keys)
+    assert compare(reference, swapped)["found"] == 0.5
+    assert compare(reference, reference.iloc[:2])["windows"] == 2
+
+
+def test_missing_data_is_one_line(tmp_path, capsys):
+    assert main(["study", "objective", "--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "no such dataset folder" in capsys.readouterr().err
+    assert main(["study", "objective", "--cells", "balancd", "--out", str(tmp_path / "out")]) == 2
+    assert "did you mean 'balanced" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 Each maps tokens x (T, D), chosen experts (T, K) and their gates (T, K), with stacked weights, to
 sum over k of gates[t, k] * swiglu(x[t] gate_up[e]) down[e], e = ids[t, k].
 
-Legend: T tokens, K experts per token, R rows (token-expert pairs, T * K and fillers) sorted by expert, E experts, D width,
+Legend: T tokens, K experts per token, R rows (token-expert pairs and fillers) sorted by expert, E experts, D width,
 F hidden width.
 """
 

@@ -183,9 +183,6 @@ def load_model(model: Any, random_state: Any = None):
         return copy.deepcopy(model[0]).eval(), model[1]
     if hasattr(model, "forward_features"):
         return copy.deepcopy(model).eval(), None
-    if Path(str(model)).suffix in PICKLES:
-        fix = "give the run or release folder; pickled weights are never read"
-        raise CheckpointError("is a pickled file", file=str(model), fix=fix)
     seed = random_state if isinstance(random_state, int) else 0
     with seeded(seed):  # random weights are drawn from a stream of their own
         loaded, contract = load(model, seed=seed)

@@ -107,7 +107,7 @@ class PairedMTFM:
             time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
             frequency = time.new_zeros(())
             if self.mtfm.objective.frequency == "log_spectrum":
-                frequency = log_spectrum_loss(outputs["log_spectrum"], plan.target_BHS, plan.full_BH)
+                frequency = log_spectrum_loss(outputs["log_spectrum"], self.mtfm.spectra(plan), plan.full_BH)
             losses.append(self.mtfm.combine(time, frequency, share) / plan.n_hidden)
         return torch.stack(losses).mean()
 

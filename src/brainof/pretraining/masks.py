@@ -158,9 +158,9 @@ def hide_patches(
     n_windows, n_channels, n_patches = valid_BCP.shape
     if unit == "region" and region_BC is None:
         raise RecordingError("no regions were given", field="mask.unit=region", fix="pass region_BC")
-    # time-major, so that a window draws the same numbers whatever length it is padded to
-    draws_BCP = rng.random((n_windows, n_patches, n_channels)).transpose(0, 2, 1)
+    # first what has one size, then time-major: a window draws the same numbers whatever length it is padded to
     halved_B = rng.random((n_windows, 1))[:, 0] < 0.5
+    draws_BCP = rng.random((n_windows, n_patches, n_channels)).transpose(0, 2, 1)
     hidden = np.zeros(valid_BCP.shape, bool)
     for row in range(n_windows):
         valid, draws = valid_BCP[row], draws_BCP[row]

@@ -204,7 +204,7 @@ class Fold:
         """Balanced accuracy of each test person."""
         return score_features(self.problem, features).groups["window"]["balanced_accuracy"]
 
-    def identified(self, features: np.ndarray, standardised: bool) -> dict[str, float]:
+    def identified(self, features: Any, standardised: bool) -> dict[str, float]:
         """Share of the two directions in which each person was found."""
         found = identify(features, self.pairs, standardised)
         return dict(zip(self.pairs.people.tolist(), ((found.forward + 0.0 + found.backward) / 2).tolist(), strict=True))
@@ -245,8 +245,11 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.rows = [row for row in map(_parsed, lines) if row is not None]
+        text = path.read_text() if path.exists() else ""
+        self.rows = [row for row in map(_parsed, text.splitlines()) if row is not None]
+        if text and not text.endswith("\n"):  # a line that was cut off must not swallow the next one
+            with path.open("a") as file:
+                file.write("\n")
 
     def has(self, key: Mapping[str, Any]) -> bool:
         return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)

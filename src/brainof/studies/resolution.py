@@ -39,7 +39,7 @@ def embeddings(corpus: Corpus, model: BrainOF, pool: str, dropped: float = 0.0, 
     index, found = corpus.index, []
     rng = np.random.default_rng(seed)
     for rows in index.groupby("recording", observed=True).indices.values():
-        batch = corpus.batch(rows.tolist(), model.config.patch)
+        batch = corpus.batch([int(row) for row in rows], model.config.patch)
         if dropped:
             n_channels = batch.signal_BCT.shape[1]
             kept = np.sort(rng.permutation(n_channels)[: n_channels - round(dropped * n_channels)])

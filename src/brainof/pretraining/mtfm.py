@@ -69,7 +69,7 @@ class Plan:
         return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
 
     def _take(self, windows: Tensor) -> Plan:
-        parts = []
+        parts: list[Any] = []
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, SignalBatch):
@@ -93,7 +93,7 @@ class LossSums:
 
     def detach(self) -> LossSums:
         """The numbers without their graph."""
-        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        values: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
         return LossSums(*(x.detach() if isinstance(x, Tensor) else x for x in values))
 
 

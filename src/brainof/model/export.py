@@ -124,6 +124,6 @@ def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str])
     )
     assert made is not None
     buffer = io.BytesIO()
-    made.save(buffer)
+    made.save(buffer)  # type: ignore[arg-type]  # files are taken too
     write_atomically(Path(path), [buffer.getbuffer()])
     return Path(path)

@@ -9,6 +9,7 @@ from brainof.errors import BrainOFError, did_you_mean
 
 #: name -> what it measures; the module of the same name does
 BENCHMARKS = {
+    "estimators": "fitting a probe on 500 windows; cross-validation with cached features",
     "step": "a training step of tiny and base against the machine's own matrix products",
     "dint": "DINT attention against the form that materialises its maps",
     "moe": "sparse experts against a dense feed-forward of equal active size",

@@ -118,4 +118,8 @@ def run() -> Iterator[tuple[str, float, str]]:
         slow, fast, plain = times([materialised, ours, two_plain], tokens)
         yield f"dint_speedup_n{tokens}", slow / fast, "ratio"
         yield f"dint_vs_softmax_n{tokens}", fast / plain, "ratio"
-    yield "dint_memory_n1024", in_fresh_process(peak, "materialised", 1024) / in_fresh_process(peak, "ours", 1024), "ratio"
+    yield (
+        "dint_memory_n1024",
+        in_fresh_process(peak, "materialised", 1024) / in_fresh_process(peak, "ours", 1024),
+        "ratio",
+    )

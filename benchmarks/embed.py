@@ -3,7 +3,7 @@
     embed_vs_labram, embed_vs_cbramod   windows/s of Brain-OF / windows/s of the rival of braindecode, same batch
     embed_active_labram, ..._cbramod    active parameters of ours / parameters of the rival (near 1 by construction)
     embed_hour_seconds, _memory         one hour of 64 channels at 256 Hz in memory through `brainof.embed`, with `tiny`
-    encoder_memory_C_P, encoder_ms_C_P  memory above weights and input, and time, of the encoder at C channels, P patches
+    encoder_memory_C_P, encoder_ms_C_P  memory above weights and input, and time, of the encoder (C channels, P patches)
     backbone_ms_C_P                     time of the backbone alone on the latents of that window
 
 Rivals run at their published sizes (Labram 12 layers of width 200, CBraMod 12 of 200); all of their parameters are
@@ -133,6 +133,10 @@ def run() -> Iterator[Line]:
     yield "embed_hour_memory", memory, "MiB above the recording"
     for channels, patches in SIZES:
         memory, encoder_ms, backbone_ms = in_fresh_process(encoder_memory, channels, patches)
-        yield f"encoder_memory_{channels}_{patches}", memory, f"MiB ({memory * 1024 / channels / patches:.3g} KiB/token)"
+        yield (
+            f"encoder_memory_{channels}_{patches}",
+            memory,
+            f"MiB ({memory * 1024 / channels / patches:.3g} KiB/token)",
+        )
         yield f"encoder_ms_{channels}_{patches}", encoder_ms, "ms"
         yield f"backbone_ms_{channels}_{patches}", backbone_ms, "ms"

@@ -20,7 +20,7 @@ import pytest
 import scipy.io
 
 from brainof.cli import main
-from brainof.contract import InputContract
+from brainof.contract import InputContract, ModalityContract
 from brainof.errors import CheckpointError, ConfigError, ReadError
 from brainof.io import read
 from brainof.io.bids.electrodes import read_electrodes
@@ -326,10 +326,13 @@ def test_row_28_names_do_not_leave_the_root(tmp_path):
             discover([files], root)
 
 
-@pytest.mark.parametrize("kind", ["pickle", "header", "cut"])
-def test_rows_32_33_damaged_weights(tmp_path, kind):
-    folder = tmp_path / "release"
-    save_release(folder, BrainOF.from_preset("debug"), InputContract(modalities={}))
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("pickle", "is a pickle under another name"), ("header", "is damaged"), ("cut", "is cut short")],
+)
+def test_rows_32_33_damaged_weights(tmp_path, kind, words):
+    folder, part = tmp_path / "release", ModalityContract(units={"eeg": "V"}, steps=[])
+    save_release(folder, BrainOF.from_preset("debug"), InputContract(modalities={"eeg": part}))
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     damaged = {
@@ -338,7 +341,7 @@ def test_rows_32_33_damaged_weights(tmp_path, kind):
         "cut": content[: len(content) // 2],
     }
     weights.write_bytes(damaged[kind])
-    with pytest.raises(CheckpointError, match="release: is damaged or incomplete"):
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: {words}"):
         load(folder)
     assert not (tmp_path / "owned").exists()
 

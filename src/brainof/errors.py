@@ -103,6 +103,12 @@ class DependencyError(BrainOFError):
     exit_code = 2
 
 
+class FetchError(BrainOFError):
+    """A download that was asked for failed."""
+
+    exit_code = 3
+
+
 class HealthError(BrainOFError):
     """Training runs but does not learn: the decoder ignores the latents, or the loss is not finite."""
 

@@ -185,7 +185,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
             windows = [_window(seen.data[:, start : start + length], len(targets)) for start in part]
             batch = SignalBatch.from_arrays(windows, table, seen.sfreq, seen.modality, patch, mask).to(device)
             tokens = model.tokens(batch)
-            latents = model.encode(tokens, visible.expand(len(part), -1).to(device))
+            sampled = bool(model.config.sampler_outputs)
+            latents = model.encode(tokens, visible.expand(len(part), -1).to(device), with_sampled=sampled)
             index = queries.expand(len(part), -1).to(device)
             patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
             decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()

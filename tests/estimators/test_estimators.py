@@ -37,7 +37,7 @@ def test_all_forms_of_input_are_the_same_windows(release, signals, recordings, e
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-def test_windows_of_a_corpus(rest_corpus):
+def test_windows_of_a_corpus(rest_corpus, signals, recordings):
     from brainof.adaptation import CorpusRows
 
     X = CorpusRows(rest_corpus, np.arange(len(rest_corpus.index)))
@@ -46,6 +46,10 @@ def test_windows_of_a_corpus(rest_corpus):
     scores = cross_val_score(classifier, X, y, groups=X.subjects, cv=GroupKFold(3), error_score="raise")
     assert scores.shape == (3,)
     assert classifier.fit(X, y).subjects_.tolist() == np.unique(X.subjects).tolist()
+    # one of them again, from its file
+    one = recordings(signals(n_people=1)[0], ["02"] * 4)
+    with pytest.raises(LabelError, match="1 people are in both training and test, such as '02'"):
+        classifier.score(one, y[:4])
     with pytest.raises(LabelError, match="the corpus has no label 'conditoin'"):
         X.labels("conditoin")
 
@@ -203,6 +207,7 @@ def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path)
         BrainOFClassifier(release, sfreq=128.0).fit(X[:, 0], y)
     with pytest.raises(ConfigError, match="unknown adaptation 'lorra'; did you mean 'lora'"):
         BrainOFClassifier(release, adapt="lorra", **ARRAYS).fit(X, y)
+    (tmp_path / "model.pt").write_bytes(b"pickled")
     with pytest.raises(CheckpointError, match=r"model\.pt: is a pickled file"):
         BrainOFClassifier(str(tmp_path / "model.pt"), **ARRAYS).fit(X, y)
 

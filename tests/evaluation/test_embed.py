@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+import brainof
 import brainof.evaluation.embed as module
 from brainof.channels import Channels
 from brainof.contract import InputContract, ModalityContract
@@ -141,3 +142,21 @@ def test_what_training_did_not_see_is_refused_until_it_is_accepted(mean_model):
     assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["rate", "frame"])) == 1
     with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s; use window_seconds=4"):
         embed(eeg(9.0), mean_model, contract=contract(), window_seconds=8)
+
+
+def test_a_memory_budget_changes_no_number(tmp_path):
+    """Arrays of more than a kilobyte live in files; from a file and from memory."""
+    mne = pytest.importorskip("mne")
+    from brainof.memory import OVERHEAD, SHARE
+
+    data = 1e-5 * np.random.default_rng(0).standard_normal((4, 3000))
+    raw = mne.io.RawArray(data, mne.create_info(["C3", "Cz", "C4", "Pz"], 250.0, "eeg"), verbose="error")
+    raw.save(tmp_path / "rest_raw.fif", verbose="error")
+    model = brainof.load("debug")[0]
+    whole = embed(tmp_path / "rest_raw.fif", model, memory=None)
+    tight = OVERHEAD + SHARE * 1000
+    for source in (tmp_path / "rest_raw.fif", brainof.read(tmp_path / "rest_raw.fif")):
+        found = embed(source, model, memory=tight)
+        np.testing.assert_array_equal(found.values, whole.values)
+    with pytest.raises(ConfigError, match="less than the program itself needs"):
+        embed(tmp_path / "rest_raw.fif", model, memory="100MB")

@@ -167,13 +167,14 @@ def test_wrong_input_is_one_sentence(info, tmp_path):
         BrainOFModule(2, **{**make, "model": tmp_path / "m"})
 
 
+@pytest.mark.timeout(300)  # the import of braindecode alone takes 12 s of CPU time
 def test_inside_the_classifier_of_braindecode(info):
     braindecode = pytest.importorskip("braindecode")
     from sklearn.base import clone
 
     made = epochs(info)
     classifier = braindecode.EEGClassifier(
-        BrainOFModule, module__model="debug", optimizer=torch.optim.AdamW, lr=3e-3, max_epochs=5, batch_size=8,
+        BrainOFModule, module__model="debug", optimizer=torch.optim.AdamW, lr=1e-2, max_epochs=3, batch_size=8,
         train_split=None, verbose=0,
     )  # fmt: skip
     labels = made.events[:, 2]
@@ -190,6 +191,7 @@ def test_inside_the_classifier_of_braindecode(info):
     assert arrays.fit(made.get_data(units="uV"), labels).predict_proba(made.get_data(units="uV")).shape == (24, 2)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("return_epochs", [True, False])
 def test_inside_a_moabb_evaluation(tmp_path, return_epochs, monkeypatch):
     moabb = pytest.importorskip("moabb")

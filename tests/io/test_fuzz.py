@@ -143,7 +143,7 @@ def test_damage_gives_a_recording_or_a_named_error(name, tmp_path, vendor):
         except BrainOFError as error:
             said.append(str(error))
         except Exception as error:
-            pytest.fail(f"file {number} of {name}: {type(error).__name__}: {error}")
+            raise AssertionError(f"file {number} of {name}: {type(error).__name__}: {error}") from error
         finally:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()

@@ -76,6 +76,8 @@ def test_one_map_for_the_batch_equals_a_map_per_window(kernel):
         q[0, :1].expand(3, -1, -1, -1), k[0, :1].expand(3, -1, -1, -1), v, 0.5, None, "explicit"
     )
     torch.testing.assert_close(alike, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(softmax_attention(q[0, :1], k[0, :1], v, 0.5, None, kernel), expected)
 
 
 @pytest.mark.parametrize(

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+from brainof.errors import DependencyError
 from brainof.model import BrainOF, export
 
 
-def test_exported_encoder_takes_other_shapes(make_batch):
+@pytest.fixture(scope="module")
+def encoder():
+    """A model of one layer and its exported encoder."""
+    torch.manual_seed(0)
     model = BrainOF.from_preset("debug", depth=1).eval()
-    program = export.export_encoder(model).module()
-    batch = make_batch(windows=2, channels=6, patches=3)
+    return model, export.export_encoder(model)
+
+
+def arguments(batch):
+    """The arguments of the exported encoder for two windows that share their sensors."""
     sensors = batch.sensors
-    found = program(
-        batch.signal_BCT,
-        sensors.position_BC3.expand(2, -1, -1).clone(),
-        sensors.located_BC.expand(2, -1).clone(),
-        sensors.orientation_BC3.expand(2, -1, -1).clone(),
-        sensors.type_BC.expand(2, -1).clone(),
-        sensors.order_BC.expand(2, -1).clone(),
-        batch.channel_mask_BC,
-        batch.interval_B,
-        batch.modality_B,
+    shared = (
+        sensors.position_BC3,
+        sensors.located_BC,
+        sensors.orientation_BC3,
+        sensors.type_BC,
+        sensors.order_BC,
     )
+    expanded = [x.expand(2, *x.shape[1:]).clone() for x in shared]
+    return [batch.signal_BCT, *expanded, batch.channel_mask_BC, batch.interval_B, batch.modality_B]
+
+
+def test_exported_encoder_takes_other_shapes(make_batch, encoder):
+    model, program = encoder
+    batch = make_batch(windows=2, channels=6, patches=3)
+    found = program.module()(*arguments(batch))
     with torch.no_grad():
         torch.testing.assert_close(found, model.forward_features(batch), rtol=1e-4, atol=1e-5)
     assert model.blocks[0].ffn.backend == "auto"  # the model itself is left as it was
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_onnx_file_equals_the_model_in_another_runtime(make_batch, encoder, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model, program = encoder
+    session = runtime.InferenceSession(export.write_onnx(program, tmp_path / "encoder.onnx"))
+    for channels, patches in ((6, 3), (9, 2)):  # other sizes than those of the export
+        batch = make_batch(windows=2, channels=channels, patches=patches)
+        inputs = {name: x.numpy() for name, x in zip(export.ARGUMENTS, arguments(batch), strict=True)}
+        (found,) = session.run(["latents_BLD"], inputs)
+        with torch.no_grad():
+            expected = model.forward_features(batch)
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_without_its_packages_names_the_extra(encoder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(DependencyError, match=r"brainof\[onnx\]"):
+        export.write_onnx(encoder[1], tmp_path / "encoder.onnx")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from brainof.errors import RecordingError
+from brainof.model import tokens
 from brainof.model.identity import CHANNEL_FEATURES, TIME_FEATURES, Identity, channel_features, time_features
 from brainof.model.tokens import log_spectrum, patchify, take_tokens, unpatchify
 
@@ -133,3 +134,17 @@ def test_a_broken_patch_count_is_refused(make_batch, debug):
     batch = make_batch()
     with pytest.raises(RecordingError, match="whole number of patches"):
         debug().tokens(replace(batch, signal_BCT=batch.signal_BCT[..., :-1]))
+
+
+@pytest.mark.parametrize("spectrum", [True, False])
+def test_contents_in_chunks_equal_the_formula(monkeypatch, spectrum):
+    content = tokens.Content(16, 8, spectrum).double()
+    patch = torch.randn(3, 5, 8, dtype=torch.float64)
+    x = content.linear(patch)
+    if spectrum:
+        x = x + content.spectrum_output(F.gelu(content.spectrum_hidden(tokens.log_spectrum(patch))))
+    expected = content.norm(x)
+    torch.testing.assert_close(content(patch), expected)
+    monkeypatch.setattr(tokens, "CHUNK", 4)
+    with torch.no_grad():
+        torch.testing.assert_close(content(patch), expected)

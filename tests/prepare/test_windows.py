@@ -101,6 +101,14 @@ def test_event_labels_join_those_of_the_recording():
     assert {w.view for w in windows} == {"sounds"}
 
 
+def test_windows_of_one_length_inside_events():
+    recording = counting(100, events=[(0.5, 3.2, "A"), (5.0, 0.4, "A"), (6.0, 9.0, "B")])
+    assert spans(cut(recording, WindowOptions(events=["A"], length=1))) == [(5, 15), (15, 25), (25, 35)]
+    halves = WindowOptions(events=["A"], length=1, stride=0.5)
+    assert [start for start, _ in spans(cut(recording, halves))] == [5, 10, 15, 20, 25]
+    assert spans(cut(recording, WindowOptions(events=["B"], length=2))) == [(60, 80), (80, 100)]  # until the end
+
+
 def test_no_matching_event_gives_no_window():
     assert cut(counting(100, events=EVENTS), WindowOptions(events=["z"], tmax=1)) == []
 
@@ -123,6 +131,8 @@ def test_windows_are_views():
         ({"length": 1, "n_times": 3}, "give one of"),
         ({"length": 1, "tmax": 2}, "need events"),
         ({"events": "all", "tmin": 2, "tmax": 1}, "must be above tmin"),
+        ({"events": "all", "length": 1, "tmax": 1}, "not both"),
+        ({"events": "all", "stride": 1}, "stride without length"),
         ({"lenght": 1}, "did you mean 'length'"),
         ({"length": -1}, "greater than 0"),
     ],

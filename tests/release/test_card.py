@@ -106,5 +106,6 @@ def test_a_deaf_dataset_and_what_is_unknown_are_said(contract, model):
     card = model_card(config, contract)
     assert "The reconstruction does not use the latents of: d." in card
     assert "| d | unknown | unknown | 3 | unknown | not recorded |" in card
+    assert "In all: unknown modality 3 windows.\n" in card
     assert "MEG, fMRI are refused" in card
     assert "licence of these weights was not stated" in card

@@ -165,3 +165,7 @@ def test_the_command_line_pushes_and_loads(hub, release, capsys, tmp_path):
     assert main(["push", str(release), "lab/small", "--to", str(tmp_path / "out")]) == 0
     assert len(hub.requests) == requests
     assert main(["push", str(tmp_path / "nothing"), "lab/small"]) == 2
+    hub.requests.clear()
+    assert main(["embed", "x.edf", "--model", "lab/other", "--offline", "--out", str(tmp_path / "e.npz")]) == 2
+    assert "lab/other: is not (wholly) in the local cache, and offline" in capsys.readouterr().err
+    assert hub.requests == []

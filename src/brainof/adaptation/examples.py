@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..channels import Channels
-from ..errors import ConfigError, LabelError
+from ..contract import InputContract
+from ..errors import ConfigError, ContractError, LabelError
 from ..evaluation.embed import MAX_TOKENS
 from ..evaluation.splits import group_keys
+from ..recording import Recording
 from ..signals import SignalBatch
 
 if TYPE_CHECKING:
@@ -139,6 +142,30 @@ class CorpusRows:
         if (values == "").any():
             raise LabelError(f"{(values == '').sum()} of {len(values)} windows have no {name}", field="labels")
         return values
+
+    def check(self, contract: InputContract, accept: Collection[str] = ()) -> None:
+        """Compare how the windows were prepared with how the training data of a model were.
+
+        Raises
+        ------
+        ContractError
+            Names the dataset and what differs first.
+        """
+        first = self.index.drop_duplicates(["dataset", "modality", "channel_set", "sfreq"])
+        for line in first.to_dict("records"):
+            name, modality, rate = str(line["dataset"]), str(line["modality"]), float(line["sfreq"])
+            if modality not in contract.modalities:
+                known = f"it accepts {', '.join(sorted(contract.modalities))}"
+                raise ContractError(f"the model was not trained on {modality}", file=name, field="modality", fix=known)
+            part = contract.modalities[modality]
+            steps = self.corpus.datasets.get(name, {}).get("steps", part.steps)
+            if steps != part.steps:
+                ours, theirs = next(((a, b) for a, b in zip_longest(steps, part.steps) if a != b), (None, None))
+                text = f"was prepared otherwise: {ours} instead of {theirs}"
+                raise ContractError(text, file=name, field="prepare", fix="prepare it like the training data")
+            channels = self.corpus.channels(str(line["channel_set"]))
+            stub = np.zeros((len(channels), max(2, round(part.window_seconds[0] * rate))), np.float32)
+            part.check(Recording(stub, rate, modality, channels, provenance={"file": name}), accept)
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> SignalBatch:
         return self.corpus.batch(self.rows[np.asarray(rows, np.int64)].tolist(), self.patch)

@@ -56,8 +56,6 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     ConfigError, LabelError, ContractError, CheckpointError
         Wrong input; nothing is written then.
     """
-    from ..estimators.inputs import Reading, check_corpus
-
     if not isinstance(config, AdaptConfig):
         config = AdaptConfig.load(config)
     chosen = adaptation(config.adaptation)
@@ -67,7 +65,10 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     task = find_task(corpora, config)
     rows = task_rows(corpora.index, task)
     examples = CorpusRows(corpora, rows, patch)
-    check_corpus(examples, Reading(contract, patch, accept=config.accept))
+    if contract is None:
+        log.warning("%s is a preset: its weights are random, this is training from scratch", model)
+    else:
+        examples.check(contract, config.accept)
     y, names = targets(examples.index, task)
     groups, folds = task_folds(examples.index, task, y)
     if names:

@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "what brainof understands of a recording, preset or checkpoint",
     "prepare": "recordings -> windows -> corpus, as a recipe says",
     "index": "the BIDS datasets in a folder: recordings, and what is missing",
+    "atlas": "the atlases that are known by name, and downloads of them",
     "corpus": "inspect and verify a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
     "pretrain": "pretrain a model on corpora (continues where a run stands)",

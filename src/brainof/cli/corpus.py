@@ -26,7 +26,8 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     parser.add_argument("corpus", metavar="CORPUS", nargs="+", help="the folder that holds corpus.json, or a URL of it")
-    parser.add_argument("--out", metavar="PATH", help="merge, split, export: the folder of the result; quality: the page (quality.html)")
+    where = "merge, split, export: the folder of the result; quality: the page (quality.html)"
+    parser.add_argument("--out", metavar="PATH", help=where)
     parser.add_argument("--by", default="subject", help="split: subject (default), dataset or modality")
     parser.add_argument("--fraction", type=float, default=0.1, help="split: share of people for validation (0.1)")
     parser.add_argument("--seed", type=int, default=0, help="split: another seed gives another split")

@@ -49,6 +49,7 @@ def add_read_arguments(parser: Any) -> None:
     parser.add_argument("--drop", action="append", default=[], metavar="PATTERN", help="leave channels out")
     parser.add_argument("--montage", help="template of electrode positions by name")
     parser.add_argument("--atlas", help="label image of an fMRI atlas")
+    parser.add_argument("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
     parser.add_argument("--labels", help="table of label ids and names")
     parser.add_argument("--grid-mm", type=float, help="cubes of this edge instead of an atlas")
     parser.add_argument("--confounds", help="table of nuisance regressors")
@@ -62,7 +63,7 @@ def read_options(args: argparse.Namespace) -> ReadOptions:
         for name in ("units", "sfreq", "t_r", "variable", "events_variable", "time_axis", "montage", "confounds")
         if getattr(args, name) is not None
     }
-    atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm}
+    atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm, "name": args.atlas_name}
     atlas = {key: value for key, value in atlas.items() if value is not None}
     if atlas:
         given["atlas"] = atlas

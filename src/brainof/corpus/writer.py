@@ -26,6 +26,8 @@ from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 
 #: Largest finite float16
 LARGEST = 65504.0
+#: Exponent bits of a float16 that are all set in infinity and nan, and in nothing else
+_NOT_FINITE = np.int16(0x7C00)
 #: Median magnitude that normalised recordings stay within; volts, teslas and raw BOLD do not
 NORMALISED = (1e-3, 1e3)
 #: More windows than this close a shard, so that its header stays short
@@ -123,7 +125,7 @@ class CorpusWriter:
             raise CorpusError(f"{good.shape} for {len(channels)} channels", file=name, field="good")
         if not all(window.view for window in windows):
             raise CorpusError("a window has no view", file=name, field="view")
-        halves = _to_halves([np.asarray(window.data) for window in windows], len(channels), name)
+        halves, checksums = _to_halves([np.asarray(window.data) for window in windows], len(channels), name)
         _check_scale([np.asarray(window.data) for window in windows], good, name)
 
         n_bytes = sum(half.nbytes for half in halves)
@@ -138,12 +140,12 @@ class CorpusWriter:
                 "key": f"{len(self._rows) + number:05d}",
                 "n_channels": half.shape[0],
                 "n_times": half.shape[1],
-                "crc32c": crc32c(half),
+                "crc32c": checksum,
                 "view": str(window.view),
                 "onset": float(window.onset),
             }
             | {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
-            for number, (window, half) in enumerate(zip(windows, halves, strict=True))
+            for number, (window, half, checksum) in enumerate(zip(windows, halves, checksums, strict=True))
         ]
         self._windows += halves
         self._bytes += n_bytes
@@ -245,29 +247,33 @@ def make_corpus(root: Path) -> None:
         make_folder(root / folder)
 
 
-def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> list[np.ndarray]:
-    """Float16 copies of windows, refused where float16 would not hold them."""
-    whole, halves = empty((sum(window.size for window in data),), np.float16), []
+def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> tuple[list[np.ndarray], list[int]]:
+    """Float16 copies of windows and their checksums; windows that float16 would not hold are refused."""
+    whole, halves, checksums = empty((sum(window.size for window in data),), np.float16), [], []
     end = 0
     for window in data:
         if window.ndim != 2 or len(window) != n_channels or not window.size:
             raise CorpusError(f"window of shape {window.shape} for {n_channels} channels", file=recording)
-        peak = float(max(window.max(), -window.min()))  # nan if any value is nan
-        if not np.isfinite(peak):
-            raise CorpusError("holds values that are not finite", file=recording)
-        if peak > LARGEST:
-            raise CorpusError(
-                f"holds {peak:.3g}, float16 ends at {LARGEST:g}",
-                file=recording,
-                fix="normalise and clip before storing",
-            )
         start, end = end, end + window.size
         half = whole[start:end].reshape(window.shape)
         # torch casts an order of magnitude faster than numpy, with the same rounding
         torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
+        # each pass over a window follows the last while it is in the cache; what overflowed is infinite now
+        if (half.view(np.int16) & _NOT_FINITE).max() >= _NOT_FINITE:
+            raise _not_half(window, recording)
         halves.append(half)
+        checksums.append(crc32c(half))
         release(whole, window)
-    return halves
+    return halves, checksums
+
+
+def _not_half(window: np.ndarray, recording: str) -> CorpusError:
+    """Why a window does not fit float16."""
+    peak = float(np.abs(window).max())
+    if not np.isfinite(peak):
+        return CorpusError("holds values that are not finite", file=recording)
+    fix = "normalise and clip before storing"
+    return CorpusError(f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix=fix)
 
 
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:

@@ -83,7 +83,8 @@ def read_samples(X: Any, reading: Reading) -> Samples:
         Name the sample and what to do.
     """
     if isinstance(X, CorpusRows):
-        check_corpus(X, reading)
+        if reading.contract is not None:
+            X.check(reading.contract, reading.accept)
         return Samples(CorpusRows(X.corpus, X.rows, reading.patch), np.arange(len(X)), len(X), _known(X.subjects))
     if is_array(X):
         return _plain(np.asarray(X), reading)
@@ -171,37 +172,6 @@ def prepare_sample(recording: Recording, reading: Reading, number: int) -> list[
         PreparedWindow(np.asarray(window.data, np.float32), ready.channels, ready.sfreq, ready.modality, good)
         for window in windows
     ]
-
-
-def check_corpus(rows: CorpusRows, reading: Reading) -> None:
-    """Compare how a corpus was prepared with how the model's training data were.
-
-    Raises
-    ------
-    ContractError
-        Names the dataset and the first step that differs.
-    """
-    if reading.contract is None:
-        return
-    first = rows.index.drop_duplicates(["dataset", "modality", "channel_set", "sfreq"])
-    for line in first.to_dict("records"):
-        name, modality = str(line["dataset"]), str(line["modality"])
-        part = reading.contract.modalities.get(modality)
-        known = ", ".join(sorted(reading.contract.modalities))
-        if part is None:
-            fix = f"it accepts {known}"
-            raise ContractError(f"the model was not trained on {modality}", file=name, field="modality", fix=fix)
-        steps = rows.corpus.datasets.get(name, {}).get("steps", part.steps)
-        if steps != part.steps:
-            number = next((i for i, (a, b) in enumerate(zip(steps, part.steps, strict=False)) if a != b), -1)
-            differing = f"{steps[number]} instead of {part.steps[number]}"
-            raise ContractError(
-                f"was prepared otherwise: {differing}", file=name, field="prepare", fix="prepare it like the training"
-            )
-        channels = rows.corpus.channels(str(line["channel_set"]))
-        stub = np.zeros((len(channels), max(2, round(part.window_seconds[0] * float(line["sfreq"])))), np.float32)
-        recording = Recording(stub, float(line["sfreq"]), modality, channels, provenance={"file": name})
-        part.check(recording, reading.accept)
 
 
 def _plain(X: np.ndarray, reading: Reading) -> Samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -47,7 +48,7 @@ class BrainOFModule(nn.Module):
     input_window_seconds, sfreq : float, optional
         Length and rate of a window; two of `n_times`, these two are enough.
     model : str, path or BrainOF
-        As for `brainof.load`: folder, preset (random weights) or Hub id.
+        As for `brainof.load`: folder, preset (random weights) or Hub id; a model in memory is copied.
     revision : str, optional
         Of a Hub model.
     contract : InputContract, optional
@@ -115,7 +116,7 @@ class BrainOFModule(nn.Module):
         self.model = model if isinstance(model, (str, BrainOF)) else str(model)
 
         if isinstance(model, BrainOF):
-            self.encoder = model
+            self.encoder = copy.deepcopy(model)  # the caller's keeps its head and its gradients
         else:
             from ..release import load
 

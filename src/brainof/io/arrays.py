@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 from ..errors import ReadError
 from .checks import check_size
 from .mat5 import check_mat5
+
+#: bytes; shapes and types of arrays take some hundred
+_LONGEST_HEADER = 100_000
 
 _DAMAGED = "the file is damaged or of another format"
 
@@ -43,8 +47,20 @@ def open_arrays(path: Path, max_bytes: int) -> Arrays:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     suffix = path.suffix.lower()
     kind = {".npz": _npz, ".npy": _npy, ".mat": _mat, ".h5": _hdf5, ".hdf5": _hdf5}.get(suffix, _text)
+    with _damage_named(path):
+        arrays = kind(path, max_bytes)
+
+    def load(name: str) -> np.ndarray:
+        with _damage_named(path):
+            return arrays.load(name)
+
+    return replace(arrays, load=load)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        return kind(path, max_bytes)
+        yield
     except (ReadError, MemoryError, PermissionError):
         raise
     except Exception as error:
@@ -53,6 +69,12 @@ def open_arrays(path: Path, max_bytes: int) -> Arrays:
 
 def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(stream)
+    if version != (1, 0):  # the length of newer headers has four bytes, and numpy takes memory for it
+        start = stream.tell()
+        length = int.from_bytes(stream.read(4), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"header of {length} bytes")
+        stream.seek(start)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
     return shape, dtype

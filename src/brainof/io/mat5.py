@@ -106,7 +106,7 @@ def _element(content: bytes, place: int, end: int, order: str) -> _Element:
 
 def _matrix(content: bytes, place: int, end: int, order: str, depth: int) -> None:
     if place == end:
-        return None  # an empty array
+        return  # an empty array
     if depth > _DEEPEST:
         raise _Damaged("nesting")
     flags = _element(content, place, end, order)
@@ -123,7 +123,8 @@ def _matrix(content: bytes, place: int, end: int, order: str, depth: int) -> Non
         inner = _element(content, place, end, order)
         if inner.kind != _MATRIX:
             raise _Damaged("MATLAB object")
-        return _matrix(content, inner.start, inner.start + inner.size, order, depth + 1)
+        _matrix(content, inner.start, inner.start + inner.size, order, depth + 1)
+        return
     dims = _element(content, flags.after, end, order)
     if dims.kind not in (5, 6) or dims.size % 4 or not 8 <= dims.size <= 128:
         raise _Damaged("dimensions")
@@ -147,7 +148,7 @@ def _matrix(content: bytes, place: int, end: int, order: str, depth: int) -> Non
                 raise _Damaged("cell")
             _matrix(content, inner.start, inner.start + inner.size, order, depth + 1)
             place = inner.after
-        return None
+        return
     if kind == _SPARSE:
         rows = _element(content, place, end, order)
         columns = _element(content, rows.after, end, order)
@@ -159,7 +160,7 @@ def _matrix(content: bytes, place: int, end: int, order: str, depth: int) -> Non
         place, count = columns.after, starts[-1]
     for _ in range(1 + is_complex):
         if count == 0 and place >= end:
-            return None
+            return
         values = _element(content, place, end, order)
         width = _BYTES.get(values.kind, 0)
         # text may be stored as UTF-8, with another number of bytes than characters

@@ -12,7 +12,9 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from .atlas import Atlas, label_centroids, load_atlas, space_of
+from .atlas_store import open_atlas
 from .grid import brain_mask, cube_labels
+from .known_atlases import KNOWN
 from .nifti_header import open_nifti
 from .options import AtlasOptions, ReadOptions
 from .regions import recording_of_regions, region_means
@@ -62,6 +64,8 @@ def recording_of_image(
     if atlas is None and atlas_options.grid_mm is None:
         atlas = load_atlas(atlas_options, root, path)
     if (atlas is None or atlas.image is None) and atlas_options.grid_mm is None:
+        if atlas_options.name in KNOWN and atlas_options.image is None:
+            open_atlas(str(atlas_options.name))  # says how to fetch it
         raise ReadError(
             "is needed for a 4-D image", file=path, field="atlas", fix="give an atlas image with labels, or grid_mm"
         )
@@ -79,6 +83,7 @@ def recording_of_image(
     else:
         labels, coverage = _atlas_on_image(atlas, data.shape[:3], image.affine, usable, path)
         channels, provenance = atlas.channels(), atlas.provenance()
+        notes += atlas.notes()
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
     return recording_of_regions(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ def load_image(path: Path) -> Any:
 
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
+    _check_extensions(path)
     try:
         return nibabel.load(path)
     except (PermissionError, MemoryError):
@@ -38,6 +42,47 @@ def load_image(path: Path) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"cannot be read ({reason})", file=path, fix="the file is damaged or no NIfTI") from error
+
+
+def _check_extensions(path: Path) -> None:
+    """Header extensions (the axes of CIFTI) must not announce more than the file holds; nibabel takes memory first."""
+    name, size = path.name.lower(), path.stat().st_size
+    if not name.endswith((".nii", ".nii.gz")):
+        return
+    packed = name.endswith(".gz")
+    most = size * (_MAX_DEFLATE if packed else 1)
+    try:
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            bad = _too_long_extension(stream, most)
+    except (OSError, EOFError, zlib.error, struct.error):
+        return  # nibabel finds better words
+    if bad is not None:
+        raise ReadError(
+            f"a header extension announces {bad} bytes, the file has {size}",
+            file=path,
+            field="extension",
+            fix="the file is cut or its header is damaged",
+        )
+
+
+def _too_long_extension(stream: Any, most: int) -> int | None:
+    """Walk the chain of header extensions up to the data; the length that cannot be, or None."""
+    head = stream.read(544)
+    order = next((o for o in "<>" if head[:4] in (struct.pack(o + "i", 348), struct.pack(o + "i", 540))), None)
+    if order is None:
+        return None
+    new = struct.unpack_from(order + "i", head)[0] == 540
+    if len(head) < (544 if new else 352) or head[540 if new else 348] == 0:
+        return None
+    offset = struct.unpack_from(order + ("q" if new else "f"), head, 168 if new else 108)[0]
+    place, end = 544 if new else 352, min(offset, most) if offset > 0 else most
+    while place + 16 <= end:
+        stream.seek(place)
+        length = struct.unpack(order + "i", stream.read(8)[:4])[0]
+        if length < 8 or place + length > most:
+            return length
+        place += length
+    return None
 
 
 def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:

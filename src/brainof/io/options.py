@@ -32,7 +32,8 @@ class AtlasOptions(Schema):
     labels: str | None = None
     """Table of label ids and names (tsv, csv or txt), optionally with centroids x, y, z in millimetres."""
     name: str | None = None
-    """Name of the atlas; default: the file name of the image or table."""
+    """Name of the atlas; default: the file name of the image or table. Without files, a known atlas is meant
+    (`brainof atlas list`)."""
     space: Literal["mni", "scanner"] | None = None
     """Space of the image; default: from its header and file name."""
     grid_mm: float | None = Field(default=None, gt=0)

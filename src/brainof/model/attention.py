@@ -75,6 +75,8 @@ def softmax_attention(
     if kernel == "explicit":
         map_BHNM = attention_map(q_BHNd, k_BHMd, scale, key_mask_BM)
         if map_BHNM.shape[-4] == 1 and v_BHMe.shape[-4] > 1:
+            if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and map_BHNM.ndim == 4:
+                return torch.stack([map_BHNM[0] @ v_HMe for v_HMe in v_BHMe])  # values are read where they lie
             # one map for the whole batch: the batch becomes columns of a single product per head
             return torch.einsum("...hnm,...bhme->...bhne", map_BHNM.squeeze(-4), v_BHMe)
         return map_BHNM @ v_BHMe

@@ -3,7 +3,7 @@
 Each maps tokens x (T, D), chosen experts (T, K) and their gates (T, K), with stacked weights, to
 sum over k of gates[t, k] * swiglu(x[t] gate_up[e]) down[e], e = ids[t, k].
 
-Legend: T tokens, K experts per token, R rows (token-expert pairs, T * K and fillers) sorted by expert, E experts, D width,
+Legend: T tokens, K experts per token, R rows (token-expert pairs and fillers) sorted by expert, E experts, D width,
 F hidden width.
 """
 
@@ -59,63 +59,56 @@ def grouped(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor
 
 
 class _Loop(torch.autograd.Function):
-    """Rows sorted by expert, and one product per expert written where its result belongs.
+    """Expert after expert: take its tokens, compute, add to the output.
 
-    All that is not a product is done on the rows of all experts at once. Each weight gradient is written in place:
-    indexing `w[e]` under autograd would fill a whole (E, D, 2F) tensor per expert. Rows return to their tokens by a
-    gather that adds while it reads, in a fixed order.
+    Rows are never stored for all experts at once, and each weight gradient is written where it belongs: indexing
+    `w[e]` under autograd would fill a whole (E, D, 2F) tensor per expert. A token meets an expert once, so every
+    addition is of distinct rows (fillers add zeros) and the result does not depend on their order.
     """
 
     @staticmethod
-    def forward(ctx, x_TD, gates_TK, token_R, place_TK, sizes, gate_up_ED2F, down_EFD):
-        hidden_R2F = _products(x_TD.index_select(0, token_R), gate_up_ED2F, sizes)
-        gate, up = hidden_R2F.chunk(2, -1)
-        out_RD = _products(F.silu(gate).mul_(up), down_EFD, sizes)
-        ctx.save_for_backward(x_TD, gates_TK, token_R, place_TK, gate_up_ED2F, down_EFD, hidden_R2F, out_RD)
+    def forward(ctx, x_TD, gates_R, token_R, sizes, gate_up_ED2F, down_EFD):
+        hidden_R2F = x_TD.new_empty(len(token_R), gate_up_ED2F.shape[-1])
+        y_TD = torch.zeros_like(x_TD)
+        for e, rows in _rows(sizes):
+            block = torch.mm(x_TD.index_select(0, token_R[rows]), gate_up_ED2F[e], out=hidden_R2F[rows])
+            gate, up = block.chunk(2, -1)
+            hidden = F.silu(gate).mul_(up).mul_(gates_R[rows, None])
+            y_TD.index_add_(0, token_R[rows], hidden @ down_EFD[e])
+        ctx.save_for_backward(x_TD, gates_R, token_R, gate_up_ED2F, down_EFD, hidden_R2F)
         ctx.sizes = sizes
-        return F.embedding_bag(place_TK, out_RD, mode="sum", per_sample_weights=gates_TK)
+        return y_TD
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_TD):
-        x_TD, gates_TK, token_R, place_TK, gate_up_ED2F, down_EFD, hidden_R2F, out_RD = ctx.saved_tensors
-        grad_RD = grad_TD.index_select(0, token_R)
-        grad_gates_TK = out_RD.mul(grad_RD).sum(-1)[place_TK]
-        # filling rows have no gate, so that they add nothing to any gradient
-        gates_R = gates_TK.new_zeros(len(token_R)).scatter_(0, place_TK.flatten(), gates_TK.flatten())
-        grad_RD.mul_(gates_R[:, None])
-        gate, up = hidden_R2F.chunk(2, -1)
-        silu = F.silu(gate)
-        grad_down = _weight_gradient(silu * up, grad_RD, ctx.sizes)
-        grad_hidden = _products(grad_RD, down_EFD.mT, ctx.sizes)
-        grad_R2F = torch.empty_like(hidden_R2F)
-        grad_gate, grad_up = grad_R2F.chunk(2, -1)
-        torch.mul(grad_hidden, silu, out=grad_up)
-        torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_gate)
-        grad_gate_up = _weight_gradient(x_TD.index_select(0, token_R), grad_R2F, ctx.sizes)
-        grad_x = F.embedding_bag(place_TK, _products(grad_R2F, gate_up_ED2F.mT, ctx.sizes), mode="sum")
-        return grad_x, grad_gates_TK, None, None, None, grad_gate_up, grad_down
+        x_TD, gates_R, token_R, gate_up_ED2F, down_EFD, hidden_R2F = ctx.saved_tensors
+        grad_x, grad_gates = torch.zeros_like(x_TD), torch.empty_like(gates_R)
+        grad_gate_up, grad_down = torch.empty_like(gate_up_ED2F), torch.empty_like(down_EFD)
+        for e in (e for e, size in enumerate(ctx.sizes) if not size):
+            grad_gate_up[e].zero_()
+            grad_down[e].zero_()
+        for e, rows in _rows(ctx.sizes):
+            tokens, weight = token_R[rows], gates_R[rows, None]
+            grad, (gate, up) = grad_TD.index_select(0, tokens), hidden_R2F[rows].chunk(2, -1)
+            silu = F.silu(gate)
+            hidden, grad_hidden = silu * up, grad @ down_EFD[e].t()
+            grad_gates[rows] = (grad_hidden * hidden).sum(-1)
+            torch.mm(hidden.mul_(weight).t(), grad, out=grad_down[e])
+            grad_hidden.mul_(weight)
+            block = torch.empty_like(hidden_R2F[rows])
+            grad_gate, grad_up = block.chunk(2, -1)
+            torch.mul(grad_hidden, silu, out=grad_up)
+            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_gate)
+            torch.mm(x_TD.index_select(0, tokens).t(), block, out=grad_gate_up[e])
+            grad_x.index_add_(0, tokens, block @ gate_up_ED2F[e].t())
+        return grad_x, grad_gates, None, None, grad_gate_up, grad_down
 
 
-def _products(rows_RA: Tensor, weight_EAB: Tensor, sizes: list[int]) -> Tensor:
-    """Each row times the matrix of its expert, (R, B)."""
-    out_RB = rows_RA.new_empty(len(rows_RA), weight_EAB.shape[2])
-    pieces = zip(rows_RA.split(sizes), weight_EAB.unbind(0), out_RB.split(sizes), sizes, strict=True)
-    for rows, weight, out, size in pieces:
-        if size:
-            torch.mm(rows, weight, out=out)
-    return out_RB
-
-
-def _weight_gradient(rows_RA: Tensor, grad_RB: Tensor, sizes: list[int]) -> Tensor:
-    """Sum of outer products of the rows of each expert, (E, A, B)."""
-    out_EAB = rows_RA.new_empty(len(sizes), rows_RA.shape[1], grad_RB.shape[1])
-    for rows, grad, out, size in zip(rows_RA.split(sizes), grad_RB.split(sizes), out_EAB.unbind(0), sizes, strict=True):
-        if size:
-            torch.mm(rows.t(), grad, out=out)
-        else:
-            out.zero_()
-    return out_EAB
+def _rows(sizes: list[int]) -> list[tuple[int, slice]]:
+    """(expert, its rows) of the experts that have any."""
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    return [(e, slice(end - size, end)) for e, (size, end) in enumerate(zip(sizes, ends, strict=True)) if size]
 
 
 def multiple_for(x_TD: Tensor) -> int:
@@ -124,7 +117,7 @@ def multiple_for(x_TD: Tensor) -> int:
 
 
 def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """Expert after expert: every dtype, fastest on CPU; needs the loads on the host."""
+    """Expert after expert: every dtype, least memory, fastest on CPU; needs the loads on the host."""
     multiple = multiple_for(x_TD)
     sorted_R, order_R = ids_TK.flatten().sort(stable=True)
     size_E = torch.bincount(sorted_R, minlength=gate_up_ED2F.shape[0])
@@ -134,7 +127,10 @@ def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, d
     place_TK = torch.empty_like(order_R).scatter_(0, order_R, place_R).view_as(ids_TK)
     sizes = filled_E.tolist()
     token_R = order_R.new_zeros(sum(sizes)).scatter_(0, place_R, order_R // ids_TK.shape[1])
-    return _Loop.apply(x_TD, gates_TK.to(x_TD.dtype), token_R, place_TK, sizes, gate_up_ED2F, down_EFD)
+    # fillers have no gate, so that they add nothing to any output or gradient
+    gates_R = gates_TK.new_zeros(sum(sizes), dtype=x_TD.dtype)
+    gates_R = gates_R.scatter(0, place_TK.flatten(), gates_TK.flatten().to(x_TD.dtype))
+    return _Loop.apply(x_TD, gates_R, token_R, sizes, gate_up_ED2F, down_EFD)
 
 
 def masked(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:

@@ -6,10 +6,15 @@ Legend: B windows, C channels, T samples, L latents, D width.
 from __future__ import annotations
 
 import copy
+import io
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..files import write_atomically
+from ..optional import optional
 from ..signals import SENSOR_TYPES, Sensors
 from .brainof import BrainOF
 from .experts import Experts
@@ -100,3 +105,25 @@ def export_encoder(
     shapes: dict[str, dict] = {name: {0: windows, 1: channels} if "_BC" in name else {0: windows} for name in ARGUMENTS}
     shapes["signal_BCT"][2] = patch * patches
     return torch.export.export(SignalEncoder(model), example_arguments(patch), dynamic_shapes=shapes)
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str]) -> Path:
+    """Write a program of `export_encoder` as an ONNX file; every operator of the encoder exists there.
+
+    Inputs are named as ARGUMENTS, the output "latents_BLD"; windows, channels and patches stay dynamic.
+
+    Raises
+    ------
+    DependencyError
+        onnx or onnxscript is not installed (extra `onnx`).
+    """
+    for package in ("onnx", "onnxscript"):
+        optional(package, "onnx", "ONNX export")
+    made = torch.onnx.export(
+        program, dynamo=True, input_names=list(ARGUMENTS), output_names=["latents_BLD"], verbose=False
+    )
+    assert made is not None
+    buffer = io.BytesIO()
+    made.save(buffer)
+    write_atomically(Path(path), [buffer.getbuffer()])
+    return Path(path)

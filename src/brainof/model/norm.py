@@ -13,7 +13,7 @@ class _FewPasses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, eps):
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        inverse = _inverse(x, eps)
         ctx.save_for_backward(x, inverse, weight)
         return (x * inverse).mul_(weight)
 
@@ -26,6 +26,11 @@ class _FewPasses(torch.autograd.Function):
         return torch.addcmul(grad * weight, x, along).mul_(inverse), rows.t() @ inverse.flatten(), None
 
 
+def _inverse(x: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x^2) + eps), in one pass over x."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+
+
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis, in the dtype of x.
 
@@ -33,8 +38,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     weight = weight.to(x.dtype)
     full = x.dtype in (torch.float32, torch.float64)
-    if x.device.type == "cpu" and full and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _FewPasses.apply(x, weight, eps)
+    if x.device.type == "cpu" and full and not torch.compiler.is_compiling():
+        if torch.is_grad_enabled():
+            return _FewPasses.apply(x, weight, eps)
+        return (x * _inverse(x, eps)).mul_(weight)
     return F.rms_norm(x, weight.shape, weight, eps)
 
 

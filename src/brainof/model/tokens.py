@@ -7,6 +7,7 @@ V visible tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,9 @@ from .norm import RMSNorm
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
 SPECTRUM_FLOOR = 0.05
+
+#: Tokens whose contents are embedded at once where no gradient is asked for
+CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ class Tokens:
 
 
 def log_spectrum(patch_BNS: Tensor) -> Tensor:
-    """log(|rFFT| + 0.05) of each patch, shape (B, N, S // 2 + 1), orthonormal Fourier transform, at least float32."""
+    """log(|rFFT| + 0.05) of each patch, shape (..., S // 2 + 1), orthonormal Fourier transform, at least float32."""
     patch = patch_BNS if patch_BNS.dtype == torch.float64 else patch_BNS.float()
     return (torch.fft.rfft(patch, norm="ortho").abs() + SPECTRUM_FLOOR).log()
 
@@ -181,12 +185,23 @@ class Content(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
-        x = self.linear(patch_BNS.to(self.linear.weight.dtype))
-        if extra_BND is not None:
-            x = x + extra_BND
+        rows_NS = patch_BNS.flatten(0, -2)
+        extra_ND = None if extra_BND is None else extra_BND.flatten(0, -2)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(rows_NS) <= CHUNK:
+            content_ND = self._embed(rows_NS, extra_ND)
+        else:  # nothing is kept for gradients: a chunk at a time stays in the cache
+            extras = repeat(None) if extra_ND is None else extra_ND.split(CHUNK)
+            chunks = zip(rows_NS.split(CHUNK), extras, strict=False)
+            content_ND = torch.cat([self._embed(rows, extra) for rows, extra in chunks])
+        return content_ND.unflatten(0, patch_BNS.shape[:-1])
+
+    def _embed(self, patch_NS: Tensor, extra_ND: Tensor | None) -> Tensor:
+        x_ND = self.linear(patch_NS.to(self.linear.weight.dtype))
+        if extra_ND is not None:
+            x_ND = x_ND + extra_ND
         if self.spectrum_hidden is not None:
-            x = x + self._spectrum(patch_BNS)
-        return self.norm(x)
+            x_ND = x_ND + self._spectrum(patch_NS)
+        return self.norm(x_ND)
 
     def streams(self, patch_BNS: Tensor, extra_BND: Tensor | None, outputs: tuple[str, ...]) -> dict[str, Tensor]:
         """The parts of the content apart, each normalised: samples, log spectrum and correlations, by output."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import signal
 
 from ..channels import UNITS
-from ..memory import release
+from ..memory import release, sampled
 from ..recording import Recording
 from .steps import good_rows, robust_centre_and_scale, rows_by_type
 from .windows import Window
@@ -47,8 +47,7 @@ def before(recording: Recording) -> dict[str, Any]:
         rows = rows[good[rows]]
         if not len(rows):
             continue
-        _, scales = robust_centre_and_scale(np.nan_to_num(recording.data[rows, ::step]))
-        release(recording.data)
+        _, scales = robust_centre_and_scale(np.nan_to_num(sampled(recording.data, rows, step)))
         low, middle, high = (float(value) for value in np.quantile(scales, (0.05, 0.5, 0.95)))
         amplitude[kind] = {"unit": UNITS[kind], "low": low, "median": middle, "high": high}
         found = _spectrum(recording, rows)

@@ -77,11 +77,17 @@ class PairedMTFM:
     def encode(self, plans: Mapping[str, Plan], order: Sequence[str], lost: str | None = None) -> Tensor:
         """Latents (B, L, D) of the visible tokens of all modalities but `lost`, fused in the order given."""
         latents_BLD = None
-        for name in order:
-            if name != lost:
-                plan = plans[name]
-                seen = self.model.tokens(plan.batch).with_patches(plan.seen_BNS)
-                latents_BLD = self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV, start_BLD=latents_BLD)
+        there = [name for name in order if name != lost]
+        for name in there:
+            plan = plans[name]
+            seen = self.model.tokens(plan.batch).with_patches(plan.seen_BNS)
+            latents_BLD = self.model.encode(
+                seen,
+                plan.visible_BV,
+                plan.visible_mask_BV,
+                start_BLD=latents_BLD,
+                with_sampled=bool(self.model.config.sampler_outputs) and name == there[-1],
+            )
         if latents_BLD is None:
             raise ConfigError("every modality is hidden", field="lost")
         return latents_BLD

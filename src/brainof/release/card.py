@@ -114,8 +114,11 @@ def _data(about: Mapping[str, Any]) -> str:
     for row in data:
         entry = totals.setdefault(_NAMES.get(row.get("modality", ""), "unknown modality"), [0, 0.0])
         entry[0] += row["windows"]
-        entry[1] += row.get("hours") or 0.0
-    per = "; ".join(f"{name} {int(n):,} windows, {hours:.3g} h" for name, (n, hours) in sorted(totals.items()))
+        entry[1] += row["hours"] if row.get("hours") is not None else float("nan")
+    per = "; ".join(
+        f"{name} {int(n):,} windows" + (f", {hours:.3g} h" if hours == hours else "")  # NaN: not recorded
+        for name, (n, hours) in sorted(totals.items())
+    )
     citations = [f"- {row.get('title') or row['dataset']}: {row['citation']}" for row in data if row.get("citation")]
     cited = "\n\nCite the data:\n\n" + "\n".join(citations) if citations else ""
     return f"## Training data\n\n{_table(rows)}\n\nIn all: {per}.{cited}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..channels import UNITS, Channels
-from ..errors import ConfigError
+from ..errors import DependencyError
 from ..recording import Recording
 from .brainvision import write_brainvision
 from .haemodynamics import label_volume, paint
@@ -107,13 +107,13 @@ def write_edf(recording: Recording, path: Path) -> None:
 
     Raises
     ------
-    ConfigError
+    DependencyError
         The package edfio is not installed.
     """
     try:
         import edfio  # noqa: F401
     except ImportError:
-        raise ConfigError("EDF needs the package edfio", field="eeg_format", fix="pip install edfio") from None
+        raise DependencyError("EDF needs the package edfio", field="eeg_format", fix="pip install edfio") from None
     import mne
 
     info = mne.create_info(list(recording.channels.names), recording.sfreq, "eeg")

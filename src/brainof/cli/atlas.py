@@ -1,0 +1,51 @@
+"""`brainof atlas`: the atlases that are known by name, and downloads of them on request."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from . import out
+
+EXAMPLE = """examples:
+  brainof atlas list
+  brainof atlas fetch schaefer-100
+  brainof info bold.nii.gz --atlas-name power-264"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="known atlases, and which of them are here")
+    fetch = actions.add_parser("fetch", help="download an atlas through nilearn")
+    fetch.add_argument("name", metavar="NAME")
+    for action in (listing, fetch):
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..io.atlas_store import atlas_folder, fetch_atlas, is_here, open_atlas
+    from ..io.known_atlases import KNOWN
+
+    if args.action == "fetch":
+        atlas = fetch_atlas(args.name)
+        values: dict[str, Any] = {**atlas.provenance(), "terms": KNOWN[args.name].url}
+        out(json.dumps(values) if args.json else f"{atlas.name}: {len(atlas)} regions, sha256 {atlas.sha256}")
+        return 0
+    rows = []
+    for name, entry in KNOWN.items():
+        here = is_here(name)
+        digest = entry.sha256 or (open_atlas(name).sha256 if here else None)
+        where = "built in" if entry.source == "coordinates" else "fetched" if here else "not here"
+        rows.append({"name": name, "regions": entry.n_regions, "state": where, "sha256": digest, "title": entry.title})
+    if args.json:
+        out(json.dumps({"folder": str(atlas_folder()), "atlases": rows}))
+        return 0
+    out("\n".join(_line(row) for row in rows))
+    out(f"fetched atlases lie in {atlas_folder()} (set BRAINOF_ATLASES to change)")
+    return 0
+
+
+def _line(row: dict[str, Any]) -> str:
+    digest = f"sha256 {row['sha256'][:12]}" if row["sha256"] else ""
+    return f"{row['name']:<24} {row['regions']:>5}  {row['state']:<9} {row['title']}  {digest}".rstrip()

@@ -1,0 +1,205 @@
+"""Atlases by name: spheres around the coordinates that nilearn ships, and label images that were fetched before."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import FetchError, ReadError, StorageError, did_you_mean
+from .atlas import Atlas, digest_of, load_files
+from .known_atlases import KNOWN, KnownAtlas
+
+#: metres; radius of the spheres around coordinates
+RADIUS = 5e-3
+#: the 2 mm grid of the MNI152 template
+_SHAPE, _AFFINE = (91, 109, 91), np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+
+
+def atlas_folder() -> Path:
+    """Where fetched atlases lie: $BRAINOF_ATLASES, or ~/.brainof/atlases."""
+    return Path(os.environ.get("BRAINOF_ATLASES") or Path.home() / ".brainof" / "atlases")
+
+
+def known(name: str) -> KnownAtlas:
+    """A known atlas.
+
+    Raises
+    ------
+    ReadError
+        The name is not known; the nearest is suggested.
+    """
+    if name not in KNOWN:
+        raise ReadError(f"unknown atlas {name!r}", field="atlas", fix=did_you_mean(name, KNOWN))
+    return KNOWN[name]
+
+
+def is_here(name: str) -> bool:
+    """True where the atlas can be used without a download."""
+    return known(name).source == "coordinates" or (atlas_folder() / name / "atlas.json").is_file()
+
+
+def open_atlas(name: str) -> Atlas:
+    """A known atlas with its label image, regions in the order of its table.
+
+    Raises
+    ------
+    ReadError
+        The name is unknown, it was not fetched, or a file is not the one that was fetched.
+    """
+    entry = known(name)
+    if entry.source == "coordinates":
+        return _spheres(name)
+    folder = atlas_folder() / name
+    if not is_here(name):
+        raise ReadError("was not fetched", file=folder, field=f"atlas {name}", fix=f"`brainof atlas fetch {name}`")
+    try:
+        about = json.loads((folder / "atlas.json").read_text())
+        said = str(about["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReadError(f"cannot be read ({error})", file=folder / "atlas.json", fix="fetch it again") from None
+    image = folder / "atlas.nii.gz"
+    if not image.is_file() or digest_of(image) != said:
+        raise ReadError("is not the file that was fetched", file=image, field="sha256", fix=f"fetch {name} again")
+    return load_files(image, folder / "labels.tsv", name, "mni")
+
+
+@lru_cache(maxsize=4)
+def _spheres(name: str) -> Atlas:
+    import nibabel
+
+    entry = KNOWN[name]
+    assert entry.file is not None
+    # the table alone: importing nilearn's datasets takes seconds
+    spec = importlib.util.find_spec("nilearn")
+    file = Path(next(iter(spec.submodule_search_locations or [""])) if spec else "") / "datasets" / "data" / entry.file
+    digest = digest_of(file) if file.is_file() else None
+    if digest != entry.sha256:
+        raise ReadError(f"sha256 {digest} is not {entry.sha256}", file=file, fix="another nilearn changed the atlas")
+    table = pd.read_csv(file, sep="," if file.suffix == ".csv" else r"\s+")
+    table.columns = [str(column).lower() for column in table.columns]
+    points = table[["x", "y", "z"]].to_numpy(dtype=np.float64) / 1000
+    ids = np.arange(1, len(points) + 1)
+    image = nibabel.Nifti1Image(sphere_labels(points, RADIUS), _AFFINE)
+    names = tuple(f"{name.split('-')[0]}-{i:03d}" for i in ids)
+    return Atlas(ids, names, points, "mni", name, str(digest), image)
+
+
+def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
+    """Label image of spheres on the 2 mm MNI grid; a voxel in two spheres belongs to the nearer centre.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 3)
+        Metres.
+    radius : float
+        Metres.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape (91, 109, 91)
+        1 + number of the point; 0 outside.
+    """
+    labels, nearest = np.zeros(_SHAPE, np.int32), np.full(_SHAPE, np.inf)
+    inverse = np.linalg.inv(_AFFINE)
+    for number, point in enumerate(points * 1000):
+        centre = inverse[:3, :3] @ point + inverse[:3, 3]
+        low = np.maximum(np.floor(centre - radius * 500).astype(int), 0)
+        high = np.minimum(np.ceil(centre + radius * 500).astype(int) + 1, _SHAPE)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
+        distance = np.linalg.norm((grid - centre) * 2, axis=-1)
+        mine = (distance <= radius * 1000) & (distance < nearest[box])
+        labels[box] = np.where(mine, number + 1, labels[box])
+        nearest[box] = np.where(mine, distance, nearest[box])
+    return labels
+
+
+def fetch_atlas(name: str) -> Atlas:
+    """Download a known atlas through nilearn and keep it with its digest; whole, or not at all.
+
+    Raises
+    ------
+    ReadError
+        The name is unknown, or what came is no label image with its table.
+    FetchError
+        It cannot be downloaded: no connection, or the server refuses.
+    StorageError
+        The folder of atlases cannot be written.
+    """
+    entry = known(name)
+    if entry.source == "coordinates":
+        return open_atlas(name)
+    folder = atlas_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    except OSError as error:
+        raise StorageError(f"cannot be written ({error.strerror})", file=folder, fix="set BRAINOF_ATLASES") from None
+    try:
+        bunch = _download(name, entry, temporary)
+        _keep(name, entry, bunch, temporary)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        os.replace(temporary, folder / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_atlas(name)
+
+
+def _download(name: str, entry: KnownAtlas, temporary: Path) -> Any:
+    import nilearn.datasets
+
+    try:
+        fetcher = getattr(nilearn.datasets, entry.function)
+        return fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
+    except Exception as error:  # requests, urllib and nilearn each have their own words for it
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise FetchError(
+            f"cannot be downloaded ({reason})",
+            field=f"atlas {name}",
+            fix="connect to the internet and try again, or give your own file: atlas.image and atlas.labels",
+        ) from None
+
+
+def _keep(name: str, entry: KnownAtlas, bunch: Any, temporary: Path) -> None:
+    """The label image, its table and what they are, in one layout for every source."""
+    import nibabel
+
+    maps = bunch["maps"]
+    image: Any = nibabel.load(maps) if isinstance(maps, str | os.PathLike) else maps
+    nibabel.save(image, temporary / "atlas.nii.gz")
+    rows = [(index, text) for index, text in _table(bunch) if index != 0]
+    table = pd.DataFrame(rows, columns=["index", "name"])
+    table.to_csv(temporary / "labels.tsv", sep="\t", index=False)
+    atlas = load_files(temporary / "atlas.nii.gz", temporary / "labels.tsv", name, "mni")
+    shutil.rmtree(temporary / "download", ignore_errors=True)
+    about = {
+        "name": name,
+        "title": entry.title,
+        "url": entry.url,
+        "fetched_by": f"nilearn.datasets.{entry.function}",
+        "n_regions": len(atlas),
+        "sha256": atlas.sha256,
+        "labels_sha256": digest_of(temporary / "labels.tsv"),
+    }
+    (temporary / "atlas.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _table(bunch: Any) -> Iterator[tuple[int, str]]:
+    """Label ids and names, from the look-up table of newer nilearn, or the lists of older ones."""
+    lut = bunch.get("lut")
+    if lut is not None:
+        yield from zip(lut["index"].astype(int), lut["name"].astype(str), strict=True)
+        return
+    labels = [text.decode() if isinstance(text, bytes) else str(text) for text in bunch["labels"]]
+    indices = bunch.get("indices") or range(1, len(labels) + 1)
+    yield from zip(map(int, indices), labels, strict=True)

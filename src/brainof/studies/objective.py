@@ -379,7 +379,7 @@ def objective(
             seconds = run_cell(ledger, fold, cell, seed, steps, out, changes)
             if seconds:
                 tell(f"{cell}: seed {seed}, fold {fold.number}, {seconds:.0f} s")
-            write_results(ledger.rows, corpus, out)
+            write_results(Ledger(ledger.path).rows, corpus, out)  # also what another process has finished
     tell(f"done: {out / 'report.html'}")
     return out / "report.html"
 

@@ -18,6 +18,7 @@ PROBES = {
     "features": "probe, concat",
     "mean_std": "probe, mean + SD",
     "concat": "probe, concat",
+    "mean_std@log_spectrum": "probe, mean + SD of the spectral share",
     "concat@log_spectrum": "probe, concat of the spectral share",
 }
 

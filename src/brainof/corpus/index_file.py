@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
 from ..files import write_atomically

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
 from ..files import write_atomically

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from ..channels import MODALITIES, Channels
 from ..errors import CorpusError

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError

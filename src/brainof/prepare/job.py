@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from .. import io
 from ..contract import implausible_amplitudes

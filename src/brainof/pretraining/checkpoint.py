@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 from safetensors.torch import load, save
 from torch import Tensor, nn
 

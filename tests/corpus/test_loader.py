@@ -7,8 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainof.corpus import BatchSampler, Corpus, Loader
+from brainof.corpus.augment import AugmentConfig
+from brainof.corpus.loader import on_device
 from brainof.errors import ConfigError, CorpusError
 
 
@@ -76,6 +79,44 @@ def test_batches_are_those_of_the_corpus(session_corpus):
         assert batch.signal_BCT.shape[2] % 50 == 0
         assert torch.equal(batch.signal_BCT.float(), truth.signal_BCT)
         assert torch.equal(batch.channel_mask_BC, truth.channel_mask_BC)
+
+
+class _Copies(TorchDispatchMode):
+    """Notes what travels to the device "meta", which stands for any that is not the processor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.travelled = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        copied = function(*args, **(kwargs or {}))
+        if isinstance(copied, torch.Tensor) and copied.is_meta and not args[0].is_meta:
+            self.travelled.append((args[0].dtype, copied.dtype, args[0].ndim))
+        return copied
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "travels_as"), [(None, torch.float16), (AugmentConfig(gain=0.5), torch.float32)]
+)
+def test_signals_travel_to_a_device_as_stored_and_are_cast_there(session_corpus, augmentation, travels_as):
+    sampler = BatchSampler(session_corpus.index, 5)
+    loader = Loader(session_corpus, sampler, augmentation=augmentation, device="meta")
+    with _Copies() as copies:
+        batch = next(loader.epoch())
+    assert batch.signal_BCT.is_meta
+    assert batch.sensors.position_BC3.is_meta
+    assert batch.signal_BCT.dtype == torch.float32
+    signals = [(before, after) for before, after, ndim in copies.travelled if ndim == 3 and before == travels_as]
+    assert (travels_as, travels_as) in signals
+    floats = [pair for pair in copies.travelled if torch.float16 in pair[:2]]
+    assert len(floats) == (travels_as == torch.float16)  # the signal, once, and not cast on the way
+
+
+def test_the_cast_on_a_device_changes_no_value(session_corpus):
+    rows = BatchSampler(session_corpus.index, 5).batches(0)[0]
+    half, whole = (session_corpus.batch(rows, dtype=dtype) for dtype in (torch.float16, torch.float32))
+    assert torch.equal(on_device(half, torch.device("cpu"), torch.float32).signal_BCT, whole.signal_BCT)
+    assert not whole.signal_BCT.is_pinned()
 
 
 def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_files):

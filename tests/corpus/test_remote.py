@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
+from brainof.corpus.buckets import COLUMNS
 from brainof.corpus.remote import RemoteFolder
-from brainof.corpus.sampler import COLUMNS
 from brainof.errors import ConfigError, CorpusError, StorageError
 
 URL = "memory://lab/corpus"

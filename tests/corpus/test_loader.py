@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from itertools import islice
 
 import pytest
@@ -133,3 +134,16 @@ def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_fil
 def test_a_position_outside_the_epochs_is_refused(session_corpus, start):
     with pytest.raises(ConfigError, match="position"):
         Loader(session_corpus, BatchSampler(session_corpus.index, 5), start=start)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("meta", False)])
+def test_only_what_a_cuda_device_gets_is_pinned(session_corpus, monkeypatch, device, pinned):
+    """Every tensor of it, the sensors too; pinning and moving are stood in for, so that no such device is needed."""
+    kept = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: kept.append(tensor.clone()) or kept[-1])
+    monkeypatch.setattr("brainof.corpus.loader.on_device", lambda batch, device, dtype: batch)
+    batch = next(Loader(session_corpus, BatchSampler(session_corpus.index, 5), device=device, prefetch=0).epoch())
+    parts = [getattr(one, entry.name) for one in (batch, batch.sensors) for entry in fields(one)]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    assert len(tensors) == 10
+    assert [any(tensor is one for one in kept) for tensor in tensors] == [pinned] * 10

@@ -6,6 +6,7 @@ import errno
 import http.server
 import os
 import pickle
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -227,6 +228,9 @@ def test_what_cannot_be_reached_is_named(tmp_path, monkeypatch):
         Corpus("memory://nothing")
     with pytest.raises(CorpusError, match="nope://x: cannot be reached"):
         Corpus("nope://x")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(CorpusError, match=r"gs://x: cannot be reached.*pip install gcsfs"):
+        Corpus("gs://x")
     monkeypatch.setenv(remote.CACHE_BYTES, "many")
     with pytest.raises(ConfigError, match="BRAINOF_CACHE_BYTES: 'many'"):
         RemoteFolder(URL)

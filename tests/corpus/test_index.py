@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from brainof.corpus.index import from_frame, in_order, people, recording_row, to_frame
+from brainof.corpus.index import column_values, from_frame, in_order, people, recording_row, to_frame
 from brainof.errors import CorpusError
 
 
@@ -62,3 +65,22 @@ def test_people_are_named_by_dataset_and_subject(make):
     expected = index["dataset"].astype(str) + "/" + index["subject"].astype(str)
     assert people(index).astype(str).tolist() == expected.tolist()
     assert people(index[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("n_names", [3, 128, 129, 40_000])
+def test_a_column_is_the_same_in_parts_as_whole(n_names):
+    """Text of parts with dictionaries of their own, unknown values among it, with the smallest codes that hold it."""
+    random = np.random.default_rng(n_names)
+    values = [f"n{i}" for i in random.permutation(n_names)] + [None, "n0", None, "n1"]
+    whole = pd.Categorical(values, categories=list(dict.fromkeys(value for value in values if value)))
+    cuts = [0, *sorted(random.integers(0, len(values), 4)), len(values)]
+    parts = [pa.array(values[a:b], pa.string()).dictionary_encode() for a, b in pairwise(cuts)]
+    found = column_values("task", iter(parts), len(values))
+    assert found.tolist() == whole.tolist()
+    assert found.categories.tolist() == whole.categories.tolist()
+    assert found.codes.dtype == whole.codes.dtype
+
+
+def test_a_number_that_is_missing_is_not_made_up():
+    with pytest.raises(CorpusError, match="n_times: is unknown"):
+        column_values("n_times", [pa.array([1, None, 3], pa.int32())], 3)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from itertools import islice
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brainof.corpus import BatchSampler, Corpus, Loader
+from brainof.corpus.augment import AugmentConfig
+from brainof.corpus.loader import on_device
 from brainof.errors import ConfigError, CorpusError
 
 
@@ -78,6 +82,44 @@ def test_batches_are_those_of_the_corpus(session_corpus):
         assert torch.equal(batch.channel_mask_BC, truth.channel_mask_BC)
 
 
+class _Copies(TorchDispatchMode):
+    """Notes what travels to the device "meta", which stands for any that is not the processor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.travelled = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        copied = function(*args, **(kwargs or {}))
+        if isinstance(copied, torch.Tensor) and copied.is_meta and not args[0].is_meta:
+            self.travelled.append((args[0].dtype, copied.dtype, args[0].ndim))
+        return copied
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "travels_as"), [(None, torch.float16), (AugmentConfig(gain=0.5), torch.float32)]
+)
+def test_signals_travel_to_a_device_as_stored_and_are_cast_there(session_corpus, augmentation, travels_as):
+    sampler = BatchSampler(session_corpus.index, 5)
+    loader = Loader(session_corpus, sampler, augmentation=augmentation, device="meta")
+    with _Copies() as copies:
+        batch = next(loader.epoch())
+    assert batch.signal_BCT.is_meta
+    assert batch.sensors.position_BC3.is_meta
+    assert batch.signal_BCT.dtype == torch.float32
+    signals = [(before, after) for before, after, ndim in copies.travelled if ndim == 3 and before == travels_as]
+    assert (travels_as, travels_as) in signals
+    floats = [pair for pair in copies.travelled if torch.float16 in pair[:2]]
+    assert len(floats) == (travels_as == torch.float16)  # the signal, once, and not cast on the way
+
+
+def test_the_cast_on_a_device_changes_no_value(session_corpus):
+    rows = BatchSampler(session_corpus.index, 5).batches(0)[0]
+    half, whole = (session_corpus.batch(rows, dtype=dtype) for dtype in (torch.float16, torch.float32))
+    assert torch.equal(on_device(half, torch.device("cpu"), torch.float32).signal_BCT, whole.signal_BCT)
+    assert not whole.signal_BCT.is_pinned()
+
+
 def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_files):
     corpus = Corpus(corpus_root)
     sampler = BatchSampler(corpus.index, 4)
@@ -92,3 +134,16 @@ def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_fil
 def test_a_position_outside_the_epochs_is_refused(session_corpus, start):
     with pytest.raises(ConfigError, match="position"):
         Loader(session_corpus, BatchSampler(session_corpus.index, 5), start=start)
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("meta", False)])
+def test_only_what_a_cuda_device_gets_is_pinned(session_corpus, monkeypatch, device, pinned):
+    """Every tensor of it, the sensors too; pinning and moving are stood in for, so that no such device is needed."""
+    kept = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: kept.append(tensor.clone()) or kept[-1])
+    monkeypatch.setattr("brainof.corpus.loader.on_device", lambda batch, device, dtype: batch)
+    batch = next(Loader(session_corpus, BatchSampler(session_corpus.index, 5), device=device, prefetch=0).epoch())
+    parts = [getattr(one, entry.name) for one in (batch, batch.sensors) for entry in fields(one)]
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    assert len(tensors) == 10
+    assert [any(tensor is one for one in kept) for tensor in tensors] == [pinned] * 10

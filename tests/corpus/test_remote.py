@@ -6,6 +6,7 @@ import errno
 import http.server
 import os
 import pickle
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 
 from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
+from brainof.corpus.buckets import COLUMNS
 from brainof.corpus.remote import RemoteFolder
-from brainof.corpus.sampler import COLUMNS
 from brainof.errors import ConfigError, CorpusError, StorageError
 
 URL = "memory://lab/corpus"
@@ -227,6 +228,9 @@ def test_what_cannot_be_reached_is_named(tmp_path, monkeypatch):
         Corpus("memory://nothing")
     with pytest.raises(CorpusError, match="nope://x: cannot be reached"):
         Corpus("nope://x")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(CorpusError, match=r"gs://x: cannot be reached.*pip install gcsfs"):
+        Corpus("gs://x")
     monkeypatch.setenv(remote.CACHE_BYTES, "many")
     with pytest.raises(ConfigError, match="BRAINOF_CACHE_BYTES: 'many'"):
         RemoteFolder(URL)

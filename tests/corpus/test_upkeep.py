@@ -85,7 +85,8 @@ def test_compact_removes_what_dead_writers_left_and_nothing_younger(corpus_root)
     assert young.exists()
 
 
-def test_info_counts_by_hand(corpus_root, make):
+def test_info_counts_by_hand(corpus_root, make, monkeypatch):
+    monkeypatch.setattr("brainof.corpus.info.read_speed", lambda corpus: 0.002)  # MB/s
     with CorpusWriter(corpus_root) as writer:
         task = [make.Window(window.data, view="task") for window in make.windows(1, n=3)]
         writer.add(make.recording("p1_task"), make.channels(5), task)
@@ -100,6 +101,7 @@ def test_info_counts_by_hand(corpus_root, make):
     assert (rest["labels"], task["labels"], task["people"]) == (["state"], [], 1)
     assert [failure["reason"] for failure in info["failures"]] == ["empty"]
     assert info["disk_megabytes"] > 0.027
+    assert (rest["epoch_seconds"], task["epoch_seconds"], info["epoch_seconds"]) == (12.0, 1.5, 13.5)
 
 
 def test_info_of_an_empty_corpus(tmp_path):

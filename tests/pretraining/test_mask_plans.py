@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
@@ -53,6 +53,27 @@ def test_components_of_a_window_do_not_depend_on_padding(make_batch):
     torch.testing.assert_close(together[1, :, :150], alone[0])
     assert together[1, :, 150:].abs().max() == 0
     assert (together[1, :, :150] - batch.signal_BCT[1, :, :150]).abs().max() > 0.1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rates=st.lists(st.sampled_from([64.0, 100.0, 128.0, 256.0]), min_size=2, max_size=4),
+    unit=st.sampled_from(["band", "component"]),
+    seed=st.integers(0, 2**20),
+)
+def test_components_are_counted_by_the_rate_of_each_window(make_batch, rates, unit, seed):
+    """Windows of several rates, as augmentation makes them: each loses what it would lose alone, below the limit."""
+    mask = MaskConfig(fourier_ratio=0.6, fourier_unit=unit, fourier_max_hz=20.0)
+    batch = replace(make_batch(n_windows=len(rates), seed=seed % 7), interval_B=1 / torch.tensor(rates))
+    rows = torch.arange(len(rates))
+    together = without_components(batch, mask, WindowRandom((seed,), rows.tolist()))
+    before, after = (torch.fft.rfft(signal.double()).abs() for signal in (batch.signal_BCT, together))
+    for row, rate in enumerate(rates):
+        alone = without_components(batch.take_windows(rows[row : row + 1]), mask, WindowRandom((seed,), [row]))
+        assert torch.equal(together[row], alone[0])
+        gone_hz = torch.arange(129)[(after[row] < before[row] / 2).all(0)] * rate / 256
+        assert len(gone_hz) > 0
+        assert gone_hz.max() <= mask.fourier_max_hz
 
 
 def test_regions_are_transformed_in_atlas_order_whatever_the_table_says(make_batch):

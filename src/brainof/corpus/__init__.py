@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .corpora import Corpora, open_corpora
 from .index import people
 from .loader import Loader
 from .pairs import pairs
 from .sampler import BatchSampler
 from .selection import select, split_subjects
-from .store import Corpora, Corpus, open_corpora
+from .store import Corpus
 from .windows import Windows
 from .writer import CorpusWriter
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute
 
 from ..channels import MODALITIES
 from ..errors import CorpusError, did_you_mean
@@ -136,26 +137,66 @@ def to_frame(tables: Sequence[pa.Table], columns: Sequence[str] | None = None) -
     if columns is None:
         labels = dict.fromkeys(name for table in tables for name in table.column_names if name.startswith(LABEL))
         columns = (*COLUMNS, *labels)
-    return pd.DataFrame({name: _values(name, tables) for name in columns}, copy=False)
+    n_rows = sum(len(table) for table in tables)
+    return pd.DataFrame({name: column_values(name, _chunks(name, tables), n_rows) for name in columns}, copy=False)
 
 
-def _values(name: str, tables: Sequence[pa.Table]) -> pd.Categorical | np.ndarray:
-    """A column of several tables: categories with the smallest codes that hold them, or numbers."""
+def _chunks(name: str, tables: Sequence[pa.Table]) -> Iterator[pa.Array]:
+    for table in tables:
+        yield from table[name].chunks if name in table.column_names else [pa.nulls(len(table), column_type(name))]
+
+
+def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Categorical | np.ndarray:
+    """A column from its parts, which are let go one by one: millions of rows are never held twice.
+
+    Parameters
+    ----------
+    name : str
+    chunks : iterable of Array
+        `n_rows` values in all.
+    n_rows : int
+
+    Returns
+    -------
+    Categorical or ndarray
+        Text as categories in order of first mention, with the smallest codes that hold them; numbers.
+
+    Raises
+    ------
+    CorpusError
+        A number is missing.
+    """
     kind = column_type(name)
-    chunks = [
-        chunk
-        for table in tables
-        for chunk in (table[name].chunks if name in table.column_names else [pa.nulls(len(table), kind)])
-    ]
-    joined = pa.chunked_array(chunks, kind)
-    if kind != _TEXT:
-        return joined.to_numpy(zero_copy_only=False)
-    joined = joined.unify_dictionaries()
-    names = pd.Index(joined.chunk(0).dictionary.to_pandas() if joined.num_chunks else [], dtype="str")
-    # codes shrink chunk by chunk: a column of millions of rows is never held twice at full width
-    small = np.min_scalar_type(-max(len(names), 1))
-    codes = [chunk.indices.fill_null(-1).to_numpy().astype(small) for chunk in joined.chunks]
-    return pd.Categorical.from_codes(np.concatenate(codes) if codes else [], dtype=pd.CategoricalDtype(names))
+    is_text = kind == _TEXT
+    values = np.empty(n_rows, np.int8 if is_text else kind.to_pandas_dtype())
+    names, begin = pa.array([], pa.string()), 0
+    for chunk in chunks:
+        end = begin + len(chunk)
+        if is_text:
+            found = chunk.indices.fill_null(-1).to_numpy()
+            if not chunk.dictionary.equals(names):
+                names, places = _joined_names(names, chunk.dictionary)
+                found = np.append(places, -1)[found]  # -1, unknown, stays the last
+                values = values.astype(
+                    np.promote_types(values.dtype, np.min_scalar_type(-max(len(names), 1))), copy=False
+                )
+            values[begin:end] = found
+        elif chunk.null_count:
+            raise CorpusError("is unknown in some rows", field=name)
+        else:
+            values[begin:end] = chunk.to_numpy(zero_copy_only=False)
+        begin = end
+    if not is_text:
+        return values
+    dtype: Any = pd.CategoricalDtype(pd.Index(names.to_pandas(), dtype="str"))
+    return pd.Categorical.from_codes(values, dtype=dtype)
+
+
+def _joined_names(names: pa.Array, more: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Names followed by those of `more` that are new, and the place of each of `more` among them."""
+    new = more.filter(compute.invert(compute.is_in(more, value_set=names)))
+    joined = pa.concat_arrays([names, new.unique()])
+    return joined, compute.index_in(more, value_set=joined).to_numpy()
 
 
 def from_frame(index: pd.DataFrame) -> pa.Table:

@@ -7,19 +7,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
 from ..files import write_atomically
-from .index import COLUMNS, LABEL, column_type
+from .index import COLUMNS, LABEL, column_type, column_values
 
 _ABOUT, _CHECKSUM = b"brainof", b"brainof.crc32c"
 
 #: Text that occurs in millions of rows must stay one dictionary: by default the library gives up at 1 MB and spells out
 #: every row, and makes a dictionary for each million of rows
 _DICTIONARY_BYTES, _ROWS = 1 << 28, 1 << 23
+
+#: Rows of a column that are decoded at a time: a few MB
+_ROWS_AT_ONCE = 1 << 19
 
 
 def write_index(
@@ -133,6 +138,28 @@ class IndexFile:
             if len(table) != self._rows:
                 raise ValueError("it does not hold all rows")
         return table.replace_schema_metadata(None)
+
+    def column(self, name: str) -> pd.Categorical | np.ndarray:
+        """One column as `index.column_values` gives it, read part by part: its Arrow form would take as much again.
+
+        Raises
+        ------
+        CorpusError
+            The file is damaged.
+        """
+        with self._named():
+            return column_values(name, self._parts(name), self._rows)
+
+    def _parts(self, name: str) -> Iterator[pa.Array]:
+        n_rows = 0
+        for part in self._file.iter_batches(_ROWS_AT_ONCE, columns=[name], use_threads=False):
+            part.validate(full=True)
+            n_rows += len(part)
+            if n_rows > self._rows:
+                break
+            yield part.column(0)
+        if n_rows != self._rows:
+            raise ValueError("it does not hold all rows")
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -71,7 +71,9 @@ class RemoteFolder:
             self._files, self._root = fsspec.core.url_to_fs(self.url, **self.options)
         except (ImportError, ValueError) as error:
             raise CorpusError(
-                f"cannot be reached ({error})", file=url, fix="S3 needs `pip install 'brainof[remote]'`"
+                f"cannot be reached ({error})",
+                file=url,
+                fix="S3 needs `pip install 'brainof[remote]'`, GCS `pip install gcsfs`",
             ) from None
         base = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count as count_from
 from typing import Any
@@ -12,46 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, CorpusError, did_you_mean
-from .weights import shares
+from ..errors import ConfigError, CorpusError
+from .buckets import Bucket, Cell, buckets_of, cells_of
+from .spacing import allot, at_even_distances, spread
 
 _GOLDEN = (5**0.5 - 1) / 2
-
-
-#: Columns of an index that a sampler looks at (and `shard` where shards are mixed)
-COLUMNS = ("modality", "dataset", "sfreq", "n_channels", "n_times")
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Windows of one dataset and one shape; `weight` is the cell's share of the drawn windows.
-
-    `limit` is the most windows of it that an epoch visits where no weights are given, `shards` the shard of each row.
-    """
-
-    name: str
-    rows: np.ndarray
-    weight: float
-    limit: int
-    shards: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """Cells of one modality and one shape, from which batches are cut."""
-
-    name: str
-    modality: str
-    cells: list[_Cell]
-    batch_size: int
-
-    @property
-    def size(self) -> int:
-        return sum(cell.limit for cell in self.cells)
-
-    @property
-    def weight(self) -> float:
-        return sum(cell.weight for cell in self.cells)
 
 
 class Plan(Sequence[np.ndarray]):
@@ -156,8 +120,8 @@ class BatchSampler:
             raise ConfigError(f"{max_padding}", field="max_padding", fix="give a share in [0, 1)")
         self.batch_size, self.seed, self.drop, self.patch = batch_size, seed, drop, patch
         self.mix_shards = mix_shards
-        cells, self.padding = _cells(index, weights, patch, max_padding, limits or {}, mix_shards is not None)
-        self._buckets = _buckets(cells, batch_size, max_values)
+        cells, self.padding = cells_of(index, weights, patch, max_padding, limits or {}, mix_shards is not None)
+        self._buckets = buckets_of(cells, batch_size, max_values)
         self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
         self._weighted = weights is not None or batches_per_epoch is not None
         counts = [self._whole_batches(bucket) for bucket in self._buckets]
@@ -194,7 +158,7 @@ class BatchSampler:
         An optimizer step over so many batches, across ranks and accumulation, sees every modality.
         """
         counts = np.bincount(self._modalities, weights=self._counts(0)).astype(np.int64)
-        series = _even(counts)
+        series = at_even_distances(counts)
         gaps = []
         for modality in range(len(counts)):
             places = np.flatnonzero(series == modality)
@@ -204,22 +168,22 @@ class BatchSampler:
     def _counts(self, epoch: int) -> np.ndarray:
         """Batches of each bucket in an epoch."""
         if self._weighted:
-            return _allot(self._expected, self._n_batches, self._offset("batches", epoch))
+            return allot(self._expected, self._n_batches, self._offset("batches", epoch))
         return np.array([self._whole_batches(bucket) for bucket in self._buckets])
 
     def _order(self, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """An order of batches, given bucket by bucket: modalities at even distances, shapes evenly within them."""
         of_bucket = np.repeat(np.arange(len(counts)), counts)
         modality = self._modalities[of_bucket]
-        series = _even(np.bincount(self._modalities, weights=counts).astype(np.int64))
+        series = at_even_distances(np.bincount(self._modalities, weights=counts).astype(np.int64))
         order = np.empty(len(series), np.int64)
         for each in np.unique(modality).tolist():
             mine = np.flatnonzero(modality == each)
-            within = _spread(counts[self._modalities == each], random)
+            within = spread(counts[self._modalities == each], random)
             order[series == each] = mine[within]
         return order
 
-    def _whole_batches(self, bucket: _Bucket) -> int:
+    def _whole_batches(self, bucket: Bucket) -> int:
         full, rest = divmod(bucket.size, bucket.batch_size)
         return full + (rest > 0 and (not self.drop or full == 0))
 
@@ -230,7 +194,7 @@ class BatchSampler:
             total = n_batches * bucket.batch_size
             expected = np.array([cell.weight for cell in bucket.cells])
             expected *= total / expected.sum()
-            counts = _allot(expected, total, self._offset(bucket.name, epoch))
+            counts = allot(expected, total, self._offset(bucket.name, epoch))
             # on average over epochs; each epoch goes on about where the last one stopped
             steps = expected / total * self._expected[number] * bucket.batch_size
         else:
@@ -241,10 +205,10 @@ class BatchSampler:
         ]
         if len(parts) == 1:
             return parts[0]
-        order = _spread(np.array([len(part) for part in parts]), self._random(bucket.name, epoch))
+        order = spread(np.array([len(part) for part in parts]), self._random(bucket.name, epoch))
         return np.concatenate(parts)[order]
 
-    def _stream(self, cell: _Cell, start: int, count: int) -> np.ndarray:
+    def _stream(self, cell: Cell, start: int, count: int) -> np.ndarray:
         """`count` rows from place `start` of an endless series of permutations of the cell."""
         size, parts = len(cell.rows), []
         while count:
@@ -254,7 +218,7 @@ class BatchSampler:
             start, count = start + taken, count - taken
         return np.concatenate(parts) if parts else cell.rows[:0]
 
-    def _shuffled(self, cell: _Cell, turn: int) -> np.ndarray:
+    def _shuffled(self, cell: Cell, turn: int) -> np.ndarray:
         random = self._random(cell.name, turn)
         if cell.shards is None or self.mix_shards is None:
             return random.permutation(cell.rows)
@@ -273,102 +237,7 @@ class BatchSampler:
         return float((self._random(name, 0).random() + epoch * _GOLDEN) % 1.0)
 
 
-def _cells(
-    index: pd.DataFrame,
-    weights: Mapping[str, Any] | None,
-    patch: int,
-    max_padding: float,
-    limits: Mapping[str, int],
-    with_shards: bool,
-) -> tuple[dict[tuple, list[_Cell]], float]:
-    """Rows by shape and dataset, in an order that depends on their names alone, and the share of padding."""
-    table = index[list(COLUMNS)]
-    n_times = table["n_times"].to_numpy()
-    # neighbouring rows are mostly alike, and there are few different ones: only changes are looked at one by one
-    keys = [
-        column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
-        for column in (table[name] for name in COLUMNS)
-    ]
-    changed = np.zeros(len(table), bool)
-    changed[0] = True
-    for key in keys:
-        changed[1:] |= key[1:] != key[:-1]
-    first = np.flatnonzero(changed)
-    lengths = np.diff(first, append=len(table))
-    runs = table.iloc[first].reset_index(drop=True)
-    runs["padded"] = -(-n_times[first].astype(np.int64) // patch) * patch
-    runs["padded"] = _joined_lengths(runs, max_padding)
-    values = runs["n_channels"].to_numpy(np.int64) * lengths
-    padding = 1 - float((values * n_times[first]).sum() / (values * runs["padded"].to_numpy()).sum())
-
-    grouped = runs.groupby(["modality", "sfreq", "n_channels", "padded", "dataset"], observed=True, sort=True)
-    group = np.repeat(grouped.ngroup().to_numpy().astype(np.uint32), lengths)
-    if grouped.ngroups <= np.iinfo(np.uint16).max:
-        group = group.astype(np.uint16)  # sorted by counting
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(np.bincount(group, minlength=grouped.ngroups))
-    labels = index.index.to_numpy()
-    if len(labels) and labels.max() <= np.iinfo(np.int32).max:
-        labels = labels.astype(np.int32)
-    shard = index["shard"].cat.codes.to_numpy() if with_shards else None
-
-    groups: dict[Any, Any] = {**grouped.groups}
-    names = list(groups)
-    sizes: dict[tuple[str, str], int] = {}
-    for (modality, *_, dataset), size in zip(names, np.diff(ends, prepend=0).tolist(), strict=True):
-        sizes[modality, dataset] = sizes.get((modality, dataset), 0) + size
-    allowed = _limited(sizes, limits)
-    share = shares({pair: max(1, round(size * allowed[pair])) for pair, size in sizes.items()}, weights)
-    cells: dict[tuple, list[_Cell]] = {}
-    for (*shape, dataset), begin, end in zip(names, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        pair, places = (shape[0], dataset), order[begin:end]
-        cell = _Cell(
-            name="/".join(str(part) for part in (*shape, dataset)),
-            rows=labels[places],
-            weight=share[pair] * len(places) / sizes[pair],
-            limit=max(1, round(len(places) * allowed[pair])),
-            shards=None if shard is None else shard[places],
-        )
-        cells.setdefault(tuple(shape), []).append(cell)
-    return cells, padding
-
-
-def _buckets(cells: dict[tuple, list[_Cell]], batch_size: int, max_values: int | None) -> list[_Bucket]:
-    buckets = []
-    for shape, members in cells.items():
-        fits = batch_size if max_values is None else max(1, max_values // (shape[2] * shape[3]))
-        size = min(batch_size, fits, sum(cell.limit for cell in members))
-        buckets.append(_Bucket("/".join(str(part) for part in shape), shape[0], members, size))
-    return buckets
-
-
-def _joined_lengths(runs: pd.DataFrame, max_padding: float) -> np.ndarray:
-    """The padded length of each row: its own, or a longer one of which at most `max_padding` is padding."""
-    padded = runs["padded"].to_numpy().copy()
-    if max_padding > 0:
-        for places in runs.groupby(["modality", "sfreq", "n_channels"], observed=True).indices.values():
-            longest = 0
-            for length in np.unique(padded[places])[::-1].tolist():
-                if length < (1 - max_padding) * longest or not longest:
-                    longest = length
-                padded[places[padded[places] == length]] = longest
-    return padded
-
-
-def _limited(sizes: Mapping[tuple[str, str], int], limits: Mapping[str, int]) -> dict[tuple[str, str], float]:
-    """Share of the windows of each (modality, dataset) that its limit allows."""
-    total: dict[str, int] = {}
-    for (_, dataset), size in sizes.items():
-        total[dataset] = total.get(dataset, 0) + size
-    for name, limit in limits.items():
-        if name not in total:
-            raise ConfigError("is not in the corpus", field=f"limits.{name}", fix=did_you_mean(name, total))
-        if not limit > 0:
-            raise ConfigError(f"{limit!r} is not a number above 0", field=f"limits.{name}")
-    return {pair: min(1.0, limits.get(pair[1], total[pair[1]]) / total[pair[1]]) for pair in sizes}
-
-
-def _expected_batches(buckets: list[_Bucket], total: int) -> np.ndarray:
+def _expected_batches(buckets: list[Bucket], total: int) -> np.ndarray:
     """Batches per epoch of each bucket, not rounded: they sum to `total`, and to 1 or more in each modality."""
     # weights are shares of windows, so shapes of small batches need more of them
     expected = np.array([bucket.weight / bucket.batch_size for bucket in buckets])
@@ -383,28 +252,3 @@ def _expected_batches(buckets: list[_Bucket], total: int) -> np.ndarray:
         given[small] = 1
         given[~small] = wanted[~small] * ((total - small.sum()) / wanted[~small].sum())
     return expected * (given / wanted)[modality]
-
-
-def _allot(expected: np.ndarray, total: int, offset: float) -> np.ndarray:
-    """Round numbers that sum to `total` up or down such that the sum stays (systematic sampling).
-
-    Neighbours are rounded jointly: a run of them that sums to one or more gets at least one.
-    """
-    ends = np.concatenate([[0.0], np.cumsum(expected)])
-    ends[-1] = total
-    return np.diff(np.ceil(ends - offset).astype(np.int64))
-
-
-def _spread(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An order of items, given in groups of `counts`, in which every group is spread evenly over the whole."""
-    group = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.argsort((place + random.random(len(group))) / counts[group], kind="stable")
-
-
-def _even(counts: np.ndarray) -> np.ndarray:
-    """A series in which number i occurs counts[i] times, at distances as even as can be."""
-    group = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # each at a phase of its own, the same in every epoch, so that the distance across its end is an even one too
-    return group[np.argsort((place + (group + 0.5) / len(counts)) / counts[group], kind="stable")]

@@ -115,8 +115,9 @@ class Trainer:
         state = load_checkpoint(self.run / "checkpoints", self.model, self.optimizer) or start
         step, seconds = int(state["step"]), float(state["seconds"])
         rank, world = _rank()
-        pin = self.device.type == "cuda"
-        loader = Loader(self.corpora, self.sampler, augmentation=config.augment, rank=rank, world=world, pin=pin)
+        loader = Loader(
+            self.corpora, self.sampler, augmentation=config.augment, device=self.device, rank=rank, world=world
+        )
         loader.load_state_dict(state["position"])
         metrics = Metrics(self.run / "metrics.jsonl", step)
         window = _Window()
@@ -176,7 +177,7 @@ class Trainer:
                 max_tokens=config.max_tokens,
                 min_channels=config.min_channels,
             )
-            plans.append(plan.to(self.device))
+            plans.append(plan)
         n_hidden = sum(plan.n_hidden for plan in plans)
         lr = learning_rate(step, config)
         for group in self.optimizer.param_groups:

@@ -96,10 +96,11 @@ def without_components(batch: SignalBatch, mask: MaskConfig, rng: Random) -> Ten
     if batch.modality == "fmri":
         return _across_regions(batch, mask, rng)
     seen_BCT = batch.signal_BCT.clone()
-    lengths_B = batch.n_times_B.cpu().numpy()
-    for length in np.unique(lengths_B):
-        rows = np.flatnonzero(lengths_B == length)
-        n_used = int(mask.fourier_max_hz * length * float(batch.interval_B[0])) + 1
+    lengths_B, intervals_B = batch.n_times_B.cpu().numpy(), batch.interval_B.cpu().double().numpy()
+    # of each window by itself: augmentation leaves windows of several rates in a batch
+    used_B = (mask.fourier_max_hz * lengths_B * intervals_B).astype(np.int64) + 1
+    for length, n_used in np.unique(np.stack([lengths_B, used_B], 1), axis=0).tolist():
+        rows = np.flatnonzero((lengths_B == length) & (used_B == n_used))
         index = torch.from_numpy(rows).to(seen_BCT.device)
         seen_BCT[index, :, :length] = remove_components(
             batch.signal_BCT[index, :, :length],

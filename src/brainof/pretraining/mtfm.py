@@ -60,9 +60,6 @@ class Plan:
         """Number of hidden patches: the element count that losses are normalised by."""
         return int(self.hidden_mask_BH.sum())
 
-    def to(self, device: Any) -> Plan:
-        return Plan(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
-
     def split(self, count: int) -> list[Plan]:
         """The same windows in at most `count` plans of about equal size, in order."""
         windows = torch.arange(len(self.batch), device=self.seen_BNS.device)

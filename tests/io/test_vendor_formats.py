@@ -117,7 +117,9 @@ def test_cut_mff_and_curry_files_are_refused_before_memory_is_taken(tmp_path, mi
     path = vendor.write_mff(tmp_path / "rec.mff", microvolts, 100)
     content = (path / "signal1.bin").read_bytes()
     (path / "signal1.bin").write_bytes(content[:-100])
-    with pytest.raises(ReadError, match=r"signal1\.bin: size: the block at byte \d+ announces 3 channels in 3600 bytes"):
+    with pytest.raises(
+        ReadError, match=r"signal1\.bin: size: the block at byte \d+ announces 3 channels in 3600 bytes"
+    ):
         read(path)
     (path / "signal1.bin").unlink()
     with pytest.raises(ReadError, match=r"rec\.mff: signal: holds no signal"):

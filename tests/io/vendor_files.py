@@ -145,16 +145,18 @@ def write_mff(path: Path, data: np.ndarray, sfreq: int, event=3, places=None, bl
     xml("info", "fileInfo", "<mffVersion>3</mffVersion><recordTime>2020-01-02T12:00:00.000000+00:00</recordTime>")
     xml("info1", "dataInfo", "<generalInformation><fileDataType><EEG/></fileDataType></generalInformation>")
     span = f"<beginTime>0</beginTime><endTime>{microseconds}</endTime>"
-    xml(
-        "epochs", "epochs", f"<epoch>{span}<firstBlock>1</firstBlock><lastBlock>{blocks}</lastBlock></epoch>"
-    )
+    xml("epochs", "epochs", f"<epoch>{span}<firstBlock>1</firstBlock><lastBlock>{blocks}</lastBlock></epoch>")
     sensors = "".join(f"<sensor><number>{i + 1}</number><type>0</type></sensor>" for i in range(n))
     xml("sensorLayout", "sensorLayout", f"<name>three</name><sensors>{sensors}</sensors>")
     begin = f"2020-01-02T12:00:00.{10**6 * event // sfreq:06d}+00:00"
     inside = f"<beginTime>{begin}</beginTime><duration>1000</duration><code>tone</code>"
     xml("Events_x", "eventTrack", f"<name>x</name><trackType>EVNT</trackType><event>{inside}</event>")
     if places is not None:
-        fiducials = {"Left periauricular point": (-7, 0, 0), "Right periauricular point": (7, 0, 0), "Nasion": (0, 9, 0)}
+        fiducials = {
+            "Left periauricular point": (-7, 0, 0),
+            "Right periauricular point": (7, 0, 0),
+            "Nasion": (0, 9, 0),
+        }
         rows = [("", i + 1, 0, place) for i, place in enumerate(places)]
         rows += [(name, n + 1 + i, 2, place) for i, (name, place) in enumerate(fiducials.items())]
         text = "".join(

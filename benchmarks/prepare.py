@@ -172,14 +172,13 @@ def _scaling(folder: Path) -> Iterator[tuple[str, float, str]]:
 
 def _plain(root: Path, out: Path, processes: int) -> float:
     """Recordings per second of processes that share nothing, each with its part, until the first has none left."""
-    ours, spans = [], []
+    running = []
     for number in range(processes):
         arguments = ("plain", str(number), str(processes), str(root), f"{out}-{number}")
-        ours.append(subprocess.Popen([sys.executable, "-m", "benchmarks.prepare", *arguments], stdout=subprocess.PIPE))
-    for process in ours:
-        spans.append(json.loads(process.communicate()[0].splitlines()[-1]))
-    times = sorted(time for span in spans for time in span)
-    return _steady(times, processes)
+        command = [sys.executable, "-m", "benchmarks.prepare", *arguments]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    lines = [process.communicate()[0].splitlines()[-1] for process in running]
+    return _steady(sorted(time for line in lines for time in json.loads(line)), processes)
 
 
 def _steady(times: list[float], workers: int) -> float:

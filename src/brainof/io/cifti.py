@@ -179,22 +179,20 @@ def _labels_of_rows(axis: Any, labelled: Any, values: np.ndarray) -> np.ndarray:
     names = {name: number for number, name in enumerate(np.unique(np.asarray(labelled.name)).tolist())}
     known, wanted = _places(labelled, names), _places(axis, names)
     # rows of both become numbers: equal where the places are
-    _, numbers = np.unique(np.concatenate([known, wanted]), axis=0, return_inverse=True)
-    numbers = numbers.ravel()
+    _, numbers = np.unique(np.concatenate([known, wanted]), return_inverse=True)
     table = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
     table[numbers[: len(known)]] = values
     return table[numbers[len(known) :]]
 
 
 def _places(axis: Any, names: dict[str, int]) -> np.ndarray:
-    """Each row as (structure, vertex, 0, 0) on a surface (structure -1: unknown) or (-2, i, j, k) in the volume."""
+    """One number per row: below 0 on a surface (structure and vertex), from 0 in the volume (20 bits per index)."""
     surface = np.asarray(axis.surface_mask)
     own, of_row = np.unique(np.asarray(axis.name), return_inverse=True)
     structures = np.array([names.get(name, -1) for name in own.tolist()], dtype=np.int64)[of_row]
-    places = np.zeros((len(axis), 4), dtype=np.int64)
-    places[:, 0] = np.where(surface, structures, -2)
-    places[surface, 1] = np.asarray(axis.vertex)[surface]
-    places[~surface, 1:] = np.asarray(axis.voxel)[~surface]
+    places = np.empty(len(axis), dtype=np.int64)
+    places[surface] = -1 - ((structures[surface] + 1 << 32) + np.asarray(axis.vertex, dtype=np.int64)[surface])
+    places[~surface] = np.asarray(axis.voxel, dtype=np.int64)[~surface] @ np.array([1 << 40, 1 << 20, 1])
     return places
 
 

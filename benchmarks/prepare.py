@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
@@ -28,8 +29,9 @@ from scipy.signal import butter, sosfiltfilt
 CASES = {"eeg": (64, 600), "meg": (306, 300)}
 SFREQ = 1000.0
 PASSES = 3
-#: For the workers: recordings, and seconds of each
-RECORDINGS, SHORT = 24, 120
+#: For the workers: recordings, and seconds of each: as long as the MEG case, half as long as the EEG case, because what
+#: a worker costs beside the work (a task, a shard, a note) counts once per recording and short ones would exaggerate it
+RECORDINGS, SHORT, SCALING_PASSES = 12, 300, 2
 WINDOW = 10
 STEPS = {"notch": {"freqs": [50]}, "bad_channels": False}
 
@@ -155,24 +157,40 @@ def _scaling(folder: Path) -> Iterator[tuple[str, float, str]]:
     root.mkdir()
     for number in range(RECORDINGS):
         os.link(source, root / f"sub-{number:03d}.edf")
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(PASSES):
-        for workers in rates:
-            rates[workers].append(_rate(root, folder / f"corpus-{turn}-{workers}", workers))
-    one, two = (statistics.median(rates[workers]) for workers in rates)
-    yield "prepare_one_worker", one, "recordings/s (64 channels, 1 kHz, 2 minutes)"
-    yield "prepare_two_workers", two, "recordings/s"
-    yield "prepare_workers_scaling", max(b / a for a, b in zip(*rates.values(), strict=True)), "x (best of passes)"
-    yield "prepare_workers_scaling_median", two / one, "x"
+    rates: dict[str, dict[int, list[float]]] = {kind: {1: [], 2: []} for kind in ("workers", "processes")}
+    for turn in range(SCALING_PASSES):
+        for workers in (1, 2):  # plain processes beside them tell what two cores of this machine can give at this time
+            rates["workers"][workers].append(_rate(root, folder / f"corpus-{turn}-{workers}", workers))
+            rates["processes"][workers].append(_plain(root, folder / f"plain-{turn}-{workers}", workers))
+    for kind, of in rates.items():
+        one, two = (statistics.median(of[workers]) for workers in (1, 2))
+        yield f"prepare_one_{kind}", one, f"recordings/s (64 channels, 1 kHz, {SHORT} s)"
+        yield f"prepare_two_{kind}", two, "recordings/s"
+        yield f"prepare_{kind}_scaling", max(b / a for a, b in zip(of[1], of[2], strict=True)), "x (best of passes)"
+        yield f"prepare_{kind}_scaling_median", two / one, "x"
 
 
-def _rate(root: Path, out: Path, workers: int) -> float:
-    from brainof.corpus import CorpusWriter
+def _plain(root: Path, out: Path, processes: int) -> float:
+    """Recordings per second of processes that share nothing, each with its part, until the first has none left."""
+    running = []
+    for number in range(processes):
+        arguments = ("plain", str(number), str(processes), str(root), f"{out}-{number}")
+        command = [sys.executable, "-m", "benchmarks.prepare", *arguments]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    lines = [process.communicate()[0].splitlines()[-1] for process in running]
+    return _steady(sorted(time for line in lines for time in json.loads(line)), processes)
+
+
+def _steady(times: list[float], workers: int) -> float:
+    """Rate between the first recordings of a worker, which wait for imports, and the last, when one waits."""
+    first, last = 2 * workers, len(times) - workers
+    return (last - first) / (times[last - 1] - times[first - 1])
+
+
+def _recipe() -> Any:
     from brainof.prepare import Recipe
-    from brainof.prepare.discover import discover
-    from brainof.prepare.engines import Engine, Work
 
-    recipe = Recipe.parse(
+    return Recipe.parse(
         {
             "name": "bench",
             "title": "bench",
@@ -183,15 +201,26 @@ def _rate(root: Path, out: Path, workers: int) -> float:
             "windows": {"length": WINDOW},
         }
     )
+
+
+def _rate(root: Path, out: Path, workers: int) -> float:
+    return _steady(_finished("dask", workers, root, out, slice(None)), workers)
+
+
+def _finished(engine: str, workers: int, root: Path, out: Path, part: slice) -> list[float]:
+    """When each recording was done."""
+    from brainof.corpus import CorpusWriter
+    from brainof.prepare.discover import discover
+    from brainof.prepare.engines import Engine, Work
+
+    recipe = _recipe()
     CorpusWriter(out).close()
-    found = discover(recipe.files, root)
+    tasks = [(entry, None) for entry in discover(recipe.files, root)[part]]
     times = []
-    for record in Engine("dask", workers).run(Work(recipe, str(root), str(out)), [(entry, None) for entry in found]):
+    for record in Engine(engine, workers).run(Work(recipe, str(root), str(out)), tasks):
         assert record["state"] == "done", record
-        times.append(time.perf_counter())
-    # the first recordings of a worker wait for its imports; at the end one worker waits for the other
-    first, last = 2 * workers, len(times) - workers
-    return (last - first) / (times[last - 1] - times[first - 1])
+        times.append(time.monotonic())
+    return times
 
 
 def peak_memory() -> float:
@@ -222,5 +251,13 @@ def _measure(form: str, modality: str, path: Path) -> None:
     print(json.dumps({"cpu": cpu, "memory": after - before}))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "plain":
+    print(
+        json.dumps(
+            _finished(
+                "serial", 1, Path(sys.argv[4]), Path(sys.argv[5]), slice(int(sys.argv[2]), None, int(sys.argv[3]))
+            )
+        )
+    )
+elif __name__ == "__main__":
     _measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -92,6 +92,23 @@ def test_dtseries_through_a_dlabel_with_surfaces(dtseries, data, axis, tmp_path,
     assert len(recording.provenance["atlas"]["sha256"]) == 64
 
 
+def test_labels_of_rows_are_those_of_a_row_by_row_search(axis):
+    from brainof.io.cifti import _labels_of_rows
+
+    def key(one, row):
+        vertex = int(one.vertex[row])
+        return (str(one.name[row]), vertex) if vertex >= 0 else tuple(map(int, one.voxel[row]))
+
+    random = np.random.default_rng(0)
+    labelled = axis[random.permutation(len(axis))[:18]]
+    values = random.integers(1, 9, len(labelled))
+    other = cifti2.BrainModelAxis.from_surface(np.arange(4), 4, "Cerebellum") + axis  # no surface of the labels
+    plain = {key(labelled, row): int(value) for row, value in enumerate(values)}
+    wanted = [plain.get(key(other, row), 0) for row in range(len(other))]
+    assert _labels_of_rows(other, labelled, values).tolist() == wanted
+    assert 0 < np.count_nonzero(wanted) < len(wanted)
+
+
 @pytest.fixture
 def parcels(axis):
     return cifti2.ParcelsAxis.from_brain_models([("L", axis[:9]), ("R", axis[9:19]), ("T", axis[19:])])
@@ -171,3 +188,25 @@ def test_gifti_through_a_label_file(tmp_path, label_gii, surfaces, layout):
         read(path)
     with pytest.raises(ReadError, match=r"announces .* GB"):
         read(path, options=ReadOptions(max_bytes=path.stat().st_size - 1))
+
+
+def test_a_gifti_array_that_unpacks_to_more_than_its_dims_is_refused(tmp_path, label_gii):
+    """A small file of zeros that zlib makes large: refused by what it announces, never unpacked whole."""
+    import base64
+    import resource
+    import zlib
+
+    path = tmp_path / "hemi-L.func.gii"
+    values = np.zeros((N_VERTICES, N_TIMES), np.float32)
+    encoding = "GIFTI_ENCODING_B64GZ"
+    nib.save(GiftiImage(darrays=[GiftiDataArray(values, intent="NIFTI_INTENT_TIME_SERIES", encoding=encoding)]), path)
+    text = path.read_text()
+    start, end = text.index("<Data>") + 6, text.index("</Data>")
+    assert zlib.decompress(base64.b64decode(text[start:end])) == values.tobytes()
+    packer = zlib.compressobj(9)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
+    path.write_text(text[:start] + base64.b64encode(bomb).decode() + text[end:])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ReadError, match=r"array 1 unpacks to more than the 480 bytes of its Dims"):
+        read(path, options=ReadOptions.parse({"atlas": {"image": label_gii}, "sfreq": 1}), root=tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB on Linux

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from types import SimpleNamespace
+import sys
 
-import mne
 import numpy as np
 import pytest
 
-from brainof.errors import ReadError
+from brainof.errors import DependencyError, ReadError
 from brainof.io import ReadOptions, read
 from brainof.io.formats import format_of
 
@@ -97,32 +96,80 @@ def test_cut_files_are_refused_or_marked_before_memory_is_taken(tmp_path, microv
         read(nihon)
 
 
-@pytest.mark.parametrize(
-    ("names", "function"),
-    [
-        (("rec.mff/signal1.bin",), "read_raw_egi"),
-        (("c,rfDC", "config"), "read_raw_bti"),
-        (("x.cdt",), "read_raw_curry"),
-    ],
-)
-def test_formats_that_cannot_be_made_here_go_to_their_reader_of_mne(tmp_path, names, function, monkeypatch):
-    """MFF, BTi/4D and Curry: no sample files and too much of the vendors' metadata to write in a test."""
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x" * 4000)
-    calls = []
+PLACES = np.array([[-3.0, 8, 4], [-5, 0, 9], [-2, -8, 5]])  # centimetres
 
-    def reader(path, preload, **arguments):
-        calls.append(SimpleNamespace(path=path, **arguments))
-        info = mne.create_info(["Fp1", "Cz"], 100.0, "eeg")
-        return mne.io.RawArray(np.random.default_rng(0).normal(0, 2e-5, (2, 200)), info, verbose="error")
 
-    monkeypatch.setattr(mne.io, function, reader)
-    path = tmp_path / names[0].split("/")[0]
-    assert read(path).n_channels == 2
-    assert calls[0].path == path
-    if function == "read_raw_bti":
-        assert calls[0].head_shape_fname is None  # there is no hs_file
-    if function == "read_raw_egi":
-        assert calls[0].events_as_annotations
-        assert format_of(path) == (path, "egi")
+def test_mff_gives_volts_events_and_the_places_of_the_net(tmp_path, microvolts, vendor):
+    path = vendor.write_mff(tmp_path / "rec.mff", microvolts, 100, places=PLACES)
+    recording = read(path)
+    assert recording.channels.names == ("E1", "E2", "E3")
+    assert (recording.sfreq, recording.modality, recording.n_times) == (100, "eeg", 600)
+    np.testing.assert_allclose(recording.data * 1e6, microvolts, atol=1e-3)
+    assert dict(zip(recording.events.trial_type, recording.events.onset, strict=True)) == pytest.approx({"tone": 0.03})
+    np.testing.assert_allclose(recording.channels.positions, PLACES / 100, atol=1e-6)
+    assert recording.channels.frame == "head"  # the fiducials lie on the axes
+    assert format_of(path) == (path, "egi")
+    bare = read(vendor.write_mff(tmp_path / "bare.mff", microvolts, 100))
+    assert not bare.channels.located.any()
+
+
+def test_cut_mff_and_curry_files_are_refused_before_memory_is_taken(tmp_path, microvolts, vendor):
+    path = vendor.write_mff(tmp_path / "rec.mff", microvolts, 100)
+    content = (path / "signal1.bin").read_bytes()
+    (path / "signal1.bin").write_bytes(content[:-100])
+    with pytest.raises(
+        ReadError, match=r"signal1\.bin: size: the block at byte \d+ announces 3 channels in 3600 bytes"
+    ):
+        read(path)
+    (path / "signal1.bin").unlink()
+    with pytest.raises(ReadError, match=r"rec\.mff: signal: holds no signal"):
+        read(path)
+    curry = vendor.write_curry(tmp_path / "x.cdt", microvolts, NAMES, 100, PLACES * 10)
+    curry.write_bytes(curry.read_bytes()[:-100])
+    with pytest.raises(ReadError, match="announces 600 samples x 3 channels x 1 trials, the file has 7100 bytes"):
+        read(curry)
+    curry.with_name("x.cdt.dpa").unlink()
+    with pytest.raises(ReadError, match=r"its parameters x\.cdt\.dpa are missing"):
+        read(curry)
+
+
+def test_curry_gives_volts_and_events(tmp_path, microvolts, vendor):
+    recording = read(vendor.write_curry(tmp_path / "x.cdt", microvolts, NAMES, 100, PLACES * 10))
+    assert recording.channels.names == tuple(NAMES)
+    assert (recording.sfreq, recording.modality, recording.n_times) == (100, "eeg", 600)
+    np.testing.assert_allclose(recording.data * 1e6, microvolts, atol=1e-3)
+    assert dict(zip(recording.events.trial_type, recording.events.onset, strict=True)) == pytest.approx({"tone": 0.03})
+
+
+@pytest.mark.parametrize(("package", "name"), [("mffpy", "rec.mff"), ("curryreader", "x.cdt")])
+def test_an_absent_package_is_one_sentence(tmp_path, microvolts, vendor, monkeypatch, package, name):
+    vendor.write_mff(tmp_path / "rec.mff", microvolts, 100)
+    vendor.write_curry(tmp_path / "x.cdt", microvolts, NAMES, 100, PLACES * 10)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DependencyError, match=rf"{package}, which is not installed; pip install 'brainof\[vendor\]'"):
+        read(tmp_path / name)
+
+
+def test_bti_gives_tesla_and_coils_in_the_head_frame(tmp_path, vendor, monkeypatch):
+    """4D's head frame has x to the nasion and y to the left ear; ours has x to the right ear and y to the nasion."""
+    random = np.random.default_rng(1)
+    places = random.normal(0, 0.08, (3, 3))
+    normals = places / np.linalg.norm(places, axis=1, keepdims=True)
+    tesla = random.normal(0, 1e-12, (3, 400))
+    fiducials = [(0.1, 0, 0), (0, 0.07, 0), (0, -0.07, 0)]
+    (tmp_path / "rec").mkdir()
+    path = vendor.write_bti(tmp_path / "rec", tesla, 200, places, normals, fiducials=fiducials)
+    (tmp_path / "config").write_text("of another program")  # in the working folder
+    monkeypatch.chdir(tmp_path)
+    recording = read(path)
+    assert (recording.sfreq, recording.modality, recording.n_times) == (200, "meg", 400)
+    assert recording.channels.types == ("mag",) * 3
+    np.testing.assert_allclose(recording.data, tesla, atol=6e-15)  # half a step
+    assert recording.channels.frame == "head"
+    np.testing.assert_allclose(recording.channels.positions, places[:, [1, 0, 2]] * [-1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(recording.channels.orientations, normals[:, [1, 0, 2]] * [-1, 1, 1], atol=1e-6)
+    (tmp_path / "rec" / "hs_file").unlink()
+    assert read(path).channels.frame == "device"
+    path.write_bytes(path.read_bytes()[400:])  # the header at the end stays, samples are missing
+    with pytest.raises(ReadError):
+        read(path)

@@ -121,3 +121,126 @@ def write_persyst(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int
         "[Comments]\n0.03,0.5,0,100,tone\n"
     )
     return path
+
+
+def write_mff(path: Path, data: np.ndarray, sfreq: int, event=3, places=None, blocks=2) -> Path:
+    """EGI .mff: float32 microvolts channel by channel in blocks, with XML beside them; one event code.
+
+    `places` (n, 3) are in centimetres; three fiducials are added where they are given.
+    """
+    path.mkdir()
+    n, n_times = data.shape
+    body, microseconds = b"", 10**6 * n_times // sfreq
+    for block in np.array_split(data.astype("<f4"), blocks, axis=1):
+        n_bytes = block.nbytes
+        body += struct.pack("<4i", 1, 20 + 8 * n, n_bytes, n) + (np.arange(n) * n_bytes // n).astype("<i4").tobytes()
+        body += np.full(n, sfreq << 8 | 32, "<i4").tobytes() + struct.pack("<i", 0) + block.tobytes()
+    (path / "signal1.bin").write_bytes(body)
+
+    def xml(name: str, root: str, inside: str) -> None:
+        space = {"info1": "info_n_mff", "Events_x": "event_mff", "info": "info_mff"}.get(name, f"{name}_mff")
+        head = '<?xml version="1.0" encoding="UTF-8"?>'
+        (path / f"{name}.xml").write_text(f'{head}<{root} xmlns="http://www.egi.com/{space}">{inside}</{root}>')
+
+    xml("info", "fileInfo", "<mffVersion>3</mffVersion><recordTime>2020-01-02T12:00:00.000000+00:00</recordTime>")
+    xml("info1", "dataInfo", "<generalInformation><fileDataType><EEG/></fileDataType></generalInformation>")
+    span = f"<beginTime>0</beginTime><endTime>{microseconds}</endTime>"
+    xml("epochs", "epochs", f"<epoch>{span}<firstBlock>1</firstBlock><lastBlock>{blocks}</lastBlock></epoch>")
+    sensors = "".join(f"<sensor><number>{i + 1}</number><type>0</type></sensor>" for i in range(n))
+    xml("sensorLayout", "sensorLayout", f"<name>three</name><sensors>{sensors}</sensors>")
+    begin = f"2020-01-02T12:00:00.{10**6 * event // sfreq:06d}+00:00"
+    inside = f"<beginTime>{begin}</beginTime><duration>1000</duration><code>tone</code>"
+    xml("Events_x", "eventTrack", f"<name>x</name><trackType>EVNT</trackType><event>{inside}</event>")
+    if places is not None:
+        fiducials = {
+            "Left periauricular point": (-7, 0, 0),
+            "Right periauricular point": (7, 0, 0),
+            "Nasion": (0, 9, 0),
+        }
+        rows = [("", i + 1, 0, place) for i, place in enumerate(places)]
+        rows += [(name, n + 1 + i, 2, place) for i, (name, place) in enumerate(fiducials.items())]
+        text = "".join(
+            f"<sensor><name>{name}</name><number>{number}</number><type>{kind}</type>"
+            f"<x>{place[0]}</x><y>{place[1]}</y><z>{place[2]}</z></sensor>".replace("<name></name>", "")
+            for name, number, kind, place in rows
+        )
+        xml("coordinates", "coordinates", f"<sensorLayout><sensors>{text}</sensors></sensorLayout>")
+    return path
+
+
+def write_bti(
+    folder: Path, data: np.ndarray, sfreq: int, places: np.ndarray, normals: np.ndarray, upb=1e-14, fiducials=None
+) -> Path:
+    """BTi/4D: int16 samples of magnetometers A1, A2, ... (tesla in) in `c,rfDC`, their coils in `config`; `hs_file`.
+
+    Coils and fiducials (nasion, left, right) are in the 4D head frame (x to the nasion, y to the left), metres; the
+    file's transform from device to head is the identity.
+    """
+    n, n_times = data.shape
+    scaled = np.eye(4)
+    scaled[3, :3] = 1.0  # the last row holds the scales of the axes
+    content = bytearray(struct.pack(">h32s16shihhffhhh2xI32s", 1, b"", b"", 0, 0, 50, n, 1.0, 1.0, 1, 2, 0, 0, b""))
+    content += scaled.astype(">f8").tobytes()
+    for kind, space in (
+        (b"B_E_table_used", struct.pack(">3i16si28s", 2, 0, 0, b"", 0, b"")),
+        (b"B_weights_used", struct.pack(">iII32s80sII72s", 2, 0, 0, b"", b"", 0, 0, b"")),
+    ):
+        content += struct.pack(">I20si32sII32s", 0, kind, 0, b"", 0, len(space), b"")
+        content += bytes(-len(content) % 8) + space
+        content += bytes(-len(content) % 8)
+    for i in range(n):
+        first = np.cross(normals[i], [1.0, 0.3, 0.2])
+        first /= np.linalg.norm(first)
+        coil = np.eye(4)
+        coil[:3, :3] = np.stack([first, np.cross(normals[i], first), normals[i]], axis=1)
+        coil[:3, 3] = places[i]
+        coil[3, :3] = 1.0
+        content += struct.pack(">16shHh2xff16sdi32s", f"A{i + 1}".encode(), i, 1, i, 1.0, upb, b"T", 0.0, 0, b"")
+        content += bytes(-len(content) % 8)
+        content += struct.pack(">ii32sf4s", 0, 0, b"", 0.0, b"") + coil.astype(">f8").tobytes()
+        content += struct.pack(">hh4x32s", 0, 0, b"")
+        content += bytes(-len(content) % 8)
+    (folder / "config").write_bytes(content)
+
+    body = bytearray(np.rint(data.T / upb).astype(">i2").tobytes())
+    body += bytes(-len(body) % 8)
+    start = len(body)
+    body += struct.pack(">h5s1xhhiiiif16sih2x", 1, b"", 1, 0, 1, 0, 0, 0, 1 / sfreq, b"", 1, n)
+    body += struct.pack(">iihhi20x", 0, 0, 0, 0, 0)
+    body += bytes(-len(body) % 8)
+    body += struct.pack(">ifffiii28x", n_times, n_times / sfreq, 0, 0, 0, 0, 0)
+    for i in range(n):
+        body += struct.pack(">16shhf16sh6xddii4sf24x", f"A{i + 1}".encode(), i, 0, 1.0, b"T", 0, 0, 0, i, 0, b"", 0)
+    body += struct.pack(">i20si32si256si32x", 0, b"x", 0, b"", 1577966400, b"", 0)
+    body += bytes(-len(body) % 8) + struct.pack(">q", start)
+    (folder / "c,rfDC").write_bytes(body)
+    if fiducials is not None:
+        nasion, left, right = fiducials
+        points = np.array([left, right, nasion, [0, 0, 0.1], [0, 0, 0.1]], ">f8")
+        (folder / "hs_file").write_bytes(struct.pack(">4i", 1, 0, 0, 0) + points.tobytes())
+    return folder / "c,rfDC"
+
+
+def write_curry(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, places: np.ndarray, event=3) -> Path:
+    """Curry 8: float32 microvolts in .cdt, parameters in .cdt.dpa, one event of type 7 in .cdt.cef; places in mm."""
+    n, n_times = data.shape
+    data.T.astype("<f4").tofile(path)
+
+    def listed(name: str, lines: Sequence[str]) -> str:
+        body = "\n".join(lines)
+        return f"\n{name} START\n   ListType = 1\n{name} END\n\n{name} START_LIST\n{body}\n{name} END_LIST\n"
+
+    values = {
+        "FileVersion": 804, "NumSamples": n_times, "NumChannels": n, "NumTrials": 1, "SampleFreqHz": sfreq,
+        "TriggerOffsetUsec": 0, "DataFormat": "FLOAT", "DataByteOrder": "INTEL", "DataSampOrder": "SAMP",
+        "SampleTimeUsec": 10**6 / sfreq, "StartYear": 2020, "StartMonth": 1, "StartDay": 2, "StartHour": 12,
+        "StartMin": 0, "StartSec": 0, "StartMillisec": 0, "AmplifierInfo": "",
+    }  # fmt: skip
+    text = "\n".join(f"   {key:<20} = {value}" for key, value in values.items())
+    text += f"\nDEVICE_PARAMETERS EEG START\n   DataUnit = uV\n   NumChanThisGroup = {n}\nDEVICE_PARAMETERS EEG END\n"
+    text += listed("LABELS", names) + listed("SENSORS", ["\t".join(f"{x:.3f}" for x in place) for place in places])
+    text += listed("IMPEDANCE_VALUES", ["-1 " * n]) + listed("EPOCH_INFORMATION", [])
+    path.with_name(path.name + ".dpa").write_text(text)
+    row = f"{event} 0 7 0 {event} {event} 0 0 0 0 0"
+    path.with_name(path.name + ".cef").write_text(listed("NUMBER_LIST", [row]) + listed("REMARK_LIST", ["tone"]))
+    return path

@@ -94,3 +94,30 @@ def test_table_outside_the_root(toy):
 
     with pytest.raises(ReadError, match="leaves the dataset root"):
         changed(toy, x={"table": "../toy.yaml", "key": {"a": "b"}, "column": "c"})
+
+
+def test_sessions_have_a_table_per_subject(toy):
+    """BIDS sessions.tsv: another file for each subject, a row for each session."""
+
+    def table(subject, text):
+        (toy[1] / f"sub-{subject}" / f"sub-{subject}_sessions.tsv").write_text(text)
+
+    table("01", "session_id\tdrug\nses-1\tplacebo\nses-2\tketamine\n")
+    table("02", "session_id\tdrug\nses-1\tketamine\n")
+    labels = changed(toy, drug={"sessions": "drug", "values": {"ketamine": "yes", "placebo": "no"}})
+    said = [
+        labels.of({**ENTITIES, "subject": a, "session": b})["drug"] for a, b in (("01", "1"), ("01", "2"), ("02", "1"))
+    ]
+    assert said == ["no", "yes", "yes"]
+    assert labels.files({**ENTITIES, "session": "1"})["drug"].name == "sub-02_sessions.tsv"
+    with pytest.raises(LabelError, match=r"sub-02_sessions\.tsv: labels\.drug: no row with session_id = 'ses-9'"):
+        labels.of({**ENTITIES, "session": "9"})
+    with pytest.raises(LabelError, match=r"sub-03_sessions\.tsv: table is missing"):
+        labels.of({"subject": "03", "session": "1", "run": "1"})
+    with pytest.raises(LabelError, match=r"names \{session\}, which the recording does not have"):
+        labels.of(ENTITIES)
+    table("02", "session_id\tdrag\nses-1\tketamine\n")
+    with pytest.raises(LabelError, match=r"labels\.drug: no column 'drug'; did you mean 'drag'"):
+        labels.of({**ENTITIES, "session": "1"})
+    optional = changed(toy, drug={"sessions": "drug", "optional": True})
+    assert "drug" not in optional.of({"subject": "03", "session": "1", "run": "1"})

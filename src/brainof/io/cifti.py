@@ -164,8 +164,7 @@ def _labelled(
     if not isinstance(axes[0], LabelAxis) or not isinstance(axes[1], BrainModelAxis):
         raise ReadError("is no dense label file", file=path, field="atlas.image", fix="give a dlabel.nii file")
     values = np.rint(np.asanyarray(image.dataobj)[0]).astype(np.int64)
-    known = {_key(axes[1], row): int(value) for row, value in enumerate(values)}
-    labels = np.array([known.get(_key(axis, row), 0) for row in range(len(axis))])
+    labels = _labels_of_rows(axis, axes[1], values)
     table = {int(key): str(text[0]) for key, text in axes[0].label[0].items() if int(key) != 0}
     ids, names = np.array(sorted(table), dtype=np.int64), tuple(table[key] for key in sorted(table))
     if atlas.labels is not None:
@@ -175,9 +174,26 @@ def _labelled(
     return labels, channels, {"name": name, "sha256": digest_of(path), "n_regions": len(ids)}
 
 
-def _key(axis: Any, row: int) -> tuple[Any, ...]:
-    vertex = int(axis.vertex[row])
-    return (str(axis.name[row]), vertex) if vertex >= 0 else tuple(map(int, axis.voxel[row]))
+def _labels_of_rows(axis: Any, labelled: Any, values: np.ndarray) -> np.ndarray:
+    """Label of each row of `axis` by structure and vertex, or by voxel; 0 where `labelled` does not hold it."""
+    names = {name: number for number, name in enumerate(np.unique(np.asarray(labelled.name)).tolist())}
+    known, wanted = _places(labelled, names), _places(axis, names)
+    # rows of both become numbers: equal where the places are
+    _, numbers = np.unique(np.concatenate([known, wanted]), return_inverse=True)
+    table = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    table[numbers[: len(known)]] = values
+    return table[numbers[len(known) :]]
+
+
+def _places(axis: Any, names: dict[str, int]) -> np.ndarray:
+    """One number per row: below 0 on a surface (structure and vertex), from 0 in the volume (20 bits per index)."""
+    surface = np.asarray(axis.surface_mask)
+    own, of_row = np.unique(np.asarray(axis.name), return_inverse=True)
+    structures = np.array([names.get(name, -1) for name in own.tolist()], dtype=np.int64)[of_row]
+    places = np.empty(len(axis), dtype=np.int64)
+    places[surface] = -1 - ((structures[surface] + 1 << 32) + np.asarray(axis.vertex, dtype=np.int64)[surface])
+    places[~surface] = np.asarray(axis.voxel, dtype=np.int64)[~surface] @ np.array([1 << 40, 1 << 20, 1])
+    return places
 
 
 def _channels(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def read_gifti(
     if modality not in (None, "fmri"):
         raise ReadError(f"a GIFTI file holds no {modality}", file=path, field="modality")
     check_size(path.stat().st_size, options.max_bytes, path, "the file")
-    check_size(_announced_values(path) * 4.0, options.max_bytes, path)
+    _check_arrays(path, options.max_bytes)
     image = load_image(path)
     if not isinstance(image, nibabel.GiftiImage):
         raise ReadError(f"{type(image).__name__} is no GIFTI file", file=path, field="format")
@@ -90,10 +92,33 @@ def read_gifti(
     )
 
 
-def _announced_values(path: Path) -> float:
-    """Values of all arrays by their Dim attributes, before they are decoded."""
-    tags = re.findall(rb"<DataArray\b[^>]*>", path.read_bytes())
-    return sum(math.prod(float(size) for size in re.findall(rb'Dim\d+\s*=\s*"\s*(\d+)', tag)) for tag in tags)
+#: bytes of one value of a GIFTI data type
+_WIDTHS = {b"UINT8": 1, b"INT32": 4, b"FLOAT32": 4, b"FLOAT64": 8}
+_ARRAY = re.compile(rb"<DataArray\b([^>]*)>(.*?)</DataArray>", flags=re.DOTALL)
+
+
+def _check_arrays(path: Path, max_bytes: int) -> None:
+    """Sizes of all arrays by their Dim attributes, and that packed ones do not hold more, before they are decoded."""
+    content = path.read_bytes()
+    tags = re.findall(rb"<DataArray\b([^>]*)>", content)
+    check_size(sum(_values(tag) for tag in tags) * 4.0, max_bytes, path)
+    for number, (tag, inside) in enumerate(_ARRAY.findall(content), start=1):
+        packed = re.search(rb"<Data>\s*(.*?)\s*</Data>", inside, flags=re.DOTALL)
+        if packed is None or b"GZipBase64Binary" not in tag:
+            continue
+        kind = re.search(rb"NIFTI_TYPE_(\w+)", tag)
+        most = int(_values(tag)) * _WIDTHS.get(kind[1] if kind else b"", 8)
+        try:
+            unpacked = len(zlib.decompressobj().decompress(base64.b64decode(packed[1]), most + 1))
+        except (ValueError, zlib.error) as error:
+            raise ReadError(f"array {number} cannot be unpacked ({error})", file=path, fix="it is damaged") from None
+        if unpacked > most:
+            problem = f"array {number} unpacks to more than the {most} bytes of its Dims"
+            raise ReadError(problem, file=path, field="size", fix="the file is damaged")
+
+
+def _values(tag: bytes) -> float:
+    return math.prod(float(size) for size in re.findall(rb'Dim\d+\s*=\s*"\s*(\d+)', tag))
 
 
 def _series(image: object, path: Path) -> np.ndarray:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrainOFError, ReadError
+from ..optional import optional
 from ..recording import Recording
 from .bids.apply import channel_table, with_states, with_types, without_serial
+from .bids.kit import kit_digitisation
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
 from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
-from .vendor_headers import check_egi, check_gdf
+from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, where_fif_ends
 
 #: format name -> (function of mne.io, arguments)
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -99,7 +101,7 @@ def read_mne(
         elif format_name == "gdf":
             opened = _open_gdf(path, options)
         else:
-            opened = _open(path, format_name, options)
+            opened = _open(path, format_name, options, root)
         _stay_inside(opened.raw, path, root)
         if format_name in _PLAIN_BINARY:
             _fits(opened.raw, path)
@@ -149,6 +151,8 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
                     "recorded with active shielding (MaxShield)",
                     "clean it with Maxwell filtering first, or set allow_maxshield",
                 )
+            elif path.name.lower().endswith(".fif"):
+                reason = where_fif_ends(path) or reason
             raise ReadError(f"cannot be read ({reason[:300]})", file=path, fix=fix) from error
     for warning in caught:
         line = " ".join(str(warning.message).split())[:200]
@@ -157,20 +161,31 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
     said[:] = list(dict.fromkeys(said))
 
 
-def _open(path: Path, format_name: str, options: ReadOptions) -> Opened:
+def _open(path: Path, format_name: str, options: ReadOptions, root: Path) -> Opened:
     import mne
 
+    notes: list[str] = []
     function, arguments = READERS[format_name]
     if format_name == "fif":
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
-    elif format_name == "bti" and not (path.parent / "hs_file").exists():
-        arguments = {"head_shape_fname": None}
-    if format_name == "eeglab":
+    elif format_name == "bti":  # named in full: MNE looks for them in the working folder first
+        shape = path.parent / "hs_file"
+        arguments = {"config_fname": path.parent / "config", "head_shape_fname": shape if shape.exists() else None}
+    elif format_name == "kit":
+        if options.sidecars:
+            arguments, notes = kit_digitisation(path, root)
+    elif format_name == "egi" and path.is_dir():
+        optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
+        check_mff(path)
+    elif format_name == "curry":
+        optional("curryreader", "vendor", f"{path.name} (Curry)")
+        check_curry(path)
+    elif format_name == "eeglab":
         check_mat5(path, options.max_bytes)
     factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
     raw = getattr(mne.io, function)(path, preload=False, **arguments)
     stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
-    return Opened(raw, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+    return Opened(raw, notes, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
 
 
 def _open_gdf(path: Path, options: ReadOptions) -> Opened:

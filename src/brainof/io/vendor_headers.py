@@ -1,4 +1,4 @@
-"""Headers of GDF and of EGI simple binary files, checked for what MNE loads wrongly or takes memory for.
+"""Headers of GDF, EGI, Curry and FIF files, checked for what MNE loads wrongly or takes memory for.
 
 MNE knows microvolts and millivolts in GDF 2, microvolts in GDF 1, and takes everything else for volts; of EGI integer
 files it takes microvolts for volts. Layouts: GDF 1.25 and 2.20 (Schloegl, https://arxiv.org/abs/cs/0608052); EGI simple
@@ -7,6 +7,8 @@ binary (Net Station file formats, appendix).
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,3 +141,75 @@ def check_egi(path: Path) -> float:
             fix="the file is cut or its header is damaged",
         )
     return 1e-6 if bits and value_range else 1.0
+
+
+def check_mff(path: Path) -> None:
+    """Check the blocks of the signals in an EGI .mff folder against the size of their files.
+
+    Raises
+    ------
+    ReadError
+        A block announces more than the file holds, or there is no signal.
+    """
+    signals = sorted(path.glob("signal*.bin"))
+    if not signals:
+        raise ReadError("holds no signal*.bin", file=path, field="signal", fix="copy the whole folder")
+    for file in signals:
+        size, at, header, block = file.stat().st_size, 0, 0, 0
+        with file.open("rb") as stream:
+            while at < size:
+                stream.seek(at)
+                flag, *rest = struct.unpack("<4i", stream.read(16).ljust(16, b"\0"))
+                if flag:
+                    header, block, n_channels = rest
+                if min(header, block) <= 0 or n_channels <= 0 or at + (header if flag else 4) + block > size:
+                    problem = f"the block at byte {at} announces {n_channels} channels in {block} bytes"
+                    fix = "the file is cut or damaged"
+                    raise ReadError(f"{problem}, the file has {size}", file=file, field="size", fix=fix)
+                at += (header if flag else 4) + block
+
+
+def check_curry(path: Path) -> None:
+    """Check the counts of a Curry parameter file against the size of its data.
+
+    Raises
+    ------
+    ReadError
+        It has no parameter file or no counts, or announces more than the file holds.
+    """
+    names = [path.name + end for end in (".dpa", ".dpo")]
+    header = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    if header is None:
+        raise ReadError(f"its parameters {names[0]} are missing", file=path, fix="copy them beside it")
+    text = header.read_text(encoding="latin-1")
+    counts = {}
+    for field_name in ("NumSamples", "NumChannels", "NumTrials"):
+        found = re.search(rf"^\s*{field_name}\s*=\s*(\d+)", text, flags=re.MULTILINE)
+        if found is None:
+            raise ReadError("is missing or no count", file=header, field=field_name, fix="the file is damaged")
+        counts[field_name] = int(found[1])
+    values, size = math.prod(counts.values()), path.stat().st_size
+    least = 2 if re.search(r"DataFormat\s*=\s*ASCII", text) else 4
+    if values <= 0 or least * values > size:
+        said = " x ".join(f"{count} {name[3:].lower()}" for name, count in counts.items())
+        fix = "the file is cut or its header is damaged"
+        raise ReadError(f"{header.name} announces {said}, the file has {size} bytes", file=path, field="size", fix=fix)
+
+
+def where_fif_ends(path: Path) -> str | None:
+    """Where the chain of tags of a FIF file breaks, as a sentence; None where it does not."""
+    at, size = 0, path.stat().st_size
+    with path.open("rb") as stream:
+        while at + 16 <= size:
+            stream.seek(at)
+            kind, _, length, following = struct.unpack(">4i", stream.read(16))
+            if at == 0 and kind != 100:
+                return "file damaged at byte 0: it begins with no FIF tag"
+            if length < 0 or at + 16 + length > size:
+                return f"file damaged at byte {at}: a tag announces {length} bytes, the file has {size}"
+            if following == -1:
+                return None
+            if following < 0 or (0 < following <= at):
+                return f"file damaged at byte {at}: the next tag is said to be at {following}"
+            at = following or at + 16 + length
+    return f"file damaged at byte {size}: it ends before its last tag"

@@ -192,7 +192,7 @@ class Job:
             return self.labels.of(found.entities)
         # entities of the parts are not known yet: any change of a source counts
         return {name: source.to_dict() for name, source in self.recipe.labels.items()} | {
-            f"{name} table": fingerprint(path) for name, path in self.labels.files.items()
+            f"{name} table": fingerprint(path) for name, path in self.labels.files(found.entities).items()
         }
 
     def _other_files(self, found: Found) -> list[Path]:

@@ -32,21 +32,10 @@ class Labels:
 
     def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
         self.sources = recipe.labels
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.files: dict[str, Path] = {}
+        self.root = root
         for name, source in self.sources.items():
-            if source.table is None:
-                continue
-            path = self.files[name] = inside(root, source.table)
-            table = self.tables[name] = read_table(path)
-            for column in (*source.key, str(source.column)):
-                if column not in table.columns:
-                    raise LabelError(
-                        f"no column {column!r}",
-                        file=path,
-                        field=f"labels.{name}",
-                        fix=did_you_mean(column, table.columns),
-                    )
+            if source.table is not None and not source.varies:
+                self._open(name, source, {})  # what is wrong with it stops a run before it begins
 
     def of(self, entities: Mapping[str, str]) -> dict[str, str]:
         """Labels of a whole recording, by its entities.
@@ -70,8 +59,8 @@ class Labels:
                         fix=f"name it in files.pattern or files.entities; known: {', '.join(sorted(entities))}",
                     )
             else:
-                file = self.files[name]
-                value = self._look_up(name, source, entities)
+                file, table = self._open(name, source, entities)
+                value = self._look_up(name, source, entities, file, table) if table is not None else ""
             value = _renamed(name, source, value, file)
             if value:
                 labels[name] = value
@@ -94,13 +83,45 @@ class Labels:
                 labels[name] = value
         return labels
 
-    def _look_up(self, name: str, source: LabelSource, entities: Mapping[str, str]) -> str:
-        table, keys = self.tables[name], {}
+    def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
+        """The table of each label that has one for a recording.
+
+        Raises
+        ------
+        LabelError
+            A table is missing or lacks a column, or its path names an entity that the recording does not have.
+        """
+        opened = {
+            name: self._open(name, source, entities)
+            for name, source in self.sources.items()
+            if source.table is not None
+        }
+        return {name: path for name, (path, table) in opened.items() if table is not None}
+
+    def _open(self, name: str, source: LabelSource, entities: Mapping[str, str]) -> tuple[Path, pd.DataFrame | None]:
+        """A label's table and its path; no table where it varies by recording, is not there, and is optional."""
+        try:
+            path = inside(self.root, fill(str(source.table), entities, f"labels.{name}.table"))
+        except ConfigError as error:
+            raise LabelError(error.problem, field=error.field, fix=error.fix) from None
+        if source.varies and source.optional and not path.exists():
+            return path, None
+        table = read_table(path)
+        for column in (*source.key, str(source.column)):
+            if column not in table.columns:
+                fix = did_you_mean(column, table.columns)
+                raise LabelError(f"no column {column!r}", file=path, field=f"labels.{name}", fix=fix)
+        return path, table
+
+    def _look_up(
+        self, name: str, source: LabelSource, entities: Mapping[str, str], path: Path, table: pd.DataFrame
+    ) -> str:
+        keys = {}
         for column, template in source.key.items():
             try:
                 keys[column] = fill(template, entities, f"labels.{name}.key")
             except ConfigError as error:
-                raise LabelError(error.problem, file=self.files[name], field=error.field, fix=error.fix) from None
+                raise LabelError(error.problem, file=path, field=error.field, fix=error.fix) from None
         rows = table
         for column, value in keys.items():
             rows = rows[rows[column] == value]
@@ -109,7 +130,7 @@ class Labels:
         if len(values) > 1:
             raise LabelError(
                 f"{len(rows)} rows with {said} disagree ({', '.join(values[:3])})",
-                file=self.files[name],
+                file=path,
                 field=str(source.column),
                 fix=f"add a column to labels.{name}.key",
             )
@@ -117,7 +138,7 @@ class Labels:
             column = next(iter(keys))
             raise LabelError(
                 f"no row with {said}",
-                file=self.files[name],
+                file=path,
                 field=f"labels.{name}",
                 fix=f"the table has {column} such as {', '.join(map(repr, table[column].unique()[:3]))}; "
                 f"add the row, correct the key, or set labels.{name}.optional",
@@ -126,7 +147,7 @@ class Labels:
         if values and not value and not source.optional:
             raise LabelError(
                 f"no value where {said}",
-                file=self.files[name],
+                file=path,
                 field=str(source.column),
                 fix=f"fill it in or set labels.{name}.optional",
             )

@@ -76,13 +76,21 @@ class Segments(Schema):
     split: list[str] = Field(default_factory=list)
 
 
+#: short name -> (table, key) of the tables that BIDS defines
+_BIDS_TABLES = {
+    "participants": ("participants.tsv", {"participant_id": "sub-{subject}"}),
+    "sessions": ("sub-{subject}/sub-{subject}_sessions.tsv", {"session_id": "ses-{session}"}),
+}
+
+
 class LabelSource(Schema):
-    """Where a label comes from: exactly one of `participants`, `entity`, `table` and `event`.
+    """Where a label comes from: exactly one of `participants`, `sessions`, `entity`, `table` and `event`.
 
     * `participants`: a column of BIDS participants.tsv (short for `table`, `key` and `column`);
+    * `sessions`: a column of the subject's BIDS sessions.tsv (likewise);
     * `entity`: an entity of the recording;
-    * `table` (root-relative csv or tsv) with `key` (column -> template of entities, such as `{Subj: "{subject}"}`) and
-      `column`;
+    * `table` (root-relative csv or tsv; its path may hold entities: `sub-{subject}/log.tsv`) with `key` (column ->
+      template of entities, such as `{Subj: "{subject}"}`) and `column`;
     * `event`: a column (usually trial_type) of the event that the window was cut on.
 
     `values` renames; a value that it does not list is an error, or no label where `optional`.
@@ -98,17 +106,26 @@ class LabelSource(Schema):
 
     @model_validator(mode="before")
     @classmethod
-    def _participants(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or "participants" not in values:
+    def _bids_tables(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
-        rest = {key: value for key, value in values.items() if key != "participants"}
-        column = {"table": "participants.tsv", "key": {"participant_id": "sub-{subject}"}}
-        return {**column, "column": values["participants"], **rest}
+        for name, (table, key) in _BIDS_TABLES.items():
+            if name in values:
+                rest = {field: value for field, value in values.items() if field != name}
+                return {"table": table, "key": key, "column": values[name], **rest}
+        return values
+
+    @property
+    def varies(self) -> bool:
+        """Whether recordings have tables of their own: entities stand in the table's path."""
+        return self.table is not None and "{" in self.table
 
     @model_validator(mode="after")
     def _one_source(self) -> LabelSource:
         if sum(source is not None for source in (self.entity, self.table, self.event)) != 1:
-            raise ValueError("give exactly one of entity, table and event (participants is short for a table)")
+            raise ValueError(
+                "give exactly one of entity, table and event (participants and sessions are short for a table)"
+            )
         if self.table is not None and (not self.key or self.column is None):
             raise ValueError("a table needs key (column -> template of entities) and column")
         return self

@@ -1,0 +1,55 @@
+"""`brainof index` on a folder with a dataset and its derivative."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from brainof.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "ds"
+    for name, derivative in (("ds", False), ("ds/derivatives/fmriprep", True)):
+        (tmp_path / name).mkdir(parents=True)
+        values = {"Name": "Toy", "BIDSVersion": "1.8.0"}
+        values |= {"DatasetType": "derivative", "GeneratedBy": [{"Name": "fMRIPrep"}]} if derivative else {}
+        (tmp_path / name / "dataset_description.json").write_text(json.dumps(values))
+    for subject in ("01", "02"):
+        (root / f"sub-{subject}/ses-1/eeg").mkdir(parents=True)
+        (root / f"sub-{subject}/ses-1/eeg/sub-{subject}_ses-1_task-rest_eeg.edf").write_bytes(b"x")
+        func = root / f"derivatives/fmriprep/sub-{subject}/func"
+        func.mkdir(parents=True)
+        (func / f"sub-{subject}_task-rest_space-MNI152NLin6Asym_res-2_desc-preproc_bold.nii.gz").write_bytes(b"x")
+    (root / "sub-02/ses-1/eeg/sub-02_ses-1_task-nback_eeg.edf").write_bytes(b"")
+    (root / "sub-02/ses-1/eeg/sub-02_ses-1_task-gone_eeg.edf").symlink_to(tmp_path / "annex")
+    return root
+
+
+def test_json_lists_what_is_there_and_what_cannot_be_used(folder, capsys):
+    assert main(["index", str(folder), "--json"]) == 0
+    raw, derivative = sorted(json.loads(capsys.readouterr().out)["datasets"], key=lambda one: bool(one["derivative"]))
+    assert (raw["subjects"], raw["sessions"]) == (["01", "02"], ["1"])
+    assert set(raw["tasks"]) >= {"rest"}
+    problems = {problem["file"].split("/")[-1]: problem["problem"] for problem in raw["problems"]}
+    assert set(problems) == {"sub-02_ses-1_task-nback_eeg.edf", "sub-02_ses-1_task-gone_eeg.edf"}
+    assert raw["missing"] == 1
+    assert derivative["generated_by"] == ["fMRIPrep"]
+    (form,) = derivative["forms"]
+    assert (form["recordings"], form["modality"], form["space"]) == (2, "fmri", "MNI152NLin6Asym")
+
+
+def test_text_shortens_problems(folder, capsys):
+    assert main(["index", str(folder), "--problems", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "subjects   2: 01, 02" in shown
+    assert "(1 not downloaded)" in shown
+    assert "and 1 more (--problems N)" in shown
+    assert "derivative by fMRIPrep" in shown
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
+    assert main(["index", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -45,6 +45,16 @@ _NORMALISED = InputContract(
     }
 )
 
+#: A loud start (decision 0015): without it the waveform is learned late or not at all
+LOUD: dict[str, Any] = {
+    "preset": "tiny",
+    "depth": 2,
+    "outputs": ["waveform"],
+    "latent_std": 0.05,
+    "cross_gain": 4.0,
+    "mirrored": True,
+}
+
 
 class Sizes(Schema):
     """How large the study is; the defaults take some ten minutes of one core."""
@@ -145,7 +155,7 @@ def _channel_model(out: Path, root: Path, sizes: Sizes, seed: int) -> tuple[Brai
     left = {name: people[-sizes.test_people :] for name, people in known.items()}
     config = PretrainConfig.parse(
         {
-            "model": {"preset": "tiny", "latents": 64, "outputs": ["waveform"]},
+            "model": {**LOUD, "latents": 64},
             "objective": {"frequency": "none"},
             "mask": {"unit": "channel", "ratio": 0.3, "fourier_ratio": 0.0},
             "sampling": {
@@ -312,7 +322,7 @@ def _region_rows(out: Path, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
     train, test = table[~tested].reset_index(drop=True), table[tested].reset_index(drop=True)
     config = PairedConfig.parse(
         {
-            "model": {"preset": "tiny", "latents": 32, "outputs": ["waveform"]},
+            "model": {**LOUD, "latents": 32},
             "objective": {"frequency": "none"},
             "mask": {"fourier_ratio": 0.0},
             "modality_dropout": 0.7,
@@ -328,7 +338,8 @@ def _region_rows(out: Path, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
         model = load(out / "pair_model")[0]
     else:
         torch.manual_seed(seed)
-        model = BrainOF.from_preset("tiny", latents=32, outputs=["waveform"])
+        overrides = dict(config.model)
+        model = BrainOF.from_preset(overrides.pop("preset"), **overrides)
         pretrain_pairs(config, corpus, train, model)
         save_release(out / "pair_model", model, _NORMALISED)
     targets = {name: _bold(corpus, part) for name, part in (("train", train), ("test", test))}

@@ -95,7 +95,7 @@ def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licences
     assert "| CC0 |" in adapted
     assert "Task: made/state" in adapted
     assert f"Adapted from `{tmp_path / 'base'}`" in card
-    assert "| steps |" not in card  # those of the base model are not those of this one
+    assert "\n| steps | 7 |" not in card  # those of the base model are not those of this one
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,7 @@ def _region_rows(out: Path, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
     inner = subject[~tested]
     found = {
         "decoder": _decoded(corpus, model, test),
+        "ridge on lagged band power": _lagged_ridge(corpus, train, test, targets, inner),
         "ridge on band power over time": _ridge(features, targets["train"], inner),
         "ridge on latents": _ridge(latents, targets["train"], inner),
         "training mean": np.broadcast_to(targets["train"].mean(axis=0), targets["test"].shape),
@@ -411,6 +412,34 @@ def _ridge(features: dict[str, np.ndarray], target: np.ndarray, groups: np.ndarr
     solution = solver.solve(target.reshape(len(target), 1, -1))
     shape = (len(features["test"]), *target.shape[1:])
     return solver.predict(solution, features["test"])[:, 0].reshape(shape)
+
+
+def _lagged(corpus: Corpus, row: int, n_volumes: int) -> np.ndarray:
+    """Log power of four bands and each channel at 0, 2, ... 12 s before each volume, (n_volumes, features)."""
+    rate, step = 128, 64  # a volume every 0.5 s
+    data = corpus.read(row).astype(np.float64)
+    frequency, _, power = signal.stft(data, rate, nperseg=2 * step, noverlap=step, boundary="even")
+    bands = [(4, 8), (8, 13), (13, 20), (20, 30)]
+    inside = [(np.abs(power[:, (frequency >= lo) & (frequency < hi)]) ** 2).mean(axis=1) for lo, hi in bands]
+    found = np.log(np.stack(inside) + 1e-12).reshape(len(bands) * len(data), -1)[:, :n_volumes]
+    found -= found.mean(axis=1, keepdims=True)
+    lagged = [np.pad(found, ((0, 0), (lag, 0)))[:, :n_volumes] for lag in range(0, 25, 4)]
+    return np.concatenate(lagged).T
+
+
+def _lagged_ridge(
+    corpus: Corpus, train: pd.DataFrame, test: pd.DataFrame, targets: dict[str, np.ndarray], groups: np.ndarray
+) -> np.ndarray:
+    """One linear map for all volumes, as encoding models have it: what the haemodynamic delay needs, learned once."""
+    n_volumes = targets["train"].shape[-1]
+    x = {
+        name: np.concatenate([_lagged(corpus, int(row), n_volumes) for row in table["eeg"]])
+        for name, table in (("train", train), ("test", test))
+    }
+    y = targets["train"].transpose(0, 2, 1).reshape(len(x["train"]), 1, -1)
+    solver = RidgeSolver(x["train"], np.repeat(groups, n_volumes))
+    found = solver.predict(solver.solve(y), x["test"])[:, 0]
+    return found.reshape(len(test), n_volumes, -1).transpose(0, 2, 1)
 
 
 def _ceiling(parameters: CohortParameters, corpus: Corpus, table: pd.DataFrame) -> np.ndarray:

@@ -57,13 +57,13 @@ LOUD: dict[str, Any] = {
 
 
 class Sizes(Schema):
-    """How large the study is; the defaults take some ten minutes of one core."""
+    """How large the study is; the defaults are those of docs/fusion.md, some twelve minutes of one core."""
 
-    people: int = Field(default=14, ge=1)
+    people: int = Field(default=12, ge=1)
     test_people: int = Field(default=4, ge=1)
-    steps: int = Field(default=800, ge=1)
-    pair_people: int = Field(default=40, ge=1)
-    pair_steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=300, ge=1)
+    pair_people: int = Field(default=24, ge=1)
+    pair_steps: int = Field(default=180, ge=1)
     seconds: float = Field(default=60.0, gt=0)
 
 

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
+from brainof.adaptation import LinearProbe, LoRA, Target
+from brainof.adaptation.base import pooled
 from brainof.channels import Channels
 from brainof.corpus import Corpus, CorpusWriter, pairs
 from brainof.errors import ConfigError
 from brainof.fusion import PairedRows, embed_pairs
 from brainof.model import BrainOF
+from brainof.model.fusion import FusedBrainOF
 from brainof.prepare import Window
 
 
@@ -71,3 +74,26 @@ def test_windows_without_what_is_asked_for_are_named(rows, corpus):
         embed_pairs(rows, model(), ("fmri",))
     with pytest.raises(ConfigError, match="without any modality"):
         PairedRows(corpus, pd.DataFrame({"eeg": [0, -1], "fmri": [8, -1]}))
+
+
+def test_a_probe_on_pairs_is_the_probe_on_their_embeddings(rows):
+    target = Target.classes(np.tile(["rest", "task"], 8), rows.subjects)
+    fused = FusedBrainOF(model(), ("eeg", "fmri")).eval()
+    fitted = LinearProbe().apply(fused, rows, target)
+    embedded = embed_pairs(rows, fused.model, fused.order)
+    known = LinearProbe().apply(fused, rows, target, features=lambda pool: embedded)
+    found = fitted.outputs(rows)
+    assert found.shape == (1, 16, 2)
+    np.testing.assert_allclose(found, known.outputs(rows, features=lambda pool: embedded), atol=1e-3)
+    np.testing.assert_allclose(fitted.outputs(rows[[9, 2]])[0], found[0, [9, 2]], atol=1e-3)
+
+
+def test_low_rank_updates_learn_through_the_fusion(rows):
+    target = Target.classes(np.tile(["rest", "task"], 8), rows.subjects)
+    fused = FusedBrainOF(model(), ("eeg", "fmri"), modality_dropout=0.25, any_order=True)
+    before = {name: tensor.clone() for name, tensor in fused.state_dict().items()}
+    fitted = LoRA(rank=2, epochs=2, batch_size=16, lr=0.02, validation=0.0).apply(fused, rows, target)
+    assert all(torch.equal(before[name], tensor) for name, tensor in fused.state_dict().items())
+    assert isinstance(fitted.model, FusedBrainOF)
+    assert np.abs(pooled(fitted.model, rows, "mean_std") - pooled(fused, rows, "mean_std")).max() > 1e-2
+    assert fitted.report["steps"] == 8  # two epochs over four kinds

@@ -12,7 +12,9 @@ from brainof.cli import main
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.io.positions import electrode_positions
 from brainof.prepare import Window, default_chain
+from brainof.pretraining.data import contract_of
 from brainof.recording import Recording
+from brainof.release import save_release
 
 NAMES = ("Fz", "Cz", "Pz", "Oz")
 
@@ -71,6 +73,29 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
     data = 2e-5 * np.random.default_rng(0).standard_normal((4, 1024))
     assert len(embed(Recording(data, 256.0, "eeg", channels), model, contract=contract)) == 2
+
+
+def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licences(recipe, corpus, tmp_path):
+    model, contract = load("debug")[0], contract_of(Corpus(corpus), Corpus(corpus).index, 64)
+    before = {
+        "dataset": "elsewhere",
+        "modality": "eeg",
+        "people": 3,
+        "windows": 9,
+        "hours": 1.0,
+        "licence": "CC-BY-4.0",
+    }
+    save_release(tmp_path / "base", model, contract, data=[before], steps=7)
+    words = ["adapt", str(recipe), "--model", str(tmp_path / "base"), "--out", str(tmp_path / "run"), "repeats=0"]
+    assert main(words) == 0
+    card = (tmp_path / "run" / "release" / "README.md").read_text()
+    pretrained, adapted = card.split("## Training data")[1].split("## Adapted on")
+    assert "| elsewhere | EEG | 3 | 9 | 1 | CC-BY-4.0 |" in pretrained
+    assert "| made | EEG | 6 | 48 |" in adapted
+    assert "| CC0 |" in adapted
+    assert "Task: made/state" in adapted
+    assert f"Adapted from `{tmp_path / 'base'}`" in card
+    assert "\n| steps | 7 |" not in card  # those of the base model are not those of this one
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,20 @@ def test_uncertainty_of_an_ensemble_and_of_passes_with_dropout(release, signals)
     assert (regressor.uncertainty(X) > 0).all()
 
 
+def test_several_targets_are_fitted_at_once(release, signals, tmp_path):
+    X, _, people = signals(n_people=4)
+    y = np.stack([X.std(axis=(1, 2)) * 1e5, np.abs(X).max(axis=(1, 2)) * 1e5], axis=1)
+    regressor = BrainOFRegressor(release, random_state=0, **ARRAYS).fit(X, y, people)
+    found = regressor.predict(X)
+    assert found.shape == y.shape
+    assert BrainOFRegressor.load(regressor.save(tmp_path / "two")).predict(X) == pytest.approx(found, abs=1e-4)
+    one = BrainOFRegressor(release, random_state=0, **ARRAYS).fit(X, y[:, 1], people).predict(X)
+    assert one.shape == (len(X),)
+    assert np.corrcoef(one, found[:, 1])[0, 1] > 0.99  # the penalty is chosen for both together
+    with pytest.raises(LabelError, match="in 1 of 32 targets"):
+        regressor.fit(X, np.where(y == y[3, 1], np.nan, y))
+
+
 def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals):
     X, y, people = signals(n_people=4)
     frozen = BrainOFEmbedder(release, **ARRAYS).fit(X).transform(X)

@@ -111,3 +111,41 @@ def test_wrong_settings_are_named(make_batch, model, changes, match):
         pretrain_pairs(PairedConfig.parse({"steps": 1, **changes}), corpus, corpus.table, model)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="all complete"):
         pretrain_pairs(PairedConfig(steps=1), corpus, corpus.table.replace(0, -1), model)  # type: ignore[arg-type]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(make_batch, monkeypatch, tmp_path):
+    import brainof.pretraining.paired as module
+
+    corpus = Pairs(make_batch, n=12)
+    config = PairedConfig.parse({"steps": 6, "batch_size": 4, "checkpoint_every": 2, "log_every": 4})
+
+    def fresh() -> BrainOF:
+        torch.manual_seed(0)
+        return BrainOF.from_preset("debug")
+
+    whole = fresh()
+    expected = pretrain_pairs(config, corpus, corpus.table, whole)  # type: ignore[arg-type]
+    plain, steps = module.update_balance, iter(range(100))
+
+    def dying(*args):
+        if next(steps) == 4:
+            raise Killed
+        return plain(*args)
+
+    monkeypatch.setattr(module, "update_balance", dying)
+    with pytest.raises(Killed):
+        pretrain_pairs(config, corpus, corpus.table, fresh(), tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "update_balance", plain)
+    torch.manual_seed(1)
+    other = BrainOF.from_preset("debug")  # its weights are those of the checkpoint from here on
+    assert pretrain_pairs(config, corpus, corpus.table, other, tmp_path) == expected  # type: ignore[arg-type]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+    with pytest.raises(ConfigError, match="other pairs"):
+        pretrain_pairs(config, corpus, corpus.table.iloc[1:], fresh(), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="was started with"):
+        pretrain_pairs(config.replaced(["hide=fmri"]), corpus, corpus.table, fresh(), tmp_path)  # type: ignore[arg-type]

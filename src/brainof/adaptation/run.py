@@ -24,8 +24,10 @@ from ..evaluation.metrics import METRICS, per_group
 from ..evaluation.protocol import targets, task_folds
 from ..files import make_folder, write_atomically, write_json
 from ..pretraining.data import contract_of
+from ..pretraining.record import data_record
 from ..progress import progress
 from ..release import load, save_release
+from ..release.load import record_of
 from . import adaptation
 from .base import Adapted, AdaptedEnsemble, Features, pooled
 from .config import AdaptConfig
@@ -33,6 +35,9 @@ from .examples import CorpusRows, Examples, Subset, Target
 from .saving import model_digest, save_adapter
 
 log = logging.getLogger(__name__)
+
+#: What the record of a base model still says of the model adapted from it
+_INHERITED = ("data", "windows", "notes")
 
 
 def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str], out: str | PathLike[str]) -> Path:
@@ -102,7 +107,21 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     }
     save_adapter(folder / "adapter", fitted, name, model_digest(base), about)
     adapted: Any = fitted.model
-    save_release(folder / "release", adapted, contract, base=name, adaptation=chosen.to_dict(), report=fitted.report)
+    # the card of what was adapted names the data of both, with their licences
+    before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
+    if "data" not in before:
+        before["notes"] = [*before.get("notes", ()), f"{model} brought no record of data: random weights, or unknown."]
+    save_release(
+        folder / "release",
+        adapted,
+        contract,
+        **before,
+        base_model=str(model),
+        task=task.name,
+        adaptation=chosen.to_dict(),
+        adaptation_data=data_record(corpora, examples.index),
+        report=fitted.report,
+    )
     write_atomically(folder / "config.yaml", [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
     return folder
 

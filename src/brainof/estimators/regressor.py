@@ -33,8 +33,15 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
     (2,)
     """
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def fit(self, X: Any, y: Any, groups: Any = None) -> BrainOFRegressor:
-        """Fit; `groups` as in `BrainOFClassifier.fit`.
+        """Fit; `y` is (n_samples,) or, for several targets at once, (n_samples, n_targets).
+
+        `groups` as in `BrainOFClassifier.fit`.
 
         Raises
         ------
@@ -46,7 +53,9 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         if y is None:
             raise LabelError("requires y to be passed, but the target y is None", field="y")
         try:
-            values = np.asarray(column_or_1d(y, warn=True), dtype=np.float64)
+            values = np.asarray(y, dtype=np.float64)
+            if values.ndim != 2 or values.shape[1] == 1:
+                values = column_or_1d(values)
         except (TypeError, ValueError) as error:
             raise LabelError(f"targets are not numbers ({error})", field="y", fix="give one number each") from None
         if len(values) == 1:
@@ -55,7 +64,7 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
             raise LabelError(f"{len(values)} targets for {samples.n_samples} samples", field="y")
         if not np.isfinite(values).all():
             wrong = int((~np.isfinite(values)).sum())
-            text = f"Input y contains NaN or infinity in {wrong} of {len(values)} targets"
+            text = f"Input y contains NaN or infinity in {wrong} of {values.size} targets"
             raise LabelError(text, field="y", fix="leave those samples out")
         target = Target.values(values[samples.owner], self._window_groups(samples, groups))
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
@@ -65,15 +74,22 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Values (n_samples,)."""
-        return np.concatenate([values for _, values in self._outputs(X)]).mean(axis=0)[:, 0]
+        """Values (n_samples,), or (n_samples, n_targets) of several targets."""
+        return _squeezed(np.concatenate([values for _, values in self._outputs(X)]).mean(axis=0))
 
     def uncertainty(self, X: Any, passes: int = 20) -> np.ndarray:
-        """Standard deviation over the members of an ensemble or, with one member, over passes with dropout."""
+        """Standard deviation over the members of an ensemble or, with one member, over passes with dropout.
+
+        Its shape is that of `predict`.
+        """
         parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
-        return np.concatenate([values for _, values in parts]).std(axis=0)[:, 0]
+        return _squeezed(np.concatenate([values for _, values in parts]).std(axis=0))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2; LabelError when a person was trained on and is tested (see `within_subject`)."""
+        """R2 (the mean over targets); LabelError when a person was trained on and is tested (see `within_subject`)."""
         self._refuse_shared_people(X)
         return super().score(X, y, sample_weight)
+
+
+def _squeezed(values_NK: np.ndarray) -> np.ndarray:
+    return values_NK[:, 0] if values_NK.shape[1] == 1 else values_NK

@@ -15,7 +15,10 @@ the recording that was calibrated on, `Calibration.apply` is the offline chain i
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +27,10 @@ import torch
 
 from ..channels import Channels
 from ..contract import InputContract
-from ..errors import ConfigError, ContractError
+from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
 from ..evaluation.embed import embed_windows, window_options
 from ..evaluation.embeddings import Embeddings
+from ..files import write_json
 from ..prepare import Chain, default_chain
 from ..prepare.bads import Repair, longest_run
 from ..prepare.filters import Detrend, Filter, Notch, memory_of
@@ -35,6 +39,8 @@ from ..prepare.scaling import Normalise, Reference, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
 
+#: Of the file of a calibration
+LAYOUT = 1
 #: What the filters may still remember at the near end of a window by default
 TOLERANCE = 1e-4
 
@@ -79,6 +85,72 @@ class Calibration:
         """Bool (n_channels,): True where the channel is used."""
         bads = {*self.bads, *self.scales.bads}
         return np.array([name not in bads for name in self.channels.names])
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write everything as one JSON file, by rename; `load` reads it to the last bit."""
+        scales = self.scales
+        values = {
+            "layout": LAYOUT,
+            "steps": Chain(self.steps).to_steps(),
+            # Channels.to_dict rounds geometry for its digest; a stream goes on with the positions it had
+            "channels": self.channels.to_dict(),
+            "positions": _plain(self.channels.positions),
+            "orientations": _plain(self.channels.orientations),
+            "sfreq": self.sfreq,
+            "modality": self.modality,
+            "means": _plain(self.means),
+            "bads": list(self.bads),
+            "scales": {
+                "centres": _plain(scales.centres),
+                "divisors": _plain(scales.divisors),
+                "bads": list(scales.bads),
+                "middle": scales.middle,
+                "dead": list(scales.dead),
+            },
+            "contract": self.contract.to_dict() if self.contract else None,
+        }
+        write_json(Path(path), values)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            Not there, damaged, or of another layout.
+        """
+        try:
+            values = json.loads(Path(path).read_bytes())
+            if not isinstance(values, dict) or values.get("layout") != LAYOUT:
+                raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
+            table = {**values["channels"], "positions": values["positions"], "orientations": values["orientations"]}
+            scales = values["scales"]
+            found = cls(
+                Chain.from_steps(values["steps"], path).steps,
+                Channels.from_dict(table),
+                float(values["sfreq"]),
+                str(values["modality"]),
+                _array(values["means"]),
+                tuple(values["bads"]),
+                Scales(
+                    _array(scales["centres"]),
+                    _array(scales["divisors"]),
+                    tuple(scales["bads"]),
+                    dict(scales["middle"]),
+                    list(scales["dead"]),
+                ),
+                InputContract.parse(values["contract"], path) if values["contract"] else None,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, BrainOFError):
+                raise
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="calibrate again") from None
+        n = len(found.channels)
+        if {len(found.means), len(found.scales.centres), len(found.scales.divisors)} != {n}:
+            raise CheckpointError(f"does not hold values for {n} channels", file=path, fix="calibrate again")
+        return found
 
     def apply(self, recording: Recording) -> Recording:
         """A whole recording through the chain with the frozen statistics.
@@ -164,6 +236,17 @@ def calibrate(recording: Recording, contract: InputContract | None = None) -> Ca
     return Calibration(
         chain.steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
     )
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Lists for JSON, which knows no NaN: rows of geometry that are unknown, and such values, are null."""
+    if values.ndim == 2:
+        return [None if np.isnan(row).any() else row.tolist() for row in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _offsets(raw: np.ndarray, repaired: np.ndarray, fallback: np.ndarray) -> np.ndarray:

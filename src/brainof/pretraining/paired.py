@@ -11,7 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -25,12 +28,14 @@ from ..model import update_balance
 from ..model.tokens import valid_samples
 from ..progress import progress
 from ..signals import SignalBatch
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .health import explained_variance
 from .losses import log_spectrum_loss, waveform_loss
 from .masks import token_indices
 from .mtfm import MTFM, Plan
 from .optimizer import learning_rate, make_optimizer
+from .run_folder import locked, settle_config
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +45,7 @@ PAIR_STREAM = 3
 class PairedConfig(PretrainConfig):
     """Training on pairs: masks, objective, steps, batch and learning rate of a pretraining run, and these.
 
-    The fields about sampling, accumulation, precision, threads, health and checkpoints have no effect here.
+    The fields about sampling, accumulation, precision, threads and health have no effect here.
     """
 
     modality_dropout: float = Field(0.3, ge=0, lt=1)
@@ -131,10 +136,16 @@ def hide_all(plan: Plan, patch: int) -> Plan:
     )
 
 
-def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any) -> list[dict[str, Any]]:
-    """Train a model in place on pairs; a short continuation in one process, without checkpoints.
+def pretrain_pairs(
+    config: PairedConfig,
+    corpus: Windows,
+    table: pd.DataFrame,
+    model: Any,
+    out: str | PathLike[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Train a model in place on pairs, in one process.
 
-    Batch k is a function of (seed, k) alone.
+    Batch k is a function of (seed, k) alone, so that a run that was stopped and continued is the run that was not.
 
     Parameters
     ----------
@@ -144,6 +155,9 @@ def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, m
         Complete pairs of training people, from `brainof.corpus.pairs`.
     model : BrainOF
         From scratch or pretrained.
+    out : path, optional
+        Run folder, for checkpoints every `checkpoint_every` steps and at the end: called again with the same
+        configuration and pairs, training goes on where the folder stands, whatever the weights of `model` are.
 
     Returns
     -------
@@ -153,7 +167,10 @@ def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, m
     Raises
     ------
     ConfigError
-        Fewer than two modalities, a pair that lacks one, or `objective.frequency` "raw", which is not defined here.
+        Fewer than two modalities, a pair that lacks one, `objective.frequency` "raw", which is not defined here, or a
+        run folder of another configuration or of other pairs.
+    CheckpointError
+        Another process trains in `out`, or its checkpoints are of another model.
     HealthError
         The loss is not finite.
     """
@@ -164,12 +181,30 @@ def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, m
         raise ConfigError("'raw' is not defined on pairs", field="objective.frequency", fix="use log_spectrum or none")
     if config.hide is not None and config.hide not in names:
         raise ConfigError(f"{config.hide!r}", field="hide", fix=f"one of {names}")
+    if out is None:
+        return _train(config, corpus, table, model, None)
+    with locked(Path(out)):
+        settle_config(Path(out), config)
+        return _train(config, corpus, table, model, Path(out) / "checkpoints")
+
+
+def _train(
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, checkpoints: Path | None
+) -> list[dict[str, Any]]:
+    names = [str(name) for name in table.columns]
     objective = PairedMTFM(MTFM(model, config.mask, config.objective))
     optimizer = make_optimizer(model, config)
+    digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
     rows: list[dict[str, Any]] = []
     losses: list[float] = []
+    start = 0
+    state = load_checkpoint(checkpoints, model, optimizer) if checkpoints else None
+    if state is not None:
+        if state["pairs"] != digest:
+            raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
+        start, rows, losses = int(state["step"]), state["rows"], state["losses"]
     model.train()
-    for step in progress(range(config.steps), desc="pairs", unit="step"):
+    for step in progress(range(start, config.steps), desc="pairs", unit="step"):
         rng = np.random.default_rng([config.seed, PAIR_STREAM, step])
         chosen = table.iloc[rng.choice(len(table), min(config.batch_size, len(table)), replace=False)]
         order = [names[i] for i in rng.permutation(len(names))] if config.any_order else names
@@ -200,6 +235,9 @@ def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, m
             rows.append({"step": step + 1, "loss": float(np.mean(losses)), "lr": lr})
             log.info("pairs: step %d, loss %.4f", step + 1, rows[-1]["loss"])
             losses = []
+        if checkpoints and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            state = {"pairs": digest, "rows": rows, "losses": losses}
+            save_checkpoint(checkpoints, step + 1, model, optimizer, state, config.keep_checkpoints)
     model.eval()
     return rows
 

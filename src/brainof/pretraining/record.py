@@ -48,9 +48,14 @@ def run_record(
         "mask": config.mask.to_dict(),
         "sampling": config.sampling.to_dict(),
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
-        "data": [_dataset(str(name), part, corpora) for name, part in rows.groupby("dataset", observed=True)],
+        "data": data_record(corpora, rows),
         "health": {name: {key: _rounded(value) for key, value in row.items()} for name, row in health.items()},
     }
+
+
+def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What a card says of each dataset: title, licence, citation, address, people, recordings, windows, hours."""
+    return [_dataset(str(name), part, corpora) for name, part in rows.groupby("dataset", observed=True)]
 
 
 def _dataset(name: str, rows: pd.DataFrame, corpora: Windows) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def settle_config(run: Path, config: PretrainConfig) -> None:
     if not path.exists():
         write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
         return
-    before, now = _flat(PretrainConfig.load(path).to_dict()), _flat(config.to_dict())
+    before, now = _flat(type(config).load(path).to_dict()), _flat(config.to_dict())
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise ConfigError(

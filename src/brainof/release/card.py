@@ -46,6 +46,7 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         " `preprocessing.json`. Weights are safetensors; nothing here is code.",
         _contract(contract),
         _data(about),
+        _adapted(about),
         _training(about),
         _health(about),
         _scores(about),
@@ -97,6 +98,22 @@ def _data(about: Mapping[str, Any]) -> str:
     data = about.get("data") or [{"dataset": name, "windows": n} for name, n in (about.get("windows") or {}).items()]
     if not data:
         return "## Training data\n\nNot recorded."
+    return f"## Training data\n\n{_data_table(data)}"
+
+
+def _adapted(about: Mapping[str, Any]) -> str:
+    data = about.get("adaptation_data")
+    if not data:
+        return ""
+    how = about.get("adaptation") or {}
+    task = f" Task: {about['task']}." if about.get("task") else ""
+    text = (
+        f"By {_plain(how)}.{task} Everybody below was trained on: scores on new people are those of cross-validation."
+    )
+    return f"## Adapted on\n\n{text}\n\n{_data_table(data)}"
+
+
+def _data_table(data: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         {
             "dataset": f"[{row.get('title') or row['dataset']}]({row['url']})"
@@ -121,7 +138,7 @@ def _data(about: Mapping[str, Any]) -> str:
     )
     citations = [f"- {row.get('title') or row['dataset']}: {row['citation']}" for row in data if row.get("citation")]
     cited = "\n\nCite the data:\n\n" + "\n".join(citations) if citations else ""
-    return f"## Training data\n\n{_table(rows)}\n\nIn all: {per}.{cited}"
+    return f"{_table(rows)}\n\nIn all: {per}.{cited}"
 
 
 def _training(about: Mapping[str, Any]) -> str:

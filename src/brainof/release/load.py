@@ -93,6 +93,15 @@ def describe(model: str | PathLike[str]) -> dict[str, Any]:
     }
 
 
+def record_of(model: str | PathLike[str]) -> dict[str, Any]:
+    """What a run or release folder, or a Hub id, records of its training; empty for a preset, which had none."""
+    from ..model.presets import PRESETS
+
+    if _is_preset(model):
+        return {}
+    return dict(read_config(_locate(model, None, False, None, None, known=PRESETS)).get("about", {}))
+
+
 def _is_preset(model: str | PathLike[str]) -> bool:
     from ..model.presets import PRESETS
 

@@ -63,10 +63,10 @@ def demo(
         tell(summary.text().splitlines()[0])
     tell(f"pretraining `tiny` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
-    tell("probing frozen features, beside untrained models, classical baselines and a permutation null")
+    tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")
     tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
-    rows = evaluate_run(corpus, run, [(task, "mean_std") for task in tasks], untrained=2, n_permutations=100)
+    rows = evaluate_run(corpus, run, [(task, "mean_std") for task in tasks], untrained=1, n_permutations=100)
     save_rows(rows, out / "scores.json")
     sections = [
         data_section(

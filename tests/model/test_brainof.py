@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.model import BrainOF, BrainOFConfig, preset, update_balance
+from brainof.model import BrainOF, BrainOFConfig, attention, preset, update_balance
 
 MODALITIES = ("eeg", "meg", "fmri")
 OPTIONS = [
@@ -109,6 +109,25 @@ def test_shared_identities_equal_separate_ones(make_batch, debug):
         torch.testing.assert_close(a, b)
         for name, x in model.decode(a, tokens.identity_BND).items():
             torch.testing.assert_close(x, model.decode(b, separate.identity_BND)[name])
+
+
+@pytest.mark.parametrize("arness_in", [1, 2])
+def test_one_map_in_pieces_equals_whole_values(make_batch, debug, monkeypatch, arness_in):
+    """What inference does where a map serves the batch equals what training does, in float64."""
+    model, batch = debug(arness_in=arness_in), make_batch()
+    monkeypatch.setattr(attention, "CHUNK", 4)  # 15 tokens: the last piece is short
+    pieces = []
+    attend_shared = attention.Attention.attend_shared
+    monkeypatch.setattr(attention.Attention, "attend_shared", lambda *args: pieces.append(None) or attend_shared(*args))
+    whole = model.forward_features(batch)
+    assert not pieces
+    with torch.inference_mode():
+        torch.testing.assert_close(model.forward_features(batch), whole, rtol=0, atol=1e-12)
+    assert len(pieces) == 1  # a second block's queries differ between windows
+    batch.channel_mask_BC[0, 1] = False  # a mask has no shared map
+    with torch.no_grad():
+        model.forward_features(batch)
+    assert len(pieces) == 1
 
 
 def test_fusion_starts_from_the_latents_of_the_first(make_batch, debug):

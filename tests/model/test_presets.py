@@ -59,6 +59,9 @@ def test_description_holds_counts_and_published_ones():
     described = describe("base")
     assert described["parameters"]["total"] == count(preset("base"))["total"]
     assert described["published"]["total"] == 47_500_000
+    assert "all parts but the routed experts" in described["active_includes"]
+    without_decoder = described["parameters"]["active"] - described["parameters"]["decoder"]
+    assert f"without the decoder {without_decoder:,}" in described["active_includes"]
     assert "published" not in describe("tiny")
 
 

@@ -56,7 +56,10 @@ class CrossBlock(nn.Module):
         attention = self.attention
         queries_BQD = take_tokens(attention.queries(self.query_norm(x_BQD)), query_index_BQ)
         keys_BVD = take_tokens(attention.keys(self.key_norm(source_BND)), key_index_BV)
-        read_BQD = attention.attend(queries_BQD, keys_BVD, self.value_norm(value_BVD), key_mask_BV)
+        if attention.shares_map(queries_BQD, keys_BVD, value_BVD, key_mask_BV is not None):
+            read_BQD = attention.attend_shared(queries_BQD, keys_BVD, value_BVD, self.value_norm)
+        else:
+            read_BQD = attention.attend(queries_BQD, keys_BVD, self.value_norm(value_BVD), key_mask_BV)
         x_BQD = take_tokens(x_BQD, query_index_BQ) + read_BQD
         return x_BQD + self.ffn(self.ffn_norm(x_BQD))
 

@@ -13,6 +13,7 @@ Sources: Differential Transformer (arXiv:2410.05258), DINT Transformer (arXiv:25
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -25,6 +26,9 @@ from .norm import RMSNorm, unit
 
 Kind = Literal["dint", "diff", "softmax"]
 Kernel = Literal["auto", "explicit", "sdpa"]
+
+#: Values projected and summed at once where one map serves the whole batch: they stay in the cache
+CHUNK = 1024
 
 
 def lambda_init(layer: int) -> float:
@@ -264,6 +268,36 @@ class Attention(nn.Module):
             o = self.norm(o).to(v.dtype)
             o = o if self.out_gain == 1.0 else o * self.out_gain
         return self.out(o.transpose(1, 2).flatten(2))
+
+    def shares_map(self, queries_BND: Tensor, keys_BMD: Tensor, source_BMD: Tensor, masked: bool) -> bool:
+        """True where `attend_shared` gives what `attend` does, faster."""
+        return (
+            self.kind == "softmax"
+            and not masked
+            and len(queries_BND) == len(keys_BMD) == 1
+            and source_BMD.device.type == "cpu"
+            and source_BMD.dtype in (torch.float32, torch.float64)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+        )
+
+    def attend_shared(
+        self, queries_1ND: Tensor, keys_1MD: Tensor, source_BMD: Tensor, norm: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """`attend` to `norm(source)` with one map for the batch, some rows of the source at a time, without gradients.
+
+        Neither normalised nor projected values of a whole window are ever stored.
+        """
+        q, k = self._split(queries_1ND), self._split(keys_1MD)
+        map_HNM = attention_map(q, k, self.scale)[0]
+        o_BHNe = source_BMD.new_zeros(len(source_BMD), *q.shape[1:])
+        maps = map_HNM.split(CHUNK, -1)
+        for o_HNe, source_MD in zip(o_BHNe, source_BMD, strict=True):
+            for map_HNm, rows_mD in zip(maps, source_MD.split(CHUNK), strict=True):
+                v_Hme = self.value(norm(rows_mD)).unflatten(-1, (self.heads, -1)).transpose(0, 1)
+                o_HNe.baddbmm_(map_HNm, v_Hme)
+        return self.out(o_BHNe.transpose(1, 2).flatten(2))
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None, causal: bool = False) -> Tensor:
         """Self-attention of the valid tokens.

@@ -1,4 +1,4 @@
-"""Correlation profiles against the plain formula, and that hidden patches do not enter."""
+"""Correlation profiles against the plain formula, and that hidden patches and padding do not enter."""
 
 from __future__ import annotations
 
@@ -20,19 +20,27 @@ def test_profiles_equal_the_sum_over_pairs():
     patch, identity, seen = example()
     found = connectivity_profile(patch, identity, seen, 5).unflatten(1, (5, 3))
     for window in range(2):
-        for segment in range(3):
-            visible = [c for c in range(5) if seen[window, 3 * c + segment]]
-            phi = {c: identity[0, 3 * c + segment] for c in visible}
-            centre = sum(phi.values()) / max(1, len(visible))
-            for c in range(5):
-                expected = torch.zeros(8, dtype=torch.float64)
-                if c in visible:
-                    for other in visible:
-                        if other != c:
-                            pair = np.stack([patch[window, 3 * k + segment].numpy() for k in (c, other)])
-                            expected += np.corrcoef(pair)[0, 1] * (phi[other] - centre)
-                    expected /= len(visible) ** 0.5
-                torch.testing.assert_close(found[window, c, segment], expected)
+        at = seen[window].unflatten(0, (5, 3)).numpy()
+        signal = np.where(at[..., None], patch[window].unflatten(0, (5, 3)).numpy(), np.nan)
+        signal = signal - np.nanmean(signal, (1, 2), keepdims=True)
+        signal = np.nan_to_num(signal / np.sqrt(np.nansum(signal**2, (1, 2), keepdims=True)))
+        phi = np.where(at[..., None], identity[0].unflatten(0, (5, 3)).numpy(), np.nan)
+        phi = np.nan_to_num(phi - np.nanmean(phi, 0)) / np.sqrt(np.maximum(at.sum(0), 1))[:, None]
+        for c in range(5):
+            others = [other for other in range(5) if other != c]
+            expected = sum((signal[c, p] @ signal[j, p]) * phi[j, p] for j in others for p in range(3))
+            for p in range(3):
+                np.testing.assert_allclose(found[window, c, p].numpy(), expected if at[c, p] else 0.0, atol=1e-12)
+
+
+def test_with_everything_visible_it_is_the_correlation_matrix_times_the_identities():
+    patch, identity, _ = example()
+    identity = identity.unflatten(1, (5, 3))[:, :, :1].expand(-1, -1, 3, -1).flatten(1, 2)
+    found = connectivity_profile(patch, identity, torch.ones(2, 15, dtype=torch.bool), 5).unflatten(1, (5, 3))
+    phi = identity[0, ::3] - identity[0, ::3].mean(0)
+    for window in range(2):
+        correlation = torch.corrcoef(patch[window].unflatten(0, (5, 3)).flatten(1)).fill_diagonal_(0)
+        torch.testing.assert_close(found[window], (correlation @ phi / 5**0.5)[:, None].expand(-1, 3, -1))
 
 
 def test_hidden_patches_do_not_enter_and_fillers_change_nothing():
@@ -50,12 +58,22 @@ def test_hidden_patches_do_not_enter_and_fillers_change_nothing():
     torch.testing.assert_close(before[1:, :3], alone)
 
 
-def test_a_patch_that_ends_in_padding_is_correlated_over_what_it_has():
+def test_padding_does_not_enter():
     patch, identity, _ = example()
     valid = torch.ones_like(patch, dtype=torch.bool)
     valid[:, 2::3, 10:] = False  # the last segment of every channel
     seen = valid.any(-1)
-    padded = torch.where(valid, patch + 3, 0)
-    found = connectivity_profile(padded, identity, seen, 5, valid).unflatten(1, (5, 3))[:, :, 2]
-    cut = connectivity_profile(patch[:, 2::3, :10], identity[:, 2::3], seen[:, 2::3], 5)
-    torch.testing.assert_close(found, cut)
+    before = connectivity_profile(torch.where(valid, patch, 0), identity, seen, 5, valid)
+    after = connectivity_profile(torch.where(valid, patch, 7), identity, seen, 5, valid)
+    torch.testing.assert_close(before, after)
+    patch[:, 2::3, 8:] = 0
+    signal = patch.unflatten(1, (5, 3)).flatten(2)[..., :40]  # two and a half segments
+    shape = torch.ones(2, 5, 48, dtype=torch.bool)
+    shape[..., 40:] = False
+    valid = shape.unflatten(-1, (3, 16)).flatten(1, 2)
+    same = identity.unflatten(1, (5, 3))[:, :, :1].expand(-1, -1, 3, -1).flatten(1, 2)
+    found = connectivity_profile(patch, same, seen, 5, valid).unflatten(1, (5, 3))[:, :, 0]
+    phi = same[0, ::3] - same[0, ::3].mean(0)
+    for window in range(2):
+        correlation = torch.corrcoef(signal[window]).fill_diagonal_(0)
+        torch.testing.assert_close(found[window], correlation @ phi / 5**0.5)

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from ..schema import Schema
 
-Output = Literal["waveform", "log_spectrum", "factor"]
+Output = Literal["waveform", "log_spectrum", "connectivity"]
 
 #: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
 ALIGNMENT = 8
@@ -66,18 +66,16 @@ class BrainOFConfig(Schema):
         Factor on the starting weights of that MLP; much of a log spectrum is the same everywhere.
     connectivity_features : bool
         Adds the correlations with the other visible channels to the patch embedding, see `connectivity.py`.
-    outputs : tuple of {"waveform", "log_spectrum", "factor"}
-        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1), and a factor:
-        the inner product of the mean factors of two channels is their correlation in the window.
-    factor_rank : int
-        Length of a factor.
+    outputs : tuple of {"waveform", "log_spectrum", "connectivity"}
+        What the decoder predicts for a patch: its samples (S), its log amplitude spectrum (S // 2 + 1), and the
+        correlations of its channel with all others in the window, as a profile of unit variance (D, `connectivity.py`).
     separate_decoders : bool
         One decoder per output instead of one for all.
     partition : bool
         Each of the separate decoders reads its own equal share of the latents, in the order of `outputs`.
     streams : bool
         With `partition`: the share of each output reads contents of its own instead of their sum: the samples for the
-        waveform, the log spectrum for the log spectrum, the correlations for the factor.
+        waveform, the log spectrum for the log spectrum, the correlations for the connectivity.
     balanced_gradients : bool
         Separate decoders send gradients of one and the same norm into what they share, so that the output with the
         largest errors does not drown the others.
@@ -122,7 +120,6 @@ class BrainOFConfig(Schema):
     log_spectrum_gain: float = Field(default=1.0, gt=0)
     connectivity_features: bool = False
     outputs: tuple[Output, ...] = ("waveform", "log_spectrum")
-    factor_rank: int = Field(default=32, ge=1)
     separate_decoders: bool = False
     partition: bool = False
     streams: bool = False
@@ -182,9 +179,9 @@ class BrainOFConfig(Schema):
             raise _wrong("partition and sampler_outputs need the sampler 'arness'")
         if self.mirrored and (self.sampler != "arness" or self.keys != "identity" or self.decoder_keys == "processed"):
             raise _wrong("mirrored needs the sampler 'arness', keys 'identity' and decoder_keys 'static' or 'both'")
-        needs = {"log_spectrum": self.log_spectrum_features, "factor": self.connectivity_features}
+        needs = {"log_spectrum": self.log_spectrum_features, "connectivity": self.connectivity_features}
         if self.streams and not (self.partition and all(needs.get(name, True) for name in self.outputs)):
-            raise _wrong("streams need partition, log_spectrum_features, and connectivity_features for a factor")
+            raise _wrong("streams need partition, log_spectrum_features, and connectivity_features for connectivity")
         if self.partition and self.latents % len(self.outputs):
             raise _wrong(f"{self.latents} latents do not divide into {len(self.outputs)} shares of equal size")
         if not set(self.sampler_outputs) <= set(self.outputs):
@@ -208,7 +205,7 @@ class BrainOFConfig(Schema):
 
     def width_of(self, output: Output) -> int:
         """Values the decoder predicts for one patch."""
-        return {"waveform": self.patch, "log_spectrum": self.bins, "factor": self.factor_rank}[output]
+        return {"waveform": self.patch, "log_spectrum": self.bins, "connectivity": self.dim}[output]
 
     def share_of(self, output: Output) -> slice:
         """The latents that the decoder of an output reads."""

@@ -1,9 +1,11 @@
-"""What a patch is connected to: correlations with the other visible channels, expressed in their identities.
+"""What a channel is connected to: correlations with the other visible channels, expressed in their identities.
 
 Linear maps of a patch, and its spectrum, say nothing of other channels; who goes with whom is what identifies a person
-in fMRI and what the spatial covariance of EEG holds. The profile of channel i in one segment is sum_j r_ij phi_j over
-the other visible channels j, with r_ij the correlation of the two patches and phi_j the identity of j (centred): a row
-of the correlation matrix, projected from channels to the width of the model, so that it means the same in every layout.
+in fMRI and what the spatial covariance of EEG holds. The profile of channel i in a window is sum_j r_ij phi_j over the
+other visible channels j, with r_ij their correlation over what is visible of both and phi_j the identity of j
+(centred): a row of the correlation matrix, projected from channels to the width of the model, so that it means the same
+in every layout. Every visible patch of a channel carries the profile of the window: correlations of single patches are
+mostly noise, and latents that weigh patches differently would not average it away (docs/decisions/0053).
 
 Legend: B windows (1 where the batch shares identities), C channels, P patches per channel, N = C * P tokens
 (channel-major), S samples per patch, V visible tokens, D width.
@@ -26,28 +28,27 @@ def connectivity_profile(
 ) -> Tensor:
     """Correlation profiles (B, N, D) of the seen patches, zero for others; at least float32.
 
-    `valid_BNS` is True where a sample is signal: a patch that ends in padding is correlated over what it has.
+    `valid_BNS` is True where a sample is signal, so that padding does not enter.
 
-    The sum over pairs factorises, sum_j <u_i, u_j> phi_j = u_i' (sum_j u_j phi_j'), so the cost is linear in the number
-    of channels. It is divided by the root of the number of seen channels of the segment.
+    With u the signal of a channel over its seen samples, centred and of unit length, and zero elsewhere, the sum over
+    pairs factorises, sum_j <u_i, u_j> phi_j = sum_p u_ip' (sum_j u_jp phi_jp'): the cost is linear in the number of
+    channels. What is seen of two channels in different patches counts as uncorrelated. Each segment is divided by the
+    root of its number of seen channels.
     """
     dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
     seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
+    weight = seen if valid_BNS is None else seen * valid_BNS.to(dtype).unflatten(1, (n_channels, -1))
     patch = patch_BNS.to(dtype).unflatten(1, (n_channels, -1))
-    if valid_BNS is None:
-        patch = patch - patch.mean(-1, keepdim=True)
-    else:
-        valid = valid_BNS.to(dtype).unflatten(1, (n_channels, -1))
-        patch = (patch - (patch * valid).sum(-1, keepdim=True) / valid.sum(-1, keepdim=True).clamp(min=1)) * valid
-    unit = patch * (seen / patch.norm(dim=-1, keepdim=True).clamp(min=1e-6))
+    samples = weight.expand_as(patch).sum((2, 3), keepdim=True).clamp(min=1)
+    patch = (patch - (patch * weight).sum((2, 3), keepdim=True) / samples) * weight
+    unit = patch / torch.linalg.vector_norm(patch, dim=(2, 3), keepdim=True).clamp(min=1e-6)
     identity = identity_BND.to(dtype).unflatten(1, (n_channels, -1))
     count = seen.sum(1, keepdim=True).clamp(min=1)
-    phi = (identity - (identity * seen).sum(1, keepdim=True) / count) * seen
+    phi = (identity - (identity * seen).sum(1, keepdim=True) / count) * (seen / count.sqrt())
     unit_BPCS, phi_BPCD = unit.transpose(1, 2), phi.transpose(1, 2)
     profile = unit_BPCS @ (unit_BPCS.mT @ phi_BPCD)
-    own = unit_BPCS.square().sum(-1, keepdim=True)  # r_ii, 1 unless the patch is constant
-    profile = (profile - own * phi_BPCD) / count.transpose(1, 2).sqrt()
-    return profile.transpose(1, 2).flatten(1, 2)
+    profile = profile - unit_BPCS.square().sum(-1, keepdim=True) * phi_BPCD  # without itself
+    return (profile.sum(1, keepdim=True).transpose(1, 2) * seen).flatten(1, 2)
 
 
 class Connectivity(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import HealthError
+from ..model.tokens import take_tokens
 from ..signals import SignalBatch
 from .mtfm import MTFM
 
@@ -58,12 +59,13 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
         centre_F = (target_BHF * weight_BHF).sum((0, 1)) / weight_BHF.sum()
         for name, outputs in (("r2_log_spectrum", real), ("r2_log_spectrum_shuffled", shuffled)):
             row[name] = explained_variance(outputs["log_spectrum"].float(), target_BHF, weight_BHF, centre_F)
-    if "factor" in real:
+    if "connectivity" in real:
+        profile_BND = objective.profiles(tokens)
+        mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
+        target_BHD, centre_BHD = (take_tokens(each, plan.hidden_BH) for each in (profile_BND, mean_BND))
+        weight_BH1 = plan.hidden_mask_BH[..., None].float()
         for name, outputs in (("r2_second_order", real), ("r2_second_order_shuffled", shuffled)):
-            predicted_BCC, target_BCC, known_BCC = objective.pairs(plan, outputs)
-            weight_BCC = known_BCC.float()
-            centre_CC = (target_BCC * weight_BCC).sum(0) / weight_BCC.sum(0).clamp(min=1)
-            row[name] = explained_variance(predicted_BCC, target_BCC, weight_BCC, centre_CC)
+            row[name] = explained_variance(outputs["connectivity"].float(), target_BHD, weight_BH1, centre_BHD)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD[:, : model.config.latents].float())
     return row
 

@@ -82,38 +82,7 @@ def _components(difference: Tensor, dim: int) -> Tensor:
     return F.smooth_l1_loss(components, torch.zeros_like(components), reduction="none").mean(-1)
 
 
-def correlations(signal_BCT: Tensor, n_times_B: Tensor, channel_mask_BC: Tensor) -> Tensor:
-    """Correlations (B, C, C) between channels over the valid samples; zero with a bad or constant channel."""
-    time = torch.arange(signal_BCT.shape[-1], device=signal_BCT.device)
-    valid_B1T = (time < n_times_B[:, None])[:, None]
-    signal = signal_BCT.float() * valid_B1T
-    signal = (signal - signal.sum(-1, keepdim=True) / n_times_B[:, None, None]) * valid_B1T
-    unit = signal / signal.norm(dim=-1, keepdim=True).clamp(min=1e-6) * channel_mask_BC[..., None]
-    return unit @ unit.mT
-
-
-def second_order(factor_BHR: Tensor, channel_BH: Tensor, mask_BH: Tensor, n_channels: int) -> tuple[Tensor, Tensor]:
-    """Predicted correlations: inner products of the channels' mean factors over their hidden patches, divided by R.
-
-    Returns
-    -------
-    predicted : Tensor, shape (B, C, C)
-    known : bool Tensor, shape (B, C, C)
-        Pairs of two different channels that both have a hidden patch.
-    """
-    weight_BH1 = mask_BH[..., None].to(factor_BHR.dtype)
-    index_BHR = channel_BH[..., None].expand_as(factor_BHR)
-    shape = (len(factor_BHR), n_channels, factor_BHR.shape[-1])
-    total_BCR = factor_BHR.new_zeros(shape).scatter_add(1, index_BHR, factor_BHR * weight_BH1)
-    count_BC = torch.zeros(shape[:2], device=factor_BHR.device).scatter_add(1, channel_BH, mask_BH.float())
-    factor_BCR = total_BCR / count_BC.clamp(min=1)[..., None]
-    has_BC = count_BC > 0
-    same = torch.eye(n_channels, dtype=torch.bool, device=factor_BHR.device)
-    return factor_BCR @ factor_BCR.mT / shape[-1], has_BC[:, :, None] & has_BC[:, None] & ~same
-
-
-def second_order_loss(predicted_BCC: Tensor, target_BCC: Tensor, known_BCC: Tensor, n_hidden_B: Tensor) -> Tensor:
-    """Smooth L1 between predicted and true correlations: the mean over the known pairs of a window, times its hidden
-    patches, summed over windows (so that it is normalised like the other losses)."""
-    error = F.smooth_l1_loss(predicted_BCC.float(), target_BCC, reduction="none") * known_BCC
-    return (error.sum((1, 2)) / known_BCC.sum((1, 2)).clamp(min=1) * n_hidden_B).sum()
+def profile_loss(predicted_BHD: Tensor, target_BHD: Tensor, hidden_mask_BH: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true correlation profiles of hidden patches, summed over them."""
+    error = F.smooth_l1_loss(predicted_BHD.float(), target_BHD, reduction="none").mean(-1)
+    return (error * hidden_mask_BH).sum()

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ..model import log_spectrum
+from ..model.connectivity import connectivity_profile
+from ..model.tokens import Tokens, take_tokens
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
 from .losses import (
-    correlations,
     log_spectrum_loss,
+    profile_loss,
     raw_component_loss,
-    second_order,
-    second_order_loss,
     waveform_loss,
     window_spectrum,
 )
@@ -215,8 +215,8 @@ class MTFM:
             frequency = time.new_zeros(())
         pairs = time.new_zeros(())
         if self.objective.second_order:
-            predicted_BCC, target_BCC, known_BCC = self.pairs(plan, outputs)
-            pairs = second_order_loss(predicted_BCC, target_BCC, known_BCC, plan.hidden_mask_BH.sum(1))
+            target_BHD = take_tokens(self.profiles(tokens), plan.hidden_BH)
+            pairs = profile_loss(outputs["connectivity"], target_BHD, plan.hidden_mask_BH)
         return LossSums(time, frequency, pairs, plan.n_hidden)
 
     def spectra(self, plan: Plan) -> Tensor:
@@ -228,15 +228,12 @@ class MTFM:
         channel_BH = plan.hidden_BH // (plan.batch.signal_BCT.shape[2] // patch)
         return of_channel_BCF.gather(1, channel_BH[..., None].expand(-1, -1, of_channel_BCF.shape[2]))
 
-    def pairs(self, plan: Plan, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Predicted and true correlations between channels of the clean window, (B, C, C), and which are predicted."""
-        clean = plan.batch
-        n_patches = clean.signal_BCT.shape[2] // self.model.config.patch
-        channel_BH = plan.hidden_BH // n_patches
-        predicted_BCC, known_BCC = second_order(
-            outputs["factor"].float(), channel_BH, plan.hidden_mask_BH, clean.signal_BCT.shape[1]
+    def profiles(self, tokens: Tokens) -> Tensor:
+        """Correlation profiles (B, N, D) of all tokens in the clean window, of unit mean square."""
+        profile_BND = connectivity_profile(
+            tokens.patch_BNS, tokens.identity_BND.detach(), tokens.mask_BN, tokens.n_channels, tokens.valid_BNS
         )
-        return predicted_BCC, correlations(clean.signal_BCT, clean.n_times_B, clean.channel_mask_BC), known_BCC
+        return profile_BND / profile_BND.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
 
     def total(self, sums: LossSums, progress: float = 1.0) -> Tensor:
         """The loss of a batch, summed over its hidden patches; see `combine`."""

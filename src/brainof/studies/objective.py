@@ -72,7 +72,7 @@ CELLS: dict[str, list[str]] = {
     "balanced, connectivity and factors": [
         *BALANCED,
         "model.connectivity_features=true",
-        "model.outputs=[waveform,log_spectrum,factor]",
+        "model.outputs=[waveform,log_spectrum,connectivity]",
         "objective.second_order=1",
     ],
     "balanced, window spectrum": [*BALANCED, "objective.spectrum_of=window"],
@@ -88,7 +88,7 @@ CELLS: dict[str, list[str]] = {
         "model.partition=true",
         "model.streams=true",
         "model.connectivity_features=true",
-        "model.outputs=[waveform,log_spectrum,factor]",
+        "model.outputs=[waveform,log_spectrum,connectivity]",
         "model.latents=48",
         "objective.second_order=1",
         "objective.spectrum_of=window",

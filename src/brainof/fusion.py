@@ -100,7 +100,7 @@ def embed_pairs(
     model: BrainOF,
     order: Sequence[str],
     *,
-    pool: str = "mean_std",
+    pool: str = "auto",
     batch_size: int = 16,
 ) -> np.ndarray:
     """Pooled latents (n, F), float32, of pairs fused in the order given; modalities that it leaves out are missing.

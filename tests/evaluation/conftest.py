@@ -52,10 +52,9 @@ class MeanModel(torch.nn.Module):
         patches = batch.signal_BCT.unflatten(2, (-1, 64)).abs().mean(dim=(1, 3))
         return patches[:, :, None] * self.weight
 
-    def pool(self, latents: torch.Tensor, kind: str) -> torch.Tensor:
-        return {"mean": latents.mean(1), "mean_std": torch.cat([latents.mean(1), latents.std(1, correction=0)], 1)}[
-            kind
-        ]
+    def pool(self, latents: torch.Tensor, kind: str = "auto") -> torch.Tensor:
+        both = torch.cat([latents.mean(1), latents.std(1, correction=0)], 1)
+        return {"mean": latents.mean(1), "mean_std": both, "auto": both}[kind]
 
 
 def eeg_channels(n: int = 4) -> Channels:

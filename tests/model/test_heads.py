@@ -7,15 +7,36 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.model.heads import POOLS, Head, pool, pooled_width
+from brainof.model import BrainOF, BrainOFConfig
+from brainof.model.heads import Head
+from brainof.model.pooling import POOLS, pool
 
 
 @pytest.mark.parametrize("kind", POOLS)
 def test_pooling_gives_the_promised_width_in_float32(kind):
-    pooled = pool(torch.randn(3, 6, 4).bfloat16(), kind)
-    assert pooled.shape == (3, pooled_width(6, 4, kind))
+    model = BrainOF.from_preset("debug", latents=6)
+    pooled = model.pool(torch.randn(3, 6, 32).bfloat16(), kind)
+    assert pooled.shape == (3, model.pooled_width(kind))
     assert pooled.dtype == torch.float32
     assert pooled.isfinite().all()
+
+
+def test_the_model_says_how_its_latents_are_pooled():
+    shares = {"separate_decoders": True, "partition": True, "pooling": "mean@log_spectrum+waveform"}
+    model = BrainOF.from_preset("debug", latents=8, **shares)
+    latents = torch.randn(2, 8, 32)
+    swapped = torch.cat([latents[:, 4:], latents[:, :4]], 1)
+    torch.testing.assert_close(model.pool(latents), pool(swapped, "mean"))
+    torch.testing.assert_close(model.pool(latents, "concat@log_spectrum"), pool(latents[:, 4:], "concat"))
+    model.reset_head(3, "concat@log_spectrum")
+    assert model.head.linear.in_features == model.pooled_width("concat@log_spectrum") == 4 * 32
+    assert BrainOFConfig().pooling == "mean_std"
+
+
+@pytest.mark.parametrize("wrong", ["mean_sd", "concat@spectrum", "concat@"])
+def test_a_model_cannot_be_made_with_a_pooling_it_has_not(wrong):
+    with pytest.raises(ConfigError, match="pooling"):
+        BrainOF.from_preset("debug", pooling=wrong)
 
 
 def test_gram_is_the_fisher_z_of_correlations():
@@ -46,4 +67,4 @@ def test_unknown_pooling_suggests_the_nearest():
 
 def test_a_head_without_outputs_is_refused():
     with pytest.raises(ConfigError, match="outputs"):
-        Head(4, 8, 0)
+        Head(4, 0)

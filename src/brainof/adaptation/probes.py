@@ -28,7 +28,7 @@ class LinearProbe(Adaptation):
     """
 
     name: ClassVar[str] = "probe"
-    pool: str = "mean_std"
+    pool: str = "auto"
     solver: Literal["ridge", "logistic"] = "ridge"
     class_weight: Literal["balanced"] | None = None
     """For "logistic"; ridge needs none."""
@@ -119,7 +119,7 @@ def _logistic(x_NF: np.ndarray, target: Target, random_state: int, class_weight:
 class _TrainedProbe(Trained):
     """A head that is trained on features of a frozen backbone."""
 
-    pool: str = "mean_std"
+    pool: str = "auto"
 
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         raise NotImplementedError

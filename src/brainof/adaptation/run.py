@@ -92,7 +92,7 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     if config.repeats:
         scores = cross_validate(chosen, base, examples, target, folds, features, config.random_state)
         if config.beside:
-            table = evaluate_task(corpora, task, {"frozen features": features("mean_std")}, n_permutations=0)
+            table = evaluate_task(corpora, task, {"frozen features": features("auto")}, n_permutations=0)
             scores["beside"] = [row for row in table if row["row"] == "score"]
         write_json(folder / "scores.json", _finite(scores))
     fitted = chosen.apply(base, examples, target, features=features, random_state=config.random_state)

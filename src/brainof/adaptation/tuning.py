@@ -48,7 +48,7 @@ class _Tuned(Trained):
     """Backbone and linear head trained together."""
 
     frozen: ClassVar[bool] = False
-    pool: str = "mean_std"
+    pool: str = "auto"
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     def _open(self, model: nn.Module) -> tuple[list[dict[str, Any]], Close]:

@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
     parser.add_argument("--offline", action="store_true", help="use what was downloaded before, and no network")
     parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")
-    parser.add_argument("--pool", default="mean_std", metavar="KIND", help="pooling over latents (default: mean_std)")
+    parser.add_argument(
+        "--pool",
+        default="auto",
+        metavar="KIND",
+        help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
+    )
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
     parser.add_argument(
         "--accept",

@@ -24,7 +24,7 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
     adapt : str, dict or Adaptation
         "frozen", or an adaptation that changes the backbone ("lora", "full"), for which `fit` needs `y`.
     pool : str
-        Pooling over latents: "mean", "mean_std", "concat", "gram" or "cov".
+        Pooling over latents: "auto" is the model's own; see `BrainOF.pool`.
     sfreq, channels, modality, units, prepared, window_seconds, accept, memory, batch_size, device, random_state
         As in `BrainOFClassifier`.
 
@@ -49,7 +49,7 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         model: Any = "tiny",
         *,
         adapt: Any = "frozen",
-        pool: str = "mean_std",
+        pool: str = "auto",
         sfreq: float | None = None,
         channels: Any = None,
         modality: str = "eeg",

@@ -36,7 +36,7 @@ def embed(
     contract: InputContract | None = None,
     rows: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 32,
-    pool: str = "mean_std",
+    pool: str = "auto",
     window_seconds: float | None = None,
     patch: int | None = None,
     accept: Collection[str] = (),
@@ -59,7 +59,7 @@ def embed(
     batch_size : int
         Windows per batch at most; fewer where windows are large. The result does not depend on it.
     pool : str
-        Name of the pooling over latents.
+        Pooling over latents (see `BrainOF.pool`); "auto" is the model's own.
     window_seconds : float, optional
         Length of the windows cut from a recording; by default the longest the model was trained on.
     patch : int, optional

@@ -16,7 +16,6 @@ from ..channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
 from ..contract import PLAUSIBLE_AMPLITUDE, InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
 from ..model import BrainOF
-from ..model.heads import pooled_width
 from ..model.norm import RMSNorm
 from ..prepare import default_chain
 from ..signals import Sensors, SignalBatch
@@ -93,7 +92,7 @@ class BrainOFModule(nn.Module):
         ch_names: Sequence[str] | None = None,
         modality: str | None = None,
         unit: str | None = None,
-        pool: str = "mean_std",
+        pool: str = "auto",
         adapt: Literal["full", "frozen"] = "full",
     ) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class BrainOFModule(nn.Module):
         self._checked = False
         if adapt == "frozen":
             self.encoder.requires_grad_(False)
-        width = pooled_width(self.encoder.config.latents, self.encoder.config.dim, pool)
+        width = self.encoder.pooled_width(pool)
         self.norm = RMSNorm(width)
         self.final_layer: nn.Module = nn.Identity()
         self.reset_head(n_outputs)

@@ -295,7 +295,7 @@ class StreamingEmbedder:
         model: torch.nn.Module,
         calibration: Calibration,
         *,
-        pool: str = "mean_std",
+        pool: str = "auto",
         window_seconds: float | None = None,
         lookahead: float | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .balance import update_balance
 from .brainof import BrainOF
 from .config import BrainOFConfig
-from .heads import POOLS, pool
+from .pooling import POOLS, pool
 from .presets import PRESETS, count, describe, preset
 from .tokens import Tokens, log_spectrum
 

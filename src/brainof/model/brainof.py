@@ -24,6 +24,7 @@ from .connectivity import Connectivity
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .norm import RMSNorm
+from .pooling import pool
 from .presets import preset
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 
@@ -225,33 +226,46 @@ class BrainOF(nn.Module):
         """Latents (B, L, D) of a batch of signals."""
         return self.encode(self.tokens(batch))
 
-    def pool(self, latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
-        """Pooled latents (B, F): one of "mean", "mean_std", "concat", "gram", "cov".
+    def pool(self, latents_BLD: Tensor, kind: str = "auto") -> Tensor:
+        """Pooled latents (B, F).
 
-        With an output behind it ("concat@log_spectrum") only the latents are pooled that the decoder of this output
-        reads; see `partition` in the configuration.
+        Parameters
+        ----------
+        latents_BLD : Tensor
+            From `forward_features`.
+        kind : str
+            "mean", "mean_std", "concat", "gram" or "cov". With outputs behind it ("concat@log_spectrum") only the
+            latents are pooled that their decoders read; see `partition` in the configuration. "auto" is the model's own
+            choice, `config.pooling`.
+
+        Raises
+        ------
+        ConfigError
+            Unknown pooling, or an output that the model has not.
         """
-        name, at, output = kind.partition("@")
-        if at:
-            if output not in self.config.outputs:
-                fix = did_you_mean(output, self.config.outputs)
-                raise ConfigError(f"the model has no output {output!r}", field="pool", fix=fix)
-            latents_BLD = latents_BLD[:, self.config.share_of(output)]
-        return heads.pool(latents_BLD, name)
+        name, outputs = self.config.pooling_of(kind)
+        if outputs:
+            latents_BLD = torch.cat([latents_BLD[:, self.config.share_of(output)] for output in outputs], 1)
+        return pool(latents_BLD, name)
+
+    def pooled_width(self, kind: str = "auto") -> int:
+        """Features F that `pool` gives."""
+        with torch.device("meta"):
+            return self.pool(torch.empty(1, self.config.latents, self.config.dim), kind).shape[-1]
 
     def forward(self, batch: SignalBatch) -> Tensor:
         """Outputs of the head (B, outputs)."""
         if self.head is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
-        return self.head(self.forward_features(batch))
+        return self.head(self.pool(self.forward_features(batch), self.head.pool))
 
-    def reset_head(self, outputs: int, pool: str = "mean_std") -> Self:
-        """A new head for `outputs` classes or targets (0: none)."""
+    def reset_head(self, outputs: int, pool: str = "auto") -> Self:
+        """A new head for `outputs` classes or targets (0: none), on latents pooled as `pool` says."""
         if outputs == 0:
             self.head = None
             return self
         like = self.latents_LD
-        self.head = heads.Head(self.config.latents, self.config.dim, outputs, pool).to(like.device, like.dtype)
+        self.head = heads.Head(self.pooled_width(pool), outputs, pool).to(like.device, like.dtype)
         return self
 
     # Training groups

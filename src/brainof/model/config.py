@@ -7,7 +7,9 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ..errors import ConfigError, did_you_mean
 from ..schema import Schema
+from .pooling import POOLS
 
 Output = Literal["waveform", "log_spectrum", "connectivity"]
 
@@ -81,6 +83,9 @@ class BrainOFConfig(Schema):
         largest errors does not drown the others.
     sampler_outputs : tuple of outputs
         Outputs that are decoded from the latents as the encoder of ARNESS leaves them, before the backbone.
+    pooling : str
+        What `pool` does unless told otherwise: a name of `pooling.POOLS`, of all latents or with `@` of the shares of
+        one or several outputs ("concat@log_spectrum", "mean@waveform+log_spectrum").
     interpolate_channels : int
         Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
     """
@@ -125,6 +130,7 @@ class BrainOFConfig(Schema):
     streams: bool = False
     balanced_gradients: bool = False
     sampler_outputs: tuple[Output, ...] = ()
+    pooling: str = "mean_std"
 
     @field_validator("dim", "hidden", "shared")
     @classmethod
@@ -188,6 +194,14 @@ class BrainOFConfig(Schema):
             raise _wrong(f"sampler_outputs {list(self.sampler_outputs)} are not all among outputs {list(self.outputs)}")
         return self
 
+    @model_validator(mode="after")
+    def _pools(self) -> Self:
+        try:
+            self.pooling_of(self.pooling)
+        except ConfigError as error:
+            raise _wrong(f"pooling: {error}") from None
+        return self
+
     @property
     def bins(self) -> int:
         """Frequencies of the spectrum of one patch."""
@@ -213,6 +227,24 @@ class BrainOFConfig(Schema):
             return slice(0, self.latents)
         size, number = self.latents // len(self.outputs), self.outputs.index(output)
         return slice(number * size, (number + 1) * size)
+
+    def pooling_of(self, kind: str) -> tuple[str, list[Output] | None]:
+        """The pooling function and the outputs whose shares it reads (None: all latents) of a kind of pooling.
+
+        Raises
+        ------
+        ConfigError
+            Unknown pooling, or an output that the model has not.
+        """
+        name, at, rest = (self.pooling if kind == "auto" else kind).partition("@")
+        if name not in POOLS:
+            raise ConfigError(f"unknown pooling {name!r}", field="pool", fix=did_you_mean(name, ["auto", *POOLS]))
+        outputs = rest.split("+") if at else []
+        for output in outputs:
+            if output not in self.outputs:
+                fix = did_you_mean(output, self.outputs)
+                raise ConfigError(f"the model has no output {output!r}", field="pool", fix=fix)
+        return name, outputs or None  # type: ignore[return-value]
 
 
 def _wrong(message: str) -> PydanticCustomError:

@@ -171,15 +171,16 @@ class FusedBrainOF(nn.Module):
         """Outputs of the head (B, outputs)."""
         if self.model.head is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
-        return self.model.head(self.forward_features(batch))
+        head = self.model.head
+        return head(self.pool(self.forward_features(batch), head.pool))
 
     # What an adaptation asks of a model is asked of the model inside
 
-    def pool(self, latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
+    def pool(self, latents_BLD: Tensor, kind: str = "auto") -> Tensor:
         """As BrainOF.pool."""
         return self.model.pool(latents_BLD, kind)
 
-    def reset_head(self, outputs: int, pool: str = "mean_std") -> Self:
+    def reset_head(self, outputs: int, pool: str = "auto") -> Self:
         """As BrainOF.reset_head."""
         self.model.reset_head(outputs, pool)
         return self

@@ -1,96 +1,38 @@
-"""Pooling of latents and the linear heads: one per task downstream, one per output of the decoder.
+"""The linear heads: one per task downstream, one per output of the decoder.
 
-Legend: B windows, L latents, Q decoded positions, D width.
+Legend: B windows, Q decoded positions, D width, F pooled features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, did_you_mean
-from .norm import RMSNorm, unit
+from ..errors import ConfigError
+from .norm import RMSNorm
 
 #: Where predictions of the log spectrum start; its floor is at -3
 LOG_SPECTRUM_START = -2.0
 
 
-def mean(latents_BLD: Tensor) -> Tensor:
-    """Mean over latents, (B, D)."""
-    return latents_BLD.mean(1)
-
-
-def mean_std(latents_BLD: Tensor) -> Tensor:
-    """Mean and standard deviation over latents, (B, 2 D)."""
-    return torch.cat([latents_BLD.mean(1), latents_BLD.std(1, correction=0)], -1)
-
-
-def concat(latents_BLD: Tensor) -> Tensor:
-    """All latents one after the other, (B, L * D)."""
-    return latents_BLD.flatten(1)
-
-
-def gram(latents_BLD: Tensor) -> Tensor:
-    """Fisher z of the correlations between latents, (B, L (L - 1) / 2)."""
-    direction = unit(latents_BLD - latents_BLD.mean(-1, keepdim=True))
-    correlation = (direction @ direction.mT).clamp(-0.999, 0.999)
-    size = correlation.shape[-1]
-    row, column = torch.triu_indices(size, size, 1, device=latents_BLD.device)
-    return torch.atanh(correlation[:, row, column])
-
-
-def cov(latents_BLD: Tensor) -> Tensor:
-    """Covariance of the D features over latents, upper triangle with the diagonal, (B, D (D + 1) / 2)."""
-    centred = latents_BLD - latents_BLD.mean(1, keepdim=True)
-    covariance = centred.mT @ centred / centred.shape[1]
-    size = covariance.shape[-1]
-    row, column = torch.triu_indices(size, size, device=latents_BLD.device)
-    return covariance[:, row, column]
-
-
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": mean,
-    "mean_std": mean_std,
-    "concat": concat,
-    "gram": gram,
-    "cov": cov,
-}
-
-
-def pool(latents_BLD: Tensor, kind: str = "mean_std") -> Tensor:
-    """Pool latents with one of POOLS; at least float32."""
-    if kind not in POOLS:
-        raise ConfigError(f"unknown pooling {kind!r}", field="pool", fix=did_you_mean(kind, POOLS))
-    return POOLS[kind](latents_BLD if latents_BLD.dtype == torch.float64 else latents_BLD.float())
-
-
-def pooled_width(latents: int, dim: int, kind: str = "mean_std") -> int:
-    """Features that `pool` gives for L latents of width D."""
-    with torch.device("meta"):
-        return pool(torch.empty(1, latents, dim), kind).shape[-1]
-
-
 class Head(nn.Module):
-    """Pooling, normalisation and a linear map to classes or regression targets.
+    """Normalisation of pooled latents and a linear map to classes or regression targets.
 
     Parameters
     ----------
-    latents, dim : int
-        L and D of the backbone.
+    width : int
+        Pooled features F.
     outputs : int
         Classes, or regression targets.
     pool : str
-        One of POOLS.
+        The pooling that gives the features, see `BrainOF.pool`.
     """
 
-    def __init__(self, latents: int, dim: int, outputs: int, pool: str = "mean_std") -> None:
+    def __init__(self, width: int, outputs: int, pool: str = "auto") -> None:
         super().__init__()
         if outputs < 1:
             raise ConfigError(f"{outputs} outputs", field="outputs", fix="give the number of classes or targets")
         self.pool = pool
-        width = pooled_width(latents, dim, pool)
         self.norm = RMSNorm(width)
         self.linear = nn.Linear(width, outputs)
         self.init_weights()
@@ -100,8 +42,8 @@ class Head(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.1 * self.linear.in_features**-0.5)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, latents_BLD: Tensor) -> Tensor:
-        return self.linear(self.norm(pool(latents_BLD, self.pool)))
+    def forward(self, pooled_BF: Tensor) -> Tensor:
+        return self.linear(self.norm(pooled_BF))
 
 
 class PatchHeads(nn.Module):

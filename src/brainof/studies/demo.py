@@ -66,7 +66,7 @@ def demo(
     tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")
     tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
-    rows = evaluate_run(corpus, run, [(task, "mean_std") for task in tasks], untrained=1, n_permutations=100)
+    rows = evaluate_run(corpus, run, [(task, "auto") for task in tasks], untrained=1, n_permutations=100)
     save_rows(rows, out / "scores.json")
     sections = [
         data_section(

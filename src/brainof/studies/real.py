@@ -45,7 +45,7 @@ DATASETS = {
 
 #: task -> pooling of the latents: second order where the signal has no mean to speak of
 TASKS = {
-    "eegmat/arithmetic": "mean_std",
+    "eegmat/arithmetic": "auto",
     "stages_fep/identification": "gram",
     "haxby2001_slice/categories": "mean_std",
     "muse_ssvep/flicker": "mean_std",

@@ -50,7 +50,7 @@ def test_streams_read_contents_of_their_own():
     """A change of sign is invisible in a spectrum and in correlations, and turns the waveform's share."""
     torch.manual_seed(0)
     fields = {"partition": True, "streams": True, "connectivity_features": True, "latents": 12, **APART}
-    model = BrainOF.from_preset("debug", outputs=["waveform", "log_spectrum", "factor"], **fields).eval()
+    model = BrainOF.from_preset("debug", outputs=["waveform", "log_spectrum", "connectivity"], **fields).eval()
     rng = np.random.default_rng(0)
     channels = Channels(
         [f"c{i}" for i in range(5)], ("eeg",) * 5, positions=rng.uniform(-0.1, 0.1, (5, 3)), frame="head"
@@ -78,21 +78,21 @@ def test_mirrored_decoders_start_with_the_encoders_addresses():
         assert own.query.weight is not other.key.weight
 
 
-def test_even_gradients_have_one_norm_and_zero_stays_zero():
-    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 4, dtype=torch.float64)
+def test_even_gradients_have_one_norm_in_each_window_and_zero_stays_zero():
+    x = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 4, dtype=torch.float64)
     for scale in (1e-3, 1e3):
         (gradient,) = torch.autograd.grad((even_gradient(x) * weight * scale).sum(), x)
-        torch.testing.assert_close(gradient, NORM * weight / weight.norm())
+        torch.testing.assert_close(gradient, NORM * weight / weight.norm(dim=(1, 2), keepdim=True))
     (gradient,) = torch.autograd.grad((even_gradient(x) * 0).sum(), x)
     assert (gradient == 0).all()
 
 
 def test_balanced_decoders_weigh_alike_on_what_they_share():
-    """The gradient on the latents is the same however large one of the losses is."""
+    """The gradient on the latents is the same however large one of the losses is; addresses are not taught."""
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug", balanced_gradients=True, **APART)
-    identity = torch.randn(1, 6, 32)
+    identity = torch.randn(1, 6, 32, requires_grad=True)
     gradients = []
     for scale in (1.0, 1e4):
         latents = torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(2)).requires_grad_()
@@ -100,6 +100,8 @@ def test_balanced_decoders_weigh_alike_on_what_they_share():
         (made["waveform"].square().mean() + scale * made["log_spectrum"].square().mean()).backward()
         gradients.append(latents.grad)
     torch.testing.assert_close(*gradients)
+    assert identity.grad is None
+    assert model.latents_LD.grad is None
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_balanced_decoders_weigh_alike_on_what_they_share():
         ({"partition": True}, "need separate_decoders"),
         ({"balanced_gradients": True}, "need separate_decoders"),
         ({"partition": True, "latents": 7, **APART}, "do not divide into 2 shares"),
-        ({"sampler_outputs": ["factor"], **APART}, "not all among outputs"),
+        ({"sampler_outputs": ["connectivity"], **APART}, "not all among outputs"),
         ({"streams": True, **APART}, "streams need partition"),
         ({"mirrored": True, "keys": "both"}, "mirrored needs"),
     ],

@@ -5,11 +5,9 @@ import torch
 
 from brainof.model import log_spectrum
 from brainof.pretraining.losses import (
-    correlations,
     log_spectrum_loss,
+    profile_loss,
     raw_component_loss,
-    second_order,
-    second_order_loss,
     waveform_loss,
     window_spectrum,
 )
@@ -94,29 +92,11 @@ def test_raw_components_of_padded_windows_and_missing_regions():
     np.testing.assert_allclose(found.item(), expected, rtol=1e-6)
 
 
-def test_correlations_are_those_of_the_valid_samples():
-    rng = np.random.default_rng(0)
-    signal = rng.standard_normal((2, 4, 90)) + 3
-    signal[1, :, 60:] = 0
-    good = torch.ones(2, 4, dtype=torch.bool)
-    good[0, 3] = False
-    found = correlations(torch.from_numpy(signal), torch.tensor([90, 60]), good).numpy()
-    np.testing.assert_allclose(found[1], np.corrcoef(signal[1, :, :60]), atol=1e-5)
-    np.testing.assert_allclose(found[0, :3, :3], np.corrcoef(signal[0, :3]), atol=1e-5)
-    assert (found[0, 3] == 0).all()
-
-
-def test_second_order_predictions_are_products_of_mean_factors():
-    rng = np.random.default_rng(0)
-    factor = rng.standard_normal((1, 5, 8))
-    channel, mask = np.array([[0, 2, 0, 2, 1]]), np.array([[True, True, True, True, False]])
-    predicted, known = second_order(*tensors(factor, channel, mask), n_channels=4)
-    first, second = factor[0, [0, 2]].mean(0), factor[0, [1, 3]].mean(0)
-    np.testing.assert_allclose(predicted[0, 0, 2], first @ second / 8, rtol=1e-6)
-    assert known[0].nonzero().tolist() == [[0, 2], [2, 0]]  # channel 1 has only a filler, channel 3 nothing
-    target = torch.zeros(1, 4, 4)
-    found = second_order_loss(predicted, target, known, torch.tensor([4]))
-    np.testing.assert_allclose(found, 4 * smooth_l1(first @ second / 8), rtol=1e-5)
+def test_profiles_are_compared_at_hidden_tokens_alone():
+    predicted, target = np.random.default_rng(0).standard_normal((2, 2, 3, 8))
+    mask = np.array([[True, True, False], [True, False, False]])
+    expected = smooth_l1(predicted - target).mean(-1)[mask].sum()
+    np.testing.assert_allclose(profile_loss(*tensors(predicted, target, mask)).item(), expected, rtol=1e-6)
 
 
 def test_window_spectrum_averages_the_power_of_whole_patches():

@@ -22,10 +22,19 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch):
+STREAMS = {
+    "outputs": ["waveform", "log_spectrum", "connectivity"],
+    "latents": 12,
+    "connectivity_features": True,
+    **dict.fromkeys(("separate_decoders", "partition", "streams", "balanced_gradients"), True),
+}
+
+
+@pytest.mark.parametrize("fields", [{}, STREAMS], ids=["default", "streams"])
+def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch, fields):
     torch.manual_seed(0)
-    model = BrainOF.from_preset("debug").double().train()
-    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
+    model = BrainOF.from_preset("debug", **fields).double().train()
+    objective = MTFM(model, MaskConfig(), ObjectiveConfig(second_order=1.0 if fields else 0.0))
     plan = objective.plan(make_batch(n_windows=5), np.random.default_rng(0))
     found = []
     for count in (1, 2, 5):
@@ -36,7 +45,7 @@ def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch):
 
         def loss(part):
             sums = objective.sums(part)
-            return (sums.time + sums.frequency) / plan.n_hidden, sums.detach()
+            return objective.total(sums) / plan.n_hidden, sums.detach()
 
         results = team.backward(plan.split(count), loss)
         team.close()

@@ -21,7 +21,7 @@ def test_every_cell_is_a_run_that_leaves_its_people_out(cell):
     overrides = dict(config.model)
     model = preset(overrides.pop("preset"), **overrides)
     assert "waveform" in model.outputs
-    assert config.objective.second_order == 0 or "factor" in model.outputs
+    assert config.objective.second_order == 0 or "connectivity" in model.outputs
 
 
 def test_cells_differ_from_each_other():

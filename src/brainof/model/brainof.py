@@ -214,10 +214,14 @@ class BrainOF(nn.Module):
         jobs = config.outputs if config.separate_decoders else config.outputs[:1]
         for first, decoder in zip(jobs, self.decoders, strict=True):
             share = config.share_of(first)
-            shared = [sources[first in config.sampler_outputs][:, share], self.latents_LD[None, share], identity_BND]
-            if config.balanced_gradients:
-                shared = [even_gradient(each) for each in shared]
-            predictions |= decoder(*shared, index_BQ, **extra)
+            own_BLD, static_1LD, places_BND = (
+                sources[first in config.sampler_outputs],
+                self.latents_LD[None],
+                identity_BND,
+            )
+            if config.balanced_gradients:  # what all share learns from the latents alone
+                own_BLD, static_1LD, places_BND = even_gradient(own_BLD), static_1LD.detach(), places_BND.detach()
+            predictions |= decoder(own_BLD[:, share], static_1LD[:, share], places_BND, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
 
     # Downstream

@@ -79,8 +79,8 @@ class BrainOFConfig(Schema):
         With `partition`: the share of each output reads contents of its own instead of their sum: the samples for the
         waveform, the log spectrum for the log spectrum, the correlations for the connectivity.
     balanced_gradients : bool
-        Separate decoders send gradients of one and the same norm into what they share, so that the output with the
-        largest errors does not drown the others.
+        Separate decoders send gradients of one and the same norm into the latents of each window, and none into the
+        identities and latent vectors, so that the output with the largest errors does not drown the others.
     sampler_outputs : tuple of outputs
         Outputs that are decoded from the latents as the encoder of ARNESS leaves them, before the backbone.
     pooling : str

@@ -60,7 +60,7 @@ class MaskConfig(Schema):
 
 
 class ObjectiveConfig(Schema):
-    """The loss (1 - alpha) L_time + alpha L_freq + second_order L_pairs, each Smooth L1 over hidden patches."""
+    """The loss (1 - alpha) L_time + alpha L_freq + second_order L_connectivity, each Smooth L1 over hidden patches."""
 
     frequency: Literal["log_spectrum", "raw", "none"] = "log_spectrum"
     """log_spectrum: log amplitude of each patch, predicted by outputs of its own; raw: real and imaginary Fourier
@@ -72,7 +72,7 @@ class ObjectiveConfig(Schema):
     """What the log spectrum is of: the hidden patch itself, or all patches of its channel in the window, whose mean
     power is far less noisy."""
     second_order: float = Field(0.0, ge=0)
-    """Weight of the correlations between channels that the output `factor` predicts; added to the others."""
+    """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
 
 
 class SamplingConfig(Schema):

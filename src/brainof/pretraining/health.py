@@ -34,10 +34,10 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
     dict
         `r2`, `r2_shuffled`: explained variance of hidden samples against zero; `r2_log_spectrum`,
         `r2_log_spectrum_shuffled`: of hidden patches' log spectra against their mean over the batch (where the model
-        predicts them); `r2_second_order`, `r2_second_order_shuffled`: of the correlations between channels against the
-        mean of each pair over the batch (where the model predicts factors); `rank`: effective rank (exponential of the
-        entropy of the squared singular values) of the windows' mean latents; `latent_cosine`: mean cosine between
-        latents of a window.
+        predicts them); `r2_second_order`, `r2_second_order_shuffled`: of the correlation profiles of hidden patches
+        against the mean of each place over the batch (where the model predicts them); `rank`: effective rank
+        (exponential of the entropy of the squared singular values) of the windows' mean latents; `latent_cosine`: mean
+        cosine between latents of a window.
     """
     model = objective.model
     training = model.training

@@ -102,9 +102,7 @@ class Trainer:
         self.sampler = sampler_of(self.train_rows, config, patch)
         # on a processor, threads share the windows of a batch; another device is parallel by itself
         most = max(1, config.batch_size // WINDOWS_PER_THREAD)
-        # (balanced gradients have one norm per batch, so that a batch must stay whole)
-        whole = self.device.type != "cpu" or self.model.config.balanced_gradients
-        count = 1 if whole else min(torch.get_num_threads(), most)
+        count = min(torch.get_num_threads(), most) if self.device.type == "cpu" else 1
         self.threads = GradientThreads(list(self.model.parameters()), count)
         self._stop = False
 
@@ -299,9 +297,9 @@ class _Window:
     def rows(self) -> list[dict[str, Any]]:
         """One row per dataset; starts a new window."""
         rows = []
-        for (name, modality), (time_sum, frequency_sum, pair_sum, n_hidden, n_batches) in self._sums.items():
-            loss_time, loss_frequency, loss_pairs = (x / n_hidden for x in (time_sum, frequency_sum, pair_sum))
-            loss = float(self.objective.combine(loss_time, loss_frequency, second_order=loss_pairs))
+        for (name, modality), (time_sum, frequency_sum, second_sum, n_hidden, n_batches) in self._sums.items():
+            loss_time, loss_frequency, loss_second = (x / n_hidden for x in (time_sum, frequency_sum, second_sum))
+            loss = float(self.objective.combine(loss_time, loss_frequency, second_order=loss_second))
             rows.append(
                 {
                     "dataset": name,
@@ -309,7 +307,7 @@ class _Window:
                     "loss": loss,
                     "loss_time": loss_time,
                     "loss_frequency": loss_frequency,
-                    **({"loss_second_order": loss_pairs} if self.objective.objective.second_order else {}),
+                    **({"loss_second_order": loss_second} if self.objective.objective.second_order else {}),
                     "batches": int(n_batches),
                     "windows_per_second": self._windows / max(self.seconds, 1e-9),
                 }

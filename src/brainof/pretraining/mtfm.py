@@ -213,11 +213,11 @@ class MTFM:
             )
         else:
             frequency = time.new_zeros(())
-        pairs = time.new_zeros(())
+        connectivity = time.new_zeros(())
         if self.objective.second_order:
             target_BHD = take_tokens(self.profiles(tokens), plan.hidden_BH)
-            pairs = profile_loss(outputs["connectivity"], target_BHD, plan.hidden_mask_BH)
-        return LossSums(time, frequency, pairs, plan.n_hidden)
+            connectivity = profile_loss(outputs["connectivity"], target_BHD, plan.hidden_mask_BH)
+        return LossSums(time, frequency, connectivity, plan.n_hidden)
 
     def spectra(self, plan: Plan) -> Tensor:
         """Log spectra (B, H, F) that the output `log_spectrum` is compared with."""
@@ -240,7 +240,7 @@ class MTFM:
         return self.combine(sums.time, sums.frequency, progress, sums.second_order)
 
     def combine(self, time: Any, frequency: Any, progress: float = 1.0, second_order: Any = 0.0) -> Any:
-        """(1 - alpha) L_time + alpha L_freq + second_order L_pairs, of tensors or numbers.
+        """(1 - alpha) L_time + alpha L_freq + second_order L_connectivity, of tensors or numbers.
 
         Before the share `frequency_start` of the steps (`progress`) it is L_time alone.
         """

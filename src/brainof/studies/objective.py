@@ -1,10 +1,11 @@
 """The objective study: addressing, objectives and cures for the fight between waveform and spectrum, cell by cell.
 
-A cell is one option, one seed and one fold. It is pretrained on a small joint corpus without the eegmat people of the
-fold, and answers three questions about frozen latents: how much of hidden patches of the people left out is explained,
-with the right and with shuffled latents; what a probe trained on the other people decodes on them; and who is who in
-STAGES (transductive: its people were seen, without their names). Cells are lines of `cells.jsonl`; a line that is there
-is not run again, so the study may be stopped at any time.
+A cell is one option, one seed and one fold. It is pretrained on a small joint corpus, of recordings and of simulated
+signals, without the eegmat people and the simulated people of the fold, and answers three questions about frozen
+latents: how much of hidden patches of the people left out is explained, with the right and with shuffled latents; what
+a probe trained on the other people decodes on them; and who is who in STAGES (transductive: its people were seen,
+without their names). Cells are lines of `cells.jsonl`; a line that is there is not run again, so the study may be
+stopped at any time.
 """
 
 from __future__ import annotations
@@ -34,17 +35,29 @@ from ..pretraining.health import check_batch
 from ..pretraining.mtfm import MTFM
 from ..release import load
 from ..report.page import Section, Table, write_page
-from .objective_tables import cells_of, identification_table, markdown, overview, paired_rows
+from ..simulate.tasks import task_parameters
+from ..simulate.write import write
+from .objective_tables import cells_of, identification_table, markdown, overview, paired_rows, simulated_table
 from .path import Source, choose_tasks, data_section, prepare_sources
 
 #: recipe -> (folder below the root, share of the windows that pretraining draws)
 DATASETS = {
-    "eegmat": ("eegmat", 0.60),
-    "stages_fep": ("stages_fep_rsfmri", 0.25),
+    "eegmat": ("eegmat", 0.50),
+    "stages_fep": ("stages_fep_rsfmri", 0.20),
     "hcp_aal2": ("hcp_aal2_rsfmri", 0.05),
     "cni_adhd": ("cni_adhd_rsfmri", 0.10),
 }
-DECODING, IDENTIFICATION = "eegmat/arithmetic", "stages_fep/identification"
+#: Simulated datasets -> share. Rest and task differ half as much as by default, so that scores stay below the ceiling.
+SIMULATED = {"simulated_eeg": 0.10, "simulated_fmri": 0.05}
+COHORT = {"subjects": 18, "seed": 2602, "modalities": ("eeg", "fmri"), "channels": 19}
+HALF = {"state_strength": 0.5}
+#: Question -> the task it asks
+DECODING = {
+    "decoding": "eegmat/arithmetic",
+    "simulated_eeg": "simulated_eeg/rest_vs_task",
+    "simulated_fmri": "simulated_fmri/rest_vs_task",
+}
+IDENTIFICATION = "stages_fep/identification"
 N_FOLDS, N_SEEDS, STEPS = 3, 3, 300
 
 #: What all cells share: `tiny` with two blocks and half the latents, small batches, no Fourier masks
@@ -63,39 +76,30 @@ APART = ["model.separate_decoders=true"]
 LOUD = ["model.latent_std=0.05", "model.cross_gain=4", "model.log_spectrum_gain=0.1", "model.mirrored=true"]
 BALANCED = [*APART, *LOUD, "model.balanced_gradients=true"]
 
+STREAMS = [*BALANCED, "model.partition=true", "model.streams=true", "objective.spectrum_of=window"]
+
 #: cell -> changes to the shared recipe
 CELLS: dict[str, list[str]] = {
     "one decoder": [],
     "a decoder each": APART,
-    "balanced": BALANCED,
-    "balanced, shares": [*BALANCED, "model.partition=true"],
-    "balanced, connectivity and factors": [
-        *BALANCED,
-        "model.connectivity_features=true",
-        "model.outputs=[waveform,log_spectrum,connectivity]",
-        "objective.second_order=1",
-    ],
-    "balanced, window spectrum": [*BALANCED, "objective.spectrum_of=window"],
-    "balanced, shares, window spectrum, connectivity": [
-        *BALANCED,
-        "model.partition=true",
-        "model.connectivity_features=true",
-        "objective.spectrum_of=window",
-    ],
-    "balanced, streams": [*BALANCED, "model.partition=true", "model.streams=true", "objective.spectrum_of=window"],
-    "balanced, three streams": [
-        *BALANCED,
-        "model.partition=true",
-        "model.streams=true",
+    "three streams": [
+        *STREAMS,
         "model.connectivity_features=true",
         "model.outputs=[waveform,log_spectrum,connectivity]",
         "model.latents=48",
+        "model.pooling=concat@log_spectrum",
         "objective.second_order=1",
-        "objective.spectrum_of=window",
     ],
-    "balanced, connectivity": [*BALANCED, "model.connectivity_features=true"],
-    "loud": [*APART, *LOUD],
-    "balanced, not loud": [*APART, "model.balanced_gradients=true"],
+    "two streams": STREAMS,
+    "balanced": BALANCED,
+    "balanced, window spectrum": [*BALANCED, "objective.spectrum_of=window"],
+    "balanced, shares": [*BALANCED, "model.partition=true"],
+    "balanced, connectivity": [
+        *BALANCED,
+        "model.connectivity_features=true",
+        "model.outputs=[waveform,log_spectrum,connectivity]",
+        "objective.second_order=1",
+    ],
     "balanced, waveform before backbone": [*BALANCED, "model.sampler_outputs=[waveform]"],
     "balanced, mask curriculum": [
         *BALANCED,
@@ -103,6 +107,8 @@ CELLS: dict[str, list[str]] = {
         "mask.fourier_start=0.5",
         "mask.changes=[{start: 0.5, unit: mixed}, {start: 0.5, modality: fmri, unit: region}]",
     ],
+    "loud": [*APART, *LOUD],
+    "balanced, not loud": [*APART, "model.balanced_gradients=true"],
     # objectives
     "waveform": ["objective.frequency=none", *LOUD],
     "raw components": ["objective.frequency=raw", *LOUD],
@@ -125,13 +131,17 @@ CELLS: dict[str, list[str]] = {
     "static decoder keys": ["objective.frequency=none", "model.layer_scale=1"],
     "LayerScale 0.05": ["objective.frequency=none"],
 }
-QUICK = ("one decoder", "balanced")
-REFERENCES = ("amplitude", "band power", "tangent space")
+QUICK = ("one decoder", "three streams")
+#: Question -> classical features
+REFERENCES = {
+    "decoding": ("amplitude", "band power", "tangent space"),
+    "simulated_eeg": ("amplitude", "band power", "tangent space"),
+    "simulated_fmri": ("amplitude", "block means", "functional connectivity"),
+}
 #: Models that are not trained: name -> changes
 UNTRAINED = {
     "random weights": [],
-    "random weights, connectivity": [*LOUD, "model.connectivity_features=true"],
-    "random weights, three streams": CELLS["balanced, three streams"],
+    "random weights, three streams": CELLS["three streams"],
 }
 
 
@@ -139,7 +149,7 @@ def configuration(
     cell: str, seed: int, excluded: Iterable[str], steps: int, changes: Iterable[str] = ()
 ) -> PretrainConfig:
     """The pretraining run of a cell."""
-    weights = {"dataset": {name: share for name, (_, share) in DATASETS.items()}}
+    weights = {"dataset": {name: share for name, (_, share) in DATASETS.items()} | SIMULATED}
     fixed = [f"steps={steps}", f"health_every={steps}", f"checkpoint_every={steps}", f"seed={seed}"]
     fixed += [f"sampling={json.dumps({'weights': weights, 'validation': 0.0, 'exclude': sorted(excluded)})}"]
     return find_config("tiny").replaced([*SHARED, *fixed, *CELLS[cell], *changes], f"cell {cell!r}")
@@ -180,29 +190,15 @@ def poolings(model: BrainOF) -> tuple[list[str], list[str]]:
 
 
 class Fold:
-    """The decoding task with the people of one fold on the test side, and the identification task."""
+    """The decoding tasks with the people of one fold on the test side, and the identification task."""
 
     def __init__(self, corpus: Corpus, number: int) -> None:
-        decoding, identification = choose_tasks(corpus, [DECODING, IDENTIFICATION])
+        *decoding, identification = choose_tasks(corpus, [*DECODING.values(), IDENTIFICATION])
         self.corpus, self.number = corpus, number
-        self.rows = task_rows(corpus.index, decoding)
-        index = corpus.index.iloc[self.rows]
-        groups = group_keys(index, "subject")
-        self.people = folds(groups)[number]
-        test = np.isin(groups, self.people)
-        y, classes = targets(index, decoding)
-        split = [(np.flatnonzero(~test), np.flatnonzero(test))]
-        self.test_rows = self.rows[test]
-        self.problem = Problem(
-            "classification", y[:, None], len(classes), groups, group_keys(index, "recording"), split
-        )
-        self.task: Task = decoding
+        self.questions = {name: Question(corpus, task, number) for name, task in zip(DECODING, decoding, strict=True)}
+        self.people = sorted(person for question in self.questions.values() for person in question.people)
         self.session_rows = task_rows(corpus.index, identification)
         self.pairs = matching(corpus.index.iloc[self.session_rows])
-
-    def decode(self, features: Any) -> dict[str, float]:
-        """Balanced accuracy of each test person."""
-        return score_features(self.problem, features).groups["window"]["balanced_accuracy"]
 
     def identified(self, features: Any, standardised: bool) -> dict[str, float]:
         """Share of the two directions in which each person was found."""
@@ -210,20 +206,42 @@ class Fold:
         return dict(zip(self.pairs.people.tolist(), ((found.forward + 0.0 + found.backward) / 2).tolist(), strict=True))
 
 
+class Question:
+    """A decoding task with every third person on the test side."""
+
+    def __init__(self, corpus: Corpus, task: Task, number: int) -> None:
+        self.rows = task_rows(corpus.index, task)
+        index = corpus.index.iloc[self.rows]
+        groups = group_keys(index, "subject")
+        self.people = folds(groups)[number]
+        test = np.isin(groups, self.people)
+        y, classes = targets(index, task)
+        split = [(np.flatnonzero(~test), np.flatnonzero(test))]
+        self.test_rows = self.rows[test]
+        self.problem = Problem(
+            "classification", y[:, None], len(classes), groups, group_keys(index, "recording"), split
+        )
+
+    def decode(self, features: Any) -> dict[str, float]:
+        """Balanced accuracy of each test person."""
+        return score_features(self.problem, features).groups["window"]["balanced_accuracy"]
+
+
 def answers(model: BrainOF, fold: Fold) -> dict[str, Any]:
-    """The probe and the identification of a model, per person and pooling."""
+    """The probes and the identification of a model, per person and pooling."""
     model.eval()
     decoding, identification = poolings(model)
-    of_windows = latent_features(fold.corpus, model, fold.rows, decoding)
+    found: dict[str, Any] = {}
+    for name, question in fold.questions.items():
+        of_windows = latent_features(fold.corpus, model, question.rows, decoding)
+        found[name] = {kind: question.decode(values) for kind, values in of_windows.items()}
     of_sessions = latent_features(fold.corpus, model, fold.session_rows, identification)
-    return {
-        "decoding": {kind: fold.decode(values) for kind, values in of_windows.items()},
-        "identification": {
-            f"{kind}{', standardised' if standardised else ''}": fold.identified(values, standardised)
-            for kind, values in of_sessions.items()
-            for standardised in (False, True)
-        },
+    found["identification"] = {
+        f"{kind}{', standardised' if standardised else ''}": fold.identified(values, standardised)
+        for kind, values in of_sessions.items()
+        for standardised in (False, True)
     }
+    return found
 
 
 def reconstruction(
@@ -241,21 +259,25 @@ def reconstruction(
 
 
 class Ledger:
-    """Finished cells, one JSON line each."""
+    """Finished cells, one JSON line each; several processes may add to one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         text = path.read_text() if path.exists() else ""
-        self.rows = [row for row in map(_parsed, text.splitlines()) if row is not None]
         if text and not text.endswith("\n"):  # a line that was cut off must not swallow the next one
             with path.open("a") as file:
                 file.write("\n")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All lines, those of other processes included."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [row for row in map(_parsed, lines) if row is not None]
 
     def has(self, key: Mapping[str, Any]) -> bool:
         return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -278,9 +300,9 @@ def run_cell(ledger: Ledger, fold: Fold, cell: str, seed: int, steps: int, out: 
     run = pretrain(config, fold.corpus.root, out / "runs" / name)
     model, _ = load(run)
     index = fold.corpus.index
-    checked = {"eegmat": fold.test_rows}
+    checked = {DECODING[name].partition("/")[0]: question.test_rows for name, question in fold.questions.items()}
     for dataset in DATASETS:
-        if dataset != "eegmat":
+        if dataset not in checked:
             own = index[(index["dataset"] == dataset) & (index["view"] == "pretrain")]
             shapes = own.groupby(["n_channels", "n_times"], observed=True).indices
             checked[dataset] = own.index.to_numpy()[max(shapes.values(), key=len)]
@@ -293,13 +315,17 @@ def run_cell(ledger: Ledger, fold: Fold, cell: str, seed: int, steps: int, out: 
 
 def run_references(ledger: Ledger, fold: Fold) -> None:
     """Classical features on the windows and the people of a fold."""
-    for name in REFERENCES:
+    for name in dict.fromkeys(name for names in REFERENCES.values() for name in names):
+        asked = {question: fold.questions[question] for question, names in REFERENCES.items() if name in names}
         key = {"cell": name, "fold": fold.number}
         if not ledger.has(key):
-            windows, sfreqs = task_windows(fold.corpus, fold.rows)
-            features = baseline_features(name, "eeg", windows, sfreqs)
-            ledger.add({**key, "people": fold.people, "decoding": {"features": fold.decode(features)}})
-    key = {"cell": "functional connectivity", "fold": fold.number}
+            row: dict[str, Any] = {}
+            for question, problem in asked.items():
+                windows, sfreqs = task_windows(fold.corpus, problem.rows)
+                modality = "fmri" if question == "simulated_fmri" else "eeg"
+                row[question] = {"features": problem.decode(baseline_features(name, modality, windows, sfreqs))}
+            ledger.add({**key, "people": fold.people, **row})
+    key = {"cell": "functional connectivity of sessions", "fold": fold.number}
     if not ledger.has(key):
         windows, sfreqs = task_windows(fold.corpus, fold.session_rows)
         features = baseline_features("functional connectivity", "fmri", windows, sfreqs)
@@ -321,9 +347,10 @@ def run_untrained(ledger: Ledger, fold: Fold, seed: int) -> None:
 
 def prepared(root: Path, out: Path, tell: Callable[[str], None]) -> Corpus:
     """The joint corpus of the study."""
-    for summary in prepare_sources(
-        (Source(name, root / folder) for name, (folder, _) in DATASETS.items()), out / "corpus"
-    ):
+    cohort = write(task_parameters("rest_vs_task", effects=HALF, **COHORT), out / "cohort")
+    sources = [Source(name, root / folder) for name, (folder, _) in DATASETS.items()]
+    sources += [Source(cohort / f"recipe_{name.partition('_')[2]}.yaml", cohort) for name in SIMULATED]
+    for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])
     return Corpus(out / "corpus")
 
@@ -379,7 +406,7 @@ def objective(
             seconds = run_cell(ledger, fold, cell, seed, steps, out, changes)
             if seconds:
                 tell(f"{cell}: seed {seed}, fold {fold.number}, {seconds:.0f} s")
-            write_results(Ledger(ledger.path).rows, corpus, out)  # also what another process has finished
+            write_results(ledger.rows, corpus, out)
     tell(f"done: {out / 'report.html'}")
     return out / "report.html"
 
@@ -387,8 +414,8 @@ def objective(
 def write_results(rows: list[dict[str, Any]], corpus: Corpus, out: Path) -> None:
     """The page and the Markdown table of what is finished."""
     trained = [cell for cell in cells_of(rows) if cell in CELLS]
-    references = [*REFERENCES, *UNTRAINED]
-    decoding, identified = overview(rows), identification_table(rows)
+    references = [*REFERENCES["decoding"], *UNTRAINED]
+    decoding, simulated, identified = overview(rows), simulated_table(rows), identification_table(rows)
     comparisons = [
         paired_rows(rows, cell, [*references, "one decoder"], "decoding", pooling)
         for cell in trained
@@ -407,11 +434,14 @@ def write_results(rows: list[dict[str, Any]], corpus: Corpus, out: Path) -> None
             text,
             tables=[
                 Table(decoding, "Explained variance of hidden patches, and the frozen probe on eegmat"),
+                Table(
+                    simulated, "Simulated people left out: explained variance, and the frozen probe of rest and task"
+                ),
                 Table(identified, "Identification in STAGES, top-1"),
                 Table(pairs, "Paired per person: the probe"),
             ],
         ),
     ]
     write_page(out / "report.html", sections, title="Objectives", lead="Which objective gives which features.")
-    tables = [markdown(frame) for frame in (decoding, identified, pairs) if len(frame)]
+    tables = [markdown(frame) for frame in (decoding, simulated, identified, pairs) if len(frame)]
     write_atomically(out / "table.md", [("\n\n".join(tables) + "\n").encode()])

@@ -56,17 +56,36 @@ def overview(rows: Rows) -> pd.DataFrame:
     lines = []
     for cell in cells_of(rows):
         own = [row for row in rows if row["cell"] == cell]
+        if not any("decoding" in row for row in own):
+            continue
         line: dict[str, Any] = {"cell": cell, "runs": len(own)}
         line["R2 eegmat"], line["R2 spread"] = explained(rows, cell, "eegmat", "r2")
         line["shuffled"] = explained(rows, cell, "eegmat", "r2_shuffled")[0]
         line["R2 log spectrum"] = explained(rows, cell, "eegmat", "r2_log_spectrum")[0]
-        line["R2 pairs"] = explained(rows, cell, "eegmat", "r2_second_order")[0]
+        line["R2 connectivity"] = explained(rows, cell, "eegmat", "r2_second_order")[0]
         for pooling in _poolings(own, "decoding"):
             if pooling in PROBES:
                 scores = list(per_person(rows, cell, "decoding", pooling).values())
                 name = PROBES[pooling]
                 line[name] = f"{_mean(scores):.3f} +- {standard_error(scores):.3f}"
         lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def simulated_table(rows: Rows) -> pd.DataFrame:
+    """One line per cell: explained variance and probe of simulated people left out."""
+    poolings = ("features", "mean_std", "concat", "concat@log_spectrum", "concat@connectivity")
+    lines = []
+    for cell in cells_of(rows):
+        line: dict[str, Any] = {"cell": cell}
+        for name in ("simulated_eeg", "simulated_fmri"):
+            line[f"R2 {name}"] = explained(rows, cell, name, "r2")[0]
+            for pooling in poolings:
+                scores = list(per_person(rows, cell, name, pooling).values())
+                if scores:
+                    line[f"{name}, {pooling.replace('features', 'concat')}"] = _mean(scores)
+        if len(line) > 3:
+            lines.append(line)
     return pd.DataFrame(lines)
 
 

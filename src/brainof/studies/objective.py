@@ -76,20 +76,27 @@ APART = ["model.separate_decoders=true"]
 LOUD = ["model.latent_std=0.05", "model.cross_gain=4", "model.log_spectrum_gain=0.1", "model.mirrored=true"]
 BALANCED = [*APART, *LOUD, "model.balanced_gradients=true"]
 
-STREAMS = [*BALANCED, "model.partition=true", "model.streams=true", "objective.spectrum_of=window"]
+STREAMS = [
+    *BALANCED,
+    "model.log_spectrum_gain=1",
+    "model.partition=true",
+    "model.streams=true",
+    "objective.spectrum_of=window",
+]
+THREE = [
+    *STREAMS,
+    "model.connectivity_features=true",
+    "model.outputs=[waveform,log_spectrum,connectivity]",
+    "model.pooling=concat@log_spectrum",
+    "objective.second_order=1",
+]
 
 #: cell -> changes to the shared recipe
 CELLS: dict[str, list[str]] = {
     "one decoder": [],
     "a decoder each": APART,
-    "three streams": [
-        *STREAMS,
-        "model.connectivity_features=true",
-        "model.outputs=[waveform,log_spectrum,connectivity]",
-        "model.latents=48",
-        "model.pooling=concat@log_spectrum",
-        "objective.second_order=1",
-    ],
+    "three streams": [*THREE, "model.latents=48"],
+    "three streams, 72 latents": [*THREE, "model.latents=72"],
     "two streams": STREAMS,
     "balanced": BALANCED,
     "balanced, window spectrum": [*BALANCED, "objective.spectrum_of=window"],
@@ -142,6 +149,7 @@ REFERENCES = {
 UNTRAINED = {
     "random weights": [],
     "random weights, three streams": CELLS["three streams"],
+    "random weights, three streams, 72 latents": CELLS["three streams, 72 latents"],
 }
 
 

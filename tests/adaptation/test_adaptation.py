@@ -165,7 +165,7 @@ class Small(nn.Module):
     def forward_features(self, batch):
         return self.linear(batch)[:, None]
 
-    def pool(self, latents, kind):
+    def pool(self, latents, kind, modality=""):
         return latents.flatten(1)
 
 

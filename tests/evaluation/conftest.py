@@ -52,7 +52,7 @@ class MeanModel(torch.nn.Module):
         patches = batch.signal_BCT.unflatten(2, (-1, 64)).abs().mean(dim=(1, 3))
         return patches[:, :, None] * self.weight
 
-    def pool(self, latents: torch.Tensor, kind: str = "auto") -> torch.Tensor:
+    def pool(self, latents: torch.Tensor, kind: str = "auto", modality: str = "") -> torch.Tensor:
         both = torch.cat([latents.mean(1), latents.std(1, correction=0)], 1)
         return {"mean": latents.mean(1), "mean_std": both, "auto": both}[kind]
 

@@ -30,7 +30,20 @@ def test_the_model_says_how_its_latents_are_pooled():
     torch.testing.assert_close(model.pool(latents, "concat@log_spectrum"), pool(latents[:, 4:], "concat"))
     model.reset_head(3, "concat@log_spectrum")
     assert model.head.linear.in_features == model.pooled_width("concat@log_spectrum") == 4 * 32
-    assert BrainOFConfig().pooling == "mean_std"
+    assert BrainOFConfig().pooling == {"default": "mean_std"}
+
+
+def test_a_modality_may_have_a_pooling_of_its_own():
+    shares = {"separate_decoders": True, "partition": True}
+    choice = {"default": "concat@log_spectrum", "fmri": "concat@waveform"}
+    model = BrainOF.from_preset("debug", latents=8, pooling=choice, **shares)
+    latents = torch.randn(2, 8, 32)
+    torch.testing.assert_close(model.pool(latents, "auto", "eeg"), pool(latents[:, 4:], "concat"))
+    torch.testing.assert_close(model.pool(latents, "auto", "fmri"), pool(latents[:, :4], "concat"))
+    torch.testing.assert_close(model.pool(latents, "mean", "fmri"), pool(latents, "mean"))
+    for wrong in ({"fmri": "mean"}, {"default": "mean", "nirs": "mean"}, {"default": "mean", "eeg": "concat"}):
+        with pytest.raises(ConfigError, match="pooling"):
+            BrainOF.from_preset("debug", pooling=wrong)
 
 
 @pytest.mark.parametrize("wrong", ["mean_sd", "concat@spectrum", "concat@"])

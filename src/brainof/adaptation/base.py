@@ -109,7 +109,7 @@ class Adaptation(Schema):
     """How a pretrained backbone is made to answer a question.
 
     A subclass sets `name` and defines `apply`. It works on any module with `forward_features(batch) -> latents
-    (B, L, D)` and `pool(latents, kind) -> (B, F)`; BrainOF is one.
+    (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`; BrainOF is one.
     """
 
     name: ClassVar[str]
@@ -157,7 +157,8 @@ def pooled(model: Any, examples: Examples, pool: str, batch_size: int = 32) -> n
     found: np.ndarray | None = None
     with evaluating(model):
         for rows in batches(examples, np.arange(len(examples)), batch_size):
-            values = model.pool(model.forward_features(to_device(examples.batch(rows), model)), pool).cpu().numpy()
+            batch = to_device(examples.batch(rows), model)
+            values = model.pool(model.forward_features(batch), pool, batch.modality).cpu().numpy()
             if found is None:
                 found = np.empty((len(examples), values.shape[1]), values.dtype)
             found[rows] = values

@@ -79,7 +79,7 @@ class _Tuned(Trained):
 
             def encode(rows: np.ndarray) -> torch.Tensor:
                 batch = to_device(examples.batch(rows), tuned)
-                return tuned.pool(tuned.forward_features(batch), found.pool)
+                return tuned.pool(tuned.forward_features(batch), found.pool, batch.modality)
 
             groups += head_groups(found, self.weight_decay)
             trained += sum(p.numel() for p in found.parameters())

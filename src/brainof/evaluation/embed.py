@@ -50,8 +50,8 @@ def embed(
         A recording (or its file) is checked against `contract`, prepared by the steps stored in it and cut into
         windows. Windows of a corpus are prepared already.
     model : module
-        With `forward_features(batch) -> latents (B, L, D)` and `pool(latents, kind) -> (B, F)`. It is put into eval
-        mode for the call.
+        With `forward_features(batch) -> latents (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`. It is put
+        into eval mode for the call.
     contract : InputContract, optional
         What the model accepts; without one (random weights) the default chain and windows of the modality are used.
     rows : sequence of int, optional
@@ -59,7 +59,7 @@ def embed(
     batch_size : int
         Windows per batch at most; fewer where windows are large. The result does not depend on it.
     pool : str
-        Pooling over latents (see `BrainOF.pool`); "auto" is the model's own.
+        Pooling over latents (see `BrainOF.pool`); "auto" is the model's own for the modality.
     window_seconds : float, optional
         Length of the windows cut from a recording; by default the longest the model was trained on.
     patch : int, optional
@@ -248,7 +248,7 @@ def _encode(model: Any, batch: SignalBatch, pool: str) -> np.ndarray:
     parameter = next(iter(model.parameters()), None)
     if parameter is not None and parameter.device.type != "cpu":
         batch = batch.to(parameter.device)
-    pooled = model.pool(model.forward_features(batch), pool)
+    pooled = model.pool(model.forward_features(batch), pool, batch.modality)
     return pooled.float().cpu().numpy()
 
 

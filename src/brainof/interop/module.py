@@ -180,7 +180,7 @@ class BrainOFModule(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.adapt != "frozen"):
             signal, good = self.chain(x)
             latents = self.encoder.forward_features(self._batch(signal, good))
-            return self.encoder.pool(latents, self.pool)
+            return self.encoder.pool(latents, self.pool, self.modality)
 
     def _batch(self, signal: Tensor, good: Tensor) -> SignalBatch:
         patch, length = self.encoder.config.patch, signal.shape[-1]

@@ -230,7 +230,7 @@ class BrainOF(nn.Module):
         """Latents (B, L, D) of a batch of signals."""
         return self.encode(self.tokens(batch))
 
-    def pool(self, latents_BLD: Tensor, kind: str = "auto") -> Tensor:
+    def pool(self, latents_BLD: Tensor, kind: str = "auto", modality: str = "") -> Tensor:
         """Pooled latents (B, F).
 
         Parameters
@@ -240,14 +240,16 @@ class BrainOF(nn.Module):
         kind : str
             "mean", "mean_std", "concat", "gram" or "cov". With outputs behind it ("concat@log_spectrum") only the
             latents are pooled that their decoders read; see `partition` in the configuration. "auto" is the model's own
-            choice, `config.pooling`.
+            choice for the modality, `config.pooling`.
+        modality : str
+            Of all windows; matters for "auto" alone.
 
         Raises
         ------
         ConfigError
             Unknown pooling, or an output that the model has not.
         """
-        name, outputs = self.config.pooling_of(kind)
+        name, outputs = self.config.pooling_of(kind, modality)
         if outputs:
             latents_BLD = torch.cat([latents_BLD[:, self.config.share_of(output)] for output in outputs], 1)
         return pool(latents_BLD, name)
@@ -261,7 +263,7 @@ class BrainOF(nn.Module):
         """Outputs of the head (B, outputs)."""
         if self.head is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
-        return self.head(self.pool(self.forward_features(batch), self.head.pool))
+        return self.head(self.pool(self.forward_features(batch), self.head.pool, batch.modality))
 
     def reset_head(self, outputs: int, pool: str = "auto") -> Self:
         """A new head for `outputs` classes or targets (0: none), on latents pooled as `pool` says."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ..channels import MODALITIES
 from ..errors import ConfigError, did_you_mean
 from ..schema import Schema
 from .pooling import POOLS
@@ -83,9 +84,10 @@ class BrainOFConfig(Schema):
         identities and latent vectors, so that the output with the largest errors does not drown the others.
     sampler_outputs : tuple of outputs
         Outputs that are decoded from the latents as the encoder of ARNESS leaves them, before the backbone.
-    pooling : str
-        What `pool` does unless told otherwise: a name of `pooling.POOLS`, of all latents or with `@` of the shares of
-        one or several outputs ("concat@log_spectrum", "mean@waveform+log_spectrum").
+    pooling : dict of str -> str
+        What the pooling "auto" is, by modality, and under "default" for all others: a name of `pooling.POOLS`, of all
+        latents or with `@` of the shares of one or several outputs ("concat@log_spectrum",
+        "mean@waveform+log_spectrum"). All give vectors of one length. One text stands for {"default": text}.
     interpolate_channels : int
         Channel rows of the grid of the "interpolate" sampler; must divide `latents`.
     """
@@ -130,7 +132,7 @@ class BrainOFConfig(Schema):
     streams: bool = False
     balanced_gradients: bool = False
     sampler_outputs: tuple[Output, ...] = ()
-    pooling: str = "mean_std"
+    pooling: dict[str, str] = Field(default_factory=lambda: {"default": "mean_std"})
 
     @field_validator("dim", "hidden", "shared")
     @classmethod
@@ -194,12 +196,24 @@ class BrainOFConfig(Schema):
             raise _wrong(f"sampler_outputs {list(self.sampler_outputs)} are not all among outputs {list(self.outputs)}")
         return self
 
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _one_pooling(cls, pooling: Any) -> Any:
+        return {"default": pooling} if isinstance(pooling, str) else pooling
+
     @model_validator(mode="after")
-    def _pools(self) -> Self:
+    def _poolings(self) -> Self:
+        for name in self.pooling:
+            if name not in ("default", *MODALITIES):
+                raise _wrong(f"pooling has {name!r}, which is no modality; use default, {', '.join(MODALITIES)}")
+        if "default" not in self.pooling:
+            raise _wrong("pooling needs an entry 'default'")
         try:
-            self.pooling_of(self.pooling)
+            read = [self.pooling_of(kind) for kind in self.pooling.values()]
         except ConfigError as error:
             raise _wrong(f"pooling: {error}") from None
+        if len({(name, len(outputs or ())) for name, outputs in read}) > 1:
+            raise _wrong(f"pooling {self.pooling} gives vectors of different lengths")
         return self
 
     @property
@@ -228,7 +242,7 @@ class BrainOFConfig(Schema):
         size, number = self.latents // len(self.outputs), self.outputs.index(output)
         return slice(number * size, (number + 1) * size)
 
-    def pooling_of(self, kind: str) -> tuple[str, list[Output] | None]:
+    def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
         """The pooling function and the outputs whose shares it reads (None: all latents) of a kind of pooling.
 
         Raises
@@ -236,7 +250,9 @@ class BrainOFConfig(Schema):
         ConfigError
             Unknown pooling, or an output that the model has not.
         """
-        name, at, rest = (self.pooling if kind == "auto" else kind).partition("@")
+        if kind == "auto":
+            kind = self.pooling.get(modality, self.pooling["default"])
+        name, at, rest = kind.partition("@")
         if name not in POOLS:
             raise ConfigError(f"unknown pooling {name!r}", field="pool", fix=did_you_mean(name, ["auto", *POOLS]))
         outputs = rest.split("+") if at else []

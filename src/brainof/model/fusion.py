@@ -38,6 +38,7 @@ class PairedBatch:
     batches: Mapping[str, SignalBatch]
     places: Mapping[str, Tensor]
     n_windows: int
+    modality = ""  # not one; a SignalBatch says which
 
     def __post_init__(self) -> None:
         covered = torch.zeros(self.n_windows, dtype=torch.bool)
@@ -172,13 +173,13 @@ class FusedBrainOF(nn.Module):
         if self.model.head is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
         head = self.model.head
-        return head(self.pool(self.forward_features(batch), head.pool))
+        return head(self.pool(self.forward_features(batch), head.pool, batch.modality))
 
     # What an adaptation asks of a model is asked of the model inside
 
-    def pool(self, latents_BLD: Tensor, kind: str = "auto") -> Tensor:
+    def pool(self, latents_BLD: Tensor, kind: str = "auto", modality: str = "") -> Tensor:
         """As BrainOF.pool."""
-        return self.model.pool(latents_BLD, kind)
+        return self.model.pool(latents_BLD, kind, modality)
 
     def reset_head(self, outputs: int, pool: str = "auto") -> Self:
         """As BrainOF.reset_head."""

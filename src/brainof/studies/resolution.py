@@ -44,7 +44,7 @@ def embeddings(corpus: Corpus, model: BrainOF, pool: str, dropped: float = 0.0, 
             n_channels = batch.signal_BCT.shape[1]
             kept = np.sort(rng.permutation(n_channels)[: n_channels - round(dropped * n_channels)])
             batch = batch.take_channels(torch.from_numpy(kept))
-        found.append(model.pool(model.forward_features(batch), pool).numpy())
+        found.append(model.pool(model.forward_features(batch), pool, batch.modality).numpy())
     order = np.concatenate(list(index.groupby("recording", observed=True).indices.values()))
     keys = [(str(index["recording"].iloc[row]), round(float(index["onset"].iloc[row]), 2)) for row in order]
     return pd.DataFrame(np.concatenate(found), index=pd.MultiIndex.from_tuples(keys))

@@ -228,6 +228,6 @@ def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
 
 
 def test_recipes_by_name():
-    assert find_config("tiny").model["preset"] == "tiny"
+    assert find_config("tiny").model["preset"] == "streams"
     with pytest.raises(ConfigError, match="did you mean 'tiny'"):
         find_config("tinny")

@@ -1,4 +1,4 @@
-"""Presets of the published sizes and two small ones, and their parameter counts in one place.
+"""Presets of the published sizes and three small ones, and their parameter counts in one place.
 
 Published totals and active counts (site of arXiv:2602.23410): base 47.5 M / 21.5 M, large 331 M / 150 M, huge 1.7 G /
 500 M, giant 9 G / 1.2 G. Widths and expert counts are not published; these solve both numbers of each size.
@@ -16,6 +16,26 @@ PRESETS: dict[str, BrainOFConfig] = {
     # debug is for tests: seconds matter more than sense
     "debug": BrainOFConfig(dim=32, depth=2, heads=2, latents=8, experts=4, hidden=16, shared=32),
     "tiny": BrainOFConfig(dim=128, depth=4, heads=4, latents=64, experts=8, hidden=128, shared=256),
+    # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016)
+    "streams": BrainOFConfig(
+        dim=128,
+        depth=4,
+        heads=4,
+        latents=48,
+        experts=8,
+        hidden=128,
+        shared=256,
+        outputs=("waveform", "log_spectrum", "connectivity"),
+        connectivity_features=True,
+        separate_decoders=True,
+        partition=True,
+        streams=True,
+        balanced_gradients=True,
+        latent_std=0.05,
+        cross_gain=4.0,
+        mirrored=True,
+        pooling={"default": "concat@log_spectrum", "fmri": "concat@connectivity"},
+    ),
     "base": BrainOFConfig(dim=256, depth=12, heads=4, latents=128, experts=8, hidden=456, shared=912),
     "large": BrainOFConfig(dim=512, depth=24, heads=8, latents=128, experts=8, hidden=808, shared=1616),
     "huge": BrainOFConfig(

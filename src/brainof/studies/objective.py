@@ -62,6 +62,9 @@ N_FOLDS, N_SEEDS, STEPS = 3, 3, 300
 
 #: What all cells share: `tiny` with two blocks and half the latents, small batches, no Fourier masks
 SHARED = [
+    "model.preset=tiny",
+    "objective.spectrum_of=patch",
+    "objective.second_order=0",
     "model.depth=2",
     "model.latents=32",
     "batch_size=8",

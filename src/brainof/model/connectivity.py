@@ -31,7 +31,7 @@ def connectivity_profile(
     The sum over pairs factorises, sum_j <u_i, u_j> phi_j = u_i' (sum_j u_j phi_j'), so the cost is linear in the number
     of channels. It is divided by the root of the number of seen channels of the segment.
     """
-    dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
+    dtype = torch.promote_types(torch.promote_types(patch_BNS.dtype, identity_BND.dtype), torch.float32)
     seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
     patch = patch_BNS.to(dtype).unflatten(1, (n_channels, -1))
     if valid_BNS is None:

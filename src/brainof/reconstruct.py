@@ -188,7 +188,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
             sampled = bool(model.config.sampler_outputs)
             latents = model.encode(tokens, visible.expand(len(part), -1).to(device), with_sampled=sampled)
             index = queries.expand(len(part), -1).to(device)
-            patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
+            shape = (tokens.n_channels, tokens.n_patches)
+            patches_BQS = model.decode(latents, tokens.identity_BND, index, shape)["waveform"]
             decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()
             for start, values in zip(part, decoded, strict=True):
                 stop = min(start + length, n_times)

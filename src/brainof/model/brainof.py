@@ -240,7 +240,9 @@ class BrainOF(nn.Module):
 
     def _require_latents(self, latents_BLD: Tensor, count: int, field: str) -> None:
         if latents_BLD.shape[1:] != (count, self.config.dim):
-            found, expected = (" x ".join(map(str, shape)) for shape in (latents_BLD.shape[1:], (count, self.config.dim)))
+            found, expected = (
+                " x ".join(map(str, shape)) for shape in (latents_BLD.shape[1:], (count, self.config.dim))
+            )
             raise ConfigError(f"{found} per window, but the model has {expected}", field=field)
         heads.require_finite(latents_BLD, field)
 

@@ -188,8 +188,7 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
             sampled = bool(model.config.sampler_outputs)
             latents = model.encode(tokens, visible.expand(len(part), -1).to(device), with_sampled=sampled)
             index = queries.expand(len(part), -1).to(device)
-            shape = (tokens.n_channels, tokens.n_patches)
-            patches_BQS = model.decode(latents, tokens.identity_BND, index, shape)["waveform"]
+            patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
             decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()
             for start, values in zip(part, decoded, strict=True):
                 stop = min(start + length, n_times)

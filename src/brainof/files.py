@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,21 @@ def read_json(path: Path) -> dict[str, Any]:
     CorpusError
         The file is missing, unreadable or not a JSON object.
     """
+    return json_object(path.read_bytes, path)
+
+
+def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
+    """A JSON object from what `read` gives; errors name `where` it lies, see `read_json`."""
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read())
     except FileNotFoundError:
-        raise CorpusError("is missing", file=path) from None
+        raise CorpusError("is missing", file=where) from None
     except OSError as error:
-        raise CorpusError(f"cannot be read ({error.strerror})", file=path) from None
+        raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
     except ValueError:
-        raise CorpusError("is damaged (not valid JSON)", file=path) from None
+        raise CorpusError("is damaged (not valid JSON)", file=where) from None
     if not isinstance(values, dict):
-        raise CorpusError("is damaged (not a JSON object)", file=path)
+        raise CorpusError("is damaged (not a JSON object)", file=where)
     return values
 
 

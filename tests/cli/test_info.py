@@ -71,6 +71,19 @@ def test_presets(capsys):
     assert "debug" in capsys.readouterr().err
 
 
+def test_a_preset_is_shown_with_its_counts_the_published_ones_and_what_is_active(capsys):
+    assert main(["info", "giant"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["info", "giant", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert abs(facts["published"]["total_difference_percent"]) < 2
+    assert abs(facts["published"]["active_difference_percent"]) < 2
+    assert facts["active_includes"] in " ".join(shown.split())
+    for part in ("tokens", "sampler", "attention", "router", "routed", "shared", "norms", "decoder"):
+        assert facts["parameters"][part] > 0
+        assert part in shown
+
+
 def test_model_folders(tmp_path, capsys, monkeypatch):
     import sys
     from types import ModuleType

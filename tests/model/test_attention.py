@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.model.attention import Attention, differential_attention, lambda_init, softmax_attention
+from brainof.model.attention import Attention, combine, differential_attention, lambda_init, softmax_attention
 
 
 def inputs(queries=7, keys=9, batch=2, heads=3, d=4, e=8):
@@ -52,10 +52,82 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(lambda *x: differential_attention(*x, scale=0.7), (q, k, v, lam))
 
 
-def test_rows_of_the_combined_map_sum_to_one():
+@pytest.mark.parametrize("kernel", ["explicit", "sdpa"])
+@pytest.mark.parametrize(("d", "e"), [(4, 8), (4, 4)])
+@pytest.mark.parametrize(("query_batch", "key_batch"), [(1, 1), (1, 3), (3, 1)])
+def test_queries_and_keys_shared_by_the_batch_equal_the_materialised_form(kernel, d, e, query_batch, key_batch):
+    """Cross-attention of latents and identities, whose gradients are sums over the windows; forward, grad, no grad."""
+    q, k, v, lam = inputs(batch=3, d=d, e=e)
+    q, k = (x[:, :n].detach().requires_grad_() for x, n in ((q, query_batch), (k, key_batch)))
+    masks = None, None
+    if key_batch > 1:
+        masks = torch.arange(9) < torch.tensor([[9], [4], [1]]), torch.arange(7) < torch.tensor([[7], [3], [5]])
+    full_q, full_k = (x.expand(2, 3, -1, -1, -1) for x in (q, k))
+    expected, _ = materialised(full_q, full_k, v, lam, 0.5, *masks, True)
+    found = differential_attention(q, k, v, lam, 0.5, *masks, True, kernel)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    probe = torch.randn_like(expected)
+    for a, b in zip(
+        torch.autograd.grad(found, (q, k, v, lam), probe),
+        torch.autograd.grad(expected, (q, k, v, lam), probe),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        without = differential_attention(q, k, v, lam, 0.5, *masks, True, kernel)
+    torch.testing.assert_close(without, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["explicit", "sdpa"])
+@pytest.mark.parametrize("temperature", [0.0, 4.0])
+def test_gradients_of_the_module_are_those_of_the_materialised_form(kernel, temperature):
+    """All inputs and weights, those of lambda included: A1 - lam A2 + lam G written out from the weights."""
+    attention = Attention(32, 2, temperature=temperature, kernel=kernel, layer=3).double()
+    x = torch.randn(2, 9, 32, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    found = attention(x, mask)
+    halves = []
+    for linear in (attention.query, attention.key):
+        heads = linear(x).unflatten(-1, (2, 2, 8))
+        if temperature:
+            heads = heads / (heads.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+        halves.append(heads.permute(2, 0, 3, 1, 4))
+    q, k = halves
+    q = q * attention.temperature[:, None, None] if temperature else q / 8**0.5
+    first, second = attention.lambda_4d[0] @ attention.lambda_4d[1], attention.lambda_4d[2] @ attention.lambda_4d[3]
+    lam = first.exp() - second.exp() + 0.8 - 0.6 * math.exp(-0.9)
+    v = attention.value(x).unflatten(-1, (2, 16)).transpose(1, 2)
+    o, _ = materialised(q, k, v, lam, 1.0, mask, mask, True)
+    o = o / (o.square().mean(-1, keepdim=True) + 1e-5).sqrt() * attention.norm.weight
+    expected = attention.out(o.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(found[mask], expected[mask], rtol=0, atol=1e-12)
+    probe = torch.randn_like(x) * mask[..., None]  # rows of masked queries are arbitrary
+    leaves = [x, *attention.parameters()]
+    for a, b in zip(
+        torch.autograd.grad(found, leaves, probe), torch.autograd.grad(expected, leaves, probe), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("broadcast", [False, True])
+def test_the_gradient_of_the_combination_agrees_with_finite_differences(broadcast):
+    """Also for inputs that are views: transposed, or one window repeated without memory of its own."""
+    mask = torch.arange(5) < torch.tensor([[5], [2]])
+    make = lambda: torch.randn(1 if broadcast else 2, 5, 2, 3, dtype=torch.float64, requires_grad=True)  # noqa: E731
+    view = lambda o: o.transpose(1, 2).expand(2, -1, -1, -1)  # noqa: E731
+    lam = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+    for query_mask in (None, mask):
+        function = lambda o1, o2, lam, m=query_mask: combine(view(o1), view(o2), lam, m)  # noqa: E731
+        assert torch.autograd.gradcheck(function, (make(), make(), lam))
+
+
+@pytest.mark.parametrize("kernel", ["explicit", "sdpa"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_of_the_combined_map_sum_to_one(kernel, masked):
     q, k, v, lam = inputs()
-    rows = differential_attention(q, k, torch.ones_like(v), lam, 0.5)
-    torch.testing.assert_close(rows, torch.ones_like(rows))
+    masks = (torch.arange(9) < torch.tensor([[9], [4]]), torch.arange(7) < torch.tensor([[7], [3]])) if masked else ()
+    rows = differential_attention(q, k, torch.ones_like(v), lam, 0.5, *masks, kernel=kernel)
+    torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel", ["explicit", "sdpa"])

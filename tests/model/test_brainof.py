@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainof.errors import ConfigError
+from brainof.errors import ConfigError, ContractError, RecordingError
 from brainof.model import BrainOF, BrainOFConfig, attention, preset, update_balance
 
 MODALITIES = ("eeg", "meg", "fmri")
@@ -43,33 +43,6 @@ def test_shapes_gradients_and_finite_values(make_batch, modality, options):
         if p.grad is None or not p.grad.isfinite().all()  # every parameter takes part
     ]
     assert silent == []
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_padded_batch_equals_its_windows_alone(make_batch, debug, options):
-    model = debug(**options)
-    batch = make_batch(channels=4, patches=4, lengths=[256, 130])
-    batch.channel_mask_BC[1, 2] = False
-    together = model.forward_features(batch)
-    for row, (length, channels) in enumerate([(256, [0, 1, 2, 3]), (192, [0, 1, 3])]):
-        alone = replace(
-            batch.take_channels(torch.tensor(channels)),
-            signal_BCT=batch.signal_BCT[row : row + 1, channels, :length],
-            channel_mask_BC=torch.ones(1, len(channels), dtype=torch.bool),
-            n_times_B=batch.n_times_B[row : row + 1],
-            interval_B=batch.interval_B[row : row + 1],
-            modality_B=batch.modality_B[row : row + 1],
-        )
-        torch.testing.assert_close(together[row : row + 1], model.forward_features(alone), rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_channel_order_does_not_matter(make_batch, debug, modality):
-    model, batch = debug(), make_batch(modality)
-    shuffled = batch.take_channels(torch.tensor([3, 0, 4, 1, 2]))
-    torch.testing.assert_close(model.forward_features(shuffled), model.forward_features(batch), rtol=0, atol=1e-10)
-    different = replace(shuffled, sensors=batch.sensors)  # contents moved, places not: must differ
-    assert (model.forward_features(different) - model.forward_features(batch)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -170,19 +143,6 @@ def test_bfloat16_autocast_stays_close(make_batch):
     with torch.autocast("cpu", torch.bfloat16):
         rough = model.forward_features(batch)
     assert (rough - exact).norm() / exact.norm() < 2e-2
-
-
-def test_forty_eight_layers_start_finite_with_living_gradients(make_batch):
-    model = BrainOF.from_preset("debug", depth=48)
-    tokens = model.tokens(make_batch())
-    latents = model.encode(tokens)
-    loss = sum(x.square().mean() for x in model.decode(latents, tokens.identity_BND).values())
-    loss.backward()
-    assert latents.isfinite().all()
-    norms = torch.stack([block.attention.query.weight.grad.norm() for block in model.blocks])
-    assert norms.isfinite().all()
-    assert (norms > 0).all()
-    assert norms.max() / norms.min() < 1e3
 
 
 def test_weights_made_on_the_meta_device_start_like_others():
@@ -294,3 +254,48 @@ def test_preset_overrides_are_checked():
     with pytest.raises(ConfigError, match="top_k"):
         BrainOF.from_preset("debug", top_k=9)
     assert preset("tiny", latents=32).latents == 32
+
+
+@pytest.mark.parametrize("kernel", ["auto", "sdpa"])
+def test_a_window_without_visible_tokens_among_others_stays_finite(make_batch, debug, kernel):
+    model = debug()
+    for module in model.modules():
+        if isinstance(module, attention.Attention):
+            module.kernel = kernel
+    tokens, visible = model.tokens(make_batch()), torch.tensor([[0, 3, 5], [1, 1, 1]])
+    counts = torch.tensor([[True] * 3, [False] * 3])
+    latents = model.encode(tokens, visible, counts)
+    assert latents.isfinite().all()
+    torch.testing.assert_close(latents[:1], model.encode(tokens, visible)[:1])
+
+
+def test_what_cannot_be_encoded_is_refused_by_field(make_batch, debug):
+    model, batch = debug(), make_batch(lengths=[192, 100])
+    tokens, latents = model.tokens(batch), torch.randn(2, 8, 32, dtype=torch.float64)
+    with pytest.raises(ConfigError, match="visible_BV: no token is visible"):
+        model.encode(tokens, torch.zeros(2, 0, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="start_BLD: 7 x 32 per window, but the model has 8 x 32"):
+        model.encode(tokens, start_BLD=latents[:, 1:])
+    with pytest.raises(ContractError, match="start_BLD: not finite in window 1"):
+        model.encode(tokens, start_BLD=spoiled(latents))
+    patches = tokens.patch_BNS.clone()
+    patches[~tokens.valid_BNS] = torch.nan  # padding may hold anything
+    assert model.encode(tokens.with_patches(patches)).isfinite().all()
+    patches[1, 3, 0] = torch.inf
+    with pytest.raises(RecordingError, match="patch_BNS: window 1 is not finite at token 3"):
+        tokens.with_patches(patches)
+
+
+def test_what_cannot_be_decoded_is_refused_by_field(make_batch, debug):
+    model = debug()
+    tokens, latents = model.tokens(make_batch()), torch.randn(2, 8, 32, dtype=torch.float64)
+    with pytest.raises(ConfigError, match="latents: 8 x 16 per window, but the model has 8 x 32"):
+        model.decode(latents[..., :16], tokens.identity_BND)
+    with pytest.raises(ContractError, match="latents: not finite in window 1"):
+        model.decode(spoiled(latents), tokens.identity_BND)
+
+
+def spoiled(latents: torch.Tensor) -> torch.Tensor:
+    latents = latents.clone()
+    latents[1, 2, 3] = torch.nan
+    return latents

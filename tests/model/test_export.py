@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import pytest
@@ -21,7 +23,7 @@ def encoder():
 
 
 def arguments(batch):
-    """The arguments of the exported encoder for two windows that share their sensors."""
+    """The arguments of the exported encoder for windows that share their sensors."""
     sensors = batch.sensors
     shared = (
         sensors.position_BC3,
@@ -30,13 +32,17 @@ def arguments(batch):
         sensors.type_BC,
         sensors.order_BC,
     )
-    expanded = [x.expand(2, *x.shape[1:]).clone() for x in shared]
+    expanded = [x.expand(len(batch), *x.shape[1:]).clone() for x in shared]
     return [batch.signal_BCT, *expanded, batch.channel_mask_BC, batch.interval_B, batch.modality_B]
 
 
-def test_exported_encoder_takes_other_shapes(make_batch, encoder):
+@pytest.mark.parametrize(
+    ("modality", "windows", "channels", "patches"), [("eeg", 2, 6, 3), ("meg", 4, 9, 2), ("fmri", 3, 20, 11)]
+)
+def test_exported_encoder_takes_other_shapes(make_batch, encoder, modality, windows, channels, patches):
     model, program = encoder
-    batch = make_batch(windows=2, channels=6, patches=3)
+    batch = make_batch(modality, windows, channels, patches)
+    batch.channel_mask_BC[1, 2] = False
     found = program.module()(*arguments(batch))
     with torch.no_grad():
         torch.testing.assert_close(found, model.forward_features(batch), rtol=1e-4, atol=1e-5)
@@ -64,10 +70,17 @@ def test_onnx_without_its_packages_names_the_extra(encoder, tmp_path, monkeypatc
         export.write_onnx(encoder[1], tmp_path / "encoder.onnx")
 
 
+MACHINE_CODE = [
+    pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler"),
+    pytest.mark.timeout(600),  # 40 seconds of an idle core
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_blocks_compile_in_bfloat16_without_breaks():
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=MACHINE_CODE)])
+def test_blocks_compile_in_bfloat16_without_breaks(backend):
     block = BrainOF.from_preset("debug", depth=1).blocks[0]
-    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(block, backend=backend, fullgraph=True)
     x, modality = torch.randn(2, 8, 32), torch.tensor([0, 2])
     results = []
     for form in (block, compiled):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brainof.errors import ConfigError
+from brainof.errors import ConfigError, RecordingError
 from brainof.model.fusion import FusedBrainOF, PairedBatch, drop_modalities
 
 
@@ -108,3 +108,14 @@ def test_wrong_pairs_are_refused(debug, make_batch, paired):
         FusedBrainOF(model, ("eeg", "eeg"))
     with pytest.raises(ConfigError, match="2 and 3 windows"):
         model.fuse(*(model.tokens(double(make_batch("eeg", windows=n))) for n in (2, 3)))
+
+
+@pytest.mark.parametrize("field", ["signal", "channel_mask"])
+def test_a_side_that_cannot_be_read_is_refused_by_field(debug, make_batch, field):
+    sides = {name: double(make_batch(name)) for name in ("eeg", "fmri")}
+    if field == "signal":
+        sides["fmri"].signal_BCT[1, 2, 5] = torch.nan
+    else:
+        sides["fmri"].channel_mask_BC[1] = False
+    with pytest.raises(RecordingError, match=rf"{field}: .*window 1"):
+        FusedBrainOF(debug(), ("eeg", "fmri")).forward_features(PairedBatch.complete(**sides))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainof.errors import ConfigError
+from brainof.errors import ConfigError, ContractError
 from brainof.model import BrainOF, BrainOFConfig
 from brainof.model.heads import Head
 from brainof.model.pooling import POOLS, pool
@@ -71,6 +71,16 @@ def test_identical_latents_stay_finite():
         out.sum().backward()
         assert out.isfinite().all(), kind
         assert latents.grad.isfinite().all(), kind
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_latents_that_cannot_be_pooled_are_refused(kind):
+    latents = torch.randn(3, 5, 8)
+    latents[2, 1, 0] = torch.inf
+    with pytest.raises(ContractError, match="latents: not finite in window 2"):
+        pool(latents, kind)
+    with pytest.raises(ContractError, match="latents: there are none"):
+        pool(latents[:, :0], kind)
 
 
 def test_unknown_pooling_suggests_the_nearest():

@@ -137,9 +137,12 @@ def test_a_plan_follows_the_curriculum(model, make_batch):
         assert (len(segment.unique()) == 2) == whole
 
 
-def test_every_step_of_a_plan_is_the_same_in_any_batch(model, make_batch):
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("unit", ["patch", "segment", "channel", "region", "mixed"])
+def test_every_step_of_a_plan_is_the_same_in_any_batch(model, make_batch, modality, unit):
     """Components and patches of a window, drawn by (seed, epoch, sample), in a batch of four and of two."""
-    mtfm, batch = MTFM(model, MaskConfig(fourier_ratio=0.4), ObjectiveConfig()), make_batch()
+    mask = MaskConfig(fourier_ratio=0.4, unit=unit, region_size=2)
+    mtfm, batch = MTFM(model, mask, ObjectiveConfig()), make_batch(modality)
     rows = [2, 0]
     part = replace(
         batch,
@@ -149,5 +152,7 @@ def test_every_step_of_a_plan_is_the_same_in_any_batch(model, make_batch):
     )
     whole = mtfm.plan(batch, np.random.default_rng(0), windows=WindowRandom((5, 0), [10, 11, 12, 13]))
     cut = mtfm.plan(part, np.random.default_rng(1), windows=WindowRandom((5, 0), [12, 10]))
-    assert torch.equal(cut.hidden_BH, whole.hidden_BH[rows])
+    for row, other in enumerate(rows):
+        own, same = cut.hidden_BH[row, cut.hidden_mask_BH[row]], whole.hidden_BH[other, whole.hidden_mask_BH[other]]
+        assert torch.equal(own, same)
     torch.testing.assert_close(cut.seen_BNS, whole.seen_BNS[rows])

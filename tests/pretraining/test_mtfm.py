@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from brainof.errors import RecordingError
+from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.masks import WindowRandom
 from brainof.pretraining.mtfm import MTFM
+
+SECOND_ORDER = {"outputs": ["waveform", "log_spectrum", "connectivity"], "connectivity_features": True}
 
 
 def objective(model, **mask) -> MTFM:
@@ -76,31 +83,78 @@ def test_hidden_patches_never_reach_the_encoder(model, make_batch, modality):
     assert torch.equal(before, after)
 
 
-def test_sums_normalise_alike_however_a_batch_is_cut(model, make_batch):
-    """Two halves, summed and divided by their joint count, equal the whole."""
-    batch = make_batch(n_windows=4)
-    mtfm = objective(model.eval())
-    plan = plan_of(mtfm, batch, fourier=False)
-    whole = mtfm.sums(plan)
-    parts = []
-    for rows in (slice(0, 1), slice(1, 4)):
-        part = make_batch(n_windows=4)
-        cut = type(plan)(
-            batch=type(part)(
-                signal_BCT=batch.signal_BCT[rows],
-                sensors=batch.sensors,
-                channel_mask_BC=batch.channel_mask_BC[rows],
-                n_times_B=batch.n_times_B[rows],
-                interval_B=batch.interval_B[rows],
-                modality_B=batch.modality_B[rows],
-            ),
-            **{name: getattr(plan, name)[rows] for name in list(plan.__dataclass_fields__)[1:]},
-        )
-        parts.append(mtfm.sums(cut))
-    assert sum(part.n_hidden for part in parts) == whole.n_hidden
-    for name in ("time", "frequency"):
-        total = sum(getattr(part, name).item() for part in parts)
-        np.testing.assert_allclose(total, getattr(whole, name).item(), rtol=1e-4)
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw"])
+def test_loss_and_gradients_are_the_same_however_a_batch_is_cut(make_batch, modality, frequency):
+    """One plan, its parts, and windows of unequal length planned one by one: all divided by one count of patches."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **SECOND_ORDER).double().eval()
+    mtfm = MTFM(model, MaskConfig(), ObjectiveConfig(frequency=frequency, second_order=0.5))
+    batch = make_batch(modality, lengths=(256, 256, 100, 192))
+    batch.channel_mask_BC[1, 2] = False
+    whole = mtfm.plan(batch, np.random.default_rng(0), windows=WindowRandom((0, 0), range(4)))
+    ones = []
+    for row in range(4):
+        window = batch.take_windows(torch.tensor([row]))
+        length = -(-int(batch.n_times_B[row]) // 64) * 64
+        window = replace(window, signal_BCT=window.signal_BCT[:, :, :length])
+        ones.append(mtfm.plan(window, np.random.default_rng(row), windows=WindowRandom((0, 0), [row])))
+    found = []
+    for plans in ([whole], whole.split(3), ones):
+        model.zero_grad()
+        assert sum(plan.n_hidden for plan in plans) == whole.n_hidden
+        losses = [mtfm.total(mtfm.sums(plan)) / whole.n_hidden for plan in plans]
+        for loss in losses:
+            loss.backward()
+        found.append((sum(losses).item(), [p.grad for p in model.parameters()]))
+    for value, gradients in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-6)  # losses are float32
+        for a, b in zip(gradients, found[0][1], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw"])
+def test_bad_channels_and_padding_may_hold_anything(make_batch, modality, frequency):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **SECOND_ORDER).eval()
+    mtfm = MTFM(model, MaskConfig(fourier_ratio=0.5), ObjectiveConfig(frequency=frequency, second_order=0.5))
+    totals = []
+    for filler in (0.0, torch.nan):
+        batch = make_batch(modality, lengths=(256, 256, 100))
+        batch.channel_mask_BC[1, 2] = False
+        batch.signal_BCT[1, 2] = filler
+        batch.signal_BCT[2, :, 100:] = filler
+        totals.append(mtfm.total(mtfm.sums(plan_of(mtfm, batch))))
+    assert totals[0].isfinite()
+    assert totals[1] == totals[0]
+
+
+@pytest.mark.parametrize("unit", ["patch", "region"])
+@pytest.mark.parametrize("field", ["channels", "channel_mask", "signal", "n_times", "whole number of patches"])
+def test_unreadable_batches_are_refused_before_anything_is_hidden(model, make_batch, unit, field):
+    batch = make_batch()
+    if field == "channels":
+        batch = batch.take_channels(torch.tensor([], dtype=torch.int64))
+    elif field == "channel_mask":
+        batch.channel_mask_BC[1] = False
+    elif field == "signal":
+        batch.signal_BCT[1, 2, 70] = torch.nan
+    elif field == "n_times":
+        batch.n_times_B[0] = 0
+    else:
+        batch = replace(batch, signal_BCT=batch.signal_BCT[..., :-1])
+    with pytest.raises(RecordingError, match=field):
+        plan_of(objective(model, unit=unit), batch)
+
+
+def test_the_interpolating_sampler_is_trained_on_the_same_objective(make_batch):
+    model = BrainOF.from_preset("debug", sampler="interpolate", interpolate_channels=4)
+    mtfm = objective(model)
+    sums = mtfm.sums(plan_of(mtfm, make_batch(lengths=(256, 100))))
+    mtfm.total(sums).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert model.decoders[0].ffn.down.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("frequency", ["log_spectrum", "raw", "none"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import CorpusError
+from ..files import json_object
 from .index import FORMAT, VERSION
 
 
@@ -79,18 +79,7 @@ def read_object(folder: Folder, name: str) -> dict[str, Any]:
     CorpusError
         The file is missing, unreadable or not a JSON object.
     """
-    where = folder.where(name)
-    try:
-        values = json.loads(folder.read(name))
-    except FileNotFoundError:
-        raise CorpusError("is missing", file=where) from None
-    except OSError as error:
-        raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
-    except ValueError:
-        raise CorpusError("is damaged (not valid JSON)", file=where) from None
-    if not isinstance(values, dict):
-        raise CorpusError("is damaged (not a JSON object)", file=where)
-    return values
+    return json_object(lambda: folder.read(name), folder.where(name))
 
 
 def check_version(folder: Folder) -> None:

@@ -24,7 +24,7 @@ from .connectivity import Connectivity
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .norm import RMSNorm
-from .pooling import pool
+from .pooling import pool, require_finite
 from .presets import preset
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 
@@ -134,7 +134,18 @@ class BrainOF(nn.Module):
         with_sampled : bool
             Append the latents as they were before the backbone, (B, 2 L, D): what `decode` needs where the
             configuration has `sampler_outputs`.
+
+        Raises
+        ------
+        ConfigError
+            No token is visible, or latents to start from that are not (B, L, D).
+        ContractError
+            Latents to start from that are not finite.
         """
+        if visible_BV is not None and not visible_BV.shape[1]:
+            raise ConfigError("no token is visible", field="visible_BV", fix="leave at least one, or leave it out")
+        if start_BLD is not None:
+            self._require_latents(start_BLD, self.config.latents, "start_BLD")
         key_mask_BV = None
         if not tokens.complete:
             key_mask_BV = tokens.mask_BN if visible_BV is None else tokens.mask_BN.gather(1, visible_BV)
@@ -200,6 +211,13 @@ class BrainOF(nn.Module):
 
         `shape` is (channels, patches), which only the interpolating sampler needs. With `sampler_outputs` the latents
         are those of `encode(with_sampled=True)`.
+
+        Raises
+        ------
+        ConfigError
+            Latents of another number or width.
+        ContractError
+            Latents that are not finite.
         """
         config = self.config
         extra = {} if config.sampler == "arness" else {"shape": shape}
@@ -209,6 +227,7 @@ class BrainOF(nn.Module):
                 field="latents",
                 fix="encode with with_sampled=True",
             )
+        self._require_latents(latents_BLD, config.latents * (2 if config.sampler_outputs else 1), "latents")
         sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
         predictions: dict[str, Tensor] = {}
         jobs = config.outputs if config.separate_decoders else config.outputs[:1]
@@ -223,6 +242,14 @@ class BrainOF(nn.Module):
                 own_BLD, static_1LD, places_BND = even_gradient(own_BLD), static_1LD.detach(), places_BND.detach()
             predictions |= decoder(own_BLD[:, share], static_1LD[:, share], places_BND, index_BQ, **extra)
         return {name: predictions[name] for name in config.outputs}
+
+    def _require_latents(self, latents_BLD: Tensor, count: int, field: str) -> None:
+        if latents_BLD.shape[1:] != (count, self.config.dim):
+            found, expected = (
+                " x ".join(map(str, shape)) for shape in (latents_BLD.shape[1:], (count, self.config.dim))
+            )
+            raise ConfigError(f"{found} per window, but the model has {expected}", field=field)
+        require_finite(latents_BLD, field)
 
     # Downstream
 

@@ -35,7 +35,7 @@ def connectivity_profile(
     channels. What is seen of two channels in different patches counts as uncorrelated. Each segment is divided by the
     root of its number of seen channels.
     """
-    dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
+    dtype = torch.promote_types(torch.promote_types(patch_BNS.dtype, identity_BND.dtype), torch.float32)
     seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
     weight = seen if valid_BNS is None else seen * valid_BNS.to(dtype).unflatten(1, (n_channels, -1))
     patch = patch_BNS.to(dtype).unflatten(1, (n_channels, -1))

@@ -59,7 +59,18 @@ class Tokens:
         return len(self.patch_BNS)
 
     def with_patches(self, patch_BNS: Tensor) -> Tokens:
-        """The same tokens with other contents, such as corrupted ones."""
+        """The same tokens with other contents, such as corrupted ones.
+
+        Raises
+        ------
+        RecordingError
+            A sample that counts is not finite; others may hold anything.
+        """
+        if self.valid_BNS is not None:
+            patch_BNS = torch.where(self.valid_BNS, patch_BNS, 0)
+        if not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
+            window, token, _ = (~torch.isfinite(patch_BNS)).nonzero()[0].tolist()
+            raise RecordingError(f"window {window} is not finite at token {token}", field="patch_BNS")
         return replace(self, patch_BNS=patch_BNS)
 
 

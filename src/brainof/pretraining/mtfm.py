@@ -6,7 +6,7 @@ patch, V visible tokens, H hidden tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..model import log_spectrum
 from ..model.connectivity import connectivity_profile
-from ..model.tokens import Tokens, take_tokens
+from ..model.tokens import Tokens, check, take_tokens, unpatchify, valid_samples
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
 from .losses import (
@@ -135,8 +135,16 @@ class MTFM:
             Whether components are removed at all (the curriculum switches them on later).
         max_tokens, min_channels
             See PretrainConfig.
+
+        Raises
+        ------
+        RecordingError
+            A batch that the model cannot read, or a window with nothing to hide or nothing to show.
         """
         S = self.model.config.patch
+        if not check(batch, S):  # bad channels and padding may hold anything, which no transform may spread
+            valid_BCT = unpatchify(valid_samples(batch, S), batch.signal_BCT.shape[1])
+            batch = replace(batch, signal_BCT=torch.where(valid_BCT, batch.signal_BCT, 0))
         mask = self.mask.at(progress, batch.modality)
         draw: Random = rng if windows is None else windows
         seen_BCT = without_components(batch, mask, draw) if fourier else batch.signal_BCT
@@ -187,7 +195,8 @@ class MTFM:
 
     def decode(self, plan: Plan, latents_BLD: Tensor, tokens: Any) -> dict[str, Tensor]:
         """Outputs at the hidden tokens, (B, H, ...): nothing else is asked for, so nothing else is computed."""
-        return self.model.decode(latents_BLD, tokens.identity_BND, plan.hidden_BH)
+        shape = (tokens.n_channels, tokens.n_patches)
+        return self.model.decode(latents_BLD, tokens.identity_BND, plan.hidden_BH, shape)
 
     def sums(self, plan: Plan) -> LossSums:
         """Reconstruct the hidden patches and compare them with the clean signal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from ..schema import Schema
 from ..simulate import CohortParameters, cohort
 from ..simulate.recipes import recipe
 from ..simulate.write import write
-from .path import Source, prepare_sources
+from .path import Source, prepare_sources, timed
 from .real import DATASETS
 
 #: Length of the windows of the channel model: short, so that its latents can hold all there is
@@ -86,10 +85,7 @@ def decoder(out: Path, say: Callable[[str], None], root: Path, *, seed: int = 0,
     Path
         The page.
     """
-    started, sizes = time.perf_counter(), sizes or Sizes()
-
-    def tell(text: str) -> None:
-        say(f"[{time.perf_counter() - started:6.1f} s] {text}")
+    tell, sizes = timed(say), sizes or Sizes()
 
     tell("channels: training for the waveform")
     model, test = _channel_model(out, root, sizes, seed)

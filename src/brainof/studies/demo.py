@@ -20,6 +20,7 @@ from .path import (
     prepare_sources,
     reconstruction_section,
     score_section,
+    timed,
     training_section,
 )
 
@@ -47,11 +48,8 @@ def demo(
     Path
         The page.
     """
-    started = time.perf_counter()
+    started, tell = time.perf_counter(), timed(say)
     config = find_config("demo").replaced([f"seed={seed}", *changes], "demo")
-
-    def tell(text: str) -> None:
-        say(f"[{time.perf_counter() - started:5.1f} s] {text}")
 
     tell(f"simulating {subjects} people with EEG, MEG and fMRI in {out / 'cohort'}")
     # short windows, so that a batch affords all electrodes; magnetometers alone are a third of the data

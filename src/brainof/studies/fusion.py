@@ -6,7 +6,6 @@ EEG shows and a bit that only fMRI shows; in `rest_vs_task` each modality shows 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from ..simulate.oracle import joined, oracle_score, pooled, true_features
 from ..simulate.recipes import recipe
 from ..simulate.suite import fraction
 from ..simulate.write import write
-from .path import Source, choose_tasks, prepare_sources
+from .path import Source, choose_tasks, prepare_sources, timed
 
 PAIR = ("eeg", "fmri")
 DATASETS = {modality: f"simulated_{modality}" for modality in PAIR}
@@ -86,10 +85,7 @@ def fusion(out: Path, say: Callable[[str], None], *, seed: int = 0, sizes: Sizes
     Path
         The page.
     """
-    started, sizes = time.perf_counter(), sizes or Sizes()
-
-    def tell(text: str) -> None:
-        say(f"[{time.perf_counter() - started:6.1f} s] {text}")
+    tell, sizes = timed(say), sizes or Sizes()
 
     tell("pretraining, on people of their own")
     before = _corpus(out / "pretraining", COHORTS["pair"], sizes.pretraining_people, seed + 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -40,6 +41,16 @@ class Source:
 
     recipe: str | Path
     root: Path
+
+
+def timed(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say` with the seconds since now before each line."""
+    started = time.perf_counter()
+
+    def tell(text: str) -> None:
+        say(f"[{time.perf_counter() - started:6.1f} s] {text}")
+
+    return tell
 
 
 def prepare_sources(sources: Iterable[Source], corpus: str | PathLike[str]) -> Iterator[Summary]:

@@ -6,7 +6,6 @@ of a fold are left out of pretraining, and the probe is trained on the others.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from .path import (
     prepare_sources,
     reconstruction_section,
     score_section,
+    timed,
     training_section,
 )
 
@@ -73,11 +73,8 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     ReadError
         A dataset folder is missing.
     """
-    started = time.perf_counter()
+    tell = timed(say)
     config = find_config("real").replaced(changes, "real")
-
-    def tell(text: str) -> None:
-        say(f"[{time.perf_counter() - started:6.1f} s] {text}")
 
     for folder in DATASETS.values():
         if not (root / folder).is_dir():

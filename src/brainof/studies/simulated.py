@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ..report.page import Section, Table, write_page
 from ..simulate.oracle import Epochs, joined
 from ..simulate.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
 from ..simulate.write import write
-from .path import Source, choose_tasks, prepare_sources
+from .path import Source, choose_tasks, prepare_sources, timed
 from .realism import realism_table
 
 BASELINES = {
@@ -60,10 +59,10 @@ def simulated(
     Path
         The page.
     """
-    started = time.perf_counter()
+    tell = timed(say)
     rows: list[dict[str, Any]] = []
     for task in suite.tasks:
-        say(f"[{time.perf_counter() - started:6.1f} s] {task.name}: {task.asks}")
+        tell(f"{task.name}: {task.asks}")
         best = oracle(task, suite.subjects, suite.seed)
         folder = write(task.parameters(suite.subjects, suite.seed), out / task.name / "cohort")
         sources = [Source(folder / f"recipe_{modality}.yaml", folder) for modality in task.modalities]
@@ -90,7 +89,7 @@ def simulated(
     page = write_page(
         out / "report.html", sections, title=f"Suite {suite.name} {suite.version}", lead="Questions with known answers."
     )
-    say(f"[{time.perf_counter() - started:6.1f} s] done: {page}")
+    tell(f"done: {page}")
     return page
 
 

@@ -152,13 +152,18 @@ class Adaptation(Schema):
         return {"adaptation": self.name, **{key: value for key, value in values.items() if value is not None}}
 
 
+def embedded(model: Any, batch: Any, pool: str) -> torch.Tensor:
+    """Pooled latents (B, F) of a batch of whatever the model reads; one modality may have a pooling of its own."""
+    return model.pool(model.forward_features(batch), pool, getattr(batch, "modality", ""))
+
+
 def pooled(model: Any, examples: Examples, pool: str, batch_size: int = 32) -> np.ndarray:
     """Pooled latents (n, F) of all examples, in eval mode and without gradients; at least float32."""
     found: np.ndarray | None = None
     with evaluating(model):
         for rows in batches(examples, np.arange(len(examples)), batch_size):
             batch = to_device(examples.batch(rows), model)
-            values = model.pool(model.forward_features(batch), pool, batch.modality).cpu().numpy()
+            values = embedded(model, batch, pool).cpu().numpy()
             if found is None:
                 found = np.empty((len(examples), values.shape[1]), values.dtype)
             found[rows] = values

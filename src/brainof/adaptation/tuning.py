@@ -21,6 +21,7 @@ from .base import (
     count_parameters,
     device_of,
     dtype_of,
+    embedded,
     pooled,
     seeded,
     to_device,
@@ -78,8 +79,7 @@ class _Tuned(Trained):
             trained = sum(p.numel() for group in groups for p in group["params"])
 
             def encode(rows: np.ndarray) -> torch.Tensor:
-                batch = to_device(examples.batch(rows), tuned)
-                return tuned.pool(tuned.forward_features(batch), found.pool, batch.modality)
+                return embedded(tuned, to_device(examples.batch(rows), tuned), found.pool)
 
             groups += head_groups(found, self.weight_decay)
             trained += sum(p.numel() for p in found.parameters())

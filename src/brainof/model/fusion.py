@@ -38,7 +38,6 @@ class PairedBatch:
     batches: Mapping[str, SignalBatch]
     places: Mapping[str, Tensor]
     n_windows: int
-    modality = ""  # not one; a SignalBatch says which
 
     def __post_init__(self) -> None:
         covered = torch.zeros(self.n_windows, dtype=torch.bool)
@@ -173,7 +172,7 @@ class FusedBrainOF(nn.Module):
         if self.model.head is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
         head = self.model.head
-        return head(self.pool(self.forward_features(batch), head.pool, batch.modality))
+        return head(self.pool(self.forward_features(batch), head.pool))
 
     # What an adaptation asks of a model is asked of the model inside
 

@@ -1,0 +1,133 @@
+"""Tokens -> latents without gradients where one attention map serves the whole batch, a piece of the tokens at a time.
+
+The map depends on layout and weights alone, so it is remembered between batches. Contents c of a piece go straight into
+the latents: neither they nor their values are ever stored for a whole window. Two normalisations lie between contents
+and values, of the content and of the value, with weights w and u; both are a number per token and a weight per feature,
+
+    value(norm_u(norm_w(c))) = s V diag(w u) c,   s = r / sqrt(r^2 mean(w^2 c^2) + eps),   r = 1 / sqrt(mean(c^2) + eps),
+
+so that the weights go into V and one pass over the projected values remains.
+
+Legend: B windows, g windows of a piece, N tokens of a window, n tokens of a piece, R = g n rows, S samples per patch,
+L latents, H heads, e width of a head, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .arness import CrossBlock, Encoder
+from .attention import attention_map
+from .remember import Remembered, may_remember
+from .tokens import Content, log_spectrum
+
+#: Rows of a piece: what is computed of them stays in the cache of a core
+ROWS = 1024
+
+
+def can_read(encoder: object, content: Content, latents_1LD: Tensor, identity_1ND: Tensor) -> bool:
+    """True where `read_shared` gives what the encoder does."""
+    return (
+        isinstance(encoder, Encoder)
+        and len(encoder.blocks) == 1  # a second block's queries differ between windows
+        and (encoder.keys, encoder.values) == ("identity", "content")
+        and encoder.blocks[0].attention.kind == "softmax"  # type: ignore[union-attr]
+        and len(latents_1LD) == len(identity_1ND) == 1
+        and may_remember(encoder, content)
+    )
+
+
+def read_shared(
+    remembered: Remembered,
+    block: CrossBlock,
+    content: Content,
+    stream: str | None,
+    latents_1LD: Tensor,
+    identity_1ND: Tensor,
+    patch_BNS: Tensor,
+    extra_BND: Tensor | None = None,
+    mask_1N: Tensor | None = None,
+) -> Tensor:
+    """Latents (B, L, D) that hold the contents of all tokens, or of one of their `streams`.
+
+    `mask_1N` is True where a token is valid, in all windows alike.
+    """
+    map_HLN = _map(remembered, block, latents_1LD, identity_1ND, mask_1N)
+    raw, values = _raw_contents(content, stream), _values(content, block)
+    heads, tokens = len(map_HLN), patch_BNS.shape[1]
+    out_BLHe = map_HLN.new_empty(len(patch_BNS), map_HLN.shape[1], heads, latents_1LD.shape[-1] // heads)
+    together = max(1, ROWS // tokens)  # small windows: several in one product
+    for first in range(0, len(patch_BNS), together):
+        out_gLHe = out_BLHe[first : first + together]
+        out_HLge = torch.zeros_like(out_gLHe.permute(2, 1, 0, 3), memory_format=torch.contiguous_format)
+        for start in range(0, tokens, ROWS):
+            piece = (slice(first, first + together), slice(start, start + ROWS))
+            extra_RD = None if extra_BND is None else extra_BND[piece].flatten(0, 1)
+            value_RD = values(raw(patch_BNS[piece].flatten(0, 1), extra_RD))
+            value_gnHe = value_RD.view(len(out_gLHe), -1, heads, out_gLHe.shape[-1])
+            out_HLge.flatten(2).baddbmm_(map_HLN[:, :, piece[1]], value_gnHe.permute(2, 1, 0, 3).flatten(2))
+        out_gLHe.copy_(out_HLge.permute(2, 1, 0, 3))
+    return block.add(latents_1LD, block.attention.out(out_BLHe.flatten(2)))
+
+
+def _map(
+    remembered: Remembered, block: CrossBlock, latents_1LD: Tensor, identity_1ND: Tensor, mask_1N: Tensor | None
+) -> Tensor:
+    """The attention map (H, L, N)."""
+    attention = block.attention
+    queried = (block.query_norm, block.key_norm, attention.query, attention.key)
+    values = [latents_1LD, *(weight for module in queried for weight in module.parameters())]
+    values += [x for x in (mask_1N, attention.temperature) if x is not None]
+    key = ("map", mask_1N is None, attention.temperature is None, attention.scale, attention.heads)
+
+    def make() -> Tensor:
+        queries = attention.queries(block.query_norm(latents_1LD))
+        keys = attention.keys(block.key_norm(identity_1ND))
+        return attention_map(attention._split(queries), attention._split(keys), attention.scale, mask_1N)[0]
+
+    return remembered(key, make, values, identity_1ND)
+
+
+def _raw_contents(content: Content, stream: str | None) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Contents before their normalisation, of all streams together or of one; a function of rows (R, S) and extras."""
+    linear, hidden, output = content.linear, content.spectrum_hidden, content.spectrum_output
+    with_waveform, with_spectrum = stream in (None, "waveform"), hidden is not None and stream in (None, "log_spectrum")
+    bias_D = linear.bias
+    if with_spectrum:
+        assert output is not None
+        bias_D = linear.bias + output.bias if with_waveform else output.bias
+
+    def raw(patch_RS: Tensor, extra_RD: Tensor | None) -> Tensor:
+        x_RD = extra_RD
+        if with_waveform:
+            x_RD = torch.addmm(bias_D, patch_RS.to(bias_D.dtype), linear.weight.t())
+            x_RD = x_RD if extra_RD is None else x_RD.add_(extra_RD)
+        if with_spectrum:
+            assert hidden is not None
+            assert output is not None
+            h_RD = F.gelu(hidden(log_spectrum(patch_RS).to(bias_D.dtype)))
+            weight = output.weight.t()
+            x_RD = x_RD.addmm_(h_RD, weight) if with_waveform else torch.addmm(bias_D, h_RD, weight)
+        assert x_RD is not None
+        return x_RD
+
+    return raw
+
+
+def _values(content: Content, block: CrossBlock) -> Callable[[Tensor], Tensor]:
+    """Projected values (R, D) of contents that are not yet normalised."""
+    first, second, value = content.norm, block.value_norm, block.attention.value
+    weight_DD = (value.weight * (first.weight * second.weight)).t()
+    mean_D2 = torch.stack([torch.ones_like(first.weight), first.weight.square()], 1) / len(first.weight)
+
+    def values(c_RD: Tensor) -> Tensor:
+        square_R, weighted_R = (c_RD.square() @ mean_D2).unbind(1)
+        r_R = square_R.add(first.eps).rsqrt_()
+        s_R = (r_R.square() * weighted_R).add_(second.eps).rsqrt_().mul_(r_R)
+        return (c_RD @ weight_DD).mul_(s_R[:, None])
+
+    return values

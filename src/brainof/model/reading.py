@@ -122,12 +122,12 @@ def _values(content: Content, block: CrossBlock) -> Callable[[Tensor], Tensor]:
     """Projected values (R, D) of contents that are not yet normalised."""
     first, second, value = content.norm, block.value_norm, block.attention.value
     weight_DD = (value.weight * (first.weight * second.weight)).t()
-    mean_D2 = torch.stack([torch.ones_like(first.weight), first.weight.square()], 1) / len(first.weight)
+    mean_D = first.weight.square() / len(first.weight)
 
     def values(c_RD: Tensor) -> Tensor:
-        square_R, weighted_R = (c_RD.square() @ mean_D2).unbind(1)
-        r_R = square_R.add(first.eps).rsqrt_()
-        s_R = (r_R.square() * weighted_R).add_(second.eps).rsqrt_().mul_(r_R)
+        square_RD = c_RD.square()
+        r_R = square_RD.mean(1).add_(first.eps).rsqrt_()
+        s_R = (square_RD @ mean_D).mul_(r_R.square()).add_(second.eps).rsqrt_().mul_(r_R)
         return (c_RD @ weight_DD).mul_(s_R[:, None])
 
     return values

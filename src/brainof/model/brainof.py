@@ -180,33 +180,22 @@ class BrainOF(nn.Module):
     ) -> Tensor:
         """Latents that have read the visible tokens, before the backbone; arguments as in `encode`."""
         identity_BND, config = tokens.identity_BND, self.config
-        readable = visible_BV is None and can_read(self.encoder, self.content, latents_BLD, identity_BND)
-        if readable and (key_mask_BV is None or bool((key_mask_BV == key_mask_BV[:1]).all())):
+        if visible_BV is None and can_read(self.encoder, self.content, latents_BLD, identity_BND, key_mask_BV):
             mask_1N = None if key_mask_BV is None else key_mask_BV[:1]
-            names: tuple[Output | None, ...] = config.outputs if config.streams else (None,)
-            read = [
-                read_shared(
-                    self.remembered,
-                    self.encoder.blocks[0],
-                    self.content,
-                    name,
-                    latents_BLD if name is None else latents_BLD[:, config.share_of(name)],
-                    identity_BND,
-                    tokens.patch_BNS,
-                    extra_BVD if name in (None, "factor") else None,
-                    mask_1N,
-                )
-                for name in names
-            ]
-            return torch.cat(read, 1)
+            source = (identity_BND, tokens.patch_BNS, extra_BVD, mask_1N)
+            shared = partial(read_shared, self.remembered, self.encoder, self.content)
+            if not config.streams:
+                return shared(latents_BLD, *source)
+            shares = ((name, latents_BLD[:, config.share_of(name)]) for name in config.outputs)
+            return torch.cat([shared(share_BLD, *source, stream=name) for name, share_BLD in shares], 1)
         patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         shape = (tokens.n_channels, tokens.n_patches)
         extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
         read = partial(self.encoder, identity_BND=identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra)
         if config.streams:
             contents = self.content.streams(patch_BVS, extra_BVD, config.outputs)
-            shares = {name: latents_BLD[:, config.share_of(name)] for name in config.outputs}
-            return torch.cat([read(shares[name], contents[name]) for name in config.outputs], 1)
+            parts = [read(latents_BLD[:, config.share_of(name)], contents[name]) for name in config.outputs]
+            return torch.cat(parts, 1)
         return read(latents_BLD, self.content(patch_BVS, extra_BVD))
 
     def fuse(self, *sides: Tokens) -> Tensor:

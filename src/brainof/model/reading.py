@@ -4,7 +4,7 @@ The map depends on layout and weights alone, so it is remembered between batches
 the latents: neither they nor their values are ever stored for a whole window. Two normalisations lie between contents
 and values, of the content and of the value, with weights w and u; both are a number per token and a weight per feature,
 
-    value(norm_u(norm_w(c))) = s V diag(w u) c,   s = r / sqrt(r^2 mean(w^2 c^2) + eps),   r = 1 / sqrt(mean(c^2) + eps),
+    value(norm_u(norm_w(c))) = s V diag(w u) c,  s = r / sqrt(r^2 mean(w^2 c^2) + eps),  r = 1 / sqrt(mean(c^2) + eps),
 
 so that the weights go into V and one pass over the projected values remains.
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .arness import CrossBlock, Encoder
 from .attention import attention_map
@@ -29,33 +29,39 @@ from .tokens import Content, log_spectrum
 ROWS = 1024
 
 
-def can_read(encoder: object, content: Content, latents_1LD: Tensor, identity_1ND: Tensor) -> bool:
+def can_read(
+    encoder: nn.Module, content: Content, latents_BLD: Tensor, identity_BND: Tensor, mask_BN: Tensor | None
+) -> bool:
     """True where `read_shared` gives what the encoder does."""
     return (
         isinstance(encoder, Encoder)
         and len(encoder.blocks) == 1  # a second block's queries differ between windows
         and (encoder.keys, encoder.values) == ("identity", "content")
-        and encoder.blocks[0].attention.kind == "softmax"  # type: ignore[union-attr]
-        and len(latents_1LD) == len(identity_1ND) == 1
+        and _block(encoder).attention.kind == "softmax"
+        and len(latents_BLD) == len(identity_BND) == 1
         and may_remember(encoder, content)
+        and (mask_BN is None or bool((mask_BN == mask_BN[:1]).all()))
     )
 
 
 def read_shared(
     remembered: Remembered,
-    block: CrossBlock,
+    encoder: nn.Module,
     content: Content,
-    stream: str | None,
     latents_1LD: Tensor,
     identity_1ND: Tensor,
     patch_BNS: Tensor,
     extra_BND: Tensor | None = None,
     mask_1N: Tensor | None = None,
+    stream: str | None = None,
 ) -> Tensor:
-    """Latents (B, L, D) that hold the contents of all tokens, or of one of their `streams`.
+    """Latents (B, L, D) that hold the contents of all tokens; arguments as `Encoder.forward` and `Content.forward`.
 
-    `mask_1N` is True where a token is valid, in all windows alike.
+    `mask_1N` is True where a token is valid, in all windows alike; with `stream` (a name of `Content.streams`) only
+    this part of the contents is read.
     """
+    block = _block(encoder)
+    extra_BND = extra_BND if stream in (None, "factor") else None
     map_HLN = _map(remembered, block, latents_1LD, identity_1ND, mask_1N)
     raw, values = _raw_contents(content, stream), _values(content, block)
     heads, tokens = len(map_HLN), patch_BNS.shape[1]
@@ -72,6 +78,14 @@ def read_shared(
             out_HLge.flatten(2).baddbmm_(map_HLN[:, :, piece[1]], value_gnHe.permute(2, 1, 0, 3).flatten(2))
         out_gLHe.copy_(out_HLge.permute(2, 1, 0, 3))
     return block.add(latents_1LD, block.attention.out(out_BLHe.flatten(2)))
+
+
+def _block(encoder: nn.Module) -> CrossBlock:
+    """The one block of an encoder."""
+    assert isinstance(encoder, Encoder)
+    block = encoder.blocks[0]
+    assert isinstance(block, CrossBlock)
+    return block
 
 
 def _map(
@@ -95,23 +109,17 @@ def _map(
 def _raw_contents(content: Content, stream: str | None) -> Callable[[Tensor, Tensor | None], Tensor]:
     """Contents before their normalisation, of all streams together or of one; a function of rows (R, S) and extras."""
     linear, hidden, output = content.linear, content.spectrum_hidden, content.spectrum_output
-    with_waveform, with_spectrum = stream in (None, "waveform"), hidden is not None and stream in (None, "log_spectrum")
-    bias_D = linear.bias
-    if with_spectrum:
-        assert output is not None
-        bias_D = linear.bias + output.bias if with_waveform else output.bias
+    bias_D = linear.bias if stream is not None or output is None else linear.bias + output.bias
 
     def raw(patch_RS: Tensor, extra_RD: Tensor | None) -> Tensor:
         x_RD = extra_RD
-        if with_waveform:
-            x_RD = torch.addmm(bias_D, patch_RS.to(bias_D.dtype), linear.weight.t())
+        if stream in (None, "waveform"):
+            x_RD = F.linear(patch_RS.to(linear.weight.dtype), linear.weight, bias_D)
             x_RD = x_RD if extra_RD is None else x_RD.add_(extra_RD)
-        if with_spectrum:
-            assert hidden is not None
-            assert output is not None
-            h_RD = F.gelu(hidden(log_spectrum(patch_RS).to(bias_D.dtype)))
-            weight = output.weight.t()
-            x_RD = x_RD.addmm_(h_RD, weight) if with_waveform else torch.addmm(bias_D, h_RD, weight)
+        if hidden is not None and output is not None and stream in (None, "log_spectrum"):
+            h_RD = F.gelu(hidden(log_spectrum(patch_RS).to(linear.weight.dtype)))
+            # the products of samples and spectrum, and both biases, add up in one place
+            x_RD = output(h_RD) if x_RD is None else x_RD.addmm_(h_RD, output.weight.t())
         assert x_RD is not None
         return x_RD
 

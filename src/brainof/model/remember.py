@@ -98,7 +98,8 @@ class Remembered:
         if self._results and self._results[0] is newest:
             return
         with self._lock:
-            kept, held = [], 0
+            kept: list[_Result] = []
+            held = 0
             for result in (newest, *(other for other in self._results if other is not newest)):
                 held += result.nbytes
                 if held <= LIMIT_BYTES and len(kept) < LIMIT_RESULTS:

@@ -88,6 +88,11 @@ def embed(
         The recording does not meet the contract.
     RecordingError
         The recording is shorter than one patch after preparation, or marked bad throughout.
+
+    Notes
+    -----
+    On a processor as many batches of a `BrainOF` are encoded side by side as operators have threads
+    (`torch.set_num_threads`), at most `MAX_THREADS`; meanwhile operators use what is left of them.
     """
     patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
     if batch_size < 1:

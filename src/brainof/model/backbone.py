@@ -70,10 +70,7 @@ class Block(nn.Module):
 
     def forward(self, x_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
         h_BLD = self.attention_norm(x_BLD)
-        if can_read_itself(self.attention, h_BLD):
-            h_BLD = read_itself(self.attention, h_BLD)
-        else:
-            h_BLD = self.attention(h_BLD)
+        h_BLD = read_itself(self.attention, h_BLD) if can_read_itself(self.attention, h_BLD) else self.attention(h_BLD)
         x_BLD = x_BLD + self.attention_scale(h_BLD)
         h_BLD = self.ffn_norm(x_BLD)
         h_BLD = self.ffn(h_BLD, group_B=modality_B) if isinstance(self.ffn, Experts) else self.ffn(h_BLD)

@@ -38,8 +38,8 @@ def can_read(
         and len(encoder.blocks) == 1  # a second block's queries differ between windows
         and (encoder.keys, encoder.values) == ("identity", "content")
         and _block(encoder).attention.kind == "softmax"
+        and may_remember(encoder, content)  # lengths asked for while a program is exported would be constants in it
         and len(latents_BLD) == len(identity_BND) == 1
-        and may_remember(encoder, content)
         and (mask_BN is None or bool((mask_BN == mask_BN[:1]).all()))
     )
 

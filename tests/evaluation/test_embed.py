@@ -79,6 +79,34 @@ def test_the_batch_size_does_not_change_the_result(modality):
     pd.testing.assert_frame_equal(alone.table, together.table)
 
 
+def test_threads_share_the_batches_and_change_nothing(rest_and_task, monkeypatch):
+    model = BrainOF.from_preset("debug").eval()
+    sizes, forward = [], model.forward_features
+    monkeypatch.setattr(model, "forward_features", lambda batch: sizes.append(len(batch)) or forward(batch))
+    corpus = rest_and_task(n_people=1)
+    alone = [embed(source, model) for source in (eeg(19.0), corpus)]
+    whole = sum(sizes)
+    sizes.clear()
+    monkeypatch.setattr(module, "MAX_TOKENS", 2 * 2 * 3 * 16)  # of both batches
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        shared = [embed(source, model) for source in (eeg(19.0), corpus)]
+    finally:
+        torch.set_num_threads(before)
+    assert sum(sizes) == whole
+    assert sorted(sizes) == [1, 2, 2, 6, 6]
+    for a, b in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(a.values, b.values, rtol=1e-4, atol=1e-5)
+        pd.testing.assert_frame_equal(a.table, b.table)
+
+
+def test_few_windows_are_shared_out_evenly(monkeypatch):
+    lengths = np.array([512] * 7 + [256])
+    runs = list(module._runs(lengths, 3, 64, 32, 2))
+    assert runs == [range(4), range(4, 7), range(7, 8)]
+
+
 def test_large_windows_make_smaller_batches(mean_model, monkeypatch):
     embed(eeg(40.0), mean_model, batch_size=8)
     assert mean_model.sizes == [8, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,18 @@ from ..errors import ConfigError, ContractError, RecordingError
 from ..memory import memory_budget, parse_bytes, release
 from ..recording import Recording
 from ..signals import SignalBatch
+from ..threads import side_by_side
 from .embeddings import Embeddings
 
 if TYPE_CHECKING:
     from ..corpus import Windows
     from ..prepare.windows import WindowOptions
 
-#: A batch holds no more tokens than this, so that 306 channels need no more memory than 19
+#: Batches under way hold no more tokens than this, so that 306 channels need no more memory than 19
 MAX_TOKENS = 65_536
+
+#: Batches encoded at once at most
+MAX_THREADS = 8
 
 _TABLE = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
 
@@ -83,6 +88,11 @@ def embed(
         The recording does not meet the contract.
     RecordingError
         The recording is shorter than one patch after preparation, or marked bad throughout.
+
+    Notes
+    -----
+    On a processor as many batches of a `BrainOF` are encoded side by side as operators have threads
+    (`torch.set_num_threads`), at most `MAX_THREADS`; meanwhile operators use what is left of them.
     """
     patch = patch or (contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64)))
     if batch_size < 1:
@@ -151,12 +161,18 @@ def embed_windows(
     if good is None:
         good = np.array([name not in prepared.bads for name in prepared.channels.names])
     lengths = np.array([window.shape[1] for window in windows])
+    count = _threads(model)
+    runs = list(_runs(lengths, prepared.n_channels, patch, batch_size, count))
+
+    def batches() -> Iterator[SignalBatch]:
+        for run in runs:
+            signals = [windows[i] for i in run]
+            yield SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
+
     values: list[np.ndarray] = []
     with _evaluation(model):
-        for chunk in _runs(lengths, prepared.n_channels, patch, batch_size):
-            signals = [windows[i] for i in chunk]
-            batch = SignalBatch.from_arrays(signals, prepared.channels, prepared.sfreq, prepared.modality, patch, good)
-            values.append(_encode(model, batch, pool))
+        for encoded in side_by_side(partial(_encode, model, pool), batches(), min(count, len(runs))):
+            values.append(encoded)
             release(prepared.data)
     return np.concatenate(values)
 
@@ -184,17 +200,18 @@ def _embed_corpus(
     kinds = table.assign(_patches=patches, _position=np.arange(len(chosen))).groupby(
         ["modality", "channel_set", "sfreq", "_patches"], sort=True, observed=True
     )["_position"]
-    values: np.ndarray | None = None
+    count = _threads(model)
+    parts: list[np.ndarray] = []
+    for _, positions in kinds:
+        first = positions.iloc[0]
+        tokens = int(table["n_channels"].iloc[first]) * int(patches[first])
+        parts += _chunks(positions.to_numpy(), _batch_length(batch_size, tokens, len(positions), count))
+    batches = (corpus.batch(chosen[part].tolist(), patch) for part in parts)
     with _evaluation(model):
-        for _, positions in kinds:
-            first = positions.iloc[0]
-            tokens = int(table["n_channels"].iloc[first]) * int(patches[first])
-            for part in _chunks(positions.to_numpy(), _batch_length(batch_size, tokens)):
-                encoded = _encode(model, corpus.batch(chosen[part].tolist(), patch), pool)
-                if values is None:
-                    values = np.empty((len(chosen), encoded.shape[1]), np.float32)
-                values[part] = encoded
-    assert values is not None
+        encoded = list(side_by_side(partial(_encode, model, pool), batches, min(count, len(parts))))
+    values = np.empty((len(chosen), encoded[0].shape[1]), np.float32)
+    for part, rows_of_part in zip(parts, encoded, strict=True):
+        values[part] = rows_of_part
     described = pd.DataFrame({"onset": table["onset"].to_numpy(), "duration": (table["n_times"] / table["sfreq"])})
     described = described.reset_index(drop=True)
     for name in (*(name for name in _TABLE if name in table), *(c for c in table if str(c).startswith(LABEL))):
@@ -223,8 +240,18 @@ def window_options(
     return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
 
 
-def _batch_length(batch_size: int, tokens: int) -> int:
-    return max(1, min(batch_size, MAX_TOKENS // max(1, tokens)))
+def _threads(model: torch.nn.Module) -> int:
+    """Batches encoded side by side: of a `BrainOF` on a processor as many as operators have threads, else one."""
+    from ..model import BrainOF
+
+    if not isinstance(model, BrainOF) or model.latents_LD.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return 1  # autocast belongs to the caller's thread
+    return min(torch.get_num_threads(), MAX_THREADS)
+
+
+def _batch_length(batch_size: int, tokens: int, windows: int, count: int) -> int:
+    """Windows per batch: `count` batches at once keep below MAX_TOKENS, and few windows are shared out evenly."""
+    return max(1, min(batch_size, MAX_TOKENS // count // max(1, tokens), -(-windows // count)))
 
 
 def _chunks(items: Any, size: int) -> Iterator[Any]:
@@ -232,33 +259,31 @@ def _chunks(items: Any, size: int) -> Iterator[Any]:
         yield items[start : start + size]
 
 
-def _runs(lengths: np.ndarray, n_channels: int, patch: int, batch_size: int) -> Iterator[range]:
+def _runs(lengths: np.ndarray, n_channels: int, patch: int, batch_size: int, count: int) -> Iterator[range]:
     """Neighbouring windows of one length in chunks: padding then never depends on the neighbours."""
     start = 0
     while start < len(lengths):
-        size = _batch_length(batch_size, n_channels * -(-int(lengths[start]) // patch))
-        stop = start
-        while stop < len(lengths) and stop - start < size and lengths[stop] == lengths[start]:
-            stop += 1
-        yield range(start, stop)
-        start = stop
+        same = int((np.append(lengths[start:], -1) != lengths[start]).argmax())
+        size = _batch_length(batch_size, n_channels * -(-int(lengths[start]) // patch), same, count)
+        yield from _chunks(range(start, start + same), size)
+        start += same
 
 
-def _encode(model: Any, batch: SignalBatch, pool: str) -> np.ndarray:
+def _encode(model: Any, pool: str, batch: SignalBatch) -> np.ndarray:
     parameter = next(iter(model.parameters()), None)
     if parameter is not None and parameter.device.type != "cpu":
         batch = batch.to(parameter.device)
-    pooled = model.pool(model.forward_features(batch), pool, batch.modality)
-    return pooled.float().cpu().numpy()
+    with torch.inference_mode():  # a thread's own
+        pooled = model.pool(model.forward_features(batch), pool, batch.modality)
+        return pooled.float().cpu().numpy()
 
 
 @contextlib.contextmanager
 def _evaluation(model: torch.nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; the mode of the model is restored."""
+    """Eval mode; the mode of the model is restored."""
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         model.train(training)

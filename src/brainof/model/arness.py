@@ -60,7 +60,11 @@ class CrossBlock(nn.Module):
             read_BQD = attention.attend_shared(queries_BQD, keys_BVD, value_BVD, self.value_norm)
         else:
             read_BQD = attention.attend(queries_BQD, keys_BVD, self.value_norm(value_BVD), key_mask_BV)
-        x_BQD = take_tokens(x_BQD, query_index_BQ) + read_BQD
+        return self.add(take_tokens(x_BQD, query_index_BQ), read_BQD)
+
+    def add(self, x_BQD: Tensor, read_BQD: Tensor) -> Tensor:
+        """x with what it read, through the feed-forward."""
+        x_BQD = x_BQD + read_BQD
         return x_BQD + self.ffn(self.ffn_norm(x_BQD))
 
 

@@ -13,6 +13,7 @@ from .config import BrainOFConfig
 from .experts import Experts
 from .ffn import SwiGLU
 from .norm import RMSNorm
+from .reading_itself import can_read_itself, read_itself
 
 #: Depth up to which output maps start at full size; deeper models start smaller, so that the sum of branches does not
 FULL_GAIN_DEPTH = 4
@@ -68,7 +69,9 @@ class Block(nn.Module):
         self.ffn_scale = LayerScale(config.dim, scaled) if scaled else nn.Identity()
 
     def forward(self, x_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
-        x_BLD = x_BLD + self.attention_scale(self.attention(self.attention_norm(x_BLD)))
+        h_BLD = self.attention_norm(x_BLD)
+        h_BLD = read_itself(self.attention, h_BLD) if can_read_itself(self.attention, h_BLD) else self.attention(h_BLD)
+        x_BLD = x_BLD + self.attention_scale(h_BLD)
         h_BLD = self.ffn_norm(x_BLD)
         h_BLD = self.ffn(h_BLD, group_B=modality_B) if isinstance(self.ffn, Experts) else self.ffn(h_BLD)
         return x_BLD + self.ffn_scale(h_BLD)

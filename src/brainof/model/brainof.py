@@ -26,6 +26,8 @@ from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .norm import RMSNorm
 from .pooling import pool, require_finite
 from .presets import preset
+from .reading import can_read, read_shared
+from .remember import Remembered, may_remember
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 
 #: Parts that can be frozen or trained on their own, in the order of the forward pass
@@ -66,6 +68,7 @@ class BrainOF(nn.Module):
         make = Decoder if arness else InterpolateDecoder
         self.decoders = nn.ModuleList(make(config, job) for job in jobs)
         self.head: heads.Head | None = None
+        self.remembered = Remembered()
         self._init_latents()
 
     @classmethod
@@ -107,9 +110,19 @@ class BrainOF(nn.Module):
             valid_BNS = valid_samples(batch, self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
-        count = 1 if is_shared(batch) else len(batch)
-        identity_BND = self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches)
+        identity_BND = self._identify(batch, patches)
         return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete)
+
+    def _identify(self, batch: SignalBatch, patches: int) -> Tensor:
+        """Identities (B, N, D), B = 1 where the batch shares them; those of the last layouts are remembered."""
+        shared = is_shared(batch)
+        count = 1 if shared else len(batch)
+        sensors, interval_B, modality_B = batch.sensors, batch.interval_B[:count], batch.modality_B[:count]
+        make = partial(self.identity, sensors, interval_B, modality_B, patches)
+        if not (shared and may_remember(self.identity)):
+            return make()
+        values = [*vars(sensors).values(), interval_B, modality_B, *self.identity.parameters()]
+        return self.remembered(("identity", patches, self.identity.patch), make, values)
 
     def encode(
         self,
@@ -162,24 +175,40 @@ class BrainOF(nn.Module):
                 visible_mask_BV,
                 tokens.valid_BNS,
             )
-        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
         latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
-        shape = (tokens.n_channels, tokens.n_patches)
-        extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
-        read = partial(
-            self.encoder, identity_BND=tokens.identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra
-        )
-        if self.config.streams:
-            contents = self.content.streams(patch_BVS, extra_BVD, self.config.outputs)
-            shares = {name: latents_BLD[:, self.config.share_of(name)] for name in self.config.outputs}
-            latents_BLD = torch.cat([read(shares[name], contents[name]) for name in self.config.outputs], 1)
-        else:
-            latents_BLD = read(latents_BLD, self.content(patch_BVS, extra_BVD))
-        sampled_BLD = latents_BLD
+        sampled_BLD = latents_BLD = self._sample(tokens, latents_BLD, visible_BV, key_mask_BV, extra_BVD)
         for block in self.blocks:
             latents_BLD = block(latents_BLD, tokens.modality_B)
         latents_BLD = self.norm(latents_BLD)
         return torch.cat([latents_BLD, self.norm(sampled_BLD)], 1) if with_sampled else latents_BLD
+
+    def _sample(
+        self,
+        tokens: Tokens,
+        latents_BLD: Tensor,
+        visible_BV: Tensor | None,
+        key_mask_BV: Tensor | None,
+        extra_BVD: Tensor | None,
+    ) -> Tensor:
+        """Latents that have read the visible tokens, before the backbone; arguments as in `encode`."""
+        identity_BND, config = tokens.identity_BND, self.config
+        if visible_BV is None and can_read(self.encoder, self.content, latents_BLD, identity_BND, key_mask_BV):
+            mask_1N = None if key_mask_BV is None else key_mask_BV[:1]
+            source = (identity_BND, tokens.patch_BNS, extra_BVD, mask_1N)
+            shared = partial(read_shared, self.remembered, self.encoder, self.content)
+            if not config.streams:
+                return shared(latents_BLD, *source)
+            shares = ((name, latents_BLD[:, config.share_of(name)]) for name in config.outputs)
+            return torch.cat([shared(share_BLD, *source, stream=name) for name, share_BLD in shares], 1)
+        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
+        shape = (tokens.n_channels, tokens.n_patches)
+        extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
+        read = partial(self.encoder, identity_BND=identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra)
+        if config.streams:
+            contents = self.content.streams(patch_BVS, extra_BVD, config.outputs)
+            parts = [read(latents_BLD[:, config.share_of(name)], contents[name]) for name in config.outputs]
+            return torch.cat(parts, 1)
+        return read(latents_BLD, self.content(patch_BVS, extra_BVD))
 
     def fuse(self, *sides: Tokens) -> Tensor:
         """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.

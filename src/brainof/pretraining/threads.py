@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from ..threads import operators_apart
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -33,25 +36,18 @@ class GradientThreads:
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
         self.parameters, self.count = list(parameters), max(1, count)
         self._pool: ThreadPoolExecutor | None = None
-        self._before = 0
+        self._opened = ExitStack()
 
     def open(self) -> Self:
         """Start the threads."""
         if self.count > 1:
-            self._before = torch.get_num_threads()
-            within = max(1, self._before // self.count)
-            torch.set_num_threads(within)
-            self._pool = ThreadPoolExecutor(
-                self.count, "gradients", initializer=torch.set_num_threads, initargs=(within,)
-            )
+            self._pool = self._opened.enter_context(operators_apart(self.count, "gradients"))
         return self
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-            torch.set_num_threads(self._before)
+        self._pool = None
+        self._opened.close()
 
     def backward(self, jobs: Sequence[Job], loss: Callable[[Job], tuple[Tensor, Result]]) -> list[tuple[float, Result]]:
         """Add the gradients of the jobs' losses to `.grad`, always in the order of the jobs.

@@ -1,0 +1,49 @@
+"""Threads that each do whole pieces of work alone, instead of meeting at the end of every operator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def operators_apart(count: int, name: str = "brainof") -> Iterator[ThreadPoolExecutor]:
+    """A pool of `count` threads; while it is open, operators use what is left of the processors (one each, as a rule).
+
+    What was not begun when it is closed is dropped.
+    """
+    before = torch.get_num_threads()
+    within = max(1, before // count)
+    torch.set_num_threads(within)
+    pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(within,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def side_by_side(function: Callable[[Job], Result], jobs: Iterable[Job], count: int) -> Iterator[Result]:
+    """`map(function, jobs)` on `count` threads, in order; at most one job more than these is taken ahead.
+
+    Jobs are taken in the caller's thread, and with `count` 1 they also run in it, where operators keep their threads.
+    """
+    if count == 1:
+        yield from map(function, jobs)
+        return
+    with operators_apart(count) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(function, job))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -20,27 +20,34 @@ Result = TypeVar("Result")
 class GradientThreads:
     """Sums gradients of jobs that run side by side on one model.
 
-    While it is open, operators use what is left of the processors (one thread each, as a rule).
+    While it is open, operators of a job use what is left of the processors (one thread each, as a rule); those of the
+    caller, who waits for the jobs, use all of them.
 
     Parameters
     ----------
     parameters : sequence of Parameter
-        What gradients are taken of.
+        What receives gradients.
     count : int
         Threads; with 1 the jobs run one after the other in the caller's thread, and operators keep their own threads.
+    leaves : sequence of Parameter, optional
+        What stands for each parameter in the jobs (see `cast.CastModel`); the parameters themselves without it.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], count: int, leaves: Sequence[nn.Parameter] | None = None
+    ) -> None:
         self.parameters, self.count = list(parameters), max(1, count)
+        self.leaves = self.parameters if leaves is None else list(leaves)
         self._pool: ThreadPoolExecutor | None = None
         self._before = 0
+        # the sums stay where they are from step to step: fresh memory costs more than the sum
+        self._sums: dict[nn.Parameter, Tensor] = {}
 
     def open(self) -> Self:
         """Start the threads."""
         if self.count > 1:
             self._before = torch.get_num_threads()
             within = max(1, self._before // self.count)
-            torch.set_num_threads(within)
             self._pool = ThreadPoolExecutor(
                 self.count, "gradients", initializer=torch.set_num_threads, initargs=(within,)
             )
@@ -70,33 +77,34 @@ class GradientThreads:
         list of (float, anything)
             Loss and the rest, in the order of the jobs.
         """
-        if self._pool is None:
-            results = []
-            for job in jobs:
-                value, rest = loss(job)
-                value.backward()
-                results.append((value.item(), rest))
-            return results
-        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        pairs = zip(self.parameters, self.leaves, strict=True)
+        trained = [(parameter, leaf) for parameter, leaf in pairs if leaf.requires_grad]
 
         def run(job: Job) -> tuple[float, Result, tuple[Tensor | None, ...]]:
             value, rest = loss(job)
-            return value.item(), rest, torch.autograd.grad(value, trained, allow_unused=True)
+            gradients = torch.autograd.grad(value, [leaf for _, leaf in trained], allow_unused=True)
+            return value.item(), rest, gradients
 
         results = []
-        for number, rest, gradients in self._pool.map(run, jobs):
+        for number, rest, gradients in (map if self._pool is None else self._pool.map)(run, jobs):
             results.append((number, rest))
-            fresh, held, added = [], [], []
-            for parameter, gradient in zip(trained, gradients, strict=True):
-                if gradient is None:
-                    continue
-                if parameter.grad is None:
-                    fresh.append((parameter, gradient))
-                else:
-                    held.append(parameter.grad)
-                    added.append(gradient)
-            for parameter, gradient in fresh:
-                parameter.grad = gradient
-            if held:
-                torch._foreach_add_(held, added)
+            self._add([parameter for parameter, _ in trained], gradients)
         return results
+
+    @torch.no_grad()
+    def _add(self, parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
+        """Add to `.grad`, in the precision of the parameter."""
+        held: list[Tensor] = []
+        added: list[Tensor] = []
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is None:
+                continue
+            if parameter.grad is None:
+                if parameter not in self._sums:
+                    self._sums[parameter] = torch.empty_like(parameter)
+                parameter.grad = self._sums[parameter].copy_(gradient)
+            else:
+                held.append(parameter.grad)
+                added.append(gradient)
+        if held:
+            torch._foreach_add_(held, added)

@@ -79,11 +79,9 @@ def test_filled_rows_change_nothing(monkeypatch, together):
 
 
 def test_experts_are_computed_at_once_where_loads_are_alike():
-    x = torch.randn(8, 16, dtype=torch.bfloat16)
-    assert expert_backends.at_once([32, 32, 64], 16, x) is False  # 128 rows would become 192
-    assert expert_backends.at_once([32, 64, 64, 64], 16, x) is True
-    assert expert_backends.at_once([32, 64, 64, 64], 1 << 20, x) is False
-    assert expert_backends.at_once([32, 64, 64, 64], 16, x.float()) is False
+    assert expert_backends.at_once([256, 320, 288], 320, hidden=128, dim=128)
+    assert not expert_backends.at_once([32, 32, 1024], 1024, hidden=128, dim=128)  # mostly fillers
+    assert not expert_backends.at_once([256, 320, 288], 320, hidden=4096, dim=16)  # too much between the products
 
 
 def test_experts_that_nobody_chose_are_harmless():

@@ -23,9 +23,9 @@ from .ffn import swiglu
 #: are filled up to multiples of this
 FILL_TO = 32
 
-#: Experts are computed at once in bfloat16 where equal numbers of rows are at most so many times the rows themselves,
-#: and the hidden values at most so many
-MOST_FILLED = 1.3
+#: Where experts are computed at once in bfloat16: fillers cost at most so many multiply-adds per expert and product (the
+#: time of about 20 operators), and there are at most so many hidden values (more do not stay near the processor)
+MOST_FILLERS = 1 << 22
 MOST_AT_ONCE = 1 << 22
 
 
@@ -166,12 +166,13 @@ def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, d
     multiple = multiple_for(x_TD)
     sorted_R, order_R = ids_TK.flatten().sort(stable=True)
     size_E = torch.bincount(sorted_R, minlength=gate_up_ED2F.shape[0])
-    filled_E = (size_E + (multiple - 1)) // multiple * multiple
-    sizes = filled_E.tolist()
-    together = at_once(sizes, gate_up_ED2F.shape[-1], x_TD)
+    sizes = size_E.tolist()
+    most = _up(max(sizes), max(1, multiple // 2))  # one shape for all: finer steps do not make many
+    sizes = [_up(size, multiple) for size in sizes]
+    together = multiple > 1 and at_once(sizes, most, *down_EFD.shape[1:])
     if together:
-        sizes = [max(sizes)] * len(sizes)
-        filled_E = torch.tensor(sizes, device=size_E.device)
+        sizes = [most] * len(sizes)
+    filled_E = torch.tensor(sizes, device=size_E.device)
     ahead_E = (filled_E - size_E).cumsum(0) - (filled_E - size_E)
     place_R = torch.arange(len(order_R), device=order_R.device) + ahead_E[sorted_R]
     place_TK = torch.empty_like(order_R).scatter_(0, order_R, place_R).view_as(ids_TK)
@@ -184,11 +185,17 @@ def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, d
     return _Loop.apply(x_TD, gates_R, token_R, sizes, gate_up_ED2F, down_EFD)
 
 
-def at_once(sizes: list[int], width: int, x_TD: Tensor) -> bool:
-    """True where one batched product of all experts is faster than one after the other: loads are nearly equal, and
-    what is between the products stays near the processor."""
-    rows = len(sizes) * max(sizes)
-    return multiple_for(x_TD) > 1 and rows <= MOST_FILLED * sum(sizes) and rows * width <= MOST_AT_ONCE
+def at_once(sizes: list[int], most: int, hidden: int, dim: int) -> bool:
+    """True where one batched product of `most` rows for each expert is faster than products of their own sizes: loads
+    are so alike that fillers cost less than operators, and what is between the products stays near the processor."""
+    rows = len(sizes) * most
+    fillers = rows - sum(sizes)
+    return fillers * hidden * dim <= MOST_FILLERS * len(sizes) and rows * 2 * hidden <= MOST_AT_ONCE
+
+
+def _up(size: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-size // multiple) * multiple
 
 
 def masked(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:

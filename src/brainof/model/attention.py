@@ -22,14 +22,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..errors import ConfigError
-from .few_operators import normalised_attention
 from .norm import RMSNorm, unit
 
 Kind = Literal["dint", "diff", "softmax"]
 Kernel = Literal["auto", "explicit", "sdpa"]
-
-#: Self-attention of at most so many tokens stores its maps and takes few operators
-SHORT = 128
 
 #: Values projected and summed at once where one map serves the whole batch: they stay in the cache
 CHUNK = 1024
@@ -317,33 +313,7 @@ class Attention(nn.Module):
                 field="causal",
                 fix="Brain-OF reads whole windows; use causal=False",
             )
-        if mask_BN is None and self._few_operators(x_BND):
-            weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])
-            assert self.norm is not None
-            heads_BND = normalised_attention(
-                F.linear(x_BND, weight),
-                self.lam(),
-                self.norm.weight,
-                self.heads,
-                self.scale,
-                self.norm.eps,
-                self.kind == "dint",
-            )
-            return self.out(heads_BND if self.out_gain == 1.0 else heads_BND * self.out_gain)
         return self.attend(self.queries(x_BND), self.keys(x_BND), x_BND, mask_BN, mask_BN)
-
-    def _few_operators(self, x_BND: Tensor) -> bool:
-        """True where gradients are asked for on a processor, of plain maps and a sequence short enough to store maps."""
-        plain = all(type(linear) is nn.Linear for linear in (self.query, self.key, self.value))
-        return (
-            plain
-            and self.halves == 2
-            and self.temperature is None
-            and x_BND.device.type == "cpu"
-            and torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and (self.kernel == "explicit" or (self.kernel == "auto" and x_BND.shape[1] <= SHORT))
-        )
 
     @torch.no_grad()
     def maps(

@@ -1,10 +1,13 @@
 """One training step: windows per second, and its matrix-product rate against the machine's own.
 
-    step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype
+    step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype;
+                                           32 windows of tiny, and 16 of base, the batch that pretraining has unless told
+    step_vs_gemm_tiny_b128, _base_b4, ...  the same for other batches
     step_windows_per_second                tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
-    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast)
+    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast, with weights cast once per step)
 
-The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the
+A step also has costs that do not depend on the windows (calls of operators, AdamW, casts of weights): the ratio grows
+with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the
 balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads at once.
 Product and step are timed in turn, so that a busy neighbour slows both. Only products that a step needs are counted:
 no recomputation, and experts as many as tokens visit.
@@ -125,5 +128,9 @@ def run() -> Iterator[Line]:
     best = max(tiny, key=lambda name: tiny[name][0])
     yield "step_windows_per_second", tiny[best][0], f"windows/s ({best})"
     yield "step_vs_gemm_tiny", tiny[best][1] / tiny[best][2], f"ratio ({best})"
-    _, flops, gemm = measure("base", 4, best == "bf16", 3)
-    yield "step_vs_gemm_base", flops / gemm, f"ratio ({best})"
+    for preset, batches, usual, repeats in (("tiny", (16, 64, 128), 32, 5), ("base", (4, 8, 16), 16, 3)):
+        for windows in batches:
+            _, flops, gemm = measure(preset, windows, best == "bf16", repeats)
+            yield f"step_vs_gemm_{preset}_b{windows}", flops / gemm, f"ratio ({best})"
+            if windows == usual:
+                yield f"step_vs_gemm_{preset}", flops / gemm, f"ratio ({best})"

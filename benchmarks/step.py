@@ -1,14 +1,14 @@
 """One training step: windows per second, and its matrix-product rate against the machine's own.
 
     step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype;
-                                           32 windows of tiny, and 16 of base, the batch that pretraining has unless told
+                                           32 windows of tiny, 16 of base (the default batch of pretraining)
     step_vs_gemm_tiny_b128, _base_b4, ...  the same for other batches
     step_windows_per_second                tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
     step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast, with weights cast once per step)
 
 A step also has costs that do not depend on the windows (calls of operators, AdamW, casts of weights): the ratio grows
-with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the
-balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads at once.
+with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping,
+AdamW and the balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads.
 Product and step are timed in turn, so that a busy neighbour slows both. Only products that a step needs are counted:
 no recomputation, and experts as many as tokens visit.
 """

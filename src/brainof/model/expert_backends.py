@@ -23,8 +23,8 @@ from .ffn import swiglu
 #: are filled up to multiples of this
 FILL_TO = 32
 
-#: Where experts are computed at once in bfloat16: fillers cost at most so many multiply-adds per expert and product (the
-#: time of about 20 operators), and there are at most so many hidden values (more do not stay near the processor)
+#: Where experts are computed at once in bfloat16: fillers cost at most so many multiply-adds per expert and product (as
+#: long as the operators saved), and there are at most so many hidden values (more do not stay near the processor)
 MOST_FILLERS = 1 << 22
 MOST_AT_ONCE = 1 << 22
 

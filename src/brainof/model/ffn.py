@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 
 class _FewPasses(torch.autograd.Function):
-    """SwiGLU that keeps its input and silu(gate), its slowest pass, and writes the gradient's halves into one tensor."""
+    """SwiGLU that keeps its input and silu(gate), its slowest pass; the gradient's halves go into one tensor."""
 
     @staticmethod
     def forward(ctx, gate_up):

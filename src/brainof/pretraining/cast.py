@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..model import BrainOF
 from ..model.experts import Experts
@@ -46,10 +46,10 @@ class CastModel:
         self._exact = cast_by_autocast(model)
         self._cast = [nn.Parameter(p.detach().bfloat16(), p.requires_grad) for p in self._exact]
         memo |= {id(exact): cast for exact, cast in zip(self._exact, self._cast, strict=True)}
-        self.leaves = [memo[id(parameter)] for parameter in model.parameters()]
-        self.model: BrainOF = copy.deepcopy(model, memo)
+        self.model: BrainOF = copy.deepcopy(model, memo)  # type: ignore[arg-type]
+        self.leaves = list(self.model.parameters())
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Cast the weights as they are now: after a step of the optimizer, or after loading."""
-        torch._foreach_copy_(self._cast, self._exact)
+        torch._foreach_copy_(list[Tensor](self._cast), list[Tensor](self._exact))

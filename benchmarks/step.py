@@ -1,11 +1,14 @@
 """One training step: windows per second, and its matrix-product rate against the machine's own.
 
-    step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype
+    step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype;
+                                           32 windows of tiny, 16 of base (the default batch of pretraining)
+    step_vs_gemm_tiny_b128, _base_b4, ...  the same for other batches
     step_windows_per_second                tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
-    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast)
+    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast, with weights cast once per step)
 
-The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the
-balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads at once.
+A step also has costs that do not depend on the windows (calls of operators, AdamW, casts of weights): the ratio grows
+with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping,
+AdamW and the balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads.
 Product and step are timed in turn, so that a busy neighbour slows both. Only products that a step needs are counted:
 no recomputation, and experts as many as tokens visit.
 """
@@ -26,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainof.channels import Channels
 from brainof.model import BrainOF, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
+from brainof.pretraining.cast import CastModel
 from brainof.pretraining.threads import GradientThreads
 from brainof.signals import SignalBatch
 
@@ -46,16 +50,21 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
     return SignalBatch.from_arrays(list(signals), table, 256.0, "eeg", patch)
 
 
-def training_step(preset: str, windows: int, count: int) -> Callable[[bool], None]:
+def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
     torch.manual_seed(0)
-    model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
-    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)
-    parameters = list(model.parameters())
-    team = GradientThreads(parameters, count).open()
+    exact, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
+    cast = CastModel(exact) if bf16 else None
+    model = cast.model if cast else exact
+    optimizer = torch.optim.AdamW(exact.parameter_groups(), lr=1e-4, fused=True)
+    parameters = list(exact.parameters())
+    team = GradientThreads(parameters, count, cast.leaves if cast else None).open()
     shares = torch.arange(windows).tensor_split(count)
 
-    def step(bf16: bool) -> None:
+    def step() -> None:
+        if cast:
+            cast.refresh()
+
         def loss(share: torch.Tensor) -> tuple[torch.Tensor, None]:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 tokens = model.tokens(batch.take_windows(share))
@@ -72,7 +81,7 @@ def training_step(preset: str, windows: int, count: int) -> Callable[[bool], Non
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        update_balance(model)
+        update_balance(exact)
 
     return step
 
@@ -93,19 +102,16 @@ def product(dtype: torch.dtype, size: int = 1024) -> Callable[[], float]:
 def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float, float, float]:
     """Windows per second, FLOP/s of the products of a step, FLOP/s of one large product; medians."""
     with FlopCounterMode(display=False) as counter:
-        training_step(preset, windows, 1)(False)  # the products are the same in both dtypes and for any threads
+        training_step(preset, windows, 1, False)()  # the products are the same in both dtypes and for any threads
     rate, wide = product(torch.bfloat16 if bf16 else torch.float32), torch.get_num_threads()
-    step = training_step(preset, windows, wide)
-    step(bf16)
+    step = training_step(preset, windows, wide, bf16)
+    step()
     seconds, rates = [], []
     for _ in range(repeats):
-        torch.set_num_threads(wide)
         rates.append(rate())
-        torch.set_num_threads(1)
         start = time.perf_counter()
-        step(bf16)
+        step()
         seconds.append(time.perf_counter() - start)
-    torch.set_num_threads(wide)
     second = statistics.median(seconds)
     return windows / second, counter.get_total_flops() / second, statistics.median(rates)
 
@@ -122,5 +128,9 @@ def run() -> Iterator[Line]:
     best = max(tiny, key=lambda name: tiny[name][0])
     yield "step_windows_per_second", tiny[best][0], f"windows/s ({best})"
     yield "step_vs_gemm_tiny", tiny[best][1] / tiny[best][2], f"ratio ({best})"
-    _, flops, gemm = measure("base", 4, best == "bf16", 3)
-    yield "step_vs_gemm_base", flops / gemm, f"ratio ({best})"
+    for preset, batches, usual, repeats in (("tiny", (16, 64, 128), 32, 5), ("base", (4, 8, 16), 16, 3)):
+        for windows in batches:
+            _, flops, gemm = measure(preset, windows, best == "bf16", repeats)
+            yield f"step_vs_gemm_{preset}_b{windows}", flops / gemm, f"ratio ({best})"
+            if windows == usual:
+                yield f"step_vs_gemm_{preset}", flops / gemm, f"ratio ({best})"

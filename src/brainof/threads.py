@@ -15,14 +15,16 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def operators_apart(count: int, name: str = "brainof") -> Iterator[ThreadPoolExecutor]:
+def operators_apart(count: int, name: str = "brainof", caller_waits: bool = False) -> Iterator[ThreadPoolExecutor]:
     """A pool of `count` threads; while it is open, operators use what is left of the processors (one each, as a rule).
 
-    What was not begun when it is closed is dropped.
+    Those of a caller that waits for the pool while it works may go on using all of them. What was not begun when the
+    pool is closed is dropped.
     """
     before = torch.get_num_threads()
     within = max(1, before // count)
-    torch.set_num_threads(within)
+    if not caller_waits:
+        torch.set_num_threads(within)
     pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(within,))
     try:
         yield pool

@@ -65,15 +65,23 @@ def test_grouped_products_equal_the_loop():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_filled_rows_change_nothing(monkeypatch):
+@pytest.mark.parametrize("together", [False, True])
+def test_filled_rows_change_nothing(monkeypatch, together):
     """In bfloat16 the rows of each expert are filled up; in float64 that can be seen to be exact."""
     layer, x = experts("loop"), torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
     probe, leaves = torch.randn_like(x), [x, *layer.parameters()]
     plain = [layer(x), *torch.autograd.grad(layer(x), leaves, probe)]
     monkeypatch.setattr(expert_backends, "multiple_for", lambda _: 4)
+    monkeypatch.setattr(expert_backends, "at_once", lambda *_: together)
     filled = [layer(x), *torch.autograd.grad(layer(x), leaves, probe)]
     for a, b in zip(filled, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_experts_are_computed_at_once_where_loads_are_alike():
+    assert expert_backends.at_once([256, 320, 288], 320, hidden=128, dim=128)
+    assert not expert_backends.at_once([32, 32, 1024], 1024, hidden=128, dim=128)  # mostly fillers
+    assert not expert_backends.at_once([256, 320, 288], 320, hidden=4096, dim=16)  # too much between the products
 
 
 def test_experts_that_nobody_chose_are_harmless():

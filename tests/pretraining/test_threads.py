@@ -82,7 +82,8 @@ def test_the_sum_does_not_depend_on_who_is_done_first(threads):
 
 def test_threads_of_operators_are_restored_and_errors_arrive(threads):
     team = GradientThreads([nn.Parameter(torch.ones(1))], 2).open()
-    assert torch.get_num_threads() == 1
+    assert team.backward([1.0], lambda job: (job * team.leaves[0].sum(), torch.get_num_threads())) == [(1.0, 1)]
+    assert torch.get_num_threads() == 2  # the caller waits for the jobs, so that its own operators may have all
     with pytest.raises(ZeroDivisionError):
         team.backward([0], lambda job: (1 / job, None))
     team.close()

@@ -23,6 +23,11 @@ from .ffn import swiglu
 #: are filled up to multiples of this
 FILL_TO = 32
 
+#: Where experts are computed at once in bfloat16: fillers cost at most so many multiply-adds per expert and product (as
+#: long as the operators saved), and there are at most so many hidden values (more do not stay near the processor)
+MOST_FILLERS = 1 << 22
+MOST_AT_ONCE = 1 << 22
+
 
 class _TakeRows(torch.autograd.Function):
     """x[order // copies]: each row taken `copies` times, in a permuted order.
@@ -105,6 +110,46 @@ class _Loop(torch.autograd.Function):
         return grad_x, grad_gates, None, None, grad_gate_up, grad_down
 
 
+class _AtOnce(torch.autograd.Function):
+    """All experts in one batched product each, every expert with as many rows: few operators, more memory.
+
+    A product of 8 x 300 rows of width 128 takes as long as its operators' overheads. Gates weigh the sum over a
+    token's experts, which one operator gathers and adds; slots of fillers are never gathered.
+    """
+
+    @staticmethod
+    def forward(ctx, x_TD, gates_TK, place_TK, token_R, gate_up_ED2F, down_EFD):
+        rows_ECD = x_TD.index_select(0, token_R).unflatten(0, (len(down_EFD), -1))
+        block_EC2F = torch.bmm(rows_ECD, gate_up_ED2F)
+        gate, up = block_EC2F.chunk(2, -1)
+        silu_ECF = F.silu(gate)
+        y_RD = torch.bmm(silu_ECF * up, down_EFD).flatten(0, 1)
+        gates_TK = gates_TK.to(x_TD.dtype)
+        ctx.save_for_backward(gates_TK, place_TK, token_R, gate_up_ED2F, down_EFD, rows_ECD, block_EC2F, silu_ECF, y_RD)
+        return F.embedding_bag(place_TK, y_RD, mode="sum", per_sample_weights=gates_TK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_TD):
+        gates_TK, place_TK, token_R, gate_up_ED2F, down_EFD, rows_ECD, block_EC2F, silu_ECF, y_RD = ctx.saved_tensors
+        grad_RD = grad_TD.index_select(0, token_R)
+        grad_gates = (grad_RD * y_RD).sum(-1)[place_TK]
+        # fillers have no gate: nothing flows back through them
+        weight_R = gates_TK.new_zeros(len(token_R)).scatter_(0, place_TK.flatten(), gates_TK.flatten())
+        grad_ECD = grad_RD.mul_(weight_R[:, None]).view_as(rows_ECD)
+        gate, up = block_EC2F.chunk(2, -1)
+        grad_down = torch.bmm((silu_ECF * up).mT, grad_ECD)
+        grad_hidden = torch.bmm(grad_ECD, down_EFD.mT)
+        grad_block = torch.empty_like(block_EC2F)
+        grad_gate, grad_up = grad_block.chunk(2, -1)
+        torch.mul(grad_hidden, silu_ECF, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_gate)
+        grad_gate_up = torch.bmm(rows_ECD.mT, grad_block)
+        grad_rows_RD = torch.bmm(grad_block, gate_up_ED2F.mT).flatten(0, 1)
+        grad_x = F.embedding_bag(place_TK, grad_rows_RD, mode="sum")
+        return grad_x, grad_gates, None, None, grad_gate_up, grad_down
+
+
 def _rows(sizes: list[int]) -> list[tuple[int, slice]]:
     """(expert, its rows) of the experts that have any."""
     ends = torch.tensor(sizes).cumsum(0).tolist()
@@ -117,20 +162,40 @@ def multiple_for(x_TD: Tensor) -> int:
 
 
 def loop(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """Expert after expert: every dtype, least memory, fastest on CPU; needs the loads on the host."""
+    """Expert after expert, or all at once where that is faster: every dtype; needs the loads on the host."""
     multiple = multiple_for(x_TD)
     sorted_R, order_R = ids_TK.flatten().sort(stable=True)
     size_E = torch.bincount(sorted_R, minlength=gate_up_ED2F.shape[0])
-    filled_E = (size_E + (multiple - 1)) // multiple * multiple
+    sizes = size_E.tolist()
+    most = _up(max(sizes), max(1, multiple // 2))  # one shape for all: finer steps do not make many
+    sizes = [_up(size, multiple) for size in sizes]
+    together = multiple > 1 and at_once(sizes, most, *down_EFD.shape[1:])
+    if together:
+        sizes = [most] * len(sizes)
+    filled_E = torch.tensor(sizes, device=size_E.device)
     ahead_E = (filled_E - size_E).cumsum(0) - (filled_E - size_E)
     place_R = torch.arange(len(order_R), device=order_R.device) + ahead_E[sorted_R]
     place_TK = torch.empty_like(order_R).scatter_(0, order_R, place_R).view_as(ids_TK)
-    sizes = filled_E.tolist()
     token_R = order_R.new_zeros(sum(sizes)).scatter_(0, place_R, order_R // ids_TK.shape[1])
+    if together:
+        return _AtOnce.apply(x_TD, gates_TK, place_TK, token_R, gate_up_ED2F, down_EFD)
     # fillers have no gate, so that they add nothing to any output or gradient
     gates_R = gates_TK.new_zeros(sum(sizes), dtype=x_TD.dtype)
     gates_R = gates_R.scatter(0, place_TK.flatten(), gates_TK.flatten().to(x_TD.dtype))
     return _Loop.apply(x_TD, gates_R, token_R, sizes, gate_up_ED2F, down_EFD)
+
+
+def at_once(sizes: list[int], most: int, hidden: int, dim: int) -> bool:
+    """True where one batched product of `most` rows for each expert is faster than products of their own sizes: loads
+    are so alike that fillers cost less than operators, and what is between the products stays near the processor."""
+    rows = len(sizes) * most
+    fillers = rows - sum(sizes)
+    return fillers * hidden * dim <= MOST_FILLERS * len(sizes) and rows * 2 * hidden <= MOST_AT_ONCE
+
+
+def _up(size: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-size // multiple) * multiple
 
 
 def masked(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from ..errors import HealthError
 from ..model import BrainOF, update_balance
 from ..progress import progress
 from ..release import save_release
+from .cast import CastModel
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .data import choose_rows, contract_of, index_of, sampler_of
@@ -98,12 +99,16 @@ class Trainer:
         )
         self.contract = contract_of(corpora, self.train_rows, patch)
         self.objective = MTFM(self.model, config.mask, config.objective)
+        # a processor casts weights as slowly as it multiplies with them
+        self.cast = CastModel(self.model) if self.bfloat16 and self.device.type == "cpu" else None
+        self.training = self.objective if self.cast is None else MTFM(self.cast.model, config.mask, config.objective)
         self.optimizer = make_optimizer(self.model, config)
         self.sampler = sampler_of(self.train_rows, config, patch)
         # on a processor, threads share the windows of a batch; another device is parallel by itself
         most = max(1, config.batch_size // WINDOWS_PER_THREAD)
         count = min(torch.get_num_threads(), most) if self.device.type == "cpu" else 1
-        self.threads = GradientThreads(list(self.model.parameters()), count)
+        leaves = None if self.cast is None else self.cast.leaves
+        self.threads = GradientThreads(list(self.model.parameters()), count, leaves)
         self._stop = False
 
     def train(self) -> None:
@@ -180,13 +185,15 @@ class Trainer:
         lr = learning_rate(step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        self.model.train()
+        self.training.model.train()
         started = time.perf_counter()
+        if self.cast is not None:
+            self.cast.refresh()
 
         def loss_of(plan: Plan) -> tuple[torch.Tensor, LossSums]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                sums = self.objective.sums(plan)
-            return self.objective.total(sums, step / config.steps) / n_hidden, sums.detach()
+                sums = self.training.sums(plan)
+            return self.training.total(sums, step / config.steps) / n_hidden, sums.detach()
 
         parts = [plan.split(self.threads.count) for plan in plans]
         results = iter(self.threads.backward([part for some in parts for part in some], loss_of))

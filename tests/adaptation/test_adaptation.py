@@ -102,7 +102,8 @@ def test_merged_low_rank_updates_equal_unmerged_ones_in_float64(examples):
     ranks = chosen.ranks(model)
     assert {name.rsplit(".", 1)[1] for name in ranks} == {"weight", "gate_up_ED2F", "down_EFD"}
     updates = add_low_rank(model, ranks, chosen.alphas(ranks))
-    np.testing.assert_array_equal(pooled(model, examples, "mean_std"), plain)  # B starts at zero
+    # B starts at zero; parametrized weights are read the plain way, merged ones in pieces: another order of sums
+    np.testing.assert_allclose(pooled(model, examples, "mean_std"), plain, rtol=0, atol=1e-13)
     for update in updates.values():
         nn.init.normal_(update.B, std=0.1)
     unmerged = pooled(model, examples, "mean_std")

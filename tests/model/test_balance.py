@@ -40,7 +40,11 @@ def updates(model, batches, windows=None, threads=1):
     team = GradientThreads(list(model.parameters()), threads).open()
     loads = []
     for _ in range(3):
-        team.backward(parts, lambda part: (loss_of(model, part), None))
+        if threads == 1:
+            for part in parts:
+                loss_of(model, part).backward()
+        else:
+            team.backward(parts, lambda part: (loss_of(model, part), None))
         loads.append(torch.stack([block.ffn.load_ME for block in model.blocks]))
         update_balance(model, 0.01)
     team.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainof.errors import RecordingError
+from brainof.errors import ConfigError, RecordingError
 from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masks import WindowRandom
@@ -170,3 +170,8 @@ def test_every_objective_reaches_all_weights_it_should(model, make_batch, freque
     if frequency != "log_spectrum":
         unused += [f"decoders.0.heads.linears.1.{name}" for name in ("weight", "bias")]
     assert silent == unused
+
+
+def test_an_objective_whose_output_the_model_has_not_is_refused(model):
+    with pytest.raises(ConfigError, match="'connectivity', which the model has not"):
+        MTFM(model, MaskConfig(), ObjectiveConfig(second_order=1.0))

@@ -8,7 +8,8 @@ import pytest
 
 from brainof.cli import main
 from brainof.model.presets import preset
-from brainof.studies.objective import CELLS, Ledger, configuration, folds
+from brainof.studies.objective import Ledger
+from brainof.studies.objective_grid import CELLS, configuration, folds
 from brainof.studies.objective_tables import identification_table, markdown, overview, paired_rows, per_person
 from brainof.studies.resolution import compare
 

@@ -94,15 +94,15 @@ class Remembered:
         return tensor
 
     def _keep(self, newest: _Result) -> None:
-        """Put a result in front, and let go of the last ones beyond the limits."""
+        """Put a result in front, and let go of those that no longer fit; one that is too large takes nothing away."""
         if self._results and self._results[0] is newest:
             return
         with self._lock:
             kept: list[_Result] = []
             held = 0
             for result in (newest, *(other for other in self._results if other is not newest)):
-                held += result.nbytes
-                if held <= LIMIT_BYTES and len(kept) < LIMIT_RESULTS:
+                if held + result.nbytes <= LIMIT_BYTES and len(kept) < LIMIT_RESULTS:
+                    held += result.nbytes
                     kept.append(result)
             self._results = tuple(kept)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..model import log_spectrum
 from ..model.connectivity import connectivity_profile
 from ..model.tokens import Tokens, check, take_tokens, unpatchify, valid_samples
@@ -99,11 +100,25 @@ class MTFM:
     Parameters
     ----------
     model : BrainOF
-        Must have the output that the objective needs (`waveform`, and `log_spectrum` for the objective of that name).
+        Must have the outputs that the objective needs.
     mask, objective : MaskConfig, ObjectiveConfig
+
+    Raises
+    ------
+    ConfigError
+        The model has no such output.
     """
 
     def __init__(self, model: Any, mask: MaskConfig, objective: ObjectiveConfig) -> None:
+        needs = {"waveform": True, "log_spectrum": objective.frequency == "log_spectrum"}
+        needs["connectivity"] = objective.second_order > 0
+        for name in needs:
+            if needs[name] and name not in model.config.outputs:
+                raise ConfigError(
+                    f"the objective compares the output {name!r}, which the model has not",
+                    field="model.outputs",
+                    fix=f"add it to {list(model.config.outputs)}, or change the objective",
+                )
         self.model, self.mask, self.objective = model, mask, objective
 
     def plan(

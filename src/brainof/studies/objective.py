@@ -13,260 +13,43 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from ..corpus import Corpus
 from ..errors import ConfigError, ReadError, did_you_mean
 from ..evaluation.baselines import baseline_features
-from ..evaluation.decoding import Problem, score_features
-from ..evaluation.identity import identify, matching
-from ..evaluation.protocol import Task, targets, task_rows, task_windows
-from ..evaluation.splits import group_keys
+from ..evaluation.protocol import task_windows
 from ..files import write_atomically
 from ..model import BrainOF
-from ..pretraining import PretrainConfig, find_config, pretrain
-from ..pretraining.health import check_batch
-from ..pretraining.mtfm import MTFM
+from ..pretraining import find_config, pretrain
 from ..release import load
 from ..report.page import Section, Table, write_page
 from ..simulate.tasks import task_parameters
 from ..simulate.write import write
+from .objective_grid import (
+    CELLS,
+    COHORT,
+    DATASETS,
+    DECODING,
+    HALF,
+    N_FOLDS,
+    N_SEEDS,
+    QUICK,
+    REFERENCES,
+    SHARED,
+    SIMULATED,
+    STEPS,
+    UNTRAINED,
+    configuration,
+)
+from .objective_questions import Fold, answers, reconstruction
 from .objective_tables import cells_of, identification_table, markdown, overview, paired_rows, simulated_table
-from .path import Source, choose_tasks, data_section, prepare_sources
-
-#: recipe -> (folder below the root, share of the windows that pretraining draws)
-DATASETS = {
-    "eegmat": ("eegmat", 0.50),
-    "stages_fep": ("stages_fep_rsfmri", 0.20),
-    "hcp_aal2": ("hcp_aal2_rsfmri", 0.05),
-    "cni_adhd": ("cni_adhd_rsfmri", 0.10),
-}
-#: Simulated datasets -> share. Rest and task differ half as much as by default, so that scores stay below the ceiling.
-SIMULATED = {"simulated_eeg": 0.10, "simulated_fmri": 0.05}
-COHORT = {"subjects": 18, "seed": 2602, "modalities": ("eeg", "fmri"), "channels": 19}
-HALF = {"state_strength": 0.5}
-#: Question -> the task it asks
-DECODING = {
-    "decoding": "eegmat/arithmetic",
-    "simulated_eeg": "simulated_eeg/rest_vs_task",
-    "simulated_fmri": "simulated_fmri/rest_vs_task",
-}
-IDENTIFICATION = "stages_fep/identification"
-N_FOLDS, N_SEEDS, STEPS = 3, 3, 300
-
-#: What all cells share: `tiny` with two blocks and half the latents, small batches, no Fourier masks
-SHARED = [
-    "model.preset=tiny",
-    "objective.spectrum_of=patch",
-    "objective.second_order=0",
-    "model.depth=2",
-    "model.latents=32",
-    "batch_size=8",
-    "min_channels=0.8",
-    "mask.fourier_ratio=0",
-    "health_grace=1",
-    "health_margin=0",
-    "threads=1",
-]
-APART = ["model.separate_decoders=true"]
-#: A start in which the signal is not drowned: what cross-attention reads is loud, what it is added to is quiet
-LOUD = ["model.latent_std=0.05", "model.cross_gain=4", "model.log_spectrum_gain=0.1", "model.mirrored=true"]
-BALANCED = [*APART, *LOUD, "model.balanced_gradients=true"]
-
-STREAMS = [
-    *BALANCED,
-    "model.log_spectrum_gain=1",
-    "model.partition=true",
-    "model.streams=true",
-    "objective.spectrum_of=window",
-]
-THREE = [
-    *STREAMS,
-    "model.connectivity_features=true",
-    "model.outputs=[waveform,log_spectrum,connectivity]",
-    "model.pooling=concat@log_spectrum",
-    "objective.second_order=1",
-]
-
-#: cell -> changes to the shared recipe
-CELLS: dict[str, list[str]] = {
-    "one decoder": [],
-    "a decoder each": APART,
-    "three streams": [*THREE, "model.latents=48"],
-    "three streams, 72 latents": [*THREE, "model.latents=72"],
-    "two streams": STREAMS,
-    "balanced": BALANCED,
-    "balanced, window spectrum": [*BALANCED, "objective.spectrum_of=window"],
-    "balanced, shares": [*BALANCED, "model.partition=true"],
-    "balanced, connectivity": [
-        *BALANCED,
-        "model.connectivity_features=true",
-        "model.outputs=[waveform,log_spectrum,connectivity]",
-        "objective.second_order=1",
-    ],
-    "balanced, waveform before backbone": [*BALANCED, "model.sampler_outputs=[waveform]"],
-    "balanced, mask curriculum": [
-        *BALANCED,
-        "mask.fourier_ratio=0.3",
-        "mask.fourier_start=0.5",
-        "mask.changes=[{start: 0.5, unit: mixed}, {start: 0.5, modality: fmri, unit: region}]",
-    ],
-    "loud": [*APART, *LOUD],
-    "balanced, not loud": [*APART, "model.balanced_gradients=true"],
-    # objectives
-    "waveform": ["objective.frequency=none", *LOUD],
-    "raw components": ["objective.frequency=raw", *LOUD],
-    "log spectrum": ["objective.alpha=1", *LOUD],
-    # addressing, with the waveform alone
-    "plain addressing": [
-        "objective.frequency=none",
-        "model.keys=both",
-        "model.values=both",
-        "model.decoder_keys=processed",
-        "model.temperature=0",
-        "model.layer_scale=1",
-    ],
-    "keys of identity": [
-        "objective.frequency=none",
-        "model.values=both",
-        "model.decoder_keys=processed",
-        "model.layer_scale=1",
-    ],
-    "static decoder keys": ["objective.frequency=none", "model.layer_scale=1"],
-    "LayerScale 0.05": ["objective.frequency=none"],
-}
-QUICK = ("one decoder", "three streams")
-#: Question -> classical features
-REFERENCES = {
-    "decoding": ("amplitude", "band power", "tangent space"),
-    "simulated_eeg": ("amplitude", "band power", "tangent space"),
-    "simulated_fmri": ("amplitude", "block means", "functional connectivity"),
-}
-#: Models that are not trained: name -> changes
-UNTRAINED = {
-    "random weights": [],
-    "random weights, three streams": CELLS["three streams"],
-    "random weights, three streams, 72 latents": CELLS["three streams, 72 latents"],
-}
-
-
-def configuration(
-    cell: str, seed: int, excluded: Iterable[str], steps: int, changes: Iterable[str] = ()
-) -> PretrainConfig:
-    """The pretraining run of a cell."""
-    weights = {"dataset": {name: share for name, (_, share) in DATASETS.items()} | SIMULATED}
-    fixed = [f"steps={steps}", f"health_every={steps}", f"checkpoint_every={steps}", f"seed={seed}"]
-    fixed += [f"sampling={json.dumps({'weights': weights, 'validation': 0.0, 'exclude': sorted(excluded)})}"]
-    return find_config("tiny").replaced([*SHARED, *fixed, *CELLS[cell], *changes], f"cell {cell!r}")
-
-
-def folds(people: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:
-    """People (dataset/subject) of each fold: every third one, in the order of their names."""
-    names = sorted(set(people))
-    return [names[number::n_folds] for number in range(n_folds)]
-
-
-@torch.inference_mode()
-def latent_features(corpus: Corpus, model: BrainOF, rows: np.ndarray, kinds: Iterable[str]) -> dict[str, np.ndarray]:
-    """Pooled latents of windows, several poolings from one pass.
-
-    A pooling is one that `BrainOF.pool` takes, or one with `@sampler` for the latents before the backbone.
-    """
-    config, kinds = model.config, list(kinds)
-    found: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-    index = corpus.index.iloc[rows]
-    size = max(1, 16_384 // int((index["n_channels"] * -(-index["n_times"] // config.patch)).max()))
-    for start in range(0, len(rows), size):
-        batch = corpus.batch(rows[start : start + size].tolist(), config.patch)
-        both_BLD = model.encode(model.tokens(batch), with_sampled=True)
-        for kind in kinds:
-            before = kind.endswith("@sampler")
-            latents_BLD = both_BLD[:, config.latents :] if before else both_BLD[:, : config.latents]
-            found[kind].append(model.pool(latents_BLD, kind.removesuffix("@sampler")).numpy())
-    return {kind: np.concatenate(parts) for kind, parts in found.items()}
-
-
-def poolings(model: BrainOF) -> tuple[list[str], list[str]]:
-    """Poolings for decoding and for identification."""
-    parts = model.config.outputs if model.config.partition else ()
-    decoding = ["mean_std", "concat", *(f"{pool}@{name}" for name in parts for pool in ("mean_std", "concat"))]
-    identification = ["mean_std", "concat", "gram", "gram@sampler", *(f"concat@{name}" for name in parts)]
-    return decoding, identification
-
-
-class Fold:
-    """The decoding tasks with the people of one fold on the test side, and the identification task."""
-
-    def __init__(self, corpus: Corpus, number: int) -> None:
-        *decoding, identification = choose_tasks(corpus, [*DECODING.values(), IDENTIFICATION])
-        self.corpus, self.number = corpus, number
-        self.questions = {name: Question(corpus, task, number) for name, task in zip(DECODING, decoding, strict=True)}
-        self.people = sorted(person for question in self.questions.values() for person in question.people)
-        self.session_rows = task_rows(corpus.index, identification)
-        self.pairs = matching(corpus.index.iloc[self.session_rows])
-
-    def identified(self, features: Any, standardised: bool) -> dict[str, float]:
-        """Share of the two directions in which each person was found."""
-        found = identify(features, self.pairs, standardised)
-        return dict(zip(self.pairs.people.tolist(), ((found.forward + 0.0 + found.backward) / 2).tolist(), strict=True))
-
-
-class Question:
-    """A decoding task with every third person on the test side."""
-
-    def __init__(self, corpus: Corpus, task: Task, number: int) -> None:
-        self.rows = task_rows(corpus.index, task)
-        index = corpus.index.iloc[self.rows]
-        groups = group_keys(index, "subject")
-        self.people = folds(groups)[number]
-        test = np.isin(groups, self.people)
-        y, classes = targets(index, task)
-        split = [(np.flatnonzero(~test), np.flatnonzero(test))]
-        self.test_rows = self.rows[test]
-        self.problem = Problem(
-            "classification", y[:, None], len(classes), groups, group_keys(index, "recording"), split
-        )
-
-    def decode(self, features: Any) -> dict[str, float]:
-        """Balanced accuracy of each test person."""
-        return score_features(self.problem, features).groups["window"]["balanced_accuracy"]
-
-
-def answers(model: BrainOF, fold: Fold) -> dict[str, Any]:
-    """The probes and the identification of a model, per person and pooling."""
-    model.eval()
-    decoding, identification = poolings(model)
-    found: dict[str, Any] = {}
-    for name, question in fold.questions.items():
-        of_windows = latent_features(fold.corpus, model, question.rows, decoding)
-        found[name] = {kind: question.decode(values) for kind, values in of_windows.items()}
-    of_sessions = latent_features(fold.corpus, model, fold.session_rows, identification)
-    found["identification"] = {
-        f"{kind}{', standardised' if standardised else ''}": fold.identified(values, standardised)
-        for kind, values in of_sessions.items()
-        for standardised in (False, True)
-    }
-    return found
-
-
-def reconstruction(
-    model: BrainOF, config: PretrainConfig, corpus: Corpus, rows: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Explained variance of hidden patches, by name of the rows: one batch of 64 windows each."""
-    objective = MTFM(model, config.mask, config.objective)
-    found = {}
-    for name, own in rows.items():
-        rng = np.random.default_rng([config.seed, 7])
-        chosen = np.sort(rng.choice(own, min(64, len(own)), replace=False))
-        row = check_batch(objective, corpus.batch(chosen.tolist(), model.config.patch), rng, config.max_tokens)
-        found[name] = {key: round(float(value), 4) for key, value in row.items() if np.isfinite(value)}
-    return found
+from .path import Source, data_section, prepare_sources, timed
 
 
 class Ledger:
@@ -386,11 +169,7 @@ def objective(
     cells : str
         Names of cells, separated by semicolons; all by default.
     """
-    started = time.perf_counter()
-
-    def tell(text: str) -> None:
-        say(f"[{time.perf_counter() - started:6.1f} s] {text}")
-
+    tell = timed(say)
     steps = next((int(text.partition("=")[2]) for text in changes if text.startswith("steps=")), 60 if quick else STEPS)
     changes = [text for text in changes if not text.startswith("steps=")]
     chosen = [name.strip() for name in cells.split(";") if name.strip()] or list(QUICK if quick else CELLS)

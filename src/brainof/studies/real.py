@@ -43,12 +43,12 @@ DATASETS = {
     "studyforrest_localizer": "studyforrest_localizer_bold",
 }
 
-#: task -> pooling of the latents: second order where the signal has no mean to speak of
+#: task -> pooling of the latents: blocks of fMRI lift and lower the signal itself, which its waveform holds
 TASKS = {
     "eegmat/arithmetic": "auto",
-    "stages_fep/identification": "gram",
-    "haxby2001_slice/categories": "mean_std",
-    "muse_ssvep/flicker": "mean_std",
+    "stages_fep/identification": "auto",
+    "haxby2001_slice/categories": "concat@waveform",
+    "muse_ssvep/flicker": "auto",
 }
 #: baselines of tasks that want others than the usual ones
 BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}

@@ -12,7 +12,7 @@ Rivals run at their published sizes (Labram 12 layers of width 200, CBraMod 12 o
 active. Ours is a model of width 256, 128 latents, 3 layers, 2 of 8 experts, whose hidden width is chosen so that the
 parameters that encode a token (tokens, sampler, backbone without the experts a token does not visit; no decoder) are as
 many. A window is 64 channels x 10 s of noise, at the rate each was made for: 200 Hz there (640 tokens of 200 samples),
-256 Hz here (2560 tokens of 64 samples). All in float32, eager, inference mode.
+256 Hz here (2560 tokens of 64 samples). Batches of 16 windows for all. All in float32, eager, inference mode.
 
 Each model has its threads the way that suits it best: all in the operators of one batch, or apart, where each thread
 takes whole batches (as `brainof.embed` does) or its share of the windows of each. What is timed is warm: all batches
@@ -44,7 +44,7 @@ from .step import eeg_batch, threads
 Line = tuple[str, float, str]
 #: Embeds the windows of a slice of one batch
 Embed = Callable[[slice], torch.Tensor]
-BATCH, CHANNELS, SECONDS = 4, 64, 10
+BATCH, CHANNELS, SECONDS = 16, 64, 10
 #: channels x patches of the memory table
 SIZES = [(16, 16), (64, 16), (64, 40), (256, 40), (256, 64), (1024, 64)]
 

@@ -59,12 +59,14 @@ def demo(
     sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in MODALITIES]
     for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])
-    tell(f"pretraining `tiny` on all three modalities together, {config.steps} steps")
+    tell(f"pretraining `streams` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")
     tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
-    rows = evaluate_run(corpus, run, [(task, "auto") for task in tasks], untrained=1, n_permutations=100)
+    # blocks lift and lower the regional signal itself, which the waveform holds
+    pooled = [(task, "concat@waveform" if "fmri" in task.name else "auto") for task in tasks]
+    rows = evaluate_run(corpus, run, pooled, untrained=1, n_permutations=100)
     save_rows(rows, out / "scores.json")
     sections = [
         data_section(

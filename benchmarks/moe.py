@@ -1,7 +1,11 @@
 """Sparse experts against a dense feed-forward of equal active size; CPU, forward + backward, forced balance.
 
 moe_vs_dense_e16, moe_vs_dense_e64   tokens/s of the experts (router included) / tokens/s of the dense form
+moe_operators_e16, ..._e64           the same where all threads are in the operators
 moe_grouped_vs_loop_e16, ..._e64     time of the loop / time of the grouped products
+
+As in pretraining, each thread takes a part of the tokens through the layer and back, for all forms alike; in
+`moe_operators` threads meet at the end of every operator instead.
 """
 
 from __future__ import annotations
@@ -9,13 +13,14 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from brainof.model.experts import Experts
 from brainof.model.ffn import SwiGLU
+from brainof.pretraining.threads import GradientThreads
 
 #: tokens, width, experts, hidden width, experts per token
 CASES = {"e16": (4096, 256, 16, 256, 4), "e64": (4096, 512, 64, 128, 8)}
@@ -31,20 +36,32 @@ def layers(case: str) -> dict[str, nn.Module]:
     return made
 
 
-def once(layer: nn.Module, x: Tensor) -> float:
+def once(layer: nn.Module, team: GradientThreads, parts: Sequence[Tensor]) -> float:
     start = time.perf_counter()
-    layer(x).square().mean().backward()
+    team.backward(parts, lambda part: (layer(part).square().mean(), None))
     layer.zero_grad(set_to_none=True)
     return time.perf_counter() - start
 
 
+def medians(made: dict[str, nn.Module], x: Tensor, count: int, repeats: int) -> dict[str, float]:
+    """Median seconds of each layer, timed in turn; `count` threads share the tokens."""
+    teams = {name: GradientThreads(list(layer.parameters()), count).open() for name, layer in made.items()}
+    parts = x.tensor_split(count, 1)
+    rounds = [{n: once(layer, teams[n], parts) for n, layer in made.items()} for _ in range(repeats + 1)][1:]
+    for team in teams.values():
+        team.close()
+    return {name: statistics.median(r[name] for r in rounds) for name in made}
+
+
 def run(repeats: int = 7) -> Iterator[tuple[str, float, str]]:
     """The lines of this benchmark."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    count = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    torch.set_num_threads(count)
     for case, (tokens, dim, *_) in CASES.items():
         torch.manual_seed(0)
-        made, x = layers(case), torch.randn(1, tokens, dim, requires_grad=True)
-        rounds = [{name: once(layer, x) for name, layer in made.items()} for _ in range(repeats + 1)][1:]
-        seconds = {name: statistics.median(r[name] for r in rounds) for name in made}
+        made, x = layers(case), torch.randn(1, tokens, dim)
+        seconds = medians(made, x, count, repeats)
         yield f"moe_vs_dense_{case}", seconds["dense"] / min(seconds["loop"], seconds["grouped"]), "ratio"
         yield f"moe_grouped_vs_loop_{case}", seconds["loop"] / seconds["grouped"], "ratio"
+        seconds = medians(made, x, 1, repeats)
+        yield f"moe_operators_{case}", seconds["dense"] / min(seconds["loop"], seconds["grouped"]), "ratio"

@@ -188,7 +188,7 @@ def _steady(times: list[float], workers: int) -> float:
 
 
 def _recipe() -> Any:
-    from brainof.prepare import Recipe
+    from brainof.datasets import Recipe
 
     return Recipe.parse(
         {
@@ -210,8 +210,8 @@ def _rate(root: Path, out: Path, workers: int) -> float:
 def _finished(engine: str, workers: int, root: Path, out: Path, part: slice) -> list[float]:
     """When each recording was done."""
     from brainof.corpus import CorpusWriter
-    from brainof.prepare.discover import discover
-    from brainof.prepare.engines import Engine, Work
+    from brainof.datasets.discover import discover
+    from brainof.datasets.engines import Engine, Work
 
     recipe = _recipe()
     CorpusWriter(out).close()

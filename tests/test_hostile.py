@@ -21,18 +21,18 @@ import scipy.io
 
 from brainof.cli import main
 from brainof.contract import InputContract, ModalityContract
+from brainof.datasets import prepare
+from brainof.datasets.discover import discover
+from brainof.datasets.recipe import Files, Recipe
 from brainof.errors import CheckpointError, ConfigError, ReadError
 from brainof.io import read
 from brainof.io.bids.electrodes import read_electrodes
 from brainof.model import BrainOF
-from brainof.prepare import prepare
-from brainof.prepare.discover import discover
-from brainof.prepare.recipe import Files, Recipe
 from brainof.release import load, save_release
 
 TESTS = Path(__file__).parent
 EDF, MNE, NIFTI = "io/test_edf_header.py", "io/test_mne_reader.py", "io/test_nifti.py"
-HERE, BIDS, RUN = "test_hostile.py", "io/bids/test_sidecars.py", "prepare/test_run.py"
+HERE, BIDS, RUN = "test_hostile.py", "io/bids/test_sidecars.py", "datasets/test_run.py"
 
 #: row -> what is handed over, and the tests (file::function) of what happens
 ROWS: dict[int, tuple[str, list[str]]] = {
@@ -125,8 +125,8 @@ ROWS: dict[int, tuple[str, list[str]]] = {
         "paths that leave the root",
         [
             f"{HERE}::test_row_28_names_do_not_leave_the_root",
-            "prepare/test_discover.py::test_paths_cannot_leave_the_root",
-            "prepare/test_labels.py::test_table_outside_the_root",
+            "datasets/test_discover.py::test_paths_cannot_leave_the_root",
+            "datasets/test_labels.py::test_table_outside_the_root",
             "io/bids/test_index.py::test_links",
         ],
     ),

@@ -9,6 +9,7 @@ import pytest
 from brainof.channels import Channels
 from brainof.errors import RecordingError
 from brainof.io.positions import electrode_positions
+from brainof.prepare import interpolate, resample
 from brainof.recording import Recording
 
 
@@ -79,11 +80,11 @@ def test_notes_accumulate():
 
 def test_resample_is_the_step_of_the_chain():
     recording = Recording(np.sin(np.arange(400.0) / 10)[None].repeat(3, 0), 200.0, "eeg", table())
-    slower = recording.resample(100.0)
+    slower = resample(recording, 100.0)
     assert (slower.sfreq, slower.n_times) == (100.0, 200)
     np.testing.assert_allclose(slower.data[:, 10:-10], recording.data[:, ::2][:, 10:-10], atol=1e-3)
     with pytest.raises(RecordingError, match="sfreq"):
-        recording.resample(0)
+        resample(recording, 0)
 
 
 def test_reorder_refuses_regions_it_does_not_know():
@@ -100,16 +101,16 @@ def test_interpolated_electrodes_are_estimated_from_the_others():
     truth = data[11].copy()
     data[11] = 50 * rng.standard_normal(200)
     recording = Recording(data, 100.0, "eeg", Channels(names, ("eeg",) * 13, places, frame="head"), bads=("Cz", "O1"))
-    cured = recording.interpolate(["Cz"])
+    cured = interpolate(recording, ["Cz"])
     assert cured.bads == ("O1",)
     assert np.corrcoef(cured.data[11], truth)[0, 1] > 0.95
     np.testing.assert_array_equal(np.delete(cured.data, 11, 0), np.delete(data, 11, 0))
     assert recording.data[11, 0] == data[11, 0]
-    assert recording.interpolate().bads == ()
+    assert interpolate(recording).bads == ()
     with pytest.raises(RecordingError, match="no channel 'Q'"):
-        recording.interpolate(["Q"])
+        interpolate(recording, ["Q"])
     nowhere = recording.replace(channels=Channels(names, ("eeg",) * 13))
     with pytest.raises(RecordingError, match="Fp1: has no position"):
-        nowhere.interpolate()
+        interpolate(nowhere)
     with pytest.raises(RecordingError, match="fmri is not interpolated"):
-        Recording(np.zeros((1, 9)), 1.0, "fmri", Channels(("a",), ("roi",))).interpolate(["a"])
+        interpolate(Recording(np.zeros((1, 9)), 1.0, "fmri", Channels(("a",), ("roi",))), ["a"])

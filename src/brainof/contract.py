@@ -10,9 +10,9 @@ from pydantic import Field
 
 from .channels import UNITS, Channels
 from .errors import ConfigError, ContractError, did_you_mean
-from .memory import sampled
 from .recording import Recording
 from .schema import Schema
+from .utils.memory import sampled
 
 #: Robust amplitude (median over channels of the interquartile range) outside which the unit is probably wrong
 PLAUSIBLE_AMPLITUDE: dict[str, tuple[float, float]] = {
@@ -183,7 +183,7 @@ def differences(
         nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
         seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
         text = f"{rate:.6g} Hz after preparation, training saw {seen} Hz"
-        yield Difference(text, "sfreq", f"recording.resample({nearest:.6g})", "rate")
+        yield Difference(text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "rate")
     nowhere = ~channels.located & (channels.order < 0)
     if nowhere.any() and not part.unlocated:
         first = channels.names[int(np.flatnonzero(nowhere)[0])]
@@ -198,7 +198,7 @@ def differences(
         yield from _atlas_differences(part, channels)
     n_bad = sum(name in prepared.bads for name in channels.names)
     if n_bad > len(channels) / 2:
-        fix = "recording.interpolate() where positions are known, or leave it out"
+        fix = "brainof.prepare.interpolate(recording) where positions are known, or leave it out"
         yield Difference(f"{n_bad} of {len(channels)} channels are bad", "bads", fix, "bads")
     shortest, longest = part.window_seconds
     slack = 1.5 / rate

@@ -134,20 +134,6 @@ class Recording:
             info=None if indices != list(range(self.n_channels)) else self.info,
         )
 
-    def resample(self, sfreq: float) -> Recording:
-        """The recording at `sfreq` Hz (1 / TR for fMRI): polyphase, without time shift (`prepare.resample`).
-
-        Raises
-        ------
-        RecordingError
-            The rate is not above 0, or the recording is shorter than two samples.
-        """
-        from .prepare.resample import Resample
-
-        if not (np.isfinite(sfreq) and sfreq > 0):
-            raise RecordingError(f"{sfreq}", file=self.provenance.get("file"), field="sfreq", fix="give a rate in Hz")
-        return Resample(sfreq=sfreq).apply(self)
-
     def reorder(self, names: Sequence[str]) -> Recording:
         """Regions in the order of an atlas: as `pick`, and each takes its rank in `names`; absent ones are left out.
 
@@ -169,23 +155,6 @@ class Recording:
         picked = self.pick([name for name in names if name in self.channels.names])
         order = np.array([ranks[name] for name in picked.channels.names])
         return picked.replace(channels=replace(picked.channels, order=order))
-
-    def interpolate(self, names: Sequence[str] | None = None) -> Recording:
-        """Bad EEG channels estimated from the others by MNE's spherical splines; they are then no longer bad.
-
-        Parameters
-        ----------
-        names : sequence of str, optional
-            Channels to estimate; `bads` by default.
-
-        Raises
-        ------
-        RecordingError
-            Not EEG, or a channel without position.
-        """
-        from .prepare.interpolate import interpolate
-
-        return interpolate(self, self.bads if names is None else tuple(names))
 
     def __repr__(self) -> str:
         size = f"{self.n_channels} channels x {self.n_times} samples"

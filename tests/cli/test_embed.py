@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from brainof.cli import main
-from brainof.evaluation.embeddings import load_embeddings
+from brainof.inference.embeddings import load_embeddings
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from brainof.errors import CorpusError, StorageError
-from brainof.files import make_folder, read_json, write_atomically, write_json
+from brainof.utils.files import make_folder, read_json, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -17,7 +17,9 @@ import pytest
 
 from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
 from brainof.corpus.buckets import COLUMNS
+from brainof.corpus.info import info
 from brainof.corpus.remote import RemoteFolder
+from brainof.corpus.upkeep import compact, verify
 from brainof.errors import ConfigError, CorpusError, StorageError
 
 URL = "memory://lab/corpus"
@@ -60,10 +62,10 @@ def test_a_corpus_in_memory_reads_like_a_local_one(corpus_root, in_memory):
     assert corpus.remote
     _same(corpus, corpus_root)
     _same(pickle.loads(pickle.dumps(corpus)), corpus_root)
-    assert corpus.verify().problems == []
+    assert verify(corpus).problems == []
     assert len(Corpora([URL, corpus_root])) == 48
     with pytest.raises(CorpusError, match=f"{URL}: is read-only"):
-        corpus.compact()
+        compact(corpus)
 
 
 def test_an_s3_server(corpus_root, monkeypatch):
@@ -103,7 +105,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_an_http_server_that_lists_nothing(corpus_root):
     pytest.importorskip("aiohttp")
-    Corpus(corpus_root).compact()
+    compact(Corpus(corpus_root))
 
     class Unlisted(_Quiet):
         def list_directory(self, path):
@@ -114,7 +116,7 @@ def test_an_http_server_that_lists_nothing(corpus_root):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         corpus = Corpus(f"http://127.0.0.1:{server.server_address[1]}")
         _same(corpus, corpus_root)
-        assert corpus.info()["shards"] == 3
+        assert info(corpus)["shards"] == 3
         server.shutdown()
 
 

@@ -6,11 +6,13 @@ import time
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
+from brainof.corpus.info import info
+from brainof.corpus.upkeep import compact, verify
 from brainof.errors import CorpusError
 
 
 def test_a_whole_corpus_has_no_problems(corpus_root):
-    found = Corpus(corpus_root).verify()
+    found = verify(Corpus(corpus_root))
     assert (found.shards, found.windows, found.bytes) == (3, 24, 24_000)
     assert found.problems == found.notes == []
 
@@ -26,7 +28,7 @@ def test_verify_lists_every_damage_and_reads_the_rest(corpus_root, shard_files):
     (corpus_root / "index.parquet").write_bytes(b"")
     next((corpus_root / "channels").iterdir()).write_text("{}")
     (corpus_root / "datasets" / "demo.json").write_text("[")
-    problems = Corpus(corpus_root).verify().problems
+    problems = verify(Corpus(corpus_root)).problems
     for words in (
         f"{first.name}: p1_rest: window '00007' is damaged",
         f"{first.name}: p1_rest: window '00005' is damaged",
@@ -38,11 +40,11 @@ def test_verify_lists_every_damage_and_reads_the_rest(corpus_root, shard_files):
     ):
         assert any(words in problem for problem in problems), words
     assert len(problems) == 7
-    assert Corpus(corpus_root).verify().windows == 6
+    assert verify(Corpus(corpus_root)).windows == 6
 
 
 def test_a_shard_that_only_the_merged_index_knows_is_a_problem(corpus_root, shard_files):
-    Corpus(corpus_root).compact()
+    compact(Corpus(corpus_root))
     path = shard_files()[0]
     path.unlink()
     path.with_suffix(".index.parquet").unlink()
@@ -50,8 +52,8 @@ def test_a_shard_that_only_the_merged_index_knows_is_a_problem(corpus_root, shar
     assert len(corpus) == 24
     with pytest.raises(CorpusError, match="shard is missing"):
         corpus.read(0)
-    assert [path.name in problem for problem in corpus.verify().problems] == [True]
-    assert corpus.compact()["forgotten"] == [path.stem]
+    assert [path.name in problem for problem in verify(corpus).problems] == [True]
+    assert compact(corpus)["forgotten"] == [path.stem]
     assert len(Corpus(corpus_root)) == 16
 
 
@@ -59,7 +61,7 @@ def test_compact_keeps_row_numbers_and_completes_indexes(corpus_root, shard_file
     before = Corpus(corpus_root).index.astype(str)
     lost = shard_files()[1].with_suffix(".index.parquet")
     lost.unlink()
-    done = Corpus(corpus_root).compact()
+    done = compact(Corpus(corpus_root))
     assert (done["shards"], done["windows"], done["written"]) == (3, 24, [shard_files()[1].stem])
     after = Corpus(corpus_root)
     assert after.index.astype(str).equals(before)
@@ -71,7 +73,7 @@ def test_compact_replaces_a_damaged_merged_index(corpus_root):
     (corpus_root / "index.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorpusError, match="brainof corpus compact"):
         _ = Corpus(corpus_root).index
-    Corpus(corpus_root).compact()
+    compact(Corpus(corpus_root))
     assert len(Corpus(corpus_root)) == 24
 
 
@@ -80,8 +82,8 @@ def test_compact_removes_what_dead_writers_left_and_nothing_younger(corpus_root)
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    assert len(Corpus(corpus_root).verify().notes) == 2
-    assert Corpus(corpus_root).compact()["removed"] == [".old.tmp"]
+    assert len(verify(Corpus(corpus_root)).notes) == 2
+    assert compact(Corpus(corpus_root))["removed"] == [".old.tmp"]
     assert young.exists()
 
 
@@ -91,20 +93,20 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
         task = [make.Window(window.data, view="task") for window in make.windows(1, n=3)]
         writer.add(make.recording("p1_task"), make.channels(5), task)
         writer.record_failure(make.recording("p9"), "empty")
-    info = Corpus(corpus_root).info()
-    assert (info["windows"], info["people"], info["shards"], info["version"]) == (27, 6, 4, 1)
-    rest, task = info["groups"]
+    found = info(Corpus(corpus_root))
+    assert (found["windows"], found["people"], found["shards"], found["version"]) == (27, 6, 4, 1)
+    rest, task = found["groups"]
     assert (rest["view"], rest["windows"], rest["recordings"], rest["people"]) == ("pretrain", 24, 6, 6)
     assert (rest["n_channels"], rest["n_times"], rest["sfreq"]) == ([5, 5], [100, 100], [256.0])
     assert rest["hours"] == pytest.approx(24 * 100 / 256 / 3600, abs=1e-3)
     assert rest["megabytes"] == pytest.approx(0.024)
     assert (rest["labels"], task["labels"], task["people"]) == (["state"], [], 1)
-    assert [failure["reason"] for failure in info["failures"]] == ["empty"]
-    assert info["disk_megabytes"] > 0.027
-    assert (rest["epoch_seconds"], task["epoch_seconds"], info["epoch_seconds"]) == (12.0, 1.5, 13.5)
+    assert [failure["reason"] for failure in found["failures"]] == ["empty"]
+    assert found["disk_megabytes"] > 0.027
+    assert (rest["epoch_seconds"], task["epoch_seconds"], found["epoch_seconds"]) == (12.0, 1.5, 13.5)
 
 
 def test_info_of_an_empty_corpus(tmp_path):
     CorpusWriter(tmp_path / "c").close()
-    info = Corpus(tmp_path / "c").info()
-    assert (info["windows"], info["people"], info["groups"]) == (0, 0, [])
+    found = info(Corpus(tmp_path / "c"))
+    assert (found["windows"], found["people"], found["groups"]) == (0, 0, [])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
+from brainof.corpus.upkeep import verify
 from brainof.errors import CorpusError, StorageError
 
 fork = multiprocessing.get_context("fork")
@@ -183,7 +184,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_what_was_committed(tmp_path, 
     corpus = Corpus(tmp_path / "c")
     assert sorted(corpus.index["recording"].unique()) == ["p0", "p1"]
     assert not list((tmp_path / "c").rglob("*.tmp"))
-    assert corpus.verify().problems == []
+    assert verify(corpus).problems == []
 
 
 def test_a_flush_that_failed_can_be_repeated(tmp_path, make, monkeypatch):

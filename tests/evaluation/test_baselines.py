@@ -7,7 +7,7 @@ from sklearn.covariance import oas
 from brainof.errors import ConfigError
 from brainof.evaluation import baselines
 from brainof.evaluation.baselines import BANDS, BASELINES, baseline_features, default_baselines
-from brainof.evaluation.covariance import TangentSpace, covariances, karcher_mean, log_euclidean, of_spectrum, upper
+from brainof.stats.covariance import TangentSpace, covariances, karcher_mean, log_euclidean, of_spectrum, upper
 
 
 def noise(n: int = 6, channels: int = 4, times: int = 512, seed: int = 0) -> np.ndarray:

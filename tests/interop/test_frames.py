@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from brainof.errors import ConfigError, DependencyError
-from brainof.evaluation.embeddings import Embeddings
+from brainof.inference.embeddings import Embeddings
 from brainof.interop import to_metadata, to_xarray
 
 

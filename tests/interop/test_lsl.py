@@ -9,7 +9,8 @@ import pytest
 
 import brainof
 from brainof.errors import ContractError, DependencyError, ReadError
-from brainof.interop import StreamingEmbedder, calibrate, stream_lsl
+from brainof.inference import StreamingEmbedder, calibrate
+from brainof.interop import stream_lsl
 from brainof.io import from_array
 
 NAMES = ["C3", "Cz", "C4"]
@@ -54,7 +55,7 @@ class FakeStream:
 
 
 def collect(parts):
-    return brainof.evaluation.embeddings.Embeddings.concatenate(list(parts))
+    return brainof.inference.Embeddings.concatenate(list(parts))
 
 
 def test_the_stream_is_picked_ordered_and_scaled(model):

@@ -10,8 +10,8 @@ import torch
 import brainof
 from brainof.contract import InputContract, ModalityContract
 from brainof.errors import ConfigError, ContractError
+from brainof.inference.window_chain import WindowChain, centre_and_scale
 from brainof.interop import BrainOFModule
-from brainof.interop.window_chain import WindowChain, centre_and_scale
 from brainof.io import from_array, from_mne
 from brainof.io.positions import default_montage
 from brainof.prepare import default_chain

@@ -8,7 +8,7 @@ from nilearn.maskers import NiftiLabelsMasker
 
 import brainof
 from brainof.errors import ConfigError, ReadError
-from brainof.evaluation.embeddings import Embeddings
+from brainof.inference.embeddings import Embeddings
 from brainof.interop import from_masker, to_regressors
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from brainof.errors import ReadError
-from brainof.io.atlas import label_centroids, load_atlas
+from brainof.io.atlas import label_centroids
+from brainof.io.atlas_store import load_atlas
 from brainof.io.options import AtlasOptions
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import signal
 
 from brainof.errors import RecordingError
-from brainof.prepare.resample import Resample, antialias, ratio, resampled
+from brainof.prepare.resampling import Resample, antialias, ratio, resampled
 
 RATES = [160.0, 200.0, 250.0, 300.307495, 500.0, 512.0, 1000.0, 1024.0, 5000.0]
 
@@ -51,7 +51,7 @@ def test_matrix_form_equals_scipy_in_float64(up, down):
 def test_both_forms_agree_where_the_matrix_is_too_large(monkeypatch):
     values = np.random.default_rng(0).standard_normal(3_000)
     expected = resampled(values, 64, 125)
-    monkeypatch.setattr("brainof.prepare.resample.MAX_MATRIX", 0)
+    monkeypatch.setattr("brainof.prepare.resampling.MAX_MATRIX", 0)
     np.testing.assert_allclose(resampled(values, 64, 125), expected, atol=2e-5)
 
 

@@ -4,15 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from brainof.report.figures import (
-    Example,
-    expert_load,
-    explained_variance,
-    loss_curves,
-    png,
-    reconstructions,
-    scores,
-)
+from brainof.report.figures import Example, expert_load, explained_variance, loss_curves, png, reconstructions, scores
 
 
 def training_rows() -> list[dict]:

@@ -10,10 +10,10 @@ import pytest
 from brainof.channels import Channels
 from brainof.cli import main
 from brainof.corpus import Corpus, CorpusWriter
+from brainof.datasets import find_recipe
+from brainof.datasets.run import prepare
 from brainof.errors import CorpusError
-from brainof.prepare import find_recipe
 from brainof.prepare.quality import before
-from brainof.prepare.run import prepare
 from brainof.recording import Recording
 from brainof.report.quality import coverage, flattened, summary, write_quality_page
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from studies.fusion import _predict, fine_tune, quadratic
 
 from brainof.corpus import Corpus, pairs
-from brainof.evaluation.probe import RidgeProbe
-from brainof.fusion import PairedRows, embed_pairs
+from brainof.datasets import Source, find_recipe, prepare_sources
+from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
-from brainof.prepare import find_recipe
-from brainof.studies.fusion import _predict, fine_tune, quadratic
-from brainof.studies.path import Source, prepare_sources
+from brainof.stats.ridge import RidgeProbe
 
 
 def test_an_exclusive_or_is_linear_in_the_quadratic_features():

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from studies.__main__ import main
+from studies.objective import Ledger
+from studies.objective_grid import CELLS, configuration, folds
+from studies.objective_tables import identification_table, markdown, overview, paired_rows, per_person
+from studies.resolution import compare
 
-from brainof.cli import main
 from brainof.model.presets import preset
-from brainof.studies.objective import Ledger
-from brainof.studies.objective_grid import CELLS, configuration, folds
-from brainof.studies.objective_tables import identification_table, markdown, overview, paired_rows, per_person
-from brainof.studies.resolution import compare
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -84,7 +84,7 @@ def test_a_window_is_compared_with_itself_and_with_its_neighbours():
 
 
 def test_missing_data_is_one_line(tmp_path, capsys):
-    assert main(["study", "objective", "--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["objective", "--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no such dataset folder" in capsys.readouterr().err
-    assert main(["study", "objective", "--cells", "balancd", "--out", str(tmp_path / "out")]) == 2
+    assert main(["objective", "--cells", "balancd", "--out", str(tmp_path / "out")]) == 2
     assert "did you mean 'balanced" in capsys.readouterr().err

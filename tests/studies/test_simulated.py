@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from studies.simulated import simulated
 
 from brainof.simulate.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
-from brainof.studies.simulated import simulated
 
 
 def test_the_suite_asks_what_it_says():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..schema import Schema
 from .examples import Examples, Target, batches
 from .heads import Head
@@ -221,3 +221,32 @@ def count_parameters(model: nn.Module, head: nn.Module, trained: int) -> dict[st
     """Trained and total parameters of backbone and head, and their ratio in percent."""
     total = sum(p.numel() for p in model.parameters()) + sum(p.numel() for p in head.parameters())
     return {"trainable": trained, "total": total, "trainable_percent": round(100 * trained / total, 3)}
+
+
+#: name -> adaptation; the package fills it
+ADAPTATIONS: dict[str, type[Adaptation]] = {}
+
+
+def adaptation(value: str | Mapping[str, Any] | Adaptation) -> Adaptation:
+    """An adaptation by name, or by `{"adaptation": name, **parameters}`.
+
+    Raises
+    ------
+    ConfigError
+        Unknown name or parameter; the nearest is suggested.
+
+    Examples
+    --------
+    >>> from brainof.adaptation import adaptation
+    >>> adaptation("lora").rank
+    32
+    >>> adaptation({"adaptation": "few_shot", "shots": 3, "then": "mlp"}).then.name
+    'mlp'
+    """
+    if isinstance(value, Adaptation):
+        return value
+    values = {"adaptation": value} if isinstance(value, str) else dict(value)
+    name = values.pop("adaptation", None)
+    if name not in ADAPTATIONS:
+        raise ConfigError(f"unknown adaptation {name!r}", field="adapt", fix=did_you_mean(str(name), ADAPTATIONS))
+    return ADAPTATIONS[name].parse(values)

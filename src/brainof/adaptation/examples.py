@@ -13,10 +13,10 @@ import numpy as np
 from ..channels import Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, LabelError
-from ..evaluation.embed import MAX_TOKENS
-from ..evaluation.splits import group_keys
+from ..inference.embedding import MAX_TOKENS
 from ..recording import Recording
 from ..signals import SignalBatch
+from ..stats.splits import group_keys
 
 if TYPE_CHECKING:
     from ..corpus import Windows

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import LabelError
-from ..evaluation.probe import RidgeSolver, equal_prior_offset, one_versus_rest
-from ..evaluation.splits import CrossSubject
+from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
+from ..stats.splits import CrossSubject
 from .base import Adaptation, Adapted, Features, count_parameters, device_of, dtype_of, pooled, seeded
 from .calibration import fit_temperature
 from .examples import Examples, Target, batches

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import ConfigError, HealthError, did_you_mean
-from ..evaluation.splits import CrossSubject
 from ..pretraining.optimizer import learning_rate
+from ..stats.splits import CrossSubject
 from .base import Adaptation
 from .calibration import fit_temperature
 from .examples import Examples, Target, batches

@@ -17,6 +17,7 @@ from .base import (
     Adapted,
     AdaptedEnsemble,
     Features,
+    adaptation,
     copied,
     count_parameters,
     device_of,
@@ -161,8 +162,6 @@ class FullFineTune(_Tuned):
 
 def resolve(value: Any) -> Any:
     """A name or a mapping becomes the adaptation it means."""
-    from . import adaptation
-
     return adaptation(value) if isinstance(value, (str, dict)) else value
 
 

@@ -14,8 +14,8 @@ import re
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
 from ..errors import BrainOFError, did_you_mean
+from ..version import __version__
 
 #: command -> one-line help; the file of the same name holds the rest
 COMMANDS = {
@@ -30,7 +30,6 @@ COMMANDS = {
     "embed": "recordings -> embeddings with their window times",
     "push": "upload a release to the Hugging Face Hub",
     "demo": "the whole path on a simulated cohort, with one HTML page",
-    "study": "a named study, such as `real`",
 }
 
 
@@ -49,18 +48,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f".{name}", __package__)
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
-            command.add_argument("-v", "--verbose", action="store_true", help="log what is done")
-            command.add_argument("--debug", action="store_true", help="show a traceback instead of one line")
+            add_common_arguments(command)
             command.set_defaults(run=module.run)
     if named is not None and named not in COMMANDS:
         print(f"brainof: unknown command {named!r}; {did_you_mean(named, COMMANDS)}", file=sys.stderr)  # noqa: T201
         return 2
-    changes = []
-    if named and commands.choices[named].get_default("assignments") is not None:
-        # `key=value` may stand anywhere; argparse alone would lose those that follow an option
-        changes = [word for word in argv if _is_assignment(word)]
+    takes = named is not None and commands.choices[named].get_default("assignments") is not None
+    return guarded(parse(parser, argv, takes))
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> argparse.Namespace:
+    """The arguments; `key=value` words may stand anywhere (argparse alone would lose those that follow an option)."""
+    changes = [word for word in argv if takes and _is_assignment(word)]
     args = parser.parse_args([word for word in argv if word not in changes])
     args.assignments = changes
+    return args
+
+
+def guarded(args: argparse.Namespace) -> int:
+    """`args.run(args)` with wrong input as one line on standard error; returns the exit code."""
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
@@ -87,6 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"{error.filename or 'disk'}: {os.strerror(error.errno)}", 3)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every command."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+    parser.add_argument("--debug", action="store_true", help="show a traceback instead of one line")
 
 
 def _is_assignment(word: str) -> bool:

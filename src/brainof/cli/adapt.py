@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..adaptation.config import AdaptConfig
-    from ..adaptation.run import adapt
+    from ..evaluation.adapt import adapt
+    from ..evaluation.adapt_config import AdaptConfig
 
     config = AdaptConfig.load(args.recipe).replaced(args.assignments, file=args.recipe)
     folder = adapt(config, args.model, args.out)

@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _info(corpus: Any, args: argparse.Namespace) -> int:
-    found = corpus.info()
+    from ..corpus.info import info
+
+    found = info(corpus)
     if args.json:
         return _print(found)
     speed = found["megabytes_per_second"]
@@ -90,7 +92,9 @@ def _info(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _verify(corpus: Any, args: argparse.Namespace) -> int:
-    found = corpus.verify()
+    from ..corpus.upkeep import verify
+
+    found = verify(corpus)
     code = 2 if found.problems else 0
     if args.json:
         return _print(dataclasses.asdict(found)) or code
@@ -105,7 +109,9 @@ def _verify(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _compact(corpus: Any, args: argparse.Namespace) -> int:
-    done = corpus.compact()
+    from ..corpus.upkeep import compact
+
+    done = compact(corpus)
     if args.json:
         return _print(done)
     out(f"{corpus.folder}: {done['windows']:,} windows of {done['shards']:,} shards in one index")
@@ -157,7 +163,9 @@ def _split(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _delete(corpus: Any, args: argparse.Namespace) -> int:
-    done = corpus.delete(recordings=args.recording, subjects=args.subject, datasets=args.dataset)
+    from ..corpus.upkeep import delete
+
+    done = delete(corpus, recordings=args.recording, subjects=args.subject, datasets=args.dataset)
     if args.json:
         return _print(done)
     gone = f"{done['deleted']:,} windows of {done['recordings']:,} recordings are gone"

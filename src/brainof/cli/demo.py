@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..studies.demo import demo
+    from ..demo import demo
 
     page = demo(Path(args.out), out, subjects=args.subjects, seed=args.seed, changes=args.assignments)
     out(f"open {page.resolve()}")

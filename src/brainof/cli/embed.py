@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..contract import ACCEPTABLE
 from ..errors import BrainOFError, ConfigError
-from ..memory import memory_budget, parse_bytes
+from ..utils.memory import memory_budget, parse_bytes
 from . import out
 from .info import add_read_arguments, read_options
 
 if TYPE_CHECKING:
-    from ..evaluation.embeddings import Embeddings
+    from ..inference.embeddings import Embeddings
 
 EXAMPLE = """\
 examples:
@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..evaluation.embed import embed
-    from ..evaluation.embeddings import Embeddings, check_format
+    from ..inference.embedding import embed
+    from ..inference.embeddings import Embeddings, check_format
     from ..io import read
     from ..release import load
 

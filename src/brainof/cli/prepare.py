@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..memory import parse_bytes
-    from ..prepare import find_recipe
-    from ..prepare.engines import Engine
-    from ..prepare.run import prepare
+    from ..datasets import find_recipe
+    from ..datasets.engines import Engine
+    from ..datasets.run import prepare
+    from ..utils.memory import parse_bytes
 
     recipe = find_recipe(args.recipe)
     if args.assignments:

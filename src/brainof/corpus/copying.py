@@ -7,20 +7,19 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError, CorpusError
-from ..files import read_json, write_json
+from ..utils.files import read_json, write_json
 from .index import from_frame, to_columns, to_table
 from .index_file import write_index
 from .selection import split_subjects
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
+from .store import Corpus
+from .upkeep import compact
 from .writer import make_corpus
-
-if TYPE_CHECKING:
-    from .store import Corpus
 
 SPLITS = ("subject", "dataset", "modality")
 
@@ -42,8 +41,6 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
     StorageError
         `out` cannot be written; shards that were copied before are kept.
     """
-    from .store import Corpus
-
     target = Path(out)
     for corpus in corpora:
         if not corpus.remote and corpus.root.resolve() == target.resolve():
@@ -51,7 +48,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
     make_corpus(target)
     for corpus in corpora:
         copy_windows(corpus, np.arange(len(corpus)), target)
-    done = Corpus(target).compact()
+    done = compact(Corpus(target))
     index = Corpus(target).columns(["dataset", "modality", "recording"])
     return {"recordings": len(index.drop_duplicates()), "windows": done["windows"], "shards": done["shards"]}
 
@@ -71,8 +68,6 @@ def split(
     ConfigError
         `by` or `fraction` is not known.
     """
-    from .store import Corpus
-
     index = corpus.columns(["dataset", "modality", "subject"])
     if by == "subject":
         train, validation = split_subjects(index, fraction, seed)
@@ -89,7 +84,7 @@ def split(
         target = Path(out) / name
         make_corpus(target)
         copy_windows(corpus, rows, target)
-        counts[name] = int(Corpus(target).compact()["windows"])
+        counts[name] = int(compact(Corpus(target))["windows"])
     return counts
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..channels import Channels
 from ..errors import ConfigError, CorpusError, did_you_mean
-from ..files import make_folder, storage_error
+from ..utils.files import make_folder, storage_error
 from .index import LABEL
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import CorpusError
-from ..files import json_object
+from ..utils.files import json_object
 from .index import FORMAT, VERSION
 
 

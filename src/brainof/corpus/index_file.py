@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .index import COLUMNS, LABEL, column_type, column_values
 
 _ABOUT, _CHECKSUM = b"brainof", b"brainof.crc32c"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, CorpusError, StorageError
-from ..files import make_folder, storage_error
+from ..utils.files import make_folder, storage_error
 from .shards import SUFFIX, Shard
 
 logger = logging.getLogger(__name__)

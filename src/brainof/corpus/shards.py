@@ -15,7 +15,7 @@ import pyarrow as pa
 from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .index import FORMAT, VERSION, to_columns, to_table
 
 SUFFIX = ".safetensors"

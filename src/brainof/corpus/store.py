@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,6 @@ from .index import in_order, to_frame
 from .index_file import IndexFile, read_index
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
 from .windows import Windows
-
-if TYPE_CHECKING:
-    from .upkeep import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -264,30 +261,6 @@ class Corpus(Windows):
         except CorpusError:  # a remote corpus that was not compacted
             return None
         return IndexFile(path, "delete it; `brainof corpus compact` makes it again") if path.exists() else None
-
-    def verify(self) -> Verification:
-        """Read every byte and compare it with its checksum; see `upkeep.verify`."""
-        from .upkeep import verify
-
-        return verify(self)
-
-    def compact(self) -> dict[str, Any]:
-        """Merge the shard indexes into one file; see `upkeep.compact`."""
-        from .upkeep import compact
-
-        return compact(self)
-
-    def info(self) -> dict[str, Any]:
-        """Disk, windows, hours, people and epoch time; see `info.info`."""
-        from .info import info
-
-        return info(self)
-
-    def delete(self, **conditions: Any) -> dict[str, Any]:
-        """Delete recordings, people or datasets by index; see `deletions.delete`."""
-        from .deletions import delete
-
-        return delete(self, **conditions)
 
     def _open(self, name: str) -> Shard:
         where = self.folder.where(name)

@@ -1,20 +1,24 @@
-"""What `brainof corpus` does to a whole corpus: verify and compact."""
+"""What `brainof corpus` does to a whole corpus: verify, compact, delete."""
 
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import CorpusError
-from ..files import TEMPORARY
-from .index import from_frame
+import numpy as np
+
+from ..errors import ConfigError, CorpusError, did_you_mean
+from ..utils.files import TEMPORARY, make_folder, write_json
+from .deletions import FOLDER, IDENTITY
+from .index import from_frame, people
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, check_window
-
-if TYPE_CHECKING:
-    from .store import Corpus
+from .store import Corpus
 
 #: Temporary files older than this were left by a writer that died (a living one renames its file within seconds)
 STALE_SECONDS = 3600
@@ -124,6 +128,70 @@ def compact(corpus: Corpus) -> dict[str, Any]:
         "forgotten": forgotten,
         "removed": [path.name for path in stale],
     }
+
+
+def delete(
+    corpus: Corpus,
+    *,
+    recordings: Iterable[str] = (),
+    subjects: Iterable[str] = (),
+    datasets: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Delete recordings by index and compact; the bytes stay until the corpus is merged into a new folder.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Opened again to see the result.
+    recordings : iterable of str
+        As `dataset/recording`.
+    subjects : iterable of str
+        People, as `dataset/subject`.
+    datasets : iterable of str
+        Names.
+
+    Returns
+    -------
+    dict
+        recordings and windows that are gone, windows that are left.
+
+    Raises
+    ------
+    ConfigError
+        Nothing was named.
+    CorpusError
+        A name is not in the corpus, or the corpus is remote.
+    StorageError
+        The corpus cannot be written.
+    """
+    root = corpus.root
+    index = type(corpus)(root).index
+    wanted = {"recording": list(recordings), "subject": list(subjects), "dataset": list(datasets)}
+    if not any(wanted.values()):
+        raise ConfigError("nothing to delete", field="delete", fix="name recordings, subjects or datasets")
+    dataset = index["dataset"].astype(str)
+    names = {
+        "recording": dataset + "/" + index["recording"].astype(str),
+        "subject": people(index).astype(str),
+        "dataset": dataset,
+    }
+    gone = np.zeros(len(index), bool)
+    for level, values in wanted.items():
+        known = set(names[level].unique()) if values else set()
+        for value in values:
+            if value not in known:
+                raise CorpusError(
+                    f"{value!r} is not in the corpus", file=root, field=level, fix=did_you_mean(value, known)
+                )
+        gone |= names[level].isin(values).to_numpy()
+    rows = index[gone]
+    identities = sorted(set(zip(*(rows[column].astype(str) for column in IDENTITY), strict=True)))
+    # an earlier version of a deleted recording must not come back in its place, so every shard of today is named
+    make_folder(root / FOLDER)
+    name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}.json"
+    write_json(root / FOLDER / name, {"recordings": identities, "shards": corpus.shard_names()})
+    done = compact(type(corpus)(root))
+    return {"recordings": len(identities), "deleted": int(gone.sum()), "windows": done["windows"]}
 
 
 def _temporary(corpus: Corpus) -> list[Path]:

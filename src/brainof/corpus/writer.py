@@ -17,8 +17,8 @@ from awscrt.checksums import crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
-from ..files import make_folder, write_json
-from ..memory import empty, release
+from ..utils.files import make_folder, write_json
+from ..utils.memory import empty, release
 from .folder import LocalFolder, check_version
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .index_file import write_index
@@ -171,7 +171,7 @@ class CorpusWriter:
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
         if self._done is None:
-            from .store import Corpus  # the store reads what is written here
+            from .store import Corpus
 
             self._done = set(Corpus(self.root).columns(["config"])["config"].unique())
         return config in self._done

@@ -12,11 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..adaptation import Adaptation, Adapted, adaptation
-from ..adaptation.base import seeded
 from ..adaptation.saving import model_digest
 from ..errors import ConfigError, LabelError
 from .cache import cached_features
 from .inputs import Reading, Samples, is_array, read_samples, subjects_of
+from .loading import load_model
+from .saving import load_estimator, save_estimator
 
 log = logging.getLogger(__name__)
 
@@ -154,38 +155,10 @@ class BrainOFEstimator(BaseEstimator):
 
         The base model is named, not copied: `model` must be a preset, path or Hub id.
         """
-        from .saving import save_estimator
-
         check_is_fitted(self, "adapted_")
         return save_estimator(self, folder)
 
     @classmethod
     def load(cls, folder: Any, **changes: Any):
         """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
-        from .saving import load_estimator
-
         return load_estimator(cls, folder, changes)
-
-
-def load_model(model: Any, random_state: Any = None):
-    """Backbone and contract of what the user named: a module, (module, contract), a preset, a folder or a Hub id.
-
-    Raises
-    ------
-    CheckpointError
-        Nothing of that name, another layout, or a pickled file.
-    """
-    import copy
-
-    from ..release import load
-
-    if isinstance(model, tuple):
-        return copy.deepcopy(model[0]).eval(), model[1]
-    if hasattr(model, "forward_features"):
-        return copy.deepcopy(model).eval(), None
-    seed = random_state if isinstance(random_state, int) else 0
-    with seeded(seed):  # random weights are drawn from a stream of their own
-        loaded, contract = load(model, seed=seed)
-    if contract is None:
-        log.warning("%s is a preset: its weights are RANDOM", model)
-    return loaded, contract

@@ -143,7 +143,7 @@ def to_recordings(X: Any, reading: Reading) -> list[Recording]:
 
 def prepare_sample(recording: Recording, reading: Reading, number: int) -> list[PreparedWindow]:
     """The windows of one recording, by the steps of the contract."""
-    from ..evaluation.embed import window_options
+    from ..inference.embedding import window_options
     from ..prepare import Chain, cut, default_chain
 
     if recording.provenance.get("file") is None:  # errors should name something

@@ -10,6 +10,7 @@ import numpy as np
 from ..adaptation.saving import load_adapter, read_adapter, save_adapter
 from ..channels import Channels
 from ..errors import CheckpointError, ConfigError
+from .loading import load_model
 
 #: Arguments that say where a model runs and what is kept, not what it does
 LOCAL = ("memory", "device", "model", "adapt")
@@ -41,8 +42,6 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     CheckpointError
         Damaged, of another estimator, or its base model is not to be had.
     """
-    from .base import load_model
-
     folder = Path(folder)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt, welch
 
 from ..errors import ConfigError, did_you_mean
-from .covariance import TangentSpace, covariances, log_euclidean
+from ..stats.covariance import TangentSpace, covariances, log_euclidean
 
 #: Hz: delta, theta, alpha, low beta, high beta, gamma
 BANDS: tuple[tuple[float, float], ...] = ((1, 4), (4, 8), (8, 13), (13, 20), (20, 30), (30, 45))

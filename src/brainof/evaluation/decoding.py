@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .metrics import LOWER_IS_BETTER, METRICS, average_within, per_group
-from .nulls import p_value
-from .probe import RidgeSolver, classify, recentre
-from .splits import Fold
+from ..stats.metrics import LOWER_IS_BETTER, METRICS, average_within, per_group
+from ..stats.nulls import p_value
+from ..stats.ridge import RidgeSolver, classify, recentre
+from ..stats.splits import Fold
 
 #: (n, F) features, or a function (train, test) -> (features of train, features of test)
 Features = np.ndarray | Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

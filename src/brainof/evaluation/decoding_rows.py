@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .compare import paired, standard_error
+from ..stats.compare import paired, standard_error
+from ..stats.metrics import LOWER_IS_BETTER
+from ..stats.nulls import permutation_units, permute_labels
+from ..stats.splits import group_keys, manifest
 from .decoding import Features, Outcome, Problem, chance, nanmean, score_features, significance
-from .metrics import LOWER_IS_BETTER
-from .nulls import permutation_units, permute_labels
 from .protocol import Task, nuisance_of, targets, task_folds
-from .splits import group_keys, manifest
 
 CHANCE = "chance"
 

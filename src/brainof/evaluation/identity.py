@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError
-from .compare import paired, standard_error
-from .metrics import identification, similarity
-from .nulls import p_value
-from .splits import group_keys, match_sessions
+from ..stats.compare import paired, standard_error
+from ..stats.metrics import identification, similarity
+from ..stats.nulls import p_value
+from ..stats.splits import group_keys, match_sessions
 
 
 @dataclass(frozen=True)

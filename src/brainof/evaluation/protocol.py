@@ -11,7 +11,7 @@ from pydantic import Field
 from ..corpus.index import LABEL
 from ..errors import LabelError, did_you_mean
 from ..schema import Schema
-from .splits import CrossSubject, Fold, check_disjoint, group_keys
+from ..stats.splits import CrossSubject, Fold, check_disjoint, group_keys
 
 if TYPE_CHECKING:
     from ..corpus import Windows

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .baselines import baseline_features, default_baselines
 from .decoding import Features
 from .decoding_rows import decoding_rows

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
-from ..evaluation.embeddings import Embeddings
-from ..optional import optional
+from ..inference.embeddings import Embeddings
+from ..utils.optional import optional
 
 
 def to_xarray(embeddings: Embeddings) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ContractError, ReadError
-from ..evaluation.embeddings import Embeddings
-from ..optional import optional
-from .stream import StreamingEmbedder
+from ..inference.embeddings import Embeddings
+from ..inference.live import StreamingEmbedder
+from ..utils.optional import optional
 
 
 def stream_lsl(

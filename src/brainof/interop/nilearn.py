@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..channels import Channels
 from ..errors import ConfigError, ReadError
-from ..evaluation.embeddings import Embeddings
+from ..inference.embeddings import Embeddings
 from ..io.atlas import label_centroids
 from ..io.checks import checked
 from ..recording import Recording

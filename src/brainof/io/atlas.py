@@ -71,32 +71,9 @@ class Atlas:
         return [f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}..."]
 
 
-def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:
-    """The atlas that `options` describes: by files, or by a known name that is here; else None.
-
-    Raises
-    ------
-    ReadError
-        A file is missing or damaged, the image is not 3-D, or the table has no ids.
-    """
-    if options.image is None and options.labels is None:
-        return _by_name(options.name) if options.grid_mm is None and options.name is not None else None
-    image = find_file(options.image, root, recording, "atlas.image") if options.image is not None else None
-    labels = find_file(options.labels, root, recording, "atlas.labels") if options.labels is not None else None
-    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in (image, labels) if path is not None)
-    return _cached(image, labels, options.name, options.space, stamp)
-
-
-def _by_name(name: str) -> Atlas | None:
-    from .atlas_store import is_here, open_atlas
-    from .known_atlases import KNOWN
-
-    return open_atlas(name) if name in KNOWN and is_here(name) else None
-
-
 def load_files(image: Path, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:
     """An atlas from its label image and table."""
-    return _cached(image, labels, name, space, tuple(path.stat().st_mtime_ns for path in (image, labels) if path))
+    return cached_atlas(image, labels, name, space, tuple(path.stat().st_mtime_ns for path in (image, labels) if path))
 
 
 def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path:
@@ -115,7 +92,7 @@ def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path
 
 
 @lru_cache(maxsize=4)  # a recipe reads hundreds of files with one atlas; `stamp` notices a changed file
-def _cached(image: Path | None, labels: Path | None, name: str | None, space: str | None, stamp: tuple) -> Atlas:
+def cached_atlas(image: Path | None, labels: Path | None, name: str | None, space: str | None, stamp: tuple) -> Atlas:
     table = read_labels(labels) if labels is not None else None
     source = image or labels
     assert source is not None

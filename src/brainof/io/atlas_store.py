@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import FetchError, ReadError, StorageError, did_you_mean
-from .atlas import Atlas, digest_of, load_files
+from .atlas import Atlas, cached_atlas, digest_of, find_file, load_files
 from .known_atlases import KNOWN, KnownAtlas
+from .options import AtlasOptions
 
 #: metres; radius of the spheres around coordinates
 RADIUS = 5e-3
@@ -71,6 +72,26 @@ def open_atlas(name: str) -> Atlas:
     if not image.is_file() or digest_of(image) != said:
         raise ReadError("is not the file that was fetched", file=image, field="sha256", fix=f"fetch {name} again")
     return load_files(image, folder / "labels.tsv", name, "mni")
+
+
+def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:
+    """The atlas that `options` describes: by files, or by a known name that is here; else None.
+
+    Raises
+    ------
+    ReadError
+        A file is missing or damaged, the image is not 3-D, or the table has no ids.
+    """
+    if options.image is None and options.labels is None:
+        return _by_name(options.name) if options.grid_mm is None and options.name is not None else None
+    image = find_file(options.image, root, recording, "atlas.image") if options.image is not None else None
+    labels = find_file(options.labels, root, recording, "atlas.labels") if options.labels is not None else None
+    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in (image, labels) if path is not None)
+    return cached_atlas(image, labels, options.name, options.space, stamp)
+
+
+def _by_name(name: str) -> Atlas | None:
+    return open_atlas(name) if name in KNOWN and is_here(name) else None
 
 
 @lru_cache(maxsize=4)

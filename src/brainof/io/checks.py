@@ -7,8 +7,8 @@ import numpy as np
 from ..channels import UNITS
 from ..contract import implausible_amplitudes
 from ..errors import ReadError
-from ..memory import release, sampled
 from ..recording import Recording
+from ..utils.memory import release, sampled
 
 #: A median this far from zero is no brain signal but the offset of a DC amplifier (or a wrong unit)
 MAX_OFFSET = {"eeg": 1e-3}

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..channels import MODALITY_OF_TYPE, Channels
 from ..errors import ReadError
-from ..memory import empty, release
 from ..recording import Recording
+from ..utils.memory import empty, release
 from .checks import check_size, listed
 from .events import events_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed

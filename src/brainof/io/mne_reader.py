@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrainOFError, ReadError
-from ..optional import optional
 from ..recording import Recording
+from ..utils.optional import optional
 from .bids.apply import channel_table, with_states, with_types, without_serial
 from .bids.kit import kit_digitisation
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit

@@ -11,8 +11,8 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
-from .atlas import Atlas, label_centroids, load_atlas, space_of
-from .atlas_store import open_atlas
+from .atlas import Atlas, label_centroids, space_of
+from .atlas_store import load_atlas, open_atlas
 from .grid import brain_mask, cube_labels
 from .known_atlases import KNOWN
 from .nifti_header import open_nifti

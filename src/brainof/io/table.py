@@ -11,7 +11,8 @@ from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording, no_events
 from .arrays import Arrays, open_arrays
-from .atlas import Atlas, load_atlas
+from .atlas import Atlas
+from .atlas_store import load_atlas
 from .checks import listed
 from .events import events_from_vector
 from .inference import TIME_NAMES, channels_by_time, modality_of, sampling_rate

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import write_atomically
-from ..optional import optional
 from ..signals import SENSOR_TYPES, Sensors
+from ..utils.files import write_atomically
+from ..utils.optional import optional
 from .brainof import BrainOF
 from .experts import Experts
 from .tokens import Tokens, patchify

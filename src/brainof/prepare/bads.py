@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import RecordingError
-from ..memory import empty, release
 from ..recording import Recording
+from ..utils.memory import empty, release
 from .prep import prep_bads, rows_of
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 

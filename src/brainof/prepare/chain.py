@@ -16,7 +16,7 @@ from .bads import BadChannels, Repair
 from .filters import Detrend, Filter, Notch
 from .maxwell import Maxwell
 from .rejection import AutoReject
-from .resample import Resample
+from .resampling import Resample
 from .scaling import Normalise, Reference
 from .steps import Step
 

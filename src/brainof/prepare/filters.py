@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy import signal
 
-from ..memory import blocks, empty, release
 from ..recording import Recording
+from ..utils.memory import blocks, empty, release
 from .bads import refuse_too_short
 from .steps import Step
 

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import RecordingError
-from ..memory import empty
 from ..recording import Recording
+from ..utils.memory import empty
 from .mne_raw import raw_of
 from .steps import Step
 

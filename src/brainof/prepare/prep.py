@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import RecordingError
-from ..optional import optional
 from ..recording import Recording
+from ..utils.optional import optional
 from .mne_raw import raw_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import signal
 
 from ..channels import UNITS
-from ..memory import release, sampled
 from ..recording import Recording
+from ..utils.memory import release, sampled
 from .steps import good_rows, robust_centre_and_scale, rows_by_type
 from .windows import Window
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ..optional import optional
 from ..recording import Recording
+from ..utils.optional import optional
 from .bads import refuse_too_short
 from .mne_raw import raw_of
 from .steps import Step, good_rows

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ..memory import blocks, empty, release
 from ..recording import Recording
+from ..utils.memory import blocks, empty, release
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..channels import MODALITIES
 from ..errors import RecordingError
-from ..memory import release
 from ..recording import Recording
 from ..schema import Schema
+from ..utils.memory import release
 
 #: Quartiles of longer channels (18 h at 256 Hz) are taken from every second, third, ... sample
 MOST_FOR_QUARTILES = 2**24

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..files import sync_folder, write_atomically, write_json
+from ..utils.files import sync_folder, write_atomically, write_json
 
 TENSORS, STATE = "training.safetensors", "state.json"
 

@@ -21,8 +21,8 @@ import torch
 from ..corpus import Loader, Windows, open_corpora
 from ..errors import HealthError
 from ..model import BrainOF, update_balance
-from ..progress import progress
 from ..release import save_release
+from ..utils.progress import progress
 from .cast import CastModel
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig

@@ -19,13 +19,7 @@ from ..model.connectivity import connectivity_profile
 from ..model.tokens import Tokens, check, take_tokens, unpatchify, valid_samples
 from ..signals import SignalBatch
 from .config import MaskConfig, ObjectiveConfig
-from .losses import (
-    log_spectrum_loss,
-    profile_loss,
-    raw_component_loss,
-    waveform_loss,
-    window_spectrum,
-)
+from .losses import log_spectrum_loss, profile_loss, raw_component_loss, waveform_loss, window_spectrum
 from .masks import Random, WindowRandom, atlas_places, hide_patches, regions, token_indices, without_components
 
 

@@ -26,8 +26,8 @@ from ..corpus import Windows
 from ..errors import ConfigError, HealthError
 from ..model import update_balance
 from ..model.tokens import valid_samples
-from ..progress import progress
 from ..signals import SignalBatch
+from ..utils.progress import progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .health import explained_variance

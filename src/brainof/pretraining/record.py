@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import __version__
 from ..corpus import Windows, people
+from ..version import __version__
 from .config import PretrainConfig
 
 _ABOUT_DATASET = ("title", "licence", "citation", "url")

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from ..errors import CheckpointError, ConfigError, StorageError
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .config import PretrainConfig
 
 

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..threads import operators_apart
+from ..utils.threads import operators_apart
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, StorageError
-from ..optional import optional
+from ..utils.optional import optional
 from .card import model_card
 from .folder import read_config, read_contract, release_in
 from .weights import INDEX, refuse_pickles, verify, weight_files

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .style import png
 
 #: Pixels per inch of the figures; they are shown at half their size, sharp on dense screens

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from .. import __version__
 from ..errors import ConfigError, did_you_mean
-from ..progress import progress
+from ..utils.progress import progress
+from ..version import __version__
 from . import bids
 from .parameters import CohortParameters
 from .persons import make_person

@@ -1,0 +1,229 @@
+"""Job: what is done with one recording of a dataset, from its file to the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from awscrt.checksums import crc32c
+
+from .. import io
+from ..contract import implausible_amplitudes
+from ..corpus import CorpusWriter
+from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
+from ..io.bids import sidecar_files
+from ..prepare.quality import after, before
+from ..prepare.steps import good_rows
+from ..prepare.windows import Window, cut
+from ..recording import Recording
+from .discover import Found, fill, inside
+from .events import split_segments, with_events
+from .labels import Labels
+from .recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+#: Changes when the same recipe and file give other windows, so that old corpora are prepared again
+VERSION = 1
+
+#: Reason of a recording over which the process died, or is still at work
+DIED = "not finished: the process was killed or ran out of memory while preparing it (or is still at it)"
+
+#: Files that hold a part of the recording beside the one that is opened
+COMPANIONS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".img": (".hdr",)}
+
+
+class Job:
+    """Prepares single recordings of one dataset. Calls do not depend on each other, and repeating one is harmless.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    root : path-like
+        Folder of the dataset; nothing outside it is read.
+    strict : bool
+        Refuse recordings that are cut off or of implausible amplitude, instead of noting it.
+
+    Raises
+    ------
+    LabelError
+        A label table is missing or lacks a column.
+    """
+
+    def __init__(self, recipe: Recipe, root: str | PathLike[str], strict: bool = False) -> None:
+        self.recipe, self.root, self.strict = recipe, Path(root), strict
+        self.chain = recipe.chain()
+        self.labels = Labels(recipe, root)
+
+    def run(self, found: Found, writer: CorpusWriter, config: str | None = None) -> dict[str, Any]:
+        """Prepare one recording.
+
+        Every error but a full or forbidden disk becomes a failure record in the corpus. While the recording is at
+        work its failure record says so: should the process die over it, that record is what is left.
+
+        Parameters
+        ----------
+        found : Found
+        writer : CorpusWriter
+        config : str, optional
+            `self.config(found)`, where it is known already.
+
+        Returns
+        -------
+        dict
+            recording; config; state ("done" or "failed"); reason (of a failure); windows; notes.
+        """
+        identity = {"recording": found.name, "dataset": self.recipe.name, "modality": self.recipe.modality}
+        record: dict[str, Any] = {"recording": found.name, "config": config, "state": "done", "windows": 0, "notes": []}
+        writer.record_failure(identity, DIED)
+        try:
+            config = record["config"] = config or self.config(found)
+            for row, recording, windows in self.parts(found, config):
+                found_in = {**recording.provenance["quality"], **after(recording, windows)}
+                writer.add(row, recording.channels, windows, good_rows(recording), found_in)
+                record["windows"] += len(windows)
+                record["notes"] += [note for note in recording.notes if note not in record["notes"]]
+        except Exception as error:  # a poison file must not stop the others, whatever its reader raises
+            if isinstance(error, StorageError):
+                writer.forget_failure(identity)
+                raise
+            expected = isinstance(error, BrainOFError)
+            logger.info("%s failed", found.name, exc_info=not expected)
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
+            record |= {"state": "failed", "reason": " ".join(reason.split())[:500]}
+            writer.record_failure(identity, record["reason"])
+        except BaseException:  # interrupted: no fault of the file
+            writer.forget_failure(identity)
+            raise
+        else:
+            writer.forget_failure(identity)
+        return record
+
+    def parts(self, found: Found, config: str) -> Iterator[tuple[dict[str, Any], Recording, list[Window]]]:
+        """Prepared recordings with their index row and windows: one, or one per part where the recipe splits files.
+
+        Raises
+        ------
+        BrainOFError
+            The file cannot be read, used, cut or labelled.
+        """
+        raw = self._read(found)
+        n_parts = len(raw)
+        for number in range(n_parts):
+            raw[0] = raw[0].replace(provenance={**raw[0].provenance, "quality": before(raw[0])})
+            recording = self.chain.apply(raw.pop(0))  # not held here, so that the chain can free it
+            part = recording.provenance.get("part")
+            # parts are committed in order and the last carries the plain hash: it is there only if all are
+            last = number == n_parts - 1
+            if recording.bads:
+                recording = recording.noted(f"bad channels: {', '.join(recording.bads)}")
+            row = {
+                "dataset": self.recipe.name,
+                "modality": self.recipe.modality,
+                "recording": f"{found.name}#{part}" if part else found.name,
+                "config": config if last else f"{config}-{number}",
+                "sfreq": recording.sfreq,
+                **{name: recording.entities.get(name) for name in ("subject", "session", "task", "run")},
+            }
+            yield row, recording, self.windows(recording)
+
+    def windows(self, recording: Recording) -> list[Window]:
+        """The windows of all views of a prepared recording, with their labels."""
+        labels, windows = self.labels.of(recording.entities), []
+        for view, options in self.recipe.views().items():
+            windows += cut(recording, options, labels, view=view, event_labels=self.labels.of_event)
+        if not windows:
+            raise RecordingError(
+                "gives no window (all touch bad stretches, or no event matches)",
+                file=recording.provenance.get("file"),
+                field="windows",
+            )
+        return windows
+
+    def config(self, found: Found) -> str:
+        """Hash of everything that decides what the windows of a recording are: recipe, labels, and the files."""
+        recipe = self.recipe.to_dict()
+        values = {
+            "version": VERSION,
+            "recipe": {key: recipe.get(key) for key in ("name", "modality", "read", "segments", "events")},
+            "steps": self.chain.to_steps(),
+            "views": {view: options.to_dict() for view, options in self.recipe.views().items()},
+            "event_labels": {name: s.to_dict() for name, s in self.recipe.labels.items() if s.event is not None},
+            "entities": found.entities,
+            "labels": self._labels(found),
+            "files": [fingerprint(path) for path in [found.path, *self._other_files(found)]],
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
+
+    def _read(self, found: Found) -> list[Recording]:
+        inside(self.root, found.name)
+        if "subject" not in found.entities:
+            raise ConfigError(
+                "the recording has no subject, so it cannot be kept apart from others of the same person",
+                file=found.name,
+                field="files",
+                fix="name {subject} in the pattern or give entities: {subject: ...}",
+            )
+        recording = io.read(
+            found.path,
+            modality=self.recipe.modality,
+            options=self.recipe.read,
+            entities=found.entities,
+            root=self.root,
+        )
+        if self.strict and recording.provenance.get("truncated"):
+            raise RecordingError("the file is cut off", file=found.path, fix="restore it, or prepare without --strict")
+        odd = implausible_amplitudes(recording) if self.strict else []  # the reader has noted it
+        if odd:
+            raise RecordingError(odd[0], file=found.path, field="unit", fix="give read.units in the recipe")
+        if self.recipe.events is not None:
+            recording = with_events(recording, self.recipe.events, self.root)
+        if self.recipe.segments is not None:
+            return split_segments(recording, self.recipe.segments, self.root)
+        return [recording]
+
+    def _labels(self, found: Found) -> dict[str, Any]:
+        if self.recipe.segments is None:
+            return self.labels.of(found.entities)
+        # entities of the parts are not known yet: any change of a source counts
+        return {name: source.to_dict() for name, source in self.recipe.labels.items()} | {
+            f"{name} table": fingerprint(path) for name, path in self.labels.files(found.entities).items()
+        }
+
+    def _other_files(self, found: Found) -> list[Path]:
+        """Tables and images beside the recording that its windows depend on."""
+        read, names = self.recipe.read, []
+        names += [found.path.with_suffix(suffix) for suffix in COMPANIONS.get(found.path.suffix.lower(), ())]
+        if self.recipe.events is not None and self.recipe.events.file is not None:
+            names.append(self.root / fill(self.recipe.events.file, found.entities, "events.file"))
+        if self.recipe.segments is not None:
+            names.append(self.root / fill(self.recipe.segments.file, found.entities, "segments.file"))
+        if read.atlas is not None:
+            names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
+        if read.confounds is not None and read.confounds.file is not None:
+            names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
+        names += sidecar_files(found.path, self.root)
+        return [name for name in names if name.exists()]
+
+
+def fingerprint(path: Path) -> str:
+    """Size and checksum of the two ends of a file, or the sizes of all files of a folder.
+
+    Cheap enough to be asked for each file of a large dataset; times are left out, because copying changes them.
+    """
+    if path.is_dir():
+        sizes = {
+            entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()
+        }
+        return hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()[:16]
+    size, ends = path.stat().st_size, 65_536
+    with path.open("rb") as file:
+        head = file.read(ends)
+        file.seek(max(0, size - ends))
+        tail = file.read(ends)
+    return f"{size}-{crc32c(head):08x}-{crc32c(tail):08x}"

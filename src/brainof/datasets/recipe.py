@@ -1,0 +1,312 @@
+"""Recipe: everything brainof needs to know about a dataset, as a YAML file and never as code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ..channels import Modality
+from ..errors import ConfigError, did_you_mean
+from ..io.bids.filters import BidsFilter
+from ..io.options import ReadOptions
+from ..prepare.chain import Chain, default_chain
+from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
+from ..schema import Schema
+
+#: Text that may be written without quotes in YAML (subject: 7, not "7")
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
+
+class Files(Schema):
+    """Recordings of one layout: exactly one of `pattern` and `bids`.
+
+    `pattern` is relative to the root. `{subject}` matches part of a name and becomes that entity; `*` matches anything
+    within a name, `**/` any depth of folders. `bids` chooses recordings of a BIDS dataset by key (`io.bids.BidsFilter`:
+    entities, suffix, extension, datatype, derivative -> value, list, pattern, or null for "has none"); the suffix is
+    that of the recipe's modality unless given. `entities` are constants for these files.
+    """
+
+    pattern: str | None = None
+    bids: dict[str, Text | list[Text] | None] | None = None
+    entities: dict[str, Text] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Files:
+        if (self.pattern is None) == (self.bids is None):
+            raise ValueError("give exactly one of pattern and bids")
+        if self.bids is not None:
+            try:
+                BidsFilter(self.bids)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+
+class EventSource(Schema):
+    """Where events come from, and what they are called.
+
+    `file` is a table like BIDS events.tsv (onset and duration in seconds, trial_type; a pattern with entities);
+    without it the events are those of the recording itself (annotations, `read.events_variable`). `columns` renames
+    columns of the table; `values` renames trial types; `duration` (s) is used for events without one; `merge` joins
+    neighbouring events of one trial_type with gaps up to so many seconds into one block.
+    """
+
+    file: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    values: dict[Text, Text] = Field(default_factory=dict)
+    duration: float | None = Field(default=None, gt=0)
+    merge: float | None = Field(default=None, ge=0)
+
+
+class Segments(Schema):
+    """A table with one row per sample (volume) of the recording.
+
+    `columns` names its columns where it has no header line. Equal neighbouring values of `trial_type` become events;
+    `split` names the entity columns (such as run) at whose changes the file is divided into recordings of their own.
+    """
+
+    file: str
+    columns: list[str] | None = None
+    trial_type: str | None = None
+    split: list[str] = Field(default_factory=list)
+
+
+#: short name -> (table, key) of the tables that BIDS defines
+_BIDS_TABLES = {
+    "participants": ("participants.tsv", {"participant_id": "sub-{subject}"}),
+    "sessions": ("sub-{subject}/sub-{subject}_sessions.tsv", {"session_id": "ses-{session}"}),
+}
+
+
+class LabelSource(Schema):
+    """Where a label comes from: exactly one of `participants`, `sessions`, `entity`, `table` and `event`.
+
+    * `participants`: a column of BIDS participants.tsv (short for `table`, `key` and `column`);
+    * `sessions`: a column of the subject's BIDS sessions.tsv (likewise);
+    * `entity`: an entity of the recording;
+    * `table` (root-relative csv or tsv; its path may hold entities: `sub-{subject}/log.tsv`) with `key` (column ->
+      template of entities, such as `{Subj: "{subject}"}`) and `column`;
+    * `event`: a column (usually trial_type) of the event that the window was cut on.
+
+    `values` renames; a value that it does not list is an error, or no label where `optional`.
+    """
+
+    entity: str | None = None
+    table: str | None = None
+    key: dict[str, Text] = Field(default_factory=dict)
+    column: str | None = None
+    event: str | None = None
+    values: dict[Text, Text] = Field(default_factory=dict)
+    optional: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bids_tables(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name, (table, key) in _BIDS_TABLES.items():
+            if name in values:
+                rest = {field: value for field, value in values.items() if field != name}
+                return {"table": table, "key": key, "column": values[name], **rest}
+        return values
+
+    @property
+    def varies(self) -> bool:
+        """Whether recordings have tables of their own: entities stand in the table's path."""
+        return self.table is not None and "{" in self.table
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LabelSource:
+        if sum(source is not None for source in (self.entity, self.table, self.event)) != 1:
+            raise ValueError(
+                "give exactly one of entity, table and event (participants and sessions are short for a table)"
+            )
+        if self.table is not None and (not self.key or self.column is None):
+            raise ValueError("a table needs key (column -> template of entities) and column")
+        return self
+
+
+class Score(Schema):
+    """A classical score to stand beside ours, with its source."""
+
+    text: str
+    score: float | None = None
+    metric: str = "balanced accuracy"
+
+
+class Entry(Schema):
+    """A dataset's line in the published pretraining corpus of Brain-OF (arXiv:2602.23410)."""
+
+    name: str
+    participants: int
+    windows: int
+    channels: int
+    rate: str
+    window: str
+    paradigm: str
+
+
+class Overlap(Schema):
+    """What a dataset shares with an evaluation set: `contains` its recordings or people, or `may share` people."""
+
+    kind: Literal["contains", "may share"]
+    why: str
+
+
+class PublishedSplit(Schema):
+    """A split that publications use: values of an entity (or of a label of the windows) on each side.
+
+    `by` names the entity or label. Where the members are not published, the lists are empty and `source` says so.
+    """
+
+    by: str
+    train: list[Text] = Field(default_factory=list)
+    validation: list[Text] = Field(default_factory=list)
+    test: list[Text] = Field(default_factory=list)
+    source: str
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> PublishedSplit:
+        sides = [*self.train, *self.validation, *self.test]
+        twice = sorted({value for value in sides if sides.count(value) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is on two sides of the split")
+        return self
+
+
+class Task(Schema):
+    """A question that labelled windows can answer.
+
+    Without `windows` of its own it uses those of pretraining. `split` is the entity that must not be shared between
+    training and test windows.
+    """
+
+    label: str
+    kind: Literal["classification", "regression", "identification"] = "classification"
+    split: Literal["subject", "session", "run"] = "subject"
+    windows: WindowOptions | None = None
+    positive: Text | None = None
+    reference: Score | None = None
+    published_split: PublishedSplit | None = None
+    notes: str | None = None
+
+
+class Recipe(Schema):
+    """A dataset: which files, how to read, prepare, cut and label them, and under which licence."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    modality: Modality
+    licence: str
+    citation: str
+    url: str | None = None
+    access: str | None = None
+    """How one gets the data: "open", or what has to be signed or asked for."""
+    layout: Literal["verified", "not verified against the real download"] = "verified"
+    roles: tuple[Literal["pretraining", "evaluation"], ...] = ()
+    """Part in the published study."""
+    published: Entry | None = None
+    overlap: dict[str, Overlap] = Field(default_factory=dict)
+    """Evaluation set (its recipe's name) -> what it shares with this dataset."""
+    files: list[Files] = Field(min_length=1)
+    read: ReadOptions = ReadOptions()
+    segments: Segments | None = None
+    events: EventSource | None = None
+    prepare: dict[str, dict[str, Any] | bool] = Field(default_factory=dict)
+    windows: WindowOptions | None = None
+    labels: dict[str, LabelSource] = Field(default_factory=dict)
+    tasks: dict[str, Task] = Field(default_factory=dict)
+    weight: float = Field(default=1.0, ge=0)
+    notes: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bids_suffix(cls, values: Any) -> Any:
+        """A BIDS filter without a suffix means recordings of the recipe's modality."""
+        suffix = {"eeg": "eeg", "meg": "meg", "fmri": "bold"}.get(str(values.get("modality")))
+        files = values.get("files")
+        if suffix is None or not isinstance(files, list):
+            return values
+        filled = [
+            {**entry, "bids": {"suffix": suffix, **(entry["bids"] or {})}}
+            if isinstance(entry, dict) and isinstance(entry.get("bids", 0), dict | None)
+            else entry
+            for entry in files
+        ]
+        return {**values, "files": filled}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
+        """Build from a mapping; also checks the steps and that tasks name labels that exist.
+
+        Raises
+        ------
+        ConfigError
+        """
+        recipe = super().parse(values, file)
+        recipe.chain(file)
+        for name, task in recipe.tasks.items():
+            if name == "pretrain":
+                raise ConfigError("is the view of all windows", file=file, field="tasks.pretrain", fix="rename it")
+            if task.label not in recipe.labels:
+                raise ConfigError(
+                    f"label {task.label!r} is not among the labels",
+                    file=file,
+                    field=f"tasks.{name}.label",
+                    fix=did_you_mean(task.label, recipe.labels),
+                )
+            if recipe.labels[task.label].event is not None and (task.windows is None or task.windows.events is None):
+                raise ConfigError(
+                    f"label {task.label!r} comes from events, but the windows are not cut on events",
+                    file=file,
+                    field=f"tasks.{name}.windows",
+                    fix="add windows: {events: all, tmin: 0, tmax: 1}",
+                )
+        return recipe
+
+    def chain(self, file: str | PathLike[str] | None = None) -> Chain:
+        """The preparation chain: the modality's default with the overrides of `prepare`."""
+        return default_chain(self.modality, self.prepare, file)
+
+    def views(self) -> dict[str, WindowOptions]:
+        """View name -> windows: "pretrain", and each task that has windows of its own."""
+        pretrain = self.windows or WindowOptions.parse(DEFAULT_WINDOWS[self.modality])
+        return {"pretrain": pretrain} | {
+            name: task.windows for name, task in self.tasks.items() if task.windows is not None
+        }
+
+    def view_of(self, task: str) -> str:
+        """The view whose windows a task uses."""
+        return task if self.tasks[task].windows is not None else "pretrain"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with brainof."""
+    folder = resources.files("brainof") / "datasets" / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
+    """A recipe by name, or from a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        No recipe of that name (the nearest is suggested) and no such file, or the recipe is not valid.
+    """
+    text = str(name_or_path)
+    if Path(text).suffix in (".yaml", ".yml") or Path(text).is_file():
+        return Recipe.load(text)
+    if text not in recipe_names():
+        raise ConfigError(
+            f"no recipe {text!r}",
+            field="recipe",
+            fix=f"{did_you_mean(text, recipe_names())} or give the path of a YAML file",
+        )
+    with resources.as_file(resources.files("brainof") / "datasets" / "recipes" / f"{text}.yaml") as path:
+        return Recipe.load(path)

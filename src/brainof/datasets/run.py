@@ -1,0 +1,267 @@
+"""Prepare a dataset: every recording of a recipe into a corpus, and a summary judged from the disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from ..corpus import Corpus, CorpusWriter
+from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..utils.memory import memory_budget
+from ..utils.progress import progress
+from .discover import Found, discover
+from .engines import KILLED, Engine, Work
+from .job import DIED, Job
+from .recipe import Recipe, find_recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands on disk after a run.
+
+    Attributes
+    ----------
+    recipe : str
+    table : DataFrame
+        One row per recording of this run: recording, state ("done", "failed" or "unfinished"), windows (of all
+        views), reason (of a failure).
+    views : dict of str to int
+        Windows of these recordings per view.
+    skipped : int
+        Recordings that the corpus held already.
+    seconds : float
+        Time of this run.
+    notes : dict of str to int
+        Notes of the reader and how many recordings of this run have them.
+    """
+
+    recipe: str
+    table: pd.DataFrame
+    views: dict[str, int]
+    skipped: int = 0
+    seconds: float = 0.0
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def count(self, state: str) -> int:
+        """Recordings in a state."""
+        return int((self.table["state"] == state).sum())
+
+    @property
+    def complete(self) -> bool:
+        """True where every recording is done."""
+        return self.count("done") == len(self.table)
+
+    def text(self, most: int = 20) -> str:
+        """The table a command ends with: totals, then at most `most` recordings that are not done, with reasons."""
+        n_windows = sum(self.views.values())
+        lines = [
+            f"{self.recipe}: {self.count('done')} done ({self.skipped} of them before), {self.count('failed')} failed, "
+            f"{self.count('unfinished')} unfinished; {n_windows} windows in {self.seconds:.1f} s",
+            *(f"  {view:<24} {count:>8} windows" for view, count in self.views.items()),
+        ]
+        if self.notes:
+            lines.append("notes")
+            lines += [f"  {count:>4} x {note}" for note, count in Counter(self.notes).most_common(most)]
+        left = self.table[self.table["state"] != "done"]
+        for row in left.head(most).itertuples():
+            lines.append(f"  {row.state:<10} {row.recording}  {row.reason}")
+        if len(left) > most:
+            lines.append(f"  and {len(left) - most} more")
+        return "\n".join(lines)
+
+
+def prepare(
+    recipe: Recipe,
+    root: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    limit: int | None = None,
+    subjects: Iterable[str] | None = None,
+    part: tuple[int, int] = (1, 1),
+    strict: bool = False,
+    engine: Engine | None = None,
+) -> Summary:
+    """Prepare the recordings of a dataset into a corpus.
+
+    Recordings that the corpus holds with the same recipe and file are skipped, so a run can be repeated, resumed
+    after a kill, or shared between machines with `part`. A recording that cannot be prepared is noted in the corpus
+    and does not stop the others; one over which an earlier run died comes last.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    root : path-like
+        Folder of the dataset.
+    out : path-like
+        The corpus; made if it does not exist.
+    limit : int, optional
+        Only so many recordings, evenly spread.
+    subjects : iterable of str, optional
+        Only these subjects.
+    part : (int, int)
+        (i, n): the i-th of n equal shares, counted from 1.
+    strict : bool
+        Count recordings that are cut off or of implausible amplitude as failed.
+    engine : Engine, optional
+        Who does the work, and with how much memory; default: this process.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ConfigError
+        Nothing matches, or an option is wrong.
+    LabelError
+        A label table is missing or lacks a column.
+    StorageError
+        The corpus cannot be written.
+    """
+    started = time.monotonic()
+    engine = engine or Engine()
+    found = choose(discover(recipe.files, root, recipe.name), limit, subjects, part)
+    job = Job(recipe, root, strict)
+    configs = {entry.name: _config(job, entry) for entry in found}
+    with memory_budget(engine.memory), CorpusWriter(out) as writer:  # a budget that is too small is refused here
+        writer.add_dataset(recipe.name, describe(recipe))
+        todo = [entry for entry in found if not (config := configs[entry.name]) or not writer.done(config)]
+    failures = _failures(Path(out), recipe).items()
+    suspects = frozenset(name for name, (_, reason) in failures if reason in (DIED, KILLED))
+    todo.sort(key=lambda entry: entry.name in suspects)
+    work = Work(recipe, str(root), str(out), strict, engine.memory, suspects)
+    notes: Counter[str] = Counter()
+    records = engine.run(work, [(entry, configs[entry.name]) for entry in todo]) if todo else iter(())
+    before = len(found) - len(todo)
+    for record in progress(records, desc=recipe.name, unit="recording", total=len(found), initial=before):
+        configs[record["recording"]] = record["config"]
+        notes.update(record["notes"])
+    seconds = time.monotonic() - started
+    summary = judge(recipe, configs, out, skipped=before, seconds=seconds, notes=dict(notes))
+    done = set(summary.table.loc[summary.table["state"] == "done", "recording"])
+    for name, (path, _) in _failures(Path(out), recipe).items():
+        if name in done:  # the failure of an earlier run
+            path.unlink(missing_ok=True)
+    return summary
+
+
+def _config(job: Job, entry: Found) -> str | None:
+    try:
+        return job.config(entry)
+    except (BrainOFError, OSError):
+        return None  # a fault of this recording alone; its worker meets it again and notes it
+
+
+def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:
+    """The recordings of one run.
+
+    Raises
+    ------
+    ConfigError
+        An unknown subject, or a part that does not exist.
+    """
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise ConfigError(f"{number}/{parts}", field="--part", fix="give I/N with I from 1 to N")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"{limit}", field="--limit", fix="give a number above 0")
+    if subjects is not None:
+        known = {entry.entities.get("subject", "") for entry in found}
+        wanted = list(subjects)
+        for subject in wanted:
+            if subject not in known:
+                raise ConfigError(f"no subject {subject!r}", field="--subjects", fix=did_you_mean(subject, known))
+        found = [entry for entry in found if entry.entities.get("subject") in wanted]
+    if limit is not None and limit < len(found):
+        found = [found[index * len(found) // limit] for index in range(limit)]
+    return found[number - 1 :: parts]
+
+
+def describe(recipe: Recipe) -> dict[str, object]:
+    """What the corpus keeps of a dataset: the recipe, and the steps and views written out in full."""
+    return {
+        **recipe.to_dict(),
+        "steps": recipe.chain().to_steps(),
+        "views": {view: options.to_dict() for view, options in recipe.views().items()},
+        "task_views": {task: recipe.view_of(task) for task in recipe.tasks},
+    }
+
+
+def judge(
+    recipe: Recipe,
+    configs: Mapping[str, str | None],
+    out: str | PathLike[str],
+    *,
+    skipped: int = 0,
+    seconds: float = 0.0,
+    notes: dict[str, int] | None = None,
+) -> Summary:
+    """The state of recordings as the files of the corpus show it, whatever a run reported.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    configs : mapping of str to str
+        recording -> hash under which it should be in the corpus (`Job.config`); None where there is none.
+    out : path-like
+        The corpus.
+    skipped, seconds, notes
+        Passed on to the summary.
+    """
+    index = Corpus(out).index
+    index = index[(index["dataset"] == recipe.name) & (index["modality"] == recipe.modality)]
+    committed = set(index["config"].astype(str))
+    file = index["recording"].astype(str).str.split("#").str[0]  # parts of one file are recordings "file#part"
+    windows = file.value_counts()
+    failures = _failures(Path(out), recipe)
+    rows = []
+    for name, config in configs.items():
+        if config in committed:
+            rows.append((name, "done", int(windows.get(name, 0)), ""))
+        elif name in failures:
+            rows.append((name, "failed", 0, failures[name][1]))
+        else:
+            rows.append((name, "unfinished", 0, ""))
+    table = pd.DataFrame(rows, columns=["recording", "state", "windows", "reason"])
+    mine = index[file.isin(table.loc[table["state"] == "done", "recording"])]
+    views = {view: int((mine["view"] == view).sum()) for view in recipe.views()}
+    return Summary(recipe.name, table, views, skipped, seconds, notes or {})
+
+
+def _failures(out: Path, recipe: Recipe) -> dict[str, tuple[Path, str]]:
+    """recording -> (file, reason), for the dataset."""
+    failures = {}
+    for path in sorted((out / "failures").glob("*.json")):
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue  # another writer has just removed it
+        if values.get("dataset") == recipe.name and values.get("modality") == recipe.modality:
+            failures[str(values.get("recording"))] = (path, str(values.get("reason", "")))
+    return failures
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset on disk: a recipe (name or file) and the folder it describes."""
+
+    recipe: str | Path
+    root: Path
+
+
+def prepare_sources(sources: Iterable[Source], corpus: str | PathLike[str]) -> Iterator[Summary]:
+    """Prepare several datasets into one corpus, one after the other; what is there already is kept."""
+    for source in sources:
+        summary = prepare(find_recipe(source.recipe), source.root, corpus)
+        log.info(summary.text())
+        yield summary

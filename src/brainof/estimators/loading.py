@@ -1,0 +1,32 @@
+"""The backbone that an estimator was given: in memory, or by name."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+from ..adaptation.base import seeded
+from ..release import load
+
+log = logging.getLogger(__name__)
+
+
+def load_model(model: Any, random_state: Any = None):
+    """Backbone and contract of what the user named: a module, (module, contract), a preset, a folder or a Hub id.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing of that name, another layout, or a pickled file.
+    """
+    if isinstance(model, tuple):
+        return copy.deepcopy(model[0]).eval(), model[1]
+    if hasattr(model, "forward_features"):
+        return copy.deepcopy(model).eval(), None
+    seed = random_state if isinstance(random_state, int) else 0
+    with seeded(seed):  # random weights are drawn from a stream of their own
+        loaded, contract = load(model, seed=seed)
+    if contract is None:
+        log.warning("%s is a preset: its weights are RANDOM", model)
+    return loaded, contract

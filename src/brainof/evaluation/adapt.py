@@ -1,0 +1,207 @@
+"""`brainof adapt`: a model, a corpus and a task -> scores by cross-validation, and the model fitted on all people.
+
+RUN/config.yaml    the AdaptConfig
+RUN/scores.json    scores of every fold and person, beside baselines and chance on the same windows and folds
+RUN/adapter/       what was learnt, in PEFT's layout (`BrainOFClassifier.load(RUN)`)
+RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `brainof embed --model RUN`)
+"""
+
+from __future__ import annotations
+
+import logging
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..adaptation import adaptation
+from ..adaptation.base import Adapted, AdaptedEnsemble, Features, pooled
+from ..adaptation.examples import CorpusRows, Examples, Subset, Target
+from ..adaptation.saving import model_digest, save_adapter
+from ..corpus import Windows, open_corpora
+from ..errors import ConfigError, did_you_mean
+from ..pretraining.data import contract_of
+from ..pretraining.record import data_record
+from ..release import load, save_release
+from ..release.load import record_of
+from ..stats.metrics import METRICS, per_group
+from ..utils.files import make_folder, write_atomically, write_json
+from ..utils.progress import progress
+from .adapt_config import AdaptConfig
+from .decoding import nanmean
+from .protocol import Task, recipe_tasks, targets, task_folds, task_rows
+from .task import evaluate_task
+
+log = logging.getLogger(__name__)
+
+#: What the record of a base model still says of the model adapted from it
+_INHERITED = ("data", "windows", "notes")
+
+
+def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str], out: str | PathLike[str]) -> Path:
+    """Adapt a model to a task of a corpus.
+
+    Parameters
+    ----------
+    config : AdaptConfig or path of its YAML file
+    model : str or path
+        What `brainof.load` takes. A preset is a model trained from scratch.
+    out : path
+        The run folder.
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    ConfigError, LabelError, ContractError, CheckpointError
+        Wrong input; nothing is written then.
+    """
+    if not isinstance(config, AdaptConfig):
+        config = AdaptConfig.load(config)
+    chosen = adaptation(config.adaptation)
+    base, contract = load(model, seed=config.random_state)
+    patch = int(base.config.patch)
+    corpora = open_corpora([config.corpus] if isinstance(config.corpus, str) else config.corpus)
+    task = find_task(corpora, config)
+    rows = task_rows(corpora.index, task)
+    examples = CorpusRows(corpora, rows, patch)
+    if contract is None:
+        log.warning("%s is a preset: its weights are random, this is training from scratch", model)
+    else:
+        examples.check(contract, config.accept)
+    y, names = targets(examples.index, task)
+    groups, folds = task_folds(examples.index, task, y)
+    if names:
+        target = Target("classification", y.astype(np.int64), len(names), groups, np.array(names))
+    else:
+        target = Target.values(y, groups)
+    folder = Path(out)
+    make_folder(folder)
+    known: dict[str, np.ndarray] = {}
+
+    def features(pool: str) -> np.ndarray:
+        if pool not in known:
+            known[pool] = pooled(base, examples, pool)
+        return known[pool]
+
+    if config.repeats:
+        scores = cross_validate(chosen, base, examples, target, folds, features, config.random_state)
+        if config.beside:
+            table = evaluate_task(corpora, task, {"frozen features": features("auto")}, n_permutations=0)
+            scores["beside"] = [row for row in table if row["row"] == "score"]
+        write_json(folder / "scores.json", _finite(scores))
+    fitted = chosen.apply(base, examples, target, features=features, random_state=config.random_state)
+    contract = contract or contract_of(corpora, corpora.index.iloc[rows], patch)
+    name = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+    about = {
+        "estimator": "BrainOFClassifier" if names else "BrainOFRegressor",
+        "arguments": {"random_state": config.random_state, "accept": config.accept},
+        "classes": names or None,
+        "subjects": np.unique(examples.subjects).tolist(),
+        "task": task.to_dict(),
+    }
+    save_adapter(folder / "adapter", fitted, name, model_digest(base), about)
+    adapted: Any = fitted.model
+    # the card of what was adapted names the data of both, with their licences
+    before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
+    if "data" not in before:
+        before["notes"] = [*before.get("notes", ()), f"{model} brought no record of data: random weights, or unknown."]
+    save_release(
+        folder / "release",
+        adapted,
+        contract,
+        **before,
+        base_model=str(model),
+        task=task.name,
+        adaptation=chosen.to_dict(),
+        adaptation_data=data_record(corpora, examples.index),
+        report=fitted.report,
+    )
+    write_atomically(folder / "config.yaml", [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
+    return folder
+
+
+def find_task(corpora: Windows, config: AdaptConfig) -> Task:
+    """The task of a recipe with the folds it asks for; ConfigError with the nearest name when there is none."""
+    folds = {"n_splits": config.folds, "repeats": max(1, config.repeats), "random_state": config.random_state}
+    if isinstance(config.task, dict):
+        return Task.parse({"name": "task", **config.task, **folds})
+    known = {task.name: task for task in recipe_tasks(corpora)}
+    if config.task not in known:
+        raise ConfigError(f"no task {config.task!r} in the corpus", field="task", fix=did_you_mean(config.task, known))
+    task = known[config.task]
+    if task.kind == "identification":
+        raise ConfigError(f"{task.name} is an identification", field="task", fix="choose a task with labels")
+    return task.model_copy(update=folds)
+
+
+def cross_validate(
+    chosen: Any,
+    base: Any,
+    examples: Examples,
+    target: Target,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    features: Features,
+    random_state: int,
+) -> dict[str, Any]:
+    """Scores of an adaptation: per metric the mean over folds, the standard error over groups, and all values."""
+    metrics = METRICS[target.kind]
+    by_fold: dict[str, list[float]] = {name: [] for name in metrics}
+    by_group: dict[str, dict[str, list[float]]] = {name: {} for name in metrics}
+    report: dict[str, Any] = {}
+    y = target.y if target.kind == "classification" else target.y[:, 0]
+    assert target.groups is not None
+    for train, test in progress(folds, desc="folds", unit="fold"):
+        fitted = chosen.apply(
+            base,
+            Subset(examples, train),
+            target.take(train),
+            features=taken(features, train),
+            random_state=random_state,
+        )
+        report = fitted.report
+        scores = decision(fitted, Subset(examples, test), taken(features, test))
+        for name, metric in metrics.items():
+            by_fold[name].append(float(metric(y[test], scores)))
+            for group, value in per_group(metric, y[test], scores, target.groups[test]).items():
+                by_group[name].setdefault(group, []).append(value)
+    found = {}
+    for name in metrics:
+        groups = {group: nanmean(values) for group, values in sorted(by_group[name].items())}
+        values = np.array(list(groups.values()))
+        values = values[np.isfinite(values)]
+        error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+        found[name] = {"mean": nanmean(by_fold[name]), "se": error, "folds": by_fold[name], "groups": groups}
+    return {"adaptation": chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+
+
+def taken(features: Features, rows: np.ndarray) -> Features:
+    """The features of some of the examples."""
+    return lambda pool: features(pool)[rows]
+
+
+def decision(fitted: Adapted | AdaptedEnsemble, examples: Examples, features: Features) -> np.ndarray:
+    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes."""
+    outputs = [
+        part.outputs(examples, features=features)[0] / (part.temperature if part.kind == "classification" else 1.0)
+        for part in fitted.members()
+    ]
+    mean = np.mean(outputs, axis=0)
+    if fitted.kind == "regression":
+        return mean[:, 0]
+    return mean[:, 1] - mean[:, 0] if mean.shape[1] == 2 else mean
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,71 @@
+"""The tasks of a corpus by name, and a pretrained run probed on them beside the same model untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..corpus import Corpus
+from ..errors import LabelError, did_you_mean
+from ..inference import embed
+from ..model import BrainOF
+from ..release import load
+from .protocol import Task, recipe_tasks, task_rows
+from .task import evaluate_task
+
+
+def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[Task]:
+    """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each.
+
+    Raises
+    ------
+    LabelError
+        The corpus has no task of that name.
+    """
+    known = {task.name: task for task in recipe_tasks(corpus)}
+    for name in (names := list(names)):
+        if name not in known:
+            raise LabelError("no such task in the corpus", file=corpus.root, field=name, fix=did_you_mean(name, known))
+    return [known[name].model_copy(update=changes) for name in names]
+
+
+def evaluate_run(
+    corpus: Corpus,
+    run: Path,
+    tasks: Sequence[tuple[Task, str]],
+    *,
+    untrained: int = 3,
+    transductive: Collection[str] = (),
+    n_permutations: int = 200,
+) -> list[dict[str, Any]]:
+    """Probe frozen embeddings of a run, beside the same model untrained, classical baselines, chance and a null.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    run : Path
+        A finished run.
+    tasks : sequence of (Task, pooling)
+        Questions, each with the pooling of the latents.
+    untrained : int
+        Random initialisations of the same architecture.
+    transductive : collection of str
+        Features that are also scored after recentring per person, see `evaluate_task`.
+    n_permutations : int
+        Labellings of the null.
+    """
+    model, _ = load(run)
+    models = [model]
+    for seed in range(untrained):
+        torch.manual_seed(1000 + seed)
+        models.append(BrainOF(model.config).eval())
+    rows: list[dict[str, Any]] = []
+    for task, pool in tasks:
+        chosen = task_rows(corpus.index, task)
+        values = [embed(corpus, each, rows=chosen, pool=pool).values for each in models]
+        features: dict[str, Any] = {"pretrained": values[0]} | ({"untrained": values[1:]} if untrained else {})
+        rows += evaluate_task(corpus, task, features, transductive=transductive, n_permutations=n_permutations)
+    return rows

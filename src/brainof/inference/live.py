@@ -1,0 +1,405 @@
+"""Embeddings of a live stream: chunks of any size in, one embedding per window out.
+
+The offline chain looks at the whole recording three ways: statistics (channel means, bad channels, scales), filters
+that run forwards and backwards, and resampling that sees both sides. A stream has no end to look at, so
+
+* the statistics are frozen: measured once on a calibration recording (`calibrate`);
+* a window is prepared from the raw samples around it: as far back as the filters remember (to 1e-10), and `lookahead`
+  seconds ahead, which is the price of zero phase and adds to the latency.
+
+Hence what "equal to offline" means. The embeddings do not depend on the sizes of the chunks, bit for bit, because the
+stretch of raw samples of a window depends on the number of the window alone. They are those of `Calibration.apply`, the
+same chain over the whole recording with the frozen statistics, up to what the filters remember over `lookahead`. For
+the recording that was calibrated on, `Calibration.apply` is the offline chain itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..channels import Channels
+from ..contract import InputContract
+from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
+from ..prepare import Chain, default_chain
+from ..prepare.bads import Repair, longest_run
+from ..prepare.filters import Detrend, Filter, Notch, memory_of
+from ..prepare.resampling import Resample, antialias, ratio
+from ..prepare.scaling import Normalise, Reference, Scales
+from ..prepare.steps import Step
+from ..recording import Recording
+from ..utils.files import write_json
+from .embedding import embed_windows, window_options
+from .embeddings import Embeddings
+
+#: Of the file of a calibration
+LAYOUT = 1
+#: What the filters may still remember at the near end of a window by default
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The statistics of one recording, frozen, and the chain they belong to.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The whole chain.
+    channels : Channels
+        Of the stream, in its order.
+    sfreq : float
+        Of the stream, Hz.
+    modality : str
+    means : ndarray, shape (n_channels,)
+        Offsets in SI units.
+    bads : tuple of str
+        Bad channels before normalisation.
+    scales : Scales
+    contract : InputContract or None
+    """
+
+    steps: tuple[Step, ...]
+    channels: Channels
+    sfreq: float
+    modality: str
+    means: np.ndarray
+    bads: tuple[str, ...]
+    scales: Scales
+    contract: InputContract | None = None
+
+    @property
+    def rate(self) -> float:
+        """Rate after preparation, Hz."""
+        return Chain(self.steps).sfreq or self.sfreq
+
+    @property
+    def good(self) -> np.ndarray:
+        """Bool (n_channels,): True where the channel is used."""
+        bads = {*self.bads, *self.scales.bads}
+        return np.array([name not in bads for name in self.channels.names])
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write everything as one JSON file, by rename; `load` reads it to the last bit."""
+        scales = self.scales
+        values = {
+            "layout": LAYOUT,
+            "steps": Chain(self.steps).to_steps(),
+            # Channels.to_dict rounds geometry for its digest; a stream goes on with the positions it had
+            "channels": self.channels.to_dict(),
+            "positions": _plain(self.channels.positions),
+            "orientations": _plain(self.channels.orientations),
+            "sfreq": self.sfreq,
+            "modality": self.modality,
+            "means": _plain(self.means),
+            "bads": list(self.bads),
+            "scales": {
+                "centres": _plain(scales.centres),
+                "divisors": _plain(scales.divisors),
+                "bads": list(scales.bads),
+                "middle": scales.middle,
+                "dead": list(scales.dead),
+            },
+            "contract": self.contract.to_dict() if self.contract else None,
+        }
+        write_json(Path(path), values)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            Not there, damaged, or of another layout.
+        """
+        try:
+            values = json.loads(Path(path).read_bytes())
+            if not isinstance(values, dict) or values.get("layout") != LAYOUT:
+                raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
+            table = {**values["channels"], "positions": values["positions"], "orientations": values["orientations"]}
+            scales = values["scales"]
+            found = cls(
+                Chain.from_steps(values["steps"], path).steps,
+                Channels.from_dict(table),
+                float(values["sfreq"]),
+                str(values["modality"]),
+                _array(values["means"]),
+                tuple(values["bads"]),
+                Scales(
+                    _array(scales["centres"]),
+                    _array(scales["divisors"]),
+                    tuple(scales["bads"]),
+                    dict(scales["middle"]),
+                    list(scales["dead"]),
+                ),
+                InputContract.parse(values["contract"], path) if values["contract"] else None,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, BrainOFError):
+                raise
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="calibrate again") from None
+        n = len(found.channels)
+        if {len(found.means), len(found.scales.centres), len(found.scales.divisors)} != {n}:
+            raise CheckpointError(f"does not hold values for {n} channels", file=path, fix="calibrate again")
+        return found
+
+    def apply(self, recording: Recording) -> Recording:
+        """A whole recording through the chain with the frozen statistics.
+
+        Raises
+        ------
+        ContractError
+            Other channels or another rate than those calibrated on.
+        """
+        if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
+            raise ContractError(
+                f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",
+                file=recording.provenance.get("file"),
+                field="channels",
+                fix="calibrate on a recording of the same set-up",
+            )
+        data, gaps = self.prepare(recording.data)
+        bads = tuple(name for name, fine in zip(self.channels.names, self.good & ~gaps, strict=True) if not fine)
+        return recording.replace(data=data, sfreq=self.rate, bads=bads)
+
+    def prepare(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A stretch of raw data as normalised float32, and the channels (bool) with gaps too long to bridge."""
+        repair = next((step for step in self.steps if isinstance(step, Repair)), Repair())
+        centred = np.subtract(data, self.means[:, None], dtype=np.float64).astype(np.float32)
+        gaps = np.zeros(len(data), dtype=bool)
+        for row, values in enumerate(centred):
+            missing = ~np.isfinite(values)
+            if missing.all() or longest_run(missing) > max(1, round(repair.max_gap * self.sfreq)):
+                gaps[row], centred[row] = True, 0.0
+            elif missing.any():
+                known = np.flatnonzero(~missing)
+                values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
+        recording = Recording(centred, self.sfreq, self.modality, self.channels, bads=self.bads)
+        clip = np.inf
+        for step in self.steps:
+            if isinstance(step, (Resample, Notch, Filter, Reference)):
+                recording = step.apply(recording)
+            elif isinstance(step, Normalise):
+                clip = step.clip
+        values, _ = self.scales.apply(recording, clip)
+        values[gaps] = 0.0
+        return values, gaps
+
+
+def calibrate(recording: Recording, contract: InputContract | None = None) -> Calibration:
+    """Measure on a recording what a stream from the same set-up needs.
+
+    Parameters
+    ----------
+    recording : Recording
+        A minute or more of the same subject and set-up; checked against `contract`.
+    contract : InputContract, optional
+        Of the model; without it the default chain of the modality is used.
+
+    Raises
+    ------
+    ContractError
+        The recording does not meet the contract.
+    ConfigError
+        The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
+    """
+    part = contract.of(recording) if contract else None
+    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+    for step in chain.steps:
+        if isinstance(step, Detrend):
+            raise ConfigError(
+                "needs the whole recording and cannot run on a stream", field=step.name, fix="embed whole recordings"
+            )
+    if not isinstance(chain.steps[-1], Normalise):
+        raise ConfigError("is not the last step", field="normalise", fix="normalise last")
+    # the offset that Repair takes out, over the samples that it keeps
+    with np.errstate(invalid="ignore"):
+        means = np.array(
+            [np.nanmean(row, dtype=np.float64) if np.isfinite(row).any() else 0.0 for row in recording.data]
+        )
+    prepared = recording
+    for step in chain.steps[:-1]:
+        prepared = step.apply(prepared)
+        if isinstance(step, Repair):
+            # exactly the offsets that were taken out, bridged gaps included
+            means = _offsets(recording.data, prepared.data, means)
+    scales = chain.steps[-1].measure(prepared)
+    return Calibration(
+        chain.steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
+    )
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Lists for JSON, which knows no NaN: rows of geometry that are unknown, and such values, are null."""
+    if values.ndim == 2:
+        return [None if np.isnan(row).any() else row.tolist() for row in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _offsets(raw: np.ndarray, repaired: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    offsets = fallback.copy()
+    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
+        missing = ~np.isfinite(before)
+        if missing.any() and after.any():
+            known = np.flatnonzero(~missing)
+            filled = before.astype(np.float64)
+            filled[missing] = np.interp(np.flatnonzero(missing), known, filled[known])
+            offsets[row] = filled.mean()
+    return offsets
+
+
+class StreamingEmbedder:
+    """Embed a stream window by window.
+
+    Parameters
+    ----------
+    model : module
+        As for `brainof.embed`.
+    calibration : Calibration
+        From `calibrate`.
+    pool : str
+        Pooling over latents.
+    window_seconds : float, optional
+        Windows follow each other without overlap; by default as long as in training.
+    lookahead : float, optional
+        Seconds of signal after a window that are waited for. By default what the filters need to forget all but 1e-4
+        (about 8 s for a 0.5 Hz high-pass); less is faster and less equal to offline.
+
+    Attributes
+    ----------
+    latency : float
+        Seconds from the first sample of a window to its embedding: window + lookahead (computing comes on top).
+
+    Examples
+    --------
+    >>> embedder = StreamingEmbedder(model, calibrate(first_minute, contract))  # doctest: +SKIP
+    >>> for chunk in stream:  # (n_channels, any number of samples), SI units  # doctest: +SKIP
+    ...     found = embedder.push(chunk)
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        calibration: Calibration,
+        *,
+        pool: str = "auto",
+        window_seconds: float | None = None,
+        lookahead: float | None = None,
+    ) -> None:
+        self.model, self.calibration, self.pool = model, calibration, pool
+        contract = calibration.contract
+        self.patch = contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64))
+        part = contract.modalities[calibration.modality] if contract else None
+        n = len(calibration.channels)
+        self._frame = Recording(
+            np.zeros((n, 2), np.float32), calibration.rate, calibration.modality, calibration.channels
+        )
+        options = window_options(self._frame, part, window_seconds, self.patch)
+        if options.n_times is None or options.whole:
+            raise ConfigError(f"{calibration.modality} is embedded in whole recordings", field="modality")
+        self.n_times = options.n_times
+        self.up, self.down = ratio(calibration.sfreq, calibration.rate)
+        filters = [step for step in calibration.steps if isinstance(step, (Notch, Filter))]
+        self._reach = len(antialias(self.up, self.down)) // 2 // self.up + 1 if self.up != self.down else 0
+        reach_out = -(-self._reach * self.up // self.down)
+        self._behind = _forgetting(filters, calibration.rate, 1e-10) + reach_out
+        ahead = _forgetting(filters, calibration.rate, TOLERANCE)
+        self._ahead = (ahead if lookahead is None else round(lookahead * calibration.rate)) + reach_out
+        if self._ahead < reach_out:
+            raise ConfigError(f"{lookahead}", field="lookahead", fix="give seconds of 0 or more")
+        self._chunks: list[np.ndarray] = []
+        self._first = 0  # number of the first raw sample that is kept
+        self._received = 0
+        self._window = 0
+        self._finished = False
+
+    @property
+    def latency(self) -> float:
+        return (self.n_times + self._ahead) / self.calibration.rate
+
+    def push(self, chunk: np.ndarray) -> Embeddings | None:
+        """Take raw samples (n_channels, any number) in SI units; embeddings of the windows that became complete.
+
+        Raises
+        ------
+        ContractError
+            Another number of channels.
+        ConfigError
+            The stream was finished.
+        """
+        chunk = np.asarray(chunk)
+        if self._finished:
+            raise ConfigError("was called after finish", field="push", fix="make a new StreamingEmbedder")
+        if chunk.ndim != 2 or len(chunk) != len(self.calibration.channels):
+            raise ContractError(
+                f"shape {chunk.shape}, calibrated on {len(self.calibration.channels)} channels",
+                field="chunk",
+                fix="give (n_channels, n_samples)",
+            )
+        if chunk.shape[1]:
+            self._chunks.append(np.array(chunk, dtype=np.float32))
+            self._received += chunk.shape[1]
+        ready = []
+        while self._received >= self._needed(self._window):
+            ready.append(self._embed(self._window, self.n_times, self._needed(self._window)))
+            self._window += 1
+            self._forget()
+        return Embeddings.concatenate(ready) if ready else None
+
+    def finish(self) -> Embeddings | None:
+        """The stream has ended: the windows that still waited, the rest (from one patch on) as a shorter one."""
+        self._finished = True
+        total = -(-self._received * self.up // self.down)
+        ready = []
+        while (length := min(self.n_times, total - self._window * self.n_times)) >= self.patch:
+            ready.append(self._embed(self._window, length, self._received))
+            self._window += 1
+        return Embeddings.concatenate(ready) if ready else None
+
+    def _needed(self, window: int) -> int:
+        """Raw samples, from the start of the stream, that a window waits for."""
+        last = (window + 1) * self.n_times + self._ahead
+        return -(-last * self.down // self.up)
+
+    def _start(self, window: int) -> int:
+        """First raw sample that a window looks at: a whole period of the resampler, where samples coincide."""
+        first = max(0, window * self.n_times - self._behind)
+        return first // self.up * self.down
+
+    def _embed(self, window: int, length: int, stop: int) -> Embeddings:
+        if len(self._chunks) > 1:
+            self._chunks = [np.concatenate(self._chunks, axis=1)]
+        start = self._start(window)
+        values, gaps = self.calibration.prepare(self._chunks[0][:, start - self._first : stop - self._first])
+        offset = window * self.n_times - start // self.down * self.up
+        data = values[:, offset : offset + length]
+        good = self.calibration.good & ~gaps
+        embedded = embed_windows([data], self._frame, self.model, 1, self.pool, self.patch, good)
+        rate = self.calibration.rate
+        row: dict[str, Any] = {"onset": window * self.n_times / rate, "duration": length / rate}
+        return Embeddings(embedded, pd.DataFrame([{**row, "modality": self.calibration.modality}]))
+
+    def _forget(self) -> None:
+        start = self._start(self._window)
+        if self._chunks and start > self._first:
+            whole = np.concatenate(self._chunks, axis=1) if len(self._chunks) > 1 else self._chunks[0]
+            self._chunks, self._first = [whole[:, start - self._first :].copy()], start
+
+
+def _forgetting(filters: list[Any], rate: float, tolerance: float) -> int:
+    """Samples over which filters one after the other forget to `tolerance`."""
+    sections = [step.sections(rate) for step in filters]
+    return sum(memory_of(found, tolerance) for found in sections if found is not None)

@@ -1,0 +1,133 @@
+"""Paired windows of a corpus for whatever takes windows: embedding, probes, adaptation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..corpus import Windows
+from ..errors import ConfigError
+from ..model import BrainOF
+from ..model.fusion import FusedBrainOF, PairedBatch
+
+#: A batch holds no more tokens than this
+MAX_TOKENS = 65_536
+
+
+class PairedRows:
+    """Rows of a table of pairs as numbered examples, whose batches a FusedBrainOF takes; indexing gives a part.
+
+    Parameters
+    ----------
+    corpus : Corpus or Corpora
+    table : DataFrame
+        From `brainof.corpus.pairs`: one column per modality, -1 where it is missing.
+    patch : int
+        Samples per patch of the model.
+
+    Attributes
+    ----------
+    kinds : ndarray of int, shape (n,)
+        Examples of one kind have the same modalities, layouts, rates and lengths: they fit one batch.
+    costs : ndarray of int, shape (n,)
+        Tokens of each example.
+    subjects : ndarray of str, shape (n,)
+        `dataset/subject` of the first modality that is there.
+
+    Raises
+    ------
+    ConfigError
+        An empty table, or a row without any modality.
+    """
+
+    def __init__(self, corpus: Windows, table: pd.DataFrame, patch: int = 64) -> None:
+        rows_NM = table.to_numpy(np.int64)
+        if not len(table) or (rows_NM < 0).all(axis=1).any():
+            raise ConfigError("no pair, or one without any modality", field="table", fix="see brainof.corpus.pairs")
+        self.corpus, self.table, self.patch = corpus, table.reset_index(drop=True), patch
+        index = corpus.index
+        patches = -(-index["n_times"].to_numpy(np.int64) // patch)
+        columns = ["modality", "channel_set", "sfreq", "_patches"]
+        shape = index.assign(_patches=patches).groupby(columns, observed=True).ngroup().to_numpy(np.int64)
+        cost = index["n_channels"].to_numpy(np.int64) * patches
+        there_NM = rows_NM >= 0
+        self.kinds = np.unique(np.where(there_NM, shape[rows_NM], -1), axis=0, return_inverse=True)[1].ravel()
+        self.costs = np.where(there_NM, cost[rows_NM], 0).sum(axis=1)
+        first = rows_NM[np.arange(len(rows_NM)), there_NM.argmax(axis=1)]
+        people = index["dataset"].astype(str) + "/" + index["subject"].astype(str)
+        self.subjects = people.to_numpy(dtype=str)[first]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self.table),)
+
+    def __getitem__(self, items: Any) -> PairedRows:
+        chosen = np.atleast_1d(np.arange(len(self))[items])
+        return PairedRows(self.corpus, self.table.iloc[chosen], self.patch)
+
+    def batch(self, rows: Sequence[int] | np.ndarray, only: Sequence[str] | None = None) -> PairedBatch:
+        """Examples as one batch; with `only`, of these modalities alone."""
+        part = self.table.iloc[np.asarray(rows, np.int64)]
+        batches, places = {}, {}
+        for name in part.columns if only is None else only:
+            numbers = part[name].to_numpy(np.int64)
+            place = np.flatnonzero(numbers >= 0)
+            if len(place):
+                batches[str(name)] = self.corpus.batch(numbers[place].tolist(), patch=self.patch)
+                places[str(name)] = torch.from_numpy(place)
+        return PairedBatch(batches, places, len(part))
+
+    def key(self, row: int) -> str:
+        """A text that names the content of an example."""
+        names = ("crc32c", "channel_set", "sfreq", "n_times", "good")
+        values = [
+            f"{name} {' '.join(str(self.corpus.index[column].iloc[number]) for column in names)}"
+            for name, number in self.table.iloc[row].items()
+            if number >= 0
+        ]
+        return f"{self.patch} {' | '.join(values)}"
+
+
+def embed_pairs(
+    rows: PairedRows,
+    model: BrainOF,
+    order: Sequence[str],
+    *,
+    pool: str = "auto",
+    batch_size: int = 16,
+) -> np.ndarray:
+    """Pooled latents (n, F), float32, of pairs fused in the order given; modalities that it leaves out are missing.
+
+    The result does not depend on the batch size.
+
+    Raises
+    ------
+    ConfigError
+        A pair has none of the modalities in `order`.
+    """
+    fused = FusedBrainOF(model, order)
+    training = model.training
+    fused.eval()
+    values: np.ndarray | None = None
+    try:
+        with torch.inference_mode():
+            for kind in np.unique(rows.kinds):
+                members = np.flatnonzero(rows.kinds == kind)
+                size = max(1, min(batch_size, MAX_TOKENS // int(rows.costs[members[0]])))
+                for start in range(0, len(members), size):
+                    part = members[start : start + size]
+                    found = fused.pool(fused.forward_features(rows.batch(part, order)), pool).float().cpu().numpy()
+                    if values is None:
+                        values = np.empty((len(rows), found.shape[1]), np.float32)
+                    values[part] = found
+    finally:
+        model.train(training)
+    assert values is not None
+    return values

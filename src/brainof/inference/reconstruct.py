@@ -1,0 +1,223 @@
+"""Signals where there is no sensor: bad channels put back, montages made denser, by querying the decoder at positions.
+
+The decoder is asked with the identity of a place, so that any place can be asked for, seen in training or not. It must
+have been trained for the waveform (`objective.frequency: none`, or `model.separate_decoders: true`).
+
+Legend: B windows, N tokens, V visible tokens, Q queries, S samples per patch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..channels import MODALITY_OF_TYPE, Channels
+from ..contract import InputContract
+from ..errors import ConfigError, ContractError, RecordingError, did_you_mean
+from ..model.tokens import unpatchify
+from ..prepare.chain import Chain, default_chain
+from ..prepare.resampling import ratio, resampled
+from ..recording import Recording
+from ..signals import SignalBatch
+
+#: Windows in a batch
+BATCH = 8
+
+
+def inpaint(
+    recording: Recording, model: Any, contract: InputContract | None = None, bads: tuple[str, ...] | None = None
+) -> Recording:
+    """Replace bad channels by what the model makes of the others.
+
+    Parameters
+    ----------
+    recording : Recording
+        EEG or MEG, as read; left as it is.
+    model : BrainOF
+        Trained for the waveform.
+    contract : InputContract, optional
+        Of the model: how recordings are prepared; the default chain without it.
+    bads : tuple of str, optional
+        Channels to replace; by default `recording.bads`.
+
+    Returns
+    -------
+    Recording
+        The same rate, length and unit. Good channels are untouched; the replaced ones hold only the band that the
+        model was trained on, are no longer bad, and are named in `provenance["reconstructed"]`.
+
+    Raises
+    ------
+    RecordingError
+        Nothing to replace, an unknown channel, or one without a position.
+    ContractError, ConfigError
+        The recording or the model does not fit.
+    """
+    bads = recording.bads if bads is None else tuple(bads)
+    if not bads:
+        raise RecordingError("no bad channel", field="bads", fix="name the channels to replace with bads=")
+    for name in bads:
+        if name not in recording.channels.names:
+            raise RecordingError(f"no channel {name!r}", field="bads", fix=did_you_mean(name, recording.channels.names))
+    rows = [recording.channels.names.index(name) for name in bads]
+    marked = tuple(dict.fromkeys([*recording.bads, *bads]))
+    values = predict_at(recording.replace(bads=marked), model, recording.channels.take(rows), contract)
+    data = recording.data.copy()
+    data[rows] = values
+    left = tuple(name for name in recording.bads if name not in bads)
+    return recording.replace(data=data, bads=left, provenance=_told(recording, bads))
+
+
+def upsample(recording: Recording, model: Any, channels: Channels, contract: InputContract | None = None) -> Recording:
+    """Add sensors that were not there: the recording with `channels` behind its own.
+
+    Parameters
+    ----------
+    recording : Recording
+        EEG or MEG, as read.
+    model : BrainOF
+        Trained for the waveform.
+    channels : Channels
+        The new sensors, with positions in the coordinate frame of the recording.
+    contract : InputContract, optional
+        Of the model.
+
+    Returns
+    -------
+    Recording
+        The same rate, length and units; the new channels hold only the band that the model was trained on.
+
+    Raises
+    ------
+    RecordingError
+        A name is there already, or a new sensor has no position, another frame or another modality.
+    ContractError, ConfigError
+        The recording or the model does not fit.
+    """
+    if twice := sorted(set(channels.names) & set(recording.channels.names)):
+        raise RecordingError(f"{twice[0]!r} is there already", field="channels", fix="give new names, or use inpaint")
+    values = predict_at(recording, model, channels, contract)
+    return recording.replace(
+        data=np.concatenate([recording.data, values.astype(recording.data.dtype)]),
+        channels=_joined(recording.channels, channels),
+        provenance=_told(recording, channels.names),
+    )
+
+
+def predict_at(
+    recording: Recording, model: Any, targets: Channels, contract: InputContract | None = None
+) -> np.ndarray:
+    """What sensors at `targets` would have recorded, from the good channels: shape (n_targets, n_times), SI units.
+
+    The recording is prepared as the model was trained, read in overlapping windows, decoded at the targets, faded from
+    window to window, and brought back to unit and rate of the recording with the scale that preparation measured.
+    """
+    file = recording.provenance.get("file")
+    if recording.modality == "fmri":
+        raise ContractError(
+            "regions have scales of their own, which an unseen one lacks", file=file, field="modality", fix="EEG or MEG"
+        )
+    if "waveform" not in model.config.outputs:
+        raise ConfigError("the decoder has no waveform", field="model.outputs", fix="train one with this output")
+    for name, kind, located in zip(targets.names, targets.types, targets.located, strict=True):
+        if MODALITY_OF_TYPE[kind] != recording.modality:
+            raise RecordingError(f"a {kind} channel in {recording.modality} data", file=file, field=name)
+        if not located:
+            raise RecordingError("has no position", file=file, field=name, fix="give one, or a montage=")
+    if targets.frame != recording.channels.frame:
+        problem = f"positions in frame {targets.frame!r}, the recording has {recording.channels.frame!r}"
+        raise RecordingError(problem, file=file, field="channels.frame", fix="bring both to one frame")
+    part = contract.of(recording) if contract else None
+    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+    prepared = chain.apply(recording)
+    scale = _scales(prepared)
+    seconds = part.window_seconds[1] if part and part.window_seconds[1] else 4.0
+    values = _decoded(prepared, model, targets, seconds)
+    values *= np.array([scale.get(kind, np.nan) for kind in targets.types])[:, None]
+    if np.isnan(values).any():
+        kind = next(kind for kind in targets.types if kind not in scale)
+        raise RecordingError(f"no good {kind} channel to take the scale from", file=file, field="channels")
+    up, down = ratio(prepared.sfreq, recording.sfreq)
+    if (up, down) != (1, 1):
+        values = np.stack([resampled(row.astype(np.float32), up, down) for row in values])
+    short = recording.n_times - values.shape[1]
+    return np.pad(values, ((0, 0), (0, max(0, short))), mode="edge")[:, : recording.n_times]
+
+
+def _scales(prepared: Recording) -> dict[str, float]:
+    """Sensor type -> scale that `normalise` divided by."""
+    for step in reversed(prepared.provenance.get("steps", [])):
+        if step["step"] == "normalise":
+            return {kind: value for kind, value in step["scale"].items() if value > 0}
+    raise ContractError("the preparation does not normalise", field="steps", fix="use a model with a normalise step")
+
+
+@torch.inference_mode()
+def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float) -> np.ndarray:
+    """Waveforms at the targets in normalised units, shape (n_targets, n_times) at the prepared rate."""
+    patch = model.config.patch
+    good = [name for name in prepared.channels.names if name not in prepared.bads and name not in targets.names]
+    if not good:
+        raise RecordingError("no good channel is left", field="channels")
+    seen = prepared.pick(good)
+    table = _joined(seen.channels, targets)
+    n_times = seen.n_times
+    length = min(max(patch, round(seconds * seen.sfreq) // patch * patch), -(-n_times // patch) * patch)
+    starts = list(range(0, max(1, n_times - length + 1), max(patch, length // 2 // patch * patch)))
+    if starts[-1] + length < n_times:
+        starts.append(n_times - length)
+    ramp = np.arange(1, length + 1)
+    fade = np.minimum(ramp, ramp[::-1]).astype(np.float64)
+    total, weight = np.zeros((len(targets), n_times)), np.zeros(n_times)
+    mask = np.arange(len(table)) < len(good)
+    patches = length // patch
+    visible = torch.arange(len(good) * patches)
+    queries = torch.arange(len(good) * patches, len(table) * patches)
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        for first in range(0, len(starts), BATCH):
+            part = starts[first : first + BATCH]
+            windows = [_window(seen.data[:, start : start + length], len(targets)) for start in part]
+            batch = SignalBatch.from_arrays(windows, table, seen.sfreq, seen.modality, patch, mask).to(device)
+            tokens = model.tokens(batch)
+            sampled = bool(model.config.sampler_outputs)
+            latents = model.encode(tokens, visible.expand(len(part), -1).to(device), with_sampled=sampled)
+            index = queries.expand(len(part), -1).to(device)
+            patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
+            decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()
+            for start, values in zip(part, decoded, strict=True):
+                stop = min(start + length, n_times)
+                total[:, start:stop] += (fade * values)[:, : stop - start]
+                weight[start:stop] += fade[: stop - start]
+    finally:
+        model.train(training)
+    return total / weight
+
+
+def _window(data: np.ndarray, n_more: int) -> np.ndarray:
+    """The seen channels and empty rows for the targets."""
+    return np.concatenate([data, np.zeros((n_more, data.shape[1]), data.dtype)])
+
+
+def _joined(first: Channels, second: Channels) -> Channels:
+    values: dict[str, Any] = {}
+    for entry in fields(Channels):
+        one, two = getattr(first, entry.name), getattr(second, entry.name)
+        if isinstance(one, tuple):
+            values[entry.name] = one + two
+        elif isinstance(one, np.ndarray):
+            values[entry.name] = np.concatenate([one, two])
+        else:
+            values[entry.name] = one
+    return Channels(**values)
+
+
+def _told(recording: Recording, names: tuple[str, ...]) -> dict[str, Any]:
+    note = f"made by the model, not recorded: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+    known = recording.provenance.get("reconstructed", [])
+    return {**recording.noted(note).provenance, "reconstructed": [*known, *names]}

@@ -1,0 +1,60 @@
+"""Bad electrodes estimated from the good ones, by MNE's spherical splines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import RecordingError, did_you_mean
+from ..recording import Recording
+
+
+def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
+    """The recording with the channels `names` estimated from all others that are not bad.
+
+    Parameters
+    ----------
+    recording : Recording
+        EEG with positions in the head frame.
+    names : sequence of str, optional
+        Channels to replace, by default `bads`; they are taken off `bads`.
+
+    Raises
+    ------
+    RecordingError
+        Not EEG, an unknown channel, a channel without position, or fewer than four good channels.
+    """
+    import mne
+
+    names = recording.bads if names is None else tuple(names)
+    file = recording.provenance.get("file")
+    channels = recording.channels
+    if recording.modality != "eeg":
+        fix = "leave them bad: the model masks them"
+        raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)
+    for name in names:
+        if name not in channels.names:
+            raise RecordingError(f"no channel {name!r}", file=file, fix=did_you_mean(name, channels.names))
+    left = tuple(name for name in recording.bads if name not in names)
+    used = [row for row, name in enumerate(channels.names) if name not in left]
+    for row in used:
+        if not channels.located[row]:
+            fix = "read it with a montage, or pick the channels that have one"
+            raise RecordingError("has no position", file=file, field=channels.names[row], fix=fix)
+    if not names:
+        return recording
+    if len(used) - len(names) < 4:
+        raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
+    picked = recording.pick(used)
+    info = mne.create_info(list(picked.channels.names), recording.sfreq, "eeg", verbose="error")
+    places = dict(zip(picked.channels.names, picked.channels.positions, strict=True))
+    info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), on_missing="raise")
+    info["bads"] = list(names)
+    data = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
+    raw = mne.io.RawArray(data.astype(np.float64), info, verbose="error")
+    raw.interpolate_bads(reset_bads=True, verbose="error")
+    values = recording.data.copy()
+    values[used] = raw.get_data().astype(values.dtype)
+    note = f"interpolated from the other channels: {', '.join(names)}"
+    return recording.replace(data=values, bads=left).noted(note)

@@ -1,0 +1,8 @@
+"""Arrays in, numbers out: leak-free splits, metrics, ridge, covariances, paired comparisons and permutation nulls."""
+
+from __future__ import annotations
+
+from .ridge import RidgeProbe, recentre
+from .splits import CrossSubject, LeaveOneRunOut, manifest
+
+__all__ = ["CrossSubject", "LeaveOneRunOut", "RidgeProbe", "manifest", "recentre"]

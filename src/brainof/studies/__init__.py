@@ -1,1 +1,0 @@
-"""Studies: the whole path from recordings to one page, on simulated (`demo`) and on real (`real`) recordings."""

@@ -1,0 +1,127 @@
+"""Small files of a corpus: written whole or not at all, read with an error that names them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorpusError, StorageError
+from .memory import release
+
+TEMPORARY = ".tmp"
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write `parts` one after the other so that `path` appears complete, on disk, or not at all.
+
+    A hidden temporary file beside `path` is written, synced and renamed, and the folder is synced, so that neither a
+    killed process nor a power cut leaves half a file under its final name.
+
+    Raises
+    ------
+    StorageError
+        The disk is full or the folder cannot be written; the temporary file is removed.
+    """
+    parts = list(parts)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
+    try:
+        with open(temporary, "xb") as file:
+            for part in parts:
+                file.write(part)
+                release(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path, sum(memoryview(part).nbytes for part in parts)) from None
+    finally:
+        # after a rename there is nothing left to remove; after any failure, an interrupt included, there may be
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON by rename; leaves an equal file untouched."""
+    text = (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    try:
+        if path.read_bytes() == text:
+            return
+    except OSError:
+        pass
+    write_atomically(path, [text])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    CorpusError
+        The file is missing, unreadable or not a JSON object.
+    """
+    return json_object(path.read_bytes, path)
+
+
+def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
+    """A JSON object from what `read` gives; errors name `where` it lies, see `read_json`."""
+    try:
+        values = json.loads(read())
+    except FileNotFoundError:
+        raise CorpusError("is missing", file=where) from None
+    except OSError as error:
+        raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
+    except ValueError:
+        raise CorpusError("is damaged (not valid JSON)", file=where) from None
+    if not isinstance(values, dict):
+        raise CorpusError("is damaged (not a JSON object)", file=where)
+    return values
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises
+    ------
+    StorageError
+        It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from None
+
+
+def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
+    """The StorageError that says why `path` could not be written."""
+    why = error.strerror or str(error)
+    if error.errno not in _OUT_OF_SPACE:
+        return StorageError(f"cannot be written ({why})", file=path, fix="choose a folder you may write to")
+    try:
+        free = f", {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
+    except OSError:
+        free = ""
+    return StorageError(
+        f"cannot be written ({why}): needs {n_bytes / 1e6:.1f} MB{free}",
+        file=path,
+        fix="free some space and run the command again; what was committed before is kept",
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    # a rename is only durable once its folder is; Windows has no such call and does not need it
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,151 @@
+"""Arrays under a memory budget: beyond a size they live in a file without a name instead of in memory.
+
+Outside `memory_budget` everything here is plain numpy. Inside, `empty` gives arrays above a share of the budget as
+memory-mapped files, and whoever walks through such arrays calls `release` on what it has finished with, so that the
+pages count as file cache, which the system takes back when it needs memory, and no longer as memory of the process.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, StorageError
+
+#: Samples of one channel that a step works on at once. Long channels are cut into blocks whatever the budget, so that
+#: results do not depend on it; 8 MB in float64, so that a step's temporary arrays stay small.
+BLOCK = 2**20
+
+#: Memory of the program itself (torch, MNE) and of the temporary arrays of one block
+OVERHEAD = 700 * 2**20
+#: Part of the rest that one array may take
+SHARE = 8
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+@dataclass(frozen=True)
+class _Budget:
+    largest: int
+    folder: str | None
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("memory_budget", default=None)
+
+
+@contextmanager
+def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None) -> Iterator[None]:
+    """Keep the process below `n_bytes` while the block runs, as far as `empty` is used for everything large.
+
+    Parameters
+    ----------
+    n_bytes : int or None
+        For the whole process. None: no budget.
+    folder : path-like, optional
+        Where the files go; they have no name there and vanish with the process. Default: the system's folder for
+        temporary files, which on some machines is itself in memory.
+
+    Raises
+    ------
+    ConfigError
+        The budget is below what the program needs to run at all.
+    """
+    if n_bytes is None:
+        yield
+        return
+    if n_bytes <= OVERHEAD:
+        raise ConfigError(
+            f"{n_bytes / 1e9:.2g} GB are less than the program itself needs",
+            field="--memory",
+            fix=f"give at least {math.ceil(OVERHEAD / 1e8) / 10:g}GB",
+        )
+    token = _budget.set(_Budget((n_bytes - OVERHEAD) // SHARE, None if folder is None else str(folder)))
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """An array whose values are not set, in memory or (above a share of the budget) in a file.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be made.
+    """
+    budget, n_bytes = _budget.get(), math.prod(shape) * np.dtype(dtype).itemsize
+    if budget is None or n_bytes <= budget.largest:
+        return np.empty(shape, dtype)
+    try:
+        # without a name: neither a kill nor a crash leaves it behind
+        with tempfile.TemporaryFile(dir=budget.folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk is an error here and a crash later
+            return np.memmap(file, dtype=dtype, mode="w+", shape=shape).view(np.ndarray)
+    except OSError as error:
+        raise StorageError(
+            f"no room for {n_bytes / 1e9:.3g} GB beside the memory ({error.strerror})",
+            file=budget.folder or tempfile.gettempdir(),
+            fix="free some space, or raise --memory",
+        ) from None
+
+
+def release(*arrays: Any) -> None:
+    """Give back the memory of mapped arrays (or of views of them); their values stay in the file. Plain ones: no-op."""
+    for array in arrays:
+        mapped = _mapping(array)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def sampled(array: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
+    """`array[rows, ::step]`, one row at a time: samples this far apart touch every page of a mapped array."""
+    found = np.empty((len(rows), len(range(0, array.shape[1], step))), array.dtype)
+    for number, row in enumerate(rows):
+        found[number] = array[row, ::step]
+        release(array)
+    return found
+
+
+def blocks(n_times: int, overlap: int = 0, every: int = 1) -> list[tuple[int, int]]:
+    """First and last sample of the blocks in which `n_times` samples are worked on.
+
+    A block holds `BLOCK` samples but at least 4 * `overlap`, and the last takes the rest, up to twice as much. Where
+    one step means `every` samples (of as many channels, or of a period), it holds so many times fewer.
+    """
+    size = max(1, BLOCK // every, 4 * overlap)
+    starts = list(range(0, max(1, n_times - size + 1), size))
+    return list(zip(starts, [*starts[1:], n_times], strict=True))
+
+
+def parse_bytes(text: str | int) -> int:
+    """`2GB`, `500 MB`, `1.5GiB` or a plain number as bytes.
+
+    Raises
+    ------
+    ConfigError
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?\s*", str(text).lower())
+    if match is None:
+        raise ConfigError(f"{text!r}", field="--memory", fix="write a size such as 2GB or 500MB")
+    return int(float(match[1]) * _UNITS[match[2] or ""])
+
+
+def _mapping(array: Any) -> mmap.mmap | None:
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return array._mmap  # type: ignore[attr-defined]
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    return None

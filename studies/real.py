@@ -1,0 +1,113 @@
+"""The real study: joint pretraining on the public recordings of the shared folder, then probes.
+
+Pretraining that has seen (without labels) the people it is tested on is called transductive; with `folds` the people
+of a fold are left out of pretraining, and the probe is trained on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from brainof.corpus import Corpus
+from brainof.datasets import Source, prepare_sources
+from brainof.errors import ReadError
+from brainof.evaluation import save_rows
+from brainof.evaluation.runs import choose_tasks, evaluate_run
+from brainof.pretraining import find_config, pretrain
+from brainof.report.page import write_page
+from brainof.report.sections import data_section, reconstruction_section, score_section, training_section
+from brainof.utils.progress import timed
+
+#: recipe -> folder below the root
+DATASETS = {
+    "eegmat": "eegmat",
+    "eegmmidb": "eegmmidb_S001",
+    "muse_n170": "muse_n170",
+    "muse_ssvep": "muse_ssvep",
+    "eeg_vendor_clips": "eeg_vendor_clips",
+    "meg_vendor_clips": "meg_vendor_clips",
+    "meg_vendor_clips_eeg": "meg_vendor_clips",
+    "stages_fep": "stages_fep_rsfmri",
+    "hcp_aal2": "hcp_aal2_rsfmri",
+    "cni_adhd": "cni_adhd_rsfmri",
+    "haxby2001": "haxby2001_mini",
+    "haxby2001_slice": "haxby2001_mini",
+    "studyforrest_localizer": "studyforrest_localizer_bold",
+}
+
+#: task -> pooling of the latents: blocks of fMRI lift and lower the signal itself, which its waveform holds
+TASKS = {
+    "eegmat/arithmetic": "auto",
+    "stages_fep/identification": "auto",
+    "haxby2001_slice/categories": "concat@waveform",
+    "muse_ssvep/flicker": "auto",
+}
+#: baselines of tasks that want others than the usual ones
+BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}
+
+
+def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
+    """Prepare, pretrain, probe, write `report.html` and `scores.json`.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds the dataset folders of DATASETS.
+    out : Path
+        Everything is written here; what is complete in it is kept.
+    say : callable
+        Called with a line of progress.
+    changes : list of str
+        `key=value` changes to the pretraining recipe `real`.
+
+    Raises
+    ------
+    ReadError
+        A dataset folder is missing.
+    """
+    tell = timed(say)
+    config = find_config("real").replaced(changes, "real")
+
+    for folder in DATASETS.values():
+        if not (root / folder).is_dir():
+            raise ReadError(
+                "no such dataset folder", file=root / folder, fix="give the folder of the recordings with --root"
+            )
+    sources = [Source(recipe, root / folder) for recipe, folder in DATASETS.items()]
+    for summary in prepare_sources(sources, out / "corpus"):
+        tell(summary.text().splitlines()[0])
+    corpus = Corpus(out / "corpus")
+    tasks = [
+        (choose_tasks(corpus, [name], **({"baselines": BASELINES[name]} if name in BASELINES else {}))[0], pool)
+        for name, pool in TASKS.items()
+    ]
+    tell(f"joint pretraining, {config.steps} steps")
+    run = pretrain(config, out / "corpus", out / "run")
+    tell("probing")
+    rows = evaluate_run(corpus, run, tasks, transductive=["pretrained", "untrained", "band power"])
+    save_rows(rows, out / "scores.json")
+    references = [
+        f"{name}: {about['reference']['text']}, {about['reference']['score']} ({about['reference']['metric']})"
+        for dataset in corpus.datasets.values()
+        for name, about in ((f"{dataset['name']}/{task}", values) for task, values in dataset["tasks"].items())
+        if name in TASKS and "reference" in about
+    ]
+    sections = [
+        data_section(corpus, ["Public recordings under their own licences; see the recipes."]),
+        training_section(run),
+        reconstruction_section(corpus, run),
+        score_section(
+            rows,
+            [
+                "Pretraining saw the unlabelled windows of the test people (transductive). The classical features are "
+                "computed on the same windows and scored with the same probe and folds.",
+                "Scores quoted by the datasets' own descriptions (other windows and preparation): "
+                + "; ".join(references),
+            ],
+        ),
+    ]
+    lead = "Joint pretraining on small public recordings of EEG, MEG and fMRI, and what the frozen features decode."
+    page = write_page(out / "report.html", sections, title="Brain-OF on real recordings", lead=lead)
+    tell(f"done: {page}")
+    return page

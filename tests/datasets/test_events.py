@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainof.datasets.events import merged, split_segments, with_events
+from brainof.datasets.recipe import EventSource, Segments
+from brainof.errors import ConfigError, LabelError
+
+
+def test_table_beside_the_recording(make, tmp_path):
+    (tmp_path / "sub-1_events.csv").write_text("start,long,what\n5,2,b\n1,n/a,a\n")
+    source = EventSource(
+        file="sub-{subject}_events.csv",
+        columns={"start": "onset", "long": "duration", "what": "trial_type"},
+        values={"a": "alpha"},
+        duration=0.5,
+    )
+    events = with_events(make(np.ones((2, 100)), entities={"subject": "1"}), source, tmp_path).events
+    assert events[["onset", "duration", "trial_type"]].to_numpy().tolist() == [[1, 0.5, "alpha"], [5, 2, "b"]]
+
+
+def test_own_events_are_renamed(make):
+    own = pd.DataFrame({"onset": [0.5], "duration": [0.0], "trial_type": ["1"]})
+    events = with_events(make(np.ones((2, 100)), events=own), EventSource(values={1: "house"}), ".").events
+    assert events["trial_type"].tolist() == ["house"]
+    assert own["trial_type"].tolist() == ["1"]
+
+
+def test_neighbours_are_merged_into_blocks():
+    events = pd.DataFrame(
+        {
+            "onset": [0.0, 1.0, 2.1, 3.0, 9.0],
+            "duration": [0.9] * 5,
+            "trial_type": ["f", "f", "f", "h", "h"],
+            "n": range(5),
+        }
+    )
+    blocks = merged(events, gap=0.5)
+    assert blocks["onset"].tolist() == [0.0, 3.0, 9.0]
+    assert blocks["duration"].tolist() == pytest.approx([3.0, 0.9, 0.9])
+    assert blocks["n"].tolist() == [0, 3, 4]
+    assert merged(events.iloc[:0], gap=0.5).empty
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("onset\ttrial_type\n1\ta\n", r"e\.tsv: events: no column 'duration'; name it in events\.columns"),
+        ("onset\tduration\ttrial_type\nx\t1\ta\n", r"e\.tsv: onset: .*give seconds"),
+        ("onset\tduration\ttrial_type\nn/a\t1\ta\n", r"an event has no onset"),
+    ],
+)
+def test_bad_tables_are_named(make, tmp_path, text, message):
+    (tmp_path / "e.tsv").write_text(text)
+    with pytest.raises(LabelError, match=message):
+        with_events(make(np.ones((2, 100))), EventSource(file="e.tsv"), tmp_path)
+
+
+def test_missing_entity(make, tmp_path):
+    with pytest.raises(ConfigError, match=r"names \{run\}"):
+        with_events(make(np.ones((2, 100))), EventSource(file="{run}.tsv"), tmp_path)
+
+
+def segments(tmp_path, rows: str) -> Segments:
+    (tmp_path / "attributes.txt").write_text(rows)
+    return Segments(file="attributes.txt", columns=["what", "run"], trial_type="what", split=["run"])
+
+
+def test_segments_split_and_become_events(make, tmp_path):
+    data = np.arange(12.0)[None].repeat(2, axis=0)
+    recording = make(data, 0.5, "roi", entities={"subject": "1"})
+    options = segments(tmp_path, "rest 0\n" * 2 + "face 0\n" * 3 + "face 1\n" * 2 + "cat 1\n" * 3 + "rest 0\n" * 2)
+    parts = split_segments(recording, options, tmp_path)
+    assert [part.entities["run"] for part in parts] == ["0", "1", "0"]
+    assert [part.data[0].tolist() for part in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+    assert parts[0].events.to_numpy().tolist() == [[0.0, 4.0, "rest"], [4.0, 6.0, "face"]]
+    assert parts[1].events.to_numpy().tolist() == [[0.0, 4.0, "face"], [4.0, 6.0, "cat"]]
+
+
+def test_segments_of_another_length(make, tmp_path):
+    with pytest.raises(LabelError, match=r"attributes\.txt: segments: 2 rows for 12 samples"):
+        split_segments(make(np.ones((2, 12))), segments(tmp_path, "rest 0\nrest 0\n"), tmp_path)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import brainof
+import brainof.inference.embedding as module
+from brainof.channels import Channels
+from brainof.contract import InputContract, ModalityContract
+from brainof.errors import ConfigError, ContractError, RecordingError
+from brainof.inference.embedding import embed
+from brainof.model import BrainOF
+from brainof.prepare import default_chain
+from brainof.recording import Recording
+from brainof.signals import SignalBatch
+
+NAMES = ("Fz", "Cz", "Pz")
+
+
+def eeg(seconds: float = 9.0, sfreq: float = 256.0, events: pd.DataFrame | None = None) -> Recording:
+    rng = np.random.default_rng(0)
+    channels = Channels(NAMES, ("eeg",) * 3, positions=rng.uniform(-0.05, 0.05, (3, 3)), frame="head")
+    data = 2e-5 * rng.standard_normal((3, round(seconds * sfreq))).astype(np.float32)
+    options = {} if events is None else {"events": events}
+    return Recording(data, sfreq, "eeg", channels, {"subject": "01"}, provenance={"file": "one.edf"}, **options)
+
+
+def contract(**changes) -> InputContract:
+    part = {
+        "units": {"eeg": "V"},
+        "steps": default_chain("eeg").to_steps(),
+        "sfreqs": [256.0],
+        "window_seconds": (2.0, 4.0),
+        **changes,
+    }
+    return InputContract(modalities={"eeg": ModalityContract(**part)})
+
+
+def test_windows_are_as_long_as_in_training_and_the_tail_is_kept(mean_model):
+    found = embed(eeg(9.0), mean_model, contract=contract())
+    assert found.table["onset"].tolist() == [0.0, 4.0, 8.0]
+    assert found.table["duration"].tolist() == [4.0, 4.0, 1.0]
+    assert set(found.table["subject"]) == {"01"}
+    assert set(found.table["file"]) == {"one.edf"}
+    assert found.values.shape == (3, 16)
+    assert found.values.dtype == np.float32
+    # 0.2 s are less than a patch of 64 samples
+    assert len(embed(eeg(8.2), mean_model, contract=contract())) == 2
+    assert len(embed(eeg(9.0), mean_model, contract=contract(), window_seconds=1.0)) == 9
+
+
+def test_the_steps_of_the_contract_are_applied(mean_model):
+    steps = default_chain("eeg", {"resample": {"sfreq": 128.0}, "bad_channels": False}).to_steps()
+    found = embed(eeg(9.0), mean_model, contract=contract(steps=steps, sfreqs=[128.0]))
+    assert found.table["duration"].tolist() == [4.0, 4.0, 1.0]
+    prepared = default_chain("eeg", {"resample": {"sfreq": 128.0}, "bad_channels": False}).apply(eeg(9.0))
+    batch = SignalBatch.from_arrays([prepared.data[:, :512]], prepared.channels, 128.0, "eeg", 64)
+    with torch.no_grad():
+        expected = mean_model.eval().pool(mean_model.forward_features(batch), "mean_std")
+    np.testing.assert_allclose(found.values[:1], expected.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_the_batch_size_does_not_change_the_result(modality):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").eval()
+    if modality == "eeg":
+        recording = eeg(19.0)
+    else:
+        names = tuple("abcde")
+        channels = Channels(names, ("roi",) * 5, order=np.arange(5), frame="mni")
+        data = np.random.default_rng(0).standard_normal((5, 400)).astype(np.float32)
+        recording = Recording(data, 0.5, "fmri", channels)
+    alone, together = (embed(recording, model, batch_size=size) for size in (1, 8))
+    np.testing.assert_allclose(alone.values, together.values, rtol=1e-4, atol=1e-5)
+    assert len(np.unique(alone.values.round(4), axis=0)) == len(alone)  # windows differ
+    pd.testing.assert_frame_equal(alone.table, together.table)
+
+
+def test_threads_share_the_batches_and_change_nothing(rest_and_task, monkeypatch):
+    model = BrainOF.from_preset("debug").eval()
+    sizes, forward = [], model.forward_features
+    monkeypatch.setattr(model, "forward_features", lambda batch: sizes.append(len(batch)) or forward(batch))
+    corpus = rest_and_task(n_people=1)
+    alone = [embed(source, model) for source in (eeg(19.0), corpus)]
+    whole = sum(sizes)
+    sizes.clear()
+    monkeypatch.setattr(module, "MAX_TOKENS", 2 * 2 * 3 * 16)  # of both batches
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        shared = [embed(source, model) for source in (eeg(19.0), corpus)]
+    finally:
+        torch.set_num_threads(before)
+    assert sum(sizes) == whole
+    assert sorted(sizes) == [1, 2, 2, 6, 6]
+    for a, b in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(a.values, b.values, rtol=1e-4, atol=1e-5)
+        pd.testing.assert_frame_equal(a.table, b.table)
+
+
+def test_few_windows_are_shared_out_evenly(monkeypatch):
+    lengths = np.array([512] * 7 + [256])
+    runs = list(module._runs(lengths, 3, 64, 32, 2))
+    assert runs == [range(4), range(4, 7), range(7, 8)]
+
+
+def test_large_windows_make_smaller_batches(mean_model, monkeypatch):
+    embed(eeg(40.0), mean_model, batch_size=8)
+    assert mean_model.sizes == [8, 2]
+    mean_model.sizes.clear()
+    monkeypatch.setattr(module, "MAX_TOKENS", 2 * 3 * 16)
+    embed(eeg(40.0), mean_model, batch_size=8)
+    assert mean_model.sizes == [2] * 5
+
+
+def test_corpus_windows_come_back_in_the_order_asked_for(rest_and_task, mean_model):
+    corpus = rest_and_task(n_people=2)
+    corpus.windows[3] = corpus.windows[3][:, :200]
+    corpus.index.loc[3, "n_times"] = 200
+    rows = np.array([7, 3, 0, 20])
+    found = embed(corpus, mean_model, rows=rows, batch_size=2)
+    everything = embed(corpus, mean_model, batch_size=5)
+    np.testing.assert_allclose(found.values, everything.values[rows], rtol=1e-5)
+    assert found.table["onset"].tolist() == corpus.index["onset"].iloc[rows].tolist()
+    assert found.table["duration"].tolist() == [2.0, 200 / 128, 2.0, 2.0]
+    assert found.table["label.condition"].tolist() == corpus.index["label.condition"].iloc[rows].tolist()
+    with pytest.raises(ConfigError, match="no windows to embed"):
+        embed(corpus, mean_model, rows=[])
+
+
+def test_the_mode_of_the_model_is_given_back(mean_model):
+    mean_model.train()
+    embed(eeg(4.0), mean_model)
+    assert mean_model.training
+
+
+def test_stretches_marked_bad_are_left_out(mean_model):
+    bad = pd.DataFrame({"onset": [4.5], "duration": [1.0], "trial_type": ["BAD_jump"]})
+    found = embed(eeg(12.0, events=bad), mean_model)
+    assert found.table["onset"].tolist() == [0.0, 8.0]
+    all_bad = pd.DataFrame({"onset": [0.0], "duration": [12.0], "trial_type": ["bad"]})
+    with pytest.raises(RecordingError, match="every window touches"):
+        embed(eeg(12.0, events=all_bad), mean_model)
+
+
+def test_wrong_input_is_refused_before_the_model_runs(mean_model):
+    loud = eeg()
+    with pytest.raises(ContractError, match=r"one\.edf: unit: eeg amplitude"):
+        embed(loud.replace(data=loud.data * 1e6), mean_model, contract=contract())
+    with pytest.raises(ContractError, match="eeg amplitude"):
+        embed(loud.replace(data=loud.data * 1e6), mean_model)
+    with pytest.raises(ContractError, match="was not trained on eeg"):
+        embed(eeg(), mean_model, contract=InputContract(modalities={"meg": contract().modalities["eeg"]}))
+    with pytest.raises(RecordingError, match=r"one\.edf"):
+        embed(eeg(0.1), mean_model, contract=contract())
+    with pytest.raises(ConfigError, match="batch_size"):
+        embed(eeg(), mean_model, batch_size=0)
+    assert mean_model.sizes == []
+
+
+def test_what_training_did_not_see_is_refused_until_it_is_accepted(mean_model):
+    foreign = contract(sfreqs=[100.0], frames=["mni"])
+    with pytest.raises(ContractError, match=r"training saw 100 Hz; .*resample\(recording, 100\), or .* accept='rate'"):
+        embed(eeg(4.0), mean_model, contract=foreign)
+    with pytest.raises(ContractError, match="frame 'head', training saw mni"):
+        embed(eeg(4.0), mean_model, contract=foreign, accept=["rate"])
+    assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["rate", "frame"])) == 1
+    with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s; use window_seconds=4"):
+        embed(eeg(9.0), mean_model, contract=contract(), window_seconds=8)
+
+
+def test_a_memory_budget_changes_no_number(tmp_path):
+    """Arrays of more than a kilobyte live in files; from a file and from memory."""
+    mne = pytest.importorskip("mne")
+    from brainof.utils.memory import OVERHEAD, SHARE
+
+    data = 1e-5 * np.random.default_rng(0).standard_normal((4, 3000))
+    raw = mne.io.RawArray(data, mne.create_info(["C3", "Cz", "C4", "Pz"], 250.0, "eeg"), verbose="error")
+    raw.save(tmp_path / "rest_raw.fif", verbose="error")
+    model = brainof.load("debug")[0]
+    whole = embed(tmp_path / "rest_raw.fif", model, memory=None)
+    tight = OVERHEAD + SHARE * 1000
+    for source in (tmp_path / "rest_raw.fif", brainof.read(tmp_path / "rest_raw.fif")):
+        found = embed(source, model, memory=tight)
+        np.testing.assert_array_equal(found.values, whole.values)
+    with pytest.raises(ConfigError, match="less than the program itself needs"):
+        embed(tmp_path / "rest_raw.fif", model, memory="100MB")

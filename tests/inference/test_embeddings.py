@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainof.errors import ConfigError, ReadError
+from brainof.inference.embeddings import Embeddings, load_embeddings
+
+
+def made() -> Embeddings:
+    table = pd.DataFrame(
+        {"onset": [0.0, 4.0], "duration": [4.0, 2.5], "subject": ["01", None], "file": ["x.edf", "y.edf"]}
+    )
+    return Embeddings(np.arange(6, dtype=np.float32).reshape(2, 3), table)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz"])
+def test_files_hold_what_was_saved(tmp_path, ending):
+    path = tmp_path / f"e.{ending}"
+    made().save(path)
+    back = load_embeddings(path)
+    np.testing.assert_array_equal(back.values, made().values)
+    assert back.values.dtype == np.float32
+    assert back.table["onset"].tolist() == [0.0, 4.0]
+    assert back.table["subject"].iloc[0] == "01"
+    assert list(back.table) == ["onset", "duration", "subject", "file"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_parquet_columns_are_numbered_features(tmp_path):
+    made().save(tmp_path / "e.parquet")
+    names = list(pd.read_parquet(tmp_path / "e.parquet"))
+    assert names == ["onset", "duration", "subject", "file", "e0000", "e0001", "e0002"]
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot write \.csv"):
+        made().save(tmp_path / "e.csv")
+    with pytest.raises(ReadError, match="file not found"):
+        load_embeddings(tmp_path / "absent.npz")
+    (tmp_path / "e.npz").write_bytes(b"nonsense")
+    with pytest.raises(ReadError, match="holds no embeddings"):
+        load_embeddings(tmp_path / "e.npz")
+    (tmp_path / "e.parquet").write_bytes(b"nonsense")
+    with pytest.raises(ReadError, match="holds no embeddings"):
+        load_embeddings(tmp_path / "e.parquet")

@@ -1,0 +1,91 @@
+"""The house: a package imports only what stands above it in ROOMS, and no two modules import each other."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import brainof
+
+#: From the top: each may import what is above it (docs/architecture.md says what each holds)
+ROOMS = """
+version errors schema
+utils
+channels recording contract signals
+io
+prepare
+corpus
+datasets
+simulate
+stats
+model
+release
+pretraining
+inference
+adaptation
+estimators
+interop
+evaluation
+explain
+report
+demo
+cli
+__main__
+"""
+
+ROOT = Path(brainof.__file__).parent
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below brainof -> file; a package is its `__init__`. The facade `brainof/__init__` imports lazily."""
+    files = {}
+    for file in ROOT.rglob("*.py"):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts).removesuffix("__init__").rstrip(".")] = file
+    return {name: file for name, file in files.items() if name}
+
+
+def imports() -> dict[str, set[str]]:
+    """Module -> modules of brainof that it imports anywhere in it, also late or for types alone."""
+    files = modules()
+    graph: dict[str, set[str]] = {}
+    for name, file in files.items():
+        package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+        graph[name] = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            if node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *(node.module or "").split(".")]).strip(".")
+            elif (node.module or "").split(".")[0] == "brainof":
+                base = (node.module or "").removeprefix("brainof").lstrip(".")
+            else:
+                continue
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".strip(".")
+                found = inner if inner in files else base
+                assert found in files, f"{name} imports {inner} through the facade: import the module itself"
+                graph[name].add(found)
+        graph[name].discard(name)
+    return graph
+
+
+def test_no_module_imports_downwards():
+    rank = {room: number for number, line in enumerate(ROOMS.split("\n")) for room in line.split()}
+    rooms = {name.split(".")[0] for name in modules()}
+    assert rooms <= set(rank), f"say where {rooms - set(rank)} stands"
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in imports().items()
+        for other in sorted(others)
+        if rank[other.split(".")[0]] > rank[name.split(".")[0]]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_import_each_other():
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None

@@ -28,7 +28,7 @@ def corpus(tmp_path):
 def test_info(corpus, capsys):
     assert main(["corpus", "info", str(corpus)]) == 0
     text = capsys.readouterr().out
-    assert "3 windows of 1 people in 1 shards" in text
+    assert "3 windows of 1 subjects in 1 shards" in text
     words = text.splitlines()[2].split()
     assert words[:8] == ["eeg", "demo", "pretrain", "3", "1", "1", "0.00", "0.0"]
     assert words[-3:] == ["2", "64", "128"]

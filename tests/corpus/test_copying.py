@@ -5,7 +5,7 @@ import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.copying import merge, split
-from brainof.corpus.upkeep import compact, delete, verify
+from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import ConfigError, CorpusError
 
 

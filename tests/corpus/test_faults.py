@@ -11,7 +11,7 @@ import pytest
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.copying import merge
 from brainof.corpus.export import export
-from brainof.corpus.upkeep import compact, delete, verify
+from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import StorageError
 from brainof.utils import files
 

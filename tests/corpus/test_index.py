@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from brainof.corpus.index import column_values, from_frame, in_order, people, recording_row, to_frame
+from brainof.corpus.index import column_values, from_frame, in_order, recording_row, subjects, to_frame
 from brainof.errors import CorpusError
 
 
@@ -63,8 +63,8 @@ def test_of_a_recording_in_two_shards_the_newest_counts(make):
 def test_people_are_named_by_dataset_and_subject(make):
     index = make.index([{"modality": "eeg", "dataset": d, "count": 7} for d in "ab"])
     expected = index["dataset"].astype(str) + "/" + index["subject"].astype(str)
-    assert people(index).astype(str).tolist() == expected.tolist()
-    assert people(index[:0]).tolist() == []
+    assert subjects(index).astype(str).tolist() == expected.tolist()
+    assert subjects(index[:0]).tolist() == []
 
 
 @pytest.mark.parametrize("n_names", [3, 128, 129, 40_000])

@@ -18,8 +18,8 @@ import pytest
 from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
 from brainof.corpus.buckets import COLUMNS
 from brainof.corpus.info import info
+from brainof.corpus.maintenance import compact, verify
 from brainof.corpus.remote import RemoteFolder
-from brainof.corpus.upkeep import compact, verify
 from brainof.errors import ConfigError, CorpusError, StorageError
 
 URL = "memory://lab/corpus"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainof.corpus import people, select, split_subjects
+from brainof.corpus import select, split_subjects, subjects
 from brainof.errors import ConfigError, CorpusError
 
 GROUPS = [
@@ -48,7 +48,7 @@ def test_no_person_is_on_both_sides(make, counts, fraction, seed):
     index = make.index([{"modality": "eeg", "dataset": f"d{i}", "count": n} for i, n in enumerate(counts)])
     train, validation = split_subjects(index, fraction, seed)
     assert sorted([*train.index, *validation.index]) == list(index.index)
-    assert not set(people(train)) & set(people(validation))
+    assert not set(subjects(train)) & set(subjects(validation))
     for dataset, part in index.groupby("dataset", observed=True):
         held = validation[validation["dataset"] == dataset]["subject"].nunique()
         total = part["subject"].nunique()
@@ -62,8 +62,8 @@ def test_a_person_stays_on_one_side_across_modalities_and_additions(make):
         validation[(validation["modality"] == "eeg") & (validation["dataset"] == "a")]["subject"]
     )
     _, alone = split_subjects(select(index, None, datasets="b"), 0.4)
-    assert set(people(alone)) == {person for person in people(validation) if person.startswith("b/")}
-    assert set(people(split_subjects(index, 0.4, seed=1)[1])) != set(people(validation))
+    assert set(subjects(alone)) == {person for person in subjects(validation) if person.startswith("b/")}
+    assert set(subjects(split_subjects(index, 0.4, seed=1)[1])) != set(subjects(validation))
 
 
 def test_nothing_held_out_and_wrong_fractions(make):

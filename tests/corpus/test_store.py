@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpora, Corpus, CorpusWriter, open_corpora
-from brainof.corpus.upkeep import compact
+from brainof.corpus.maintenance import compact
 from brainof.errors import CorpusError
 
 

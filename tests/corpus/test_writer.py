@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.upkeep import verify
+from brainof.corpus.maintenance import verify
 from brainof.errors import CorpusError, StorageError
 
 fork = multiprocessing.get_context("fork")

@@ -11,7 +11,7 @@ from typing import Any
 from . import out
 
 EXAMPLE = """examples:
-  brainof corpus info corpora/eegmat                 disk, windows, hours, people and epoch time per dataset
+  brainof corpus info corpora/eegmat                 disk, windows, hours, subjects and epoch time per dataset
   brainof corpus verify corpora/eegmat               read every byte; exit code 2 if anything is wrong
   brainof corpus compact corpora/eegmat              one index file, so that it opens fast
   brainof corpus merge A B --out ALL                 copy the living windows of A and B into ALL
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = "merge, split, export: the folder of the result; quality: the page (quality.html)"
     parser.add_argument("--out", metavar="PATH", help=where)
     parser.add_argument("--by", default="subject", help="split: subject (default), dataset or modality")
-    parser.add_argument("--fraction", type=float, default=0.1, help="split: share of people for validation (0.1)")
+    parser.add_argument("--fraction", type=float, default=0.1, help="split: fraction of subjects for validation (0.1)")
     parser.add_argument("--seed", type=int, default=0, help="split: another seed gives another split")
     parser.add_argument("--to", default="braindecode-zarr", help="export: the format (braindecode-zarr)")
     parser.add_argument("--label", help="export: the label that becomes the target")
@@ -61,15 +61,15 @@ def _info(corpus: Any, args: argparse.Namespace) -> int:
         return _print(found)
     speed = found["megabytes_per_second"]
     out(
-        f"{found['corpus']}: {found['windows']:,} windows of {found['people']:,} people in {found['shards']:,} shards, "
-        f"{found['disk_megabytes']:,.1f} MB on disk (version {found['version']})"
+        f"{found['corpus']}: {found['windows']:,} windows of {found['subjects']:,} subjects "
+        f"in {found['shards']:,} shards, {found['disk_megabytes']:,.1f} MB on disk (version {found['version']})"
     )
-    columns = ["modality", "dataset", "view", "windows", "recordings", "people", "hours", "MB", "epoch", "channels"]
+    columns = ["modality", "dataset", "view", "windows", "recordings", "subjects", "hours", "MB", "epoch", "channels"]
     columns += ["samples", "Hz"]
     rows = [
         [
             *(group[name] for name in ("modality", "dataset", "view")),
-            *(f"{group[name]:,}" for name in ("windows", "recordings", "people")),
+            *(f"{group[name]:,}" for name in ("windows", "recordings", "subjects")),
             f"{group['hours']:.2f}",
             f"{group['megabytes']:,.1f}",
             _time(group["epoch_seconds"]),
@@ -92,7 +92,7 @@ def _info(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _verify(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.upkeep import verify
+    from ..corpus.maintenance import verify
 
     found = verify(corpus)
     code = 2 if found.problems else 0
@@ -109,7 +109,7 @@ def _verify(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _compact(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.upkeep import compact
+    from ..corpus.maintenance import compact
 
     done = compact(corpus)
     if args.json:
@@ -163,7 +163,7 @@ def _split(corpus: Any, args: argparse.Namespace) -> int:
 
 
 def _delete(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.upkeep import delete
+    from ..corpus.maintenance import delete
 
     done = delete(corpus, recordings=args.recording, subjects=args.subject, datasets=args.dataset)
     if args.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .corpora import Corpora, open_corpora
-from .index import people
+from .index import subjects
 from .loader import Loader
 from .pairs import pairs
 from .sampler import BatchSampler
@@ -21,7 +21,7 @@ __all__ = [
     "Windows",
     "open_corpora",
     "pairs",
-    "people",
     "select",
     "split_subjects",
+    "subjects",
 ]

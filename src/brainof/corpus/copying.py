@@ -15,10 +15,10 @@ from ..errors import ConfigError, CorpusError
 from ..utils.files import read_json, write_json
 from .index import from_frame, to_columns, to_table
 from .index_file import write_index
+from .maintenance import compact
 from .selection import split_subjects
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 from .store import Corpus
-from .upkeep import compact
 from .writer import make_corpus
 
 SPLITS = ("subject", "dataset", "modality")

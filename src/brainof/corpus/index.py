@@ -245,8 +245,8 @@ def in_order(index: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return index.reset_index(drop=True), superseded
 
 
-def people(index: pd.DataFrame) -> pd.Series:
-    """The person of each row, as `dataset/subject`.
+def subjects(index: pd.DataFrame) -> pd.Series:
+    """The subject of each row, as `dataset/subject`: names are unique within a dataset only.
 
     Returns
     -------
@@ -256,7 +256,7 @@ def people(index: pd.DataFrame) -> pd.Series:
     width = max(1, len(subject.categories))
     pairs, codes = np.unique(dataset.codes.to_numpy(np.int64) * width + subject.codes.to_numpy(), return_inverse=True)
     names = [f"{dataset.categories[pair // width]}/{subject.categories[pair % width]}" for pair in pairs]
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index.index, name="person")
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index.index, name="subject")
 
 
 def _ranks(column: pd.Series) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
+from ..utils.checksum import crc32c
 from ..utils.files import write_atomically
 from .index import COLUMNS, LABEL, column_type, column_values
 

@@ -1,4 +1,4 @@
-"""What a corpus holds: disk, windows, hours, people, and how long an epoch over it takes."""
+"""What a corpus holds: disk, windows, hours, subjects, and how long an epoch over it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BrainOFError
-from .index import LABEL, VERSION, people
+from .index import LABEL, VERSION, subjects
 
 if TYPE_CHECKING:
     from .store import Corpus
@@ -19,7 +19,7 @@ PROBE, PROBE_SECONDS = 128, 2.0
 
 
 def info(corpus: Corpus) -> dict[str, Any]:
-    """Disk, windows, hours and people, in all and per modality, dataset and view.
+    """Disk, windows, hours and subjects, in all and per modality, dataset and view.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def info(corpus: Corpus) -> dict[str, Any]:
     names = ["dataset", "modality", "view", "subject", "recording", "n_channels", "n_times", "sfreq", *labels]
     index = corpus.columns(names)
     table = index.assign(
-        person=people(index),
+        person=subjects(index),
         hours=index["n_times"] / index["sfreq"] / 3600,
         megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
     )
@@ -47,7 +47,7 @@ def info(corpus: Corpus) -> dict[str, Any]:
                 "view": str(view),
                 "windows": len(part),
                 "recordings": int(part["recording"].nunique()),
-                "people": int(part["person"].nunique()),
+                "subjects": int(part["person"].nunique()),
                 "hours": round(float(part["hours"].sum()), 3),
                 "megabytes": round(megabytes, 3),
                 "epoch_seconds": None if speed is None else round(megabytes / speed, 3),
@@ -62,7 +62,7 @@ def info(corpus: Corpus) -> dict[str, Any]:
         "version": VERSION,
         "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
         "windows": len(index),
-        "people": int(table["person"].nunique()),
+        "subjects": int(table["person"].nunique()),
         "hours": round(float(table["hours"].sum()), 3),
         "disk_megabytes": _disk(corpus, float(table["megabytes"].sum())),
         "megabytes_per_second": None if speed is None else round(speed, 1),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, CorpusError, did_you_mean
-from .index import people
+from .index import subjects
 
 
 def select(
@@ -56,7 +56,7 @@ def select(
         if "/" not in person:
             raise ConfigError(f"{person!r}", field="exclude_subjects", fix="name people as dataset/subject")
     if excluded:
-        keep &= ~people(index).isin(excluded).to_numpy()
+        keep &= ~subjects(index).isin(excluded).to_numpy()
     if not keep.any():
         raise CorpusError("no window is left", field="select", fix="the conditions exclude each other; loosen one")
     return index[keep]
@@ -89,7 +89,7 @@ def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"{fraction}", field="fraction", fix="give a share of people in [0, 1)")
-    person = people(index)
+    person = subjects(index)
     by_dataset: dict[str, list[str]] = {}
     for name in person.cat.categories:
         by_dataset.setdefault(name.split("/", 1)[0], []).append(name)

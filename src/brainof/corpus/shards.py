@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from awscrt.checksums import crc32c
 
 from ..errors import CorpusError
+from ..utils.checksum import crc32c
 from ..utils.files import write_atomically
 from .index import FORMAT, VERSION, to_columns, to_table
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from awscrt.checksums import crc32c
 
 from ..channels import MODALITIES, Channels
 from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
+from ..utils.checksum import crc32c
 from .shards import damaged_window
 
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-from awscrt.checksums import crc32c
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
+from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_json
 from ..utils.memory import empty, release
 from .folder import LocalFolder, check_version
@@ -235,11 +235,11 @@ class CorpusWriter:
 def make_corpus(root: Path) -> None:
     make_folder(root)
     if not (root / "corpus.json").exists():
-        strangers = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
+        unexpected = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
         # another writer may have made the corpus meanwhile
-        if strangers and not (root / "corpus.json").exists():
+        if unexpected and not (root / "corpus.json").exists():
             raise CorpusError(
-                f"holds {strangers[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
+                f"holds {unexpected[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
             )
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
     check_version(LocalFolder(root))

@@ -10,8 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from awscrt.checksums import crc32c
-
 from .. import io
 from ..contract import implausible_amplitudes
 from ..corpus import CorpusWriter
@@ -21,6 +19,7 @@ from ..prepare.quality import after, before
 from ..prepare.steps import good_rows
 from ..prepare.windows import Window, cut
 from ..recording import Recording
+from ..utils.checksum import crc32c
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels

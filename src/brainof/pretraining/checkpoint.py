@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from awscrt.checksums import crc32c
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..utils.checksum import crc32c
 from ..utils.files import sync_folder, write_atomically, write_json
 
 TENSORS, STATE = "training.safetensors", "state.json"

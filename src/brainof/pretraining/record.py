@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..corpus import Windows, people
+from ..corpus import Windows, subjects
 from ..version import __version__
 from .config import PretrainConfig
 
@@ -63,7 +63,7 @@ def _dataset(name: str, rows: pd.DataFrame, corpora: Windows) -> dict[str, Any]:
     return {
         "dataset": name,
         "modality": str(rows["modality"].iloc[0]),
-        "people": int(people(rows).nunique()),
+        "people": int(subjects(rows).nunique()),
         "recordings": int(rows["recording"].nunique()),
         "windows": len(rows),
         "hours": round(float((rows["n_times"] / rows["sfreq"]).sum() / 3600), 3),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..corpus import Corpus, people
+from ..corpus import Corpus, subjects
 from ..pretraining.config import PretrainConfig
 from ..pretraining.health import deaf_datasets
 from ..pretraining.mtfm import MTFM
@@ -33,7 +33,7 @@ def data_table(corpus: Corpus) -> pd.DataFrame:
             {
                 "dataset": str(name),
                 "modality": str(part["modality"].iloc[0]),
-                "people": int(people(part).nunique()),
+                "people": int(subjects(part).nunique()),
                 "recordings": int(part["recording"].nunique()),
                 "windows": len(part),
                 "hours": float((part["n_times"] / part["sfreq"]).sum() / 3600),

@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import ConfigError, CorpusError, did_you_mean
 from ..utils.files import TEMPORARY, make_folder, write_json
 from .deletions import FOLDER, IDENTITY
-from .index import from_frame, people
+from .index import from_frame
+from .index import subjects as subject_of
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, check_window
 from .store import Corpus
@@ -172,7 +173,7 @@ def delete(
     dataset = index["dataset"].astype(str)
     names = {
         "recording": dataset + "/" + index["recording"].astype(str),
-        "subject": people(index).astype(str),
+        "subject": subject_of(index).astype(str),
         "dataset": dataset,
     }
     gone = np.zeros(len(index), bool)

@@ -7,7 +7,7 @@ import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.info import info
-from brainof.corpus.upkeep import compact, verify
+from brainof.corpus.maintenance import compact, verify
 from brainof.errors import CorpusError
 
 
@@ -94,13 +94,13 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
         writer.add(make.recording("p1_task"), make.channels(5), task)
         writer.record_failure(make.recording("p9"), "empty")
     found = info(Corpus(corpus_root))
-    assert (found["windows"], found["people"], found["shards"], found["version"]) == (27, 6, 4, 1)
+    assert (found["windows"], found["subjects"], found["shards"], found["version"]) == (27, 6, 4, 1)
     rest, task = found["groups"]
-    assert (rest["view"], rest["windows"], rest["recordings"], rest["people"]) == ("pretrain", 24, 6, 6)
+    assert (rest["view"], rest["windows"], rest["recordings"], rest["subjects"]) == ("pretrain", 24, 6, 6)
     assert (rest["n_channels"], rest["n_times"], rest["sfreq"]) == ([5, 5], [100, 100], [256.0])
     assert rest["hours"] == pytest.approx(24 * 100 / 256 / 3600, abs=1e-3)
     assert rest["megabytes"] == pytest.approx(0.024)
-    assert (rest["labels"], task["labels"], task["people"]) == (["state"], [], 1)
+    assert (rest["labels"], task["labels"], task["subjects"]) == (["state"], [], 1)
     assert [failure["reason"] for failure in found["failures"]] == ["empty"]
     assert found["disk_megabytes"] > 0.027
     assert (rest["epoch_seconds"], task["epoch_seconds"], found["epoch_seconds"]) == (12.0, 1.5, 13.5)
@@ -109,4 +109,4 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
 def test_info_of_an_empty_corpus(tmp_path):
     CorpusWriter(tmp_path / "c").close()
     found = info(Corpus(tmp_path / "c"))
-    assert (found["windows"], found["people"], found["groups"]) == (0, 0, [])
+    assert (found["windows"], found["subjects"], found["groups"]) == (0, 0, [])

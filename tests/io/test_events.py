@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from brainof.errors import LabelError
-from brainof.io.events import events_file_beside, events_from_vector, events_of_raw, read_events_file
+from brainof.io.bids import Sidecars
+from brainof.io.events import events_from_vector, events_of_raw, read_events_file
 
 
 def test_runs_of_equal_values_are_events():
@@ -52,9 +53,9 @@ def test_a_noisy_trigger_channel_is_no_trigger():
     ],
 )
 def test_the_usual_name_beside_the_recording(tmp_path, recording, events):
-    assert events_file_beside(tmp_path / recording) is None
+    assert Sidecars.find(tmp_path / recording).events is None
     (tmp_path / events).write_text("onset\n1\n")
-    assert events_file_beside(tmp_path / recording) == tmp_path / events
+    assert Sidecars.find(tmp_path / recording).events == tmp_path / events
 
 
 def test_bids_events_file(tmp_path):

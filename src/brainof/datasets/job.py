@@ -14,7 +14,7 @@ from .. import io
 from ..contract import implausible_amplitudes
 from ..corpus import CorpusWriter
 from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
-from ..io.bids import sidecar_files
+from ..io.bids import Sidecars
 from ..prepare.quality import after, before
 from ..prepare.steps import good_rows
 from ..prepare.windows import Window, cut
@@ -206,7 +206,7 @@ class Job:
             names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
         if read.confounds is not None and read.confounds.file is not None:
             names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
-        names += sidecar_files(found.path, self.root)
+        names += Sidecars.find(found.path, Path(self.root)).paths()
         return [name for name in names if name.exists()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,13 @@ from .atlas import digest_of, find_file
 from .checks import check_size, listed
 from .labels import read_labels
 from .nifti_header import check_file_size, checked_tr, load_image
-from .options import AtlasOptions, ReadOptions
+from .options import AtlasOptions
 from .regions import label_coverage, recording_of_regions, region_means
+from .request import ReadRequest
 from .surface import mean_place, read_surfaces, surface_frame, vertex_places
 
 
-def read_cifti(
-    path: Path,
-    format_name: str,
-    *,
-    modality: str | None,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-) -> Recording:
+def read_cifti(request: ReadRequest) -> Recording:
     """Read a dtseries or ptseries file.
 
     A ptseries has one channel per parcel. A dtseries is averaged over the labels of `atlas.image` (a dlabel file on the
@@ -42,8 +34,9 @@ def read_cifti(
     """
     from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ParcelsAxis
 
-    if modality not in (None, "fmri"):
-        raise ReadError(f"a CIFTI file holds no {modality}", file=path, field="modality")
+    path, options, root = request.path, request.options, request.root
+    if request.modality not in (None, "fmri"):
+        raise ReadError(f"a CIFTI file holds no {request.modality}", file=path, field="modality")
     image = load_image(path)
     if not isinstance(image, Cifti2Image):
         raise ReadError(f"{type(image).__name__} is no CIFTI-2 file", file=path, field="format")
@@ -51,7 +44,7 @@ def read_cifti(
     check_file_size(image, path)
     series, places = _axes(image, path)
     factor = {"SECOND": 1.0}.get(str(series.unit).upper(), 0.0)
-    t_r, notes = checked_tr(float(series.step) * factor, "SeriesStep", path, options, root)
+    t_r, notes = checked_tr(float(series.step) * factor, "SeriesStep", request)
     data = _values(image, path)
     atlas = options.atlas or AtlasOptions()
     surfaces = read_surfaces(atlas, root, path)
@@ -89,11 +82,7 @@ def read_cifti(
         channels,
         coverage,
         t_r,
-        path=path,
-        format_name=format_name,
-        options=options,
-        root=root,
-        entities=entities,
+        request=request,
         atlas=provenance,
         notes=notes,
     )

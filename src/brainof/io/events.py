@@ -11,7 +11,6 @@ import pandas as pd
 
 from ..errors import LabelError
 from ..recording import EVENT_COLUMNS, no_events
-from .bids.inherit import event_files
 
 #: a channel called "Trigger" that changes more often carries a signal
 MAX_TRIGGERS_PER_SECOND = 10
@@ -85,14 +84,6 @@ def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
     if not filled:
         return no_events(), notes
     return pd.concat(filled).sort_values("onset", kind="stable", ignore_index=True), notes
-
-
-def events_file_beside(path: Path, root: Path | None = None) -> Path | None:
-    """The BIDS events file of a recording: beside it or, by inheritance, above it; of a derivative, in the raw data."""
-    if "_" not in path.name:
-        return None
-    found = event_files(path, root)
-    return Path(found[0].path) if found else None
 
 
 def read_events_file(path: Path) -> pd.DataFrame:

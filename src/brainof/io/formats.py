@@ -48,7 +48,7 @@ _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 _PARTNERS = {".vmrk": ".vhdr", ".fdt": ".set", ".dat": ".lay", ".pnt": ".eeg", ".21e": ".eeg"}
 
 
-def room_of(format_name: str) -> str:
+def reader_module(format_name: str) -> str:
     """The module of this package that reads a format."""
     if format_name in ("nifti", "cifti", "gifti"):
         return format_name

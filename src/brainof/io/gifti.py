@@ -6,7 +6,6 @@ import base64
 import math
 import re
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,13 @@ from .atlas import digest_of, find_file
 from .checks import check_size
 from .labels import read_labels
 from .nifti_header import checked_tr, load_image
-from .options import AtlasOptions, ReadOptions
+from .options import AtlasOptions
 from .regions import label_coverage, recording_of_regions, region_means
+from .request import ReadRequest
 from .surface import hemisphere, mean_place, read_surfaces, surface_frame, vertex_places
 
 
-def read_gifti(
-    path: Path,
-    format_name: str,
-    *,
-    modality: str | None,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-) -> Recording:
+def read_gifti(request: ReadRequest) -> Recording:
     """Read a functional GIFTI file through `options.atlas.image`, a label.gii of the same mesh.
 
     GIFTI has no repetition time of its own: it comes from the JSON sidecar or the options. Centroids come from
@@ -44,15 +36,16 @@ def read_gifti(
     """
     import nibabel
 
-    if modality not in (None, "fmri"):
-        raise ReadError(f"a GIFTI file holds no {modality}", file=path, field="modality")
+    path, options, root = request.path, request.options, request.root
+    if request.modality not in (None, "fmri"):
+        raise ReadError(f"a GIFTI file holds no {request.modality}", file=path, field="modality")
     check_size(path.stat().st_size, options.max_bytes, path, "the file")
     _check_arrays(path, options.max_bytes)
     image = load_image(path)
     if not isinstance(image, nibabel.GiftiImage):
         raise ReadError(f"{type(image).__name__} is no GIFTI file", file=path, field="format")
     data = _series(image, path)
-    t_r, notes = checked_tr(0.0, "RepetitionTime", path, options, root)
+    t_r, notes = checked_tr(0.0, "RepetitionTime", request)
     atlas = options.atlas or AtlasOptions()
     if atlas.image is None:
         raise ReadError("is needed for a surface", file=path, field="atlas", fix="give atlas.image, a label.gii file")
@@ -82,11 +75,7 @@ def read_gifti(
         channels,
         coverage,
         t_r,
-        path=path,
-        format_name=format_name,
-        options=options,
-        root=root,
-        entities=entities,
+        request=request,
         atlas={"name": name, "sha256": digest_of(atlas_path), "n_regions": len(ids)},
         notes=notes,
     )

@@ -117,19 +117,20 @@ def from_image(
         The image is no 4-D volume image, its TR is impossible, or no atlas is given.
     """
     from .atlas import atlas_of_image
+    from .bids.sidecars import Sidecars
     from .nifti import recording_of_image
     from .nifti_header import check_shape, repetition_time
+    from .request import ReadRequest
 
     options = options or ReadOptions()
     if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
         raise ReadError(f"{type(image).__name__} is no nibabel image", field="image", fix="give a NIfTI image")
     path = Path(image.get_filename() or "image in memory")
     check_shape(image, path, options)
-    t_r, notes = repetition_time(image, path, options, path.parent)
+    request = ReadRequest(path, "nifti", "fmri", options, dict(entities or {}), path.parent, Sidecars.find(path))
+    t_r, notes = repetition_time(image, request)
     regions = atlas_of_image(atlas, options.atlas or AtlasOptions(), path.parent) if atlas is not None else None
-    recording = recording_of_image(
-        image, t_r, path=path, options=options, entities=entities, root=path.parent, notes=notes, atlas=regions
-    )
+    recording = recording_of_image(image, t_r, request, notes, atlas=regions)
     return checked(recording if events is None else recording.replace(events=events))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os.path import abspath, realpath
@@ -20,6 +20,7 @@ from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
+from .request import ReadRequest
 from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, where_fif_ends
 
 #: format name -> (function of mne.io, arguments)
@@ -71,15 +72,7 @@ class Opened:
     """Options that are left to apply, where opening applied some."""
 
 
-def read_mne(
-    path: Path,
-    format_name: str,
-    *,
-    modality: str | None,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-) -> Recording:
+def read_mne(request: ReadRequest) -> Recording:
     """Read one EEG or MEG file.
 
     Raises
@@ -87,9 +80,10 @@ def read_mne(
     ReadError
         MNE cannot read it, a check of the header fails, or a path inside the file leaves `root`.
     """
-    if modality == "fmri":
+    path, format_name, options, root = request.path, request.format, request.options, request.root
+    if request.modality == "fmri":
         raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
-    table = channel_table(path, root, options)
+    table = channel_table(request.sidecars, options)
     if table is not None:
         table = without_serial(table) if format_name == "ctf" else table
         options = with_types(options, table)
@@ -101,7 +95,7 @@ def read_mne(
         elif format_name == "gdf":
             opened = _open_gdf(path, options)
         else:
-            opened = _open(path, format_name, options, root)
+            opened = _open(request, options)
         _stay_inside(opened.raw, path, root)
         if format_name in _PLAIN_BINARY:
             _fits(opened.raw, path)
@@ -115,9 +109,9 @@ def read_mne(
         }
         recording = recording_of_raw(
             opened.raw,
-            modality=modality,
+            modality=request.modality,
             options=opened.options or options,
-            entities=entities,
+            entities=request.entities,
             provenance=provenance,
             corrections=opened.corrections,
             stored=opened.stored,
@@ -161,9 +155,10 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
     said[:] = list(dict.fromkeys(said))
 
 
-def _open(path: Path, format_name: str, options: ReadOptions, root: Path) -> Opened:
+def _open(request: ReadRequest, options: ReadOptions) -> Opened:
     import mne
 
+    path, format_name = request.path, request.format
     notes: list[str] = []
     function, arguments = READERS[format_name]
     if format_name == "fif":
@@ -172,8 +167,7 @@ def _open(path: Path, format_name: str, options: ReadOptions, root: Path) -> Ope
         shape = path.parent / "hs_file"
         arguments = {"config_fname": path.parent / "config", "head_shape_fname": shape if shape.exists() else None}
     elif format_name == "kit":
-        if options.sidecars:
-            arguments, notes = kit_digitisation(path, root)
+        arguments, notes = kit_digitisation(path, request.sidecars)
     elif format_name == "egi" and path.is_dir():
         optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
         check_mff(path)

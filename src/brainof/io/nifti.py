@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,15 @@ from .atlas_store import load_atlas, open_atlas
 from .grid import brain_mask, cube_labels
 from .known_atlases import KNOWN
 from .nifti_header import open_nifti
-from .options import AtlasOptions, ReadOptions
+from .options import AtlasOptions
 from .regions import recording_of_regions, region_means
+from .request import ReadRequest
 
 #: magnitudes above this are damage, not signal
 _MAX_VALUE = 1e10
 
 
-def read_nifti(
-    path: Path,
-    format_name: str,
-    *,
-    modality: str | None,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-) -> Recording:
+def read_nifti(request: ReadRequest) -> Recording:
     """Read a 4-D image through an atlas (`options.atlas.image`) or a grid (`options.atlas.grid_mm`).
 
     Voxels that are not finite, or zero throughout, do not count. Regions with no voxel left hold 0 and are bad;
@@ -42,25 +34,18 @@ def read_nifti(
     ReadError
         The image is damaged, not 4-D or too large, the TR is missing or impossible, or no atlas is given.
     """
-    if modality not in (None, "fmri"):
-        raise ReadError(f"a NIfTI image holds no {modality}", file=path, field="modality")
-    image, t_r, notes = open_nifti(path, options, root)
-    return recording_of_image(image, t_r, path=path, options=options, entities=entities, root=root, notes=notes)
+    if request.modality not in (None, "fmri"):
+        raise ReadError(f"a NIfTI image holds no {request.modality}", file=request.path, field="modality")
+    image, t_r, notes = open_nifti(request)
+    return recording_of_image(image, t_r, request, notes)
 
 
 def recording_of_image(
-    image: Any,
-    t_r: float,
-    *,
-    path: Path,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-    notes: list[str],
-    atlas: Atlas | None = None,
+    image: Any, t_r: float, request: ReadRequest, notes: list[str], atlas: Atlas | None = None
 ) -> Recording:
     """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
-    atlas_options = options.atlas or AtlasOptions()
+    path, root = request.path, request.root
+    atlas_options = request.options.atlas or AtlasOptions()
     if atlas is None and atlas_options.grid_mm is None:
         atlas = load_atlas(atlas_options, root, path)
     if (atlas is None or atlas.image is None) and atlas_options.grid_mm is None:
@@ -91,11 +76,7 @@ def recording_of_image(
         channels,
         coverage,
         t_r,
-        path=path,
-        format_name="nifti",
-        options=options,
-        root=root,
-        entities=entities,
+        request=request,
         atlas=provenance,
         notes=notes,
     )

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
-from .bids.inherit import dataset_root, inherited
-from .bids.names import parse
 from .checks import check_size
 from .options import ReadOptions
+from .request import ReadRequest
 
 #: seconds; nothing is sampled more slowly
 MAX_TR = 20.0
@@ -85,12 +84,12 @@ def _too_long_extension(stream: Any, most: int) -> int | None:
     return None
 
 
-def open_nifti(path: Path, options: ReadOptions, root: Path) -> tuple[Any, float, list[str]]:
+def open_nifti(request: ReadRequest) -> tuple[Any, float, list[str]]:
     """The image without its data, its TR and notes; shape and size are checked."""
-    image = load_image(path)
-    check_shape(image, path, options)
-    check_file_size(image, path)
-    t_r, notes = repetition_time(image, path, options, root)
+    image = load_image(request.path)
+    check_shape(image, request.path, request.options)
+    check_file_size(image, request.path)
+    t_r, notes = repetition_time(image, request)
     return image, t_r, notes
 
 
@@ -124,7 +123,7 @@ def check_file_size(image: Any, path: Path) -> None:
         )
 
 
-def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) -> tuple[float, list[str]]:
+def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]:
     """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes.
 
     Raises
@@ -133,10 +132,10 @@ def repetition_time(image: Any, path: Path, options: ReadOptions, root: Path) ->
         It is missing, not above 0, above 20 s, or looks like milliseconds.
     """
     unit = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
-    return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", path, options, root)
+    return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
 
 
-def checked_tr(from_header: float, field: str, path: Path, options: ReadOptions, root: Path) -> tuple[float, list[str]]:
+def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[float, list[str]]:
     """TR in seconds from the options, the JSON sidecar or what the file says itself (0: nothing), and notes.
 
     Raises
@@ -144,11 +143,11 @@ def checked_tr(from_header: float, field: str, path: Path, options: ReadOptions,
     ReadError
         It is missing, not above 0, above 20 s, or looks like milliseconds.
     """
-    if options.rate is not None:
-        return 1 / options.rate, []
-    sidecar, from_sidecar = _sidecar_tr(path, root)
+    if request.options.rate is not None:
+        return 1 / request.options.rate, []
+    sidecar, from_sidecar = _sidecar_tr(request)
     t_r, where = (from_header, field) if from_sidecar is None else (from_sidecar, "RepetitionTime")
-    file = path if from_sidecar is None else sidecar
+    file = request.path if from_sidecar is None else sidecar
     if not np.isfinite(t_r) or t_r <= 0:
         raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r in seconds")
     if t_r > MAX_TR:
@@ -160,10 +159,9 @@ def checked_tr(from_header: float, field: str, path: Path, options: ReadOptions,
     return t_r, []
 
 
-def _sidecar_tr(path: Path, root: Path | None) -> tuple[Path | None, float | None]:
+def _sidecar_tr(request: ReadRequest) -> tuple[Path | None, float | None]:
     """RepetitionTime of the nearest JSON file that BIDS inheritance allows, and that file."""
-    entities, suffix, _ = parse(path.name)
-    value, file = inherited(path, dataset_root(path, root), suffix, entities).get("RepetitionTime", (None, ""))
+    value, file = request.sidecars.metadata.get("RepetitionTime", (None, ""))
     if value is None:
         return None, None
     try:

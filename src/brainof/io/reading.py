@@ -12,10 +12,12 @@ from ..errors import ReadError, did_you_mean
 from ..recording import Recording
 from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
+from .bids.sidecars import Sidecars
 from .checks import checked
-from .events import events_file_beside, read_events_file
-from .formats import format_of, room_of
+from .events import read_events_file
+from .formats import format_of, reader_module
 from .options import ReadOptions
+from .request import ReadRequest
 
 
 def read(
@@ -68,27 +70,28 @@ def read(
         raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
     options = options or ReadOptions()
     path, format_name = format_of(path)
-    given_root = Path(root).expanduser() if root is not None else None
-    room = room_of(format_name)
-    reader = getattr(importlib.import_module(f".{room}", __package__), f"read_{room.removesuffix('_reader')}")
+    base = Path(root).expanduser() if root is not None else path.parent
+    request = ReadRequest(
+        path,
+        format_name,
+        modality,
+        options,
+        entities=dict(entities) if entities is not None else entities_of(path),
+        root=base,
+        sidecars=Sidecars.find(path, base) if options.sidecars else Sidecars.none(path),
+    )
+    module = reader_module(format_name)
+    reader = getattr(importlib.import_module(f".{module}", __package__), f"read_{module.removesuffix('_reader')}")
     try:
-        recording = reader(
-            path,
-            format_name,
-            modality=modality,
-            options=options,
-            entities=dict(entities) if entities is not None else entities_of(path),
-            root=given_root or path.parent,
-        )
+        recording = reader(request)
     except MemoryError:
         raise ReadError("does not fit into memory", file=path, fix="set max_bytes, or read fewer channels") from None
-    recording = with_dataset(recording, path, given_root, options)
-    return checked(_with_events_file(recording, path, given_root))
+    recording = with_dataset(recording, request.sidecars, options)
+    return checked(_with_events_file(recording, request.sidecars.events))
 
 
-def _with_events_file(recording: Recording, path: Path, root: Path | None) -> Recording:
+def _with_events_file(recording: Recording, beside: Path | None) -> Recording:
     """Events of the BIDS file beside the recording, which win over those inside it."""
-    beside = events_file_beside(path, root)
     if beside is None:
         return recording
     events = read_events_file(beside)

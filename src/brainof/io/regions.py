@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from ..recording import Recording
 from .checks import listed
 from .confounds import cleaned, read_confounds
 from .names import kept, renamed
-from .options import AtlasOptions, ReadOptions
+from .options import AtlasOptions
+from .request import ReadRequest
 
 
 def recording_of_regions(
@@ -23,11 +23,7 @@ def recording_of_regions(
     coverage: np.ndarray,
     t_r: float,
     *,
-    path: Path,
-    format_name: str,
-    options: ReadOptions,
-    root: Path,
-    entities: Mapping[str, str] | None,
+    request: ReadRequest,
     atlas: Mapping[str, Any],
     notes: list[str],
 ) -> Recording:
@@ -49,6 +45,7 @@ def recording_of_regions(
     ReadError, LabelError
         The confounds are missing or do not fit.
     """
+    path, options = request.path, request.options
     atlas_options, notes = options.atlas or AtlasOptions(), list(notes)
     bad = coverage < atlas_options.min_coverage
     names = renamed(channels.names, options, path)
@@ -62,7 +59,7 @@ def recording_of_regions(
         notes.append(f"{len(partly)} regions are covered by less than {share} and bad: {listed(partly)}")
     sample_mask = None
     if options.confounds is not None:
-        confounds = read_confounds(options.confounds, path, root, signals.shape[1])
+        confounds = read_confounds(options.confounds, path, request.root, signals.shape[1])
         signals, sample_mask, more = cleaned(signals, confounds, options.confounds)
         signals[coverage == 0] = 0.0
         notes += more
@@ -72,11 +69,11 @@ def recording_of_regions(
         sfreq=1 / t_r,
         modality="fmri",
         channels=channels.take(rows),
-        entities=dict(entities or {}),
+        entities=dict(request.entities),
         bads=tuple(names[row] for row in rows if bad[row]),
         provenance={
             "file": str(path),
-            "format": format_name,
+            "format": request.format,
             "truncated": False,
             "atlas": dict(atlas),
             "coverage": {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1},

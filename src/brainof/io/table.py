@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +18,11 @@ from .inference import TIME_NAMES, channels_by_time, modality_of, sampling_rate
 from .names import chosen_type, kept, kind_of_name, renamed
 from .options import ReadOptions
 from .positions import default_montage, electrode_positions
+from .request import ReadRequest
 from .units import override_factors
 
 
-def read_table(
-    path: Path,
-    format_name: str,
-    *,
-    modality: str | None,
-    options: ReadOptions,
-    entities: Mapping[str, str] | None,
-    root: Path,
-) -> Recording:
+def read_table(request: ReadRequest) -> Recording:
     """Read regions x time or electrodes x time from npz, npy, mat, HDF5, csv, tsv or txt.
 
     Raises
@@ -38,6 +30,7 @@ def read_table(
     ReadError
         The array, its time axis, its rate or its modality is not certain; the message says which option decides.
     """
+    path, options, root = request.path, request.options, request.root
     arrays = open_arrays(path, options.max_bytes)
     variable = _variable(arrays, options, path)
     values = _numeric(np.squeeze(arrays.load(variable)), path, variable)
@@ -50,7 +43,7 @@ def read_table(
     atlas = load_atlas(options.atlas, root, path) if options.atlas else None
     values, notes = channels_by_time(values, columns, vectors, atlas, options, path, variable)
     sfreq = sampling_rate(vectors, options, path)
-    modality = modality_of(modality, variable, columns, options, atlas is not None, path)
+    modality = modality_of(request.modality, variable, columns, options, atlas is not None, path)
     if modality == "fmri":
         channels, more = _regions(len(values), columns, atlas, options, path)
         rows, factors = np.arange(len(values)), np.ones(len(values))
@@ -67,11 +60,11 @@ def read_table(
         sfreq=sfreq,
         modality=modality,
         channels=channels.take(chosen),
-        entities=dict(entities or {}),
+        entities=dict(request.entities),
         events=events,
         provenance={
             "file": str(path),
-            "format": format_name,
+            "format": request.format,
             "variable": variable,
             "truncated": False,
             "notes": [*notes, *more],

@@ -10,7 +10,12 @@ import pytest
 
 from brainof.errors import ReadError
 from brainof.io import read
-from brainof.io.bids.kit import kit_digitisation
+from brainof.io.bids import Sidecars, kit
+
+
+def kit_digitisation(path, root=None):
+    return kit.kit_digitisation(path, Sidecars.find(path, root))
+
 
 #: metres, in the head frame: nasion, left and right ear, five coils
 FIDUCIALS = np.array([[0, 0.1, 0], [-0.075, 0, 0], [0.075, 0, 0]])
@@ -48,13 +53,13 @@ def folder(tmp_path):
 def test_files_of_the_recording_are_found(folder):
     (folder / "sub-02_task-rest_markers.mrk").write_bytes(b"of another subject")
     (folder / "sub-01_acq-02pre_markers.mrk").write_bytes(b"of another run")
-    arguments, notes = kit_digitisation(folder / "sub-01_task-rest_run-01_meg.con", None)
+    arguments, notes = kit_digitisation(folder / "sub-01_task-rest_run-01_meg.con")
     assert [file.name for file in arguments["mrk"]] == ["sub-01_task-rest_markers.mrk"]
     np.testing.assert_allclose(arguments["elp"], np.concatenate([FIDUCIALS, COILS]))
     assert not notes
     (folder / "sub-01_coordsystem.json").write_text('{"DigitizedHeadPointsCoordinateUnits": "cm"}')
     (folder / "sub-01_task-rest_meg").mkdir()
-    arguments, _ = kit_digitisation(folder / "sub-01_task-rest_meg" / "sub-01_task-rest_meg.con", None)
+    arguments, _ = kit_digitisation(folder / "sub-01_task-rest_meg" / "sub-01_task-rest_meg.con")
     np.testing.assert_allclose(arguments["elp"], np.concatenate([FIDUCIALS, COILS]) * 10)
 
 
@@ -62,16 +67,16 @@ def test_what_is_missing_or_damaged_is_said(folder):
     path = folder / "sub-01_task-rest_meg.con"
     (folder / "sub-01_acq-ELP_headshape.pos").write_text("1 2 3\n")
     with pytest.raises(ReadError, match=r"ELP_headshape\.pos: headshape: holds 1 points, not three fiducials"):
-        kit_digitisation(path, None)
+        kit_digitisation(path)
     (folder / "sub-01_acq-ELP_headshape.pos").write_text("binary \x01")
     with pytest.raises(ReadError, match=r"ELP_headshape\.pos: headshape: cannot be read"):
-        kit_digitisation(path, None)
+        kit_digitisation(path)
     (folder / "sub-01_acq-ELP_headshape.pos").unlink()
-    assert kit_digitisation(path, None) == (
+    assert kit_digitisation(path) == (
         {},
         ["coils stay in the device frame: no acq-ELP headshape beside the recording"],
     )
-    assert kit_digitisation(Path("recording.con"), None) == ({}, [])
+    assert kit_digitisation(Path("recording.con")) == ({}, [])
 
 
 @pytest.mark.real

@@ -7,7 +7,7 @@ import pytest
 
 from brainof.errors import ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.bids import sidecar_files
+from brainof.io.bids import Sidecars
 from brainof.io.positions import electrode_positions
 
 NAMES = ("Fp1", "C3", "O2")
@@ -123,7 +123,7 @@ def test_json_and_events_are_inherited(bids_edf):
     recording = read(path)
     assert any("the JSON says 250 Hz, the file 100 Hz" in note for note in recording.notes)
     assert recording.events.trial_type.tolist() == ["tone"]
-    assert {file.name for file in sidecar_files(path)} == {"task-rest_eeg.json", "task-rest_events.tsv"}
+    assert {file.name for file in Sidecars.find(path).paths()} == {"task-rest_eeg.json", "task-rest_events.tsv"}
 
 
 def test_a_link_to_data_that_is_not_here(bids_edf):

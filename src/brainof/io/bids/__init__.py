@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .dataset import BidsDataset, BidsIndex, index
 from .filters import BidsFilter
-from .inherit import sidecar_files
 from .names import BidsFile, parse
+from .sidecars import Sidecars
 
-__all__ = ["BidsDataset", "BidsFile", "BidsFilter", "BidsIndex", "index", "parse", "sidecar_files"]
+__all__ = ["BidsDataset", "BidsFile", "BidsFilter", "BidsIndex", "Sidecars", "index", "parse"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -16,17 +15,13 @@ from ..options import ReadOptions
 from ..units import factor_to_si
 from .channels import ChannelTable, read_channels
 from .electrodes import find_electrodes, positions_of
-from .inherit import applicable, dataset_root, inherited
-from .names import parse
+from .sidecars import Sidecars
 
 
-def channel_table(path: Path, root: Path | None, options: ReadOptions) -> ChannelTable | None:
+def channel_table(sidecars: Sidecars, options: ReadOptions) -> ChannelTable | None:
     """The channels.tsv of a BIDS recording; None where there is none or the options name channels themselves."""
-    entities, _, _ = parse(path.name)
-    if not options.sidecars or options.channel_names is not None or not entities.get("subject"):
-        return None
-    found = applicable(path, dataset_root(path, root), "channels", ".tsv", entities)
-    return next((read_channels(Path(file.path)) for file in found if not file.missing), None)
+    path = sidecars.first("channels", ".tsv") if sidecars.is_bids and options.channel_names is None else None
+    return None if path is None else read_channels(path)
 
 
 def with_types(options: ReadOptions, table: ChannelTable) -> ReadOptions:
@@ -79,18 +74,16 @@ def with_states(
     return recording.replace(bads=(*recording.bads, *bads)).noted(*notes)
 
 
-def with_dataset(recording: Recording, path: Path, root: Path | None, options: ReadOptions) -> Recording:
+def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions) -> Recording:
     """The recording with positions from electrodes.tsv, and notes where the JSON sidecar contradicts the file."""
-    entities, suffix, _ = parse(path.name)
-    if not options.sidecars or not entities.get("subject") or recording.modality == "fmri":
+    if not sidecars.is_bids or recording.modality == "fmri":
         return recording
-    base = dataset_root(path, root)
-    said = inherited(path, base, suffix, entities).get("SamplingFrequency", (None, ""))[0]
+    said = sidecars.metadata.get("SamplingFrequency", (None, ""))[0]
     if options.rate is None and isinstance(said, int | float) and abs(said - recording.sfreq) > 1e-3 * recording.sfreq:
         recording = recording.noted(f"the JSON says {said:g} Hz, the file {recording.sfreq:g} Hz: the file's was taken")
     if recording.modality != "eeg" or options.montage is not None:
         return recording
-    electrodes = find_electrodes(path, base, entities)
+    electrodes = find_electrodes(sidecars)
     if electrodes is None:
         return recording
     positions = positions_of(recording.channels.names, electrodes)

@@ -11,9 +11,9 @@ from typing import Any
 
 from ...errors import ReadError
 from .filters import BidsFilter, Wanted
-from .inherit import applicable, inherited
 from .names import BidsFile
 from .scan import Scanned, scan
+from .sidecars import Sidecars
 
 #: extension -> extensions of which one must stand beside it
 _PARTNERS = {".vhdr": (".eeg", ".dat", ".avg", ".EEG")}
@@ -65,13 +65,14 @@ class BidsDataset:
         ReadError
             A JSON file is damaged.
         """
-        found = inherited(Path(file.path), self.root, file.suffix, file.entities, self._listing)
-        return {key: value for key, (value, _) in found.items()}
+        return {key: value for key, (value, _) in self._sidecars(file).metadata.items()}
 
     def sidecars(self, file: BidsFile, suffix: str, extension: str = ".tsv") -> list[str]:
         """Paths of the sidecars that apply to a file, the nearest first."""
-        found = applicable(Path(file.path), self.root, suffix, extension, file.entities, self._listing)
-        return [sidecar.path for sidecar in found]
+        return [sidecar.path for sidecar in self._sidecars(file).all(suffix, extension)]
+
+    def _sidecars(self, file: BidsFile) -> Sidecars:
+        return Sidecars.find(Path(file.path), self.root, self._listing)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(path relative to the root, what is wrong) of recordings and links that cannot be used."""

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ReadError
-from .inherit import applicable, read_json
 from .names import BidsFile
+from .sidecars import Sidecars, read_json
 
 #: unit of length -> metres
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
@@ -40,7 +40,7 @@ class Electrodes:
     notes: list[str]
 
 
-def find_electrodes(path: Path, root: Path, entities: Mapping[str, str]) -> Electrodes | None:
+def find_electrodes(sidecars: Sidecars) -> Electrodes | None:
     """The electrode positions that a BIDS dataset gives for a recording; None where it has no electrodes.tsv.
 
     Positions are in the head frame where the coordinate system is defined like it, or where the anatomical landmarks
@@ -51,10 +51,10 @@ def find_electrodes(path: Path, root: Path, entities: Mapping[str, str]) -> Elec
     ReadError
         A table has no name, x, y and z, or a JSON file is damaged.
     """
-    found = applicable(path, root, "electrodes", ".tsv", entities, free=("space",))
+    found = sidecars.all("electrodes", ".tsv", free=("space",))
     notes = []
-    for file in (file for file in found if not file.missing):
-        system = _coordinate_system(file, path, root, entities)
+    for file in found:
+        system = _coordinate_system(file, sidecars)
         transform, problem = _to_head(system)
         if transform is None:
             notes.append(f"positions of {file.name} were not used: {problem}")
@@ -105,11 +105,11 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     return names, values
 
 
-def _coordinate_system(file: BidsFile, path: Path, root: Path, entities: Mapping[str, str]) -> Mapping[str, Any]:
+def _coordinate_system(file: BidsFile, sidecars: Sidecars) -> Mapping[str, Any]:
     """The coordsystem.json of an electrodes.tsv: that of the same space, else one without a space."""
-    own = {**entities, "space": file.entities.get("space", "")}
-    found = applicable(path, root, "coordsystem", ".json", own)
-    return read_json(found[0].path) if found and not found[0].missing else {}
+    own = {**sidecars.entities, "space": file.entities.get("space", "")}
+    found = sidecars.all("coordsystem", ".json", entities=own)
+    return read_json(found[0].path) if found else {}
 
 
 def _to_head(system: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:

@@ -9,14 +9,14 @@ import numpy as np
 
 from ...errors import ReadError
 from .electrodes import METRES
-from .inherit import dataset_root, inherited
 from .names import parse
+from .sidecars import Sidecars
 
 _MARKERS = (".mrk", ".sqd", ".txt")
 _POINTS = (".pos", ".elp", ".hsp", ".txt")
 
 
-def kit_digitisation(path: Path, root: Path | None) -> tuple[dict[str, Any], list[str]]:
+def kit_digitisation(path: Path, sidecars: Sidecars) -> tuple[dict[str, Any], list[str]]:
     """Arguments `mrk`, `elp` and `hsp` of MNE's reader, and a note where they are only partly there.
 
     The files are `*_markers.mrk` (several, as before and after the run, are averaged), `*_acq-ELP_headshape.pos` (three
@@ -28,8 +28,8 @@ def kit_digitisation(path: Path, root: Path | None) -> tuple[dict[str, Any], lis
     ReadError
         Points cannot be read, or the fiducials and coils are not eight.
     """
-    entities, _, _ = parse(path.name)
-    if not entities.get("subject"):
+    entities = sidecars.entities
+    if not sidecars.is_bids or not sidecars.folders:
         return {}, []
     markers, shapes = [], {}
     for file in _beside(path):
@@ -47,7 +47,7 @@ def kit_digitisation(path: Path, root: Path | None) -> tuple[dict[str, Any], lis
     missing += [f"acq-{label} headshape" for label in ("ELP", "HSP") if label not in shapes]
     if missing:
         return {}, [f"coils stay in the device frame: no {' and no '.join(missing)} beside the recording"]
-    said = inherited(path, dataset_root(path, root), "coordsystem", entities)
+    said = sidecars.merged("coordsystem")
     unit = str(said.get("DigitizedHeadPointsCoordinateUnits", ("mm", ""))[0])
     fiducials = _points(shapes["ELP"], unit)
     if len(fiducials) != 8:

@@ -31,6 +31,9 @@ ENTITY_NAMES = {
     "desc": "description",
 }
 
+#: entities whose values are numbers, with or without leading zeros
+_INDICES = frozenset(("run", "echo", "split"))
+
 #: folders that hold recordings
 DATATYPES = ("eeg", "meg", "func", "anat", "ieeg", "fmap", "dwi", "beh", "perf", "pet", "nirs", "motion", "figures")
 
@@ -94,6 +97,13 @@ class BidsFile(NamedTuple):
     def is_later_part(self) -> bool:
         """True for split-02 and later of a FIF file, which are read with the first."""
         return "split" in self.entities and self.entities["split"].lstrip("0") != "1"
+
+
+def same_entity(key: str, one: str | None, other: str | None) -> bool:
+    """True where two values of an entity mean the same: an index is a number, so run-1 is run-01."""
+    if one == other:
+        return True
+    return key in _INDICES and bool(one and other and one.isdigit() and other.isdigit() and int(one) == int(other))
 
 
 def parse(name: str) -> tuple[dict[str, str], str, str]:

@@ -1,0 +1,209 @@
+"""Sidecars: the events, channels, electrodes and JSON files of a BIDS dataset that apply to one recording."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import ReadError
+from .names import DATATYPES, BidsFile, file_of, parse, same_entity
+from .scan import DESCRIPTION
+
+Listing = Callable[[str], Sequence[BidsFile]]
+
+#: levels of folders between a file and the root of its dataset: datatype, session, subject, and one to spare
+_MOST_LEVELS = 5
+
+
+def listed_sidecars(folder: str) -> Sequence[BidsFile]:
+    """The .json and .tsv files of a folder, remembered until it changes."""
+    try:
+        return _listed(folder, os.stat(folder).st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """What applies to one recording by inheritance, from its own folder up to the root of its dataset.
+
+    Attributes
+    ----------
+    path : Path
+        The recording.
+    root : Path
+        Root of the dataset it lies in.
+    entities : dict of str
+        Of its name.
+    suffix : str
+        Of its name: `eeg`, `bold`, ...
+    folders : tuple of Path
+        Where sidecars are looked for, the nearest first; none where they are to be ignored.
+    listing : callable
+        Folder -> its .json and .tsv files.
+    """
+
+    path: Path
+    root: Path
+    entities: dict[str, str]
+    suffix: str
+    folders: tuple[Path, ...]
+    listing: Listing = field(default=listed_sidecars, repr=False)
+
+    @classmethod
+    def find(cls, path: Path, root: Path | None = None, listing: Listing = listed_sidecars) -> Sidecars:
+        """The sidecars of a file; `root` bounds the search for the root of its dataset (see `dataset_root`)."""
+        entities, suffix, _ = parse(path.name)
+        base = dataset_root(path, root)
+        return cls(path, base, entities, suffix, _levels(path.parent, base), listing)
+
+    @classmethod
+    def none(cls, path: Path) -> Sidecars:
+        """For a file that is read as if it stood alone."""
+        entities, suffix, _ = parse(path.name)
+        return cls(path, path.parent, entities, suffix, ())
+
+    @property
+    def is_bids(self) -> bool:
+        """True where the name of the recording begins with a subject."""
+        return bool(self.entities.get("subject"))
+
+    def all(
+        self, suffix: str, extension: str, free: tuple[str, ...] = (), entities: Mapping[str, str] | None = None
+    ) -> list[BidsFile]:
+        """Sidecars of a suffix and extension, the nearest and most specific first.
+
+        A sidecar applies where each of its entities is one of the recording's (or of `entities`); those in `free` may
+        differ.
+        """
+        own = self.entities if entities is None else entities
+        found = []
+        for folder in self.folders:
+            fitting = [
+                file
+                for file in self.listing(str(folder))
+                if file.suffix == suffix
+                and file.extension == extension
+                and not file.missing
+                and all(key in free or same_entity(key, own.get(key), value) for key, value in file.entities.items())
+            ]
+            # an index that is written alike (run-01) goes before one that only counts alike (run-1)
+            exact = {file.path: all(own.get(k) == v for k, v in file.entities.items()) for file in fitting}
+            found += sorted(fitting, key=lambda file: (-len(file.entities), not exact[file.path]))
+        return found
+
+    def first(self, suffix: str, extension: str) -> Path | None:
+        """The nearest and most specific of `all`."""
+        found = self.all(suffix, extension)
+        return Path(found[0].path) if found else None
+
+    @cached_property
+    def events(self) -> Path | None:
+        """events.tsv; that of the raw dataset where a derivative has none."""
+        if not self.entities:
+            return None
+        found = self.first("events", ".tsv")
+        raw = raw_root(self.root)
+        if found is None and raw is not None and self.folders:
+            there = raw / Path(os.path.abspath(self.path)).relative_to(self.root)
+            return Sidecars.find(there, raw, self.listing).first("events", ".tsv")
+        return found
+
+    @cached_property
+    def metadata(self) -> dict[str, tuple[Any, str]]:
+        """Metadata of the JSON files: key -> (value, file it comes from); nearer files win key by key.
+
+        Raises
+        ------
+        ReadError
+            A JSON file is damaged or not a mapping.
+        """
+        return self.merged(self.suffix)
+
+    def merged(self, suffix: str) -> dict[str, tuple[Any, str]]:
+        """Keys of all JSON files of a suffix, as in `metadata`."""
+        values: dict[str, tuple[Any, str]] = {}
+        for file in reversed(self.all(suffix, ".json")):
+            values |= {key: (value, file.path) for key, value in read_json(file.path).items()}
+        return values
+
+    def paths(self) -> list[Path]:
+        """Every file that decides what a BIDS recording is read as; none for names that are not BIDS."""
+        if not self.is_bids:
+            return []
+        wanted = [(self.suffix, ".json"), ("channels", ".tsv"), ("electrodes", ".tsv"), ("coordsystem", ".json")]
+        found = [Path(file.path) for kind, end in wanted for file in self.all(kind, end, free=("space",))]
+        found += [self.events] if self.events else []
+        tables = self.all("timeseries", ".tsv", free=("description",))
+        return found + [Path(file.path) for file in tables if file.entities.get("description") == "confounds"]
+
+
+def dataset_root(path: Path, root: Path | None = None) -> Path:
+    """The dataset that a file lies in: the nearest folder with a dataset_description.json.
+
+    Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and lies above the
+    folder of the file.
+    """
+    folder = Path(os.path.abspath(path.parent))
+    bound = Path(os.path.abspath(root)) if root is not None else folder
+    bound = None if bound == folder else bound  # type: ignore[assignment]
+    for _ in range(_MOST_LEVELS):
+        if (folder / DESCRIPTION).is_file() or folder == bound:
+            return folder
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    folder = Path(os.path.abspath(path.parent))
+    while folder.name in DATATYPES or folder.name.startswith(("sub-", "ses-")):
+        folder = folder.parent
+    return folder
+
+
+def raw_root(root: Path) -> Path | None:
+    """The raw dataset of a derivative that lies in `derivatives/NAME` of it."""
+    return root.parent.parent if root.parent.name == "derivatives" else None
+
+
+def read_json(path: str) -> Mapping[str, Any]:
+    """A JSON mapping, remembered by its state on disk.
+
+    Raises
+    ------
+    ReadError
+    """
+    try:
+        return _json(path, os.stat(path).st_mtime_ns)
+    except (ValueError, OSError, RecursionError) as error:
+        raise ReadError(f"cannot be read ({error})", file=path, field="JSON", fix="correct or remove it") from None
+
+
+@lru_cache(maxsize=1024)
+def _json(path: str, _changed: int) -> Mapping[str, Any]:
+    values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    if not isinstance(values, dict):
+        raise ValueError("it holds no keys")
+    return values
+
+
+@lru_cache(maxsize=512)
+def _listed(folder: str, _changed: int) -> tuple[BidsFile, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(
+            file_of(entry.path, entry.name, not entry.is_file())
+            for entry in entries
+            if entry.name.endswith((".json", ".tsv")) and not entry.is_dir()
+        )
+
+
+def _levels(folder: Path, root: Path) -> tuple[Path, ...]:
+    """Folders from that of the file up to the root."""
+    folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
+    levels = [folder]
+    while levels[-1] != root and levels[-1].parent != levels[-1] and levels[-1].is_relative_to(root):
+        levels.append(levels[-1].parent)
+    return tuple(levels) if levels[-1] == root else (folder,)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from brainof.channels import UNITS, Channels
-from brainof.contract import InputContract, ModalityContract, Regions, implausible_amplitudes
+from brainof.contract import InputContract, ModalityContract, Regions
 from brainof.errors import ConfigError, ContractError
+from brainof.plausibility import implausible_amplitudes, require_plausible
 from brainof.recording import Recording
 
 CONTRACT = InputContract(modalities={"eeg": ModalityContract(units={"eeg": "V"}, steps=[])})
@@ -25,14 +26,14 @@ def test_amplitudes_of_living_heads_pass_and_wrong_units_do_not(kind, scale):
 
 
 def test_contract_refuses_other_modalities_types_and_units():
-    assert CONTRACT.of(recording(2e-5)).units == {"eeg": "V"}
+    assert CONTRACT.part(recording(2e-5)).units == {"eeg": "V"}
     with pytest.raises(ContractError, match="not trained on meg; it accepts eeg"):
-        CONTRACT.of(recording(5e-13, "mag", "meg"))
+        CONTRACT.part(recording(5e-13, "mag", "meg"))
     with pytest.raises(ContractError, match="give the unit"):
-        CONTRACT.of(recording(20.0))
+        require_plausible(recording(20.0))
     microvolts = InputContract(modalities={"eeg": ModalityContract(units={"eeg": "uV"}, steps=[])})
-    with pytest.raises(ContractError, match="takes uV"):
-        microvolts.of(recording(2e-5))
+    with pytest.raises(ContractError, match="needs uV, but the recording is in V"):
+        microvolts.part(recording(2e-5))
 
 
 def test_contract_survives_its_file():
@@ -62,7 +63,7 @@ def test_channels_that_training_never_saw_are_fine_where_their_positions_are_kno
         (
             part(sfreqs=[128.0, 256.0]),
             located(),
-            "rate",
+            "sfreq",
             r"100 Hz .* saw 128, 256 Hz; .*resample\(recording, 128\)",
         ),
         (part(), located(positions=[[0, 0, 0.1], [0.1, 0, 0], [np.nan] * 3]), "positions", r"'Pz'; recording\.pick"),
@@ -110,7 +111,7 @@ def test_region_order_and_atlas_are_compared_by_hash_then_by_name():
         window_seconds=(0.0, 200.0),
         frames=["mni"],
         atlases={"made": table.digest},
-        regions={"made": Regions.of([table])},
+        regions={"made": Regions.from_channels([table])},
     )
     fmri.check(trained)
     fmri.check(trained.pick(["c", "a"]))  # the rank travels with the region

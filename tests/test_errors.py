@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-from brainof.errors import ReadError, StorageError, did_you_mean
+from brainof.errors import ConfigError, ContractError, ReadError, StorageError, did_you_mean
 
 
 def test_message_is_one_line_with_file_field_and_fix():
@@ -20,3 +20,23 @@ def test_errors_travel_between_processes():
 def test_suggestions():
     assert did_you_mean("eegmatt", ["eegmat", "haxby"]) == "did you mean 'eegmat'?"
     assert did_you_mean("zzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_fix_speaks_the_language_of_the_interface():
+    fix = "resample(recording, sfreq=100), use window_seconds=1.5, give units=, or allow it with accept='sfreq'."
+    error = ContractError("512 Hz", file="a.edf", field="sfreq", fix=fix)
+    assert str(error) == f"a.edf: sfreq: 512 Hz; {fix}"
+    assert error.on_command_line(["window_seconds", "units", "accept", "sfreq_max"]) == (
+        "a.edf: sfreq: 512 Hz; resample(recording, sfreq=100), use --window-seconds 1.5, give --units, "
+        "or allow it with --accept sfreq."
+    )
+    assert error.on_command_line(()) == str(error)
+
+
+def test_a_parameter_is_an_option_on_the_command_line():
+    error = ConfigError("0", field="max_windows", fix="give max_windows=1")
+    assert str(error) == "max_windows: 0; give max_windows=1"
+    assert error.on_command_line({"max_windows"}) == "--max-windows: 0; give --max-windows 1"
+    assert ConfigError("is wrong", field="engine='dask'").on_command_line({"engine"}) == "--engine dask: is wrong"
+    in_a_file = ConfigError("0", file="a.yaml", field="max_windows")  # a key of the file, not the option
+    assert in_a_file.on_command_line({"max_windows"}) == "a.yaml: max_windows: 0"

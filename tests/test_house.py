@@ -11,8 +11,9 @@ import brainof
 #: From the top: each may import what is above it (docs/architecture.md says what each holds)
 ROOMS = """
 version errors schema
-utils
 channels recording contract signals
+utils
+plausibility
 io
 prepare
 corpus

@@ -12,19 +12,9 @@ from .channels import UNITS, Channels
 from .errors import ConfigError, ContractError, did_you_mean
 from .recording import Recording
 from .schema import Schema
-from .utils.memory import sampled
-
-#: Robust amplitude (median over channels of the interquartile range) outside which the unit is probably wrong
-PLAUSIBLE_AMPLITUDE: dict[str, tuple[float, float]] = {
-    "eeg": (1e-7, 2e-3),
-    "mag": (1e-15, 1e-9),
-    "axial": (1e-15, 1e-8),
-    "grad": (1e-14, 1e-8),
-}
-
 
 #: Differences that a user may accept by name: the model can take them, but was not trained on them
-Acceptable = Literal["rate", "window", "frame", "atlas", "positions", "bads"]
+Acceptable = Literal["sfreq", "window", "frame", "atlas", "positions", "bads"]
 ACCEPTABLE: tuple[str, ...] = get_args(Acceptable)
 
 #: Regions of one atlas may sit this far (metres) from where training had them: means over other voxels of one region
@@ -38,7 +28,7 @@ class Regions(Schema):
     places: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, tables: Collection[Channels]) -> Regions:
+    def from_channels(cls, tables: Collection[Channels]) -> Regions:
         """The union over channel tables of one atlas."""
         order: dict[str, int] = {}
         places: dict[str, tuple[float, float, float]] = {}
@@ -82,15 +72,15 @@ class ModalityContract(Schema):
         ----------
         prepared : Recording
             After `Chain.apply`.
-        accept : collection of {"rate", "window", "frame", "atlas", "positions", "bads"}
-            Differences that are taken as they are.
+        accept : collection of {"sfreq", "window", "frame", "atlas", "positions", "bads"}
+            Differences that are allowed.
         window_seconds : float, optional
             Length of the windows that will be cut, where the user asks for one.
 
         Raises
         ------
         ContractError
-            Names what differs, and the call that cures it.
+            Names what differs, and the call that fixes it.
         """
         for problem in differences(self, prepared, window_seconds):
             if problem.accept not in check_accept(accept):
@@ -98,7 +88,7 @@ class ModalityContract(Schema):
                     problem.text,
                     file=prepared.provenance.get("file"),
                     field=problem.field,
-                    fix=f"{problem.fix}, or take it as it is with accept={problem.accept!r}",
+                    fix=f"{problem.fix}, or allow it with accept={problem.accept!r}",
                 )
 
 
@@ -109,22 +99,8 @@ class InputContract(Schema):
     patch: int = 64
     modalities: dict[str, ModalityContract]
 
-    def of(self, recording: Recording) -> ModalityContract:
-        """The part for the recording's modality, after checking the recording against it.
-
-        Raises
-        ------
-        ContractError
-            The modality was never trained, the unit or amplitude is wrong, or the recording is shorter than a patch.
-        """
-        contract = self.part(recording)
-        file = recording.provenance.get("file")
-        for problem in implausible_amplitudes(recording):
-            raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
-        return contract
-
     def part(self, recording: Recording) -> ModalityContract:
-        """The part for the modality and sensor types of a recording, whose amplitude is not looked at.
+        """The part for the modality and sensor types of a recording, .
 
         Raises
         ------
@@ -149,9 +125,8 @@ class InputContract(Schema):
                     fix=f"pick {sorted(contract.units)}",
                 )
             if contract.units[kind] != UNITS[kind]:
-                raise ContractError(
-                    f"the model takes {contract.units[kind]}, not {UNITS[kind]}", file=file, field=f"unit of {kind}"
-                )
+                problem = f"the model needs {contract.units[kind]}, but the recording is in {UNITS[kind]}"
+                raise ContractError(problem, file=file, field=f"unit of {kind}")
         return contract
 
 
@@ -165,7 +140,7 @@ def check_accept(accept: Collection[str]) -> tuple[str, ...]:
 
 
 class Difference(NamedTuple):
-    """One way in which a recording differs from training: what, where, the cure, and the name to accept it by."""
+    """One way in which a recording differs from training: what, where, the fix, and the name to accept it by."""
 
     text: str
     field: str
@@ -183,7 +158,7 @@ def differences(
         nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
         seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
         text = f"{rate:.6g} Hz after preparation, training saw {seen} Hz"
-        yield Difference(text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "rate")
+        yield Difference(text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "sfreq")
     nowhere = ~channels.located & (channels.order < 0)
     if nowhere.any() and not part.unlocated:
         first = channels.names[int(np.flatnonzero(nowhere)[0])]
@@ -237,22 +212,3 @@ def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[D
                 text = f"region {name!r} sits {1000 * apart:.0f} mm from where training had it: another {atlas}"
                 yield Difference(text, "channels.positions", "extract the regions with the atlas of training", "atlas")
                 return
-
-
-def implausible_amplitudes(recording: Recording) -> list[str]:
-    """One sentence per sensor type whose robust amplitude no living head produces (wrong unit, usually)."""
-    problems = []
-    types = np.array(recording.channels.types)
-    good = np.array([name not in recording.bads for name in recording.channels.names])
-    for kind, (low, high) in PLAUSIBLE_AMPLITUDE.items():
-        rows = np.flatnonzero((types == kind) & good)
-        if not len(rows) or not recording.n_times:
-            continue
-        step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
-        values = sampled(recording.data, rows, step)
-        quartiles = np.percentile if np.isfinite(values).all() else np.nanpercentile  # the latter is slow
-        low_quartile, high_quartile = quartiles(values, (25, 75), axis=1)
-        spread = float(np.nanmedian(high_quartile - low_quartile))
-        if spread and not low <= spread <= high:
-            problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")
-    return problems

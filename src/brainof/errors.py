@@ -6,7 +6,8 @@ The command line maps them to exit codes: 2 for wrong input, 3 for disk or permi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from os import PathLike
 
 
@@ -20,9 +21,9 @@ class BrainOFError(Exception):
     file : path-like, optional
         The file concerned.
     field : str, optional
-        The field, key or channel concerned.
+        The field, key or channel concerned; the name of a parameter where there is no file.
     fix : str, optional
-        What the user can do about it.
+        What the user can do about it, in the words of Python: `accept='sfreq'`, `units=`.
     """
 
     exit_code = 1
@@ -36,13 +37,43 @@ class BrainOFError(Exception):
         fix: str | None = None,
     ) -> None:
         self.problem, self.file, self.field, self.fix = problem, file, field, fix
-        where = ": ".join(str(part) for part in (file, field) if part is not None)
-        text = f"{where}: {problem}" if where else problem
-        super().__init__(" ".join((f"{text}; {fix}" if fix else text).split()))
+        super().__init__(_line(problem, file, field, fix))
+
+    def on_command_line(self, options: Collection[str]) -> str:
+        """The message in the words of a command: `accept='sfreq'` in the fix becomes `--accept sfreq`.
+
+        Parameters
+        ----------
+        options : collection of str
+            Names of the command's options as Python writes them (window_seconds); other words stay.
+        """
+
+        def flag(name: str, value: str | None = None) -> str:
+            return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
+
+        def in_flags(text: str) -> str:
+            return _ASSIGNMENT.sub(
+                lambda match: flag(match[1], match[2] or match[3]) if match[1] in options else match[0], text
+            )
+
+        field = self.field
+        if field is not None and self.file is None:  # with a file it is a key of the file
+            field = flag(field) if field in options else in_flags(field)
+        return _line(self.problem, self.file, field, self.fix and in_flags(self.fix))
 
     def __reduce__(self):
         # keyword-only arguments do not survive the default reduction, and workers send errors between processes
         return _rebuild, (type(self), self.problem, self.file, self.field, self.fix)
+
+
+#: name='value', name=value or name= in a fix
+_ASSIGNMENT = re.compile(r"\b([a-z]\w*)=(?:'([^']*)'|(\w(?:[\w.]*\w)?))?")
+
+
+def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix: str | None) -> str:
+    where = ": ".join(str(part) for part in (file, field) if part is not None)
+    text = f"{where}: {problem}" if where else problem
+    return " ".join((f"{text}; {fix}" if fix else text).split())
 
 
 def _rebuild(kind, problem, file, field, fix):

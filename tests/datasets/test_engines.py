@@ -129,9 +129,9 @@ def test_slurm_with_a_queue_that_runs_jobs_at_once(toy, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "workers", "message"),
     [
-        ("dusk", 1, "--engine: 'dusk'; did you mean 'dask'"),
-        ("serial", 2, "--workers: 2; serial means one worker; use --engine dask"),
-        ("dask", 0, "--workers: 0"),
+        ("dusk", 1, "engine: 'dusk'; did you mean 'dask'"),
+        ("serial", 2, "workers: 2; serial means one worker; use engine='dask'"),
+        ("dask", 0, "workers: 0"),
     ],
 )
 def test_wrong_engines(name, workers, message):
@@ -141,7 +141,7 @@ def test_wrong_engines(name, workers, message):
 
 def test_without_dask(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(DependencyError, match=r"--engine dask: needs the package distributed.*pip install 'brainof"):
+    with pytest.raises(DependencyError, match=r"engine='dask': needs the package distributed.*pip install 'brainof"):
         prepare(find_recipe(toy[0]), toy[1], tmp_path / "corpus", engine=Engine("dask", 2))
 
 

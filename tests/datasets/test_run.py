@@ -158,9 +158,9 @@ def test_choose(toy):
     shares = [choose(found, None, None, (number, 4)) for number in (1, 2, 3, 4)]
     assert sorted(f.name for share in shares for f in share) == [f.name for f in found]
     for limit, subjects, part, message in (
-        (0, None, (1, 1), "--limit"),
+        (0, None, (1, 1), "limit"),
         (None, ["2"], (1, 1), "did you mean '02'"),
-        (None, None, (3, 2), "--part"),
+        (None, None, (3, 2), "part"),
     ):
         with pytest.raises(ConfigError, match=message):
             choose(found, limit, subjects, part)

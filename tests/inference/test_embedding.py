@@ -163,11 +163,11 @@ def test_wrong_input_is_refused_before_the_model_runs(mean_model):
 
 def test_what_training_did_not_see_is_refused_until_it_is_accepted(mean_model):
     foreign = contract(sfreqs=[100.0], frames=["mni"])
-    with pytest.raises(ContractError, match=r"training saw 100 Hz; .*resample\(recording, 100\), or .* accept='rate'"):
+    with pytest.raises(ContractError, match=r"training saw 100 Hz; .*resample\(recording, 100\), or .* accept='sfreq'"):
         embed(eeg(4.0), mean_model, contract=foreign)
     with pytest.raises(ContractError, match="frame 'head', training saw mni"):
-        embed(eeg(4.0), mean_model, contract=foreign, accept=["rate"])
-    assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["rate", "frame"])) == 1
+        embed(eeg(4.0), mean_model, contract=foreign, accept=["sfreq"])
+    assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["sfreq", "frame"])) == 1
     with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s; use window_seconds=4"):
         embed(eeg(9.0), mean_model, contract=contract(), window_seconds=8)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from brainof.contract import implausible_amplitudes
+from brainof.plausibility import implausible_amplitudes
 from brainof.simulate import CohortParameters, cohort, simulate_subject
 from brainof.simulate.activity import mixing
 from brainof.simulate.haemodynamics import BASELINE, bold

@@ -74,7 +74,7 @@ def test_sizes(text, n):
 
 
 def test_wrong_sizes(tmp_path):
-    with pytest.raises(ConfigError, match="--memory: 'much'; write a size"):
+    with pytest.raises(ConfigError, match="memory: 'much'; write a size"):
         parse_bytes("much")
     with (
         pytest.raises(ConfigError, match="less than the program itself needs; give at least 0.8GB"),

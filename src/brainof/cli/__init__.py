@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
             add_common_arguments(command)
-            command.set_defaults(run=module.run)
+            options = [action.dest for action in command._actions if action.option_strings]
+            command.set_defaults(run=module.run, options=options)
     if named is not None and named not in COMMANDS:
         print(f"brainof: unknown command {named!r}; {did_you_mean(named, COMMANDS)}", file=sys.stderr)  # noqa: T201
         return 2
@@ -75,7 +76,7 @@ def guarded(args: argparse.Namespace) -> int:
     except BrainOFError as error:
         if args.debug:
             raise
-        return _say(str(error), error.exit_code)
+        return _say(error.on_command_line(getattr(args, "options", ())), error.exit_code)
     except BrokenPipeError:
         # `| head` has read enough; the flush at exit needs a place to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -53,7 +53,7 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
     """
     base = Path(root)
     if not base.is_dir():
-        raise ConfigError("is not a folder", file=base, field="--root", fix="give the folder the dataset lies in")
+        raise ConfigError("is not a folder", file=base, fix="give the folder the dataset lies in")
     found: dict[str, Found] = {}
     for entry in files:
         before = len(found)
@@ -77,7 +77,7 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
     if not found:
         patterns = ", ".join(repr(entry.pattern or entry.bids) for entry in files)
         raise ConfigError(
-            f"nothing under {base} matches {patterns}", file=recipe, field="files", fix="check --root and the pattern"
+            f"nothing under {base} matches {patterns}", file=recipe, field="files", fix="check root= and the pattern"
         )
     return [found[name] for name in sorted(found)]
 

@@ -69,10 +69,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
-            raise ConfigError(f"{self.name!r}", field="--engine", fix=did_you_mean(self.name, ENGINES))
+            raise ConfigError(f"{self.name!r}", field="engine", fix=did_you_mean(self.name, ENGINES))
         if self.workers < 1 or (self.name == "serial" and self.workers > 1):
-            fix = "serial means one worker; use --engine dask" if self.workers > 1 else "give a number above 0"
-            raise ConfigError(f"{self.workers}", field="--workers", fix=fix)
+            fix = "serial means one worker; use engine='dask'" if self.workers > 1 else "give a number above 0"
+            raise ConfigError(f"{self.workers}", field="workers", fix=fix)
 
     def run(self, work: Work, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
         """Prepare recordings; yields a record (see `Job.run`) as each is finished, in any order.
@@ -90,7 +90,7 @@ class Engine:
 
     def cluster(self) -> Any:
         """The Dask cluster of this engine, with its workers asked for."""
-        optional("distributed", "dask", f"--engine {self.name}")
+        optional("distributed", "dask", f"engine='{self.name}'")
         import dask
 
         # a task whose worker dies is blamed at once (and tried again by itself); a worker holds one task at a time,
@@ -112,7 +112,7 @@ class Engine:
         )
 
     def _slurm(self) -> Any:
-        jobqueue = optional("dask_jobqueue", "dask", "--engine slurm")
+        jobqueue = optional("dask_jobqueue", "dask", "engine='slurm'")
         given = {"queue": self.queue, "account": self.account, "walltime": self.walltime}
         return jobqueue.SLURMCluster(
             cores=1,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import io
-from ..contract import implausible_amplitudes
 from ..corpus import CorpusWriter
 from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
 from ..io.bids import Sidecars
+from ..plausibility import implausible_amplitudes
 from ..prepare.quality import after, before
 from ..prepare.steps import good_rows
 from ..prepare.windows import Window, cut
@@ -176,7 +176,7 @@ class Job:
             root=self.root,
         )
         if self.strict and recording.provenance.get("truncated"):
-            raise RecordingError("the file is cut off", file=found.path, fix="restore it, or prepare without --strict")
+            raise RecordingError("the file is cut off", file=found.path, fix="restore it, or leave out strict=")
         odd = implausible_amplitudes(recording) if self.strict else []  # the reader has noted it
         if odd:
             raise RecordingError(odd[0], file=found.path, field="unit", fix="give read.units in the recipe")

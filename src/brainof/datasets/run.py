@@ -172,15 +172,15 @@ def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None
     """
     number, parts = part
     if not 1 <= number <= parts:
-        raise ConfigError(f"{number}/{parts}", field="--part", fix="give I/N with I from 1 to N")
+        raise ConfigError(f"{number}/{parts}", field="part", fix="give I/N with I from 1 to N")
     if limit is not None and limit < 1:
-        raise ConfigError(f"{limit}", field="--limit", fix="give a number above 0")
+        raise ConfigError(f"{limit}", field="limit", fix="give a number above 0")
     if subjects is not None:
         known = {entry.entities.get("subject", "") for entry in found}
         wanted = list(subjects)
         for subject in wanted:
             if subject not in known:
-                raise ConfigError(f"no subject {subject!r}", field="--subjects", fix=did_you_mean(subject, known))
+                raise ConfigError(f"no subject {subject!r}", field="subjects", fix=did_you_mean(subject, known))
         found = [entry for entry in found if entry.entities.get("subject") in wanted]
     if limit is not None and limit < len(found):
         found = [found[index * len(found) // limit] for index in range(limit)]

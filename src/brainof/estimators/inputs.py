@@ -12,8 +12,9 @@ import numpy as np
 
 from ..adaptation import CorpusRows, Examples, PreparedWindow, WindowList
 from ..channels import MODALITIES, Channels
-from ..contract import InputContract, ModalityContract, implausible_amplitudes
-from ..errors import ConfigError, ContractError, RecordingError, did_you_mean
+from ..contract import InputContract, ModalityContract
+from ..errors import ConfigError, RecordingError, did_you_mean
+from ..plausibility import require_plausible
 from ..recording import Recording
 
 #: Rate that rows of a plain 2-D array are taken for where none is given: that of the default chain (Hz)
@@ -155,9 +156,8 @@ def prepare_sample(recording: Recording, reading: Reading, number: int) -> list[
             part = reading.contract.part(recording)
         ready = recording
     else:
-        part = reading.contract.of(recording) if reading.contract else None
-        for problem in implausible_amplitudes(recording) if part is None else ():
-            raise ContractError(problem, file=file, field="unit", fix="give the unit with units=")
+        part = reading.contract.part(recording) if reading.contract else None
+        require_plausible(recording)
         chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
         ready = chain.apply(recording)
     if not np.isfinite(ready.data).all():

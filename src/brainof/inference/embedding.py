@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..contract import InputContract, ModalityContract, implausible_amplitudes
+from ..contract import InputContract, ModalityContract
 from ..corpus.index import LABEL
-from ..errors import ConfigError, ContractError, RecordingError
+from ..errors import ConfigError, RecordingError
+from ..plausibility import require_plausible
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..utils.memory import memory_budget, parse_bytes, release
@@ -70,7 +71,7 @@ def embed(
     patch : int, optional
         Samples per patch; by default the contract's, or the model's `config.patch`, or 64.
     accept : collection of str
-        Differences from training that are taken as they are: "rate", "window", "frame", "atlas", "positions", "bads"
+        Differences from training that are taken as they are: "sfreq", "window", "frame", "atlas", "positions", "bads"
         (see `ModalityContract.check`).
     memory : int or str, optional
         Bytes (`"1GB"`) that the process should stay below while it reads and prepares: larger arrays live in files of
@@ -117,9 +118,8 @@ def _embed_recording(
 
     recording = source if isinstance(source, Recording) else _read(source)
     file = recording.provenance.get("file")
-    part = contract.of(recording) if contract else None
-    for problem in implausible_amplitudes(recording) if part is None else ():
-        raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+    part = contract.part(recording) if contract else None
+    require_plausible(recording)
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     prepared = chain.apply(recording)
     entities = recording.entities

@@ -28,6 +28,7 @@ import torch
 from ..channels import Channels
 from ..contract import InputContract
 from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
+from ..plausibility import require_plausible
 from ..prepare import Chain, default_chain
 from ..prepare.bads import Repair, longest_run
 from ..prepare.filters import Detrend, Filter, Notch, memory_of
@@ -212,7 +213,9 @@ def calibrate(recording: Recording, contract: InputContract | None = None) -> Ca
     ConfigError
         The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
     """
-    part = contract.of(recording) if contract else None
+    part = contract.part(recording) if contract else None
+    if part:
+        require_plausible(recording)
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     for step in chain.steps:
         if isinstance(step, Detrend):

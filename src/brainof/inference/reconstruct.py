@@ -18,6 +18,7 @@ from ..channels import MODALITY_OF_TYPE, Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, RecordingError, did_you_mean
 from ..model.tokens import unpatchify
+from ..plausibility import require_plausible
 from ..prepare.chain import Chain, default_chain
 from ..prepare.resampling import ratio, resampled
 from ..recording import Recording
@@ -130,7 +131,9 @@ def predict_at(
     if targets.frame != recording.channels.frame:
         problem = f"positions in frame {targets.frame!r}, the recording has {recording.channels.frame!r}"
         raise RecordingError(problem, file=file, field="channels.frame", fix="bring both to one frame")
-    part = contract.of(recording) if contract else None
+    part = contract.part(recording) if contract else None
+    if part:
+        require_plausible(recording)
     chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
     prepared = chain.apply(recording)
     scale = _scales(prepared)

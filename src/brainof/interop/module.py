@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
-from ..contract import PLAUSIBLE_AMPLITUDE, InputContract
+from ..contract import InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
 from ..inference.window_chain import WindowChain
 from ..model import BrainOF
 from ..model.norm import RMSNorm
+from ..plausibility import PLAUSIBLE_AMPLITUDE
 from ..prepare import default_chain
 from ..signals import Sensors, SignalBatch
 

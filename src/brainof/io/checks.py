@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..channels import UNITS
-from ..contract import implausible_amplitudes
 from ..errors import ReadError
+from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..utils.memory import release, sampled
 

@@ -84,7 +84,7 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
             frames=sorted({table.frame for table in tables}),
             atlases={table.atlas: table.digest for table in tables if table.atlas},
             regions={
-                atlas: Regions.of([table for table in tables if table.atlas == atlas])
+                atlas: Regions.from_channels([table for table in tables if table.atlas == atlas])
                 for atlas in sorted({table.atlas for table in tables if table.atlas})
             },
             unlocated=any((~table.located & (table.order < 0)).any() for table in tables),

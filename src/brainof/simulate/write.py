@@ -74,7 +74,7 @@ def write(
 def _claim(root: Path, parameters: CohortParameters, options: dict[str, Any]) -> None:
     """Make the folder ours, or refuse it."""
     if root.exists() and not root.is_dir():
-        raise ConfigError("is not a folder", file=root, field="--out", fix="name a new folder")
+        raise ConfigError("is not a folder", file=root, fix="name a new folder")
     settings = {"brainof": __version__, "parameters": parameters.to_dict(), **options}
     mark = root / PARAMETERS
     if mark.is_file():
@@ -83,11 +83,9 @@ def _claim(root: Path, parameters: CohortParameters, options: dict[str, Any]) ->
         except (ValueError, UnicodeDecodeError):
             same = False
         if not same:
-            raise ConfigError(
-                "holds a cohort with other parameters", file=root, field="--out", fix="name a new folder, or remove it"
-            )
+            raise ConfigError("holds a cohort with other parameters", file=root, fix="name a new folder, or remove it")
     elif root.is_dir() and any(root.iterdir()):
-        raise ConfigError("is not empty", file=root, field="--out", fix="name a new or empty folder")
+        raise ConfigError("is not empty", file=root, fix="name a new or empty folder")
     root.mkdir(parents=True, exist_ok=True)
     bids.write_json(mark, settings)
 

@@ -67,7 +67,7 @@ def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None
     if n_bytes <= OVERHEAD:
         raise ConfigError(
             f"{n_bytes / 1e9:.2g} GB are less than the program itself needs",
-            field="--memory",
+            field="memory",
             fix=f"give at least {math.ceil(OVERHEAD / 1e8) / 10:g}GB",
         )
     token = _budget.set(_Budget((n_bytes - OVERHEAD) // SHARE, None if folder is None else str(folder)))
@@ -98,7 +98,7 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         raise StorageError(
             f"no room for {n_bytes / 1e9:.3g} GB beside the memory ({error.strerror})",
             file=budget.folder or tempfile.gettempdir(),
-            fix="free some space, or raise --memory",
+            fix="free some space, or raise memory=",
         ) from None
 
 
@@ -139,7 +139,7 @@ def parse_bytes(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
-        raise ConfigError(f"{text!r}", field="--memory", fix="write a size such as 2GB or 500MB")
+        raise ConfigError(f"{text!r}", field="memory", fix="write a size such as 2GB or 500MB")
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 

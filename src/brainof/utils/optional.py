@@ -18,7 +18,7 @@ def optional(module: str, extra: str, what: str) -> ModuleType:
     extra : str
         The extra of brainof that brings it.
     what : str
-        What needs it, as the subject of the message: "--engine dask".
+        What needs it, as the subject of the message: "engine='dask'".
 
     Raises
     ------

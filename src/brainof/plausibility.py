@@ -1,0 +1,50 @@
+"""Amplitudes that a brain does not produce: the unit is probably wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .channels import UNITS
+from .errors import ContractError
+from .recording import Recording
+from .utils.memory import sampled
+
+#: Robust amplitude (median over channels of the interquartile range) outside which the unit is probably wrong
+PLAUSIBLE_AMPLITUDE: dict[str, tuple[float, float]] = {
+    "eeg": (1e-7, 2e-3),
+    "mag": (1e-15, 1e-9),
+    "axial": (1e-15, 1e-8),
+    "grad": (1e-14, 1e-8),
+}
+
+
+def implausible_amplitudes(recording: Recording) -> list[str]:
+    """One sentence per sensor type with an implausible robust amplitude (wrong unit, usually)."""
+    problems = []
+    types = np.array(recording.channels.types)
+    good = np.array([name not in recording.bads for name in recording.channels.names])
+    for kind, (low, high) in PLAUSIBLE_AMPLITUDE.items():
+        rows = np.flatnonzero((types == kind) & good)
+        if not len(rows) or not recording.n_times:
+            continue
+        step = max(1, recording.n_times // 20_000)  # a quartile needs no more samples than this
+        values = sampled(recording.data, rows, step)
+        quartiles = np.percentile if np.isfinite(values).all() else np.nanpercentile  # the latter is slow
+        low_quartile, high_quartile = quartiles(values, (25, 75), axis=1)
+        spread = float(np.nanmedian(high_quartile - low_quartile))
+        if spread and not low <= spread <= high:
+            problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")
+    return problems
+
+
+def require_plausible(recording: Recording) -> None:
+    """Refuse a recording whose unit is probably wrong.
+
+    Raises
+    ------
+    ContractError
+        The robust amplitude of a sensor type is implausible.
+    """
+    for problem in implausible_amplitudes(recording):
+        file = recording.provenance.get("file")
+        raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")

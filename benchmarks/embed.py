@@ -29,13 +29,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from brainof.model.remember import Remembered
 from brainof.threads import side_by_side
 from torch import nn
 
 from brainof import embed as embed_recording
 from brainof.channels import Channels
 from brainof.model import BrainOF, BrainOFConfig, count, preset
-from brainof.model.remember import Remembered
 from brainof.recording import Recording
 
 from .dint import in_fresh_process, peak_above

@@ -44,14 +44,12 @@ _NORMALISED = InputContract(
     }
 )
 
-#: A loud start (decision 0015): without it the waveform is learned late or not at all
-LOUD: dict[str, Any] = {
+#: Tied addressing (decision 0015): without it the waveform is learned late or not at all
+TIED: dict[str, Any] = {
     "preset": "tiny",
-    "depth": 2,
-    "outputs": ["waveform"],
-    "latent_std": 0.05,
-    "cross_gain": 4.0,
-    "mirrored": True,
+    "backbone": {"depth": 2},
+    "sampler": {"initial_addressing": "tied"},
+    "decoder": {"outputs": ["waveform"]},
 }
 
 
@@ -151,7 +149,7 @@ def _channel_model(out: Path, root: Path, sizes: Sizes, seed: int) -> tuple[Brai
     left = {name: people[-sizes.test_people :] for name, people in known.items()}
     config = PretrainConfig.parse(
         {
-            "model": {**LOUD, "latents": 64},
+            "model": {**TIED, "sampler": {**TIED["sampler"], "latents": 64}},
             "objective": {"frequency": "none"},
             "mask": {"unit": "channel", "ratio": 0.3, "fourier_ratio": 0.0},
             "sampling": {
@@ -318,7 +316,7 @@ def _region_rows(out: Path, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
     train, test = table[~tested].reset_index(drop=True), table[tested].reset_index(drop=True)
     config = PairedConfig.parse(
         {
-            "model": {**LOUD, "latents": 32},
+            "model": {**TIED, "sampler": {**TIED["sampler"], "latents": 32}},
             "objective": {"frequency": "none"},
             "mask": {"fourier_ratio": 0.0},
             "modality_dropout": 0.7,

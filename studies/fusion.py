@@ -164,7 +164,7 @@ def _oracle(effects: dict[str, Any], subjects: int, seed: int) -> dict[str, floa
 def _models(corpus: Corpus, out: Path, sizes: Sizes, seed: int) -> dict[str, BrainOF]:
     """Untrained, pretrained on both modalities one at a time, and then on pairs."""
     shared: dict[str, Any] = {
-        "model": {"preset": "tiny", "latents": 32, "separate_decoders": True},
+        "model": {"preset": "tiny", "sampler": {"latents": 32}, "decoder": {"kind": "separate"}},
         "mask": {"fourier_ratio": 0.0},
         "objective": {"frequency_start": 0.3},
         "batch_size": 12,

@@ -33,17 +33,18 @@ def latent_features(corpus: Corpus, model: BrainOF, rows: np.ndarray, kinds: Ite
     size = max(1, 16_384 // int((index["n_channels"] * -(-index["n_times"] // config.patch)).max()))
     for start in range(0, len(rows), size):
         batch = corpus.batch(rows[start : start + size].tolist(), config.patch)
-        both_BLD = model.encode(model.tokens(batch), with_sampled=True)
+        tokens = model.tokens(batch)
+        before_BLD, latents_BLD = model.norm(model.sample(tokens)), model.encode(tokens)
         for kind in kinds:
-            before = kind.endswith("@sampler")
-            latents_BLD = both_BLD[:, config.latents :] if before else both_BLD[:, : config.latents]
-            found[kind].append(model.pool(latents_BLD, kind.removesuffix("@sampler")).numpy())
+            pooled = model.pool(before_BLD if kind.endswith("@sampler") else latents_BLD, kind.removesuffix("@sampler"))
+            found[kind].append(pooled.numpy())
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 
 def poolings(model: BrainOF) -> tuple[list[str], list[str]]:
     """Poolings for decoding and for identification."""
-    parts = model.config.outputs if model.config.partition else ()
+    decoder = model.config.decoder
+    parts = decoder.outputs if decoder.kind == "per_output" else ()
     decoding = ["mean_std", "concat", *(f"{pool}@{name}" for name in parts for pool in ("mean_std", "concat"))]
     identification = ["mean_std", "concat", "gram", "gram@sampler", *(f"concat@{name}" for name in parts)]
     return decoding, identification

@@ -83,7 +83,11 @@ def table(corpora: Mapping[int, Corpus], models: Mapping[str, BrainOF]) -> pd.Da
     lines = []
     first = next(iter(corpora))
     for name, model in models.items():
-        shares = [f"concat@{output}" for output in model.config.outputs] if model.config.partition else []
+        shares = (
+            [f"concat@{output}" for output in model.config.decoder.outputs]
+            if model.config.decoder.kind == "per_output"
+            else []
+        )
         for pool in ("mean_std", "concat", *shares):
             reference = embeddings(corpora[first], model, pool)
             for rate, corpus in corpora.items():

@@ -9,7 +9,10 @@ from brainof.pretraining.run_folder import read_metrics
 
 #: a model and a run that only show that the path holds together
 SMALL = ["steps=6", "health_every=3", "checkpoint_every=3", "log_every=1", "batch_size=4"]
-SMALL += ["model={preset: streams, dim: 32, depth: 2, heads: 2, latents: 12, experts: 4, hidden: 16, shared: 32}"]
+SMALL += [
+    "model={preset: per_output, dim: 32, sampler: {heads: 2, latents: 12}, "
+    "backbone: {depth: 2, heads: 2, experts: 4, hidden: 16, shared: 32}}"
+]
 SMALL += ["health_margin=0", "max_tokens=64", "precision=float32", "threads=1"]
 
 

@@ -52,7 +52,7 @@ def demo(
     sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in MODALITIES]
     for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])
-    tell(f"pretraining `streams` on all three modalities together, {config.steps} steps")
+    tell(f"pretraining `per_output` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")

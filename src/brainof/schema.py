@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
 from .errors import ConfigError, did_you_mean
 
@@ -56,6 +57,11 @@ class Schema(pydantic.BaseModel):
                     raise ConfigError(f"{parent!r} holds a single value, not a section", file=file, field=key)
             target[leaf] = yaml.safe_load(text)
         return type(self).parse(values, file)
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """What a validator raises: an error whose text is the message alone."""
+    return PydanticCustomError("brainof", "{message}", {"message": message})
 
 
 def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Constant(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = BrainOF.from_preset("debug", outputs=["waveform"])
+        self.inner = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
         self.config, self.tokens, self.encode = self.inner.config, self._tokens, self.inner.encode
         self.seen: list[np.ndarray] = []
 
@@ -62,7 +62,7 @@ def test_units_rate_and_length_are_those_of_the_recording(sfreq):
 def test_the_bad_channel_itself_is_never_seen():
     raw = recording()
     torch.manual_seed(0)
-    model = BrainOF.from_preset("debug", outputs=["waveform"])
+    model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
     wild = raw.data.copy()
     wild[3] = 1e-3 * np.random.default_rng(1).standard_normal(raw.n_times)
     one = inpaint(raw, model, bads=("E3",))
@@ -76,7 +76,7 @@ def test_the_bad_channel_itself_is_never_seen():
 def test_upsampling_a_left_out_channel_is_inpainting_it():
     raw = recording()
     torch.manual_seed(0)
-    model = BrainOF.from_preset("debug", outputs=["waveform"])
+    model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
     kept = [0, 1, 2, 4, 5, 6, 7]
     dense = upsample(raw.pick(kept), model, raw.channels.take([3]))
     assert dense.channels.names == (*[f"E{i}" for i in kept], "E3")
@@ -118,7 +118,7 @@ def test_windows_are_joined_without_seams():
             "EEG or MEG",
         ),
         (
-            lambda r, m: inpaint(r, BrainOF.from_preset("debug", outputs=["log_spectrum"]), bads=("E1",)),
+            lambda r, m: inpaint(r, BrainOF.from_preset("debug", decoder={"outputs": ["log_spectrum"]}), bads=("E1",)),
             ConfigError,
             "no waveform",
         ),

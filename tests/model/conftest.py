@@ -45,6 +45,7 @@ def debug() -> Callable[..., BrainOF]:
     """A debug model in float64 that is not in train mode; LayerScale is large, so that branches can be seen."""
 
     def make(**overrides) -> BrainOF:
-        return BrainOF.from_preset("debug", **{"layer_scale": 0.5, **overrides}).double().eval()
+        merged = {**overrides, "backbone": {"layer_scale": 0.5, **overrides.get("backbone", {})}}
+        return BrainOF.from_preset("debug", **merged).double().eval()
 
     return make

@@ -23,7 +23,7 @@ def start(model, batch, autocast=False):
 
 @pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
 def test_forty_eight_layers_start_finite_with_living_gradients(make_batch, precision):
-    model = BrainOF.from_preset("debug", depth=48)
+    model = BrainOF.from_preset("debug", backbone={"depth": 48})
     if precision == "bfloat16":
         model.bfloat16()
     start(model, make_batch(), precision == "autocast")
@@ -36,7 +36,8 @@ def test_forty_eight_layers_start_finite_with_living_gradients(make_batch, preci
 def test_every_preset_starts_finite_from_the_meta_device_in_bfloat16(make_batch, name):
     """Depth, experts and blocks of the sampler as published, on a small width."""
     with torch.device("meta"):
-        model = BrainOF(preset(name, dim=32, heads=2, latents=12, hidden=8, shared=8))
+        small = {"sampler": {"heads": 2, "latents": 12}, "backbone": {"heads": 2, "hidden": 8, "shared": 8}}
+        model = BrainOF(preset(name, dim=32, **small))
     model.to_empty(device="cpu")
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data.fill_(torch.nan if tensor.is_floating_point() else 99)  # whatever the memory held

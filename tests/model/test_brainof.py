@@ -9,18 +9,22 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError, ContractError, RecordingError
-from brainof.model import BrainOF, BrainOFConfig, attention, preset, update_balance
+from brainof.model import BrainOF, BrainOFConfig, attention, update_balance
 
 MODALITIES = ("eeg", "meg", "fmri")
+PER_OUTPUT = {
+    "tokens": {"connectivity": True},
+    "sampler": {"latents": 12, "initial_addressing": "tied"},
+    "decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum", "connectivity"]},
+}
 OPTIONS = [
     {},
-    {"attention": "softmax"},
-    {"attention": "diff", "out_scale": "one_minus_lambda_init"},
-    {"ffn": "dense", "layer_scale": 0},
-    {"cross_attention": "dint", "temperature": 0},
-    {"keys": "both", "values": "both", "decoder_keys": "both", "identity": "mlp"},
-    {"arness_in": 2, "arness_out": 2, "decoder_keys": "processed", "separate_decoders": True},
-    {"log_spectrum_features": False, "outputs": ["waveform"], "shared": 0},
+    {"backbone": {"attention": "softmax"}},
+    {"backbone": {"attention": "diff"}},
+    {"backbone": {"ffn": "dense", "layer_scale": 0}},
+    {"sampler": {"blocks": 2}, "decoder": {"kind": "separate", "blocks": 2}},
+    {"tokens": {"log_spectrum": False}, "backbone": {"shared": 0}, "decoder": {"outputs": ["waveform"]}},
+    PER_OUTPUT,
 ]
 
 
@@ -32,9 +36,9 @@ def test_shapes_gradients_and_finite_values(make_batch, modality, options):
     hidden = torch.arange(15).expand(2, -1)
     latents = model.encode(tokens, hidden[:, ::2])
     predictions = model.decode(latents, tokens.identity_BND)
-    assert latents.shape == (2, 8, 32)
+    assert latents.shape == (2, model.config.sampler.latents, 32)
     assert {name: x.shape for name, x in predictions.items()} == {
-        name: (2, 15, model.config.width_of(name)) for name in model.config.outputs
+        name: (2, 15, model.config.width_of(name)) for name in model.config.decoder.outputs
     }
     sum(x.square().mean() for x in predictions.values()).backward()
     silent = [
@@ -62,9 +66,8 @@ def test_visible_tokens_are_all_that_counts(make_batch, debug, options):
     torch.testing.assert_close(model.encode(tokens, filled, counts), latents)
 
 
-@pytest.mark.parametrize("options", [o for o in OPTIONS if o.get("cross_attention") != "dint"], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_decoding_chosen_positions_equals_decoding_all(make_batch, debug, options):
-    # with "dint" the mean over queries depends on which positions are asked for
     model = debug(**options)
     tokens = model.tokens(make_batch())
     latents, index = model.encode(tokens), torch.tensor([[0, 3, 5], [14, 1, 2]])
@@ -84,23 +87,14 @@ def test_shared_identities_equal_separate_ones(make_batch, debug):
             torch.testing.assert_close(x, model.decode(b, separate.identity_BND)[name])
 
 
-@pytest.mark.parametrize("arness_in", [2, 3])  # one block: test_reading.py
-def test_one_map_in_pieces_equals_whole_values(make_batch, debug, monkeypatch, arness_in):
-    """What inference does where a map serves the batch equals what training does, in float64."""
-    model, batch = debug(arness_in=arness_in), make_batch()
-    monkeypatch.setattr(attention, "CHUNK", 4)  # 15 tokens: the last piece is short
-    pieces = []
-    attend_shared = attention.Attention.attend_shared
-    monkeypatch.setattr(attention.Attention, "attend_shared", lambda *args: pieces.append(None) or attend_shared(*args))
-    whole = model.forward_features(batch)
-    assert not pieces
-    with torch.inference_mode():
-        torch.testing.assert_close(model.forward_features(batch), whole, rtol=0, atol=1e-12)
-    assert len(pieces) == 1  # a second block's queries differ between windows
-    batch.channel_mask_BC[0, 1] = False  # a mask has no shared map
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_layout_that_is_kept_equals_one_made_anew(make_batch, debug, options):
+    model, batch = debug(**options), make_batch()
     with torch.no_grad():
-        model.forward_features(batch)
-    assert len(pieces) == 1
+        layout = model.layout(make_batch(windows=1))
+        assert torch.equal(model.forward_features(batch, layout=layout), model.forward_features(batch))
+        with pytest.raises(ConfigError, match="layout: 1 x 15 tokens, the batch has 2 x 12"):
+            model.forward_features(make_batch(channels=4), layout=layout)
 
 
 def test_fusion_starts_from_the_latents_of_the_first(make_batch, debug):
@@ -117,7 +111,7 @@ def test_fusion_starts_from_the_latents_of_the_first(make_batch, debug):
 
 @pytest.mark.parametrize("channels", [3, 4, 9])
 def test_the_interpolating_sampler_runs_the_same_path(make_batch, channels):
-    model = BrainOF.from_preset("debug", sampler="interpolate", interpolate_channels=4)
+    model = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     tokens = model.tokens(make_batch(channels=channels))
     latents = model.encode(tokens, torch.tensor([[0, 3], [1, 2]]))
     predictions = model.decode(latents, tokens.identity_BND, shape=(channels, 3))
@@ -252,16 +246,13 @@ def test_gradients_reach_every_parameter_in_float64(make_batch, debug):
 
 def test_preset_overrides_are_checked():
     with pytest.raises(ConfigError, match="top_k"):
-        BrainOF.from_preset("debug", top_k=9)
-    assert preset("tiny", latents=32).latents == 32
+        BrainOF.from_preset("debug", backbone={"top_k": 9})
 
 
-@pytest.mark.parametrize("kernel", ["auto", "sdpa"])
-def test_a_window_without_visible_tokens_among_others_stays_finite(make_batch, debug, kernel):
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_window_without_visible_tokens_among_others_stays_finite(make_batch, debug, fused, monkeypatch):
+    monkeypatch.setattr(attention, "use_fused", lambda *_: fused)
     model = debug()
-    for module in model.modules():
-        if isinstance(module, attention.Attention):
-            module.kernel = kernel
     tokens, visible = model.tokens(make_batch()), torch.tensor([[0, 3, 5], [1, 1, 1]])
     counts = torch.tensor([[True] * 3, [False] * 3])
     latents = model.encode(tokens, visible, counts)

@@ -17,7 +17,7 @@ from brainof.model.experts import Experts
 
 
 def experts(backend="loop", dtype=torch.float64, **changes) -> Experts:
-    options = {"dim": 16, "experts": 6, "top_k": 2, "hidden": 8, "shared": 8, "route_scale": 1.5, **changes}
+    options = {"dim": 16, "experts": 6, "top_k": 2, "hidden": 8, "shared": 8, **changes}
     return Experts(**options, backend=backend).to(dtype)
 
 
@@ -27,7 +27,7 @@ def formula(layer: Experts, x: torch.Tensor) -> torch.Tensor:
     for token in x.flatten(0, -2):
         scores = torch.sigmoid(layer.router_ED @ token)
         chosen = (scores + layer.selection_bias).topk(layer.top_k).indices
-        gates = layer.route_scale * scores[chosen] / scores[chosen].sum()
+        gates = scores[chosen] / scores[chosen].sum()
         y = layer.shared(token[None])[0] if layer.shared is not None else 0
         for gate, i in zip(gates, chosen, strict=True):
             a, b = (token @ layer.gate_up_ED2F[i]).chunk(2)

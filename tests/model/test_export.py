@@ -18,7 +18,7 @@ from brainof.model import BrainOF, export
 def encoder():
     """A model of one layer and its exported encoder."""
     torch.manual_seed(0)
-    model = BrainOF.from_preset("debug", depth=1).eval()
+    model = BrainOF.from_preset("debug", backbone={"depth": 1}).eval()
     return model, export.export_encoder(model)
 
 
@@ -79,7 +79,7 @@ MACHINE_CODE = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=MACHINE_CODE)])
 def test_blocks_compile_in_bfloat16_without_breaks(backend):
-    block = BrainOF.from_preset("debug", depth=1).blocks[0]
+    block = BrainOF.from_preset("debug", backbone={"depth": 1}).blocks[0]
     compiled = torch.compile(block, backend=backend, fullgraph=True)
     x, modality = torch.randn(2, 8, 32), torch.tensor([0, 2])
     results = []

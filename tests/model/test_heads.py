@@ -14,7 +14,7 @@ from brainof.model.pooling import POOLS, pool
 
 @pytest.mark.parametrize("kind", POOLS)
 def test_pooling_gives_the_promised_width_in_float32(kind):
-    model = BrainOF.from_preset("debug", latents=6)
+    model = BrainOF.from_preset("debug", sampler={"latents": 6})
     pooled = model.pool(torch.randn(3, 6, 32).bfloat16(), kind)
     assert pooled.shape == (3, model.pooled_width(kind))
     assert pooled.dtype == torch.float32
@@ -22,8 +22,7 @@ def test_pooling_gives_the_promised_width_in_float32(kind):
 
 
 def test_the_model_says_how_its_latents_are_pooled():
-    shares = {"separate_decoders": True, "partition": True, "pooling": "mean@log_spectrum+waveform"}
-    model = BrainOF.from_preset("debug", latents=8, **shares)
+    model = BrainOF.from_preset("debug", decoder={"kind": "per_output"}, pooling="mean@log_spectrum+waveform")
     latents = torch.randn(2, 8, 32)
     swapped = torch.cat([latents[:, 4:], latents[:, :4]], 1)
     torch.testing.assert_close(model.pool(latents), pool(swapped, "mean"))
@@ -34,9 +33,8 @@ def test_the_model_says_how_its_latents_are_pooled():
 
 
 def test_a_modality_may_have_a_pooling_of_its_own():
-    shares = {"separate_decoders": True, "partition": True}
     choice = {"default": "concat@log_spectrum", "fmri": "concat@waveform"}
-    model = BrainOF.from_preset("debug", latents=8, pooling=choice, **shares)
+    model = BrainOF.from_preset("debug", decoder={"kind": "per_output"}, pooling=choice)
     latents = torch.randn(2, 8, 32)
     torch.testing.assert_close(model.pool(latents, "auto", "eeg"), pool(latents[:, 4:], "concat"))
     torch.testing.assert_close(model.pool(latents, "auto", "fmri"), pool(latents[:, :4], "concat"))
@@ -47,7 +45,7 @@ def test_a_modality_may_have_a_pooling_of_its_own():
 
 
 @pytest.mark.parametrize("wrong", ["mean_sd", "concat@spectrum", "concat@"])
-def test_a_model_cannot_be_made_with_a_pooling_it_has_not(wrong):
+def test_a_model_cannot_be_made_with_an_unknown_pooling(wrong):
     with pytest.raises(ConfigError, match="pooling"):
         BrainOF.from_preset("debug", pooling=wrong)
 

@@ -7,28 +7,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from brainof.model.attention import Attention
+from brainof.model import attention
 
-STREAMS = {
-    "partition": True,
-    "streams": True,
-    "separate_decoders": True,
-    "connectivity_features": True,
-    "latents": 12,
-    "outputs": ["waveform", "log_spectrum", "connectivity"],
+PER_OUTPUT = {
+    "tokens": {"connectivity": True},
+    "sampler": {"latents": 12},
+    "decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum", "connectivity"]},
 }
 OPTIONS = [
     {},
-    {"attention": "softmax"},
-    {"attention": "diff", "out_scale": "one_minus_lambda_init"},
-    {"ffn": "dense", "layer_scale": 0},
-    {"cross_attention": "dint", "temperature": 0},
-    {"cross_attention": "diff"},
-    {"keys": "both", "values": "both", "decoder_keys": "both", "identity": "mlp"},
-    {"arness_in": 2, "arness_out": 2, "decoder_keys": "processed", "separate_decoders": True},
-    {"log_spectrum_features": False, "outputs": ["waveform"], "shared": 0},
-    {"connectivity_features": True},
-    STREAMS,
+    {"backbone": {"attention": "softmax"}},
+    {"backbone": {"attention": "diff"}},
+    {"backbone": {"ffn": "dense", "layer_scale": 0}},
+    {"sampler": {"blocks": 2}, "decoder": {"kind": "separate", "blocks": 2}},
+    {"tokens": {"log_spectrum": False}, "backbone": {"shared": 0}, "decoder": {"outputs": ["waveform"]}},
+    {"tokens": {"connectivity": True}},
+    PER_OUTPUT,
 ]
 
 
@@ -53,14 +47,12 @@ def alone(batch, row, length, channels):
     )
 
 
-@pytest.mark.parametrize("kernel", ["explicit", "sdpa"])
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @torch.no_grad()
-def test_company_padding_and_the_order_of_channels_do_not_matter(make_batch, debug, options, kernel):
+def test_company_padding_and_the_order_of_channels_do_not_matter(make_batch, debug, options, fused, monkeypatch):
+    monkeypatch.setattr(attention, "use_fused", lambda *_: fused)
     model = debug(**options)
-    for module in model.modules():
-        if isinstance(module, Attention):
-            module.kernel = kernel
     for modality in ("eeg", "meg", "fmri"):
         batch = uneven(make_batch, modality)
         together = model.forward_features(batch)
@@ -76,7 +68,7 @@ def test_company_padding_and_the_order_of_channels_do_not_matter(make_batch, deb
 @torch.no_grad()
 def test_company_does_not_matter_to_the_interpolating_sampler(make_batch, debug):
     """It reads a fixed grid, so padding and order do matter; the other windows must not."""
-    model = debug(sampler="interpolate", interpolate_channels=4)
+    model = debug(sampler={"kind": "interpolate", "interpolate_channels": 4})
     batch = uneven(make_batch, "eeg")
     together = model.forward_features(batch)
     for row in (0, 1):

@@ -35,10 +35,13 @@ def test_closed_form_equals_the_modules(name):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention": "softmax", "ffn": "dense", "layer_scale": 0},
-        {"cross_attention": "dint", "temperature": 0, "identity": "mlp"},
-        {"separate_decoders": True, "log_spectrum_features": False, "arness_in": 2},
-        {"sampler": "interpolate", "latents": 32, "shared": 0, "outputs": ["waveform"]},
+        {"backbone": {"attention": "softmax", "ffn": "dense", "layer_scale": 0}},
+        {"decoder": {"kind": "separate", "blocks": 3}, "tokens": {"log_spectrum": False}, "sampler": {"blocks": 2}},
+        {
+            "sampler": {"kind": "interpolate", "latents": 32},
+            "backbone": {"shared": 0},
+            "decoder": {"outputs": ["waveform"]},
+        },
     ],
 )
 def test_closed_form_follows_every_option(changes):

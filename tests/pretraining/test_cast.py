@@ -27,7 +27,7 @@ def gradients(objective, plan, model, leaves=None):
     return value, found
 
 
-@pytest.mark.parametrize("changes", [{}, {"ffn": "dense", "connectivity_features": True}])
+@pytest.mark.parametrize("changes", [{}, {"backbone": {"ffn": "dense"}, "tokens": {"connectivity": True}}])
 def test_losses_and_gradients_are_those_of_autocast_to_the_bit(make_batch, changes):
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug", **changes).train()

@@ -186,7 +186,7 @@ def test_a_small_model_learns_to_reconstruct(corpus, tmp_path):
         batch_size=16,
         lr=3e-3,
         health_every=200,
-        model={"preset": "debug", "dim": 64, "latents": 16, "heads": 4},
+        model={"preset": "debug", "dim": 64, "sampler": {"latents": 16, "heads": 4}, "backbone": {"heads": 4}},
         objective={"frequency": "none"},
         mask={"fourier_ratio": 0.0},
     )
@@ -228,6 +228,6 @@ def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
 
 
 def test_recipes_by_name():
-    assert find_config("tiny").model["preset"] == "streams"
+    assert find_config("tiny").model["preset"] == "per_output"
     with pytest.raises(ConfigError, match="did you mean 'tiny'"):
         find_config("tinny")

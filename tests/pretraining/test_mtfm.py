@@ -12,7 +12,10 @@ from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masks import WindowRandom
 from brainof.pretraining.mtfm import MTFM
 
-SECOND_ORDER = {"outputs": ["waveform", "log_spectrum", "connectivity"], "connectivity_features": True}
+SECOND_ORDER = {
+    "tokens": {"connectivity": True},
+    "decoder": {"outputs": ["waveform", "log_spectrum", "connectivity"]},
+}
 
 
 def objective(model, **mask) -> MTFM:
@@ -149,7 +152,7 @@ def test_unreadable_batches_are_refused_before_anything_is_hidden(model, make_ba
 
 
 def test_the_interpolating_sampler_is_trained_on_the_same_objective(make_batch):
-    model = BrainOF.from_preset("debug", sampler="interpolate", interpolate_channels=4)
+    model = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     mtfm = objective(model)
     sums = mtfm.sums(plan_of(mtfm, make_batch(lengths=(256, 100))))
     mtfm.total(sums).backward()
@@ -173,5 +176,5 @@ def test_every_objective_reaches_all_weights_it_should(model, make_batch, freque
 
 
 def test_an_objective_whose_output_the_model_has_not_is_refused(model):
-    with pytest.raises(ConfigError, match="'connectivity', which the model has not"):
+    with pytest.raises(ConfigError, match="needs the output 'connectivity', but the model has only"):
         MTFM(model, MaskConfig(), ObjectiveConfig(second_order=1.0))

@@ -78,7 +78,7 @@ def test_both_modalities_count_the_same(model, make_batch):
 
 def test_one_modality_is_learned_from_the_other(make_batch):
     torch.manual_seed(0)
-    model = BrainOF.from_preset("debug", outputs=["waveform"])
+    model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
     corpus = Pairs(make_batch)
     config = PairedConfig.parse(
         {

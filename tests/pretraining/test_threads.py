@@ -22,15 +22,14 @@ def threads():
     torch.set_num_threads(before)
 
 
-STREAMS = {
-    "outputs": ["waveform", "log_spectrum", "connectivity"],
-    "latents": 12,
-    "connectivity_features": True,
-    **dict.fromkeys(("separate_decoders", "partition", "streams", "balanced_gradients"), True),
+PER_OUTPUT = {
+    "tokens": {"connectivity": True},
+    "sampler": {"latents": 12},
+    "decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum", "connectivity"]},
 }
 
 
-@pytest.mark.parametrize("fields", [{}, STREAMS], ids=["default", "streams"])
+@pytest.mark.parametrize("fields", [{}, PER_OUTPUT], ids=["default", "per_output"])
 def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch, fields):
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug", **fields).double().train()
@@ -44,7 +43,7 @@ def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch, fie
         team = GradientThreads(list(model.parameters()), count).open()
 
         def loss(part):
-            sums = objective.sums(part)
+            sums = objective.sums(part, len(plan.batch))
             return objective.total(sums) / plan.n_hidden, sums.detach()
 
         results = team.backward(plan.split(count), loss)

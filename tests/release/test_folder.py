@@ -68,15 +68,17 @@ def damage(name):
         elif name == "text":
             (folder / "preprocessing.json").write_text("{")
         elif name == "layout":
-            edit(folder, layout=3)
+            edit(folder, layout=4)
+        elif name == "old layout":
+            edit(folder, layout=2)
         elif name == "library":
             (folder / "config.json").write_text('{"model_type": "vit"}')
         elif name == "other size":
             config = json.loads((folder / "config.json").read_text())
-            edit(folder, model={**config["model"], "latents": 4})
+            edit(folder, model={**config["model"], "sampler": {"latents": 4, "heads": 2}})
         elif name == "other depth":
             config = json.loads((folder / "config.json").read_text())
-            edit(folder, model={**config["model"], "depth": 3})
+            edit(folder, model={**config["model"], "backbone": {**config["model"]["backbone"], "depth": 3}})
         elif name == "outside":
             (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
 
@@ -98,7 +100,11 @@ def edit(folder, **changes):
         ("only pickles", r"release: holds only pickled weights \(pytorch_model\.bin\), which can run any code"),
         ("gone", r"model\.safetensors: is missing"),
         ("text", r"preprocessing\.json: is damaged or incomplete"),
-        ("layout", r"config\.json: layout 3, this version reads 1 and 2; install the brainof that wrote it"),
+        ("layout", r"config\.json: layout 4, this version reads 3; install the brainof that wrote it"),
+        (
+            "old layout",
+            r"config\.json: layout 2 with its flat model configuration, .* reads 3; install .*, or pretrain again",
+        ),
         ("library", r"config\.json: is no configuration of a brainof release but of 'vit'"),
         ("other size", r"weights do not fit the configuration"),
         ("other depth", r"weights do not fit the configuration: 'blocks\.2\.[\w.]+' is missing"),

@@ -21,8 +21,8 @@ def test_every_cell_is_a_run_that_leaves_its_people_out(cell):
     assert (config.seed, config.steps, config.lr, config.batch_size) == (2, 50, 0.002, 8)
     overrides = dict(config.model)
     model = preset(overrides.pop("preset"), **overrides)
-    assert "waveform" in model.outputs
-    assert config.objective.second_order == 0 or "connectivity" in model.outputs
+    assert "waveform" in model.decoder.outputs
+    assert config.objective.second_order == 0 or "connectivity" in model.decoder.outputs
 
 
 def test_cells_differ_from_each_other():
@@ -86,5 +86,5 @@ def test_a_window_is_compared_with_itself_and_with_its_neighbours():
 def test_missing_data_is_one_line(tmp_path, capsys):
     assert main(["objective", "--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no such dataset folder" in capsys.readouterr().err
-    assert main(["objective", "--cells", "balancd", "--out", str(tmp_path / "out")]) == 2
-    assert "did you mean 'balanced" in capsys.readouterr().err
+    assert main(["objective", "--cells", "three stream", "--out", str(tmp_path / "out")]) == 2
+    assert "did you mean 'three streams'" in capsys.readouterr().err

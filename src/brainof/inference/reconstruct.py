@@ -1,7 +1,7 @@
 """Signals where there is no sensor: bad channels put back, montages made denser, by querying the decoder at positions.
 
 The decoder is asked with the identity of a place, so that any place can be asked for, seen in training or not. It must
-have been trained for the waveform (`objective.frequency: none`, or `model.separate_decoders: true`).
+have been trained for the waveform (`objective.frequency: none`, or `model.decoder.kind: separate`).
 
 Legend: B windows, N tokens, V visible tokens, Q queries, S samples per patch.
 """
@@ -121,7 +121,7 @@ def predict_at(
         raise ContractError(
             "regions have scales of their own, which an unseen one lacks", file=file, field="modality", fix="EEG or MEG"
         )
-    if "waveform" not in model.config.outputs:
+    if "waveform" not in model.config.decoder.outputs:
         raise ConfigError("the decoder has no waveform", field="model.outputs", fix="train one with this output")
     for name, kind, located in zip(targets.names, targets.types, targets.located, strict=True):
         if MODALITY_OF_TYPE[kind] != recording.modality:
@@ -188,8 +188,7 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
             windows = [_window(seen.data[:, start : start + length], len(targets)) for start in part]
             batch = SignalBatch.from_arrays(windows, table, seen.sfreq, seen.modality, patch, mask).to(device)
             tokens = model.tokens(batch)
-            sampled = bool(model.config.sampler_outputs)
-            latents = model.encode(tokens, visible.expand(len(part), -1).to(device), with_sampled=sampled)
+            latents = model.encode(tokens, visible.expand(len(part), -1).to(device))
             index = queries.expand(len(part), -1).to(device)
             patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
             decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from .backbone import BackboneConfig
 from .balance import update_balance
-from .brainof import BrainOF
+from .brainof import BrainOF, Layout
 from .config import BrainOFConfig
+from .decoder import DecoderConfig
 from .pooling import POOLS, pool
 from .presets import PRESETS, count, describe, preset
-from .tokens import Tokens, log_spectrum
+from .sampler import SamplerConfig
+from .tokens import TokenConfig, Tokens, log_spectrum
 
 __all__ = [
     "POOLS",
     "PRESETS",
+    "BackboneConfig",
     "BrainOF",
     "BrainOFConfig",
+    "DecoderConfig",
+    "Layout",
+    "SamplerConfig",
+    "TokenConfig",
     "Tokens",
     "count",
     "describe",

@@ -5,18 +5,74 @@ Legend: B windows, L latents, D width.
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 import torch
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
+from ..schema import Schema, wrong
 from .attention import Attention
-from .config import BrainOFConfig
 from .experts import Experts
 from .ffn import SwiGLU
 from .norm import RMSNorm
-from .reading_itself import can_read_itself, read_itself
+
+#: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
+ALIGNMENT = 8
 
 #: Depth up to which output maps start at full size; deeper models start smaller, so that the sum of branches does not
 FULL_GAIN_DEPTH = 4
+
+
+class BackboneConfig(Schema):
+    """Blocks on the latents.
+
+    Attributes
+    ----------
+    depth, heads : int
+        Blocks, and attention heads H.
+    attention : {"dint", "diff", "softmax"}
+        Self-attention; "diff" and "softmax" are for comparison.
+    ffn : {"moe", "dense"}
+        Sparse experts, or one feed-forward of the same active width (`shared + top_k * hidden`).
+    experts, top_k, hidden, shared : int
+        Routed experts, experts per token, hidden width of each, hidden width of the shared expert (0: none).
+    layer_scale : float
+        Starting value of the per-channel scale of each residual branch; 0 leaves it out.
+    """
+
+    depth: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    attention: Literal["dint", "diff", "softmax"] = "dint"
+    ffn: Literal["moe", "dense"] = "moe"
+    experts: int = Field(default=8, ge=1)
+    top_k: int = Field(default=2, ge=1)
+    hidden: int = Field(default=128, ge=8)
+    shared: int = Field(default=256, ge=0)
+    layer_scale: float = Field(default=0.05, ge=0)
+
+    @field_validator("hidden", "shared")
+    @classmethod
+    def _aligned(cls, width: int) -> int:
+        return aligned(width)
+
+    @model_validator(mode="after")
+    def _enough_experts(self) -> Self:
+        if self.top_k > self.experts:
+            raise wrong(f"top_k {self.top_k} experts per token, but there are only {self.experts}")
+        return self
+
+    @property
+    def dense_hidden(self) -> int:
+        """Hidden width of a dense feed-forward with as many active weights as the experts."""
+        return self.shared + self.top_k * self.hidden
+
+
+def aligned(width: int) -> int:
+    """The width itself; refuses one that grouped products cannot take."""
+    if width % ALIGNMENT:
+        raise wrong(f"{width} is not a multiple of {ALIGNMENT} (grouped products need rows of 16 bytes)")
+    return width
 
 
 def residual_gain(depth: int) -> float:
@@ -41,37 +97,34 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward on latents."""
+    """Self-attention and feed-forward on latents.
 
-    def __init__(self, config: BrainOFConfig, layer: int) -> None:
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    config : BackboneConfig
+        Of the backbone.
+    layer : int
+        Depth of this block, from 0.
+    """
+
+    def __init__(self, dim: int, config: BackboneConfig, layer: int) -> None:
         super().__init__()
         gain = residual_gain(config.depth)
-        self.attention_norm, self.ffn_norm = RMSNorm(config.dim), RMSNorm(config.dim)
-        self.attention = Attention(
-            config.dim, config.heads, config.attention, layer, config.out_scale, residual_gain=gain
-        )
+        self.attention_norm, self.ffn_norm = RMSNorm(dim), RMSNorm(dim)
+        self.attention = Attention(dim, config.heads, config.attention, layer, gain)
         self.ffn: Experts | SwiGLU
         if config.ffn == "moe":
-            self.ffn = Experts(
-                config.dim,
-                config.experts,
-                config.top_k,
-                config.hidden,
-                config.shared,
-                config.route_scale,
-                config.expert_backend,
-                gain,
-            )
+            self.ffn = Experts(dim, config.experts, config.top_k, config.hidden, config.shared, gain)
         else:
-            self.ffn = SwiGLU(config.dim, config.dense_hidden, gain)
+            self.ffn = SwiGLU(dim, config.dense_hidden, gain)
         scaled = config.layer_scale
-        self.attention_scale = LayerScale(config.dim, scaled) if scaled else nn.Identity()
-        self.ffn_scale = LayerScale(config.dim, scaled) if scaled else nn.Identity()
+        self.attention_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
+        self.ffn_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
 
     def forward(self, x_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
-        h_BLD = self.attention_norm(x_BLD)
-        h_BLD = read_itself(self.attention, h_BLD) if can_read_itself(self.attention, h_BLD) else self.attention(h_BLD)
-        x_BLD = x_BLD + self.attention_scale(h_BLD)
+        x_BLD = x_BLD + self.attention_scale(self.attention(self.attention_norm(x_BLD)))
         h_BLD = self.ffn_norm(x_BLD)
         h_BLD = self.ffn(h_BLD, group_B=modality_B) if isinstance(self.ffn, Experts) else self.ffn(h_BLD)
         return x_BLD + self.ffn_scale(h_BLD)

@@ -6,8 +6,8 @@ tokens, L latents, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -16,18 +16,17 @@ from torch import Tensor, nn
 from ..errors import ConfigError, did_you_mean
 from ..signals import SignalBatch
 from . import heads
-from .arness import Decoder, Encoder
 from .backbone import Block
-from .balanced import even_gradient
 from .config import BrainOFConfig
 from .connectivity import Connectivity
+from .decoder import Decoder
+from .gradient_normalisation import normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .norm import RMSNorm
 from .pooling import pool, require_finite
 from .presets import preset
-from .reading import can_read, read_shared
-from .remember import Remembered, may_remember
+from .sampler import Encoder
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 
 #: Parts that can be frozen or trained on their own, in the order of the forward pass
@@ -40,8 +39,39 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What depends on sensors, sampling interval, modality and weights alone; from `BrainOF.layout`.
+
+    It serves every batch of the same sensors, sampling interval, modality and number of patches, until a weight
+    changes. The caller keeps it; nothing is compared but its number of tokens.
+
+    Attributes
+    ----------
+    identity_BND : Tensor
+        Where, what and when each token is; B = 1 where the batch shares it.
+    """
+
+    identity_BND: Tensor
+
+
 class BrainOF(nn.Module):
-    """Tokens -> ARNESS -> backbone of DINT attention and experts -> latents; and back through the decoder.
+    """Brain-OF (arXiv:2602.23410): tokens -> ARNESS -> backbone of DINT attention and experts -> latents, and back.
+
+    ::
+
+        signals (B, C, T)   sensors, seconds, modality
+             | patches             | Fourier features
+             v                     v
+          contents (N, D)     identities (N, D) -------------------+
+             | values              | keys                          | queries
+             +----------+----------+                               |
+                        v                                          v
+        latent    cross-attention    [DINT attention     cross-attention    waveform
+        vectors -> (sampler) ------>  + experts] x depth -> (decoder) ----> log spectrum
+        (L, D)                             | latents (B, L, D)              connectivity
+                                           v
+                                     pool -> head
 
     Parameters
     ----------
@@ -51,36 +81,52 @@ class BrainOF(nn.Module):
     Notes
     -----
     Build on the meta device, `to_empty`, then `init_weights()` for sizes that should not be made twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainof.channels import Channels
+    >>> from brainof.model import BrainOF
+    >>> from brainof.signals import SignalBatch
+    >>> model = BrainOF.from_preset("debug", sampler={"latents": 16}).eval()
+    >>> eeg = Channels(("Fz", "Cz"), ("eeg", "eeg"))
+    >>> batch = SignalBatch.from_arrays([np.random.randn(2, 256)], eeg, 128.0, "eeg", model.config.patch)
+    >>> latents = model.forward_features(batch)
+    >>> latents.shape, model.pool(latents, "mean").shape
+    (torch.Size([1, 16, 32]), torch.Size([1, 32]))
     """
 
     def __init__(self, config: BrainOFConfig) -> None:
         super().__init__()
         self.config = config
-        self.content = Content(config.dim, config.patch, config.log_spectrum_features, config.log_spectrum_gain)
-        self.connectivity = Connectivity(config.dim) if config.connectivity_features else None
-        self.identity = Identity(config.dim, config.patch, config.identity)
-        self.latents_LD = nn.Parameter(torch.empty(config.latents, config.dim))
-        arness = config.sampler == "arness"
-        self.encoder: Encoder | InterpolateEncoder = Encoder(config) if arness else InterpolateEncoder(config)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
-        self.norm = RMSNorm(config.dim)
-        jobs = [(name,) for name in config.outputs] if config.separate_decoders else [config.outputs]
-        make = Decoder if arness else InterpolateDecoder
-        self.decoders = nn.ModuleList(make(config, job) for job in jobs)
+        dim, sampler = config.dim, config.sampler
+        self.content = Content(dim, config.patch, config.tokens.log_spectrum)
+        self.connectivity = Connectivity(dim) if config.tokens.connectivity else None
+        self.identity = Identity(dim, config.patch)
+        self.latents_LD = nn.Parameter(torch.empty(sampler.latents, dim))
+        arness = sampler.kind == "arness"
+        self.encoder: Encoder | InterpolateEncoder = (Encoder if arness else InterpolateEncoder)(dim, sampler)
+        self.blocks = nn.ModuleList(Block(dim, config.backbone, layer) for layer in range(config.backbone.depth))
+        self.norm = RMSNorm(dim)
+        self.decoders = nn.ModuleList()
+        for outputs in config.decoder.decoders:
+            widths = {str(name): config.width_of(name) for name in outputs}
+            blocks = config.decoder.blocks
+            made = Decoder(dim, blocks, widths, sampler) if arness else InterpolateDecoder(dim, widths, sampler)
+            self.decoders.append(made)
         self.head: heads.Head | None = None
-        self.remembered = Remembered()
         self._init_latents()
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Self:
-        """A model of a preset with random weights; `overrides` replace fields of its configuration."""
+        """A model of a preset with random weights; `overrides` as in `presets.preset`."""
         return cls(preset(name, **overrides))
 
     def _init_latents(self) -> None:
-        nn.init.normal_(self.latents_LD, std=self.config.latent_std)
-        if self.config.mirrored:
+        nn.init.normal_(self.latents_LD, std=self.config.sampler.latent_std)
+        if self.config.sampler.initial_addressing == "tied":
             for decoder in self.decoders:
-                decoder.mirror(self.encoder)  # type: ignore[operator]
+                decoder.tie(self.encoder)  # type: ignore[operator]
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -91,14 +137,32 @@ class BrainOF(nn.Module):
 
     # Signals -> latents
 
-    def tokens(self, batch: SignalBatch) -> Tokens:
+    def layout(self, batch: SignalBatch) -> Layout:
+        """What all batches of this layout share, so that it is computed once: pass it to `forward_features`.
+
+        Under `torch.no_grad()` it can be kept; with gradients it belongs to one graph.
+        """
+        count = 1 if is_shared(batch) else len(batch)
+        patches = batch.signal_BCT.shape[2] // self.config.patch
+        return Layout(self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches))
+
+    def tokens(self, batch: SignalBatch, layout: Layout | None = None) -> Tokens:
         """Patches with their identities.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            Signals (B, C, T) and their sensors.
+        layout : Layout, optional
+            From `layout`, of a batch of the same sensors, sampling interval, modality and length.
 
         Raises
         ------
         RecordingError
             No channel or no good one, no samples, not a whole number of patches, samples or positions that are not
             finite; the message names the field and the window.
+        ConfigError
+            A layout of another number of tokens or windows.
         """
         complete = check(batch, self.config.patch)
         signal_BCT = batch.signal_BCT if batch.signal_BCT.dtype == torch.float64 else batch.signal_BCT.float()
@@ -110,19 +174,15 @@ class BrainOF(nn.Module):
             valid_BNS = valid_samples(batch, self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
-        identity_BND = self._identify(batch, patches)
+        identity_BND = (self.layout(batch) if layout is None else layout).identity_BND
+        if identity_BND.shape[1] != patch_BNS.shape[1] or len(identity_BND) not in (1, len(batch)):
+            raise ConfigError(
+                f"{len(identity_BND)} x {identity_BND.shape[1]} tokens, the batch has "
+                f"{len(batch)} x {patch_BNS.shape[1]}",
+                field="layout",
+                fix="make it with model.layout(batch) of the same sensors and length",
+            )
         return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete)
-
-    def _identify(self, batch: SignalBatch, patches: int) -> Tensor:
-        """Identities (B, N, D), B = 1 where the batch shares them; those of the last layouts are remembered."""
-        shared = is_shared(batch)
-        count = 1 if shared else len(batch)
-        sensors, interval_B, modality_B = batch.sensors, batch.interval_B[:count], batch.modality_B[:count]
-        make = partial(self.identity, sensors, interval_B, modality_B, patches)
-        if not (shared and may_remember(self.identity)):
-            return make()
-        values = [*vars(sensors).values(), interval_B, modality_B, *self.identity.parameters()]
-        return self.remembered(("identity", patches, self.identity.patch), make, values)
 
     def encode(
         self,
@@ -130,7 +190,6 @@ class BrainOF(nn.Module):
         visible_BV: Tensor | None = None,
         visible_mask_BV: Tensor | None = None,
         start_BLD: Tensor | None = None,
-        with_sampled: bool = False,
     ) -> Tensor:
         """Latents (B, L, D) of the visible tokens.
 
@@ -144,9 +203,6 @@ class BrainOF(nn.Module):
             True where an entry of `visible_BV` counts; False for fillers.
         start_BLD : Tensor, optional
             Latents to start from instead of the static vectors (see `fuse`).
-        with_sampled : bool
-            Append the latents as they were before the backbone, (B, 2 L, D): what `decode` needs where the
-            configuration has `sampler_outputs`.
 
         Raises
         ------
@@ -155,18 +211,31 @@ class BrainOF(nn.Module):
         ContractError
             Latents to start from that are not finite.
         """
+        latents_BLD = self.sample(tokens, visible_BV, visible_mask_BV, start_BLD)
+        for block in self.blocks:
+            latents_BLD = block(latents_BLD, tokens.modality_B)
+        return self.norm(latents_BLD)
+
+    def sample(
+        self,
+        tokens: Tokens,
+        visible_BV: Tensor | None = None,
+        visible_mask_BV: Tensor | None = None,
+        start_BLD: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, L, D) that have read the visible tokens, before the backbone; arguments as in `encode`."""
         if visible_BV is not None and not visible_BV.shape[1]:
             raise ConfigError("no token is visible", field="visible_BV", fix="leave at least one, or leave it out")
         if start_BLD is not None:
-            self._require_latents(start_BLD, self.config.latents, "start_BLD")
+            self._require_latents(start_BLD, "start_BLD")
         key_mask_BV = None
         if not tokens.complete:
             key_mask_BV = tokens.mask_BN if visible_BV is None else tokens.mask_BN.gather(1, visible_BV)
         if visible_mask_BV is not None:
             key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
-        extra_BVD = None
+        correlations_BVD = None
         if self.connectivity is not None:
-            extra_BVD = self.connectivity(
+            correlations_BVD = self.connectivity(
                 tokens.patch_BNS,
                 tokens.identity_BND,
                 tokens.mask_BN,
@@ -175,40 +244,21 @@ class BrainOF(nn.Module):
                 visible_mask_BV,
                 tokens.valid_BNS,
             )
-        latents_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
-        sampled_BLD = latents_BLD = self._sample(tokens, latents_BLD, visible_BV, key_mask_BV, extra_BVD)
-        for block in self.blocks:
-            latents_BLD = block(latents_BLD, tokens.modality_B)
-        latents_BLD = self.norm(latents_BLD)
-        return torch.cat([latents_BLD, self.norm(sampled_BLD)], 1) if with_sampled else latents_BLD
-
-    def _sample(
-        self,
-        tokens: Tokens,
-        latents_BLD: Tensor,
-        visible_BV: Tensor | None,
-        key_mask_BV: Tensor | None,
-        extra_BVD: Tensor | None,
-    ) -> Tensor:
-        """Latents that have read the visible tokens, before the backbone; arguments as in `encode`."""
-        identity_BND, config = tokens.identity_BND, self.config
-        if visible_BV is None and can_read(self.encoder, self.content, latents_BLD, identity_BND, key_mask_BV):
-            mask_1N = None if key_mask_BV is None else key_mask_BV[:1]
-            source = (identity_BND, tokens.patch_BNS, extra_BVD, mask_1N)
-            shared = partial(read_shared, self.remembered, self.encoder, self.content)
-            if not config.streams:
-                return shared(latents_BLD, *source)
-            shares = ((name, latents_BLD[:, config.share_of(name)]) for name in config.outputs)
-            return torch.cat([shared(share_BLD, *source, stream=name) for name, share_BLD in shares], 1)
-        patch_BVS = take_tokens(tokens.patch_BNS, visible_BV)
-        shape = (tokens.n_channels, tokens.n_patches)
-        extra = {} if isinstance(self.encoder, Encoder) else {"shape": shape}
-        read = partial(self.encoder, identity_BND=identity_BND, visible_BV=visible_BV, key_mask_BV=key_mask_BV, **extra)
-        if config.streams:
-            contents = self.content.streams(patch_BVS, extra_BVD, config.outputs)
-            parts = [read(latents_BLD[:, config.share_of(name)], contents[name]) for name in config.outputs]
-            return torch.cat(parts, 1)
-        return read(latents_BLD, self.content(patch_BVS, extra_BVD))
+        start_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
+        patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
+        if isinstance(self.encoder, InterpolateEncoder):
+            content_BVD = self.content(patch_BVS, correlations_BVD)
+            shape = (tokens.n_channels, tokens.n_patches)
+            return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV, shape)
+        if self.config.decoder.kind != "per_output":
+            content_BVD = self.content(patch_BVS, correlations_BVD)
+            return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV)
+        parts = []
+        for name in self.config.decoder.outputs:
+            own_BKD = start_BLD[:, self.config.latents_of(name)]
+            content_BVD = self.content.part(name, patch_BVS, correlations_BVD)
+            parts.append(self.encoder(own_BKD, content_BVD, identity_BND, visible_BV, key_mask_BV))
+        return torch.cat(parts, 1)
 
     def fuse(self, *sides: Tokens) -> Tensor:
         """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.
@@ -235,11 +285,25 @@ class BrainOF(nn.Module):
         identity_BND: Tensor,
         index_BQ: Tensor | None = None,
         shape: tuple[int, int] | None = None,
+        gradient_fractions: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
         """Predictions of the configured outputs at all identities, or at those numbered in `index_BQ`; float32.
 
-        `shape` is (channels, patches), which only the interpolating sampler needs. With `sampler_outputs` the latents
-        are those of `encode(with_sampled=True)`.
+        Parameters
+        ----------
+        latents_BLD : Tensor
+            From `encode`.
+        identity_BND : Tensor
+            Of `Tokens`.
+        index_BQ : Tensor of int64, optional
+            Numbers of the tokens to predict, equally many per window.
+        shape : tuple of int, optional
+            (channels, patches), which only the interpolating sampler needs.
+        gradient_fractions : dict of str to float, optional
+            For decoders of kind "per_output": output -> weight of its loss term / windows of the whole optimizer step
+            (all accumulated batches and ranks; their gradients are to be added). The gradient that this output sends
+            into the latents of a window has the norm TARGET_NORM times this. Without it 1 / B, as in a step of this
+            batch alone.
 
         Raises
         ------
@@ -249,42 +313,32 @@ class BrainOF(nn.Module):
             Latents that are not finite.
         """
         config = self.config
-        extra = {} if config.sampler == "arness" else {"shape": shape}
-        if config.sampler_outputs and latents_BLD.shape[1] != 2 * config.latents:
-            raise ConfigError(
-                f"{latents_BLD.shape[1]} latents, but {list(config.sampler_outputs)} are decoded from the sampler's",
-                field="latents",
-                fix="encode with with_sampled=True",
-            )
-        self._require_latents(latents_BLD, config.latents * (2 if config.sampler_outputs else 1), "latents")
-        sources = {False: latents_BLD[:, : config.latents], True: latents_BLD[:, config.latents :]}
+        self._require_latents(latents_BLD, "latents")
         predictions: dict[str, Tensor] = {}
-        jobs = config.outputs if config.separate_decoders else config.outputs[:1]
-        for first, decoder in zip(jobs, self.decoders, strict=True):
-            share = config.share_of(first)
-            own_BLD, static_1LD, places_BND = (
-                sources[first in config.sampler_outputs],
-                self.latents_LD[None],
-                identity_BND,
-            )
-            if config.balanced_gradients:  # what all share learns from the latents alone
-                own_BLD, static_1LD, places_BND = even_gradient(own_BLD), static_1LD.detach(), places_BND.detach()
-            predictions |= decoder(own_BLD[:, share], static_1LD[:, share], places_BND, index_BQ, **extra)
-        return {name: predictions[name] for name in config.outputs}
+        for outputs, decoder in zip(config.decoder.decoders, self.decoders, strict=True):
+            static_1LD, places_BND = self.latents_LD[None], identity_BND
+            own_BLD, extra = latents_BLD, ({} if config.sampler.kind == "arness" else {"shape": shape})
+            if config.decoder.kind == "per_output":
+                (name,) = outputs
+                part = config.latents_of(name)
+                fraction = 1 / len(latents_BLD) if gradient_fractions is None else gradient_fractions[name]
+                # what all outputs share is learned from the latents alone
+                own_BLD = normalise_gradient(latents_BLD[:, part], fraction)
+                static_1LD, places_BND = static_1LD[:, part].detach(), identity_BND.detach()
+            predictions |= decoder(own_BLD, static_1LD, places_BND, index_BQ, **extra)
+        return {name: predictions[name] for name in config.decoder.outputs}
 
-    def _require_latents(self, latents_BLD: Tensor, count: int, field: str) -> None:
-        if latents_BLD.shape[1:] != (count, self.config.dim):
-            found, expected = (
-                " x ".join(map(str, shape)) for shape in (latents_BLD.shape[1:], (count, self.config.dim))
-            )
+    def _require_latents(self, latents_BLD: Tensor, field: str) -> None:
+        if latents_BLD.shape[1:] != self.latents_LD.shape:
+            found, expected = (" x ".join(map(str, x.shape[-2:])) for x in (latents_BLD, self.latents_LD))
             raise ConfigError(f"{found} per window, but the model has {expected}", field=field)
         require_finite(latents_BLD, field)
 
     # Downstream
 
-    def forward_features(self, batch: SignalBatch) -> Tensor:
-        """Latents (B, L, D) of a batch of signals."""
-        return self.encode(self.tokens(batch))
+    def forward_features(self, batch: SignalBatch, layout: Layout | None = None) -> Tensor:
+        """Latents (B, L, D) of a batch of signals; `layout` as in `tokens`."""
+        return self.encode(self.tokens(batch, layout))
 
     def pool(self, latents_BLD: Tensor, kind: str = "auto", modality: str = "") -> Tensor:
         """Pooled latents (B, F).
@@ -295,25 +349,25 @@ class BrainOF(nn.Module):
             From `forward_features`.
         kind : str
             "mean", "mean_std", "concat", "gram" or "cov". With outputs behind it ("concat@log_spectrum") only the
-            latents are pooled that their decoders read; see `partition` in the configuration. "auto" is the model's own
-            choice for the modality, `config.pooling`.
+            latents are pooled that their decoders read, see `DecoderConfig.kind`. "auto" is the model's own choice for
+            the modality, `config.pooling`.
         modality : str
             Of all windows; matters for "auto" alone.
 
         Raises
         ------
         ConfigError
-            Unknown pooling, or an output that the model has not.
+            Unknown pooling, or an output that the model lacks.
         """
         name, outputs = self.config.pooling_of(kind, modality)
         if outputs:
-            latents_BLD = torch.cat([latents_BLD[:, self.config.share_of(output)] for output in outputs], 1)
+            latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
         return pool(latents_BLD, name)
 
     def pooled_width(self, kind: str = "auto") -> int:
         """Features F that `pool` gives."""
         with torch.device("meta"):
-            return self.pool(torch.empty(1, self.config.latents, self.config.dim), kind).shape[-1]
+            return self.pool(torch.empty(1, *self.latents_LD.shape), kind).shape[-1]
 
     def forward(self, batch: SignalBatch) -> Tensor:
         """Outputs of the head (B, outputs)."""
@@ -352,7 +406,7 @@ class BrainOF(nn.Module):
         first, *rest = name.split(".")
         if first == "blocks":
             return 1 + int(rest[0])
-        return 0 if first in PARTS["tokens"] + PARTS["sampler"] else self.config.depth + 1
+        return 0 if first in PARTS["tokens"] + PARTS["sampler"] else self.config.backbone.depth + 1
 
     def parameter_groups(self, weight_decay: float = 0.05, layer_decay: float = 1.0) -> list[dict[str, Any]]:
         """Groups for an optimizer, of the trainable parameters.
@@ -372,7 +426,7 @@ class BrainOF(nn.Module):
                     "params": [],
                     "names": [],
                     "weight_decay": weight_decay if decays else 0.0,
-                    "lr_scale": layer_decay ** (self.config.depth + 1 - layer),
+                    "lr_scale": layer_decay ** (self.config.backbone.depth + 1 - layer),
                 },
             )
             group["params"].append(parameter)

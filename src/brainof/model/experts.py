@@ -2,7 +2,7 @@
 
 Legend: T tokens, D width, E experts, F hidden width, K experts per token, M modalities (groups whose load is counted).
 
-    s = sigmoid(router x);  chosen = top-K of s + bias;  g = s of the chosen, normalised, times route_scale
+    s = sigmoid(router x);  chosen = top-K of s + bias;  g = s of the chosen, normalised
     y = shared(x) + sum over chosen of g_i expert_i(x)
 
 The bias enters the choice only, and is moved by `brainof.model.balance.update_balance` after each optimizer step.
@@ -60,8 +60,6 @@ class Experts(nn.Module):
         Routed experts E, experts per token K, hidden width F of each.
     shared : int
         Hidden width of the shared expert, 0 for none.
-    route_scale : float
-        Factor on the normalised gates.
     backend : {"auto", "grouped", "loop", "masked"}
         "auto" is "grouped" in bfloat16 on other devices and in compiled code, and "loop" elsewhere.
     residual_gain : float
@@ -87,14 +85,13 @@ class Experts(nn.Module):
         top_k: int,
         hidden: int,
         shared: int = 0,
-        route_scale: float = 1.0,
-        backend: Backend = "auto",
         residual_gain: float = 1.0,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         if not 1 <= top_k <= experts:
             raise ConfigError(f"{top_k} experts per token out of {experts}", field="top_k")
-        self.top_k, self.route_scale, self.backend, self.residual_gain = top_k, route_scale, backend, residual_gain
+        self.top_k, self.backend, self.residual_gain = top_k, backend, residual_gain
         self.force_balance = False
         self.router_ED = nn.Parameter(torch.empty(experts, dim))
         self.gate_up_ED2F = nn.Parameter(torch.empty(experts, dim, 2 * hidden))
@@ -130,7 +127,7 @@ class Experts(nn.Module):
         else:
             ids_TK = (scores_TE.detach() + self.selection_bias).topk(self.top_k, dim=-1, sorted=False).indices
         gates_TK = scores_TE.gather(1, ids_TK)
-        return ids_TK, gates_TK * (self.route_scale / (gates_TK.sum(-1, keepdim=True) + 1e-20))
+        return ids_TK, gates_TK / (gates_TK.sum(-1, keepdim=True) + 1e-20)
 
     def forward(self, x_BND: Tensor, valid_BN: Tensor | None = None, group_B: Tensor | None = None) -> Tensor:
         """Apply the experts.

@@ -68,7 +68,9 @@ def time_features(n_patches: int, patch: int, interval_B: Tensor) -> Tensor:
 
 
 class Identity(nn.Module):
-    """Identity embedding (B, C * P, D), channel-major.
+    """Identity embedding (B, C * P, D), channel-major: the normalised sum of an MLP and a linear map of the features.
+
+    In the linear map, different places and times start nearly orthogonal.
 
     Parameters
     ----------
@@ -76,19 +78,16 @@ class Identity(nn.Module):
         Width D.
     patch : int
         Samples per patch.
-    kind : {"sum", "mlp"}
-        "sum": normalised sum of a linear map of the Fourier features, in which different places and times start nearly
-        orthogonal, and an MLP; "mlp": the MLP alone.
     """
 
-    def __init__(self, dim: int, patch: int, kind: str = "sum") -> None:
+    def __init__(self, dim: int, patch: int) -> None:
         super().__init__()
-        self.patch, self.kind = patch, kind
+        self.patch = patch
         features = CHANNEL_FEATURES + TIME_FEATURES
         self.hidden = nn.Linear(features, dim)
         self.output = nn.Linear(dim, dim)
-        self.linear = nn.Linear(features, dim, bias=False) if kind == "sum" else None
-        self.norm = nn.LayerNorm(dim) if kind == "sum" else None
+        self.linear = nn.Linear(features, dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
         self.unlocated_D = nn.Parameter(torch.empty(dim))
         self.init_weights()
 
@@ -96,10 +95,9 @@ class Identity(nn.Module):
         for layer in (self.hidden, self.output):
             nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
             nn.init.zeros_(layer.bias)
-        if self.linear is not None and self.norm is not None:
-            nn.init.normal_(self.linear.weight, std=2 * self.linear.in_features**-0.5)
-            nn.init.ones_(self.norm.weight)
-            nn.init.zeros_(self.norm.bias)
+        nn.init.normal_(self.linear.weight, std=2 * self.linear.in_features**-0.5)
+        nn.init.ones_(self.norm.weight)
+        nn.init.zeros_(self.norm.bias)
         nn.init.normal_(self.unlocated_D, std=0.02)
 
     def forward(self, sensors: Sensors, interval_B: Tensor, modality_B: Tensor, n_patches: int) -> Tensor:
@@ -108,8 +106,6 @@ class Identity(nn.Module):
         time = time_features(n_patches, self.patch, interval_B).to(dtype)
         x = self.output(F.gelu(_over_grid(self.hidden, channel, time)))
         unlocated = (~sensors.located_BC)[..., None, None].to(x.dtype) * self.unlocated_D
-        if self.linear is None or self.norm is None:
-            return (x + unlocated).flatten(1, 2)
         return self.norm(_over_grid(self.linear, channel, time) + x + unlocated).flatten(1, 2)
 
 

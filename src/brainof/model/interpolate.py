@@ -1,4 +1,4 @@
-"""The sampler that ARNESS replaces: zero padding of channels and linear interpolation in time, for the sampler study.
+"""The sampler that ARNESS replaces: zero padding of channels and linear interpolation in time, for comparison.
 
 Channels are put on a grid of fixed rows (zero rows where there are too few, linear interpolation where there are too
 many), patches on fixed columns by linear interpolation; one cell is one latent. Nothing is addressed by place or time.
@@ -8,15 +8,17 @@ Legend: B windows, C channels, P patches, N = C * P tokens, V visible tokens, L 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .config import BrainOFConfig, Output
 from .ffn import SwiGLU
 from .heads import PatchHeads
 from .norm import RMSNorm
+from .sampler import SamplerConfig, cross_hidden
 from .tokens import take_tokens
 
 
@@ -31,11 +33,11 @@ def resize(x_BCPD: Tensor, rows: int, columns: int) -> Tensor:
 class InterpolateEncoder(nn.Module):
     """Tokens -> latents on a fixed grid."""
 
-    def __init__(self, config: BrainOFConfig) -> None:
+    def __init__(self, dim: int, config: SamplerConfig) -> None:
         super().__init__()
         self.rows, self.columns = config.interpolate_channels, config.latents // config.interpolate_channels
-        self.ffn_norm = RMSNorm(config.dim)
-        self.ffn = SwiGLU(config.dim, config.cross_hidden)
+        self.ffn_norm = RMSNorm(dim)
+        self.ffn = SwiGLU(dim, cross_hidden(dim))
 
     def forward(
         self,
@@ -46,7 +48,7 @@ class InterpolateEncoder(nn.Module):
         key_mask_BV: Tensor | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Tensor:
-        """As `arness.Encoder.forward`; `shape` is (channels, patches), invisible tokens are zero."""
+        """As `sampler.Encoder.forward`; `shape` is (channels, patches), invisible tokens are zero."""
         channels, patches = _known(shape)
         if key_mask_BV is not None:
             content_BVD = content_BVD * key_mask_BV[..., None]
@@ -61,13 +63,13 @@ class InterpolateEncoder(nn.Module):
 class InterpolateDecoder(nn.Module):
     """Latents on the grid -> predictions, by the inverse interpolation."""
 
-    def __init__(self, config: BrainOFConfig, outputs: tuple[Output, ...]) -> None:
+    def __init__(self, dim: int, widths: Mapping[str, int], config: SamplerConfig) -> None:
         super().__init__()
         self.rows, self.columns = config.interpolate_channels, config.latents // config.interpolate_channels
-        self.query_D = nn.Parameter(torch.empty(config.dim))
-        self.ffn_norm = RMSNorm(config.dim)
-        self.ffn = SwiGLU(config.dim, config.cross_hidden)
-        self.heads = PatchHeads(config.dim, {name: config.width_of(name) for name in outputs})
+        self.query_D = nn.Parameter(torch.empty(dim))
+        self.ffn_norm = RMSNorm(dim)
+        self.ffn = SwiGLU(dim, cross_hidden(dim))
+        self.heads = PatchHeads(dim, dict(widths))
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -81,7 +83,7 @@ class InterpolateDecoder(nn.Module):
         index_BQ: Tensor | None = None,
         shape: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
-        """As `arness.Decoder.forward`; `shape` is (channels, patches)."""
+        """As `decoder.Decoder.forward`; `shape` is (channels, patches)."""
         channels, patches = _known(shape)
         kept = min(channels, self.rows)  # rows beyond the channels were padding
         grid = latents_BLD.unflatten(1, (self.rows, self.columns))[:, :kept]

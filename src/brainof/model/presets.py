@@ -6,61 +6,56 @@ Published totals and active counts (site of arXiv:2602.23410): base 47.5 M / 21.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, did_you_mean
+from .backbone import BackboneConfig
 from .config import BrainOFConfig
+from .decoder import DecoderConfig
 from .identity import CHANNEL_FEATURES, TIME_FEATURES
+from .sampler import SamplerConfig, cross_hidden
+from .tokens import TokenConfig
+
+#: Fields of the configuration that are configurations of their own
+PARTS = ("tokens", "sampler", "backbone", "decoder")
 
 PRESETS: dict[str, BrainOFConfig] = {
     # debug is for tests: seconds matter more than sense
-    "debug": BrainOFConfig(dim=32, depth=2, heads=2, latents=8, experts=4, hidden=16, shared=32),
-    "tiny": BrainOFConfig(dim=128, depth=4, heads=4, latents=64, experts=8, hidden=128, shared=256),
+    "debug": BrainOFConfig(
+        dim=32,
+        sampler=SamplerConfig(latents=8, heads=2),
+        backbone=BackboneConfig(depth=2, heads=2, experts=4, hidden=16, shared=32),
+    ),
+    "tiny": BrainOFConfig(),
     # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016)
-    "streams": BrainOFConfig(
-        dim=128,
-        depth=4,
-        heads=4,
-        latents=48,
-        experts=8,
-        hidden=128,
-        shared=256,
-        outputs=("waveform", "log_spectrum", "connectivity"),
-        connectivity_features=True,
-        separate_decoders=True,
-        partition=True,
-        streams=True,
-        balanced_gradients=True,
-        latent_std=0.05,
-        cross_gain=4.0,
-        mirrored=True,
+    "per_output": BrainOFConfig(
+        tokens=TokenConfig(connectivity=True),
+        sampler=SamplerConfig(latents=48, initial_addressing="tied"),
+        decoder=DecoderConfig(kind="per_output", outputs=("waveform", "log_spectrum", "connectivity")),
         pooling={"default": "concat@log_spectrum", "fmri": "concat@connectivity"},
     ),
-    "base": BrainOFConfig(dim=256, depth=12, heads=4, latents=128, experts=8, hidden=456, shared=912),
-    "large": BrainOFConfig(dim=512, depth=24, heads=8, latents=128, experts=8, hidden=808, shared=1616),
+    "base": BrainOFConfig(
+        dim=256,
+        sampler=SamplerConfig(latents=128),
+        backbone=BackboneConfig(depth=12, hidden=456, shared=912),
+    ),
+    "large": BrainOFConfig(
+        dim=512,
+        sampler=SamplerConfig(latents=128, heads=8),
+        backbone=BackboneConfig(depth=24, heads=8, hidden=808, shared=1616),
+    ),
     "huge": BrainOFConfig(
         dim=1024,
-        depth=36,
-        heads=16,
-        latents=128,
-        experts=32,
-        top_k=4,
-        hidden=384,
-        shared=1152,
-        arness_in=2,
-        arness_out=2,
+        sampler=SamplerConfig(latents=128, heads=16, blocks=2),
+        backbone=BackboneConfig(depth=36, heads=16, experts=32, top_k=4, hidden=384, shared=1152),
+        decoder=DecoderConfig(blocks=2),
     ),
     "giant": BrainOFConfig(
         dim=1024,
-        depth=48,
-        heads=16,
-        latents=128,
-        experts=64,
-        top_k=6,
-        hidden=896,
-        shared=896,
-        arness_in=2,
-        arness_out=2,
+        sampler=SamplerConfig(latents=128, heads=16, blocks=2),
+        backbone=BackboneConfig(depth=48, heads=16, experts=64, top_k=6, hidden=896, shared=896),
+        decoder=DecoderConfig(blocks=2),
     ),
 }
 
@@ -74,7 +69,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
 
 
 def preset(name: str, **overrides: Any) -> BrainOFConfig:
-    """Configuration of a preset, with fields replaced.
+    """Configuration of a preset, with fields replaced; the fields of a part are merged: `sampler={"latents": 32}`.
 
     Raises
     ------
@@ -83,7 +78,15 @@ def preset(name: str, **overrides: Any) -> BrainOFConfig:
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", field="preset", fix=did_you_mean(name, PRESETS))
-    return BrainOFConfig.parse({**PRESETS[name].to_dict(), **overrides}) if overrides else PRESETS[name]
+    values = PRESETS[name].to_dict()
+    for key in set(overrides) - set(values):
+        places = [f"{part}.{key}" for part in PARTS if key in values[part]]
+        fix = f"write {' or '.join(places)}" if places else did_you_mean(key, values)
+        raise ConfigError("unknown key", field=f"model.{key}", fix=fix)
+    for key, value in overrides.items():
+        part = key in PARTS and isinstance(value, Mapping)
+        values[key] = {**values[key], **value} if part else value
+    return BrainOFConfig.parse(values)
 
 
 def count(config: BrainOFConfig) -> dict[str, int]:
@@ -96,40 +99,39 @@ def count(config: BrainOFConfig) -> dict[str, int]:
         and outputs included); "encoder", the total without the decoder; and the parts "tokens", "latents", "sampler",
         "attention", "router", "routed", "shared", "norms", "decoder" that add up to the total.
     """
-    D, depth = config.dim, config.depth
+    D, backbone, sampler = config.dim, config.backbone, config.sampler
+    depth = backbone.depth
     tokens = (config.patch + 1) * D + D
-    if config.log_spectrum_features:
-        tokens += (config.bins + 1) * D + (D + 1) * D
-    if config.connectivity_features:
+    if config.tokens.log_spectrum:
+        tokens += (config.width_of("log_spectrum") + 1) * D + (D + 1) * D
+    if config.tokens.connectivity:
         tokens += D * D
     features = CHANNEL_FEATURES + TIME_FEATURES
-    tokens += (features + 1) * D + (D + 1) * D + D
-    if config.identity == "sum":
-        tokens += features * D + 2 * D
+    tokens += (features + 1) * D + (D + 1) * D + D + features * D + 2 * D
 
-    attention = depth * _attention(config, config.attention)
-    scales = 2 * D if config.layer_scale else 0
-    norms = depth * (2 * D + scales) + D
-    moe = config.ffn == "moe"
-    router = depth * config.experts * D if moe else 0
-    expert = 3 * D * config.hidden
-    routed = depth * config.experts * expert if moe else 0
-    idle = depth * (config.experts - config.top_k) * expert if moe else 0
-    shared = depth * 3 * D * (config.shared if moe else config.dense_hidden)
+    head = D // backbone.heads
+    attention = depth * (4 * D**2 + (0 if backbone.attention == "softmax" else 4 * (head // 2) + head))
+    norms = depth * (2 * D + (2 * D if backbone.layer_scale else 0)) + D
+    moe = backbone.ffn == "moe"
+    router = depth * backbone.experts * D if moe else 0
+    expert = 3 * D * backbone.hidden
+    routed = depth * backbone.experts * expert if moe else 0
+    idle = depth * (backbone.experts - backbone.top_k) * expert if moe else 0
+    shared = depth * 3 * D * (backbone.shared if moe else backbone.dense_hidden)
 
-    ffn = 3 * D * config.cross_hidden
-    if config.sampler == "arness":
-        cross = _attention(config, config.cross_attention) + (config.heads if config.temperature else 0) + 4 * D + ffn
-        sampler, decoder = config.arness_in * cross, config.arness_out * cross + 2 * D
+    ffn = 3 * D * cross_hidden(D)
+    if sampler.kind == "arness":
+        cross = 4 * D**2 + sampler.heads + 4 * D + ffn
+        encoder, decoder = sampler.blocks * cross, config.decoder.blocks * cross + 2 * D
     else:
-        sampler, decoder = ffn + D, ffn + 3 * D
-    decoders = len(config.outputs) if config.separate_decoders else 1
-    decoder = decoders * decoder + sum((D + 1) * config.width_of(output) for output in config.outputs)
+        encoder, decoder = ffn + D, ffn + 3 * D
+    outputs = config.decoder.outputs
+    decoder = len(config.decoder.decoders) * decoder + sum((D + 1) * config.width_of(output) for output in outputs)
 
     parts = {
         "tokens": tokens,
-        "latents": config.latents * D,
-        "sampler": sampler,
+        "latents": sampler.latents * D,
+        "sampler": encoder,
         "attention": attention,
         "router": router,
         "routed": routed,
@@ -139,12 +141,6 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     }
     total = sum(parts.values())
     return {"total": total, "active": total - idle, "encoder": total - decoder, **parts}
-
-
-def _attention(config: BrainOFConfig, kind: str) -> int:
-    """Weights of one attention without its temperature."""
-    head = config.dim // config.heads
-    return 4 * config.dim**2 + (0 if kind == "softmax" else 4 * (head // 2) + head)
 
 
 def describe(name: str) -> dict[str, Any]:

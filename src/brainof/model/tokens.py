@@ -7,21 +7,33 @@ V visible tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import RecordingError
+from ..schema import Schema
 from ..signals import SignalBatch
 from .norm import RMSNorm
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
 SPECTRUM_FLOOR = 0.05
 
-#: Tokens whose contents are embedded at once where no gradient is asked for
-CHUNK = 1024
+
+class TokenConfig(Schema):
+    """What of a patch its content holds, beside a linear map of its samples.
+
+    Attributes
+    ----------
+    log_spectrum : bool
+        An MLP of log |FFT| of the patch.
+    connectivity : bool
+        The correlations with the other visible channels, see `connectivity.py`.
+    """
+
+    log_spectrum: bool = True
+    connectivity: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,62 +187,54 @@ class Content(nn.Module):
     """What a patch contains: a linear map of its samples, plus an MLP of its log spectrum; RMS-normalised.
 
     A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
+
+    Parameters
+    ----------
+    dim, patch : int
+        Width D and samples per patch S.
+    log_spectrum : bool
+        With the MLP.
     """
 
-    def __init__(
-        self, dim: int, patch: int, log_spectrum_features: bool = True, log_spectrum_gain: float = 1.0
-    ) -> None:
+    def __init__(self, dim: int, patch: int, log_spectrum: bool = True) -> None:
         super().__init__()
-        self.log_spectrum_gain = log_spectrum_gain
         self.linear = nn.Linear(patch, dim)
-        self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum_features else None
-        self.spectrum_output = nn.Linear(dim, dim) if log_spectrum_features else None
+        self.spectrum_hidden = nn.Linear(patch // 2 + 1, dim) if log_spectrum else None
+        self.spectrum_output = nn.Linear(dim, dim) if log_spectrum else None
         self.norm = RMSNorm(dim)
         self.init_weights()
 
     def init_weights(self) -> None:
         for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
             if layer is not None:
-                gain = self.log_spectrum_gain if layer is self.spectrum_output else 1.0
-                nn.init.normal_(layer.weight, std=gain * (3 * layer.in_features) ** -0.5)
+                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
-        rows_NS = patch_BNS.flatten(0, -2)
-        extra_ND = None if extra_BND is None else extra_BND.flatten(0, -2)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or len(rows_NS) <= CHUNK:
-            content_ND = self._embed(rows_NS, extra_ND)
-        else:  # nothing is kept for gradients: a chunk at a time stays in the cache
-            extras = repeat(None) if extra_ND is None else extra_ND.split(CHUNK)
-            chunks = zip(rows_NS.split(CHUNK), extras, strict=False)
-            content_ND = torch.cat([self._embed(rows, extra) for rows, extra in chunks])
-        return content_ND.unflatten(0, patch_BNS.shape[:-1])
-
-    def _embed(self, patch_NS: Tensor, extra_ND: Tensor | None) -> Tensor:
-        x_ND = self.linear(patch_NS.to(self.linear.weight.dtype))
-        if extra_ND is not None:
-            x_ND = x_ND + extra_ND
+        """Contents (B, N, D); `extra_BND` (correlations) is added before the normalisation."""
+        x_BND = self.waveform(patch_BNS)
+        if extra_BND is not None:
+            x_BND = x_BND + extra_BND
         if self.spectrum_hidden is not None:
-            x_ND = x_ND + self._spectrum(patch_NS)
-        return self.norm(x_ND)
+            x_BND = x_BND + self.spectrum(patch_BNS)
+        return self.norm(x_BND)
 
-    def streams(self, patch_BNS: Tensor, extra_BND: Tensor | None, outputs: tuple[str, ...]) -> dict[str, Tensor]:
-        """The parts of the content apart, each normalised: samples, log spectrum and correlations, by output."""
-        parts: dict[str, Tensor] = {}
-        for name in outputs:
-            if name == "waveform":
-                parts[name] = self.norm(self.linear(patch_BNS.to(self.linear.weight.dtype)))
-            elif name == "log_spectrum":
-                parts[name] = self.norm(self._spectrum(patch_BNS))
-            elif extra_BND is not None:
-                parts[name] = self.norm(extra_BND)
-        return parts
+    def part(self, output: str, patch_BNS: Tensor, extra_BND: Tensor | None) -> Tensor:
+        """The part of the contents that the latents of an output read, normalised; (B, N, D)."""
+        if output == "connectivity":
+            assert extra_BND is not None
+            return self.norm(extra_BND)
+        return self.norm(self.waveform(patch_BNS) if output == "waveform" else self.spectrum(patch_BNS))
 
-    def _spectrum(self, patch_BNS: Tensor) -> Tensor:
+    def waveform(self, patch_BNS: Tensor) -> Tensor:
+        """The linear map of the samples."""
+        return self.linear(patch_BNS.to(self.linear.weight.dtype))
+
+    def spectrum(self, patch_BNS: Tensor) -> Tensor:
+        """The MLP of the log spectrum."""
         assert self.spectrum_hidden is not None
         assert self.spectrum_output is not None
-        dtype = self.linear.weight.dtype
-        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(dtype))))
+        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(self.linear.weight.dtype))))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

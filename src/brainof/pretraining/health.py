@@ -66,7 +66,7 @@ def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, m
         weight_BH1 = plan.hidden_mask_BH[..., None].float()
         for name, outputs in (("r2_second_order", real), ("r2_second_order_shuffled", shuffled)):
             row[name] = explained_variance(outputs["connectivity"].float(), target_BHD, weight_BH1, centre_BHD)
-    row["rank"], row["latent_cosine"] = _spread(latents_BLD[:, : model.config.latents].float())
+    row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
     return row
 
 

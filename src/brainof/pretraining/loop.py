@@ -182,6 +182,7 @@ class Trainer:
             )
             plans.append(plan)
         n_hidden = sum(plan.n_hidden for plan in plans)
+        step_windows = sum(len(plan.batch) for plan in plans)
         lr = learning_rate(step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -192,7 +193,7 @@ class Trainer:
 
         def loss_of(plan: Plan) -> tuple[torch.Tensor, LossSums]:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                sums = self.training.sums(plan)
+                sums = self.training.sums(plan, step_windows)
             return self.training.total(sums, step / config.steps) / n_hidden, sums.detach()
 
         parts = [plan.split(self.threads.count) for plan in plans]

@@ -107,11 +107,12 @@ class MTFM:
         needs = {"waveform": True, "log_spectrum": objective.frequency == "log_spectrum"}
         needs["connectivity"] = objective.second_order > 0
         for name in needs:
-            if needs[name] and name not in model.config.outputs:
+            outputs = model.config.decoder.outputs
+            if needs[name] and name not in outputs:
                 raise ConfigError(
-                    f"the objective compares the output {name!r}, which the model has not",
-                    field="model.outputs",
-                    fix=f"add it to {list(model.config.outputs)}, or change the objective",
+                    f"the objective needs the output {name!r}, but the model has only {list(outputs)}",
+                    field="model.decoder.outputs",
+                    fix="add it, or change the objective",
                 )
         self.model, self.mask, self.objective = model, mask, objective
 
@@ -195,22 +196,29 @@ class MTFM:
         )
 
     def encode(self, plan: Plan) -> tuple[Tensor, Any]:
-        """Latents of the visible tokens as `decode` reads them, (B, L, D) or with those before the backbone appended
-        (B, 2 L, D), and the tokens (clean patches with identities)."""
+        """Latents (B, L, D) of the visible tokens, and the tokens (clean patches with identities)."""
         tokens = self.model.tokens(plan.batch)
         seen = tokens.with_patches(plan.seen_BNS)
-        both = bool(self.model.config.sampler_outputs)
-        return self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV, with_sampled=both), tokens
+        return self.model.encode(seen, plan.visible_BV, plan.visible_mask_BV), tokens
 
-    def decode(self, plan: Plan, latents_BLD: Tensor, tokens: Any) -> dict[str, Tensor]:
+    def decode(
+        self, plan: Plan, latents_BLD: Tensor, tokens: Any, step_windows: int | None = None
+    ) -> dict[str, Tensor]:
         """Outputs at the hidden tokens, (B, H, ...): nothing else is asked for, so nothing else is computed."""
         shape = (tokens.n_channels, tokens.n_patches)
-        return self.model.decode(latents_BLD, tokens.identity_BND, plan.hidden_BH, shape)
+        windows = step_windows or len(plan.batch)
+        alpha = 0.0 if self.objective.frequency == "none" else self.objective.alpha
+        weights = {"waveform": 1 - alpha, "log_spectrum": alpha, "connectivity": self.objective.second_order}
+        fractions = {name: weight / windows for name, weight in weights.items()}
+        return self.model.decode(latents_BLD, tokens.identity_BND, plan.hidden_BH, shape, fractions)
 
-    def sums(self, plan: Plan) -> LossSums:
-        """Reconstruct the hidden patches and compare them with the clean signal."""
+    def sums(self, plan: Plan, step_windows: int | None = None) -> LossSums:
+        """Reconstruct the hidden patches and compare them with the clean signal.
+
+        `step_windows` are those of the whole optimizer step, by default the plan's own.
+        """
         latents_BLD, tokens = self.encode(plan)
-        outputs = self.decode(plan, latents_BLD, tokens)
+        outputs = self.decode(plan, latents_BLD, tokens, step_windows)
         time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
         if self.objective.frequency == "log_spectrum":
             frequency = log_spectrum_loss(outputs["log_spectrum"], self.spectra(plan), plan.full_BH)

@@ -91,7 +91,6 @@ class PairedMTFM:
                 plan.visible_BV,
                 plan.visible_mask_BV,
                 start_BLD=latents_BLD,
-                with_sampled=bool(self.model.config.sampler_outputs) and name == there[-1],
             )
         if latents_BLD is None:
             raise ConfigError("every modality is hidden", field="lost")

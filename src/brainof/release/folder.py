@@ -22,9 +22,7 @@ from .weights import MAX_SHARD_BYTES, load_weights, refuse_pickles, save_weights
 if TYPE_CHECKING:
     from ..model import BrainOF
 
-#: Layout 1 had neither checksums nor heads
-LAYOUT = 2
-READABLE = (1, 2)
+LAYOUT = 3
 
 
 def save_release(
@@ -89,11 +87,15 @@ def read_config(folder: Path) -> dict[str, Any]:
             file=path,
             fix="name a folder or model that brainof wrote",
         )
-    if config["layout"] not in READABLE:
+    if config["layout"] != LAYOUT:
+        older = config["layout"] in (1, 2)
         raise CheckpointError(
-            f"layout {config['layout']!r}, this version reads {' and '.join(map(str, READABLE))}",
+            f"layout {config['layout']!r}{' with its flat model configuration' if older else ''}, "
+            f"this version reads {LAYOUT}",
             file=path,
-            fix="install the brainof that wrote it",
+            fix="install the brainof that wrote it (git checkout ddf5b31), or pretrain again"
+            if older
+            else "install the brainof that wrote it",
         )
     return config
 

@@ -1,0 +1,148 @@
+"""ARNESS, the Any-Resolution Neural Signal Sampler: any channels x patches -> L latents.
+
+Pre-norm cross-attention blocks as in Perceiver (arXiv:2103.03206): the queries are latents, the keys identities of
+visible tokens and the values their contents.
+
+Legend: B windows (1 where the batch shares them), N tokens, V visible tokens, Q queries, L latents, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ..schema import Schema, wrong
+from .attention import CrossAttention
+from .ffn import SwiGLU
+from .norm import RMSNorm
+from .tokens import take_tokens
+
+
+class SamplerConfig(Schema):
+    """How tokens become latents.
+
+    Attributes
+    ----------
+    kind : {"arness", "interpolate"}
+        "interpolate" (zero padding and linear interpolation) is for comparison, see `interpolate.py`.
+    latents, heads, blocks : int
+        Latent tokens L, attention heads and cross-attention blocks; decoders have the same heads.
+    temperature : float
+        Starting temperature of the cross-attention, whose queries and keys have unit length; learned per head.
+    initial_addressing : {"independent", "tied"}
+        "independent": encoder and decoders start with addresses of their own. "tied": decoders start with the addresses
+        of the encoder, queries and keys exchanged, latent vectors are small (0.05 instead of 0.5) and cross-attention
+        writes four times as loud, so that the signal is not drowned by the latent vectors and identities it is added
+        to; all are trained on their own from there. Waveforms are learned late or never without it
+        (docs/decisions/0015).
+    interpolate_channels : int
+        Channel rows of the grid of "interpolate"; must divide `latents`.
+    """
+
+    kind: Literal["arness", "interpolate"] = "arness"
+    latents: int = Field(default=64, ge=1)
+    heads: int = Field(default=4, ge=1)
+    blocks: int = Field(default=1, ge=1)
+    temperature: float = Field(default=16.0, gt=0)
+    initial_addressing: Literal["independent", "tied"] = "independent"
+    interpolate_channels: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _grid(self) -> Self:
+        if self.kind == "interpolate":
+            if self.latents % self.interpolate_channels:
+                raise wrong(f"interpolate_channels {self.interpolate_channels} does not divide latents {self.latents}")
+            if self.initial_addressing == "tied":
+                raise wrong("initial_addressing 'tied' needs the kind 'arness'")
+        return self
+
+    @property
+    def latent_std(self) -> float:
+        """Standard deviation of the latent vectors at the start."""
+        return 0.05 if self.initial_addressing == "tied" else 0.5
+
+    @property
+    def gain(self) -> float:
+        """Factor on the starting weights with which cross-attention writes what it has read."""
+        return 4.0 if self.initial_addressing == "tied" else 1.0
+
+
+def cross_hidden(dim: int) -> int:
+    """Hidden width of the feed-forward in a cross-attention block: 8/3 D, rounded up to a multiple of 32."""
+    return -(-8 * dim // 96) * 32
+
+
+class CrossBlock(nn.Module):
+    """Cross-attention and feed-forward, each with a residual connection."""
+
+    def __init__(self, dim: int, config: SamplerConfig) -> None:
+        super().__init__()
+        self.query_norm, self.key_norm = RMSNorm(dim), RMSNorm(dim)
+        self.value_norm, self.ffn_norm = RMSNorm(dim), RMSNorm(dim)
+        self.attention = CrossAttention(dim, config.heads, config.temperature, config.gain)
+        self.ffn = SwiGLU(dim, cross_hidden(dim))
+
+    def forward(
+        self,
+        x_BQD: Tensor,
+        source_BND: Tensor,
+        value_BVD: Tensor,
+        key_index_BV: Tensor | None = None,
+        key_mask_BV: Tensor | None = None,
+        query_index_BQ: Tensor | None = None,
+    ) -> Tensor:
+        """x reads the values, addressed by keys made of the source.
+
+        The indices take queries from x and keys from the source. They are taken after the projections: identities and
+        latent vectors are shared by the batch (B = 1), so these are computed once.
+        """
+        q_BQD = take_tokens(self.attention.queries(self.query_norm(x_BQD)), query_index_BQ)
+        k_BVD = take_tokens(self.attention.keys(self.key_norm(source_BND)), key_index_BV)
+        x_BQD = take_tokens(x_BQD, query_index_BQ)
+        x_BQD = x_BQD + self.attention(q_BQD, k_BVD, self.value_norm(value_BVD), key_mask_BV)
+        return x_BQD + self.ffn(self.ffn_norm(x_BQD))
+
+
+class Encoder(nn.Module):
+    """Tokens -> latents.
+
+    Parameters
+    ----------
+    dim : int
+        Width D.
+    config : SamplerConfig
+        Blocks and their attention.
+    """
+
+    def __init__(self, dim: int, config: SamplerConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(CrossBlock(dim, config) for _ in range(config.blocks))
+
+    def forward(
+        self,
+        latents_BLD: Tensor,
+        content_BVD: Tensor,
+        identity_BND: Tensor,
+        visible_BV: Tensor | None = None,
+        key_mask_BV: Tensor | None = None,
+    ) -> Tensor:
+        """Latents that hold the visible tokens.
+
+        Parameters
+        ----------
+        latents_BLD : Tensor
+            Where to start: the static vectors (B = 1), or the latents of another modality (serial fusion).
+        content_BVD : Tensor
+            Contents of the visible tokens.
+        identity_BND : Tensor
+            Identities of all tokens; B may be 1.
+        visible_BV : Tensor of int64, optional
+            Numbers of the visible tokens; all without it.
+        key_mask_BV : Tensor of bool, optional
+            True where a visible token is valid.
+        """
+        for block in self.blocks:
+            latents_BLD = block(latents_BLD, identity_BND, content_BVD, visible_BV, key_mask_BV)
+        return latents_BLD

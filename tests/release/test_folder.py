@@ -39,13 +39,6 @@ def test_split_gives_a_large_tensor_its_own_shard():
     assert split(tensors, 16) == [["a"], ["b"], ["c", "d"]]
 
 
-def test_layout_1_without_checksums_still_loads(release, model):
-    config = json.loads((release / "config.json").read_text())
-    (release / "config.json").write_text(json.dumps({"layout": 1, "model": config["model"], "about": {}}))
-    loaded, _ = brainof.load(release)
-    assert torch.equal(loaded.latents_LD, model.latents_LD)
-
-
 def damage(name):
     def change(folder):
         if name == "truncated":

@@ -14,7 +14,11 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from .labels import read_labels
+from .nifti_header import load_image, voxels
 from .options import AtlasOptions
+
+#: whole numbers up to this are exact in every type of image
+_LARGEST_ID = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,24 +97,27 @@ def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path
 
 @lru_cache(maxsize=4)  # a recipe reads hundreds of files with one atlas; `stamp` notices a changed file
 def cached_atlas(image: Path | None, labels: Path | None, name: str | None, space: str | None, stamp: tuple) -> Atlas:
-    table = read_labels(labels) if labels is not None else None
     source = image or labels
     assert source is not None
-    name = name or re.split(r"\.nii|\.tsv|\.csv|\.txt", source.name)[0]
-    digest = digest_of(source)
+    name, digest = name or re.split(r"\.nii|\.tsv|\.csv|\.txt|\.xml", source.name)[0], digest_of(source)
     if image is None:
-        assert table is not None
-        ids, names, centroids = table
+        ids, names, centroids = read_labels(source)
         frame = space or ("mni" if np.isfinite(centroids).any() else "unknown")
         return Atlas(ids, names, centroids, frame, name, digest)
-    loaded, values, told = _label_image(image)
-    return _atlas(loaded, values, table, space or told or "scanner", name, digest)
+    loaded = load_image(image)
+    values = _whole_labels(loaded, image)
+    return _atlas(loaded, values, labels, space or space_of(image, loaded) or "scanner", name, digest)
 
 
-def _atlas(image: Any, values: np.ndarray, table: tuple | None, frame: str, name: str, digest: str) -> Atlas:
-    ids = table[0] if table is not None else np.unique(values[values != 0])
-    names = table[1] if table is not None else tuple(str(i) for i in ids)
-    return Atlas(ids, names, label_centroids(values, image.affine, ids), frame, name, digest, image)
+def _atlas(image: Any, values: np.ndarray, labels: Path | None, frame: str, name: str, digest: str) -> Atlas:
+    import nibabel
+
+    ids = np.unique(values[values != 0])
+    names = tuple(str(i) for i in ids)
+    if labels is not None:
+        ids, names, _ = read_labels(labels, ids)
+    whole = nibabel.Nifti1Image(values, image.affine, dtype=values.dtype)
+    return Atlas(ids, names, label_centroids(values, image.affine, ids), frame, name, digest, whole)
 
 
 def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
@@ -122,11 +129,11 @@ def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
         It is no label image, or the label table is missing or damaged.
     """
     path = Path(image.get_filename() or "atlas in memory")
-    loaded, values = _whole_labels(image, path)
-    table = read_labels(find_file(options.labels, root, None, "atlas.labels")) if options.labels is not None else None
+    values = _whole_labels(image, path)
+    table = find_file(options.labels, root, None, "atlas.labels") if options.labels is not None else None
     content = hashlib.sha256(np.ascontiguousarray(values).tobytes() + np.asarray(image.affine, "<f8").tobytes())
     frame = options.space or space_of(path, image) or "scanner"
-    return _atlas(loaded, values, table, frame, options.name or path.name.split(".")[0], content.hexdigest())
+    return _atlas(image, values, table, frame, options.name or path.name.split(".")[0], content.hexdigest())
 
 
 def digest_of(path: Path) -> str:
@@ -135,32 +142,20 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _label_image(path: Path) -> tuple[Any, np.ndarray, str | None]:
-    """The image with whole numbers, its values, and the space it tells."""
-    import nibabel
-
-    try:
-        loaded: Any = nibabel.load(path)
-        np.asanyarray(loaded.dataobj)
-    except Exception as error:
-        raise ReadError(f"cannot be read ({error})", file=path, field="atlas.image") from error
-    return *_whole_labels(loaded, path), space_of(path, loaded)
-
-
-def _whole_labels(image: Any, path: Path) -> tuple[Any, np.ndarray]:
-    """The image with whole numbers, and its values."""
-    import nibabel
-
-    values = np.squeeze(np.asanyarray(image.dataobj))
+def _whole_labels(image: Any, path: Path) -> np.ndarray:
+    """The label ids of an image, int64, shape (nx, ny, nz)."""
+    if not hasattr(image, "affine") or len(image.shape) < 3:
+        raise ReadError(f"{type(image).__name__} is no label image", file=path, field="atlas.image")
+    values = np.nan_to_num(np.squeeze(voxels(image, path, field="atlas.image")))
     if values.ndim != 3:
         shape = "x".join(map(str, values.shape))
         raise ReadError(f"shape {shape} is not 3-D", file=path, field="atlas.image", fix="give a label image")
-    whole = np.rint(np.nan_to_num(values)).astype(np.int64)
-    if not np.allclose(whole, np.nan_to_num(values), atol=1e-3):
+    whole = np.rint(np.clip(values, -_LARGEST_ID, _LARGEST_ID)).astype(np.int64)
+    if not np.allclose(whole, values, rtol=0, atol=1e-3):
         raise ReadError("holds values that are no label ids", file=path, field="atlas.image", fix="give a label image")
     if not whole.any():
         raise ReadError("holds no label", file=path, field="atlas.image")
-    return nibabel.Nifti1Image(whole.astype(np.int32), image.affine), whole
+    return whole
 
 
 def space_of(path: Path, image: Any) -> str | None:
@@ -181,9 +176,10 @@ def label_centroids(values: np.ndarray, affine: np.ndarray, ids: np.ndarray) -> 
         Voxel indices to millimetres.
     ids : ndarray, shape (n,)
     """
-    index = np.nonzero(values)
-    labels, inverse, counts = np.unique(values[index], return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(inverse, weights=axis, minlength=len(labels)) for axis in index], axis=1)
-    world = (sums / counts[:, None]) @ affine[:3, :3].T + affine[:3, 3]
-    place = {int(label): row for label, row in zip(labels, world, strict=True)}
-    return np.array([place.get(int(i), (np.nan,) * 3) for i in ids], dtype=np.float64).reshape(-1, 3) / 1000
+    from scipy.ndimage import center_of_mass
+
+    there = np.isin(ids, values) & (ids != 0)
+    places = np.full((len(ids), 3), np.nan)
+    if there.any():
+        places[there] = center_of_mass(values != 0, values, ids[there])
+    return (places @ affine[:3, :3].T + affine[:3, 3]) / 1000

@@ -1,17 +1,21 @@
-"""Label tables of atlases, in every common layout."""
+"""Label tables of atlases in every common layout; nilearn reads only those it wrote itself."""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from os import PathLike
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
 from ..errors import ReadError
 
-_ID_NAMES = ("index", "id", "value", "label_id", "label", "number", "no", "roi", "roi_id", "intensity", "key")
+#: columns that hold ids and nothing else, then those that may hold ids or names
+_ID_NAMES = ("index", "id", "label_id", "roi_id", "value", "label", "number", "no", "roi", "intensity", "key")
+_ONLY_IDS = _ID_NAMES[:4]
 _TEXT_NAMES = ("name", "label_name", "roi_name", "region", "label", "roi", "structure", "area", "abbreviation")
 _AXES = (
     ("x", "y", "z"),
@@ -20,15 +24,24 @@ _AXES = (
     ("x.mni", "y.mni", "z.mni"),
     ("r", "a", "s"),
 )
+#: what label 0 is called
+_BACKGROUND = ("background", "unknown", "???", "unlabeled", "unlabelled", "clear label")
 
 
-def read_labels(path: str | PathLike[str]) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """A label table: BIDS dseg.tsv, csv, FreeSurfer or ITK-SNAP colour tables, plain lists of names or of ids.
+def read_labels(
+    path: str | PathLike[str], in_image: np.ndarray | None = None
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """A label table: BIDS dseg.tsv, csv, FreeSurfer, ITK-SNAP or AAL tables, FSL and SPM xml, plain lists of names.
 
     With a header the columns go by name (index or id, name or label, x y z in millimetres); without one the first
-    column of whole numbers holds the ids and the first column of text the names. A bare list of names is numbered from
-    1.
-    Rows of id 0 (background) are left out.
+    column of whole numbers holds the ids and the nearest column of text the names. A bare list of names is numbered
+    from 1, or from 0 where it begins with the background. Rows of id 0 are left out.
+
+    Parameters
+    ----------
+    path : path-like
+    in_image : ndarray of int, optional
+        Labels of the image that the table belongs to; a list without ids must end at the largest of them.
 
     Returns
     -------
@@ -40,89 +53,129 @@ def read_labels(path: str | PathLike[str]) -> tuple[np.ndarray, tuple[str, ...],
     Raises
     ------
     ReadError
-        It cannot be read, an id occurs twice, or the rows differ in length.
+        It cannot be read, an id is no whole number or occurs twice, or a list without ids does not fit the image.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(f"cannot be read ({error})", file=path, field="atlas.labels") from None
-    rows = _rows(text)
-    if not rows:
-        raise ReadError("holds no label", file=path, field="atlas.labels")
-    header = [cell.lower() for cell in rows[0]] if not any(_whole(cell) for cell in rows[0]) else []
-    known = {*_ID_NAMES, *_TEXT_NAMES, *(axis for axes in _AXES for axis in axes)}
-    if header and not known & set(header):
-        header = []
+    rows = _rows(path)
+    known = {*_ID_NAMES, *_TEXT_NAMES}
+    header = [cell.lower() for cell in rows[0]] if rows and not any(map(_is_id, rows[0])) else []
+    header = header if known & set(header) else []
     body = rows[1:] if header else rows
-    width = min((len(row) for row in body), default=0)
-    columns = [[row[i] for row in body] for i in range(width)]
-    if not columns:
+    if not body:
         raise ReadError("holds no label", file=path, field="atlas.labels")
+    width = max(len(header), *(len(row) for row in body))
+    columns = [[row[i] if i < len(row) else "" for row in body] for i in range(width)]
     id_column = _id_column(header, columns)
-    ids = np.array(
-        [int(float(cell)) for cell in columns[id_column]] if id_column is not None else range(1, len(body) + 1)
-    )
     name_column = _name_column(header, columns, id_column)
-    names = columns[name_column] if name_column is not None else [str(i) for i in ids]
-    centroids = _table_centroids(header, columns)
+    if id_column is not None:
+        ids = _ids(columns[id_column], path)
+    else:
+        first = columns[name_column or 0][0].lower()
+        ids = np.arange(len(body)) + (first not in _BACKGROUND)
+        if in_image is not None and len(in_image) and ids.max() != np.max(in_image):
+            raise ReadError(
+                f"{len(body)} names without ids do not fit the labels of the image, which end at {np.max(in_image)}",
+                file=path,
+                field="atlas.labels",
+                fix="give a table of label ids and names",
+            )
+    names = columns[name_column] if name_column is not None else [""] * len(ids)
     keep = ids != 0
-    ids, centroids = ids[keep].astype(np.int64), centroids[keep]
-    if len(set(ids.tolist())) != len(ids):
-        values, counts = np.unique(ids, return_counts=True)
-        raise ReadError(f"label id {values[counts > 1][0]} occurs twice", file=path, field="atlas.labels")
-    kept_names = [name for name, kept in zip(names, keep, strict=True) if kept]
-    repeated = {name for name in kept_names if kept_names.count(name) > 1}
-    return ids, tuple(f"{n}-{i}" if n in repeated else n for n, i in zip(kept_names, ids, strict=True)), centroids
+    centroids = _table_centroids(header, columns)[keep]
+    kept = [(name or str(number), number) for name, number in zip(names, ids.tolist(), strict=True) if number]
+    if twice := [number for number, count in Counter(number for _, number in kept).items() if count > 1]:
+        raise ReadError(f"label id {twice[0]} occurs twice", file=path, field="atlas.labels")
+    counts = Counter(name for name, _ in kept)
+    return ids[keep], tuple(f"{name}-{i}" if counts[name] > 1 else name for name, i in kept), centroids
 
 
-def _rows(text: str) -> list[list[str]]:
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    if not lines:
-        return []
-    separator = next((mark for mark in ("\t", ",", ";") if mark in lines[0]), None)
-    if separator is None:
-        # names may hold spaces only where they are quoted or alone on the line
-        if not any(re.match(r"-?\d+\s", line) for line in lines):
-            return [[line.strip("\"'")] for line in lines]
-        return [next(csv.reader([re.sub(r"\s+", " ", line)], delimiter=" ")) for line in lines]
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+def _rows(path: Path) -> list[list[str]]:
+    """The cells of each line that is neither blank nor a comment."""
+    try:
+        if path.suffix.lower() == ".xml":
+            return _xml_rows(ElementTree.parse(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise ReadError(f"cannot be read ({error})", file=path, field="atlas.labels", fix="save it as UTF-8") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "//"))]
+    separator = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), None)
+    if separator is not None:
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    lines = [line.strip() for line in lines]
+    if not any(re.match(r"-?\d+\s", line) for line in lines):
+        return [[line.strip("\"'")] for line in lines]  # names, which may hold spaces
+    rows = [next(csv.reader([re.sub(r"\s+", " ", line)], delimiter=" ")) for line in lines]
+    return rows if len(set(map(len, rows))) == 1 else [_joined(row) for row in rows]
 
 
-def _whole(cell: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?\d+(?:\.0*)?", cell.strip()))
+def _joined(row: list[str]) -> list[str]:
+    """Words that follow each other as one cell: `1 Left Thalamus 0 0 0` names one region."""
+    out = row[:1]
+    for before, cell in zip(row, row[1:], strict=False):
+        if _is_number(before) or _is_number(cell):
+            out.append(cell)
+        else:
+            out[-1] += " " + cell
+    return out
+
+
+def _xml_rows(tree: ElementTree.ElementTree) -> list[list[str]]:
+    """The labels of an SPM or FSL atlas; FSL counts the maps of a probabilistic atlas from 0, and its labels from 1."""
+    shift = int((tree.findtext("header/type") or "").lower().startswith("prob"))
+    rows = [["index", "name"]]
+    for label in tree.iter("label"):
+        index, name = label.get("index"), (label.text or "").strip()
+        if index is None:
+            rows.append([(label.findtext("index") or "").strip(), (label.findtext("name") or "").strip()])
+        else:
+            rows.append([str(int(index) + shift) if _is_id(index) else index, name])
+    return rows
+
+
+def _is_id(cell: str) -> bool:
+    """A whole number of at most 18 digits, which fits 64 bits."""
+    return bool(re.fullmatch(r"[+-]?[0-9]{1,18}(?:\.0*)?", cell.strip()))
+
+
+def _ids(cells: list[str], path: Path) -> np.ndarray:
+    for number, cell in enumerate(cells, start=1):
+        if not _is_id(cell):
+            raise ReadError(
+                f"{cell[:40]!r} in row {number} is no label id",
+                file=path,
+                field="atlas.labels",
+                fix="give each region a whole number, or remove the row",
+            )
+    return np.array([int(cell.split(".")[0]) for cell in cells], dtype=np.int64)
 
 
 def _id_column(header: list[str], columns: list[list[str]]) -> int | None:
     for name in _ID_NAMES:
-        if name in header and header.index(name) < len(columns) and all(map(_whole, columns[header.index(name)])):
+        if name in header and (name in _ONLY_IDS or any(map(_is_id, columns[header.index(name)]))):
             return header.index(name)
     if header:
         return None
-    return next((i for i, column in enumerate(columns) if all(map(_whole, column))), None)
+    # one cell that is no id must not make the column a column of names: `_ids` refuses it
+    return next((i for i, cells in enumerate(columns) if 2 * sum(map(_is_id, cells)) >= len(cells)), None)
 
 
 def _name_column(header: list[str], columns: list[list[str]], id_column: int | None) -> int | None:
     for name in _TEXT_NAMES:
-        if name in header and header.index(name) < len(columns) and header.index(name) != id_column:
+        if name in header and header.index(name) != id_column:
             return header.index(name)
     if header and id_column is not None:
         return None
-    for i, column in enumerate(columns):
-        if i != id_column and not all(_is_number(cell) for cell in column):
-            return i
-    return None
+    text = [i for i, cells in enumerate(columns) if i != id_column and any(cell and not _is_number(cell) for cell in cells)]
+    return min(text, key=lambda i: abs(i - (id_column or 0)), default=None)
 
 
 def _table_centroids(header: list[str], columns: list[list[str]]) -> np.ndarray:
-    n = len(columns[0])
     for axes in _AXES:
-        if all(axis in header and header.index(axis) < len(columns) for axis in axes):
+        if all(axis in header for axis in axes):
             cells = [columns[header.index(axis)] for axis in axes]
             millimetres = [[float(cell) if _is_number(cell) else np.nan for cell in column] for column in cells]
             return np.array(millimetres, dtype=np.float64).T / 1000
-    return np.full((n, 3), np.nan)
+    return np.full((len(columns[0]), 3), np.nan)
 
 
 def _is_number(cell: str) -> bool:

@@ -10,13 +10,13 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
-from .atlas import Atlas, label_centroids, space_of
+from .atlas import Atlas, find_file, label_centroids, space_of
 from .atlas_store import load_atlas, open_atlas
 from .grid import brain_mask, cube_labels
 from .known_atlases import KNOWN
-from .nifti_header import open_nifti
+from .nifti_header import load_image, open_nifti, voxels
 from .options import AtlasOptions
-from .regions import recording_of_regions, region_means
+from .regions import label_counts, recording_of_regions, region_means
 from .request import ReadRequest
 
 #: magnitudes above this are damage, not signal
@@ -54,7 +54,7 @@ def recording_of_image(
         raise ReadError(
             "is needed for a 4-D image", file=path, field="atlas", fix="give an atlas image with labels, or grid_mm"
         )
-    data = _voxels(image, path)
+    data = np.array(voxels(image, path, np.float32))
     flawed = ~np.isfinite(data).all(axis=-1) | (np.abs(data).max(axis=-1) > _MAX_VALUE)
     if flawed.any():
         notes.append(f"{int(flawed.sum())} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
@@ -82,16 +82,6 @@ def recording_of_image(
     )
 
 
-def _voxels(image: Any, path: Path) -> np.ndarray:
-    try:
-        return np.array(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except MemoryError:
-        raise
-    except Exception as error:  # gzip, zlib and nibabel each have their own word for a cut file
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ReadError(f"data cannot be read ({reason})", file=path, fix="the file is cut; copy it again") from error
-
-
 def _grid(
     data: np.ndarray, usable: np.ndarray, image: Any, options: AtlasOptions, path: Path
 ) -> tuple[np.ndarray, Channels]:
@@ -116,17 +106,11 @@ def _grid(
 
 
 def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
-    import nibabel
-
-    if name == "bids":
-        name = _bids_mask(recording)
-    for folder in (root, Path(), recording.parent):
-        if (folder / name).is_file():
-            mask: Any = nibabel.load(folder / name)
-            if mask.shape[:3] != image.shape[:3] or not np.allclose(mask.affine, image.affine, atol=1e-2):
-                raise ReadError("is not on the grid of the image", file=folder / name, field="atlas.mask")
-            return np.squeeze(np.asanyarray(mask.dataobj)).reshape(image.shape[:3]) > 0
-    raise ReadError("file not found", file=root / name, field="atlas.mask")
+    file = find_file(_bids_mask(recording) if name == "bids" else name, root, recording, "atlas.mask")
+    mask = load_image(file)
+    if mask.shape[:3] != image.shape[:3] or not np.allclose(mask.affine, image.affine, atol=1e-2):
+        raise ReadError("is not on the grid of the image", file=file, field="atlas.mask")
+    return voxels(mask, file, field="atlas.mask").reshape(image.shape[:3]) > 0
 
 
 def _bids_mask(recording: Path) -> str:
@@ -138,14 +122,11 @@ def _bids_mask(recording: Path) -> str:
 def _atlas_on_image(
     atlas: Atlas, shape: tuple[int, ...], affine: np.ndarray, usable: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels on the grid of the image (usable voxels only), and the share of each region that is there."""
+    """Labels on the grid of the image (usable voxels only), and the fraction of each region that is there."""
     original = np.asanyarray(atlas.image.dataobj)
-    labels = np.where(usable, nearest_labels(original, atlas.image.affine, shape, affine), 0).astype(np.int32)
-    labels[~np.isin(labels, atlas.ids)] = 0
+    labels = np.where(usable, nearest_labels(original, atlas.image.affine, shape, affine), 0)
     sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
-    largest = int(max(atlas.ids.max(), original.max(), labels.max())) + 1
-    there = np.bincount(labels[labels > 0], minlength=largest)[atlas.ids] * sizes[0]
-    whole = np.bincount(original[original > 0], minlength=largest)[atlas.ids] * sizes[1]
+    there, whole = label_counts(labels, atlas.ids) * sizes[0], label_counts(original, atlas.ids) * sizes[1]
     if not there.any():
         raise ReadError(
             f"no region of {atlas.name} lies in the image", file=path, field="atlas", fix="bring both to one space"

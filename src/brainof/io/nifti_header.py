@@ -12,11 +12,14 @@ import numpy as np
 
 from ..errors import ReadError
 from .checks import check_size
+from .damage import damage_named
 from .options import ReadOptions
 from .request import ReadRequest
 
-#: seconds; nothing is sampled more slowly
-MAX_TR = 20.0
+#: seconds; no image of a brain takes less or more
+MIN_TR, MAX_TR = 0.05, 20.0
+#: code of the time unit in `xyzt_units` (nifti1.h) -> seconds; 0 is unknown and means seconds
+_TIME_UNITS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 #: deflate cannot do better than this, so a smaller .gz cannot hold what the header announces
 _MAX_DEFLATE = 1040
 
@@ -31,16 +34,37 @@ def load_image(path: Path) -> Any:
     """
     import nibabel
 
+    if not path.is_file():
+        raise ReadError("is no file", file=path, fix="give a file, not a folder or a pipe")
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     _check_extensions(path)
-    try:
+    with damage_named(path, fix="the file is damaged or no NIfTI"):
         return nibabel.load(path)
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ReadError(f"cannot be read ({reason})", file=path, fix="the file is damaged or no NIfTI") from error
+
+
+def voxels(image: Any, path: Path, dtype: type | None = None, field: str | None = None) -> np.ndarray:
+    """All values of an image of `load_image`; those of a .nii.gz up to the checksum at its end.
+
+    Raises
+    ------
+    ReadError
+        The file is cut or damaged, or its header announces more than it can hold.
+    """
+    import nibabel
+
+    on_disk = nibabel.is_proxy(image.dataobj) and path.is_file()
+    if on_disk:
+        check_file_size(image, path)
+    with damage_named(path, "data cannot be read", field, "the file is cut or damaged; copy it again"):
+        if not (on_disk and path.name.lower().endswith(".gz")):
+            return np.asanyarray(image.dataobj, dtype=dtype)
+        # nibabel stops at the last voxel; gzip compares its checksum only where the stream is read to the end
+        with gzip.open(path) as stream:
+            values = np.asanyarray(type(image).from_stream(stream).dataobj, dtype=dtype)
+            while stream.read(1 << 20):
+                pass
+        return values
 
 
 def _check_extensions(path: Path) -> None:
@@ -129,9 +153,9 @@ def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]
     Raises
     ------
     ReadError
-        It is missing, not above 0, above 20 s, or looks like milliseconds.
+        It is missing, below 0.05 s, above 20 s, or looks like milliseconds.
     """
-    unit = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
+    unit = _TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, float("nan"))  # a frequency, or no code at all
     return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
 
 
@@ -141,7 +165,7 @@ def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[fl
     Raises
     ------
     ReadError
-        It is missing, not above 0, above 20 s, or looks like milliseconds.
+        It is missing, below 0.05 s, above 20 s, or looks like milliseconds.
     """
     if request.options.rate is not None:
         return 1 / request.options.rate, []
@@ -153,6 +177,10 @@ def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[fl
     if t_r > MAX_TR:
         hint = f"give t_r: {t_r / 1000:g}" if 0.1 <= t_r / 1000 <= MAX_TR else "give t_r in seconds"
         looks = " looks like milliseconds" if 0.1 <= t_r / 1000 <= MAX_TR else ""
+        raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
+    if t_r < MIN_TR:
+        looks = " looks like seconds marked as milliseconds" if 0.1 <= t_r * 1000 <= MAX_TR else " is too short"
+        hint = f"give t_r: {t_r * 1000:g}" if 0.1 <= t_r * 1000 <= MAX_TR else "give t_r in seconds"
         raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
     if from_sidecar is not None and from_header > 0 and abs(from_header - t_r) > 1e-3:
         return t_r, [f"TR is {t_r:g} s in {sidecar.name} and {from_header:g} s in the header: the former was taken"]  # type: ignore[union-attr]
@@ -166,5 +194,5 @@ def _sidecar_tr(request: ReadRequest) -> tuple[Path | None, float | None]:
         return None, None
     try:
         return Path(file), float(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ReadError(f"cannot be read ({error})", file=file, field="RepetitionTime") from None

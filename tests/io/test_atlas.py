@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from brainof.errors import ReadError
+from brainof.io import ReadOptions, read
 from brainof.io.atlas import label_centroids
 from brainof.io.atlas_store import load_atlas
 from brainof.io.options import AtlasOptions
@@ -62,3 +64,39 @@ def test_wrong_images_are_refused(nifti, tmp_path, values, word):
 def test_a_missing_atlas_is_named(tmp_path):
     with pytest.raises(ReadError, match=r"nowhere\.nii: atlas\.image: file not found"):
         load_atlas(AtlasOptions(image="nowhere.nii"), tmp_path)
+
+
+def test_ids_may_be_as_large_as_those_of_the_allen_atlas(nifti, bold):
+    values = np.zeros((8, 8, 4), np.int32)
+    values[0], values[1], values[2] = 5, 614_454_277, 589_508_447
+    tracemalloc.start()
+    image = nifti(values, name="allen.nii.gz")
+    recording = read(nifti(bold), options=ReadOptions.parse({"atlas": {"image": image.name}}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert recording.channels.labels.tolist() == [5, 589_508_447, 614_454_277]
+    np.testing.assert_allclose(recording.data[1], bold[2].reshape(-1, 20).mean(axis=0), rtol=1e-6)
+    assert peak < 50e6
+
+
+@pytest.mark.parametrize(
+    ("what", "damage"),
+    [(what, damage) for what in ("image", "mask") for damage in ("cut", "empty", "text", "flipped")]
+    + [("image", "huge")],
+)
+def test_a_damaged_atlas_or_mask_is_named(nifti, bold, what, damage):
+    values = np.full((8, 8, 4), 1e30) if damage == "huge" else np.ones((8, 8, 4), np.int16)
+    nifti(np.ones((8, 8, 4), np.int16), name="sound.nii.gz")
+    path = nifti(values, name="odd.nii.gz")
+    content = path.read_bytes()
+    spoiled = {
+        "cut": content[: len(content) // 2],
+        "empty": b"",
+        "text": b"see the other folder",
+        "flipped": content[:40] + bytes([content[40] ^ 255]) + content[41:],
+        "huge": content,
+    }
+    path.write_bytes(spoiled[damage])
+    options = {"image": "sound.nii.gz", "mask": "sound.nii.gz", what: "odd.nii.gz"}
+    with pytest.raises(ReadError, match=r"odd\.nii\.gz"):
+        read(nifti(bold), options=ReadOptions.parse({"atlas": options}))

@@ -124,6 +124,35 @@ def test_rows_21_22_impossible_repetition_times(nifti, bold, atlas, t_r, word):
     assert read(path, options=with_atlas(atlas, t_r=2.5)).t_r == 2.5
 
 
+def test_seconds_that_are_marked_as_milliseconds(nifti, bold, atlas):
+    """parrec2nii wrote seconds with the unit msec (nibabel #931)."""
+    path = nifti(bold, name="bold.nii", patches=[(123, b"\x12")])
+    with pytest.raises(ReadError, match="TR 0.002 s looks like seconds marked as milliseconds; give t_r: 2"):
+        read(path, options=with_atlas(atlas))
+
+
+@pytest.mark.parametrize(("code", "t_r"), [(0x04 | 0x08, 2.0), (0x02, 2.0), (0x12, None), (0x20, None), (0x38, None)])
+def test_codes_of_the_time_unit(nifti, bold, atlas, code, t_r):
+    """An unknown code of space says nothing about time; a frequency is no TR."""
+    path = nifti(bold, name="bold.nii", patches=[(123, bytes([code]))])
+    if t_r is not None:
+        assert read(path, options=with_atlas(atlas)).t_r == t_r
+    else:
+        with pytest.raises(ReadError, match=r"pixdim\[4\]: TR .* give t_r"):
+            read(path, options=with_atlas(atlas))
+
+
+def test_a_flipped_bit_in_a_gz_is_seen_by_its_checksum(nifti, bold, atlas):
+    path = nifti(np.rint(bold).astype(np.int16))
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    for place in random.integers(400, len(content), 20):
+        spoiled = bytearray(content)
+        spoiled[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(spoiled)
+        with pytest.raises(ReadError, match=r"bold\.nii\.gz: (data )?cannot be read"):
+            read(path, options=with_atlas(atlas))
+
+
 def test_row_22_a_negative_repetition_time(nifti, bold, atlas):
     path = nifti(bold, name="bold.nii", patches=[(76 + 16, struct.pack("<f", -2.0))])
     with pytest.raises(ReadError, match=r"pixdim\[4\]: TR -2 s"):

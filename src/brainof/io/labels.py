@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
@@ -93,7 +94,7 @@ def _rows(path: Path) -> list[list[str]]:
     """The cells of each line that is neither blank nor a comment."""
     try:
         if path.suffix.lower() == ".xml":
-            return _xml_rows(ElementTree.parse(path))
+            return _xml_rows(ElementTree.parse(path).getroot())
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
         raise ReadError(f"cannot be read ({error})", file=path, field="atlas.labels", fix="save it as UTF-8") from None
@@ -111,7 +112,7 @@ def _rows(path: Path) -> list[list[str]]:
 def _joined(row: list[str]) -> list[str]:
     """Words that follow each other as one cell: `1 Left Thalamus 0 0 0` names one region."""
     out = row[:1]
-    for before, cell in zip(row, row[1:], strict=False):
+    for before, cell in pairwise(row):
         if _is_number(before) or _is_number(cell):
             out.append(cell)
         else:
@@ -119,7 +120,7 @@ def _joined(row: list[str]) -> list[str]:
     return out
 
 
-def _xml_rows(tree: ElementTree.ElementTree) -> list[list[str]]:
+def _xml_rows(tree: ElementTree.Element) -> list[list[str]]:
     """The labels of an SPM or FSL atlas; FSL counts the maps of a probabilistic atlas from 0, and its labels from 1."""
     shift = int((tree.findtext("header/type") or "").lower().startswith("prob"))
     rows = [["index", "name"]]
@@ -165,7 +166,9 @@ def _name_column(header: list[str], columns: list[list[str]], id_column: int | N
             return header.index(name)
     if header and id_column is not None:
         return None
-    text = [i for i, cells in enumerate(columns) if i != id_column and any(cell and not _is_number(cell) for cell in cells)]
+    text = [
+        i for i, cells in enumerate(columns) if i != id_column and any(cell and not _is_number(cell) for cell in cells)
+    ]
     return min(text, key=lambda i: abs(i - (id_column or 0)), default=None)
 
 

@@ -86,7 +86,7 @@ def test_split_by_person_dataset_and_modality(corpus_root, other, tmp_path):
 def test_deleted_windows_stay_away(corpus_root, tmp_path, make):
     corpus = Corpus(corpus_root)
     done = delete(corpus, recordings=["demo/p0_rest"], subjects=["demo/p3"])
-    assert done == {"recordings": 2, "deleted": 8, "windows": 16}
+    assert done == {"recordings": 2, "deleted": 8, "windows": 16, "before": []}
     for changed in ("as deleted", "without the merged index", "rebuilt from headers"):
         if changed != "as deleted":
             (corpus_root / "index.parquet").unlink(missing_ok=True)
@@ -126,3 +126,23 @@ def test_a_damaged_deletion_is_named_not_ignored(corpus_root):
     path.write_text("{}")
     with pytest.raises(CorpusError, match=path.name):
         len(Corpus(corpus_root))
+
+
+def test_a_copy_that_is_killed_can_be_used_as_far_as_it_got(corpus_root, tmp_path, monkeypatch):
+    from brainof.corpus import copying
+
+    real, copied = copying.write_shard, []
+
+    def killed(*arguments):
+        if copied:
+            raise KeyboardInterrupt
+        copied.append(real(*arguments))
+
+    monkeypatch.setattr(copying, "write_shard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        merge([Corpus(corpus_root)], tmp_path / "all")
+    part = Corpus(tmp_path / "all")
+    assert len(part) == 8
+    assert part.batch(range(8)).signal_BCT.shape == (8, 5, 128)
+    assert part.datasets == {"demo": {"licence": "CC0"}}
+    assert verify(part).problems == []

@@ -7,7 +7,7 @@ import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.info import info
-from brainof.corpus.maintenance import compact, verify
+from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import CorpusError
 
 
@@ -94,7 +94,7 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
         writer.add(make.recording("p1_task"), make.channels(5), task)
         writer.record_failure(make.recording("p9"), "empty")
     found = info(Corpus(corpus_root))
-    assert (found["windows"], found["subjects"], found["shards"], found["version"]) == (27, 6, 4, 1)
+    assert (found["windows"], found["subjects"], found["shards"], found["version"]) == (27, 6, 4, 2)
     rest, task = found["groups"]
     assert (rest["view"], rest["windows"], rest["recordings"], rest["subjects"]) == ("pretrain", 24, 6, 6)
     assert (rest["n_channels"], rest["n_times"], rest["sfreq"]) == ([5, 5], [100, 100], [256.0])
@@ -110,3 +110,63 @@ def test_info_of_an_empty_corpus(tmp_path):
     CorpusWriter(tmp_path / "c").close()
     found = info(Corpus(tmp_path / "c"))
     assert (found["windows"], found["subjects"], found["groups"]) == (0, 0, [])
+
+
+@pytest.mark.parametrize("kind", ["datasets", "deleted", "quality", "failures"])
+def test_no_flipped_bit_of_a_description_passes(corpus_root, make, kind):
+    """Steps of a description become the InputContract of models; what was deleted must not come back."""
+    with CorpusWriter(corpus_root) as writer:
+        writer.add(make.recording("p7"), make.channels(5), make.windows(7), quality={"kept": 0.5})
+        writer.record_failure(make.recording("p9"), "empty")
+    delete(Corpus(corpus_root), subjects=["demo/p3"])
+    path = next((corpus_root / kind).iterdir())
+    whole = path.read_bytes()
+
+    def content(corpus):
+        return corpus.datasets, corpus.quality, corpus.failures, corpus.deletions, corpus.index["recording"].tolist()
+
+    truth = content(Corpus(corpus_root))
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            assert content(Corpus(corpus_root)) == truth, place
+        except CorpusError as error:
+            assert path.name in str(error)  # noqa: PT017
+            if place % 10 == 0:
+                assert any(path.name in problem for problem in verify(Corpus(corpus_root)).problems)
+
+
+def test_verify_sees_whatever_keeps_a_corpus_from_being_opened(corpus_root):
+    compact(Corpus(corpus_root))
+    path = corpus_root / "index.parquet"
+    whole, refused = path.read_bytes(), 0
+    for place in range(5, len(whole), 61):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        try:
+            _ = Corpus(corpus_root).index
+        except CorpusError:
+            refused += 1
+            assert verify(Corpus(corpus_root)).problems, place
+    assert refused > 50
+
+
+def test_descriptions_of_version_1_are_read(corpus_root, make):
+    (corpus_root / "corpus.json").write_text('{"format": "brainof-corpus", "version": 1}')
+    (corpus_root / "datasets" / "demo.json").write_text('{"licence": "CC0"}')
+    assert Corpus(corpus_root).datasets == {"demo": {"licence": "CC0"}}
+    with CorpusWriter(corpus_root) as writer:
+        writer.add(make.recording("p6_rest"), make.channels(5), make.windows(6))
+    assert len(Corpus(corpus_root)) == 28
+    assert verify(Corpus(corpus_root)).problems == []
+
+
+def test_deleting_twice_is_said_and_no_error(corpus_root):
+    names = {"subjects": ["demo/p3"], "recordings": ["demo/p0_rest"]}
+    assert delete(Corpus(corpus_root), **names)["windows"] == 16
+    files = sorted((corpus_root / "deleted").iterdir())
+    again = delete(Corpus(corpus_root), **names)
+    assert again == {"recordings": 0, "deleted": 0, "windows": 16, "before": ["demo/p0_rest", "demo/p3"]}
+    assert sorted((corpus_root / "deleted").iterdir()) == files
+    assert delete(Corpus(corpus_root), subjects=["demo/p3", "demo/p4"])["deleted"] == 4
+    assert delete(Corpus(corpus_root), datasets=["demo"])["windows"] == 0
+    assert delete(Corpus(corpus_root), datasets=["demo"])["before"] == ["demo"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.maintenance import verify
+from brainof.corpus.maintenance import compact, verify
 from brainof.errors import CorpusError, StorageError
 
 fork = multiprocessing.get_context("fork")
@@ -144,7 +144,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(("content", "word"), [({"format": "brainof-corpus", "version": 2}, "version 2"), ({}, "None")])
+@pytest.mark.parametrize(("content", "word"), [({"format": "brainof-corpus", "version": 3}, "version 3"), ({}, "None")])
 def test_another_version_is_refused(tmp_path, content, word):
     (tmp_path / "corpus.json").write_text(json.dumps(content))
     for opener in (Corpus, CorpusWriter):
@@ -281,3 +281,59 @@ def test_a_recording_prepared_again_replaces_the_old_one(tmp_path, make):
     np.testing.assert_array_equal(corpus.read(0), make.windows(2)[0].data.astype(np.float16))
     assert corpus.notes == ["demo/p1_rest occurs more than once; its newest windows count"]
     assert not CorpusWriter(tmp_path / "c").done("recipe-1")
+
+
+def test_a_clock_that_is_ahead_hides_nothing_that_is_written_later(tmp_path, make, monkeypatch):
+    from brainof.corpus import writer as module
+
+    class Ahead(module.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return super().now(zone) + module.timedelta(days=300)
+
+    with monkeypatch.context() as patched, CorpusWriter(tmp_path / "c") as writer:
+        patched.setattr(module, "datetime", Ahead)
+        writer.add(make.recording("p1_rest"), make.channels(5), make.windows(1))
+        writer.flush()
+    for seed in (2, 3):  # the second by a writer that finds both
+        with CorpusWriter(tmp_path / "c") as writer:
+            writer.add(make.recording("p1_rest"), make.channels(5), make.windows(seed))
+        np.testing.assert_array_equal(Corpus(tmp_path / "c").read(0), make.windows(seed)[0].data.astype(np.float16))
+
+
+def _append(root: Path, make, until: float) -> None:
+    i = 0
+    with CorpusWriter(root) as writer:
+        while time.monotonic() < until:
+            writer.add(make.recording(f"p{i:04d}"), make.channels(5), make.windows(i))
+            writer.flush()
+            if i % 7 == 6:
+                compact(Corpus(root))
+            i += 1
+
+
+def _read(root: Path, make, until: float) -> None:
+    seen, random = 0, np.random.default_rng(os.getpid())
+    while time.monotonic() < until:
+        corpus = Corpus(root)
+        index = corpus.index
+        assert index["recording"].tolist() == [f"p{i:04d}" for i in range(len(index) // 4) for _ in range(4)]
+        assert len(index) >= seen  # nothing that was there goes away
+        seen = len(index)
+        for row in random.integers(0, seen, 3).tolist() if seen else ():
+            window = make.windows(row // 4)[row % 4].data.astype(np.float16)
+            np.testing.assert_array_equal(corpus.read(row), window)
+    assert seen > 4
+
+
+def test_readers_beside_a_writer_see_a_consistent_corpus(tmp_path, make):
+    root, until = tmp_path / "c", time.monotonic() + 4
+    CorpusWriter(root).close()
+    writer = fork.Process(target=_append, args=(root, make, until))
+    readers = [fork.Process(target=_read, args=(root, make, until)) for _ in range(2)]
+    for child in (writer, *readers):
+        child.start()
+    for child in (writer, *readers):
+        child.join(30)
+    assert [child.exitcode for child in (writer, *readers)] == [0, 0, 0]
+    _read(root, make, time.monotonic() + 0.1)

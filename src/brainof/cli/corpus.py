@@ -170,7 +170,10 @@ def _delete(corpus: Any, args: argparse.Namespace) -> int:
         return _print(done)
     gone = f"{done['deleted']:,} windows of {done['recordings']:,} recordings are gone"
     out(f"{corpus.folder}: {gone}, {done['windows']:,} windows are left")
-    out("note: their bytes stay in the shards until `brainof corpus merge` copies the rest into a new folder")
+    for name in done["before"]:
+        out(f"note: {name} was deleted before")
+    if done["deleted"]:
+        out("note: their bytes stay in the shards until `brainof corpus merge` copies the rest into a new folder")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -89,44 +89,35 @@ def split(
 
 
 def copy_windows(corpus: Corpus, rows: np.ndarray, target: Path) -> None:
-    """Copy windows, and the channel tables and descriptions they need, shard by shard.
+    """Copy windows shard by shard, after the channel tables and descriptions they need: a copy that is interrupted can
+    be used as far as it got.
 
     A shard keeps its time and gets a name of its own, so that of a recording that is in two corpora the newest counts,
     as everywhere. A shard that is at the target already is not copied again.
     """
-    shards = corpus.columns(["shard"])["shard"]
-    copied = _copied(target)
-    for code in np.unique(shards.cat.codes.to_numpy()[rows]).tolist():
-        name = str(shards.cat.categories[code])
-        mine = rows[shards.cat.codes.to_numpy()[rows] == code]
-        origin = uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{mine.tolist()}").hex[:12]
-        if origin in copied:
-            continue
-        _copy_shard(corpus, mine, re.sub(r"-[0-9a-f]{12}$", "", name) + f"-{origin}", target)
     described = corpus.columns(["dataset", "channel_set"]).iloc[rows]
-    for digest in _names(described["channel_set"]):
+    for digest in described["channel_set"].unique():
         write_json(target / "channels" / f"{digest}.json", corpus.channels(digest).to_dict())
-    for dataset in _names(described["dataset"]):
+    for dataset in described["dataset"].unique():
         if dataset in corpus.datasets:
             _describe(target / "datasets" / f"{dataset}.json", corpus.datasets[dataset])
+    copied = {path.name.removesuffix(SUFFIX)[-12:] for path in (target / "shards").glob(f"[!.]*{SUFFIX}")}
+    shards = corpus.columns(["shard"])["shard"].iloc[rows]
+    for name, places in shards.groupby(shards, observed=True).indices.items():
+        mine = rows[places]
+        origin = uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{mine.tolist()}").hex[:12]
+        if origin not in copied:
+            _copy_shard(corpus, mine, re.sub(r"-[0-9a-f]{12}$", "", str(name)) + f"-{origin}", target)
 
 
 def _copy_shard(corpus: Corpus, rows: np.ndarray, name: str, target: Path) -> None:
-    table = from_frame(corpus.index.iloc[rows])
-    columns = {column: table[column].to_pylist() for column in table.column_names}
-    records = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     windows = [corpus.read(int(row)) for row in rows]
-    for number, record in enumerate(records):
-        record |= {"shard": name, "key": f"{number:05d}"}
-        for column in [key for key, value in record.items() if value is None and key.startswith("label.")]:
-            del record[column]
+    records = [
+        {key: value for key, value in record.items() if value is not None} | {"shard": name, "key": f"{number:05d}"}
+        for number, record in enumerate(from_frame(corpus.index.iloc[rows]).to_pylist())
+    ]
     write_shard(target / "shards" / f"{name}{SUFFIX}", records, windows)
     write_index(target / "shards" / f"{name}{INDEX_SUFFIX}", to_table(to_columns(records)), [name])
-
-
-def _copied(target: Path) -> set[str]:
-    """Endings of the names of the shards that are there."""
-    return {path.name.removesuffix(SUFFIX)[-12:] for path in (target / "shards").glob(f"[!.]*{SUFFIX}")}
 
 
 def _describe(path: Path, description: Mapping[str, Any]) -> None:
@@ -136,8 +127,4 @@ def _describe(path: Path, description: Mapping[str, Any]) -> None:
             file=path,
             fix="prepare both with one recipe, or give one of the datasets another name",
         )
-    write_json(path, dict(description))
-
-
-def _names(column: Any) -> Iterable[str]:
-    return (str(name) for name in column.cat.categories[np.unique(column.cat.codes.to_numpy())])
+    write_json(path, dict(description), checksum=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import CorpusError
-from .folder import Folder, read_object
+from .folder import Folder, object_names, read_object
 
 FOLDER = "deleted"
 IDENTITY = ("dataset", "modality", "recording")
@@ -20,11 +20,15 @@ IDENTITY = ("dataset", "modality", "recording")
 
 @dataclass(frozen=True)
 class Deletion:
-    """Recordings (dataset, modality, recording) that are gone from the shards named."""
+    """Recordings (dataset, modality, recording) that are gone from the shards named, and whose they were.
+
+    `subjects` (as dataset/subject) is empty in a file of version 1.
+    """
 
     name: str
     recordings: frozenset[tuple[str, str, str]]
     shards: frozenset[str]
+    subjects: frozenset[str]
 
     def applied(self, index: pd.DataFrame) -> pd.DataFrame:
         """The index without them."""
@@ -48,13 +52,12 @@ def read_deletions(folder: Folder) -> list[Deletion]:
         A file is damaged: what it deleted must not come back unnoticed.
     """
     found = []
-    for name in folder.names(FOLDER):
-        if not name.endswith(".json"):
-            continue
-        values = read_object(folder, f"{FOLDER}/{name}")
+    for path in object_names(folder, FOLDER):
+        values = read_object(folder, path)
         try:
             recordings = frozenset((str(a), str(b), str(c)) for a, b, c in values["recordings"])
-            found.append(Deletion(name, recordings, frozenset(map(str, values["shards"]))))
+            shards, subjects = (frozenset(map(str, values.get(key, ()))) for key in ("shards", "subjects"))
         except (KeyError, TypeError, ValueError):
-            raise CorpusError("is damaged (not a deletion)", file=folder.where(f"{FOLDER}/{name}")) from None
+            raise CorpusError("is damaged (not a deletion)", file=folder.where(path)) from None
+        found.append(Deletion(path.removeprefix(f"{FOLDER}/"), recordings, shards, subjects))
     return found

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import CorpusError
 from ..utils.files import json_object
-from .index import FORMAT, VERSION
+from .index import FORMAT, VERSIONS
 
 
 class Folder(Protocol):
@@ -71,24 +71,29 @@ def is_url(root: str | PathLike[str]) -> bool:
     return isinstance(root, str) and "://" in root
 
 
+def object_names(folder: Folder, kind: str) -> list[str]:
+    """The JSON files of one of a corpus's folders, by their name below its root."""
+    return [f"{kind}/{name}" for name in folder.names(kind) if name.endswith(".json")]
+
+
 def read_object(folder: Folder, name: str) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; one that was written with a checksum is compared with it.
 
     Raises
     ------
     CorpusError
-        The file is missing, unreadable or not a JSON object.
+        The file is missing, unreadable, changed since it was written, or not a JSON object.
     """
     return json_object(lambda: folder.read(name), folder.where(name))
 
 
-def check_version(folder: Folder) -> None:
-    """Check that a folder holds a corpus of this version.
+def check_version(folder: Folder) -> int:
+    """The version of the corpus in a folder, one that is read here.
 
     Raises
     ------
     CorpusError
-        It does not; names the file and the version.
+        There is no corpus, or one of another version; names the file and the version.
     """
     if isinstance(folder, LocalFolder) and not folder.root.is_dir():
         raise CorpusError("no such corpus", file=folder.root)
@@ -102,10 +107,11 @@ def check_version(folder: Folder) -> None:
     where = folder.where("corpus.json")
     if values.get("format") != FORMAT:
         raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=where, field="format")
-    if values.get("version") != VERSION:
+    if values.get("version") not in VERSIONS:
         raise CorpusError(
-            f"corpus of version {values.get('version')}, this brainof reads version {VERSION}",
+            f"corpus of version {values.get('version')}, this brainof reads version {' and '.join(map(str, VERSIONS))}",
             file=where,
             field="version",
             fix="use the brainof that wrote it, or prepare it again",
         )
+    return int(values["version"])

@@ -15,7 +15,8 @@ from ..channels import MODALITIES
 from ..errors import CorpusError, did_you_mean
 
 FORMAT = "brainof-corpus"
-VERSION = 1
+#: Version 2 adds checksums to descriptions, deletions and notes; version 1 is read and appended to as it is
+VERSION, VERSIONS = 2, (1, 2)
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 

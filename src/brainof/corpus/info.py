@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BrainOFError
-from .index import LABEL, VERSION, subjects
+from .index import LABEL, subjects
 
 if TYPE_CHECKING:
     from .store import Corpus
@@ -32,7 +32,7 @@ def info(corpus: Corpus) -> dict[str, Any]:
     names = ["dataset", "modality", "view", "subject", "recording", "n_channels", "n_times", "sfreq", *labels]
     index = corpus.columns(names)
     table = index.assign(
-        person=subjects(index),
+        who=subjects(index),
         hours=index["n_times"] / index["sfreq"] / 3600,
         megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
     )
@@ -47,7 +47,7 @@ def info(corpus: Corpus) -> dict[str, Any]:
                 "view": str(view),
                 "windows": len(part),
                 "recordings": int(part["recording"].nunique()),
-                "subjects": int(part["person"].nunique()),
+                "subjects": int(part["who"].nunique()),
                 "hours": round(float(part["hours"].sum()), 3),
                 "megabytes": round(megabytes, 3),
                 "epoch_seconds": None if speed is None else round(megabytes / speed, 3),
@@ -59,10 +59,10 @@ def info(corpus: Corpus) -> dict[str, Any]:
         )
     return {
         "corpus": str(corpus.folder),
-        "version": VERSION,
+        "version": corpus.version,
         "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
         "windows": len(index),
-        "subjects": int(table["person"].nunique()),
+        "subjects": int(table["who"].nunique()),
         "hours": round(float(table["hours"].sum()), 3),
         "disk_megabytes": _disk(corpus, float(table["megabytes"].sum())),
         "megabytes_per_second": None if speed is None else round(speed, 1),

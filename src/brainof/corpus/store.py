@@ -17,7 +17,7 @@ import pyarrow as pa
 from ..channels import Channels
 from ..errors import CorpusError
 from .deletions import Deletion, read_deletions
-from .folder import Folder, LocalFolder, check_version, is_url, read_object
+from .folder import Folder, LocalFolder, check_version, is_url, object_names, read_object
 from .index import in_order, to_frame
 from .index_file import IndexFile, read_index
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
@@ -71,7 +71,7 @@ class Corpus(Windows):
             self.folder = remote
         else:
             self.folder = LocalFolder(root)
-        check_version(self.folder)
+        self.version = check_version(self.folder)
         self._notes: list[str] = []
         self._shards: dict[str, Shard] = {}
         self._lock = threading.Lock()
@@ -80,6 +80,10 @@ class Corpus(Windows):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open, (str(self.folder), self._arguments)  # worker processes open the corpus themselves
+
+    def reopened(self) -> Corpus:
+        """The corpus as it is now."""
+        return _open(str(self.folder), self._arguments)
 
     def __repr__(self) -> str:
         return f"<Corpus {self.folder}>"
@@ -159,23 +163,20 @@ class Corpus(Windows):
 
     @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
-        names = self.folder.names("datasets")
+        names = object_names(self.folder, "datasets")
         if not names and self.folder.remote and len(self):  # a server that lists nothing; the index names them
-            names = [f"{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
-        found = [name for name in names if name.endswith(".json")]
-        return {name.removesuffix(".json"): read_object(self.folder, f"datasets/{name}") for name in found}
+            names = [f"datasets/{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
+        return {name[len("datasets/") : -len(".json")]: read_object(self.folder, name) for name in names}
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Recordings that could not be prepared, with the reason."""
-        names = [name for name in self.folder.names("failures") if name.endswith(".json")]
-        return [read_object(self.folder, f"failures/{name}") for name in names]
+        return [read_object(self.folder, name) for name in object_names(self.folder, "failures")]
 
     @property
     def quality(self) -> list[dict[str, Any]]:
         """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
-        names = [name for name in self.folder.names("quality") if name.endswith(".json")]
-        return [read_object(self.folder, f"quality/{name}") for name in names]
+        return [read_object(self.folder, name) for name in object_names(self.folder, "quality")]
 
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:

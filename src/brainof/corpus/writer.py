@@ -6,7 +6,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -26,12 +26,13 @@ from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 
 #: Largest finite float16
 LARGEST = 65504.0
-#: Exponent bits of a float16 that are all set in infinity and nan, and in nothing else
-_NOT_FINITE = np.int16(0x7C00)
 #: Median magnitude that normalised recordings stay within; volts, teslas and raw BOLD do not
 NORMALISED = (1e-3, 1e3)
 #: More windows than this close a shard, so that its header stays short
 MAX_WINDOWS = 16_384
+
+#: Time in the name of a shard
+_TIME = "%Y%m%dT%H%M%S%f"
 
 _FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
 
@@ -156,12 +157,13 @@ class CorpusWriter:
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, licence, citation. Replaces an earlier description."""
-        write_json(self.root / "datasets" / f"{dataset_name(name)}.json", dict(description))
+        write_json(self.root / "datasets" / f"{dataset_name(name)}.json", dict(description), checksum=True)
 
     def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:
         """Note that a recording could not be prepared; forgotten once the recording is committed."""
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        write_json(self._failure(fields.get("dataset"), fields.get("recording")), {**fields, "reason": str(reason)})
+        path = self._failure(fields.get("dataset"), fields.get("recording"))
+        write_json(path, {**fields, "reason": str(reason)}, checksum=True)
 
     def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
         """Take back what `record_failure` noted."""
@@ -186,13 +188,11 @@ class CorpusWriter:
         """
         if not self._rows:
             return
-        time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        shard = f"{self._rows[0]['dataset']}-{time}-{self._id}"
-        for row in self._rows:
-            row["shard"] = shard
-        write_shard(self.root / "shards" / f"{shard}{SUFFIX}", self._rows, self._windows)
+        shard = new_shard_name(self.root, self._rows[0]["dataset"], self._id)
+        rows = [row | {"shard": shard} for row in self._rows]
+        write_shard(self.root / "shards" / f"{shard}{SUFFIX}", rows, self._windows)
         # from here the windows are safe; should the index fail to be written, readers rebuild it from the header
-        rows, self._rows, self._windows, self._bytes = self._rows, [], [], 0
+        self._rows, self._windows, self._bytes = [], [], 0
         if self._done is not None:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
@@ -200,7 +200,8 @@ class CorpusWriter:
             self._failure(dataset, name).unlink(missing_ok=True)
             self._failure(None, name).unlink(missing_ok=True)
             if (dataset, name) in self._quality:
-                write_json(self._beside("quality", dataset, name), self._quality.pop((dataset, name)))
+                path = self._beside("quality", dataset, name)
+                write_json(path, self._quality.pop((dataset, name)), checksum=True)
 
     def close(self) -> None:
         """Commit what is left."""
@@ -247,6 +248,19 @@ def make_corpus(root: Path) -> None:
         make_folder(root / folder)
 
 
+def new_shard_name(root: Path, dataset: str, writer: str) -> str:
+    """`dataset-time-writer`, which sorts behind all shards of the dataset that are there: the newest windows count.
+
+    The time is later than theirs even where the clock of the machine that wrote them is ahead of ours.
+    """
+    now = datetime.now(UTC).replace(tzinfo=None)
+    name = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
+    found = [match[1] for path in (root / "shards").iterdir() if (match := name.fullmatch(path.name))]
+    if found:
+        now = max(now, datetime.strptime(max(found), _TIME) + timedelta(microseconds=1))
+    return f"{dataset}-{now.strftime(_TIME)}-{writer}"
+
+
 def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> tuple[list[np.ndarray], list[int]]:
     """Float16 copies of windows and their checksums; windows that float16 would not hold are refused."""
     whole, halves, checksums = empty((sum(window.size for window in data),), np.float16), [], []
@@ -256,10 +270,10 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> t
             raise CorpusError(f"window of shape {window.shape} for {n_channels} channels", file=recording)
         start, end = end, end + window.size
         half = whole[start:end].reshape(window.shape)
-        # torch casts an order of magnitude faster than numpy, with the same rounding
-        torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
-        # each pass over a window follows the last while it is in the cache; what overflowed is infinite now
-        if (half.view(np.int16) & _NOT_FINITE).max() >= _NOT_FINITE:
+        # torch casts and compares float16 an order of magnitude faster than numpy, with the same rounding
+        tensor = torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
+        # nan and infinity show in the extremes, and what overflowed is infinite now
+        if not torch.stack(tensor.aminmax()).isfinite().all():
             raise _not_half(window, recording)
         halves.append(half)
         checksums.append(crc32c(half))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ import yaml
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..utils.files import write_atomically
 from .config import PretrainConfig
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -34,10 +37,12 @@ def locked(run: Path) -> Iterator[None]:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise CheckpointError(
                 "another process is training this run", file=run, fix="wait, or choose another --out"
             ) from None
+        except OSError as error:
+            log.warning("%s: cannot be locked here (%s); start no second trainer on it", run, error.strerror)
         yield
 
 

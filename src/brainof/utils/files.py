@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorpusError, StorageError
+from .checksum import crc32c
 from .memory import release
 
 TEMPORARY = ".tmp"
+
+_CONTENT, _CHECKSUM = "content", "content_crc32c"
 
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -50,9 +53,15 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON by rename; leaves an equal file untouched."""
-    text = (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+def write_json(path: Path, values: Any, *, checksum: bool = False) -> None:
+    """Write JSON by rename; leaves an equal file untouched.
+
+    With `checksum` the values stand under "content" beside their CRC-32C; `read_json` compares the two.
+    """
+    if checksum:
+        content = json.loads(_text(values))  # as it is read: keys are text, tuples are lists
+        values = {_CONTENT: content, _CHECKSUM: crc32c(_text(content))}
+    text = _text(values) + b"\n"
     try:
         if path.read_bytes() == text:
             return
@@ -62,12 +71,12 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object; one that was written with a checksum is compared with it.
 
     Raises
     ------
     CorpusError
-        The file is missing, unreadable or not a JSON object.
+        The file is missing, unreadable, changed since it was written, or not a JSON object.
     """
     return json_object(path.read_bytes, path)
 
@@ -82,9 +91,17 @@ def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
         raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
     except ValueError:
         raise CorpusError("is damaged (not valid JSON)", file=where) from None
+    if isinstance(values, dict) and (_CONTENT in values or _CHECKSUM in values):
+        if crc32c(_text(values.get(_CONTENT))) != values.get(_CHECKSUM) or len(values) != 2:
+            raise CorpusError("is damaged (its checksum differs)", file=where, fix="restore it from a copy")
+        values = values[_CONTENT]
     if not isinstance(values, dict):
         raise CorpusError("is damaged (not a JSON object)", file=where)
     return values
+
+
+def _text(values: Any) -> bytes:
+    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def make_folder(path: Path) -> None:

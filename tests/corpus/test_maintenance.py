@@ -112,18 +112,17 @@ def test_info_of_an_empty_corpus(tmp_path):
     assert (found["windows"], found["subjects"], found["groups"]) == (0, 0, [])
 
 
-@pytest.mark.parametrize("kind", ["datasets", "deleted", "quality", "failures"])
+@pytest.mark.parametrize("kind", ["datasets", "deleted", "quality"])
 def test_no_flipped_bit_of_a_description_passes(corpus_root, make, kind):
     """Steps of a description become the InputContract of models; what was deleted must not come back."""
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p7"), make.channels(5), make.windows(7), quality={"kept": 0.5})
-        writer.record_failure(make.recording("p9"), "empty")
     delete(Corpus(corpus_root), subjects=["demo/p3"])
     path = next((corpus_root / kind).iterdir())
     whole = path.read_bytes()
 
     def content(corpus):
-        return corpus.datasets, corpus.quality, corpus.failures, corpus.deletions, corpus.index["recording"].tolist()
+        return corpus.datasets, corpus.quality, corpus.deletions, corpus.index["recording"].tolist()
 
     truth = content(Corpus(corpus_root))
     for place in range(len(whole)):

@@ -163,7 +163,7 @@ class CorpusWriter:
         """Note that a recording could not be prepared; forgotten once the recording is committed."""
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
         path = self._failure(fields.get("dataset"), fields.get("recording"))
-        write_json(path, {**fields, "reason": str(reason)}, checksum=True)
+        write_json(path, {**fields, "reason": str(reason)})
 
     def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
         """Take back what `record_failure` noted."""

@@ -61,7 +61,8 @@ def test_the_usual_name_beside_the_recording(tmp_path, recording, events):
 def test_bids_events_file(tmp_path):
     path = tmp_path / "x_events.tsv"
     path.write_text("onset\tduration\ttrial_type\tstim\n3.5\tn/a\tface\ta.png\n1\t2\tn/a\tb.png\n")
-    events = read_events_file(path)
+    events, notes = read_events_file(path)
+    assert notes == []
     assert events.onset.tolist() == [1.0, 3.5]
     assert events.duration.tolist() == [2.0, 0.0]
     assert events.trial_type.tolist() == ["n/a", "face"]
@@ -69,10 +70,46 @@ def test_bids_events_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("time\n1\n", "onset"), ("onset\n1\nx\n", "line 3"), ("", "cannot be read")]
+    ("text", "word"), [("time\n1\n", "onset"), ("onset\n1\nx\n", "line 3"), ("onset\n1e999\n", "line 2")]
 )
 def test_wrong_events_files_are_refused(tmp_path, text, word):
     path = tmp_path / "x_events.tsv"
     path.write_text(text)
     with pytest.raises(LabelError, match=word):
+        read_events_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "onsets", "kinds", "note"),
+    [
+        (b"onset\tduration\ttrial_type\n1\t0\tA\nn/a\tn/a\tB\n2\t0\tC\n", [1, 2], ["A", "C"], "1 events of"),
+        (b"onset\ttrial_type\nnan\tA\n\tB\n2\tC\n", [2], ["C"], "2 events of"),
+        (b"onset\tduration\ttrial_type\n1\t0\tA\t\n2\t0\tB\t\n", [1, 2], ["A", "B"], None),
+        (b"onset\tduration\ttrial_type\t\n1\t0\tA\t\n2\t0\tB\t\n", [1, 2], ["A", "B"], None),
+        ("onset\ttrial_type\n1\tréponse\n".encode("latin-1"), [1], ["réponse"], "save it as UTF-8"),
+        ("onset\ttrial_type\n1\tréponse\n".encode("utf-16"), [1], ["réponse"], None),
+        ("onset\ttrial_type\n1\tréponse\n".encode("utf-8-sig"), [1], ["réponse"], None),
+        (
+            b"onset\ttrial_type\r\n1\tNA\r\n2\tnull\r\n3\t01\r\n4\t001\r\n",
+            [1, 2, 3, 4],
+            ["NA", "null", "01", "001"],
+            None,
+        ),
+        (b'onset\ttrial_type\n1\ta "\n2\tb\n', [1, 2], ['a "', "b"], None),
+        (b"", [], [], "is empty"),
+        (b"onset\tduration\n", [], [], None),
+    ],
+)
+def test_tables_as_they_are_in_the_field(tmp_path, content, onsets, kinds, note):
+    path = tmp_path / "x_events.tsv"
+    path.write_bytes(content)
+    events, notes = read_events_file(path)
+    assert (events.onset.tolist(), events.trial_type.tolist()) == (onsets, kinds)
+    assert any(note in line for line in notes) if note else not notes
+
+
+def test_a_row_with_more_cells_than_the_header_is_refused(tmp_path):
+    path = tmp_path / "x_events.tsv"
+    path.write_text("onset\tduration\n1\t2\n1\t2\t3\n")
+    with pytest.raises(LabelError, match="line 3 has 3 cells, the header has 2"):
         read_events_file(path)

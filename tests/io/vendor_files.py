@@ -244,3 +244,32 @@ def write_curry(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, 
     row = f"{event} 0 7 0 {event} {event} 0 0 0 0 0"
     path.with_name(path.name + ".cef").write_text(listed("NUMBER_LIST", [row]) + listed("REMARK_LIST", ["tone"]))
     return path
+
+
+def write_edf_plus(
+    path, microvolts, sfreq, annotations=(), starts=None, kind="EDF+C", unit="uV", labels=("Fp1", "C3", "O2")
+):
+    """EDF+ with records of 1 s; `starts` are their times, `annotations` are (onset, bytes, duration)."""
+
+    def column(values, width):
+        return b"".join(str(value).encode("latin-1")[:width].ljust(width) for value in values)
+
+    n, records = len(microvolts), microvolts.shape[1] // sfreq
+    starts = range(records) if starts is None else starts
+    head = b"0".ljust(8) + b"X X X X".ljust(80) + b"Startdate X X X X".ljust(80) + b"01.01.2010.00.00"
+    head += column([256 * (n + 2)], 8) + column([kind], 44) + column([records, 1], 8) + column([n + 1], 4)
+    head += column([*labels[:n], "EDF Annotations"], 16) + column([""] * (n + 1), 80) + column([unit] * n + [""], 8)
+    head += column([-3276.8] * n + [-1], 8) + column([3276.7] * n + [1], 8)
+    head += column([-32768] * (n + 1), 8) + column([32767] * (n + 1), 8) + column([""] * (n + 1), 80)
+    head += column([sfreq] * n + [60], 8) + column([""] * (n + 1), 32)
+    body = b""
+    for number, start in enumerate(starts):
+        said = f"+{start}\x14\x14\0".encode()
+        for onset, text, *duration in annotations:
+            if start <= onset < start + 1:
+                lasts = f"\x15{duration[0]:g}".encode() if duration else b""
+                said += f"+{onset:g}".encode() + lasts + b"\x14" + text + b"\x14\0"
+        piece = microvolts[:, number * sfreq : (number + 1) * sfreq]
+        body += np.round(piece * 10).astype("<i2").tobytes() + said.ljust(120, b"\0")
+    path.write_bytes(head + body)
+    return path

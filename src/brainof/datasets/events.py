@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, did_you_mean
+from ..io.edf_annotations import read_edf_events
+from ..io.events import only_boundaries
 from ..recording import EVENT_COLUMNS, Recording
 from .discover import fill, inside
 from .recipe import EventSource, Segments
@@ -23,7 +25,8 @@ def with_events(recording: Recording, source: EventSource, root: str | Path) -> 
     LabelError
         The table is missing, lacks a column or holds times that are no numbers.
     """
-    events = recording.events.copy()
+    pauses = only_boundaries(recording.events)
+    events = recording.events.drop(pauses.index)
     if source.file is not None:
         events = _from_table(inside(root, fill(source.file, recording.entities, "events.file")), source.columns)
     events["trial_type"] = events["trial_type"].astype(str).str.strip()
@@ -34,6 +37,8 @@ def with_events(recording: Recording, source: EventSource, root: str | Path) -> 
         events["duration"] = duration.where(duration > 0, source.duration)
     if source.merge is not None:
         events = merged(events, source.merge)
+    if len(pauses):
+        events = pd.concat([events, pauses])
     return recording.replace(events=events.sort_values("onset", kind="stable").reset_index(drop=True))
 
 
@@ -93,6 +98,8 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
 
 
 def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    if path.suffix.lower() in (".edf", ".bdf"):  # a hypnogram: annotations without a signal
+        return read_edf_events(path)
     table = read_table(path).rename(columns=dict(columns))
     for column in EVENT_COLUMNS:
         if column not in table.columns:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import LabelError
+from ..io.text_table import read_text_table
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -41,21 +42,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None) -> pd.DataFrame:
-    separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower(), r"\s+")
-    try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            header=None if columns else "infer",
-            names=list(columns) if columns else None,
-            encoding="utf-8-sig",
-        )
-    except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise LabelError(f"table cannot be read ({error})", file=path) from None
+    table, _ = read_text_table(path, columns)
     if table.empty:
         raise LabelError("table has no rows", file=path)
-    table.columns = [str(column).strip() for column in table.columns]
-    table = table.apply(lambda column: column.fillna("").astype(str).str.strip())
     return table.mask(table.apply(lambda column: column.str.lower().isin(["n/a", "na", "nan"])), "")

@@ -46,6 +46,10 @@ class EdfHeader:
     records_said: int
     records_there: int
     notes: tuple[str, ...]
+    data_start: int = 0
+    bytes_per_sample: int = 2
+    is_discontinuous: bool = False
+    """EDF+D or BDF+D: records may be apart in time."""
 
     @property
     def truncated(self) -> bool:
@@ -109,6 +113,8 @@ def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ..
     bytes_per_sample = 3 if fixed[0] == 0xFF else 2
     record = bytes_per_sample * sum(signal.samples for signal in signals)
     data_start = _integer(fixed[184:192], path, "header size")
+    if data_start < 256:
+        raise ReadError(f"{data_start} bytes", file=path, field="header size", fix="the header is damaged")
     said, there = _integer(fixed[236:244], path, "number of records"), (size - data_start) // record
     if there <= 0:
         raise ReadError(
@@ -125,7 +131,8 @@ def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ..
     twice = [label for label in twice if label not in ("EDF Annotations", "BDF Annotations")]
     if twice:
         notes.append(f"channel names that occur twice were numbered: {', '.join(twice)}")
-    return EdfHeader(signals, seconds, said, there, tuple(notes))
+    apart = fixed[192:197] in (b"EDF+D", b"BDF+D")
+    return EdfHeader(signals, seconds, said, there, tuple(notes), data_start, bytes_per_sample, apart)
 
 
 def volts_per_unit(unit: str) -> float | None:

@@ -1,4 +1,7 @@
-"""Events tables: from annotations and trigger channels, from a vector with one value per sample, from BIDS files."""
+"""Events tables, and what time they have: from annotations and triggers, from a vector of samples, from BIDS files.
+
+Every onset is in seconds from the first sample that the recording holds; no other module decides that.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,14 @@ import pandas as pd
 
 from ..errors import LabelError
 from ..recording import EVENT_COLUMNS, no_events
+from .text_table import read_text_table
+
+#: trial_type of a place where samples are missing (MNE's word where recordings are joined); it lasts 0 s and lies at
+#: the first sample that follows, and no window may lie over it
+BOUNDARY = "BAD boundary"
+
+#: texts of a cell that mean "not known"
+UNKNOWN = ("", "n/a", "nan")
 
 #: a channel called "Trigger" that changes more often carries a signal
 MAX_TRIGGERS_PER_SECOND = 10
@@ -55,20 +66,29 @@ def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.D
     )
 
 
-def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
+def events_of_raw(
+    raw: Any, format_name: str, annotations: tuple[Any, Any, Any] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Annotations and triggers of an MNE Raw, in seconds from its first sample, and notes.
 
-    Trigger values are event names ("1", "32"); of BioSemi status words only the 16 trigger bits count.
+    Trigger values are event names ("1", "32"); of BioSemi status words only the 16 trigger bits count. Places where the
+    recording was paused or cut become events called `BOUNDARY`, whatever the format calls them.
+
+    Parameters
+    ----------
+    annotations : tuple of onsets, durations, texts, optional
+        In seconds from the first sample; default: those of the Raw.
     """
     import mne
 
     notes = []
-    annotations = raw.annotations
-    # annotations with an origin count from the measurement date, the data from first_time
-    shift = raw.first_time if annotations.orig_time is not None else 0.0
-    parts = [events_table(annotations.onset - shift, annotations.duration, annotations.description)]
+    if annotations is None:
+        own = raw.annotations
+        # MNE counts annotations from the measurement date, or without one from where sample 0 would lie
+        annotations = own.onset - raw.first_time, own.duration, own.description
+    parts = [with_boundaries(events_table(*annotations), float(raw.info["sfreq"]))]
     # EGI files keep each event twice: as an annotation and as a channel of its code
-    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations)):
+    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations[0])):
         mask = {"mask": 0xFFFF, "mask_type": "and"} if format_name == "bdf" else {}
         try:
             found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **mask)
@@ -86,33 +106,63 @@ def events_of_raw(raw: Any, format_name: str) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(filled).sort_values("onset", kind="stable", ignore_index=True), notes
 
 
-def read_events_file(path: Path) -> pd.DataFrame:
-    """A BIDS events file; unknown durations are 0, a missing trial_type is "event".
+def with_boundaries(events: pd.DataFrame, sfreq: float) -> pd.DataFrame:
+    """The events with EEGLAB's `boundary` and BrainVision's `New Segment` as `BOUNDARY` at the first sample after it.
+
+    Those at the start of the recording are dropped (`boundary`) or stay (`New Segment`): nothing lies before them.
+    """
+    kinds = events["trial_type"].str.lower()
+    segment, boundary = kinds.str.startswith("new segment"), kinds.isin(["boundary", "bad boundary"])
+    inside = events["onset"] * sfreq > 0.5
+    cut = (segment | boundary) & inside
+    if not (cut | boundary).any():
+        return events
+    events = events.assign(
+        onset=events["onset"].mask(cut, np.ceil(events["onset"] * sfreq - 1e-6) / sfreq),
+        duration=events["duration"].mask(cut, 0.0),
+        trial_type=events["trial_type"].mask(cut, BOUNDARY),
+    )
+    return events[inside | ~boundary].reset_index(drop=True)
+
+
+def only_boundaries(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that mark pauses, which stay when a table replaces the events of the file."""
+    return events[events["trial_type"].isin([BOUNDARY, "BAD_ACQ_SKIP"])]
+
+
+def read_events_file(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """A BIDS events file, and notes; unknown durations are 0, a missing trial_type is "event".
+
+    Types and further columns stay the text that is written (`01`, `NA`); rows without an onset (n/a) are left out and
+    counted in a note. An empty file holds no event.
 
     Raises
     ------
     LabelError
-        It is no table, has no `onset`, or an onset is not a number.
+        It is not a table, has no `onset`, or an onset is neither a number nor n/a.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"])
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise LabelError(f"cannot be read ({error})", file=path) from None
+    table, notes = read_text_table(path)
+    if not len(table.columns):
+        return no_events(), [f"{path.name} is empty"]
     if "onset" not in table.columns:
         raise LabelError("has no such column", file=path, field="onset", fix=f"columns: {', '.join(table.columns)}")
-    onset = pd.to_numeric(table["onset"], errors="coerce")
-    if onset.isna().any():
-        line = int(np.flatnonzero(onset.isna())[0]) + 2
-        raise LabelError(f"line {line} has no number", file=path, field="onset")
-    table["onset"] = onset.astype(float)
-    duration = table["duration"] if "duration" in table.columns else pd.Series(0.0, index=table.index)
-    table["duration"] = pd.to_numeric(duration, errors="coerce").fillna(0.0).astype(float)
-    kinds = table["trial_type"] if "trial_type" in table.columns else table.get("value")
-    filled = pd.Series("event", index=table.index) if kinds is None else kinds.fillna("n/a").map(_text)
-    table["trial_type"] = filled
+    onset = pd.to_numeric(table["onset"], errors="coerce").astype(float)
+    known = np.isfinite(onset)
+    odd = np.flatnonzero(~known & ~table["onset"].str.lower().isin(UNKNOWN))
+    if len(odd):
+        problem = f"line {odd[0] + 2} has no number: {table['onset'][odd[0]][:20]!r}"
+        raise LabelError(problem, file=path, field="onset", fix="give seconds, or n/a")
+    if not known.all():
+        notes.append(f"{int((~known).sum())} events of {path.name} have no onset and were left out")
+    table["onset"] = onset
+    if "duration" in table.columns:
+        duration = pd.to_numeric(table["duration"], errors="coerce").astype(float)
+        table["duration"] = duration.where(np.isfinite(duration), 0.0)
+    else:
+        table["duration"] = 0.0
+    if "trial_type" not in table.columns:
+        table["trial_type"] = table["value"] if "value" in table.columns else "event"
+    table["trial_type"] = table["trial_type"].replace("", "n/a")
     rest = [column for column in table.columns if column not in EVENT_COLUMNS]
-    return table[[*EVENT_COLUMNS, *rest]].sort_values("onset", kind="stable", ignore_index=True)
-
-
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    table = table[[*EVENT_COLUMNS, *rest]][known]
+    return table.sort_values("onset", kind="stable", ignore_index=True), notes

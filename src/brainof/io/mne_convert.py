@@ -23,6 +23,8 @@ from .units import override_factors
 #: baby systems, ARTEMIS123, KRISS, Compumedics
 AXIAL_COILS = frozenset((2001, 4002, 5001, 6001, 7001, 7501, 9001, 9101, 9102))
 
+# the upper half of a coil type holds the grade of software gradient compensation
+
 #: samples x channels that are decoded at once
 _CHUNK = 4_000_000
 
@@ -37,6 +39,7 @@ def recording_of_raw(
     corrections: Mapping[str, float] | None = None,
     stored: Mapping[str, float] | None = None,
     at_once: bool = False,
+    annotations: tuple[Any, Any, Any] | None = None,
 ) -> Recording:
     """One modality of a Raw.
 
@@ -54,6 +57,8 @@ def recording_of_raw(
         SI value of one unit as stored in the file (1e-6 for microvolts), needed when `options.units` overrides it.
     at_once : bool
         Decode in one piece, for readers that resample while they read.
+    annotations : tuple of onsets, durations, texts, optional
+        As in `events_of_raw`.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def recording_of_raw(
         wanted = override_factors(options.units, channels.names, kinds, file)
         as_stored = np.array([(stored or {}).get(original[row], 1.0) for row in rows])
         factors = np.where(np.isnan(wanted), factors, wanted / as_stored)
-    events, event_notes = events_of_raw(raw, str(provenance.get("format")))
+    events, event_notes = events_of_raw(raw, str(provenance.get("format")), annotations)
     sfreq = float(raw.info["sfreq"])
     if options.rate is not None and options.rate != sfreq:
         notes.append(f"the file says {sfreq:g} Hz; {options.rate:g} Hz was asked for")
@@ -118,7 +123,7 @@ def _sensor_types(raw: Any, names: list[str], options: ReadOptions) -> tuple[lis
     """Type of each channel (sensor or auxiliary), and the names whose text overruled "eeg"."""
     types, relabelled = [], []
     for channel, kind, name in zip(raw.info["chs"], raw.get_channel_types(), names, strict=True):
-        if kind == "mag" and int(channel["coil_type"]) in AXIAL_COILS:
+        if kind == "mag" and int(channel["coil_type"]) & 0xFFFF in AXIAL_COILS:
             kind = "axial"
         elif kind == "ref_meg":
             kind = "ref"

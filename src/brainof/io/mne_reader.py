@@ -15,6 +15,7 @@ from ..recording import Recording
 from ..utils.optional import optional
 from .bids.apply import channel_table, with_states, with_types, without_serial
 from .bids.kit import kit_digitisation
+from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
 from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
@@ -70,6 +71,8 @@ class Opened:
     """Names of all channels of the file, where the Raw holds only some."""
     options: ReadOptions | None = None
     """Options that are left to apply, where opening applied some."""
+    annotations: tuple[Any, Any, Any] | None = None
+    """Onsets (seconds from the first sample), durations and texts, where they are not those of the Raw."""
 
 
 def read_mne(request: ReadRequest) -> Recording:
@@ -116,6 +119,7 @@ def read_mne(request: ReadRequest) -> Recording:
             corrections=opened.corrections,
             stored=opened.stored,
             at_once=opened.at_once,
+            annotations=opened.annotations,
         )
     if table is not None:
         recording = with_states(recording, table, opened.stored, options)
@@ -202,17 +206,20 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
     import mne
 
     header = read_edf_header(path)
+    if all(signal.is_annotation for signal in header.signals):
+        fix = "name it as events.file in a recipe, beside the recording"
+        raise ReadError("empty recording: holds annotations only, no signal", file=path, field="signals", fix=fix)
     if not header.record_seconds and options.rate is None:
         raise ReadError("is 0: the sampling rate is unknown", file=path, field="record duration", fix="give sfreq")
     labels = unique([signal.label for signal in header.signals])
     signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
-    if not signals:
-        raise ReadError("empty recording: annotations only, no signal", file=path, field="signals")
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
     wanted, notes = _edf_channels(path, header, signals, names, options)
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
     function = getattr(mne.io, READERS[format_name][0])
-    raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True)
+    raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
+    annotations = read_annotations(path, header)
+    notes += annotations.notes if annotations else []
     raw.rename_channels({label: names[label] for label in raw.ch_names if label in names})
     stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
     rates = sorted({signals[label].rate for label in wanted})
@@ -229,6 +236,7 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
         at_once=len(rates) > 1,
         names=list(signals),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
+        annotations=(annotations.onsets, annotations.durations, annotations.texts) if annotations else None,
     )
 
 

@@ -192,7 +192,4 @@ def _sidecar_tr(request: ReadRequest) -> tuple[Path | None, float | None]:
     value, file = request.sidecars.metadata.get("RepetitionTime", (None, ""))
     if value is None:
         return None, None
-    try:
-        return Path(file), float(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ReadError(f"cannot be read ({error})", file=file, field="RepetitionTime") from None
+    return Path(file), request.sidecars.number("RepetitionTime")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+import pandas as pd
+
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording
@@ -14,7 +16,7 @@ from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
-from .events import read_events_file
+from .events import only_boundaries, read_events_file
 from .formats import format_of, reader_module
 from .options import ReadOptions
 from .request import ReadRequest
@@ -94,12 +96,15 @@ def _with_events_file(recording: Recording, beside: Path | None) -> Recording:
     """Events of the BIDS file beside the recording, which win over those inside it."""
     if beside is None:
         return recording
-    events = read_events_file(beside)
+    events, odd = read_events_file(beside)
     late = int((events.onset >= recording.duration).sum())
     note = f"{len(events)} events come from {beside.name}"
     if len(recording.events):
         note += f" instead of {len(recording.events)} in the file"
-    notes = [note, *([f"{late} of these events begin after the end of the recording"] if late else [])]
+    pauses = only_boundaries(recording.events)
+    if len(pauses):
+        events = pd.concat([events, pauses]).sort_values("onset", kind="stable", ignore_index=True)
+    notes = [note, *odd, *([f"{late} of these events begin after the end of the recording"] if late else [])]
     return recording.replace(events=events).noted(*notes)
 
 

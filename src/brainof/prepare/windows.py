@@ -182,7 +182,8 @@ def _event_spans(recording: Recording, options: WindowOptions) -> list[tuple[int
     spans = []
     for row in recording.events.sort_values("onset", kind="stable").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
-        if options.events != "all" and str(named["trial_type"]) not in (options.events or ()):
+        kind = str(named["trial_type"])
+        if kind.lower().startswith(BAD_PREFIXES) if options.events == "all" else kind not in (options.events or ()):
             continue
         duration = named["duration"] if options.tmax is None else options.tmax - options.tmin
         start = round((named["onset"] + options.lag + options.tmin) * recording.sfreq)

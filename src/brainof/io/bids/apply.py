@@ -43,6 +43,7 @@ def without_serial(table: ChannelTable) -> ChannelTable:
         {short(name): kind for name, kind in table.types.items()},
         tuple(map(short, table.bads)),
         {short(name): unit for name, unit in table.units.items()},
+        table.notes,
     )
 
 
@@ -71,15 +72,15 @@ def with_states(
         notes.append(
             f"{table.path.name} gives {unit} where the file says otherwise (the file's holds): {listed([*odd])}"
         )
-    return recording.replace(bads=(*recording.bads, *bads)).noted(*notes)
+    return recording.replace(bads=(*recording.bads, *bads)).noted(*table.notes, *notes)
 
 
 def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions) -> Recording:
     """The recording with positions from electrodes.tsv, and notes where the JSON sidecar contradicts the file."""
     if not sidecars.is_bids or recording.modality == "fmri":
         return recording
-    said = sidecars.metadata.get("SamplingFrequency", (None, ""))[0]
-    if options.rate is None and isinstance(said, int | float) and abs(said - recording.sfreq) > 1e-3 * recording.sfreq:
+    said = sidecars.number("SamplingFrequency")
+    if options.rate is None and said is not None and abs(said - recording.sfreq) > 1e-3 * recording.sfreq:
         recording = recording.noted(f"the JSON says {said:g} Hz, the file {recording.sfreq:g} Hz: the file's was taken")
     if recording.modality != "eeg" or options.montage is not None:
         return recording

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from ...errors import ReadError
 from ..checks import listed
 from ..names import kind_of_name, unique
+from ..text_table import read_text_table
 
 #: BIDS type -> our type; MEG types are left to the file, which knows its coils
 _TYPES = {
@@ -42,6 +41,7 @@ class ChannelTable:
     bads : tuple of str
     units : dict of str
         name -> unit as written.
+    notes : tuple of str
     """
 
     path: Path
@@ -49,6 +49,7 @@ class ChannelTable:
     types: dict[str, str]
     bads: tuple[str, ...]
     units: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def compare(self, there: Sequence[str]) -> None:
         """Hold the table against the channels of the file.
@@ -79,18 +80,15 @@ def read_channels(path: Path) -> ChannelTable:
     ReadError
         It is no table or has no column `name`.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ReadError(f"cannot be read ({error})", file=path, field="channels") from None
+    table, notes = read_text_table(path, error=ReadError)
     if "name" not in table.columns:
         raise ReadError("no column 'name'", file=path, field="channels", fix="see the BIDS specification")
-    names = unique(table["name"].str.strip().tolist())
+    names = unique(table["name"].tolist())
 
     def column(name: str) -> list[str]:
-        return table[name].str.strip().tolist() if name in table.columns else [""] * len(names)
+        return table[name].tolist() if name in table.columns else [""] * len(names)
 
     types = {n: _TYPES[kind.upper()] for n, kind in zip(names, column("type"), strict=True) if kind.upper() in _TYPES}
     bads = tuple(n for n, state in zip(names, column("status"), strict=True) if state.lower() == "bad")
     units = {n: unit for n, unit in zip(names, column("units"), strict=True) if unit not in ("", "n/a")}
-    return ChannelTable(path, tuple(names), types, bads, units)
+    return ChannelTable(path, tuple(names), types, bads, units, tuple(notes))

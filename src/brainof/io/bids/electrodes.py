@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import ReadError
+from ..text_table import read_text_table
 from .names import BidsFile
 from .sidecars import Sidecars, read_json
 
@@ -88,15 +89,12 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     ReadError
         It is no table with the columns name, x, y and z, or one name has two positions.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ReadError(f"cannot be read ({error})", file=path, field="electrodes") from None
+    table, _ = read_text_table(path, error=ReadError)
     for column in ("name", "x", "y", "z"):
         if column not in table.columns:
             raise ReadError(f"no column {column!r}", file=path, field="electrodes", fix="see the BIDS specification")
     values = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    names = tuple(table["name"].str.strip())
+    names = tuple(table["name"])
     seen: dict[str, np.ndarray] = {}
     for name, row in zip(names, values, strict=True):
         before = seen.setdefault(name, row)

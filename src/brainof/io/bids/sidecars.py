@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,6 +132,25 @@ class Sidecars:
         for file in reversed(self.all(suffix, ".json")):
             values |= {key: (value, file.path) for key, value in read_json(file.path).items()}
         return values
+
+    def number(self, key: str) -> float | None:
+        """A number of the metadata; None where there is none.
+
+        Raises
+        ------
+        ReadError
+            The value is not a finite number.
+        """
+        value, file = self.metadata.get(key, (None, ""))
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ReadError(f"{str(value)[:40]!r} is not a number", file=file, field=key, fix="correct the file")
+        return number
 
     def paths(self) -> list[Path]:
         """Every file that decides what a BIDS recording is read as; none for names that are not BIDS."""

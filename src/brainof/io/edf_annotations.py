@@ -1,0 +1,143 @@
+"""Annotations of EDF+ and BDF+ files, and the time of every record, which discontinuous files (EDF+D) give.
+
+Own code: MNE refuses texts that are not UTF-8, joins records over pauses and drops the events after them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ReadError
+from .edf_header import EdfHeader, read_edf_header
+from .events import BOUNDARY, events_table
+
+#: onset, duration, texts of a time-stamped annotation list
+_TAL = re.compile(rb"([+-]\d+\.?\d*)(?:\x15(\d*\.?\d*))?\x14([^\x00]*?)\x14?\x00")
+
+#: seconds by which the written start of a record may differ from the end of the one before
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class EdfAnnotations:
+    """Annotations in seconds from the first sample that the file holds, with `BOUNDARY` at every pause."""
+
+    onsets: np.ndarray
+    durations: np.ndarray
+    texts: list[str]
+    notes: list[str]
+
+
+def read_annotations(path: Path, header: EdfHeader) -> EdfAnnotations | None:
+    """The annotations of a file; None where it has no signal of annotations.
+
+    Texts that are not UTF-8 are read as Latin-1, with a note. In a discontinuous file an annotation lies at its place
+    among the samples that are there; one that lies in a pause moves to the sample after it.
+    """
+    records = _records(path, header)
+    if records is None:
+        return None
+    found: list[tuple[float, float, bytes]] = []
+    starts = np.full(len(records), np.nan)
+    for number, record in enumerate(records):
+        for onset, duration, text in _TAL.findall(record):
+            parts = text.split(b"\x14")
+            if parts[0] == b"" and np.isnan(starts[number]):  # the first list of a record keeps its time
+                starts[number] = float(onset)
+            found += [(float(onset), _seconds(duration), part) for part in parts if part and np.isfinite(float(onset))]
+    texts, notes = _decoded([text for _, _, text in found])
+    onsets, durations = np.array([row[:2] for row in found]).reshape(-1, 2).T
+    first = float(starts[0]) if len(starts) and np.isfinite(starts[0]) else 0.0
+    length = header.record_seconds
+    if not header.is_discontinuous or not length:
+        return _inside(EdfAnnotations(onsets - first, durations, texts, notes), header)
+    starts -= first
+    if not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
+        notes.append("EDF+D: the times of its records are not in order, so pauses are unknown")
+        return _inside(EdfAnnotations(onsets - first, durations, texts, notes), header)
+    onsets = onsets - first
+    ends = _place(onsets + durations, starts, length)
+    onsets = _place(onsets, starts, length)
+    pauses = np.flatnonzero(np.abs(np.diff(starts) - length) > _TOLERANCE) + 1
+    if len(pauses):
+        lost = float((np.diff(starts) - length)[pauses - 1].sum())
+        notes.append(f"discontinuous (EDF+D): {len(pauses)} pauses, {lost:g} s in all; no window lies over them")
+    marked = EdfAnnotations(
+        np.concatenate([onsets, pauses * length]),
+        np.concatenate([np.maximum(ends - onsets, 0.0), np.zeros(len(pauses))]),
+        [*texts, *[BOUNDARY] * len(pauses)],
+        notes,
+    )
+    return _inside(marked, header)
+
+
+def _inside(found: EdfAnnotations, header: EdfHeader) -> EdfAnnotations:
+    """Without the annotations that lie wholly outside the samples, and with the others cut to them, as MNE does."""
+    end = header.records_there * header.record_seconds
+    if not end:
+        return found
+    kept = (found.onsets <= end) & (found.onsets + found.durations >= 0)
+    starts, stops = np.clip(found.onsets, 0, end), np.clip(found.onsets + found.durations, 0, end)
+    lost = int((~kept).sum())
+    return EdfAnnotations(
+        starts[kept],
+        (stops - starts)[kept],
+        [text for text, inside in zip(found.texts, kept, strict=True) if inside],
+        [*found.notes, *([f"{lost} annotations lie outside the recording and were left out"] if lost else [])],
+    )
+
+
+def read_edf_events(path: Path) -> pd.DataFrame:
+    """Events table of an EDF+ file that may hold annotations alone (a hypnogram).
+
+    Raises
+    ------
+    ReadError
+        It is not EDF or has no annotations.
+    """
+    found = read_annotations(path, read_edf_header(path))
+    if found is None:
+        raise ReadError("holds no annotations", file=path, field="events", fix="give an EDF+ file or a table")
+    return events_table(found.onsets, found.durations, found.texts)
+
+
+def _records(path: Path, header: EdfHeader) -> list[bytes] | None:
+    """Bytes of the annotation signals of every record."""
+    width = header.bytes_per_sample
+    sizes = [signal.samples * width for signal in header.signals]
+    ends = np.cumsum(sizes)
+    spans = [
+        (int(end) - size, int(end))
+        for signal, size, end in zip(header.signals, sizes, ends, strict=True)
+        if signal.is_annotation
+    ]
+    if not spans:
+        return None
+    shape = (header.records_there, int(ends[-1]))
+    content = np.memmap(path, np.uint8, mode="r", offset=header.data_start, shape=shape)
+    return [b"".join(record[start:stop].tobytes() + b"\0" for start, stop in spans) for record in content]
+
+
+def _place(times: np.ndarray, starts: np.ndarray, length: float) -> np.ndarray:
+    """Seconds of the file's clock -> seconds among its samples."""
+    record = np.clip(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0, None)
+    return record * length + np.minimum(times - starts[record], length)
+
+
+def _seconds(duration: bytes) -> float:
+    try:
+        return min(float(duration or 0), 1e9)
+    except ValueError:
+        return 0.0
+
+
+def _decoded(texts: list[bytes]) -> tuple[list[str], list[str]]:
+    try:
+        return [text.decode("utf-8") for text in texts], []
+    except UnicodeDecodeError:
+        return [text.decode("latin-1") for text in texts], ["annotations are not UTF-8 and were read as Latin-1"]

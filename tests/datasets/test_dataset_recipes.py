@@ -134,7 +134,7 @@ def beside(path: Path) -> None:
     motion = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
     columns = [name + end for name in motion for end in ("", "_derivative1", "_power2", "_derivative1_power2")]
     values = pd.DataFrame(np.random.default_rng(1).normal(0, 0.01, (30, 24)), columns=columns)
-    values["framewise_displacement"] = 0.1
+    values["framewise_displacement"], values["std_dvars"] = 0.1, 1.0
     values.to_csv(path.with_name(f"{stem.split('_space')[0]}_desc-confounds_timeseries.tsv"), sep="\t", index=False)
 
 

@@ -1,7 +1,9 @@
-"""Nuisance regressors of fMRI: found beside the recording, chosen by name, removed by least squares."""
+"""Nuisance regressors of fMRI: chosen by nilearn's strategies or by column name, removed by nilearn.signal.clean."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,10 +13,22 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, ReadError, did_you_mean
+from .damage import damage_named
 from .options import ConfoundOptions
 
 #: entities of an image that its confounds do not have
 _NOT_OF_CONFOUNDS = ("space-", "desc-", "res-", "cohort-", "hemi-", "den-")
+_COLUMNS = {
+    "motion": tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"),
+    "wm_csf": ("csf", "white_matter"),
+    "global_signal": ("global_signal",),
+}
+_FORMS = {
+    "basic": ("",),
+    "power2": ("", "_power2"),
+    "derivatives": ("", "_derivative1"),
+    "full": ("", "_derivative1", "_power2", "_derivative1_power2"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Confounds:
     table : DataFrame
         The chosen columns, one row per volume.
     kept : ndarray of bool, shape (n_volumes,)
-        The sample mask: False for censored volumes.
+        The sample mask: False for scrubbed volumes and those before the steady state.
     file : Path
     """
 
@@ -35,83 +49,83 @@ class Confounds:
     file: Path
 
 
-_MOTION = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
-_TISSUES = ("csf", "white_matter", "global_signal")
-_FORMS = ("", "_derivative1", "_power2", "_derivative1_power2")
-
-#: strategy -> column names of fMRIPrep
-STRATEGIES: dict[str, tuple[str, ...]] = {
-    "6p": _MOTION,
-    "24p": tuple(name + form for name in _MOTION for form in _FORMS),
-    "36p": tuple(name + form for name in (*_MOTION, *_TISSUES) for form in _FORMS),
-}
-
-
 def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_times: int) -> Confounds:
-    """The chosen columns, one row per volume; gaps (the first row of derivatives) are filled with the column mean.
+    """The chosen columns, one row per volume; gaps are filled with the column mean.
 
     Raises
     ------
     ReadError
-        The file is missing or no table of numbers, or every volume is censored.
+        The file is missing or no table of numbers, or every volume is scrubbed.
     LabelError
-        A column is missing, or the rows do not match the volumes.
+        A column is missing or not finite, or the rows do not match the volumes.
     """
     path = _confounds_file(options, recording, root)
     table = _read(path)
-    wanted = [*STRATEGIES.get(options.strategy or "", ()), *options.columns]
-    if not wanted and options.strategy is None:
-        wanted = ["*"]
-    missing = [name for name in wanted if not any(fnmatchcase(column, name) for column in table.columns)]
-    missing += [name for name in _criteria(options) if name not in table.columns]
-    if missing:
-        what = f"no column {missing[0]!r}" if len(missing) == 1 else f"no columns {', '.join(map(repr, missing))}"
-        raise LabelError(what, file=path, field="confounds", fix=did_you_mean(missing[0], list(table.columns)))
     if len(table) != n_times:
         raise LabelError(f"{len(table)} rows for {n_times} volumes", file=path, field="confounds")
-    chosen = list(dict.fromkeys(name for pattern in wanted for name in table.columns if fnmatchcase(name, pattern)))
-    text = [name for name in (*chosen, *_criteria(options)) if not pd.api.types.is_numeric_dtype(table[name])]
-    if text:
-        raise LabelError("is not numeric", file=path, field=f"confounds.{text[0]}")
-    kept = _sample_mask(table, options)
+    wanted = options.columns or (() if options.strategy else ("*",))
+    needed = [*_columns_of_strategy(options), *wanted]
+    if missing := [name for name in needed if not any(fnmatchcase(column, name) for column in table.columns)]:
+        what = f"no column {missing[0]!r}" if len(missing) == 1 else f"no columns {', '.join(map(repr, missing))}"
+        raise LabelError(what, file=path, field="confounds", fix=did_you_mean(missing[0], list(table.columns)))
+    parts, kept = _by_strategy(options, table, path)
+    names = [name for pattern in wanted for name in table.columns if fnmatchcase(name, pattern)]
+    values = pd.concat([parts, table[[name for name in dict.fromkeys(names) if name not in parts]]], axis=1)
+    for name in values:
+        if not pd.api.types.is_numeric_dtype(values[name]):
+            raise LabelError("is not numeric", file=path, field=f"confounds.{name}")
+        if (odd := np.flatnonzero(np.isinf(values[name].astype(float)))).size:
+            value = float(values[name].iloc[odd[0]])
+            problem = f"{value:g} in row {odd[0] + 1}"
+            raise LabelError(problem, file=path, field=f"confounds.{name}", fix="correct it, or choose other columns")
     if not kept.any():
-        raise ReadError("every volume is censored", file=path, field="confounds", fix="raise fd or dvars")
-    values = table[chosen].astype(float)
+        raise ReadError("every volume is scrubbed", file=path, field="confounds", fix="raise fd_threshold")
+    values = values.astype(float)
     return Confounds(values.fillna(values.mean()).fillna(0.0), kept, path)
 
 
+def _columns_of_strategy(options: ConfoundOptions) -> list[str]:
+    """The columns that must exist, all of them: nilearn names the first, and other kinds by a KeyError."""
+    models = {"motion": options.motion, "wm_csf": options.wm_csf, "global_signal": options.global_signal}
+    names = [
+        name + form
+        for kind in models
+        if kind in options.strategy
+        for name in _COLUMNS[kind]
+        for form in _FORMS[models[kind]]
+    ]
+    return names + (["framewise_displacement", "std_dvars"] if "scrub" in options.strategy else [])
+
+
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".tsv":
-            table = pd.read_csv(path, sep="\t", na_values=["n/a"])
-        elif path.suffix.lower() == ".csv":
-            table = pd.read_csv(path, na_values=["n/a"])
-        else:
-            table = pd.read_csv(path, sep=r"\s+", header=None, na_values=["n/a"])
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ReadError(f"cannot be read ({error})", file=path, field="confounds") from None
-    table.columns = [str(name) for name in table.columns]
-    return table
+    layout = {".tsv": {"sep": "\t"}, ".csv": {"sep": ","}}.get(path.suffix.lower(), {"sep": r"\s+", "header": None})
+    with damage_named(path, field="confounds", fix="give a table of numbers"):
+        table: pd.DataFrame = pd.read_csv(path, na_values=["n/a"], **layout)
+    return table.rename(columns=str)
 
 
-def _criteria(options: ConfoundOptions) -> dict[str, float]:
-    limits = {"framewise_displacement": options.fd, "std_dvars": options.dvars}
-    return {name: limit for name, limit in limits.items() if limit is not None}
+def _by_strategy(options: ConfoundOptions, table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """The columns of `options.strategy`, and the volumes that are kept."""
+    from nilearn.interfaces.fmriprep import load_confounds
 
-
-def _sample_mask(table: pd.DataFrame, options: ConfoundOptions) -> np.ndarray:
-    """True for the volumes that are used; the first volume has no displacement and counts as still."""
     kept = np.ones(len(table), bool)
-    for name in table.columns:
-        if name.startswith("non_steady_state_outlier") and pd.api.types.is_numeric_dtype(table[name]):
-            kept &= table[name].fillna(0).to_numpy() == 0
-    for name, limit in _criteria(options).items():
-        kept &= ~(table[name].to_numpy(dtype=float) > limit)
-    if options.min_segment > 1 and not kept.all():
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], kept.astype(int), [0]])))
-        for start, stop in edges.reshape(-1, 2):
-            kept[start:stop] = stop - start >= options.min_segment
-    return kept
+    if not options.strategy and not any("non_steady_state" in name for name in table.columns):
+        return pd.DataFrame(index=table.index), kept
+    limit = np.inf if options.std_dvars_threshold is None else options.std_dvars_threshold
+    words = options.model_dump(exclude={"file", "columns", "std_dvars_threshold"})
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all volumes are scrubbed is an error here
+        # nilearn finds a table by the name of an fMRIPrep image alone: a copy of any table gets that name
+        for suffix in (".tsv", ".json"):
+            if path.with_suffix(suffix).is_file():
+                shutil.copyfile(path.with_suffix(suffix), Path(folder) / f"sub-1_desc-confounds_timeseries{suffix}")
+        image = str(Path(folder) / "sub-1_desc-preproc_bold.nii.gz")
+        with damage_named(path, "does not fit the strategy", "confounds", "give columns instead"):
+            chosen, mask = load_confounds(image, demean=False, std_dvars_threshold=limit, **words)
+    if mask is not None:
+        kept[:] = False
+        kept[mask] = True
+    return pd.DataFrame(index=table.index) if chosen is None else chosen, kept
 
 
 def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Path:
@@ -132,48 +146,35 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
     )
 
 
-def remove_confounds(signals: np.ndarray, confounds: pd.DataFrame, kept: np.ndarray | None = None) -> np.ndarray:
-    """Residuals of a least-squares fit of the regressors, with the mean kept.
+def cleaned(signals: np.ndarray, confounds: Confounds) -> tuple[np.ndarray, list[int] | None, list[str]]:
+    """Signals without the confounds but with their mean, the volumes that were kept (None: all), and notes.
 
     Parameters
     ----------
-    signals : ndarray, shape (n_times, n_regions)
-    confounds : DataFrame, shape (n_times, n_regressors)
-    kept : ndarray of bool, shape (n_times,), optional
-        Volumes that take part; the others are interpolated linearly between them (and hold the nearest one's value
-        at the ends).
+    signals : ndarray, shape (n_regions, n_times)
+    confounds : Confounds
 
     Returns
     -------
-    cleaned : ndarray, shape (n_times, n_regions)
+    cleaned : ndarray, shape (n_regions, n_times)
+        Scrubbed volumes are interpolated linearly (and hold the value of the nearest one at the ends).
+    sample_mask : list of int or None
+    notes : list of str
     """
     from nilearn.signal import clean
 
-    kept = np.ones(len(signals), bool) if kept is None else kept
-    used = signals[kept]
-    mean = used.mean(axis=0, keepdims=True)
-    if confounds.shape[1]:
+    sample_mask = np.flatnonzero(confounds.kept)
+    used = signals[:, sample_mask].T
+    if confounds.table.shape[1]:
+        mean = used.mean(axis=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what "no standardisation" is called changes between versions
-            regressors = confounds.to_numpy()[kept]
+            regressors = confounds.table.to_numpy()[sample_mask]
             used = clean(used - mean, confounds=regressors, detrend=False, standardize=False) + mean
-    if kept.all():
-        return used
-    at, every = np.flatnonzero(kept), np.arange(len(signals))
-    return np.stack([np.interp(every, at, column) for column in used.T], axis=1)
-
-
-def cleaned(
-    signals: np.ndarray, confounds: Confounds, options: ConfoundOptions
-) -> tuple[np.ndarray, list[int] | None, list[str]]:
-    """Signals (regions x time) without the confounds, the volumes that were kept (None: all), and notes."""
-    out = remove_confounds(signals.T, confounds.table, confounds.kept).T
     notes = [f"{confounds.table.shape[1]} confounds were removed"]
-    lost = int((~confounds.kept).sum())
-    if not lost:
-        return out, None, notes
-    what = "dropped: time has gaps" if options.censored == "drop" else "interpolated"
-    notes.append(f"{lost} of {len(confounds.kept)} volumes were censored and {what}")
-    if options.censored == "drop":
-        out = out[:, confounds.kept]
-    return out, np.flatnonzero(confounds.kept).tolist(), notes
+    n_times = signals.shape[1]
+    if len(sample_mask) == n_times:
+        return used.T, None, notes
+    notes.append(f"{n_times - len(sample_mask)} of {n_times} volumes were scrubbed and interpolated")
+    every = np.arange(n_times)
+    return np.stack([np.interp(every, sample_mask, row) for row in used.T]), sample_mask.tolist(), notes

@@ -53,30 +53,38 @@ class AtlasOptions(Schema):
         return self
 
 
-class ConfoundOptions(Schema):
-    """Nuisance regressors that are removed from the region signals by least squares (nilearn.signal.clean).
+_Model = Literal["basic", "power2", "derivatives", "full"]
 
-    Volumes that are censored (non-steady-state volumes, and those above `fd` or `dvars`) take no part in the fit. They
-    are then interpolated between their neighbours, so that time goes on, or dropped.
+
+class ConfoundOptions(Schema):
+    """Nuisance regressors that are removed from the region signals by least squares.
+
+    The words are those of `nilearn.interfaces.fmriprep.load_confounds`, which chooses the columns of a `strategy`;
+    `nilearn.signal.clean` removes them. Volumes that are scrubbed, and those that are not in a steady state, take no
+    part in the fit and are then interpolated between their neighbours, so that time goes on.
     """
 
     file: str | None = None
     """Path relative to the recording's folder (then the root); default: the BIDS name
     `*_desc-confounds_timeseries.tsv` beside the recording."""
-    strategy: Literal["6p", "24p", "36p"] | None = None
-    """Columns of fMRIPrep: 6 rigid-body parameters; with their derivatives and all squares (24); and with white matter,
-    CSF and global signal, their derivatives and all squares (36). Source: Satterthwaite et al. 2013,
-    https://doi.org/10.1016/j.neuroimage.2012.08.052."""
+    strategy: tuple[Literal["motion", "high_pass", "wm_csf", "global_signal", "compcor", "scrub"], ...] = ()
+    """Kinds of regressors of an fMRIPrep table. `[motion, wm_csf, global_signal]`, each "full", are the 36 of
+    Satterthwaite et al. 2013, https://doi.org/10.1016/j.neuroimage.2012.08.052."""
+    motion: _Model = "full"
+    """6 rigid-body parameters ("basic"), with squares ("power2"), derivatives, or both (24: "full")."""
+    wm_csf: _Model = "basic"
+    global_signal: _Model = "basic"
+    compcor: Literal["anat_combined", "anat_separated", "temporal"] = "anat_combined"
+    n_compcor: int | Literal["all"] = "all"
+    scrub: int = Field(default=5, ge=0)
+    """Scrub stretches of fewer volumes between scrubbed ones, too; 0 for none."""
+    fd_threshold: float = Field(default=0.5, gt=0)
+    """Scrub volumes whose framewise displacement (mm) is above."""
+    std_dvars_threshold: float | None = Field(default=1.5, gt=0)
+    """Scrub volumes whose standardised DVARS is above; null for no limit."""
     columns: tuple[str, ...] = ()
-    """Column names or fnmatch patterns; a name without a wildcard must exist. Default: all, unless `strategy` is
-    given."""
-    fd: float | None = Field(default=None, gt=0)
-    """Censor volumes whose framewise displacement (column `framewise_displacement`, mm) is above."""
-    dvars: float | None = Field(default=None, gt=0)
-    """Censor volumes whose standardised DVARS (column `std_dvars`) is above."""
-    min_segment: int = Field(default=1, ge=1)
-    """Censor stretches of fewer volumes between censored ones, too."""
-    censored: Literal["interpolate", "drop"] = "interpolate"
+    """Further columns by name or fnmatch pattern; a name without a wildcard must exist. Default: all, unless `strategy`
+    is given."""
 
 
 class ReadOptions(Schema):

@@ -6,11 +6,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nilearn.interfaces.fmriprep import load_confounds
 
 from brainof.errors import LabelError, ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.confounds import STRATEGIES, read_confounds
+from brainof.io.confounds import cleaned, read_confounds
 from brainof.io.options import ConfoundOptions
 
 N = 60
@@ -27,7 +26,13 @@ def prep(tmp_path):
         values = {"Name": kind, "BIDSVersion": "1.10.0", "DatasetType": kind}
         (root / "dataset_description.json").write_text(json.dumps(values))
     (raw / "task-rest_events.tsv").write_text("onset\tduration\ttrial_type\n3\t2\tface\n")
-    confounds = pd.DataFrame(random.normal(size=(N, 36)), columns=list(STRATEGIES["36p"]))
+    regressors = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"] + [
+        "csf",
+        "white_matter",
+        "global_signal",
+    ]
+    columns = [name + end for name in regressors for end in ("", "_derivative1", "_power2", "_derivative1_power2")]
+    confounds = pd.DataFrame(random.normal(size=(N, 36)), columns=columns)
     derivatives = [name for name in confounds if "derivative1" in name]
     confounds.loc[0, derivatives] = np.nan
     confounds["framewise_displacement"] = [np.nan, *np.full(N - 1, 0.1)]
@@ -47,30 +52,55 @@ def prep(tmp_path):
     return func / f"{stem}-preproc_bold.nii.gz"
 
 
-@pytest.mark.parametrize(
-    ("strategy", "motion", "others"), [("6p", "basic", None), ("24p", "full", None), ("36p", "full", "full")]
-)
-def test_columns_are_those_of_nilearn(prep, strategy, motion, others):
-    options = ConfoundOptions(strategy=strategy, fd=0.5, dvars=1.5)
-    mine = read_confounds(options, prep, prep.parent, N)
-    kinds = ("motion", "scrub") if others is None else ("motion", "wm_csf", "global_signal", "scrub")
-    more = {} if others is None else {"wm_csf": others, "global_signal": others}
-    theirs, mask = load_confounds(
-        str(prep),
-        strategy=kinds,
-        motion=motion,
-        scrub=0,
-        fd_threshold=0.5,
-        std_dvars_threshold=1.5,
-        demean=False,
-        **more,
-    )
-    assert set(mine.table.columns) == set(theirs.columns)
-    np.testing.assert_array_equal(np.flatnonzero(mine.kept), mask)
+MODELS = {"basic": [""], "full": ["", "_derivative1", "_power2", "_derivative1_power2"]}
+FULL = {"strategy": ["motion", "wm_csf", "global_signal", "scrub"], "wm_csf": "full", "global_signal": "full"}
+
+
+@pytest.mark.parametrize(("model", "number"), [("basic", 9), ("full", 36)])
+def test_a_strategy_is_that_of_nilearn(prep, model, number):
+    """Columns by name, and the fit against ordinary least squares on the volumes that are kept."""
+    words = {**FULL, "motion": model, "wm_csf": model, "global_signal": model, "scrub": 0}
+    confounds = read_confounds(ConfoundOptions.parse(words), prep, prep.parent, N)
+    names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"] + ["csf", "white_matter", "global_signal"]
+    assert set(confounds.table) == {name + end for name in names for end in MODELS[model]}
+    assert confounds.table.shape == (N, number)
+    assert np.flatnonzero(~confounds.kept).tolist() == [0, 20, 24]
+    signals = np.random.default_rng(1).normal(5, 1, (3, N))
+    design = np.column_stack([np.ones(N), confounds.table])[confounds.kept]
+    values = signals[:, confounds.kept].T
+    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0] + values.mean(axis=0)
+    clean, sample_mask, _ = cleaned(signals, confounds)
+    np.testing.assert_allclose(clean[:, sample_mask].T, residual, atol=1e-10)
+    np.testing.assert_allclose(clean[:, 20], clean[:, [19, 21]].mean(axis=1))
+    np.testing.assert_allclose(clean[:, 0], clean[:, 1])
+
+
+def test_a_table_of_any_name_and_without_std_dvars_limit(prep, tmp_path):
+    table = prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv"
+    table.rename(tmp_path / "moves.tsv")
+    options = ConfoundOptions.parse({"file": "moves.tsv", **FULL, "std_dvars_threshold": None})
+    confounds = read_confounds(options, prep, tmp_path, N)
+    assert np.flatnonzero(~confounds.kept).tolist() == [0, 20, 21, 22, 23, 24]  # fewer than 5 volumes in between
+    only = ConfoundOptions.parse({"file": "moves.tsv", "strategy": ["scrub"], "scrub": 0, "columns": ["rot_*"]})
+    assert read_confounds(only, prep, tmp_path, N).table.shape == (N, 12)
+    frame = pd.read_csv(tmp_path / "moves.tsv", sep="\t").drop(columns=["framewise_displacement"])
+    frame.to_csv(tmp_path / "moves.tsv", sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(LabelError, match="no column 'framewise_displacement'"):
+        read_confounds(only, prep, tmp_path, N)
+
+
+@pytest.mark.parametrize("options", [{"strategy": ["motion"], "motion": "basic"}, {"columns": ["rot_*"]}, {}])
+def test_an_infinite_confound_is_named(prep, options):
+    table = prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv"
+    frame = pd.read_csv(table, sep="\t")
+    frame.loc[6, "rot_y"] = -np.inf
+    frame.to_csv(table, sep="\t", index=False, na_rep="n/a")
+    with pytest.raises(LabelError, match=r"confounds\.rot_y: -inf in row 7; correct it"):
+        read_confounds(ConfoundOptions.parse(options), prep, prep.parent, N)
 
 
 def test_a_run_with_mask_confounds_and_censoring(prep):
-    options = {"atlas": {"grid_mm": 6, "mask": "bids"}, "confounds": {"strategy": "36p", "fd": 0.5}}
+    options = {"atlas": {"grid_mm": 6, "mask": "bids"}, "confounds": {**FULL, "scrub": 0}}
     recording = read(prep, options=ReadOptions.parse(options))
     assert recording.t_r == pytest.approx(0.8)
     assert recording.channels.frame == "mni"
@@ -82,9 +112,6 @@ def test_a_run_with_mask_confounds_and_censoring(prep):
     np.testing.assert_allclose(recording.data[:, 20], middle, rtol=1e-5)
     dirty = read(prep, options=ReadOptions.parse({"atlas": options["atlas"]}))
     assert recording.data.std() < 0.2 * dirty.data.std()
-    options["confounds"] |= {"censored": "drop", "min_segment": 5}
-    dropped = read(prep, options=ReadOptions.parse(options))
-    assert dropped.n_times == N - 1 - 5  # volumes 21 to 23 stand between censored ones
 
 
 def test_row_26_missing_columns_are_all_named(prep):
@@ -92,8 +119,8 @@ def test_row_26_missing_columns_are_all_named(prep):
     frame = pd.read_csv(table, sep="\t").drop(columns=["rot_x", "csf_power2"])
     frame.to_csv(table, sep="\t", index=False, na_rep="n/a")
     with pytest.raises(LabelError, match="no columns 'rot_x', 'csf_power2'"):
-        read_confounds(ConfoundOptions(strategy="36p"), prep, prep.parent, N)
+        read_confounds(ConfoundOptions.parse(FULL | {"strategy": FULL["strategy"][:3]}), prep, prep.parent, N)
     with pytest.raises(LabelError, match="60 rows for 48 volumes"):
         read_confounds(ConfoundOptions(columns=("rot_y",)), prep, prep.parent, 48)
-    with pytest.raises(ReadError, match="every volume is censored"):
-        read_confounds(ConfoundOptions(columns=("rot_y",), fd=1e-9, min_segment=5), prep, prep.parent, N)
+    with pytest.raises(ReadError, match="every volume is scrubbed"):
+        read_confounds(ConfoundOptions(strategy=("scrub",), fd_threshold=1e-9), prep, prep.parent, N)

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,9 +99,10 @@ def _columns_of_strategy(options: ConfoundOptions) -> list[str]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    layout = {".tsv": {"sep": "\t"}, ".csv": {"sep": ","}}.get(path.suffix.lower(), {"sep": r"\s+", "header": None})
+    separator = {".tsv": "\t", ".csv": ","}.get(path.suffix.lower())
+    layout: dict[str, Any] = {"sep": separator} if separator else {"sep": r"\s+", "header": None}
     with damage_named(path, field="confounds", fix="give a table of numbers"):
-        table: pd.DataFrame = pd.read_csv(path, na_values=["n/a"], **layout)
+        table = pd.read_csv(path, na_values=["n/a"], **layout)
     return table.rename(columns=str)
 
 

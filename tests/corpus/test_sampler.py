@@ -148,7 +148,7 @@ def test_large_windows_make_smaller_batches(make):
     )
     sizes = Counter(
         (index.loc[batch[0], "modality"], len(batch))
-        for batch in BatchSampler(index, 16, max_values=300 * 128 * 4).batches(0)
+        for batch in BatchSampler(index, 16, tokens_per_batch=300 * 2 * 4).batches(0)
     )
     assert sizes == {("meg", 4): 5, ("eeg", 16): 1, ("eeg", 4): 1, ("fmri", 1): 2}
 
@@ -286,3 +286,43 @@ def test_mixed_shards_are_visited_in_turn(make):
         orders.append([sorted(set(pool)) for pool in pools])
     assert orders[0] != orders[1]
     assert BatchSampler(index, 10, mix_shards=3, seed=1).batches(1) == batches
+
+
+MIXED = [
+    {"modality": "eeg", "dataset": "a", "n_channels": 19, "n_times": 640, "count": 400},
+    {"modality": "meg", "dataset": "b", "n_channels": 306, "n_times": 128, "count": 100},
+    {"modality": "fmri", "dataset": "c", "n_channels": 4000, "n_times": 64, "count": 2},
+]
+
+
+def test_a_token_budget_makes_steps_of_equal_cost(make):
+    index = make.index(MIXED)
+    sampler = BatchSampler(index, tokens_per_batch=3100)
+    for batch, tokens in zip(sampler.batches(0), sampler.plan(0).tokens.tolist(), strict=True):
+        patches = index.loc[batch, "n_channels"] * -(-index.loc[batch, "n_times"] // 64)
+        assert tokens == patches.sum()  # counted once more, window by window
+        assert tokens <= 3100 or len(batch) == 1  # a window that is larger than the budget comes alone
+    sizes = Counter((index.loc[batch[0], "modality"], len(batch)) for batch in sampler.batches(0))
+    assert sizes == {("eeg", 16): 25, ("meg", 5): 20, ("fmri", 1): 2}
+    capped = BatchSampler(index, 8, tokens_per_batch=3100)
+    assert max(len(batch) for batch in capped.batches(0)) == 8
+    weighted = BatchSampler(index, tokens_per_batch=3100, weights={"modality": "equal"}, batches_per_epoch=30)
+    windows = Counter(index.loc[_flat(_flat(weighted.batches(epoch) for epoch in range(9))), "modality"])
+    assert windows["eeg"] == pytest.approx(windows["meg"], rel=0.1)  # weights stay fractions of windows
+    with pytest.raises(ConfigError, match="batch_size or tokens_per_batch"):
+        BatchSampler(index)
+    with pytest.raises(ConfigError, match="tokens_per_batch: is too small"):
+        BatchSampler(index, tokens_per_batch=0)
+
+
+def test_imbalance_is_the_wait_for_the_slowest_rank(make):
+    index = make.index(MIXED[:2])
+    by_windows, by_tokens = BatchSampler(index, 10), BatchSampler(index, tokens_per_batch=3100)
+    assert by_windows.imbalance(1) == by_tokens.imbalance(1) == 0
+    assert by_tokens.imbalance(4) < 0.02 < 0.2 < by_windows.imbalance(4)
+    tokens, waited, spent = by_windows.plan(1).tokens.tolist(), 0, 0
+    for turn in range(len(tokens) // 3):
+        steps = tokens[3 * turn : 3 * turn + 3]
+        waited += sum(max(steps) - step for step in steps)
+        spent += 3 * max(steps)
+    assert by_windows.imbalance(3, epoch=1) == pytest.approx(waited / spent)

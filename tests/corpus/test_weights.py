@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from brainof.corpus.weights import shares
+from brainof.corpus.weights import fractions
 from brainof.errors import ConfigError
 
 SIZES = {("eeg", "a"): 900, ("eeg", "b"): 50, ("fmri", "b"): 25, ("fmri", "c"): 25}
@@ -23,8 +23,8 @@ SIZES = {("eeg", "a"): 900, ("eeg", "b"): 50, ("fmri", "b"): 25, ("fmri", "c"): 
         ({"modality": {"temperature": 1}}, (0.9, 0.05, 0.025, 0.025)),
     ],
 )
-def test_shares_by_hand(weights, expected):
-    found = shares(SIZES, weights)
+def test_fractions_by_hand(weights, expected):
+    found = fractions(SIZES, weights)
     assert list(found.values()) == pytest.approx(expected)
     assert sum(found.values()) == pytest.approx(1)
 
@@ -44,11 +44,11 @@ def test_shares_by_hand(weights, expected):
 )
 def test_a_wrong_rule_is_named(weights, words):
     with pytest.raises(ConfigError, match=words):
-        shares(SIZES, weights)
+        fractions(SIZES, weights)
 
 
 def test_a_dataset_named_temperature_can_be_weighted():
-    assert shares({("eeg", "temperature"): 1, ("eeg", "b"): 1}, {"dataset": {"temperature": 3, "b": 1}}) == {
+    assert fractions({("eeg", "temperature"): 1, ("eeg", "b"): 1}, {"dataset": {"temperature": 3, "b": 1}}) == {
         ("eeg", "temperature"): 0.75,
         ("eeg", "b"): 0.25,
     }

@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, CorpusError
-from .buckets import Bucket, Cell, buckets_of, cells_of
-from .spacing import allot, at_even_distances, spread
+from .buckets import Bucket, Cell, buckets_of
 
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Plan(Sequence[np.ndarray]):
-    """The batches of an epoch, as arrays of row numbers."""
+    """The batches of an epoch, as arrays of row numbers; `tokens` of each batch, padding included."""
 
-    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-        self._rows, self._starts, self._ends = rows, starts, ends
+    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, tokens: np.ndarray) -> None:
+        self._rows, self._starts, self._ends, self.tokens = rows, starts, ends, tokens
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -34,8 +33,8 @@ class Plan(Sequence[np.ndarray]):
 def numbers(start: int, rank: int = 0, world: int = 1, worker: int = 0, workers: int = 1) -> Iterator[int]:
     """Numbers of the batches that fall to one worker of one rank, counted through all epochs.
 
-    Batches are dealt like cards: number `start` to rank 0, the next to rank 1, ..., and in each rank to its workers in
-    turn. The series itself knows neither ranks nor workers, so another number of them goes on with the very next batch.
+    Number `start + i` goes to rank i % world, and in each rank to its workers in turn. The series itself knows neither
+    ranks nor workers, so another number of them goes on with the very next batch.
     """
     return count_from(start + rank + worker * world, world * workers)
 
@@ -48,18 +47,18 @@ class BatchSampler:
     across the batches of an epoch: any run of `span` batches holds every modality.
 
     Without `weights` and `batches_per_epoch` an epoch holds every window exactly once. Otherwise it holds
-    `batches_per_epoch` batches (by default as many as without weights) drawn with the shares that
-    `brainof.corpus.weights.shares` defines: small datasets are repeated, each time in a new order; of large ones
+    `batches_per_epoch` batches (by default as many as without weights) drawn with the fractions that
+    `brainof.corpus.weights.fractions` defines: small datasets are repeated, each time in a new order; of large ones
     every epoch takes the next part. Every modality gets at least one batch in every epoch.
 
     Parameters
     ----------
     index : DataFrame
         Rows to draw from; their labels are the row numbers given back.
-    batch_size : int
+    batch_size : int, optional
         Windows in a batch, at most: shapes with fewer windows make smaller batches.
     weights : mapping, optional
-        Rules under "modality" and "dataset"; see `shares`.
+        Rules under "modality" and "dataset"; see `fractions`.
     seed : int
         Another seed gives another order.
     drop : bool
@@ -69,15 +68,15 @@ class BatchSampler:
         Batches of an epoch.
     patch : int
         Patch length in samples: windows are padded to a multiple of it.
-    max_values : int, optional
-        Largest channels x samples x windows of a batch: shapes of many channels make smaller batches, so that memory
-        stays bounded.
+    tokens_per_batch : int, optional
+        Patches of a batch, over all its channels and windows, at most (or those of a single window): a step costs
+        alike and takes as much memory whatever the channels of a shape. Beside it or in place of `batch_size`.
     max_padding : float
-        Windows of fewer samples join a longer shape as long as at most this share of them becomes padding: fewer,
+        Windows of fewer samples join a longer shape as long as at most this fraction of them becomes padding: fewer,
         fuller shapes. At 0 only the last patch of a window is padded.
     limits : mapping of str to int, optional
         Most windows of a dataset that count: without weights an epoch visits that many of them, the next epoch the
-        next ones; with weights its share is that of a dataset of this size.
+        next ones; with weights its fraction is that of a dataset of this size.
     mix_shards : int, optional
         Visit shards in shuffled order and shuffle windows among this many of them at a time, instead of among all:
         what a remote corpus needs, whose shards are fetched whole. Each dataset and shape keeps as many shards open.
@@ -85,7 +84,7 @@ class BatchSampler:
     Attributes
     ----------
     padding : float
-        Share of the values of an unweighted epoch that are padding, at most.
+        Fraction of the values of an unweighted epoch that are padding, at most.
 
     Raises
     ------
@@ -98,36 +97,40 @@ class BatchSampler:
     def __init__(
         self,
         index: pd.DataFrame,
-        batch_size: int,
+        batch_size: int | None = None,
         weights: Mapping[str, Any] | None = None,
         seed: int = 0,
         *,
         drop: bool = False,
         batches_per_epoch: int | None = None,
         patch: int = 64,
-        max_values: int | None = None,
+        tokens_per_batch: int | None = None,
         max_padding: float = 0.0,
         limits: Mapping[str, int] | None = None,
         mix_shards: int | None = None,
     ) -> None:
         if not len(index):
             raise CorpusError("no window to draw from", field="index")
-        given = {"batch_size": batch_size, "patch": patch, "batches_per_epoch": batches_per_epoch, "seed": seed + 1}
-        for field, value in {**given, "mix_shards": mix_shards}.items():
+        if batch_size is None and tokens_per_batch is None:
+            raise ConfigError("is required", field="batch_size", fix="give batch_size or tokens_per_batch")
+        given = {"batch_size": batch_size, "tokens_per_batch": tokens_per_batch, "patch": patch, "seed": seed + 1}
+        for field, value in {**given, "batches_per_epoch": batches_per_epoch, "mix_shards": mix_shards}.items():
             if value is not None and value < 1:
                 raise ConfigError("is too small", field=field, fix="give a number above 0 (a seed may be 0)")
         if not 0 <= max_padding < 1:
-            raise ConfigError(f"{max_padding}", field="max_padding", fix="give a share in [0, 1)")
+            raise ConfigError(f"{max_padding}", field="max_padding", fix="give a fraction in [0, 1)")
         self.batch_size, self.seed, self.drop, self.patch = batch_size, seed, drop, patch
         self.mix_shards = mix_shards
-        cells, self.padding = cells_of(index, weights, patch, max_padding, limits or {}, mix_shards is not None)
-        self._buckets = buckets_of(cells, batch_size, max_values)
+        self._buckets, self.padding = buckets_of(
+            index, weights, limits or {}, patch, max_padding, batch_size, tokens_per_batch
+        )
         self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
+        whole = np.array([self._whole_batches(bucket) for bucket in self._buckets])
+        self._n_batches = batches_per_epoch or int(whole.sum())
         self._weighted = weights is not None or batches_per_epoch is not None
-        counts = [self._whole_batches(bucket) for bucket in self._buckets]
-        self._n_batches = batches_per_epoch or sum(counts)
-        if self._weighted:
-            self._expected = _expected_batches(self._buckets, self._n_batches)
+        self._expected = (
+            _expected_batches(self._buckets, self._modalities, self._n_batches) if self._weighted else whole
+        )
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -140,16 +143,18 @@ class BatchSampler:
     def plan(self, epoch: int) -> Plan:
         """As `batches`, as integer arrays that are cut when they are asked for."""
         counts = self._counts(epoch)
-        parts, starts, ends, begin = [], [], [], 0
-        for number in np.flatnonzero(counts).tolist():
-            rows, size = self._rows(number, epoch, int(counts[number])), self._buckets[number].batch_size
-            places = begin + np.arange(int(counts[number])) * size
-            starts.append(places)
-            ends.append(np.minimum(places + size, begin + len(rows)))
-            parts.append(rows)
-            begin += len(rows)
+        parts, starts, ends, tokens, begin = [], [], [], [], 0
+        for bucket, count, expected in zip(self._buckets, counts.tolist(), self._expected, strict=True):
+            if count:
+                rows = self._rows(bucket, epoch, count, expected)
+                places = begin + np.arange(count) * bucket.batch_size
+                starts.append(places)
+                ends.append(np.minimum(places + bucket.batch_size, begin + len(rows)))
+                tokens.append((ends[-1] - places) * bucket.tokens)
+                parts.append(rows)
+                begin += len(rows)
         order = self._order(counts, self._random("interleave", epoch))
-        return Plan(np.concatenate(parts), np.concatenate(starts)[order], np.concatenate(ends)[order])
+        return Plan(np.concatenate(parts), *(np.concatenate(each)[order] for each in (starts, ends, tokens)))
 
     @cached_property
     def span(self) -> int:
@@ -157,66 +162,59 @@ class BatchSampler:
 
         An optimizer step over so many batches, across ranks and accumulation, sees every modality.
         """
-        counts = np.bincount(self._modalities, weights=self._counts(0)).astype(np.int64)
-        series = at_even_distances(counts)
+        series = _evenly(np.bincount(self._modalities, weights=self._counts(0)).astype(np.int64))
         gaps = []
-        for modality in range(len(counts)):
+        for modality in np.unique(series).tolist():
             places = np.flatnonzero(series == modality)
             gaps.append(int(np.diff(places, append=places[0] + len(series)).max()))
         return max(gaps)
 
+    def imbalance(self, world: int, epoch: int = 0) -> float:
+        """Fraction of the time that `world` ranks wait for the slowest of them, where a token costs the same in each.
+
+        The rest of the epoch that makes no whole turn of all ranks is left out.
+        """
+        tokens = self.plan(epoch).tokens
+        turns = tokens[: len(tokens) // world * world].reshape(-1, world)
+        return 1 - float(turns.mean(1).sum() / turns.max(1).sum()) if len(turns) else 0.0
+
     def _counts(self, epoch: int) -> np.ndarray:
         """Batches of each bucket in an epoch."""
-        if self._weighted:
-            return allot(self._expected, self._n_batches, self._offset("batches", epoch))
-        return np.array([self._whole_batches(bucket) for bucket in self._buckets])
+        return _rounded(self._expected, self._offset("batches", epoch)) if self._weighted else self._expected
 
     def _order(self, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """An order of batches, given bucket by bucket: modalities at even distances, shapes evenly within them."""
-        of_bucket = np.repeat(np.arange(len(counts)), counts)
-        modality = self._modalities[of_bucket]
-        series = at_even_distances(np.bincount(self._modalities, weights=counts).astype(np.int64))
+        modality = np.repeat(self._modalities, counts)
+        series = _evenly(np.bincount(modality, minlength=self._modalities.max() + 1))
         order = np.empty(len(series), np.int64)
         for each in np.unique(modality).tolist():
             mine = np.flatnonzero(modality == each)
-            within = spread(counts[self._modalities == each], random)
-            order[series == each] = mine[within]
+            order[series == each] = mine[_spread(counts[self._modalities == each], random.random(len(mine)))]
         return order
 
     def _whole_batches(self, bucket: Bucket) -> int:
         full, rest = divmod(bucket.size, bucket.batch_size)
         return full + (rest > 0 and (not self.drop or full == 0))
 
-    def _rows(self, number: int, epoch: int, n_batches: int) -> np.ndarray:
+    def _rows(self, bucket: Bucket, epoch: int, n_batches: int, expected: float) -> np.ndarray:
         """Rows of a bucket for an epoch, its datasets evenly spread."""
-        bucket = self._buckets[number]
         if self._weighted:
-            total = n_batches * bucket.batch_size
-            expected = np.array([cell.weight for cell in bucket.cells])
-            expected *= total / expected.sum()
-            counts = allot(expected, total, self._offset(bucket.name, epoch))
-            # on average over epochs; each epoch goes on about where the last one stopped
-            steps = expected / total * self._expected[number] * bucket.batch_size
+            windows = np.array([cell.weight for cell in bucket.cells]) / bucket.weight * bucket.batch_size
+            counts = _rounded(windows * n_batches, self._offset(bucket.name, epoch))
+            steps = windows * expected  # on average over epochs; each goes on about where the last one stopped
         else:
             steps = counts = np.array([cell.limit for cell in bucket.cells])
-        parts = [
-            self._stream(cell, int(epoch * step), int(count))
-            for cell, step, count in zip(bucket.cells, steps, counts, strict=True)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        order = spread(np.array([len(part) for part in parts]), self._random(bucket.name, epoch))
-        return np.concatenate(parts)[order]
+        starts = [int(epoch * step) for step in steps.tolist()]
+        rows = [self._stream(*each) for each in zip(bucket.cells, starts, counts.tolist(), strict=True)]
+        random = self._random(bucket.name, epoch).random(int(counts.sum()))
+        return np.concatenate(rows)[_spread(counts, random)]
 
     def _stream(self, cell: Cell, start: int, count: int) -> np.ndarray:
         """`count` rows from place `start` of an endless series of permutations of the cell."""
-        size, parts = len(cell.rows), []
-        while count:
-            turn, skip = divmod(start, size)
-            taken = min(count, size - skip)
-            parts.append(self._shuffled(cell, turn)[skip : skip + taken])
-            start, count = start + taken, count - taken
-        return np.concatenate(parts) if parts else cell.rows[:0]
+        size = len(cell.rows)
+        turns = range(start // size, -(-(start + count) // size))
+        rows = [self._shuffled(cell, turn) for turn in turns]
+        return np.concatenate(rows)[start % size :][:count] if count else cell.rows[:0]
 
     def _shuffled(self, cell: Cell, turn: int) -> np.ndarray:
         random = self._random(cell.name, turn)
@@ -233,15 +231,14 @@ class BatchSampler:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number])
 
     def _offset(self, name: str, epoch: int) -> float:
-        # golden-ratio steps visit [0, 1) evenly, so over epochs every share is met more closely than at random
+        # golden-ratio steps visit [0, 1) evenly, so over epochs every weight is met more closely than at random
         return float((self._random(name, 0).random() + epoch * _GOLDEN) % 1.0)
 
 
-def _expected_batches(buckets: list[Bucket], total: int) -> np.ndarray:
+def _expected_batches(buckets: list[Bucket], modality: np.ndarray, total: int) -> np.ndarray:
     """Batches per epoch of each bucket, not rounded: they sum to `total`, and to 1 or more in each modality."""
-    # weights are shares of windows, so shapes of small batches need more of them
+    # weights are fractions of windows, so shapes of small batches need more of them
     expected = np.array([bucket.weight / bucket.batch_size for bucket in buckets])
-    modality = np.unique([bucket.modality for bucket in buckets], return_inverse=True)[1]
     wanted = np.bincount(modality, weights=expected)
     if total < len(wanted):
         fix = f"give at least {len(wanted)}: every epoch visits every modality"
@@ -252,3 +249,32 @@ def _expected_batches(buckets: list[Bucket], total: int) -> np.ndarray:
         given[small] = 1
         given[~small] = wanted[~small] * ((total - small.sum()) / wanted[~small].sum())
     return expected * (given / wanted)[modality]
+
+
+def _rounded(expected: np.ndarray, offset: float) -> np.ndarray:
+    """Numbers rounded up or down such that their sum, a whole number, stays (systematic sampling).
+
+    Neighbours are rounded jointly: a run of them that sums to one or more gets at least one.
+    """
+    ends = np.concatenate([[0.0], np.cumsum(expected)])
+    ends[-1] = round(ends[-1])
+    return np.diff(np.ceil(ends - offset).astype(np.int64))
+
+
+def _spread(counts: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """An order of items, given in groups of `counts`, in which every group is spread evenly over the whole.
+
+    Item i of a group of n lies at (i + phase) / n.
+    """
+    group = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.argsort((place + phase) / counts[group], kind="stable")
+
+
+def _evenly(counts: np.ndarray) -> np.ndarray:
+    """A series in which number i occurs counts[i] times, at even distances.
+
+    Each has a phase of its own, the same in every epoch, so that the distance across its end is an even one too.
+    """
+    group = np.repeat(np.arange(len(counts)), counts)
+    return group[_spread(counts, (group + 0.5) / len(counts))]

@@ -1,4 +1,4 @@
-"""Sampling weights: how often a dataset and a modality are drawn, as shares of all windows."""
+"""Sampling weights: how often a dataset and a modality are drawn, as fractions of all windows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ KINDS = ("modality", "dataset")
 WORDS = ("proportional", "equal")
 
 
-def shares(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] | None) -> dict[tuple[str, str], float]:
-    """Share of the drawn windows that each (modality, dataset) gets; they sum to 1.
+def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] | None) -> dict[tuple[str, str], float]:
+    """Fraction of the drawn windows that each (modality, dataset) gets; they sum to 1.
 
     Parameters
     ----------

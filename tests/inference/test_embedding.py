@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import brainof
-import brainof.inference.embedding as module
+import brainof.inference.batches as module
 from brainof.channels import Channels
 from brainof.contract import InputContract, ModalityContract
 from brainof.errors import ConfigError, ContractError, RecordingError
@@ -73,7 +75,7 @@ def test_the_batch_size_does_not_change_the_result(modality):
         channels = Channels(names, ("roi",) * 5, order=np.arange(5), frame="mni")
         data = np.random.default_rng(0).standard_normal((5, 400)).astype(np.float32)
         recording = Recording(data, 0.5, "fmri", channels)
-    alone, together = (embed(recording, model, batch_size=size) for size in (1, 8))
+    alone, together = (embed(recording, model, contract=None, batch_size=size) for size in (1, 8))
     np.testing.assert_allclose(alone.values, together.values, rtol=1e-4, atol=1e-5)
     assert len(np.unique(alone.values.round(4), axis=0)) == len(alone)  # windows differ
     pd.testing.assert_frame_equal(alone.table, together.table)
@@ -84,14 +86,14 @@ def test_threads_share_the_batches_and_change_nothing(rest_and_task, monkeypatch
     sizes, forward = [], model.forward_features
     monkeypatch.setattr(model, "forward_features", lambda batch: sizes.append(len(batch)) or forward(batch))
     corpus = rest_and_task(n_people=1)
-    alone = [embed(source, model) for source in (eeg(19.0), corpus)]
+    alone = [embed(source, model, contract=None) for source in (eeg(19.0), corpus)]
     whole = sum(sizes)
     sizes.clear()
     monkeypatch.setattr(module, "MAX_TOKENS", 2 * 2 * 3 * 16)  # of both batches
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        shared = [embed(source, model) for source in (eeg(19.0), corpus)]
+        shared = [embed(source, model, contract=None) for source in (eeg(19.0), corpus)]
     finally:
         torch.set_num_threads(before)
     assert sum(sizes) == whole
@@ -101,18 +103,18 @@ def test_threads_share_the_batches_and_change_nothing(rest_and_task, monkeypatch
         pd.testing.assert_frame_equal(a.table, b.table)
 
 
-def test_few_windows_are_shared_out_evenly(monkeypatch):
-    lengths = np.array([512] * 7 + [256])
-    runs = list(module._runs(lengths, 3, 64, 32, 2))
-    assert runs == [range(4), range(4, 7), range(7, 8)]
+def test_few_windows_are_shared_out_evenly():
+    rows = SimpleNamespace(kinds=np.array([0] * 7 + [1]), costs=np.full(8, 24))
+    parts = list(module.batches(rows, np.arange(8), 32, threads=2))
+    assert [part.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6], [7]]
 
 
 def test_large_windows_make_smaller_batches(mean_model, monkeypatch):
-    embed(eeg(40.0), mean_model, batch_size=8)
+    embed(eeg(40.0), mean_model, contract=None, batch_size=8)
     assert mean_model.sizes == [8, 2]
     mean_model.sizes.clear()
     monkeypatch.setattr(module, "MAX_TOKENS", 2 * 3 * 16)
-    embed(eeg(40.0), mean_model, batch_size=8)
+    embed(eeg(40.0), mean_model, contract=None, batch_size=8)
     assert mean_model.sizes == [2] * 5
 
 
@@ -133,17 +135,17 @@ def test_corpus_windows_come_back_in_the_order_asked_for(rest_and_task, mean_mod
 
 def test_the_mode_of_the_model_is_given_back(mean_model):
     mean_model.train()
-    embed(eeg(4.0), mean_model)
+    embed(eeg(4.0), mean_model, contract=None)
     assert mean_model.training
 
 
 def test_stretches_marked_bad_are_left_out(mean_model):
     bad = pd.DataFrame({"onset": [4.5], "duration": [1.0], "trial_type": ["BAD_jump"]})
-    found = embed(eeg(12.0, events=bad), mean_model)
+    found = embed(eeg(12.0, events=bad), mean_model, contract=None)
     assert found.table["onset"].tolist() == [0.0, 8.0]
     all_bad = pd.DataFrame({"onset": [0.0], "duration": [12.0], "trial_type": ["bad"]})
     with pytest.raises(RecordingError, match="every window touches"):
-        embed(eeg(12.0, events=all_bad), mean_model)
+        embed(eeg(12.0, events=all_bad), mean_model, contract=None)
 
 
 def test_wrong_input_is_refused_before_the_model_runs(mean_model):
@@ -151,13 +153,13 @@ def test_wrong_input_is_refused_before_the_model_runs(mean_model):
     with pytest.raises(ContractError, match=r"one\.edf: unit: eeg amplitude"):
         embed(loud.replace(data=loud.data * 1e6), mean_model, contract=contract())
     with pytest.raises(ContractError, match="eeg amplitude"):
-        embed(loud.replace(data=loud.data * 1e6), mean_model)
+        embed(loud.replace(data=loud.data * 1e6), mean_model, contract=None)
     with pytest.raises(ContractError, match="was not trained on eeg"):
         embed(eeg(), mean_model, contract=InputContract(modalities={"meg": contract().modalities["eeg"]}))
     with pytest.raises(RecordingError, match=r"one\.edf"):
         embed(eeg(0.1), mean_model, contract=contract())
     with pytest.raises(ConfigError, match="batch_size"):
-        embed(eeg(), mean_model, batch_size=0)
+        embed(eeg(), mean_model, contract=None, batch_size=0)
     assert mean_model.sizes == []
 
 
@@ -181,10 +183,10 @@ def test_a_memory_budget_changes_no_number(tmp_path):
     raw = mne.io.RawArray(data, mne.create_info(["C3", "Cz", "C4", "Pz"], 250.0, "eeg"), verbose="error")
     raw.save(tmp_path / "rest_raw.fif", verbose="error")
     model = brainof.load("debug")[0]
-    whole = embed(tmp_path / "rest_raw.fif", model, memory=None)
+    whole = embed(tmp_path / "rest_raw.fif", model, contract=None, memory=None)
     tight = OVERHEAD + SHARE * 1000
     for source in (tmp_path / "rest_raw.fif", brainof.read(tmp_path / "rest_raw.fif")):
-        found = embed(source, model, memory=tight)
+        found = embed(source, model, contract=None, memory=tight)
         np.testing.assert_array_equal(found.values, whole.values)
     with pytest.raises(ConfigError, match="less than the program itself needs"):
-        embed(tmp_path / "rest_raw.fif", model, memory="100MB")
+        embed(tmp_path / "rest_raw.fif", model, contract=None, memory="100MB")

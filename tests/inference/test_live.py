@@ -7,9 +7,10 @@ import brainof
 from brainof.contract import InputContract
 from brainof.errors import CheckpointError, ConfigError, ContractError
 from brainof.inference import Calibration, StreamingEmbedder, calibrate
-from brainof.inference.embedding import embed_windows, window_options
+from brainof.inference.batches import pooled
+from brainof.inference.windows import InputOptions, read_samples
 from brainof.io import from_array
-from brainof.prepare import cut, default_chain
+from brainof.prepare import default_chain
 
 SECONDS, SFREQ, WINDOW = 24.3, 250.0, 2.0
 
@@ -37,9 +38,8 @@ def run(embedder: StreamingEmbedder, data: np.ndarray, size: int):
 
 
 def offline(model, calibration, recording):
-    prepared = calibration.apply(recording)
-    windows = cut(prepared, window_options(prepared, None, WINDOW, 64))
-    return embed_windows([window.data for window in windows], prepared, model, 8, "mean_std", 64)
+    prepared = InputOptions(None, 64, prepared=True, window_seconds=WINDOW)
+    return pooled(model, read_samples(calibration.apply(recording), prepared).examples, "mean_std")
 
 
 def test_calibrated_on_itself_the_frozen_chain_is_the_offline_chain(model):

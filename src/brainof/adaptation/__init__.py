@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ..inference.examples import CorpusRows, Examples, PreparedWindow, WindowList
 from .base import ADAPTATIONS, Adaptation, Adapted, AdaptedEnsemble, adaptation
 from .ensemble import Ensemble
-from .examples import CorpusRows, Examples, PreparedWindow, Target, WindowList
 from .few_shot import FewShot, few_shot_rows
 from .probes import AttentiveProbe, LinearProbe, MLPProbe
+from .training_set import Target, TrainingSet
 from .tuning import FullFineTune, LoRA, TwoStage
 
 # "frozen" is the backbone as it is, with the linear probe where labels are asked for
@@ -32,6 +33,7 @@ __all__ = [
     "MLPProbe",
     "PreparedWindow",
     "Target",
+    "TrainingSet",
     "TwoStage",
     "WindowList",
     "adaptation",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, did_you_mean
+from ..inference.batches import pooled
+from ..inference.examples import Examples
 from ..schema import Schema
-from .examples import Examples, Target, batches
+from ..utils.modules import seeded
 from .heads import Head
-
-#: pooling -> features (n, F) of all examples from the backbone as it was given: a cache, where the caller keeps one
-Features = Callable[[str], np.ndarray]
+from .training_set import Features, TrainingSet
 
 
 @dataclass
@@ -71,13 +70,11 @@ class Adapted:
         else:
             x_NF = features(self.head.pool)
         x = torch.from_numpy(np.ascontiguousarray(x_NF)).to(self.head.mean_F.device)
+        # a copy: threads may share the head, and dropout is on for passes
+        head = copy.deepcopy(self.head).train(samples > 1)
         with seeded(random_state), torch.inference_mode():
-            self.head.train(samples > 1)
             # in blocks: the features of an attentive head are long
-            found = [
-                torch.cat([self.head(part) for part in x.split(4096)]).double().cpu().numpy() for _ in range(samples)
-            ]
-            self.head.eval()
+            found = [torch.cat([head(part) for part in x.split(4096)]).double().cpu().numpy() for _ in range(samples)]
         return np.stack(found)
 
     def members(self) -> list[Adapted]:
@@ -108,7 +105,7 @@ class AdaptedEnsemble:
 class Adaptation(Schema):
     """How a pretrained backbone is made to answer a question.
 
-    A subclass sets `name` and defines `apply`. It works on any module with `forward_features(batch) -> latents
+    A subclass sets `name` and defines `apply(model, data)`. It works on any module with `forward_features(batch) -> latents
     (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`; BrainOF is one.
     """
 
@@ -116,31 +113,8 @@ class Adaptation(Schema):
     frozen: ClassVar[bool] = True
     """The backbone stays as it is, so that features may be computed once."""
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted | AdaptedEnsemble:
-        """Fit on all examples.
-
-        Parameters
-        ----------
-        model : nn.Module
-            The backbone; never changed.
-        examples : Examples
-        target : Target
-        features : callable, optional
-            pooling -> features (n, F) of the examples by this backbone; computed where it is not given.
-        random_state : int
-            Seed of everything random.
-        head : Head, optional
-            Where to start (the second of two stages).
-        """
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
+        """Fit on all examples; the model (the backbone) is never changed."""
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,69 +126,9 @@ class Adaptation(Schema):
         return {"adaptation": self.name, **{key: value for key, value in values.items() if value is not None}}
 
 
-def embedded(model: Any, batch: Any, pool: str) -> torch.Tensor:
-    """Pooled latents (B, F) of a batch of whatever the model reads; one modality may have a pooling of its own."""
-    return model.pool(model.forward_features(batch), pool, getattr(batch, "modality", ""))
-
-
-def pooled(model: Any, examples: Examples, pool: str, batch_size: int = 32) -> np.ndarray:
-    """Pooled latents (n, F) of all examples, in eval mode and without gradients; at least float32."""
-    found: np.ndarray | None = None
-    with evaluating(model):
-        for rows in batches(examples, np.arange(len(examples)), batch_size):
-            batch = to_device(examples.batch(rows), model)
-            values = embedded(model, batch, pool).cpu().numpy()
-            if found is None:
-                found = np.empty((len(examples), values.shape[1]), values.dtype)
-            found[rows] = values
-    if found is None:
-        raise ConfigError("no examples", field="examples")
-    return found
-
-
-def to_device(batch: Any, model: nn.Module) -> Any:
-    """The batch on the device of the model."""
-    parameter = next(iter(model.parameters()), None)
-    return batch if parameter is None or parameter.device.type == "cpu" else batch.to(parameter.device)
-
-
-@contextlib.contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; the modes of the modules are restored."""
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
-
-
-@contextlib.contextmanager
-def seeded(random_state: int) -> Iterator[None]:
-    """Draw from a stream of one's own; the state of torch's global generators is restored."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(random_state)
-        yield
-
-
 def copied(model: nn.Module) -> nn.Module:
     """A copy that may be changed, whose parameters do not train yet."""
     return copy.deepcopy(model).requires_grad_(False)
-
-
-def dtype_of(model: nn.Module) -> torch.dtype:
-    """float64 for a float64 model; heads are at least float32."""
-    parameter = next(iter(model.parameters()), None)
-    return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
-
-
-def device_of(model: nn.Module) -> torch.device:
-    parameter = next(iter(model.parameters()), None)
-    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def count_parameters(model: nn.Module, head: nn.Module, trained: int) -> dict[str, Any]:

@@ -6,9 +6,15 @@ Source: Guo et al. 2017 (arXiv:1706.04599) for the temperature.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logsumexp
+
+if TYPE_CHECKING:
+    from .base import Adapted
 
 
 def fit_temperature(logits_NK: np.ndarray, codes_N: np.ndarray) -> float:
@@ -24,9 +30,20 @@ def fit_temperature(logits_NK: np.ndarray, codes_N: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def probabilities(logits_NK: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax at a temperature."""
-    return softmax(logits_NK / temperature, axis=-1)
+def member_log_probabilities(outputs: Iterable[tuple[Adapted, np.ndarray]]) -> np.ndarray:
+    """Log probabilities (M, N, K) of each member and pass, from pairs of a fitted model and its outputs."""
+    return np.concatenate([log_softmax(values / member.temperature, axis=-1) for member, values in outputs])
+
+
+def log_probabilities(outputs: Iterable[tuple[Adapted, np.ndarray]]) -> np.ndarray:
+    """Log of the mean probability (N, K) over members: what an ensemble answers, in a score as in a prediction."""
+    logs_MNK = member_log_probabilities(outputs)
+    return logs_MNK[0] if len(logs_MNK) == 1 else logsumexp(logs_MNK, axis=0) - np.log(len(logs_MNK))
+
+
+def decision_values(logs_NK: np.ndarray) -> np.ndarray:
+    """Log odds (N,) of two classes, log probabilities (N, K) of more."""
+    return logs_NK[:, 1] - logs_NK[:, 0] if logs_NK.shape[1] == 2 else logs_NK
 
 
 def expected_calibration_error(probabilities_NK: np.ndarray, codes_N: np.ndarray, bins: int = 10) -> float:

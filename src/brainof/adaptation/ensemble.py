@@ -1,17 +1,17 @@
-"""Ensembles: what several fits on resampled people agree on, and how far they do not."""
+"""Ensembles: what several fits on resampled subjects agree on, and how far they do not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 from torch import nn
 
-from .base import Adaptation, AdaptedEnsemble, Features
-from .examples import Examples, Subset, Target
-from .heads import Head
+from .base import Adaptation, AdaptedEnsemble
 from .probes import LinearProbe
+from .training_set import Target, TrainingSet
 from .tuning import Nested
 
 
@@ -22,31 +22,14 @@ class Ensemble(Adaptation):
     members: int = Field(default=5, ge=2)
     of: Nested = Field(default_factory=LinearProbe)
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> AdaptedEnsemble:
+    def apply(self, model: nn.Module, data: TrainingSet) -> AdaptedEnsemble:
+        if data.target.groups is None:  # an example that is drawn twice stays on one side of a validation split
+            data = replace(data, target=replace(data.target, groups=np.arange(len(data.target)).astype(str)))
         parts = []
         for member in range(self.members):
-            rows = bootstrap(target, np.random.default_rng([random_state, member]))
-            some = None if features is None else (lambda pool, rows=rows: features(pool)[rows])
-            groups = rows.astype(str) if target.groups is None else target.groups[rows]
-            drawn = Target(target.kind, target.y[rows], target.n_outputs, groups, target.names)
-            fitted = self.of.apply(
-                model,
-                Subset(examples, rows),
-                drawn,
-                features=some,
-                random_state=random_state + member,
-                head=head,
-            )
-            parts += fitted.members()
+            rows = bootstrap(data.target, np.random.default_rng([data.random_state, member]))
+            drawn = replace(data.take(rows), random_state=data.random_state + member)
+            parts += self.of.apply(model, drawn).members()
         return AdaptedEnsemble(parts, self, {**parts[0].report, "members": len(parts)})
 
 

@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import nn
 
 from ..errors import LabelError
-from .base import Adaptation, Adapted, AdaptedEnsemble, Features
-from .examples import Examples, Subset, Target
-from .heads import Head
+from .base import Adaptation, Adapted, AdaptedEnsemble
 from .probes import LinearProbe
+from .training_set import Target, TrainingSet
 from .tuning import Nested
 
 
@@ -49,25 +48,8 @@ class FewShot(Adaptation):
     repeat: int = Field(default=0, ge=0)
     then: Nested = Field(default_factory=LinearProbe)
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted | AdaptedEnsemble:
-        rows = few_shot_rows(target, self.shots, self.repeat, random_state)
-        some = None if features is None else lambda pool: features(pool)[rows]
-        found = self.then.apply(
-            model,
-            Subset(examples, rows),
-            target.take(rows),
-            features=some,
-            random_state=random_state,
-            head=head,
-        )
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
+        rows = few_shot_rows(data.target, self.shots, self.repeat, data.random_state)
+        found = self.then.apply(model, data.take(rows))
         found.report = {**found.report, "examples": len(rows)}
         return found

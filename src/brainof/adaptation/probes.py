@@ -10,13 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import LabelError
+from ..inference.examples import Examples
 from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
 from ..stats.splits import CrossSubject
-from .base import Adaptation, Adapted, Features, count_parameters, device_of, dtype_of, pooled, seeded
+from ..utils.modules import device_of, dtype_of, evaluating, seeded, to_device
+from .base import Adaptation, Adapted, count_parameters
 from .calibration import fit_temperature
-from .examples import Examples, Target, batches
 from .heads import AttentiveHead, Head, LinearHead, MLPHead
 from .training import Network, Trained, head_groups, train
+from .training_set import Target, TrainingSet
 
 
 class LinearProbe(Adaptation):
@@ -33,19 +35,11 @@ class LinearProbe(Adaptation):
     class_weight: Literal["balanced"] | None = None
     """For "logistic"; ridge needs none."""
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted:
-        x_NF = (features(self.pool) if features else pooled(model, examples, self.pool)).astype(np.float64)
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted:
+        target = data.target
+        x_NF = data.pooled(model, self.pool).astype(np.float64)
         fit = _ridge if self.solver == "ridge" or target.kind == "regression" else _logistic
-        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(x_NF, target, random_state, self.class_weight)
+        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(x_NF, target, data.random_state, self.class_weight)
         found = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
         with torch.no_grad():
             for tensor, value in (
@@ -124,25 +118,17 @@ class _TrainedProbe(Trained):
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         raise NotImplementedError
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted:
-        x_NF = features(self.pool) if features else pooled(model, examples, self.pool)
-        with seeded(random_state):
-            found = head or self._head(model, examples, x_NF.shape[1], target.n_outputs)
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted:
+        target = data.target
+        x_NF = data.pooled(model, self.pool)
+        with seeded(data.random_state):
+            found = data.head or self._head(model, data.examples, x_NF.shape[1], target.n_outputs)
             found = found.to(device_of(model), dtype_of(model))
-            if head is None:
+            if data.head is None:
                 found.standardise_by(x_NF)
             table = FeatureTable(torch.from_numpy(x_NF).to(found.mean_F))
             network = Network(table.batch, found, head_groups(found, self.weight_decay), (found,))
-            report, temperature = train(network, table, target, self, random_state)
+            report, temperature = train(network, table, target, self, data.random_state)
         trained = sum(p.numel() for p in found.parameters())
         found.eval().requires_grad_(False)
         about = {**count_parameters(model, found, trained), **report}
@@ -190,7 +176,6 @@ class AttentiveProbe(_TrainedProbe):
 
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         # (L, D) cannot be told from L * D: ask the model for one example
-        first = next(batches(examples, np.arange(1), 1))
-        with torch.inference_mode():
-            latents = model.forward_features(examples.batch(first)).shape[1]
+        with evaluating(model):
+            latents = model.forward_features(to_device(examples.batch(np.arange(1)), model)).shape[1]
         return AttentiveHead(self.pool, width, outputs, latents, self.queries, self.dropout)

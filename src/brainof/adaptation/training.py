@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from ..errors import ConfigError, HealthError, did_you_mean
 from ..pretraining.optimizer import learning_rate
 from ..stats.splits import CrossSubject
+from ..inference.batches import batches
+from ..inference.examples import Examples
 from .base import Adaptation
 from .calibration import fit_temperature
-from .examples import Examples, Target, batches
 from .heads import Head
+from .training_set import Target
 
 log = logging.getLogger(__name__)
 

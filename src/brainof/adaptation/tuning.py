@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,27 +12,15 @@ import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import nn
 
+from ..inference.batches import embedded
 from ..model.experts import Experts
-from .base import (
-    Adaptation,
-    Adapted,
-    AdaptedEnsemble,
-    Features,
-    adaptation,
-    copied,
-    count_parameters,
-    device_of,
-    dtype_of,
-    embedded,
-    pooled,
-    seeded,
-    to_device,
-)
-from .examples import Examples, Target
+from ..utils.modules import device_of, dtype_of, seeded, to_device
+from .base import Adaptation, Adapted, AdaptedEnsemble, adaptation, copied, count_parameters
 from .heads import Head, LinearHead
 from .low_rank import add_low_rank, factors, merge_low_rank, targets
 from .probes import LinearProbe
 from .training import Network, Trained, head_groups, train
+from .training_set import TrainingSet
 
 #: Linear maps and experts that LoRA adapts: attention of the sampler and the backbone, experts of the backbone
 ATTENTION = r"(^|\.)(encoder\.)?blocks\.\d+\.attention\.(query|key|value|out)$"
@@ -57,24 +46,16 @@ class _Tuned(Trained):
         """Choose what trains, in place: the optimizer's groups, and how to end."""
         raise NotImplementedError
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted:
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted:
         tuned: Any = copied(model)
-        with seeded(random_state):
-            if head is None:
-                x_NF = features(self.pool) if features else pooled(model, examples, self.pool)
+        examples, target = data.examples, data.target
+        with seeded(data.random_state):
+            if data.head is None:
+                x_NF = data.pooled(model, self.pool)
                 found: Head = LinearHead(self.pool, x_NF.shape[1], target.n_outputs, self.dropout)
                 found.standardise_by(x_NF)
             else:
-                found = copy.deepcopy(head).requires_grad_(True)
+                found = copy.deepcopy(data.head).requires_grad_(True)
             found = found.to(device_of(model), dtype_of(model))
             groups, close = self._open(tuned)
             trained = sum(p.numel() for group in groups for p in group["params"])
@@ -85,7 +66,7 @@ class _Tuned(Trained):
             groups += head_groups(found, self.weight_decay)
             trained += sum(p.numel() for p in found.parameters())
             report, temperature = train(
-                Network(encode, found, groups, (tuned, found)), examples, target, self, random_state
+                Network(encode, found, groups, (tuned, found)), examples, target, self, data.random_state
             )
         changes = close()
         tuned.eval().requires_grad_(False)
@@ -177,21 +158,9 @@ class TwoStage(Adaptation):
     first: Nested = Field(default_factory=LinearProbe)
     second: Nested = Field(default_factory=FullFineTune)
 
-    def apply(
-        self,
-        model: nn.Module,
-        examples: Examples,
-        target: Target,
-        *,
-        features: Features | None = None,
-        random_state: int = 0,
-        head: Head | None = None,
-    ) -> Adapted | AdaptedEnsemble:
-        start = self.first.apply(model, examples, target, features=features, random_state=random_state, head=head)
-        (first,) = start.members()
-        found = self.second.apply(
-            model, examples, target, features=features, random_state=random_state, head=scaled(first)
-        )
+    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
+        (first,) = self.first.apply(model, data).members()
+        found = self.second.apply(model, replace(data, head=scaled(first)))
         found.report = {**found.report, "first_stage": first.report}
         return found
 

@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..adaptation import Adaptation, Adapted, adaptation
+from ..adaptation import Adaptation, Adapted, Target, TrainingSet, adaptation
 from ..adaptation.saving import model_digest
 from ..errors import ConfigError, LabelError
+from ..inference.batches import patch_of
+from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples, subjects_of
 from .cache import cached_features
-from .inputs import Reading, Samples, is_array, read_samples, subjects_of
 from .loading import load_model
 from .saving import load_estimator, save_estimator
 
@@ -76,12 +77,10 @@ class BrainOFEstimator(BaseEstimator):
         self.digest_ = model_digest(self.model_)
         return chosen, seed
 
-    def _reading(self) -> Reading:
-        contract = self.contract_
-        patch = contract.patch if contract else int(getattr(getattr(self.model_, "config", None), "patch", 64))
-        return Reading(
-            contract,
-            patch,
+    def _options(self) -> InputOptions:
+        return InputOptions(
+            self.contract_,
+            patch_of(self.model_, self.contract_),
             self.sfreq,
             self.channels,
             self.modality,
@@ -92,10 +91,14 @@ class BrainOFEstimator(BaseEstimator):
         )
 
     def _samples(self, X: Any, reset: bool = False) -> Samples:
+        X = as_input(X)
         if is_array(X):
             # scikit-learn's own checks of a table: shape, finiteness, number and names of features
             X = validate_data(self, X, dtype=np.float64, reset=reset)
-        return read_samples(X, self._reading())
+        return read_samples(X, self._options())
+
+    def _adapt(self, chosen: Adaptation, samples: Samples, target: Target, seed: int) -> Any:
+        return chosen.apply(self.model_, TrainingSet(samples.examples, target, self._features(samples), seed))
 
     def _features(self, samples: Samples) -> Any:
         """pooling -> features of the windows by the backbone as it was given, each computed once."""
@@ -111,9 +114,14 @@ class BrainOFEstimator(BaseEstimator):
         return features
 
     def _window_groups(self, samples: Samples, groups: Any) -> np.ndarray | None:
-        """Groups of the windows: those given, or the people that the input names."""
+        """Groups of the windows: those given, or the subjects that the input names, or else samples of several windows.
+
+        Windows of one sample in two inner folds would make penalty and temperature blind to overfitting.
+        """
         if groups is None:
-            return None if samples.subjects is None else samples.subjects[samples.owner]
+            if samples.subjects is not None:
+                return samples.subjects[samples.owner]
+            return samples.owner.astype(str) if samples.n_samples < len(samples.owner) else None
         names = np.asarray(groups).astype(str)
         if len(names) != samples.n_samples:
             raise LabelError(f"{len(names)} groups for {samples.n_samples} samples", field="groups")
@@ -132,12 +140,13 @@ class BrainOFEstimator(BaseEstimator):
             found.append((member, samples.average(values)))
         return found
 
-    def _refuse_shared_people(self, X: Any) -> None:
-        """A score on people that were trained on is no score on new people."""
+    def _refuse_shared_subjects(self, X: Any) -> None:
+        """A score on subjects that were trained on says nothing of new ones."""
         check_is_fitted(self, "adapted_")
+        X = as_input(X)
         if self.within_subject or self.subjects_ is None or is_array(X):
             return
-        here = subjects_of(X, self._reading())
+        here = subjects_of(X, self._options())
         if here is None:
             return
         known, tested = self.subjects_.tolist(), here.tolist()
@@ -145,8 +154,8 @@ class BrainOFEstimator(BaseEstimator):
             known, tested = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, tested))
         both = np.intersect1d(known, tested)
         if len(both):
-            text = f"{len(both)} people are in both training and test, such as {str(both[0])!r}"
-            raise LabelError(text, field="groups", fix="split by person (GroupKFold), or set within_subject=True")
+            text = f"{len(both)} subjects are in both training and test, such as {str(both[0])!r}"
+            raise LabelError(text, field="groups", fix="split by subject (GroupKFold), or set within_subject=True")
 
     # Files
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..adaptation import Examples
-from ..adaptation.base import pooled
-from ..adaptation.examples import Subset
+from ..inference.batches import pooled
+from ..inference.examples import Examples, Subset
 
 
 def stored(key: str, value: np.ndarray) -> np.ndarray:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ..adaptation import Target
-from ..adaptation.calibration import class_uncertainty
+from ..adaptation.calibration import (
+    class_uncertainty,
+    decision_values,
+    log_probabilities,
+    member_log_probabilities,
+)
 from ..errors import LabelError
 from .base import BrainOFEstimator
 
@@ -19,8 +24,8 @@ from .base import BrainOFEstimator
 class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     """A classifier of brain signals on a pretrained Brain-OF model.
 
-    `X` may be `mne.Epochs` (or a list of them), a list of Recordings or of files, `CorpusRows`, an array
-    (n, channels, times) with `sfreq`, `channels` and `units`, or a 2-D array, whose rows are taken for prepared windows
+    `X` may be `mne.Epochs` (or a list of them), a list of Recordings or of files, `CorpusRows`, an array or tensor
+    (n, channels, times), or a list of equal arrays (channels, times), with `sfreq`, `channels` and `units`, or a 2-D array, whose rows are taken for prepared windows
     of one channel of unknown place. Signals with metadata are checked against the contract of the model and prepared by
     its own steps, each sample by itself; a sample longer than the model's window is cut, and its windows are averaged.
 
@@ -46,7 +51,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     accept : collection of str
         Differences from training that are taken as they are (see `ModalityContract.check`).
     within_subject : bool
-        Let `score` take people that were trained on.
+        Let `score` take subjects that were trained on.
     memory : None, str or joblib.Memory
         Where features of the frozen backbone are kept, so that cross-validation computes each window once.
     batch_size : int
@@ -63,7 +68,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     adapted_ : Adapted or AdaptedEnsemble
         Backbone, head, temperature and report.
     subjects_ : ndarray of str or None
-        People trained on, where the input names them.
+        Subjects trained on, where the input names them.
     model_, contract_ : module, InputContract or None
         The base model.
     n_features_in_ : int
@@ -90,7 +95,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         y : array-like, shape (n_samples,)
             Labels.
         groups : array-like, shape (n_samples,), optional
-            Person of each sample; by default what the input names. Inner folds and early stopping keep them whole.
+            Subject of each sample; by default what the input names. Inner folds and early stopping keep them whole.
 
         Raises
         ------
@@ -106,20 +111,18 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         assert target.names is not None
         self.classes_ = target.names
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
-        self.adapted_ = chosen.apply(
-            self.model_, samples.examples, target, features=self._features(samples), random_state=seed
-        )
+        self.adapted_ = self._adapt(chosen, samples, target, seed)
         return self
 
     def _check_labels(self, y: Any, n_samples: int) -> np.ndarray:
         if y is None:
             raise LabelError("requires y to be passed, but the target y is None", field="y")
+        if isinstance(y, pd.Series):  # its missing values are compared with nothing
+            y = y.astype(object).where(y.notna(), None).to_numpy()
         labels = column_or_1d(y, warn=True)
         if len(labels) != n_samples:
             raise LabelError(f"{len(labels)} labels for {n_samples} samples", field="y")
-        missing = labels != labels  # NaN alone differs from itself
-        if labels.dtype.kind == "O":
-            missing = missing | np.array([value is None for value in labels])
+        missing = pd.isna(labels)
         if missing.any():
             text = f"Input y contains NaN: {int(missing.sum())} of {len(labels)} labels are missing"
             raise LabelError(text, field="y", fix="leave those samples out")
@@ -130,18 +133,19 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities (n_samples, n_classes)."""
-        found = [log_softmax(values / member.temperature, axis=-1) for member, values in self._outputs(X)]
-        stacked = np.concatenate(found)
-        return stacked[0] if len(stacked) == 1 else logsumexp(stacked, axis=0) - np.log(len(stacked))
+        return log_probabilities(self._outputs(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Calibrated probabilities (n_samples, n_classes): the temperature comes from examples that were held out."""
+        """Calibrated probabilities (n_samples, n_classes).
+
+        The temperature comes from held-out groups. Adaptations that are trained by gradient also stop early by them, so
+        that their calibration is a little optimistic.
+        """
         return np.exp(self.predict_log_proba(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Log odds (n_samples,) of two classes, log probabilities (n_samples, n_classes) of more."""
-        logs = self.predict_log_proba(X)
-        return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
+        return decision_values(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n_samples,)."""
@@ -155,8 +159,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         probe without dropout has none.
         """
         parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
-        found = [np.exp(log_softmax(values / member.temperature, axis=-1)) for member, values in parts]
-        return class_uncertainty(np.concatenate(found))
+        return class_uncertainty(np.exp(member_log_probabilities(parts)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy.
@@ -164,7 +167,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         Raises
         ------
         LabelError
-            A person was trained on and is tested (see `within_subject`).
+            A subject was trained on and is tested (see `within_subject`).
         """
-        self._refuse_shared_people(X)
+        self._refuse_shared_subjects(X)
         return super().score(X, y, sample_weight)

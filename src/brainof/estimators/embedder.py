@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from ..adaptation import Target
-from ..adaptation.base import pooled
 from ..errors import ConfigError, LabelError
+from ..inference.batches import pooled
+from ..inference.examples import Subset
+from ..inference.windows import Samples
 from .base import BrainOFEstimator
 
 
@@ -98,12 +101,11 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
             labels = np.asarray(y)[samples.owner]
             continuous = type_of_target(y).startswith("continuous")
             target = Target.values(labels, groups) if continuous else Target.classes(labels, groups)
-            features = self._features(samples)
-            fitted = chosen.apply(self.model_, samples.examples, target, features=features, random_state=seed)
+            fitted = self._adapt(chosen, samples, target, seed)
             if len(fitted.members()) > 1:
                 raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")
             self.encoder_ = fitted.model
-        self._width = self._embed(samples_head(samples)).shape[1]
+        self._width = self._embed(replace(samples, examples=Subset(samples.examples, np.arange(1)))).shape[1]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -112,7 +114,7 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         samples = self._samples(X)
         return samples.average(self._embed(samples)).astype(np.float32)
 
-    def _embed(self, samples: Any) -> np.ndarray:
+    def _embed(self, samples: Samples) -> np.ndarray:
         if self.encoder_ is self.model_:
             return self._features(samples)(self.pool)
         return pooled(self.encoder_, samples.examples, self.pool, self.batch_size)
@@ -122,10 +124,3 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         check_is_fitted(self, "encoder_")
         return np.array([f"e{number:04d}" for number in range(self._width)], dtype=object)
 
-
-def samples_head(samples: Any) -> Any:
-    """The first window, as samples of its own."""
-    from ..adaptation.examples import Subset
-    from .inputs import Samples
-
-    return Samples(Subset(samples.examples, np.arange(1)), np.zeros(1, int), 1, None)

@@ -6,8 +6,8 @@ import copy
 import logging
 from typing import Any
 
-from ..adaptation.base import seeded
 from ..release import load
+from ..utils.modules import seeded
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def load_model(model: Any, random_state: Any = None):
     if isinstance(model, tuple):
         return copy.deepcopy(model[0]).eval(), model[1]
     if hasattr(model, "forward_features"):
-        return copy.deepcopy(model).eval(), None
+        return copy.deepcopy(model).eval(), getattr(model, "contract", None)
     seed = random_state if isinstance(random_state, int) else 0
     with seeded(seed):  # random weights are drawn from a stream of their own
         loaded, contract = load(model, seed=seed)

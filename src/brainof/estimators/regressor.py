@@ -68,9 +68,7 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
             raise LabelError(text, field="y", fix="leave those samples out")
         target = Target.values(values[samples.owner], self._window_groups(samples, groups))
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
-        self.adapted_ = chosen.apply(
-            self.model_, samples.examples, target, features=self._features(samples), random_state=seed
-        )
+        self.adapted_ = self._adapt(chosen, samples, target, seed)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -86,8 +84,8 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         return _squeezed(np.concatenate([values for _, values in parts]).std(axis=0))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R2 (the mean over targets); LabelError when a person was trained on and is tested (see `within_subject`)."""
-        self._refuse_shared_people(X)
+        """R2 (the mean over targets); LabelError when a subject was trained on and is tested (see `within_subject`)."""
+        self._refuse_shared_subjects(X)
         return super().score(X, y, sample_weight)
 
 

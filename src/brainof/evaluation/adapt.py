@@ -17,11 +17,14 @@ import numpy as np
 import yaml
 
 from ..adaptation import adaptation
-from ..adaptation.base import Adapted, AdaptedEnsemble, Features, pooled
-from ..adaptation.examples import CorpusRows, Examples, Subset, Target
+from ..adaptation.base import Adapted, AdaptedEnsemble
+from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import model_digest, save_adapter
+from ..adaptation.training_set import Target, TrainingSet
 from ..corpus import Windows, open_corpora
 from ..errors import ConfigError, did_you_mean
+from ..inference.batches import pooled
+from ..inference.examples import CorpusRows
 from ..pretraining.data import contract_of
 from ..pretraining.record import data_record
 from ..release import load, save_release

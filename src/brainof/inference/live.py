@@ -22,23 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..channels import Channels
 from ..contract import InputContract
 from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
-from ..plausibility import require_plausible
-from ..prepare import Chain, default_chain
-from ..prepare.bads import Repair, longest_run
+from ..prepare import Chain
+from ..prepare.bads import BadChannels, Repair
 from ..prepare.filters import Detrend, Filter, Notch, memory_of
-from ..prepare.resampling import Resample, antialias, ratio
-from ..prepare.scaling import Normalise, Reference, Scales
+from ..prepare.resampling import antialias, ratio
+from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
 from ..utils.files import write_json
-from .embedding import embed_windows, window_options
+from .batches import patch_of, pooled
 from .embeddings import Embeddings
+from .examples import PreparedWindow, WindowList
+from .windows import preparation, window_options
 
 #: Of the file of a calibration
 LAYOUT = 1
@@ -174,24 +174,22 @@ class Calibration:
 
     def prepare(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A stretch of raw data as normalised float32, and the channels (bool) with gaps too long to bridge."""
-        repair = next((step for step in self.steps if isinstance(step, Repair)), Repair())
-        centred = np.subtract(data, self.means[:, None], dtype=np.float64).astype(np.float32)
+        recording = Recording(data, self.sfreq, self.modality, self.channels)
         gaps = np.zeros(len(data), dtype=bool)
-        for row, values in enumerate(centred):
-            missing = ~np.isfinite(values)
-            if missing.all() or longest_run(missing) > max(1, round(repair.max_gap * self.sfreq)):
-                gaps[row], centred[row] = True, 0.0
-            elif missing.any():
-                known = np.flatnonzero(~missing)
-                values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-        recording = Recording(centred, self.sfreq, self.modality, self.channels, bads=self.bads)
-        clip = np.inf
-        for step in self.steps:
-            if isinstance(step, (Resample, Notch, Filter, Reference)):
-                recording = step.apply(recording)
-            elif isinstance(step, Normalise):
-                clip = step.clip
-        values, _ = self.scales.apply(recording, clip)
+        for step in self.steps[:-1]:
+            if isinstance(step, BadChannels):
+                continue  # those of the calibration
+            repaired = step.apply(recording)
+            if isinstance(step, Repair):
+                # the offset of the calibration in place of that of the stretch
+                gaps = np.array([name in repaired.bads for name in self.channels.names])
+                moved = np.where(gaps, 0.0, offsets(recording.data, repaired.data) - self.means)
+                repaired.data[...] += moved[:, None].astype(np.float32)
+                repaired = repaired.replace(bads=self.bads)
+            recording = repaired
+        normalise = self.steps[-1]
+        assert isinstance(normalise, Normalise)
+        values, _ = self.scales.apply(recording, normalise.clip)
         values[gaps] = 0.0
         return values, gaps
 
@@ -213,32 +211,35 @@ def calibrate(recording: Recording, contract: InputContract | None = None) -> Ca
     ConfigError
         The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
     """
-    part = contract.part(recording) if contract else None
-    if part:
-        require_plausible(recording)
-    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
-    for step in chain.steps:
+    steps = preparation(recording, contract)[1].steps
+    if not any(isinstance(step, Repair) for step in steps):
+        steps = (Repair(), *steps)  # a live stream always may have gaps and offsets
+    for step in steps:
         if isinstance(step, Detrend):
             raise ConfigError(
                 "needs the whole recording and cannot run on a stream", field=step.name, fix="embed whole recordings"
             )
-    if not isinstance(chain.steps[-1], Normalise):
+    if not isinstance(steps[-1], Normalise):
         raise ConfigError("is not the last step", field="normalise", fix="normalise last")
-    # the offset that Repair takes out, over the samples that it keeps
-    with np.errstate(invalid="ignore"):
-        means = np.array(
-            [np.nanmean(row, dtype=np.float64) if np.isfinite(row).any() else 0.0 for row in recording.data]
-        )
-    prepared = recording
-    for step in chain.steps[:-1]:
-        prepared = step.apply(prepared)
+    prepared, means = recording, np.zeros(recording.n_channels)
+    for step in steps[:-1]:
+        before, prepared = prepared, step.apply(prepared)
         if isinstance(step, Repair):
-            # exactly the offsets that were taken out, bridged gaps included
-            means = _offsets(recording.data, prepared.data, means)
-    scales = chain.steps[-1].measure(prepared)
+            means = offsets(before.data, prepared.data)
+    scales = steps[-1].measure(prepared)
     return Calibration(
-        chain.steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
+        steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
     )
+
+
+def offsets(raw: np.ndarray, repaired: np.ndarray) -> np.ndarray:
+    """What `Repair` took out of each channel; 0 where all samples are missing."""
+    found = np.zeros(len(raw))
+    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
+        known = np.isfinite(before)
+        if known.any():
+            found[row] = np.subtract(before[known], after[known], dtype=np.float64).mean()
+    return found
 
 
 def _plain(values: np.ndarray) -> list[Any]:
@@ -250,18 +251,6 @@ def _plain(values: np.ndarray) -> list[Any]:
 
 def _array(values: list[Any]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _offsets(raw: np.ndarray, repaired: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    offsets = fallback.copy()
-    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
-        missing = ~np.isfinite(before)
-        if missing.any() and after.any():
-            known = np.flatnonzero(~missing)
-            filled = before.astype(np.float64)
-            filled[missing] = np.interp(np.flatnonzero(missing), known, filled[known])
-            offsets[row] = filled.mean()
-    return offsets
 
 
 class StreamingEmbedder:
@@ -304,7 +293,7 @@ class StreamingEmbedder:
     ) -> None:
         self.model, self.calibration, self.pool = model, calibration, pool
         contract = calibration.contract
-        self.patch = contract.patch if contract else int(getattr(getattr(model, "config", None), "patch", 64))
+        self.patch = patch_of(model, contract)
         part = contract.modalities[calibration.modality] if contract else None
         n = len(calibration.channels)
         self._frame = Recording(
@@ -390,10 +379,10 @@ class StreamingEmbedder:
         offset = window * self.n_times - start // self.down * self.up
         data = values[:, offset : offset + length]
         good = self.calibration.good & ~gaps
-        embedded = embed_windows([data], self._frame, self.model, 1, self.pool, self.patch, good)
-        rate = self.calibration.rate
-        row: dict[str, Any] = {"onset": window * self.n_times / rate, "duration": length / rate}
-        return Embeddings(embedded, pd.DataFrame([{**row, "modality": self.calibration.modality}]))
+        sfreq, modality = self.calibration.rate, self.calibration.modality
+        about = {"onset": window * self.n_times / sfreq, "duration": length / sfreq, "modality": modality}
+        one = WindowList([PreparedWindow(data, self.calibration.channels, sfreq, modality, good, about)], self.patch)
+        return Embeddings(pooled(self.model, one, self.pool).astype(np.float32), one.describe())
 
     def _forget(self) -> None:
         start = self._start(self._window)

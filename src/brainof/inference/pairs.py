@@ -13,9 +13,8 @@ from ..corpus import Windows
 from ..errors import ConfigError
 from ..model import BrainOF
 from ..model.fusion import FusedBrainOF, PairedBatch
-
-#: A batch holds no more tokens than this
-MAX_TOKENS = 65_536
+from ..stats.splits import group_keys
+from .batches import pooled
 
 
 class PairedRows:
@@ -58,8 +57,7 @@ class PairedRows:
         self.kinds = np.unique(np.where(there_NM, shape[rows_NM], -1), axis=0, return_inverse=True)[1].ravel()
         self.costs = np.where(there_NM, cost[rows_NM], 0).sum(axis=1)
         first = rows_NM[np.arange(len(rows_NM)), there_NM.argmax(axis=1)]
-        people = index["dataset"].astype(str) + "/" + index["subject"].astype(str)
-        self.subjects = people.to_numpy(dtype=str)[first]
+        self.subjects = group_keys(index, "subject")[first]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -112,22 +110,4 @@ def embed_pairs(
     ConfigError
         A pair has none of the modalities in `order`.
     """
-    fused = FusedBrainOF(model, order)
-    training = model.training
-    fused.eval()
-    values: np.ndarray | None = None
-    try:
-        with torch.inference_mode():
-            for kind in np.unique(rows.kinds):
-                members = np.flatnonzero(rows.kinds == kind)
-                size = max(1, min(batch_size, MAX_TOKENS // int(rows.costs[members[0]])))
-                for start in range(0, len(members), size):
-                    part = members[start : start + size]
-                    found = fused.pool(fused.forward_features(rows.batch(part, order)), pool).float().cpu().numpy()
-                    if values is None:
-                        values = np.empty((len(rows), found.shape[1]), np.float32)
-                    values[part] = found
-    finally:
-        model.train(training)
-    assert values is not None
-    return values
+    return pooled(FusedBrainOF(model, order), rows, pool, batch_size).astype(np.float32)

@@ -18,11 +18,11 @@ from ..channels import MODALITY_OF_TYPE, Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, RecordingError, did_you_mean
 from ..model.tokens import unpatchify
-from ..plausibility import require_plausible
-from ..prepare.chain import Chain, default_chain
 from ..prepare.resampling import ratio, resampled
 from ..recording import Recording
 from ..signals import SignalBatch
+from ..utils.modules import device_of, evaluating
+from .windows import preparation
 
 #: Windows in a batch
 BATCH = 8
@@ -131,10 +131,7 @@ def predict_at(
     if targets.frame != recording.channels.frame:
         problem = f"positions in frame {targets.frame!r}, the recording has {recording.channels.frame!r}"
         raise RecordingError(problem, file=file, field="channels.frame", fix="bring both to one frame")
-    part = contract.part(recording) if contract else None
-    if part:
-        require_plausible(recording)
-    chain = Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+    part, chain = preparation(recording, contract)
     prepared = chain.apply(recording)
     scale = _scales(prepared)
     seconds = part.window_seconds[1] if part and part.window_seconds[1] else 4.0
@@ -158,7 +155,6 @@ def _scales(prepared: Recording) -> dict[str, float]:
     raise ContractError("the preparation does not normalise", field="steps", fix="use a model with a normalise step")
 
 
-@torch.inference_mode()
 def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float) -> np.ndarray:
     """Waveforms at the targets in normalised units, shape (n_targets, n_times) at the prepared rate."""
     patch = model.config.patch
@@ -179,10 +175,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
     patches = length // patch
     visible = torch.arange(len(good) * patches)
     queries = torch.arange(len(good) * patches, len(table) * patches)
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
+    device = device_of(model)
+    with evaluating(model):
         for first in range(0, len(starts), BATCH):
             part = starts[first : first + BATCH]
             windows = [_window(seen.data[:, start : start + length], len(targets)) for start in part]
@@ -196,8 +190,6 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
                 stop = min(start + length, n_times)
                 total[:, start:stop] += (fade * values)[:, : stop - start]
                 weight[start:stop] += fade[: stop - start]
-    finally:
-        model.train(training)
     return total / weight
 
 

@@ -1,25 +1,30 @@
-"""What an adaptation learns from: numbered windows, batched with windows of their own kind, and their targets."""
+"""Numbered windows that batches are made of: in memory, of a corpus, or some of others."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from ..channels import Channels
 from ..contract import InputContract
+from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, LabelError
-from ..inference.embedding import MAX_TOKENS
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..stats.splits import group_keys
+from ..utils.memory import release
 
 if TYPE_CHECKING:
     from ..corpus import Windows
+
+#: Columns of the index that describe a window, beside its time and labels
+DESCRIBED = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")
 
 
 class Examples(Protocol):
@@ -41,13 +46,14 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PreparedWindow:
-    """One prepared window, (n_channels, n_times), with what the model must know of it."""
+    """One prepared window, (n_channels, n_times), with what the model must know of it, and `about` it for a table."""
 
     data: np.ndarray
     channels: Channels
     sfreq: float
     modality: str
     good: np.ndarray
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 class WindowList:
@@ -74,7 +80,13 @@ class WindowList:
         first = chosen[0]
         good = np.stack([window.good for window in chosen])
         data = [window.data for window in chosen]
-        return SignalBatch.from_arrays(data, first.channels, first.sfreq, first.modality, self.patch, good)
+        batch = SignalBatch.from_arrays(data, first.channels, first.sfreq, first.modality, self.patch, good)
+        release(*data)  # copied: what is mapped from a file need not stay in memory
+        return batch
+
+    def describe(self) -> pd.DataFrame:
+        """One row per window: onset, duration, and what is known of its recording."""
+        return pd.DataFrame([window.about for window in self.windows])
 
     def key(self, row: int) -> str:
         window = self.windows[row]
@@ -104,7 +116,7 @@ class CorpusRows:
         self.corpus, self.patch = corpus, patch
         self.rows = np.arange(len(corpus.index)) if rows is None else np.asarray(rows, np.int64)
         if not len(self.rows):
-            raise ConfigError("no windows", field="rows")
+            raise ConfigError("no windows to embed or fit", field="rows")
         self.index = corpus.index.iloc[self.rows]
         patches = -(-self.index["n_times"].to_numpy(np.int64) // patch)
         frame = self.index.assign(_patches=patches)
@@ -134,14 +146,22 @@ class CorpusRows:
         LabelError
             The corpus has no such label, or a window lacks it.
         """
-        column = f"label.{name}"
+        column = f"{LABEL}{name}"
         if column not in self.index:
-            known = [str(c)[6:] for c in self.index if str(c).startswith("label.")]
+            known = [str(c)[len(LABEL) :] for c in self.index if str(c).startswith(LABEL)]
             raise LabelError(f"the corpus has no label {name!r}", field="labels", fix=f"known: {', '.join(known)}")
         values = self.index[column].astype("string").fillna("").to_numpy(dtype=str)
         if (values == "").any():
             raise LabelError(f"{(values == '').sum()} of {len(values)} windows have no {name}", field="labels")
         return values
+
+    def describe(self) -> pd.DataFrame:
+        """One row per window: onset, duration, and what the index knows of its recording and labels."""
+        index = self.index
+        table = pd.DataFrame({"onset": index["onset"], "duration": index["n_times"] / index["sfreq"]})
+        for name in (*(name for name in DESCRIBED if name in index), *(c for c in index if str(c).startswith(LABEL))):
+            table[name] = index[name].astype("string").to_numpy(dtype=object)
+        return table.reset_index(drop=True)
 
     def check(self, contract: InputContract, accept: Collection[str] = ()) -> None:
         """Compare how the windows were prepared with how the training data of a model were.
@@ -192,92 +212,3 @@ class Subset:
 
     def key(self, row: int) -> str:
         return self.examples.key(int(self.rows[row]))
-
-
-def batches(
-    examples: Examples, rows: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
-) -> Iterator[np.ndarray]:
-    """Rows in batches of one kind and bounded cost; in random order with `rng`, in row order without."""
-    found = []
-    for kind in np.unique(examples.kinds[rows]):
-        own = rows[examples.kinds[rows] == kind]
-        if rng is not None:
-            own = rng.permutation(own)
-        size = max(1, min(batch_size, MAX_TOKENS // max(1, int(examples.costs[own[0]]))))
-        found += [own[start : start + size] for start in range(0, len(own), size)]
-    order = range(len(found)) if rng is None else rng.permutation(len(found))
-    for number in order:
-        yield found[int(number)]
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What examples should map to.
-
-    Attributes
-    ----------
-    kind : {"classification", "regression"}
-    y : ndarray
-        Class codes (n,) from 0, or values (n, K).
-    n_outputs : int
-        Classes, or K.
-    groups : ndarray of str (n,), optional
-        Person (or session) of each example: never on both sides of a validation split.
-    names : ndarray, optional
-        Class of each code.
-    """
-
-    kind: str
-    y: np.ndarray
-    n_outputs: int
-    groups: np.ndarray | None = None
-    names: np.ndarray | None = None
-
-    @classmethod
-    def classes(cls, labels: Any, groups: Any = None) -> Target:
-        """Codes of labels, in the order of the sorted class names.
-
-        Raises
-        ------
-        LabelError
-            One class only, or lengths that differ.
-        """
-        names, codes = np.unique(np.asarray(labels), return_inverse=True)
-        if len(names) < 2:
-            raise LabelError(f"one class only, {names.tolist()}", field="y", fix="give labels of at least two classes")
-        return cls("classification", codes.astype(np.int64), len(names), _groups(groups, len(codes)), names)
-
-    @classmethod
-    def values(cls, y: Any, groups: Any = None) -> Target:
-        """Values of a regression, (n,) or (n, K).
-
-        Raises
-        ------
-        LabelError
-            A value is NaN or infinite.
-        """
-        values = np.asarray(y, np.float64)
-        values = values[:, None] if values.ndim == 1 else values
-        wrong = ~np.isfinite(values).all(axis=1)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            text = f"{int(wrong.sum())} of {len(values)} targets are NaN or infinite, the first at {first}"
-            raise LabelError(text, field="y", fix="leave those samples out")
-        return cls("regression", values, values.shape[1], _groups(groups, len(values)))
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: np.ndarray) -> Target:
-        """The targets of some examples."""
-        groups = None if self.groups is None else self.groups[rows]
-        return replace(self, y=self.y[rows], groups=groups)
-
-
-def _groups(groups: Any, n: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    names = np.asarray(groups).astype(str)
-    if len(names) != n:
-        raise LabelError(f"{len(names)} groups for {n} examples", field="groups")
-    return names

@@ -1,0 +1,128 @@
+"""What an adaptation learns from: examples, their targets, and where to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..errors import LabelError
+from ..inference.batches import pooled
+from ..inference.examples import Examples, Subset
+from .heads import Head
+
+#: pooling -> features (n, F) of all examples from the backbone as it was given: a cache, where the caller keeps one
+Features = Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What examples should map to.
+
+    Attributes
+    ----------
+    kind : {"classification", "regression"}
+    y : ndarray
+        Class codes (n,) from 0, or values (n, K).
+    n_outputs : int
+        Classes, or K.
+    groups : ndarray of str (n,), optional
+        Subject (or session) of each example: never on both sides of a validation split.
+    names : ndarray, optional
+        Class of each code.
+    """
+
+    kind: str
+    y: np.ndarray
+    n_outputs: int
+    groups: np.ndarray | None = None
+    names: np.ndarray | None = None
+
+    @classmethod
+    def classes(cls, labels: Any, groups: Any = None) -> Target:
+        """Codes of labels, in the order of the sorted class names.
+
+        Raises
+        ------
+        LabelError
+            One class only, or lengths that differ.
+        """
+        names, codes = np.unique(np.asarray(labels), return_inverse=True)
+        if len(names) < 2:
+            raise LabelError(f"one class only, {names.tolist()}", field="y", fix="give labels of at least two classes")
+        return cls("classification", codes.astype(np.int64), len(names), _groups(groups, len(codes)), names)
+
+    @classmethod
+    def values(cls, y: Any, groups: Any = None) -> Target:
+        """Values of a regression, (n,) or (n, K).
+
+        Raises
+        ------
+        LabelError
+            A value is NaN or infinite.
+        """
+        values = np.asarray(y, np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            text = f"{int(wrong.sum())} of {len(values)} targets are NaN or infinite, the first at {first}"
+            raise LabelError(text, field="y", fix="leave those samples out")
+        return cls("regression", values, values.shape[1], _groups(groups, len(values)))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Target:
+        """The targets of some examples."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, y=self.y[rows], groups=groups)
+
+
+def _groups(groups: Any, n: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    names = np.asarray(groups).astype(str)
+    if len(names) != n:
+        raise LabelError(f"{len(names)} groups for {n} examples", field="groups")
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """What an adaptation learns from.
+
+    Attributes
+    ----------
+    examples : Examples
+    target : Target
+    features : callable, optional
+        pooling -> features (n, F) of the examples by the backbone as it was given; computed where it is not given.
+    random_state : int
+        Seed of everything random.
+    head : Head, optional
+        Where to start (the second of two stages).
+    """
+
+    examples: Examples
+    target: Target
+    features: Features | None = None
+    random_state: int = 0
+    head: Head | None = None
+
+    def pooled(self, model: nn.Module, pool: str) -> np.ndarray:
+        """Features (n, F) of the examples."""
+        return self.features(pool) if self.features else pooled(model, self.examples, pool)
+
+    def take(self, rows: np.ndarray) -> TrainingSet:
+        """Some of the examples, possibly repeated."""
+        features = None if self.features is None else taken(self.features, rows)
+        return replace(self, examples=Subset(self.examples, rows), target=self.target.take(rows), features=features)
+
+
+def taken(features: Features, rows: np.ndarray) -> Features:
+    """The features of some of the examples."""
+    return lambda pool: features(pool)[rows]

@@ -1,0 +1,299 @@
+"""What a caller has -> checked windows: the one place where signals are read, checked against the contract, and cut."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from ..channels import MODALITIES, Channels
+from ..contract import InputContract, ModalityContract
+from ..errors import ConfigError, RecordingError, did_you_mean
+from ..plausibility import require_plausible
+from ..prepare import Chain, cut, default_chain
+from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
+from ..recording import Recording
+from ..utils.memory import release
+from .examples import CorpusRows, Examples, PreparedWindow, WindowList
+
+#: Rate that rows of a plain 2-D array are taken for where none is given: that of the default chain (Hz)
+PLAIN_RATE = 256.0
+
+_FIX = "give Epochs, Raw, Recordings, files, an array (n, channels, times) or CorpusRows"
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How the input is read and checked: the arguments of `embed` and of the estimators that concern it."""
+
+    contract: InputContract | None
+    patch: int
+    sfreq: float | None = None
+    channels: Channels | Sequence[str] | None = None
+    modality: str = "eeg"
+    units: str | None = None
+    prepared: bool = False
+    window_seconds: float | None = None
+    accept: Collection[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Checked windows, and the sample that each belongs to.
+
+    Attributes
+    ----------
+    examples : Examples
+        Windows.
+    owner : ndarray of int, shape (n_windows,)
+        Sample of each window: a recording longer than the model's window has several.
+    n_samples : int
+    subjects : ndarray of str, shape (n_samples,), or None
+        Subject of each sample, where all are known.
+    """
+
+    examples: Examples
+    owner: np.ndarray
+    n_samples: int
+    subjects: np.ndarray | None
+
+    def average(self, values: np.ndarray) -> np.ndarray:
+        """Means over the windows of each sample, of values (..., n_windows, F)."""
+        if self.n_samples == len(self.owner):
+            return values
+        by_window = np.moveaxis(values, -2, 0)
+        total = np.zeros((self.n_samples, *by_window.shape[1:]))
+        np.add.at(total, self.owner, by_window)
+        return np.moveaxis(total, 0, -2) / np.bincount(self.owner, minlength=self.n_samples)[:, None]
+
+
+def as_input(X: Any) -> Any:
+    """X with tensors and lists of arrays as one array; everything else as it is.
+
+    Raises
+    ------
+    ConfigError
+        An average over trials, or arrays of several shapes.
+    """
+    if _is_mne(X, "Evoked") or (isinstance(X, (list, tuple)) and X and _is_mne(X[0], "Evoked")):
+        raise ConfigError(
+            "an Evoked is an average over trials, the model reads single ones",
+            field="X",
+            fix="give the Epochs, or mne.EpochsArray(evoked.data[None], evoked.info) to take it as one",
+        )
+    if _is_tensor(X):
+        return X.detach().cpu().numpy()
+    if isinstance(X, (list, tuple)) and X and all(_is_tensor(x) or isinstance(x, np.ndarray) for x in X):
+        parts = [as_input(part) for part in X]
+        if len({part.shape for part in parts}) > 1:
+            shapes = sorted({part.shape for part in parts})
+            raise ConfigError(
+                f"arrays of shapes {shapes[0]} and {shapes[1]}",
+                field="X",
+                fix="cut them to one length, or give a list of brainof.from_array(...)",
+            )
+        return np.stack(parts)
+    return X
+
+
+def is_array(X: Any) -> bool:
+    """True for what scikit-learn would take for a table of numbers, False for signals with metadata."""
+    if isinstance(X, (CorpusRows, Recording, str, PathLike)) or _is_mne(X):
+        return False
+    if isinstance(X, (list, tuple)) and X:
+        return not (isinstance(X[0], (Recording, PathLike, str)) or _is_mne(X[0]))
+    return np.ndim(X) != 3 if isinstance(X, np.ndarray) else True
+
+
+def read_samples(X: Any, options: InputOptions) -> Samples:
+    """Prepared windows of all samples, checked against the contract.
+
+    Raises
+    ------
+    ConfigError, ContractError, RecordingError, ReadError
+        Name the sample and what to do.
+    """
+    if isinstance(X, CorpusRows):
+        if options.contract is not None:
+            X.check(options.contract, options.accept)
+        return Samples(CorpusRows(X.corpus, X.rows, options.patch), np.arange(len(X)), len(X), _known(X.subjects))
+    if is_array(X):
+        return _rows(np.asarray(X), options)
+    windows: list[PreparedWindow] = []
+    owner: list[int] = []
+    subjects: list[str] = []
+    for number, recording in enumerate(to_recordings(X, options)):
+        found = prepare_sample(recording, options, number)
+        windows += found
+        owner += [number] * len(found)
+        subjects.append(str(recording.entities.get("subject", "")))
+    if not subjects:
+        raise RecordingError("no samples", field="X")
+    return Samples(WindowList(windows, options.patch), np.array(owner), len(subjects), _known(np.array(subjects)))
+
+
+def subjects_of(X: Any, options: InputOptions) -> np.ndarray | None:
+    """The subject of each sample, where all are known, without preparing anything."""
+    if isinstance(X, CorpusRows):
+        return _known(X.subjects)
+    if is_array(X) or isinstance(X, np.ndarray):
+        return None
+    return _known(np.array([r.entities.get("subject", "") for r in to_recordings(X, options)], dtype=str))
+
+
+def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
+    """One Recording per sample; files are read one by one."""
+    from ..io import from_mne, read
+    from ..io.options import ReadOptions
+
+    if isinstance(X, np.ndarray):
+        yield from _recordings_of_array(X, options)
+        return
+    for item in X if isinstance(X, (list, tuple)) else [X]:
+        if isinstance(item, Recording):
+            yield item
+        elif isinstance(item, (str, PathLike)):
+            yield read(item, options=ReadOptions(units=options.units) if options.units else None)
+        elif _is_mne(item):
+            made = from_mne(item, modality=options.modality)
+            subjects = _epoch_subjects(item)
+            for number, recording in enumerate(made if isinstance(made, list) else [made]):
+                if subjects is not None:
+                    recording = recording.replace(entities={**recording.entities, "subject": subjects[number]})
+                yield recording
+        else:
+            raise ConfigError(f"expected signals, got {type(item).__name__}", field="X", fix=_FIX)
+
+
+def prepare_sample(recording: Recording, options: InputOptions, number: int) -> list[PreparedWindow]:
+    """The windows of one recording, by the steps of the contract."""
+    known = recording.provenance.get("file")
+    if known is None:  # errors should name something
+        recording = recording.replace(provenance={**recording.provenance, "file": f"sample {number}"})
+    file = recording.provenance["file"]
+    if options.prepared:
+        part, ready = options.contract.part(recording) if options.contract else None, recording
+    else:
+        part, chain = preparation(recording, options.contract)
+        ready = chain.apply(recording)
+    if not all(np.isfinite(values).all() for values in ready.data):
+        raise RecordingError("holds NaN or infinite values", file=file, field="data", fix="repair or leave it out")
+    release(ready.data)
+    windows = cut(ready, window_options(ready, part, options.window_seconds, options.patch))
+    if part is not None:
+        part.check(ready, options.accept, options.window_seconds)
+    if not windows:
+        raise RecordingError(
+            "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
+        )
+    good = np.array([name not in ready.bads for name in ready.channels.names])
+    origin = {"modality": ready.modality, **recording.entities, **({} if known is None else {"file": str(known)})}
+    return [
+        PreparedWindow(
+            np.asarray(window.data, np.float32),
+            ready.channels,
+            ready.sfreq,
+            ready.modality,
+            good,
+            {**origin, "onset": window.onset, "duration": window.data.shape[1] / ready.sfreq},
+        )
+        for window in windows
+    ]
+
+
+def preparation(recording: Recording, contract: InputContract | None) -> tuple[ModalityContract | None, Chain]:
+    """The contract's part for a recording and the chain it stores; without a contract, the default of the modality.
+
+    Raises
+    ------
+    ContractError
+        The modality or a sensor type was never trained, or the amplitude is implausible.
+    """
+    part = contract.part(recording) if contract else None
+    require_plausible(recording)
+    return part, Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+
+
+def window_options(
+    prepared: Recording, part: ModalityContract | None, window_seconds: float | None, patch: int
+) -> WindowOptions:
+    """How a prepared recording is cut for embedding: as long as in training, with everything down to one patch kept.
+
+    fMRI is cut into the fewest equal windows, of at most the default number of volumes: seconds alone would make
+    windows of a short TR longer than any in training.
+    """
+    usual = DEFAULT_WINDOWS[prepared.modality]
+    seconds = window_seconds or (part.window_seconds[1] if part is not None else 0) or usual.get("length")
+    n_times = usual["n_times"] if seconds is None else max(patch, round(seconds * prepared.sfreq))
+    shortest = patch / prepared.sfreq
+    if not usual.get("whole"):
+        return WindowOptions(n_times=n_times, min_length=shortest)
+    if window_seconds is None:
+        n_times = min(n_times, usual["n_times"])
+    return WindowOptions(whole=True, n_times=n_times, min_length=shortest)
+
+
+def _rows(X: np.ndarray, options: InputOptions) -> Samples:
+    """Rows of a 2-D array: prepared windows of one channel whose place is unknown."""
+    channels = Channels(("unknown",), (_usual_type(options.modality),))
+    sfreq = options.sfreq or PLAIN_RATE
+    if options.contract is not None:
+        stub = Recording(np.zeros((1, max(X.shape[1], 2)), np.float32), sfreq, options.modality, channels)
+        options.contract.part(stub).check(stub, options.accept)
+    good = np.ones(1, bool)
+    windows = [PreparedWindow(row[None].astype(np.float32), channels, sfreq, options.modality, good) for row in X]
+    return Samples(WindowList(windows, options.patch), np.arange(len(X)), len(X), None)
+
+
+def _recordings_of_array(X: np.ndarray, options: InputOptions) -> list[Recording]:
+    from ..io import from_array
+
+    if options.sfreq is None:
+        raise ConfigError("is unknown", field="sfreq", fix="give the samples per second of the array (1 / TR for fMRI)")
+    table = options.channels if isinstance(options.channels, Channels) else None
+    names: Any = table.names if table is not None else options.channels
+    _usual_type(options.modality)
+    for number, window in enumerate(X):
+        if not np.isfinite(window).all():
+            raise RecordingError("holds NaN or infinite values", file=f"sample {number}", fix="repair or leave it out")
+    given: dict[str, Any] = {} if table is None else {"channel_types": table.types, "positions": table.positions}
+    # all samples as one recording: names, positions and units are looked up once
+    joined = X.transpose(1, 0, 2).reshape(X.shape[1], -1)
+    whole = from_array(joined, options.sfreq, options.modality, channel_names=names, units=options.units, **given)
+    if table is not None:
+        whole = whole.replace(channels=table)
+    return [whole.replace(data=part) for part in np.split(whole.data, len(X), axis=1)]
+
+
+def _usual_type(modality: str) -> str:
+    if modality not in MODALITIES:
+        raise ConfigError(f"{modality!r}", field="modality", fix=did_you_mean(str(modality), MODALITIES))
+    return {"eeg": "eeg", "meg": "mag", "fmri": "roi"}[modality]
+
+
+#: Where the classes of MNE live; nobody holds an object of a module that was never imported
+_HOMES = {"BaseEpochs": "mne.epochs", "BaseRaw": "mne.io.base", "Evoked": "mne.evoked"}
+
+
+def _is_mne(X: Any, *names: str) -> bool:
+    homes = {name: sys.modules.get(_HOMES[name]) for name in names or ("BaseEpochs", "BaseRaw")}
+    return any(home is not None and isinstance(X, getattr(home, name)) for name, home in homes.items())
+
+
+def _is_tensor(X: Any) -> bool:
+    return "torch" in sys.modules and isinstance(X, sys.modules["torch"].Tensor)
+
+
+def _epoch_subjects(instance: Any) -> list[str] | None:
+    metadata = getattr(instance, "metadata", None)
+    if metadata is None or "subject" not in metadata:
+        return None
+    return metadata["subject"].astype(str).tolist()
+
+
+def _known(subjects: np.ndarray) -> np.ndarray | None:
+    return subjects if len(subjects) and (subjects != "").all() else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.linear_model import Ridge
 from torch import nn
 
@@ -16,16 +17,17 @@ from brainof.adaptation import (
     LoRA,
     MLPProbe,
     Target,
+    TrainingSet,
     TwoStage,
     WindowList,
     adaptation,
     few_shot_rows,
 )
-from brainof.adaptation.base import pooled
-from brainof.adaptation.calibration import expected_calibration_error, fit_temperature, probabilities
+from brainof.adaptation.calibration import expected_calibration_error, fit_temperature
 from brainof.adaptation.low_rank import add_low_rank, merge_low_rank
 from brainof.adaptation.training import Trained, class_weights, split_groups, train
 from brainof.errors import ConfigError, LabelError
+from brainof.inference.batches import batches, pooled
 from brainof.model import BrainOF, count, preset
 
 QUICK = {"epochs": 2, "batch_size": 12}
@@ -52,7 +54,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 )
 def test_every_adaptation_fits_repeats_and_leaves_the_given_model_alone(chosen, model, examples, target):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, second = (chosen.apply(model, examples, target, random_state=5) for _ in range(2))
+    first, second = (chosen.apply(model, TrainingSet(examples, target, random_state=5)) for _ in range(2))
     for one, two in zip(first.members(), second.members(), strict=True):
         out = one.outputs(examples)
         assert out.shape == (1, len(examples), 2)
@@ -65,7 +67,7 @@ def test_every_adaptation_fits_repeats_and_leaves_the_given_model_alone(chosen, 
 
 
 def test_the_linear_probe_is_ridge_regression(model, examples, target):
-    fitted = LinearProbe().apply(model, examples, target)
+    fitted = LinearProbe().apply(model, TrainingSet(examples, target))
     x = pooled(model, examples, "mean_std").astype(np.float64)
     kept = x.std(axis=0) > 0
     z = (x[:, kept] - x[:, kept].mean(axis=0)) / x[:, kept].std(axis=0)
@@ -78,7 +80,7 @@ def test_the_linear_probe_is_ridge_regression(model, examples, target):
 
 def test_tuning_learns_what_a_probe_of_random_features_does_not(model, examples, target):
     fitted = FullFineTune(epochs=15, lr=3e-3, layer_decay=1.0, validation=0.0, batch_size=6).apply(
-        model, examples, target
+        model, TrainingSet(examples, target)
     )
     assert (fitted.outputs(examples)[0].argmax(axis=1) == target.y).mean() > 0.95
 
@@ -86,7 +88,7 @@ def test_tuning_learns_what_a_probe_of_random_features_does_not(model, examples,
 def test_regression_outputs_are_in_units_of_the_target(model, examples, target):
     values = Target.values(1000.0 + 10 * target.y, target.groups)
     for chosen in (LinearProbe(), MLPProbe(**QUICK)):
-        out = chosen.apply(model, examples, values).outputs(examples)[0]
+        out = chosen.apply(model, TrainingSet(examples, values)).outputs(examples)[0]
         assert out.shape == (36, 1)
         assert abs(out.mean() - 1005) < 5
 
@@ -140,14 +142,14 @@ def test_lora_trains_about_two_percent_of_base():
 
 def test_lora_targets_that_match_nothing_are_refused(model, examples, target):
     with pytest.raises(ConfigError, match="'atention' matches no linear map"):
-        LoRA(targets=["atention"], **QUICK).apply(model, examples, target)
+        LoRA(targets=["atention"], **QUICK).apply(model, TrainingSet(examples, target))
 
 
 def test_lora_changes_only_what_it_names_and_full_leaves_the_decoder(model, examples, target):
-    lora = LoRA(rank=2, expert_rank=0, **QUICK).apply(model, examples, target)
+    lora = LoRA(rank=2, expert_rank=0, **QUICK).apply(model, TrainingSet(examples, target))
     changed = {n for n, v in lora.model.state_dict().items() if not torch.equal(v, model.state_dict()[n])}
     assert changed == {name.rsplit(".lora_", 1)[0] for name in lora.changes}
-    full = FullFineTune(**QUICK).apply(model, examples, target)
+    full = FullFineTune(**QUICK).apply(model, TrainingSet(examples, target))
     same = {n for n, v in full.model.state_dict().items() if torch.equal(v, model.state_dict()[n])}
     assert {n for n in full.model.state_dict() if n.startswith("decoders")} < same
     assert not {n for n, _ in model.blocks.named_parameters(prefix="blocks")} & same
@@ -190,7 +192,7 @@ def test_any_module_with_features_and_pooling_can_be_adapted(chosen):
     torch.manual_seed(0)
     rows = Rows(30)
     target = Target.classes((rows.x[:, 0] > 0).numpy(), np.arange(30) % 6)
-    assert chosen.apply(Small(), rows, target).outputs(rows).shape == (1, 30, 2)
+    assert chosen.apply(Small(), TrainingSet(rows, target)).outputs(rows).shape == (1, 30, 2)
 
 
 def test_validation_holds_out_whole_people_and_needs_them(target):
@@ -203,10 +205,10 @@ def test_validation_holds_out_whole_people_and_needs_them(target):
 
 def test_early_stopping_keeps_the_best_weights(model, examples, target):
     options = MLPProbe(epochs=40, lr=0.1, patience=2, warmup=0.0, dropout=0.0)  # diverges soon
-    fitted = options.apply(model, examples, target)
+    fitted = options.apply(model, TrainingSet(examples, target))
     report = fitted.report
     assert report["best_epoch"] <= report["epochs"] <= report["best_epoch"] + 2 < 40
-    again = MLPProbe(epochs=40, lr=0.1, patience=2, warmup=0.0, dropout=0.0).apply(model, examples, target)
+    again = MLPProbe(epochs=40, lr=0.1, patience=2, warmup=0.0, dropout=0.0).apply(model, TrainingSet(examples, target))
     held_out = np.isin(target.groups, report["validation_groups"])
     logits = torch.from_numpy(again.outputs(examples)[0][held_out])
     loss = float(nn.functional.cross_entropy(logits, torch.from_numpy(target.y[held_out])))
@@ -223,14 +225,18 @@ def test_class_weights_are_inverse_frequencies_or_by_name():
 
 def test_class_weights_label_smoothing_and_mixup_change_what_is_learnt(model, examples, target):
     base = MLPProbe(epochs=5, validation=0, dropout=0)
-    plain = base.apply(model, examples, target).outputs(examples)[0]
+    plain = base.apply(model, TrainingSet(examples, target)).outputs(examples)[0]
     for change in ({"class_weight": {"task": 5.0}}, {"label_smoothing": 0.4}, {"mixup": 1.0}):
-        other = adaptation({**base.to_dict(), **change}).apply(model, examples, target).outputs(examples)[0]
+        other = (
+            adaptation({**base.to_dict(), **change}).apply(model, TrainingSet(examples, target)).outputs(examples)[0]
+        )
         assert np.abs(other - plain).max() > 1e-4
-    weighted = MLPProbe(epochs=5, validation=0, dropout=0, class_weight={"task": 5.0}).apply(model, examples, target)
+    weighted = MLPProbe(epochs=5, validation=0, dropout=0, class_weight={"task": 5.0}).apply(
+        model, TrainingSet(examples, target)
+    )
     assert (weighted.outputs(examples)[0] @ [-1, 1]).mean() > (plain @ [-1, 1]).mean()
     with pytest.raises(ConfigError, match="need classes"):
-        MLPProbe(label_smoothing=0.1).apply(model, examples, Target.values(target.y))
+        MLPProbe(label_smoothing=0.1).apply(model, TrainingSet(examples, Target.values(target.y)))
     assert train is not None
     assert Trained.model_fields["mixup"].default == 0
 
@@ -246,8 +252,8 @@ def test_lower_layers_learn_more_slowly():
 
 def test_two_stages_start_where_the_probe_ended(model, examples, target):
     chosen = TwoStage(second=FullFineTune(epochs=1, lr=1e-12, dropout=0.0, validation=0.0))
-    (probe,) = LinearProbe().apply(model, examples, target).members()
-    both = chosen.apply(model, examples, target)
+    (probe,) = LinearProbe().apply(model, TrainingSet(examples, target)).members()
+    both = chosen.apply(model, TrainingSet(examples, target))
     np.testing.assert_allclose(both.outputs(examples)[0], probe.outputs(examples)[0] / probe.temperature, atol=1e-4)
 
 
@@ -266,11 +272,11 @@ def test_few_shots_are_nested_and_repeats_differ(target):
 def test_temperature_calibrates_overconfident_logits():
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((4000, 3))
-    codes = np.array([rng.choice(3, p=p) for p in probabilities(logits)])
+    codes = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
     loud = 5 * logits
     temperature = fit_temperature(loud, codes)
     assert temperature == pytest.approx(5, rel=0.1)
-    before, after = (expected_calibration_error(probabilities(loud, t), codes) for t in (1.0, temperature))
+    before, after = (expected_calibration_error(softmax(loud / t, axis=1), codes) for t in (1.0, temperature))
     assert after < 0.03 < 0.15 < before
 
 
@@ -293,7 +299,6 @@ def test_names_and_parameters_of_adaptations_are_checked():
 
 def test_windows_share_a_batch_only_with_their_kind(examples):
     from brainof.adaptation import PreparedWindow
-    from brainof.adaptation.examples import batches
 
     first = examples.windows[0]
     longer = PreparedWindow(np.zeros((3, 200), np.float32), first.channels, 128.0, "eeg", first.good)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from brainof.adaptation import Ensemble, FullFineTune, LinearProbe, LoRA
-from brainof.adaptation.base import pooled
+from brainof.adaptation import Ensemble, FullFineTune, LinearProbe, LoRA, TrainingSet
 from brainof.adaptation.saving import CONFIG, TENSORS, load_adapter, model_digest, save_adapter
 from brainof.errors import CheckpointError
+from brainof.inference.batches import pooled
 from brainof.model import BrainOF
 
 QUICK = {"epochs": 2, "batch_size": 12, "validation": 0.0}
@@ -21,7 +21,7 @@ QUICK = {"epochs": 2, "batch_size": 12, "validation": 0.0}
     ids=lambda chosen: chosen.name,
 )
 def test_an_adapter_comes_back_as_it_was_saved(chosen, model, examples, target, tmp_path):
-    fitted = chosen.apply(model, examples, target)
+    fitted = chosen.apply(model, TrainingSet(examples, target))
     folder = save_adapter(tmp_path / "adapter", fitted, "runs/base", model_digest(model), {"note": 1})
     assert sorted(path.name for path in folder.iterdir()) == [CONFIG, TENSORS]
     config = json.loads((folder / CONFIG).read_text())
@@ -37,7 +37,7 @@ def test_peft_reads_the_linear_part_with_the_same_result(examples, target, tmp_p
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug").double().eval()
     chosen = LoRA(rank=4, expert_rank=0, lr=0.05, **QUICK)
-    fitted = chosen.apply(model, examples, target)
+    fitted = chosen.apply(model, TrainingSet(examples, target))
     folder = save_adapter(tmp_path / "adapter", fitted, "runs/base", model_digest(model), {})
     config = peft.LoraConfig.from_pretrained(folder)
     wrapped = peft.PeftModel(model, config)
@@ -50,7 +50,7 @@ def test_peft_reads_the_linear_part_with_the_same_result(examples, target, tmp_p
 
 
 def test_wrong_damaged_and_foreign_adapters_are_refused(model, examples, target, tmp_path):
-    fitted = LinearProbe().apply(model, examples, target)
+    fitted = LinearProbe().apply(model, TrainingSet(examples, target))
     folder = save_adapter(tmp_path / "adapter", fitted, "runs/base", model_digest(model), {})
     torch.manual_seed(1)
     with pytest.raises(CheckpointError, match="was made on another base model; load it with runs/base"):

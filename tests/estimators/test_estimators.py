@@ -48,7 +48,7 @@ def test_windows_of_a_corpus(rest_corpus, signals, recordings):
     assert classifier.fit(X, y).subjects_.tolist() == np.unique(X.subjects).tolist()
     # one of them again, from its file
     one = recordings(signals(n_people=1)[0], ["02"] * 4)
-    with pytest.raises(LabelError, match="1 people are in both training and test, such as '02'"):
+    with pytest.raises(LabelError, match="1 subjects are in both training and test, such as '02'"):
         classifier.score(one, y[:4])
     with pytest.raises(LabelError, match="the corpus has no label 'conditoin'"):
         X.labels("conditoin")
@@ -241,7 +241,7 @@ def test_people_in_training_and_test_are_refused_by_score(release, signals, reco
     X, y, people = signals(n_people=3)
     data = recordings(X, people)
     classifier = BrainOFClassifier(release).fit(data, y)
-    with pytest.raises(LabelError, match=r"3 people are in both training and test, such as 'p0'; split by person"):
+    with pytest.raises(LabelError, match=r"3 subjects are in both training and test, such as 'p0'; split by subject"):
         classifier.score(data, y)
     assert classifier.set_params(within_subject=True).score(data, y) > 0.5
     new = recordings(X, [f"new{person}" for person in people])

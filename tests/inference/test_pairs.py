@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from brainof.adaptation import LinearProbe, LoRA, Target
-from brainof.adaptation.base import pooled
+from brainof.adaptation import LinearProbe, LoRA, Target, TrainingSet
 from brainof.channels import Channels
 from brainof.corpus import Corpus, CorpusWriter, pairs
 from brainof.errors import ConfigError
+from brainof.inference.batches import pooled
 from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
 from brainof.model.fusion import FusedBrainOF
@@ -79,9 +79,9 @@ def test_windows_without_what_is_asked_for_are_named(rows, corpus):
 def test_a_probe_on_pairs_is_the_probe_on_their_embeddings(rows):
     target = Target.classes(np.tile(["rest", "task"], 8), rows.subjects)
     fused = FusedBrainOF(model(), ("eeg", "fmri")).eval()
-    fitted = LinearProbe().apply(fused, rows, target)
+    fitted = LinearProbe().apply(fused, TrainingSet(rows, target))
     embedded = embed_pairs(rows, fused.model, fused.order)
-    known = LinearProbe().apply(fused, rows, target, features=lambda pool: embedded)
+    known = LinearProbe().apply(fused, TrainingSet(rows, target, features=lambda pool: embedded))
     found = fitted.outputs(rows)
     assert found.shape == (1, 16, 2)
     np.testing.assert_allclose(found, known.outputs(rows, features=lambda pool: embedded), atol=1e-3)
@@ -92,7 +92,7 @@ def test_low_rank_updates_learn_through_the_fusion(rows):
     target = Target.classes(np.tile(["rest", "task"], 8), rows.subjects)
     fused = FusedBrainOF(model(), ("eeg", "fmri"), modality_dropout=0.25, any_order=True)
     before = {name: tensor.clone() for name, tensor in fused.state_dict().items()}
-    fitted = LoRA(rank=2, epochs=2, batch_size=16, lr=0.02, validation=0.0).apply(fused, rows, target)
+    fitted = LoRA(rank=2, epochs=2, batch_size=16, lr=0.02, validation=0.0).apply(fused, TrainingSet(rows, target))
     assert all(torch.equal(before[name], tensor) for name, tensor in fused.state_dict().items())
     assert isinstance(fitted.model, FusedBrainOF)
     assert np.abs(pooled(fitted.model, rows, "mean_std") - pooled(fused, rows, "mean_std")).max() > 1e-2

@@ -105,8 +105,8 @@ class AdaptedEnsemble:
 class Adaptation(Schema):
     """How a pretrained backbone is made to answer a question.
 
-    A subclass sets `name` and defines `apply(model, data)`. It works on any module with `forward_features(batch) -> latents
-    (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`; BrainOF is one.
+    A subclass sets `name` and defines `apply(model, data)`. It works on any module with `forward_features(batch) ->
+    latents (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`; BrainOF is one.
     """
 
     name: ClassVar[str]

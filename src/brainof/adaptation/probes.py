@@ -39,7 +39,9 @@ class LinearProbe(Adaptation):
         target = data.target
         x_NF = data.pooled(model, self.pool).astype(np.float64)
         fit = _ridge if self.solver == "ridge" or target.kind == "regression" else _logistic
-        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(x_NF, target, data.random_state, self.class_weight)
+        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(
+            x_NF, target, data.random_state, self.class_weight
+        )
         found = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
         with torch.no_grad():
             for tensor, value in (

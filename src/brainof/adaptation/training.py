@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import ConfigError, HealthError, did_you_mean
-from ..pretraining.optimizer import learning_rate
-from ..stats.splits import CrossSubject
 from ..inference.batches import batches
 from ..inference.examples import Examples
+from ..pretraining.optimizer import learning_rate
+from ..stats.splits import CrossSubject
 from .base import Adaptation
 from .calibration import fit_temperature
 from .heads import Head

@@ -25,9 +25,10 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     """A classifier of brain signals on a pretrained Brain-OF model.
 
     `X` may be `mne.Epochs` (or a list of them), a list of Recordings or of files, `CorpusRows`, an array or tensor
-    (n, channels, times), or a list of equal arrays (channels, times), with `sfreq`, `channels` and `units`, or a 2-D array, whose rows are taken for prepared windows
-    of one channel of unknown place. Signals with metadata are checked against the contract of the model and prepared by
-    its own steps, each sample by itself; a sample longer than the model's window is cut, and its windows are averaged.
+    (n, channels, times) or a list of equal arrays (channels, times), with `sfreq`, `channels` and `units`, or a 2-D
+    array, whose rows are taken for prepared windows of one channel of unknown place. Signals with metadata are checked
+    against the contract of the model and prepared by its own steps, each sample by itself; a sample longer than the
+    model's window is cut, and its windows are averaged.
 
     Parameters
     ----------

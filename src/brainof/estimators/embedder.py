@@ -123,4 +123,3 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         """Names of the features: e0000, e0001, ... as in files of embeddings."""
         check_is_fitted(self, "encoder_")
         return np.array([f"e{number:04d}" for number in range(self._width)], dtype=object)
-

@@ -9,6 +9,7 @@ RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `
 from __future__ import annotations
 
 import logging
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,15 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
         target = Target.values(y, groups)
     folder = Path(out)
     make_folder(folder)
-    known: dict[str, np.ndarray] = {}
-
-    def features(pool: str) -> np.ndarray:
-        if pool not in known:
-            known[pool] = pooled(base, examples, pool)
-        return known[pool]
-
+    features = cache(lambda pool: pooled(base, examples, pool))
+    data = TrainingSet(examples, target, features, config.random_state)
     if config.repeats:
-        scores = cross_validate(chosen, base, examples, target, folds, features, config.random_state)
+        scores = cross_validate(chosen, base, data, folds)
         if config.beside:
             table = evaluate_task(corpora, task, {"frozen features": features("auto")}, n_permutations=0)
             scores["beside"] = [row for row in table if row["row"] == "score"]
         write_json(folder / "scores.json", _finite(scores))
-    fitted = chosen.apply(base, examples, target, features=features, random_state=config.random_state)
+    fitted = chosen.apply(base, data)
     contract = contract or contract_of(corpora, corpora.index.iloc[rows], patch)
     name = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
     about = {
@@ -144,15 +140,10 @@ def find_task(corpora: Windows, config: AdaptConfig) -> Task:
 
 
 def cross_validate(
-    chosen: Any,
-    base: Any,
-    examples: Examples,
-    target: Target,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    features: Features,
-    random_state: int,
+    chosen: Any, base: Any, data: TrainingSet, folds: list[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Any]:
     """Scores of an adaptation: per metric the mean over folds, the standard error over groups, and all values."""
+    target = data.target
     metrics = METRICS[target.kind]
     by_fold: dict[str, list[float]] = {name: [] for name in metrics}
     by_group: dict[str, dict[str, list[float]]] = {name: {} for name in metrics}
@@ -160,15 +151,9 @@ def cross_validate(
     y = target.y if target.kind == "classification" else target.y[:, 0]
     assert target.groups is not None
     for train, test in progress(folds, desc="folds", unit="fold"):
-        fitted = chosen.apply(
-            base,
-            Subset(examples, train),
-            target.take(train),
-            features=taken(features, train),
-            random_state=random_state,
-        )
+        fitted = chosen.apply(base, data.take(train))
         report = fitted.report
-        scores = decision(fitted, Subset(examples, test), taken(features, test))
+        scores = decision(fitted, data.take(test))
         for name, metric in metrics.items():
             by_fold[name].append(float(metric(y[test], scores)))
             for group, value in per_group(metric, y[test], scores, target.groups[test]).items():
@@ -183,21 +168,15 @@ def cross_validate(
     return {"adaptation": chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
 
 
-def taken(features: Features, rows: np.ndarray) -> Features:
-    """The features of some of the examples."""
-    return lambda pool: features(pool)[rows]
+def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:
+    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes.
 
-
-def decision(fitted: Adapted | AdaptedEnsemble, examples: Examples, features: Features) -> np.ndarray:
-    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes."""
-    outputs = [
-        part.outputs(examples, features=features)[0] / (part.temperature if part.kind == "classification" else 1.0)
-        for part in fitted.members()
-    ]
-    mean = np.mean(outputs, axis=0)
+    They are those of the estimator that is saved: members of an ensemble average their probabilities (or values).
+    """
+    outputs = [(part, part.outputs(data.examples, features=data.features)) for part in fitted.members()]
     if fitted.kind == "regression":
-        return mean[:, 0]
-    return mean[:, 1] - mean[:, 0] if mean.shape[1] == 2 else mean
+        return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
+    return decision_values(log_probabilities(outputs))
 
 
 def _finite(value: Any) -> Any:

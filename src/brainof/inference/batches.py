@@ -43,9 +43,9 @@ def batches(
         yield found[int(number)]
 
 
-def embedded(model: Any, batch: Any, pool: str) -> Tensor:
+def embedded(model: Any, batch: Any, pool: str, **shared: Any) -> Tensor:
     """Pooled latents (B, F) of a batch of whatever the model reads; one modality may have a pooling of its own."""
-    return model.pool(model.forward_features(batch), pool, getattr(batch, "modality", ""))
+    return model.pool(model.forward_features(batch, **shared), pool, getattr(batch, "modality", ""))
 
 
 def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int = 32) -> np.ndarray:
@@ -70,15 +70,22 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
     threads = _threads(model)
     parts = list(batches(examples, np.arange(len(examples)), batch_size, threads=threads))
 
-    def encode(batch: Any) -> np.ndarray:
+    def jobs() -> Iterator[tuple[Any, dict[str, Any]]]:
+        kind, shared = None, {}
+        for rows in parts:
+            batch = to_device(examples.batch(rows), model)
+            if examples.kinds[rows[0]] != kind:  # identities of the sensors, once for all batches of a kind
+                kind, shared = examples.kinds[rows[0]], _shared(model, batch)
+            yield batch, shared
+
+    def encode(job: tuple[Any, dict[str, Any]]) -> np.ndarray:
         with torch.inference_mode():  # a thread's own
-            found = embedded(model, batch, pool)
+            found = embedded(model, job[0], pool, **job[1])
             return found.to(torch.promote_types(found.dtype, torch.float32)).cpu().numpy()
 
     values: np.ndarray | None = None
     with evaluating(model):
-        jobs = (to_device(examples.batch(rows), model) for rows in parts)
-        for rows, found in zip(parts, side_by_side(encode, jobs, min(threads, len(parts))), strict=True):
+        for rows, found in zip(parts, side_by_side(encode, jobs(), min(threads, len(parts))), strict=True):
             if values is None:
                 values = np.empty((len(examples), found.shape[1]), found.dtype)
             values[rows] = found
@@ -100,6 +107,11 @@ def patch_of(model: Any, contract: InputContract | None = None) -> int:
             f"is not known of {type(model).__name__}", field="patch", fix="give a contract, or set model.config.patch"
         )
     return int(patch)
+
+
+def _shared(model: Any, batch: Any) -> dict[str, Any]:
+    """What a BrainOF computes once for all batches of one layout, as arguments of `forward_features`."""
+    return {"layout": model.layout(batch)} if hasattr(model, "layout") else {}
 
 
 def _threads(model: torch.nn.Module) -> int:

@@ -20,14 +20,14 @@ from .examples import CorpusRows
 from .windows import InputOptions, as_input, is_array, read_samples
 
 if TYPE_CHECKING:
-    from ..corpus import Windows
+    pass
 
 
 def embed(
     source: Any,
     model: torch.nn.Module | str | PathLike[str],
     *,
-    contract: InputContract | None | Literal["auto"] = "auto",
+    contract: InputContract | Literal["auto"] | None = "auto",
     rows: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 32,
     pool: str = "auto",

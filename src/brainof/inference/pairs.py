@@ -27,6 +27,8 @@ class PairedRows:
         From `brainof.corpus.pairs`: one column per modality, -1 where it is missing.
     patch : int
         Samples per patch of the model.
+    only : sequence of str, optional
+        Modalities that batches hold; all by default.
 
     Attributes
     ----------
@@ -43,11 +45,13 @@ class PairedRows:
         An empty table, or a row without any modality.
     """
 
-    def __init__(self, corpus: Windows, table: pd.DataFrame, patch: int = 64) -> None:
+    def __init__(
+        self, corpus: Windows, table: pd.DataFrame, patch: int = 64, only: Sequence[str] | None = None
+    ) -> None:
         rows_NM = table.to_numpy(np.int64)
         if not len(table) or (rows_NM < 0).all(axis=1).any():
             raise ConfigError("no pair, or one without any modality", field="table", fix="see brainof.corpus.pairs")
-        self.corpus, self.table, self.patch = corpus, table.reset_index(drop=True), patch
+        self.corpus, self.table, self.patch, self.only = corpus, table.reset_index(drop=True), patch, only
         index = corpus.index
         patches = -(-index["n_times"].to_numpy(np.int64) // patch)
         columns = ["modality", "channel_set", "sfreq", "_patches"]
@@ -68,10 +72,11 @@ class PairedRows:
 
     def __getitem__(self, items: Any) -> PairedRows:
         chosen = np.atleast_1d(np.arange(len(self))[items])
-        return PairedRows(self.corpus, self.table.iloc[chosen], self.patch)
+        return PairedRows(self.corpus, self.table.iloc[chosen], self.patch, self.only)
 
     def batch(self, rows: Sequence[int] | np.ndarray, only: Sequence[str] | None = None) -> PairedBatch:
         """Examples as one batch; with `only`, of these modalities alone."""
+        only = self.only if only is None else only
         part = self.table.iloc[np.asarray(rows, np.int64)]
         batches, places = {}, {}
         for name in part.columns if only is None else only:
@@ -110,4 +115,5 @@ def embed_pairs(
     ConfigError
         A pair has none of the modalities in `order`.
     """
+    rows = PairedRows(rows.corpus, rows.table, rows.patch, order)
     return pooled(FusedBrainOF(model, order), rows, pool, batch_size).astype(np.float32)

@@ -72,7 +72,9 @@ def load(
         torch.manual_seed(seed)
         return BrainOF.from_preset(str(model)).eval(), None
     folder = _locate(model, revision, offline, cache_dir, token, known=PRESETS)
-    return load_folder(folder)
+    found, contract = load_folder(folder)
+    found.contract = contract  # type: ignore[assignment]  # so that `embed(source, model)` can check what it is given
+    return found, contract
 
 
 def describe(model: str | PathLike[str]) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def test_the_batch_size_does_not_change_the_result(modality):
 def test_threads_share_the_batches_and_change_nothing(rest_and_task, monkeypatch):
     model = BrainOF.from_preset("debug").eval()
     sizes, forward = [], model.forward_features
-    monkeypatch.setattr(model, "forward_features", lambda batch, **kept: sizes.append(len(batch)) or forward(batch, **kept))
+    monkeypatch.setattr(
+        model, "forward_features", lambda batch, **kept: sizes.append(len(batch)) or forward(batch, **kept)
+    )
     corpus = rest_and_task(n_people=1)
     alone = [embed(source, model, contract=None) for source in (eeg(19.0), corpus)]
     whole = sum(sizes)

@@ -118,9 +118,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     def _check_labels(self, y: Any, n_samples: int) -> np.ndarray:
         if y is None:
             raise LabelError("requires y to be passed, but the target y is None", field="y")
-        if isinstance(y, pd.Series):  # its missing values are compared with nothing
-            y = y.astype(object).where(y.notna(), None).to_numpy()
-        labels = column_or_1d(y, warn=True)
+        labels = column_or_1d(y.to_numpy() if isinstance(y, pd.Series) else y, warn=True)
         if len(labels) != n_samples:
             raise LabelError(f"{len(labels)} labels for {n_samples} samples", field="y")
         missing = pd.isna(labels)

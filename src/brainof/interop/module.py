@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
-from ..inference.window_chain import WindowChain
 from ..model import BrainOF
 from ..model.norm import RMSNorm
 from ..plausibility import PLAUSIBLE_AMPLITUDE
-from ..prepare import default_chain
+from ..prepare import Chain, default_chain
+from ..recording import Recording
 from ..signals import Sensors, SignalBatch
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class BrainOFModule(nn.Module):
     """`(batch, channels, times)` in, `(batch, outputs)` out, with the six signal arguments of braindecode.
 
     Windows are prepared inside, by the steps of the model's contract, with the statistics of each window alone (its
-    median, its robust scale), as nothing else is there; see docs/interop.md for what that changes.
+    median, its robust scale), as nothing else is there; see docs/interop.md for what that changes. Preparation runs in
+    NumPy and is not differentiated: gradients reach the weights, not the raw input.
 
     Parameters
     ----------
@@ -124,8 +125,8 @@ class BrainOFModule(nn.Module):
         self.encoder.reset_head(0)
         self.contract = contract
         self._check_contract(channels)
-        steps = contract.modalities[self.modality].steps if contract else default_chain(self.modality).to_steps()
-        self.chain = WindowChain(steps, channels, self.sfreq, self.n_times)
+        part = contract.modalities[self.modality] if contract else None
+        self.chain = Chain.from_steps(part.steps) if part else default_chain(self.modality)
         self.channels = channels
         self._sensors = Sensors.from_channels(channels)
         if not channels.located.any():
@@ -179,9 +180,20 @@ class BrainOFModule(nn.Module):
             self._check_amplitude(x)
             self._checked = True
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.adapt != "frozen"):
-            signal, good = self.chain(x)
+            signal, good = self._prepared(x)
             latents = self.encoder.forward_features(self._batch(signal, good))
             return self.encoder.pool(latents, self.pool, self.modality)
+
+    @torch.no_grad()
+    def _prepared(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows (B, C, U) through the chain, each by itself, and which channels are good (B, C)."""
+        signals, good = [], []
+        for window in x.detach().double().cpu().numpy():
+            ready = self.chain.apply(Recording(window, self.sfreq, self.modality, self.channels))
+            signals.append(ready.data)
+            good.append([name not in ready.bads for name in self.channels.names])
+        like = self.norm.weight
+        return torch.from_numpy(np.stack(signals)).to(like), torch.tensor(good, device=like.device)
 
     def _batch(self, signal: Tensor, good: Tensor) -> SignalBatch:
         patch, length = self.encoder.config.patch, signal.shape[-1]
@@ -192,7 +204,7 @@ class BrainOFModule(nn.Module):
             sensors=self._sensors.to(device),
             channel_mask_BC=good,
             n_times_B=torch.full((count,), length, device=device),
-            interval_B=torch.full((count,), 1.0 / self.chain.sfreq, device=device),
+            interval_B=torch.full((count,), 1.0 / (self.chain.sfreq or self.sfreq), device=device),
             modality_B=torch.full((count,), MODALITIES.index(self.modality), device=device),  # type: ignore[arg-type]
         )
 
@@ -214,9 +226,8 @@ class BrainOFModule(nn.Module):
         if factor is None:
             return
         low, high = np.percentile(x.detach().double().cpu().numpy(), (25, 75), axis=-1)
-        for kind, rows in self.chain.rows.items():
-            if kind not in PLAUSIBLE_AMPLITUDE:
-                continue
+        for kind in sorted(set(self.channels.types) & set(PLAUSIBLE_AMPLITUDE)):
+            rows = [row for row, other in enumerate(self.channels.types) if other == kind]
             spread = float(np.median((high - low)[:, rows])) * factor
             lowest, highest = PLAUSIBLE_AMPLITUDE[kind]
             if spread and not lowest <= spread <= highest:

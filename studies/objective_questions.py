@@ -64,7 +64,9 @@ class Fold:
     def identified(self, features: Any, standardised: bool) -> dict[str, float]:
         """Share of the two directions in which each person was found."""
         found = identify(features, self.pairs, standardised)
-        return dict(zip(self.pairs.people.tolist(), ((found.forward + 0.0 + found.backward) / 2).tolist(), strict=True))
+        return dict(
+            zip(self.pairs.subjects.tolist(), ((found.forward + 0.0 + found.backward) / 2).tolist(), strict=True)
+        )
 
 
 class Question:

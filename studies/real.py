@@ -85,7 +85,7 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     tell(f"joint pretraining, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing")
-    rows = evaluate_run(corpus, run, tasks, transductive=["pretrained", "untrained", "band power"])
+    rows = evaluate_run(corpus, run, tasks, recentred=["pretrained", "untrained", "band power"])
     save_rows(rows, out / "scores.json")
     references = [
         f"{name}: {about['reference']['text']}, {about['reference']['score']} ({about['reference']['metric']})"

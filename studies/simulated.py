@@ -133,7 +133,7 @@ def pair_features(corpus: Corpus, task: SuiteTask, asked: Mapping[str, Task]) ->
 
 def _scored(corpus: Corpus, question: Task, features: dict[str, Any], n_permutations: int) -> list[dict[str, Any]]:
     recentred = [*features, *(question.baselines or [])]
-    rows = evaluate_task(corpus, question, features, transductive=recentred, n_permutations=n_permutations)
+    rows = evaluate_task(corpus, question, features, recentred=recentred, n_permutations=n_permutations)
     return [row for row in rows if row["row"] == "score" and row["level"] == "window"]
 
 
@@ -149,9 +149,9 @@ def _with_oracle(rows: list[dict[str, Any]], task: SuiteTask, modality: str, bes
 def suite_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One line per task, modality and features: score, recentred score, nulls, oracle, fraction of it."""
     lines = []
-    recentred = {(r["suite_task"], r["modality"], r["features"]): r for r in rows if r["transductive"]}
+    recentred = {(r["suite_task"], r["modality"], r["features"]): r for r in rows if r["recentred"]}
     for row in rows:
-        if row["transductive"]:
+        if row["recentred"]:
             continue
         other = recentred.get((row["suite_task"], row["modality"], row["features"]), {})
         lines.append(

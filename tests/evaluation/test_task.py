@@ -19,7 +19,7 @@ def row_of(rows: list[dict], **wanted) -> dict:
 
 
 def score(rows: list[dict], features: str, **wanted) -> dict:
-    wanted = {"metric": "balanced_accuracy", "level": "window", "transductive": False, **wanted}
+    wanted = {"metric": "balanced_accuracy", "level": "window", "recentred": False, **wanted}
     return row_of(rows, row="score", features=features, **wanted)
 
 
@@ -43,26 +43,61 @@ def test_a_real_effect_is_found_and_noise_is_not(rest_and_task):
     assert {row["group"] for row in people} == {f"made/{person:02d}" for person in range(12)}
 
 
-def test_the_null_is_calibrated(rest_and_task):
-    """Without an effect, p values are spread over (0, 1): their mean is near 0.5, few are small."""
-    corpus = rest_and_task(effect=0.0, n_people=6)
-    task = CONDITION.model_copy(update={"n_splits": 3, "baselines": []})
-    p_values = []
-    for seed in range(16):
-        rng = np.random.default_rng(seed)
-        # windows of one file are alike, as in life: a null over single windows would call this significant
-        features = np.repeat(rng.standard_normal((12, 6)), 6, axis=0) + 0.1 * rng.standard_normal((72, 6))
-        rows = evaluate_task(corpus, task, {"noise": features}, n_permutations=19)
-        p_values.append(score(rows, "noise")["p_value"])
-    assert 0.3 < np.mean(p_values) < 0.7
-    assert np.mean(np.array(p_values) <= 0.1) < 0.3
+def test_the_p_value_is_that_of_the_first_seed(rest_and_task):
+    corpus = rest_and_task()
+    good, noise = corpus.index["label.condition"].eq("task").to_numpy(float)[:, None], np.zeros((144, 1))
+    task = CONDITION.model_copy(update={"baselines": []})
+    rows = evaluate_task(corpus, task, {"one": good, "two": [good, noise]}, n_permutations=39)
+    assert score(rows, "two")["p_value"] == score(rows, "one")["p_value"] <= 0.05
+    assert score(rows, "two")["score"] == pytest.approx((score(rows, "one")["score"] + 0.5) / 2)
+
+
+def test_repeats_say_how_much_the_folds_matter(rest_and_task):
+    corpus, noise = rest_and_task(), np.random.default_rng(0).standard_normal((144, 10))
+    task = CONDITION.model_copy(update={"baselines": [], "repeats": 3})
+    found = score(evaluate_task(corpus, task, {"noise": noise}, n_permutations=0), "noise")
+    assert (found["n_repeats"], found["n_folds"]) == (3, 12)
+    assert 0 < found["repeat_sd"] < found["sd"]
+
+
+def test_labels_of_subjects_get_a_standard_error_and_a_paired_test_of_the_score_itself(rest_and_task):
+    corpus = rest_and_task(n_people=24)
+    subject = corpus.index["subject"].astype(int).to_numpy()
+    corpus.index["label.group"] = (subject % 3 == 0).astype(int).astype(str)  # 8 of 24
+    rng = np.random.default_rng(0)
+    good = (subject % 3 == 0)[:, None] + 0.5 * rng.standard_normal((24, 1))[subject]
+    noise = rng.standard_normal((24, 3))[subject]
+    task = Task(name="g", view="pretrain", label="group", n_splits=4, repeats=2, baselines=[])
+    rows = evaluate_task(corpus, task, {"good": good, "noise": noise}, n_permutations=0)
+    for metric in ("balanced_accuracy", "roc_auc"):
+        found = score(rows, "good", metric=metric)
+        assert found["group_score"] == pytest.approx(found["score"], abs=0.06)
+        assert 0 < found["group_se"] < 0.25
+        against = row_of(rows, row="paired", against="noise", metric=metric, level="window")
+        assert against["n_groups"] == 24
+        assert against["difference"] == pytest.approx(
+            found["group_score"] - score(rows, "noise", metric=metric)["group_score"]
+        )
+        assert against["p_value"] < 0.05
+
+
+def test_features_that_saw_the_subjects_are_marked_or_refused(rest_and_task):
+    corpus, noise = rest_and_task(n_people=4), np.random.default_rng(0).standard_normal((48, 3))
+    task = CONDITION.model_copy(update={"n_splits": 2, "baselines": ["amplitude"]})
+    seen = {"model": {"made/01", "made/02", "other/03"}, "fresh": {"other/00"}}
+    rows = evaluate_task(corpus, task, {"model": noise, "fresh": noise}, seen=seen, n_permutations=0)
+    assert (score(rows, "model")["transductive"], score(rows, "model")["n_seen"]) == (True, 2)
+    for name in ("fresh", "amplitude"):
+        assert (score(rows, name)["transductive"], score(rows, name)["n_seen"]) == (False, 0)
+    with pytest.raises(LabelError, match="'model' was trained on 2 of its 4 subjects .made/01 is one.; leave them out"):
+        evaluate_task(corpus, task, {"model": noise}, seen=seen, refuse_seen=True)
 
 
 def test_recentring_is_a_row_of_its_own(rest_and_task):
     corpus = rest_and_task(effect=1.0)
-    rows = evaluate_task(corpus, CONDITION, {}, transductive=["band power", "tangent space"], n_permutations=0)
-    assert score(rows, "band power", transductive=True)["score"] != score(rows, "band power")["score"]
-    assert score(rows, "tangent space", transductive=True)["n_folds"] == 4
+    rows = evaluate_task(corpus, CONDITION, {}, recentred=["band power", "tangent space"], n_permutations=0)
+    assert score(rows, "band power", recentred=True)["score"] != score(rows, "band power")["score"]
+    assert score(rows, "tangent space", recentred=True)["n_folds"] == 4
     assert score(rows, "band power")["p_value"] is None
 
 
@@ -93,7 +128,7 @@ def test_identification_finds_people_and_reports_both_ways(rest_and_task):
     assert found["chance"] == pytest.approx(1 / 12)
     assert score(rows, "noise", metric="top1", level="session")["p_value"] > 0.01
     assert score(rows, "amplitude", metric="top1_forward", level="session")["score"] < 0.5
-    against = row_of(rows, row="paired", against="noise", transductive=True)
+    against = row_of(rows, row="paired", against="noise", recentred=True)
     assert against["wins"] > against["losses"] == 0
     with pytest.raises(ConfigError, match="'tangent space' needs a training side"):
         evaluate_task(corpus, task.model_copy(update={"baselines": ["tangent space"]}), {})
@@ -163,12 +198,12 @@ def test_tasks_come_from_the_recipes_of_the_corpus(rest_and_task):
 
 def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
     """The group is decoded, against the plain null significantly so; with labels exchanged inside sites it is not."""
-    corpus = rest_and_task()
-    person = corpus.index["subject"].astype(int).to_numpy()
-    site = person % 2
-    group = np.where(np.isin(person, (0, 1)), 1 - site, site)  # follows the site in 10 of 12 people
+    corpus = rest_and_task(n_people=16)
+    subject = corpus.index["subject"].astype(int).to_numpy()
+    site = subject % 2
+    group = np.where(np.isin(subject, (0, 1)), 1 - site, site)  # follows the site in 14 of 16 subjects
     corpus.index["label.site"], corpus.index["label.group"] = site.astype(str), group.astype(str)
-    noise = 0.3 * np.random.default_rng(0).standard_normal((144, 3))
+    noise = 0.3 * np.random.default_rng(0).standard_normal((192, 3))
     task = Task(name="g", view="pretrain", label="group", n_splits=3, repeats=3, baselines=[], nuisance="site")
     features = {"from the site": noise + site[:, None], "from the group": noise + group[:, None]}
     rows = evaluate_task(corpus, task, features, n_permutations=99)
@@ -181,5 +216,5 @@ def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
     with pytest.raises(LabelError, match="did you mean 'site'"):
         evaluate_task(corpus, task.model_copy(update={"nuisance": "sit"}), features)
     with pytest.raises(LabelError, match="varies within"):
-        corpus.index["label.site"] = np.arange(144).astype(str)
+        corpus.index["label.site"] = np.arange(192).astype(str)
         evaluate_task(corpus, task, features)

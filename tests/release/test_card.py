@@ -89,7 +89,7 @@ def test_scores_licence_and_notes_are_added_when_a_run_is_shared(run, tmp_path):
     card = (folder / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n", 2)[1])["license"] == "cc-by-4.0"
     assert "# Small\n" in card
-    assert "| a/b | pretrained (recentred per person) | roc auc | 0.71 ± 0.05 | 0.5 | 0.55 | 0.01 |" in card
+    assert "| a/b | pretrained (recentred per subject) | roc auc | 0.71 ± 0.05 | 0.5 | 0.55 | 0.01 |" in card
     assert "0.9" not in card
     assert "- Adults only." in card
     about = json.loads((folder / "config.json").read_text())["about"]

@@ -24,7 +24,7 @@ def score_rows() -> list[dict]:
     shared = {**about, "level": "window", "metric": "balanced_accuracy"}
     rows: list[dict] = []
     for name, value in (("chance", 0.5), ("pretrained", 0.7), ("band power", 0.6)):
-        row = {**shared, "features": name, "transductive": False}
+        row = {**shared, "features": name, "recentred": False}
         rows.append({**row, "row": "score", "score": value, "group_score": value, "group_se": 0.05, "chance": 0.5})
         rows += [{**row, "row": "group", "group": str(i), "score": value + 0.1 * i} for i in range(3)]
     rows[4]["null_95"] = 0.58

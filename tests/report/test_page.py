@@ -80,7 +80,7 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path):
 
 
 def test_tables_keep_the_tested_metric():
-    about = {"task": "rest", "level": "window", "transductive": True, "features": "pretrained"}
+    about = {"task": "rest", "level": "window", "recentred": True, "features": "pretrained"}
     values = {"score": 0.7, "sd": 0.1, "group_se": 0.03, "chance": 0.5, "null_95": 0.6, "p_value": 0.01}
     rows = [
         {"row": "score", **about, "metric": "balanced_accuracy", **values},

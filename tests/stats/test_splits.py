@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from brainof.errors import LabelError
 from brainof.stats.splits import (
     CrossSubject,
-    LeaveOneRunOut,
     check_disjoint,
     folds_of,
     group_keys,
@@ -69,7 +68,7 @@ def test_folds_are_stratified_where_the_label_belongs_to_the_person():
 
 
 def test_leave_one_run_out_leaves_each_run_once():
-    folds = list(LeaveOneRunOut().split(groups=["a", "b", "a", "c"]))
+    folds = list(CrossSubject(None).split(groups=["a", "b", "a", "c"]))
     assert [test.tolist() for _, test in folds] != []
     assert sorted(len(test) for _, test in folds) == [1, 1, 2]
 
@@ -125,7 +124,14 @@ def test_sessions_are_matched_by_person_whatever_their_order():
     assert table["session"].iloc[first].tolist() == ["0"] * 4
     assert table["session"].iloc[last].tolist() == ["1"] * 4
     assert (table["subject"].iloc[first].astype(str).to_numpy() == table["subject"].iloc[last].astype(str)).all()
-    with pytest.raises(LabelError, match="0 people have two sessions"):
+    with pytest.raises(LabelError, match="0 subjects have two sessions"):
         match_sessions(index(4))
     with pytest.raises(LabelError, match="two recordings of one session"):
         match_sessions(pd.concat([index(8), index(8)]))
+
+
+def test_session_10_is_the_last_of_1_2_and_10():
+    table = pd.DataFrame({"dataset": "d", "subject": ["a"] * 3 + ["b"] * 3, "session": ["1", "2", "10"] * 2})
+    first, last, _ = match_sessions(table)
+    assert table["session"].iloc[first].tolist() == ["1", "1"]
+    assert table["session"].iloc[last].tolist() == ["10", "10"]

@@ -56,7 +56,7 @@ def test_the_site_is_caught_and_the_pair_needs_both(tmp_path):
     )
     simulated(tmp_path, lambda _: None, suite=small, n_permutations=19)
     rows = json.loads((tmp_path / "scores.json").read_text())
-    found = {(r["suite_task"], r["modality"], r["features"]): r for r in rows if not r["transductive"]}
+    found = {(r["suite_task"], r["modality"], r["features"]): r for r in rows if not r["recentred"]}
     site = found["confounded", "fmri", "functional connectivity"]
     assert site["score"] > 0.8
     assert site["p_value"] == pytest.approx(0.05)

@@ -14,6 +14,7 @@ from scipy.signal import butter, sosfiltfilt, welch
 
 from ..errors import ConfigError, did_you_mean
 from ..stats.covariance import TangentSpace, covariances, log_euclidean
+from .decoding import Features
 
 #: Hz: delta, theta, alpha, low beta, high beta, gamma
 BANDS: tuple[tuple[float, float], ...] = ((1, 4), (4, 8), (8, 13), (13, 20), (20, 30), (30, 45))
@@ -35,7 +36,7 @@ def band_power(windows: np.ndarray, sfreq: float, bands: Sequence[tuple[float, f
 
 
 def amplitude(windows: np.ndarray, sfreq: float) -> np.ndarray:
-    """Log standard deviation of each channel: the control for tasks that are solved by loudness."""
+    """Log standard deviation of each channel: the control for tasks that amplitude alone solves."""
     return _log(windows.astype(np.float64).std(axis=2))
 
 
@@ -79,8 +80,6 @@ def filter_bank_tangent(
     ]
     return TangentSpace(covariances(np.concatenate(copies, axis=1)))
 
-
-Features = np.ndarray | TangentSpace
 
 #: modality -> name -> function; "amplitude" is the control everywhere
 BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {

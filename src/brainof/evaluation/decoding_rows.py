@@ -1,4 +1,4 @@
-"""Decoding tasks as rows: every set of features through the same folds, then paired comparisons per person."""
+"""Decoding tasks as rows: every set of features through the same folds, then paired comparisons per subject."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..stats.compare import paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
-from ..stats.nulls import permutation_units, permute_labels
-from ..stats.splits import group_keys, manifest
-from .decoding import Features, Outcome, Problem, chance, nanmean, score_features, significance
+from ..stats.nulls import permute_labels
+from ..stats.splits import group_keys, label_of_groups, manifest
+from .decoding import Features, Outcome, Problem, chance, flags, nanmean, score_features, significance
 from .protocol import Task, nuisance_of, targets, task_folds
 
 CHANCE = "chance"
@@ -28,50 +28,71 @@ def decoding_rows(
     offered: Mapping[str, list[Features]],
     about: dict[str, Any],
     reference: str | None,
-    transductive: Collection[str],
+    recentred: Collection[str],
+    seen: Mapping[str, Collection[str]],
     n_permutations: int,
 ) -> list[dict[str, Any]]:
     """Rows of `evaluate_task` for classification and regression."""
-    y, classes = targets(index, task)
-    groups, folds = task_folds(index, task, y)
-    recordings = group_keys(index, "recording")
-    units = permutation_units(y, groups, recordings)
-    rng = np.random.default_rng(task.random_state)
-    permuted = [permute_labels(y, groups, units, rng, task.permute) for _ in range(n_permutations)]
-    problem = Problem(task.kind, np.stack([y, *permuted], axis=1), len(classes), groups, recordings, folds)
-    kept = None
-    if task.nuisance:
-        strata = nuisance_of(index, task)
-        permuted = [permute_labels(y, groups, units, rng, task.permute, strata) for _ in range(n_permutations)]
-        kept = replace(problem, labellings=np.stack([y, *permuted], axis=1))
+    problem, kept = problem_of(index, task, n_permutations)
     about = {
         **about,
         "split": task.split,
-        "split_sha256": manifest(index, folds, task.split)["sha256"],
-        "n_classes": len(classes),
-        "n_windows": len(y),
-        "n_groups": len(np.unique(groups)),
-        "n_folds": len(folds),
+        "split_sha256": manifest(index, problem.folds, task.split)["sha256"],
+        "n_classes": problem.n_classes,
+        "n_windows": len(problem.y),
+        "n_groups": len(np.unique(problem.groups)),
+        "n_folds": len(problem.folds),
+        "n_repeats": problem.repeats,
     }
     outcomes: Outcomes = {(CHANCE, False): [chance(problem)]}
     for name, seeds in offered.items():
-        for recentred in (False, True) if name in transductive else (False,):
-            outcomes[name, recentred] = score_seeds(problem, seeds, recentred)
-    rows = _scores(problem, outcomes, about)
+        for again in (False, True) if name in recentred else (False,):
+            outcomes[name, again] = score_seeds(problem, seeds, again)
+    rows = _scores(problem, outcomes, about, seen)
     if kept is not None and n_permutations:
         _add_nuisance(rows, kept, offered)
-    return [*rows, *_comparisons(outcomes, about, reference)]
+    return [*rows, *_comparisons(outcomes, about, reference, seen)]
 
 
-def score_seeds(problem: Problem, seeds: list[Features], transductive: bool) -> list[Outcome]:
+def problem_of(index: pd.DataFrame, task: Task, n_permutations: int) -> tuple[Problem, Problem | None]:
+    """Labels, permuted labels and folds of a task; and the same with permuted labels that keep its nuisance."""
+    y, classes = targets(index, task)
+    groups, folds = task_folds(index, task, y)
+    recordings, onsets = group_keys(index, "recording"), index["onset"].to_numpy(dtype=float)
+    rng = np.random.default_rng(task.random_state)
+
+    def labellings(strata: np.ndarray | None = None) -> np.ndarray:
+        drawn = [
+            permute_labels(y, groups, recordings, rng, onsets=onsets, strata=strata) for _ in range(n_permutations)
+        ]
+        return np.stack([y, *drawn], axis=1)
+
+    stratified = task.kind == "classification" and label_of_groups(np.unique(groups), groups, y) is not None
+    problem = Problem(
+        task.kind,
+        labellings(),
+        len(classes),
+        groups,
+        recordings,
+        folds,
+        repeats=sum(len(test) for _, test in folds) // len(y),
+        null_folds=task_folds(index, task, None)[1] if stratified else None,
+    )
+    kept = replace(problem, labellings_NP=labellings(nuisance_of(index, task))) if task.nuisance else None
+    return problem, kept
+
+
+def score_seeds(problem: Problem, seeds: list[Features], recentred: bool) -> list[Outcome]:
     """One outcome per seed; the permutation null is made for the first and speaks for all."""
-    observed_only = replace(problem, labellings=problem.labellings[:, :1])
+    observed_only = replace(problem, labellings_NP=problem.labellings_NP[:, :1])
     return [
-        score_features(observed_only if number else problem, value, transductive) for number, value in enumerate(seeds)
+        score_features(observed_only if number else problem, value, recentred) for number, value in enumerate(seeds)
     ]
 
 
-def _scores(problem: Problem, outcomes: Outcomes, about: dict[str, Any]) -> list[dict[str, Any]]:
+def _scores(
+    problem: Problem, outcomes: Outcomes, about: dict[str, Any], seen: Mapping[str, Collection[str]]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     floor = outcomes[CHANCE, False][0]
     for (name, recentred), seeds in outcomes.items():
@@ -79,9 +100,10 @@ def _scores(problem: Problem, outcomes: Outcomes, about: dict[str, Any]) -> list
             by_group = _over_seeds(seeds, level, metric)
             per_fold = np.mean([outcome.folds[level][metric] for outcome in seeds], axis=0)
             defined = per_fold[np.isfinite(per_fold)]
-            shared = {**about, "features": name, "transductive": recentred, "level": level, "metric": metric}
+            shared = {**about, "features": name, **flags(name, recentred, seen), "level": level, "metric": metric}
             row = {"row": "score", **shared, "score": nanmean(per_fold)}
             row |= {"sd": float(defined.std()) if len(defined) else float("nan")}
+            row |= {"repeat_sd": _repeat_sd(per_fold, problem.repeats)}
             row |= {"group_score": nanmean(by_group.values()), "group_se": standard_error(list(by_group.values()))}
             row |= {"n_seeds": len(seeds), "chance": floor.mean(level, metric)}
             if level == "window" and metric == problem.main_metric:
@@ -95,18 +117,32 @@ def _add_nuisance(rows: list[dict[str, Any]], kept: Problem, offered: Mapping[st
     """What the nuisance alone explains, beside each score that has a permutation null (in place)."""
     for row in rows:
         if row["row"] == "score" and row.get("p_value") is not None:
-            outcome = score_features(kept, offered[row["features"]][0], row["transductive"])
+            outcome = score_features(kept, offered[row["features"]][0], row["recentred"])
             row |= {f"nuisance_{name}": value for name, value in significance(kept, outcome).items()}
 
 
-def _comparisons(outcomes: Outcomes, about: dict[str, Any], reference: str | None) -> list[dict[str, Any]]:
+def _repeat_sd(per_fold: np.ndarray, repeats: int) -> float | None:
+    """How much the score moves with the assignment of groups to folds."""
+    means = [nanmean(part) for part in np.split(per_fold, repeats)]
+    return float(np.std(means, ddof=1)) if repeats > 1 else None
+
+
+def _comparisons(
+    outcomes: Outcomes, about: dict[str, Any], reference: str | None, seen: Mapping[str, Collection[str]]
+) -> list[dict[str, Any]]:
     rows = []
     for (name, recentred), seeds in outcomes.items():
         first = outcomes.get((str(reference), recentred))
         if first is None or name in (reference, CHANCE):
             continue
         for level, metric in _measured(seeds):
-            row = {"row": "paired", **about, "features": reference, "against": name, "transductive": recentred}
+            row = {
+                "row": "paired",
+                **about,
+                "features": reference,
+                "against": name,
+                **flags(str(reference), recentred, seen),
+            }
             row |= {"level": level, "metric": metric}
             larger = metric not in LOWER_IS_BETTER
             rows.append(row | paired(_over_seeds(first, level, metric), _over_seeds(seeds, level, metric), larger))

@@ -1,8 +1,8 @@
-"""Identification: is a person's second session the one most like the first?"""
+"""Identification: is a subject's last session the one most like the first?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..stats.compare import paired, standard_error
 from ..stats.metrics import identification, similarity
 from ..stats.nulls import p_value
 from ..stats.splits import group_keys, match_sessions
+from .decoding import flags
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class Matching:
     session_N: np.ndarray
     first: np.ndarray
     last: np.ndarray
-    people: np.ndarray
+    subjects: np.ndarray
 
 
 def matching(index: pd.DataFrame) -> Matching:
-    """Sessions of the windows of an index, and the pair of each person."""
+    """Sessions of the windows of an index, and the pair of each subject."""
     _, start, code = np.unique(group_keys(index, "session"), return_index=True, return_inverse=True)
     table = index.iloc[start]
-    first, last, people = match_sessions(table)
-    return Matching(code, first, last, people)
+    first, last, subjects = match_sessions(table)
+    return Matching(code, first, last, subjects)
 
 
 def session_features(features: np.ndarray, pairs: Matching) -> np.ndarray:
@@ -44,7 +45,7 @@ def session_features(features: np.ndarray, pairs: Matching) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Identified:
-    """Top-1 hits of each person both ways, and hits under random pairings of the same choices."""
+    """Top-1 hits of each subject both ways, and hits under random pairings of the same choices."""
 
     forward: np.ndarray
     backward: np.ndarray
@@ -75,13 +76,13 @@ def identify(
     """
     of_session = session_features(features, pairs)
     forward, backward = identification(similarity(of_session[pairs.first], of_session[pairs.last], standardised))
-    people = np.arange(len(pairs.people))
+    own = np.arange(len(pairs.subjects))
     rng = np.random.default_rng(random_state)
     null = []
     for _ in range(n_permutations):
-        order = rng.permutation(len(people))
-        null.append(((forward == order).mean() + (backward == np.argsort(order)).mean()) / 2)
-    return Identified(forward == people, backward == people, np.array(null))
+        partner = rng.permutation(len(own))  # the last session that is said to be of the same subject as each first one
+        null.append(((forward == partner).mean() + (backward == np.argsort(partner)).mean()) / 2)
+    return Identified(forward == own, backward == own, np.array(null))
 
 
 def identification_rows(
@@ -89,19 +90,20 @@ def identification_rows(
     offered: Mapping[str, list[Any]],
     about: dict[str, Any],
     reference: str | None,
+    seen: Mapping[str, Collection[str]],
     n_permutations: int,
     random_state: int,
 ) -> list[dict[str, Any]]:
     """Rows of `evaluate_task` for identification: every set of features, raw and standardised over sessions."""
     pairs = matching(index)
-    about = {**about, "split": "session", "n_windows": len(index), "n_groups": len(pairs.people)}
-    people = pairs.people.tolist()
+    about = {**about, "split": "session", "n_windows": len(index), "n_groups": len(pairs.subjects)}
+    subjects = pairs.subjects.tolist()
     rows: list[dict[str, Any]] = []
     hits: dict[tuple[str, bool], dict[str, float]] = {}
     for name, seeds in offered.items():
         if any(callable(value) for value in seeds):
             raise ConfigError(
-                f"{name!r} needs a training side, which identification has not",
+                f"{name!r} needs a training side, and identification has none",
                 field=f"{about['task']}.baselines",
                 fix="use 'log covariance'",
             )
@@ -110,24 +112,24 @@ def identification_rows(
                 identify(np.asarray(value), pairs, standardised, 0 if seed else n_permutations, random_state)
                 for seed, value in enumerate(seeds)
             ]
-            shared = {"features": name, "transductive": standardised, "level": "session"}
+            shared = {"features": name, **flags(name, standardised, seen), "level": "session"}
             for metric, values in _hit_rates(found).items():
                 row = {"row": "score", **about, **shared, "metric": metric, "score": float(values.mean())}
                 row |= {"group_score": float(values.mean()), "group_se": standard_error(values)}
-                row |= {"n_seeds": len(seeds), "chance": 1 / len(people)}
+                row |= {"n_seeds": len(seeds), "chance": 1 / len(subjects)}
                 if metric == "top1":
                     row |= _null(found[0])
-                    hits[name, standardised] = dict(zip(people, values.tolist(), strict=True))
+                    hits[name, standardised] = dict(zip(subjects, values.tolist(), strict=True))
                 rows.append(row)
             rows += [
-                {"row": "group", **about, **shared, "metric": "top1", "group": person, "score": value}
-                for person, value in hits[name, standardised].items()
+                {"row": "group", **about, **shared, "metric": "top1", "group": subject, "score": value}
+                for subject, value in hits[name, standardised].items()
             ]
-    for (name, standardised), of_people in hits.items():
+    for (name, standardised), of_subjects in hits.items():
         if name != reference and (reference, standardised) in hits:
-            row = {"row": "paired", **about, "features": reference, "against": name, "transductive": standardised}
-            row |= {"level": "session", "metric": "top1"}
-            rows.append(row | paired(hits[str(reference), standardised], of_people))
+            row = {"row": "paired", **about, "features": reference, "against": name}
+            row |= {**flags(str(reference), standardised, seen), "level": "session", "metric": "top1"}
+            rows.append(row | paired(hits[str(reference), standardised], of_subjects))
     return rows
 
 

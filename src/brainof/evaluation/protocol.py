@@ -21,7 +21,7 @@ class Task(Schema):
     """One question asked of embeddings and baselines alike.
 
     `split` is the group that never sits on both sides: "subject", "session", "run" or a column of the index. For
-    identification it is not used: each person's first session is matched with the last.
+    identification it is not used: each subject's first session is matched with the last.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Task(Schema):
     split: str = "subject"
     n_splits: int | None = Field(default=6, ge=2)
     """Folds per repeat, at most one per group; None leaves one group out."""
-    repeats: int = Field(default=3, ge=1)
+    repeats: int = Field(default=5, ge=1)
+    """Cross-validations, each with other folds: which groups are tested together moves the score ("repeat_sd")."""
     random_state: int = 0
     baselines: list[str] | None = None
     """Names of classical baselines; None takes the modality's default ones."""
-    permute: Literal["auto", "within", "between"] = "auto"
     nuisance: str = ""
     """Label (such as "site") whose effect a second null keeps: labels are exchanged only where it is the same."""
 
@@ -144,8 +144,8 @@ def nuisance_of(index: pd.DataFrame, task: Task) -> np.ndarray:
     return values
 
 
-def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray) -> tuple[np.ndarray, list[Fold]]:
-    """Groups of the task's rows and its folds, checked to be free of leaks."""
+def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray | None) -> tuple[np.ndarray, list[Fold]]:
+    """Groups of the task's rows and its folds, checked to be free of leaks; not stratified without labels."""
     groups = group_keys(index, task.split)
     n_groups = len(np.unique(groups))
     if n_groups < 2:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from ..errors import LabelError, did_you_mean
 from ..inference import embed
 from ..model import BrainOF
 from ..release import load
+from ..release.load import record_of
 from .protocol import Task, recipe_tasks, task_rows
 from .task import evaluate_task
+
+log = logging.getLogger(__name__)
 
 
 def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[Task]:
@@ -38,7 +43,7 @@ def evaluate_run(
     tasks: Sequence[tuple[Task, str]],
     *,
     untrained: int = 3,
-    transductive: Collection[str] = (),
+    recentred: Collection[str] = (),
     n_permutations: int = 200,
 ) -> list[dict[str, Any]]:
     """Probe frozen embeddings of a run, beside the same model untrained, classical baselines, chance and a null.
@@ -52,13 +57,15 @@ def evaluate_run(
         Questions, each with the pooling of the latents.
     untrained : int
         Random initialisations of the same architecture.
-    transductive : collection of str
-        Features that are also scored after recentring per person, see `evaluate_task`.
+    recentred : collection of str
+        Features that are also scored after recentring per subject, see `evaluate_task`.
     n_permutations : int
         Labellings of the null.
     """
     model, _ = load(run)
     models = [model]
+    if (seen := trained_on(run)) is None:
+        log.warning("%s does not say which subjects trained it: its scores may be transductive", run)
     for seed in range(untrained):
         torch.manual_seed(1000 + seed)
         models.append(BrainOF(model.config).eval())
@@ -67,5 +74,18 @@ def evaluate_run(
         chosen = task_rows(corpus.index, task)
         values = [embed(corpus, each, rows=chosen, pool=pool).values for each in models]
         features: dict[str, Any] = {"pretrained": values[0]} | ({"untrained": values[1:]} if untrained else {})
-        rows += evaluate_task(corpus, task, features, transductive=transductive, n_permutations=n_permutations)
+        rows += evaluate_task(
+            corpus, task, features, recentred=recentred, seen={"pretrained": seen or ()}, n_permutations=n_permutations
+        )
     return rows
+
+
+def trained_on(run: str | PathLike[str]) -> set[str] | None:
+    """Subjects ("dataset/subject") whose windows trained the model of a run or release; empty for a preset.
+
+    None where the release is older than that list, so that nobody can tell.
+    """
+    data = record_of(run).get("data", ())
+    if any("subjects" not in dataset for dataset in data):
+        return None
+    return {f"{dataset['dataset']}/{subject}" for dataset in data for subject in dataset["subjects"]}

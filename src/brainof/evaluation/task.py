@@ -1,7 +1,7 @@
 """evaluate_task: the same windows, folds and probe for embeddings, untrained models, baselines, chance and nulls.
 
 The result is a list of plain dicts. Their key "row" tells what they are: "score" (one set of features, one metric),
-"paired" (the reference against another set of features, per person) and "group" (one person).
+"paired" (the reference against another set of features, per subject) and "group" (one subject).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError
+from ..stats.splits import group_keys
 from ..utils.files import write_atomically
 from .baselines import baseline_features, default_baselines
 from .decoding import Features
@@ -36,7 +37,9 @@ def evaluate_task(
     features: Mapping[str, Features | Sequence[Features]],
     *,
     reference: str | None = None,
-    transductive: Collection[str] = (),
+    recentred: Collection[str] = (),
+    seen: Mapping[str, Collection[str]] | None = None,
+    refuse_seen: bool = False,
     n_permutations: int = 200,
 ) -> list[dict[str, Any]]:
     """Score features on a task, beside classical baselines, chance and a label-permutation null.
@@ -50,10 +53,15 @@ def evaluate_task(
         In the order of the task's rows. A list holds several seeds of one thing (untrained models): scores are
         averaged over it. A baseline of the same name is not computed again.
     reference : str, optional
-        The features that are compared with all others person by person; the first of `features` by default.
-    transductive : collection of str
+        The features that are compared with all others subject by subject; the first of `features` by default.
+    recentred : collection of str
         Names (of features or baselines) that are scored a second time with features recentred per group, which uses
-        the unlabelled windows of the test people; those rows have transductive=True.
+        the unlabelled windows of the test subjects; those rows have recentred=True and transductive=True.
+    seen : dict of name -> collection of "dataset/subject", optional
+        Subjects whose (unlabelled) windows trained the model behind a set of features: `trained_on(release)`. Rows of
+        features that saw subjects of the task have transductive=True and their number in "n_seen".
+    refuse_seen : bool
+        Raise instead of marking.
     n_permutations : int
         Labellings of the null; 0 leaves it out.
 
@@ -65,7 +73,8 @@ def evaluate_task(
     Raises
     ------
     LabelError
-        Labels, view or groups do not fit the corpus, or features have another number of rows.
+        Labels, view or groups do not fit the corpus, features have another number of rows, or (`refuse_seen`) a model
+        saw subjects of the task.
     """
     rows = task_rows(corpus.index, task)
     index = corpus.index.iloc[rows]
@@ -74,6 +83,7 @@ def evaluate_task(
         for value in seeds:
             if isinstance(value, np.ndarray) and len(value) != len(rows):
                 raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
+    overlap = _overlap(index, seen or {}, task, refuse_seen)
     reference = reference or next(iter(offered), None)
     modality = str(index["modality"].iloc[0])
     usual = default_baselines(modality, task.kind, int(index["n_times"].max()))
@@ -84,8 +94,22 @@ def evaluate_task(
     about = {"task": task.name, "dataset": _joined(index["dataset"]), "modality": modality, "kind": task.kind}
     log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
     if task.kind == "identification":
-        return identification_rows(index, offered, about, reference, n_permutations, task.random_state)
-    return decoding_rows(index, task, offered, about, reference, transductive, n_permutations)
+        return identification_rows(index, offered, about, reference, overlap, n_permutations, task.random_state)
+    return decoding_rows(index, task, offered, about, reference, recentred, overlap, n_permutations)
+
+
+def _overlap(index: pd.DataFrame, seen: Mapping[str, Collection[str]], task: Task, refuse: bool) -> dict[str, set[str]]:
+    """Subjects of the task that each set of features saw."""
+    subjects = set(group_keys(index, "subject"))
+    found = {name: subjects & set(trained) for name, trained in seen.items()}
+    for name, both in found.items():
+        if both and refuse:
+            raise LabelError(
+                f"{name!r} was trained on {len(both)} of its {len(subjects)} subjects ({min(both)} is one)",
+                field=task.name,
+                fix="leave them out of pretraining (sampling.exclude)",
+            )
+    return found
 
 
 def _seeds(value: Features | Sequence[Features]) -> list[Features]:

@@ -64,6 +64,7 @@ def _dataset(name: str, rows: pd.DataFrame, corpora: Windows) -> dict[str, Any]:
         "dataset": name,
         "modality": str(rows["modality"].iloc[0]),
         "people": int(subjects(rows).nunique()),
+        "subjects": sorted(set(rows["subject"].astype(str))),  # so that an evaluation can tell whom it saw
         "recordings": int(rows["recording"].nunique()),
         "windows": len(rows),
         "hours": round(float((rows["n_times"] / rows["sfreq"]).sum() / 3600), 3),

@@ -186,7 +186,7 @@ def _scores(about: Mapping[str, Any]) -> str:
     rows = [
         {
             "task": row.get("task", ""),
-            "features": row.get("features", "") + (" (recentred per person)" if row.get("transductive") else ""),
+            "features": row.get("features", "") + _how(row),
             "metric": str(row.get("metric", "")).replace("_", " "),
             "score": _number(row.get("score")) + (f" ± {_number(row['sd'])}" if row.get("sd") is not None else ""),
             "chance": _number(row.get("chance")),
@@ -196,6 +196,13 @@ def _scores(about: Mapping[str, Any]) -> str:
         for row in about["scores"]
     ]
     return f"## Scores\n\nMean ± SD over folds, by people.\n\n{_table(rows)}"
+
+
+def _how(row: Mapping[str, Any]) -> str:
+    """What a score used of the test subjects besides their features."""
+    if row.get("recentred", row.get("transductive")):
+        return " (recentred per subject)"
+    return " (saw unlabelled windows of test subjects)" if row.get("transductive") else ""
 
 
 def _limits(config: Mapping[str, Any], contract: InputContract) -> str:

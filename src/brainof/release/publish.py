@@ -92,7 +92,11 @@ def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[d
             raise ReadError(f"holds no scores ({error})", file=scores) from None
     rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
     return [
-        {key: row[key] for key in (*_SCORE_KEYS, "transductive", "n_groups", "split") if row.get(key) is not None}
+        {
+            key: row[key]
+            for key in (*_SCORE_KEYS, "recentred", "transductive", "n_groups", "split")
+            if row.get(key) is not None
+        }
         for row in rows
         if row.get("level") in (None, "window", "session")
     ]

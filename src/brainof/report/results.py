@@ -117,13 +117,13 @@ def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: 
 
 
 def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
-    own = sorted(own, key=lambda row: row["transductive"])
+    own = sorted(own, key=lambda row: row["recentred"])
     people = [row for row in of_task if row["row"] == "group"]
     reference = {row["features"] for row in of_task if row["row"] == "paired"}
     first = own[0]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(reversed(own)):
-        key = ("features", "transductive", "level", "metric")
+        key = ("features", "recentred", "level", "metric")
         dots = [p["score"] for p in people if all(p[name] == row[name] for name in key)]
         panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
         if row.get("null_95") is not None:
@@ -134,11 +134,11 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
             xerr=row["group_se"] if np.isfinite(row["group_se"] or np.nan) else None,
             fmt="o",
             color=colour if row["features"] in reference else BLACK,
-            markerfacecolor="white" if row["transductive"] else None,
+            markerfacecolor="white" if row["recentred"] else None,
             markersize=5,
             capsize=2,
         )
-    labels = [row["features"] + (" (recentred)" if row["transductive"] else "") for row in reversed(own)]
+    labels = [row["features"] + (" (recentred)" if row["recentred"] else "") for row in reversed(own)]
     panel.set_yticks(range(len(own)), labels)
     panel.set_ylim(-0.6, len(own) - 0.4)
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)

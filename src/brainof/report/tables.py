@@ -26,7 +26,7 @@ def score_table(rows: Rows, level: str = "window") -> pd.DataFrame:
             continue
         if row["metric"] not in ("balanced_accuracy", "roc_auc", "mae", "pearson", "top1"):
             continue
-        name = row["features"] + (" (recentred)" if row["transductive"] else "")
+        name = row["features"] + (" (recentred)" if row["recentred"] else "")
         lines.append(
             {
                 "task": row["task"],
@@ -50,7 +50,7 @@ def paired_table(rows: Rows, level: str = "window") -> pd.DataFrame:
         {
             "task": row["task"],
             "features": row["features"],
-            "against": row["against"] + (" (both recentred)" if row["transductive"] else ""),
+            "against": row["against"] + (" (both recentred)" if row["recentred"] else ""),
             "difference": row["difference"],
             "SE": row["se"],
             "wins": row["wins"],

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .ridge import RidgeProbe, recentre
-from .splits import CrossSubject, LeaveOneRunOut, manifest
+from .splits import CrossSubject, manifest
 
-__all__ = ["CrossSubject", "LeaveOneRunOut", "RidgeProbe", "manifest", "recentre"]
+__all__ = ["CrossSubject", "RidgeProbe", "manifest", "recentre"]

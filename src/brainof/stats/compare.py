@@ -1,16 +1,38 @@
-"""Paired comparison of two sets of features over the same people."""
+"""Scores per subject: influence of each subject on a pooled score, standard errors, paired comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
 
+def pseudo_values(
+    metric: Callable[[np.ndarray, np.ndarray], float], y: np.ndarray, scores: np.ndarray, groups: np.ndarray
+) -> dict[str, float]:
+    """Jackknife pseudo-values of a metric: n times its value minus (n - 1) times that without the group.
+
+    Where a label belongs to the subject, a balanced accuracy or AUC inside one subject says little or is undefined. The
+    mean over subjects of these values is the metric over all, their standard error is its standard error, and
+    differences of two features pair subject by subject (for the AUC: DeLong et al. 1988).
+
+    Returns
+    -------
+    values : dict of group -> float
+        NaN where the metric without the group is undefined.
+    """
+    names = np.unique(groups)
+    whole = metric(y, scores)
+    return {
+        str(name): len(names) * whole - (len(names) - 1) * metric(y[groups != name], scores[groups != name])
+        for name in names
+    }
+
+
 def paired(first: Mapping[str, float], second: Mapping[str, float], larger_is_better: bool = True) -> dict[str, Any]:
-    """Difference of two scores per person, with wins, losses and a Wilcoxon signed-rank test.
+    """Difference of two scores per subject, with wins, losses and a Wilcoxon signed-rank test.
 
     Parameters
     ----------
@@ -27,37 +49,36 @@ def paired(first: Mapping[str, float], second: Mapping[str, float], larger_is_be
     names = [name for name in first if name in second and np.isfinite(first[name]) and np.isfinite(second[name])]
     difference = np.array([first[name] - second[name] for name in names])
     better = difference if larger_is_better else -difference
-    moved = difference[np.abs(difference) > 1e-12]
     return {
         "difference": float(difference.mean()) if len(names) else float("nan"),
         "se": standard_error(difference),
         "wins": int((better > 1e-12).sum()),
         "losses": int((better < -1e-12).sum()),
-        "p_value": signed_rank_p(moved),
+        "p_value": signed_rank_p(difference[np.abs(difference) > 1e-12]),
         "n_groups": len(names),
     }
 
 
 def signed_rank_p(difference: np.ndarray) -> float:
-    """Two-sided p value of Wilcoxon's signed-rank test, exact also with ties (up to 200 differences).
+    """Two-sided p value of Wilcoxon's signed-rank test, exact also with ties, of which scores of decoders are full.
 
-    The null flips the sign of every difference; its rank sum is counted by convolution. Scores of decoders are full of
-    ties, where scipy draws random permutations instead.
+    Own code up to 200 differences, since SciPy draws random sign flips where there are ties. The null flips the sign of
+    every difference; its rank sum is counted by convolution.
     """
     if not len(difference):
         return 1.0
     if len(difference) > 200:
         return float(wilcoxon(difference, method="asymptotic").pvalue)
     ranks = np.round(2 * rankdata(np.abs(difference))).astype(int)  # twice the mid-ranks are whole numbers
-    share = np.ones(1)
+    fraction = np.ones(1)
     for rank in ranks:
-        share = 0.5 * (np.pad(share, (0, rank)) + np.pad(share, (rank, 0)))
+        fraction = 0.5 * (np.pad(fraction, (0, rank)) + np.pad(fraction, (rank, 0)))
     observed = ranks[difference > 0].sum()
-    return float(min(1.0, 2 * min(share[: observed + 1].sum(), share[observed:].sum())))
+    return float(min(1.0, 2 * min(fraction[: observed + 1].sum(), fraction[observed:].sum())))
 
 
 def standard_error(values: np.ndarray | Sequence[float]) -> float:
-    """Standard error of the mean over people; NaN for fewer than two finite values."""
+    """Standard error of the mean over subjects; NaN for fewer than two finite values."""
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     return float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else float("nan")

@@ -1,17 +1,17 @@
-"""Geometry of covariance matrices: shrinkage, matrix functions, means, tangent space. Pure functions over stacks.
+"""Covariance matrices of windows and their tangent space, by pyRiemann.
 
 Legend: N matrices, C channels, T samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 
 def covariances(windows_NCT: np.ndarray, shrinkage: bool = True) -> np.ndarray:
     """Covariance of each window, shrunk towards a scaled identity by OAS.
+
+    Own code, since dead channels are made neutral between covariance and shrinkage, and all windows are done at once.
 
     Parameters
     ----------
@@ -48,38 +48,12 @@ def covariances(windows_NCT: np.ndarray, shrinkage: bool = True) -> np.ndarray:
     return (1 - weight) * result + weight * mean_variance[:, None, None] * np.eye(n_channels)
 
 
-def of_spectrum(
-    matrices: np.ndarray, function: Callable[[np.ndarray], np.ndarray], positive: bool = True
-) -> np.ndarray:
-    """A function of symmetric matrices through their eigenvalues (positive: floored at 1e-12 of the largest)."""
-    values, vectors = np.linalg.eigh(matrices)
-    if positive:
-        values = np.maximum(values, 1e-12 * values[..., -1:])
-    return (vectors * function(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
-
-
-def upper(matrices: np.ndarray) -> np.ndarray:
-    """Symmetric matrices as vectors of equal Euclidean norm: the diagonal, and off-diagonal entries times sqrt 2."""
-    rows, columns = np.triu_indices(matrices.shape[-1])
-    return matrices[..., rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))
-
-
 def log_euclidean(matrices: np.ndarray) -> np.ndarray:
     """The matrix logarithm as vectors: a tangent space that needs no reference (Arsigny et al. 2007)."""
-    return upper(of_spectrum(matrices, np.log))
+    from pyriemann.geometry.base import logm
+    from pyriemann.geometry.tangentspace import upper
 
-
-def karcher_mean(matrices: np.ndarray, tolerance: float = 1e-6, iterations: int = 50) -> np.ndarray:
-    """Mean under the affine-invariant metric by fixed-point steps from the log-Euclidean mean (Moakher 2005)."""
-    mean = of_spectrum(of_spectrum(matrices, np.log).mean(axis=0), np.exp, positive=False)
-    for _ in range(iterations):
-        root = of_spectrum(mean, np.sqrt)
-        inverse_root = of_spectrum(mean, lambda values: values**-0.5)
-        step = of_spectrum(inverse_root @ matrices @ inverse_root, np.log).mean(axis=0)
-        mean = root @ of_spectrum(step, np.exp, positive=False) @ root
-        if np.linalg.norm(step) < tolerance * np.sqrt(len(step)):
-            break
-    return mean
+    return upper(logm(matrices))
 
 
 class TangentSpace:
@@ -102,10 +76,13 @@ class TangentSpace:
 
     def __call__(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the training and of the test rows."""
+        from pyriemann.geometry.mean import mean_logeuclid, mean_riemann
+        from pyriemann.geometry.tangentspace import tangent_space
+
         inside, outside = self.matrices[train], self.matrices[test]
         if inside.shape[1] > self.rank:
             leading = np.linalg.eigh(inside.mean(axis=0))[1][:, -self.rank :]
             inside, outside = leading.T @ inside @ leading, leading.T @ outside @ leading
-        # a reference point: four digits are plenty
-        whitener = of_spectrum(karcher_mean(inside, tolerance=1e-4), lambda values: values**-0.5)
-        return log_euclidean(whitener @ inside @ whitener), log_euclidean(whitener @ outside @ whitener)
+        # a reference point: four digits are plenty, and the log-Euclidean mean is near
+        reference = mean_riemann(inside, tol=1e-4, init=mean_logeuclid(inside))
+        return tangent_space(inside, reference), tangent_space(outside, reference)

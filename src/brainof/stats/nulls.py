@@ -5,74 +5,87 @@ from __future__ import annotations
 import numpy as np
 
 
-def permutation_units(y: np.ndarray, groups: np.ndarray, recordings: np.ndarray) -> np.ndarray:
-    """The smallest pieces whose labels may be exchanged, as codes per row.
-
-    Windows of one recording are alike for reasons that have nothing to do with the label. Where the label is constant
-    in every recording, whole recordings are exchanged; shuffling windows would make the null too narrow.
-    """
-    pieces = np.array([f"{group}/{recording}" for group, recording in zip(groups, recordings, strict=True)])
-    _, first, code = np.unique(pieces, return_index=True, return_inverse=True)
-    return code if len(first) and (y == y[first][code]).all() else np.arange(len(y))
-
-
 def permute_labels(
     y: np.ndarray,
     groups: np.ndarray,
-    units: np.ndarray,
+    recordings: np.ndarray,
     rng: np.random.Generator,
-    how: str = "auto",
+    *,
+    onsets: np.ndarray | None = None,
     strata: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Exchange labels between units.
+    """Labels exchanged between the largest pieces that the label may be exchanged between.
+
+    Windows of one recording are alike for reasons that have nothing to do with the label, so single windows are never
+    exchanged. Where the label
+
+    - changes inside recordings, the runs of equal label of each recording are put into another order;
+    - is constant in recordings but varies in a group, the recordings of a group exchange labels;
+    - belongs to the group (diagnosis, age), groups exchange labels.
 
     Parameters
     ----------
     y : ndarray, shape (n,)
-        Labels or targets, constant within a unit.
+        Labels or targets.
     groups : ndarray, shape (n,)
-        People (or runs).
-    units : ndarray of int, shape (n,)
-        From `permutation_units`.
+        Subjects (or runs), the unit of the folds.
+    recordings : ndarray, shape (n,)
     rng : Generator
-    how : {"auto", "within", "between"}
-        Within each group, or over all units. "auto" permutes within groups wherever labels vary there, which keeps
-        each person's label counts; labels that belong to the person (diagnosis, age) are exchanged between people.
+    onsets : ndarray, shape (n,), optional
+        Time of each window in its recording; the order of the rows by default.
     strata : ndarray, shape (n,), optional
-        A nuisance (site, scanner), constant within a unit: labels are exchanged only where it is the same. The null
-        then scores whatever the nuisance alone explains, and a label that follows the nuisance altogether is left as
-        it is (p = 1).
+        A nuisance (site, scanner), constant within a recording: labels are exchanged only where it is the same. The
+        null then scores whatever the nuisance alone explains, and a label that follows the nuisance altogether stays
+        as it is (p = 1).
 
     Returns
     -------
     permuted : ndarray, shape (n,)
     """
+    recordings = joint(groups, recordings)
+    if not constant_within(y, recordings):
+        return _reorder_runs(y, recordings, np.arange(len(y)) if onsets is None else onsets, rng)
+    if not constant_within(y, groups):
+        return _exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
+    owners = np.zeros(len(y), int) if strata is None else strata
+    return _exchange(y, joint(groups, owners), owners, rng)
+
+
+def constant_within(y: np.ndarray, units: np.ndarray) -> bool:
+    """Whether every unit has one label."""
     _, first, code = np.unique(units, return_index=True, return_inverse=True)
-    label, owner = y[first].copy(), groups[first]
-    if how == "auto":
-        varies = any(len(np.unique(label[owner == name])) > 1 for name in np.unique(owner))
-        how = "within" if varies else "between"
-    if strata is not None:
-        permuted = y.copy()
-        for value in np.unique(strata):
-            rows = np.flatnonzero(strata == value)
-            permuted[rows] = permute_labels(y[rows], groups[rows], units[rows], rng, how)
-        return permuted
-    if how == "within":
-        for name in np.unique(owner):
-            rows = np.flatnonzero(owner == name)
-            label[rows] = label[rng.permutation(rows)]
-        return label[code]
-    # a label that belongs to the person moves with all of the person's units
-    people, member = np.unique(owner, return_inverse=True)
-    own = [np.unique(label[member == i]) for i in range(len(people))]
-    if all(len(values) == 1 for values in own):
-        return np.array([values[0] for values in own])[rng.permutation(len(people))][member][code]
-    return label[rng.permutation(len(label))][code]
+    return bool((y == y[first][code]).all())
+
+
+def joint(*keys: np.ndarray) -> np.ndarray:
+    """Code of the combination of several keys per row."""
+    codes = np.stack([np.unique(key, return_inverse=True)[1] for key in keys])
+    return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+
+
+def _reorder_runs(y: np.ndarray, recordings: np.ndarray, onsets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The runs keep their lengths, so that a rare event stays short and neighbouring windows keep one label."""
+    permuted = y.copy()
+    for recording in np.unique(recordings):
+        rows = np.flatnonzero(recordings == recording)
+        rows = rows[np.argsort(onsets[rows], kind="stable")]
+        runs = np.split(y[rows], np.flatnonzero(y[rows][1:] != y[rows][:-1]) + 1)
+        permuted[rows] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
+    return permuted
+
+
+def _exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Units of one owner exchange labels."""
+    _, first, code = np.unique(units, return_index=True, return_inverse=True)
+    label, owner = y[first], owners[first]
+    for name in np.unique(owner):
+        inside = np.flatnonzero(owner == name)
+        label[inside] = label[rng.permutation(inside)]
+    return label[code]
 
 
 def p_value(observed: float, null: np.ndarray, larger_is_better: bool = True) -> float:
-    """Share of the null at least as good as the observed score, the observed one counted in (never 0)."""
+    """Fraction of the null at least as good as the observed score, the observed one counted in (never 0)."""
     null = np.asarray(null)[np.isfinite(null)]
     extreme = null >= observed - 1e-12 if larger_is_better else null <= observed + 1e-12
     return float((1 + extreme.sum()) / (1 + len(null)))

@@ -1,7 +1,7 @@
-"""Ridge probe in closed form: standardise on the training side, choose alpha by inner group folds, predict.
+"""Ridge probe: own code, since one decomposition of the features serves hundreds of permuted labellings at once.
 
-The decomposition of the features is separate from the targets, so that a hundred permuted labellings cost little more
-than one (`RidgeSolver` takes them as further columns).
+Standardise on the training side, choose alpha by inner group folds, predict. `RidgeSolver` takes labellings as further
+columns, so that a hundred cost little more than one; scikit-learn's RidgeCV chooses one alpha for all of them.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class RidgeSolver:
             chosen = best == number
             columns = np.repeat(chosen, n_columns)
             fitted = self.full.weights((flat - intercept)[:, columns], self.alphas[number])
-            weights[:, chosen] = fitted.reshape(rank, -1, n_columns)
+            weights[:, chosen] = fitted.reshape(rank, int(chosen.sum()), n_columns)
         intercept = intercept.reshape(n_labellings, n_columns)
         if not self.inner:
             held_out = np.tensordot(self.full.left_NR * self.full.singular_R, weights, 1) + intercept
@@ -253,15 +253,15 @@ class RidgeProbe:
 
 
 def recentre(X: Any, groups: Any) -> np.ndarray:
-    """Standardise the features inside each group (person), without labels.
+    """Standardise the features inside each group (subject), without labels.
 
-    This is *transductive*: it uses the unlabelled test windows of a person. It raises every method on EEG by a lot, so
+    This is *transductive*: it uses the unlabelled test windows of a subject. It raises every method on EEG by a lot, so
     a score with it stands in a row of its own and beside baselines that got the same.
     """
     X = np.array(X, dtype=np.float64)
     groups = np.asarray(groups)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that a person lacks altogether stays missing
+        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that a subject lacks altogether stays missing
         for name in np.unique(groups):
             rows = groups == name
             X[rows] = (X[rows] - np.nanmean(X[rows], axis=0)) / (np.nanstd(X[rows], axis=0) + 1e-6)

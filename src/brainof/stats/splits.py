@@ -1,12 +1,15 @@
-"""Leak-free splits: a group (person, session or run) never sits on both sides. Names follow MOABB and scikit-learn.
+"""Leak-free splits: a group (subject, session or run) never sits on both sides.
 
-Splits are made over the index of a corpus, before anything is fitted, and can be stored as a manifest with a hash.
+Own code, since scikit-learn's StratifiedGroupKFold balances windows instead of groups, so that subjects with many
+windows decide who is tested together. Splits are made over the index of a corpus, before anything is fitted, and can be
+stored as a manifest with a hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -98,7 +101,7 @@ class CrossSubject:
             raise LabelError(
                 f"{n_splits} folds over {len(names)} groups", field="n_splits", fix=f"choose 2 to {len(names)}"
             )
-        labels = None if y is None else _label_of_groups(names, groups, np.asarray(y))
+        labels = None if y is None else label_of_groups(names, groups, np.asarray(y))
         for repeat in range(self.repeats):
             order = np.random.default_rng(self.random_state + repeat).permutation(len(names))
             if labels is None:
@@ -111,15 +114,8 @@ class CrossSubject:
                 yield np.flatnonzero(~test), np.flatnonzero(test)
 
 
-class LeaveOneRunOut(CrossSubject):
-    """Each run (or other group) is the test side once."""
-
-    def __init__(self) -> None:
-        super().__init__(n_splits=None)
-
-
-def _label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    """Label code of each group, or None where labels vary within groups (or do not vary at all)."""
+def label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Label code of each group, or None where folds are not stratified: it varies within groups, or is continuous."""
     codes = np.unique(y, return_inverse=True)[1]
     labels = np.zeros(len(names), int)
     for i, name in enumerate(names):
@@ -132,7 +128,7 @@ def _label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np
 
 
 def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CrossSession matching: the rows of each person's first and last session, for people with at least two.
+    """The rows of each subject's first and last session, for subjects with at least two; session 10 comes after 2.
 
     Parameters
     ----------
@@ -141,30 +137,34 @@ def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
 
     Returns
     -------
-    first, last : ndarray of int, shape (n_people,)
-        Row positions; entry i of both belongs to person i.
-    people : ndarray of str, shape (n_people,)
+    first, last : ndarray of int, shape (n_subjects,)
+        Row positions; entry i of both belongs to subject i.
+    subjects : ndarray of str, shape (n_subjects,)
 
     Raises
     ------
     LabelError
-        A person has two rows of one session, or fewer than two people have two sessions.
+        A subject has two rows of one session, or fewer than two subjects have two sessions.
     """
-    people = group_keys(index, "subject")
+    subjects = group_keys(index, "subject")
     sessions = group_keys(index, "session")
     first, last, kept = [], [], []
-    for person in np.unique(people):
-        rows = np.flatnonzero(people == person)
-        rows = rows[np.argsort(sessions[rows], kind="stable")]
+    for subject in np.unique(subjects):
+        rows = sorted(np.flatnonzero(subjects == subject), key=lambda row: _natural(str(sessions[row])))
         if len(np.unique(sessions[rows])) < len(rows):
-            raise LabelError(f"{person} has two recordings of one session", field="session", fix="pool them first")
+            raise LabelError(f"{subject} has two recordings of one session", field="session", fix="pool them first")
         if len(rows) > 1:
             first.append(rows[0])
             last.append(rows[-1])
-            kept.append(person)
+            kept.append(subject)
     if len(kept) < 2:
-        raise LabelError(f"{len(kept)} people have two sessions", field="session", fix="matching needs at least two")
+        raise LabelError(f"{len(kept)} subjects have two sessions", field="session", fix="matching needs at least two")
     return np.array(first), np.array(last), np.array(kept)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key that compares the numbers in a name as numbers."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold]) -> None:

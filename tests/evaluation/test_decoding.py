@@ -1,0 +1,101 @@
+"""Nulls without an effect are calibrated: p values are uniform, or larger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainof.evaluation.decoding import Problem, chance, probe_folds
+from brainof.evaluation.decoding_rows import problem_of
+from brainof.evaluation.identity import Matching, identify
+from brainof.evaluation.protocol import Task
+from brainof.stats.nulls import p_value
+
+
+def autocorrelated(rng: np.random.Generator, n: int, n_features: int = 4, memory: float = 0.9) -> np.ndarray:
+    """Features of neighbouring windows are alike, as in life."""
+    x = rng.standard_normal((n, n_features))
+    for time in range(1, n):
+        x[time] = memory * x[time - 1] + np.sqrt(1 - memory**2) * x[time]
+    return x
+
+
+def blocks(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Six subjects with eight blocks of four windows, half of each label."""
+    y = np.concatenate([np.repeat(rng.permutation(np.arange(8) % 2), 4) for _ in range(6)])
+    return y, np.repeat(np.arange(6), 32), np.concatenate([autocorrelated(rng, 32) for _ in range(6)])
+
+
+def rare_events(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One event of four windows in each of six recordings."""
+    y = np.zeros((6, 32), int)
+    for row, start in enumerate(rng.integers(1, 28, 6)):
+        y[row, start : start + 4] = 1
+    return y.ravel(), np.repeat(np.arange(6), 32), np.concatenate([autocorrelated(rng, 32) for _ in range(6)])
+
+
+def labels_of_subjects(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sixteen subjects with a label each, whose windows are alike."""
+    subject = np.repeat(np.arange(16), 4)
+    x = 2 * rng.standard_normal((16, 4))[subject] + rng.standard_normal((64, 4))
+    return rng.permutation(np.arange(16) % 2)[subject], subject, x
+
+
+def scores(design, seed: int) -> np.ndarray:
+    """Score with the true labels, then with permuted ones, in the folds of the test."""
+    y, subject, x = design(np.random.default_rng(seed))
+    names = subject.astype(str)
+    index = pd.DataFrame({"dataset": "made", "subject": names, "recording": names, "onset": np.arange(len(y))})
+    index["label.state"] = y.astype(str)
+    task = Task(name="t", view="v", label="state", n_splits=3, repeats=1, random_state=seed)
+    problem, _ = problem_of(index, task, 19)
+    return probe_folds(replace(problem, folds=problem.null_folds or problem.folds), x, False, problem.labellings_NP)[1]
+
+
+@pytest.mark.parametrize("design", [blocks, rare_events, labels_of_subjects])
+def test_the_null_is_calibrated(design):
+    mains = [scores(design, seed) for seed in range(200)]
+    p = np.array([p_value(main[0], main[1:]) for main in mains])
+    grid = np.arange(1, 11) / 20  # above 1/2 a p value decides nothing
+    too_small = max((p <= value + 1e-9).mean() - value for value in grid)
+    assert too_small < 1.22 / np.sqrt(200)  # Kolmogorov-Smirnov, one-sided, 5 %
+    assert np.mean([main[0] - main[1:].mean() for main in mains]) == pytest.approx(0, abs=0.025)
+    assert np.mean(p) < 0.6  # nor is power thrown away
+
+
+def test_chance_knows_the_training_side_only():
+    y = np.array([0.0, 0.0, 10.0, 12.0])
+    fold = (np.array([2, 3]), np.array([0, 1]))
+    problem = Problem("regression", y[:, None], 0, np.arange(4), np.arange(4), [fold])
+    assert chance(problem).folds["window"]["mae"] == [11.0]
+    codes = np.array([2, 0, 0, 1, 1, 1])
+    fold = (np.array([2, 3, 4, 5]), np.array([0, 1]))
+    problem = Problem("classification", codes[:, None], 3, np.arange(6), np.arange(6), [fold])
+    assert chance(problem).folds["window"]["balanced_accuracy"] == [0.0]  # the largest class of the training side: 1
+
+
+def matching(n: int) -> Matching:
+    return Matching(np.arange(2 * n), np.arange(n), np.arange(n, 2 * n), np.arange(n).astype(str))
+
+
+def test_the_null_of_identification_pairs_both_directions_alike():
+    """Every first session looks like the last one of the next subject: under that pairing all are found both ways."""
+    first = np.eye(3) + 0.1
+    found = identify(np.concatenate([first, first[[2, 0, 1]]]), matching(3), False, 60)
+    assert found.score == 0
+    assert set(np.round(found.null, 6)) == {0.0, round(1 / 3, 6), 1.0}
+
+
+def test_features_are_standardised_over_sessions_only_when_asked():
+    rng = np.random.default_rng(0)
+    shared = 1000 * rng.standard_normal(20)  # what all sessions have in common hides what tells subjects apart
+    own = rng.standard_normal((6, 20))
+    features = np.concatenate([own, own]) + shared + 0.1 * rng.standard_normal((12, 20))
+    raw, standardised = (identify(features * [*np.full(10, 1e3), *np.ones(10)], matching(6), s) for s in (False, True))
+    assert standardised.score == 1.0
+    noise = identify(np.concatenate([own, rng.standard_normal((6, 20))]), matching(6), True)
+    assert noise.score < 0.5
+    assert not np.array_equal(raw.null, [1.0])

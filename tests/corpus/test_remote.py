@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.server
-import os
 import pickle
 import sys
 import threading
@@ -192,15 +191,16 @@ def test_the_cache_stays_within_its_bounds(corpus_root, in_memory, tmp_path):
 def test_a_full_cache_disk_drops_other_shards_first_and_then_says_so(corpus_root, in_memory, monkeypatch):
     corpus = Corpus(URL)
     corpus.read(0)
-    write, full = os.write, {"until": 1}
+    real, full = type(in_memory).get_file, {"until": 1}
 
-    def refuses(handle, data):
+    def refuses(self, source, target, **kwargs):
         cached = len([*corpus.folder.cache.rglob("[!.]*.safetensors")])
         if cached >= full["until"]:
+            Path(target).write_bytes(b"as far as it went")
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(handle, data)
+        return real(self, source, target, **kwargs)
 
-    monkeypatch.setattr(remote.os, "write", refuses)
+    monkeypatch.setattr(type(in_memory), "get_file", refuses)
     np.testing.assert_array_equal(corpus.read(8), Corpus(corpus_root).read(8))  # the first shard made room
     full["until"] = 0
     with pytest.raises(StorageError, match=rf"{URL}/shards/.*: cannot be cached \(.*No space left") as caught:

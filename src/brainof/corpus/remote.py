@@ -1,4 +1,8 @@
-"""A corpus behind a URL: small files are read as they are, shards are fetched whole into a bounded local cache."""
+"""A corpus behind a URL: small files are read as they are, shards are fetched whole into a bounded local cache.
+
+fsspec fetches; its own file caches (`filecache`, `simplecache`) are not used, because they write under the final name,
+where another process that shares the cache maps half a file, check no content and know no bound in bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ import errno
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, CorpusError, StorageError
-from ..utils.files import make_folder, storage_error
+from ..utils.files import TEMPORARY, make_folder, storage_error
 from .shards import SUFFIX, Shard
 
 logger = logging.getLogger(__name__)
@@ -29,7 +33,6 @@ DEFAULT_CACHE_BYTES = 32 * 2**30
 ATTEMPTS, FIRST_WAIT = 5, 0.5
 FETCHERS = 4
 
-_CHUNK = 4 * 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Result = TypeVar("_Result")
 
@@ -78,11 +81,11 @@ class RemoteFolder:
         base = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.cache_bytes = cache_bytes or _bytes_of(os.environ.get(CACHE_BYTES)) or DEFAULT_CACHE_BYTES
+        #: Called with the name of each shard that is dropped
         self.evicted: list[Callable[[str], None]] = []
         self._lock = threading.RLock()
         self._fetching: dict[str, Future[Path]] = {}
-        self._used: dict[str, float] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="brainof-fetch")
 
     def __str__(self) -> str:
         return self.url
@@ -94,11 +97,11 @@ class RemoteFolder:
         return f"{self.url}/{name}"
 
     def read(self, name: str) -> bytes:
-        return self._retry(name, lambda: self._files.cat_file(f"{self._root}/{name}"))
+        return self._retry(name, lambda: self._files.cat_file(f"{self._root}/{name}"), required=False)
 
     def names(self, folder: str) -> list[str]:
         try:
-            found = self._retry(folder, lambda: self._files.ls(f"{self._root}/{folder}", detail=False))
+            found = self._retry(folder, lambda: self._files.ls(f"{self._root}/{folder}", detail=False), required=False)
         except (FileNotFoundError, NotImplementedError, StorageError):
             return []  # HTTP servers list what they like; the merged index names every shard
         names = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found}
@@ -117,14 +120,8 @@ class RemoteFolder:
         if not name.endswith(SUFFIX):
             return self._fetch(name)
         with self._lock:
-            local = self.cache / name
-            future = self._fetching.get(name)
-            if future is None:
-                if local.exists():
-                    self._touch(name, local)
-                    return local
-                future = self._submit(name)
-        return future.result()
+            shard = self._requested(name)
+        return shard.result()
 
     def fetch_ahead(self, names: Iterable[str]) -> None:
         with self._lock:
@@ -132,12 +129,7 @@ class RemoteFolder:
                 # what is fetched too early would push out what is needed now
                 if len(self._fetching) >= 2 * FETCHERS:
                     return
-                if name not in self._fetching:
-                    local = self.cache / name
-                    if local.exists():
-                        self._touch(name, local)
-                    else:
-                        self._submit(name)
+                self._requested(name)
 
     def discard(self, name: str) -> None:
         with self._lock:
@@ -145,99 +137,76 @@ class RemoteFolder:
             for forget in self.evicted:
                 forget(name)
 
-    def _submit(self, name: str) -> Future[Path]:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="brainof-fetch")
-        future = self._fetching[name] = self._pool.submit(self._fetch, name)
-        future.add_done_callback(lambda _: self._fetched(name))
+    def _requested(self, name: str) -> Future[Path]:
+        """The local copy of a shard, now or soon."""
+        if name in self._fetching:
+            return self._fetching[name]
+        local = self.cache / name
+        try:
+            os.utime(local)  # in use: this process and others that share the cache drop it last
+        except OSError:
+            future = self._fetching[name] = self._pool.submit(self._fetch, name)
+            future.add_done_callback(lambda _: self._fetching.pop(name, None))
+        else:
+            future = Future()
+            future.set_result(local)
         return future
 
-    def _fetched(self, name: str) -> None:
-        with self._lock:
-            self._fetching.pop(name, None)
-
-    def _touch(self, name: str, local: Path) -> None:
-        self._used[name] = time.time()
-        with suppress(OSError):
-            os.utime(local)  # other processes that share the cache see that it is in use
-
     def _fetch(self, name: str) -> Path:
-        local = self.cache / name
+        local, source = self.cache / name, f"{self._root}/{name}"
         make_folder(local.parent)
-        size = int(self._retry(name, lambda: self._files.info(f"{self._root}/{name}"), missing=True).get("size") or 0)
         if name.endswith(SUFFIX):
-            self._make_room(name, size)
-        self._retry(name, lambda: self._download(name, local, size), missing=True)
-        self._touch(name, local)
+            self._make_room(name, int(self._retry(name, lambda: self._files.info(source)).get("size") or 0))
+        self._retry(name, lambda: self._download(source, local, name))
         return local
 
-    def _download(self, name: str, local: Path, size: int) -> None:
+    def _download(self, source: str, local: Path, name: str) -> None:
         """One attempt; the file appears whole and checked or not at all."""
-        handle, text = tempfile.mkstemp(dir=local.parent, prefix=f".{local.name}.", suffix=".tmp")
-        temporary = Path(text)
+        temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
         try:
-            with self._files.open(f"{self._root}/{name}", "rb", cache_type="none") as source:
-                while part := source.read(_CHUNK):
-                    self._write(handle, part, name, size)
-            os.close(handle)
-            handle = -1
+            self._files.get_file(source, str(temporary))
             if name.endswith(SUFFIX):
                 Shard(temporary, self.where(name)).check()
             os.replace(temporary, local)
         finally:
-            if handle >= 0:
-                os.close(handle)
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def _write(self, handle: int, part: bytes, name: str, size: int) -> None:
-        view = memoryview(part)
-        while view:
-            try:
-                view = view[os.write(handle, view) :]
-            except OSError as error:
-                # whatever else is cached can be fetched again, so it is what makes room
-                if error.errno in _FULL and self._evict_oldest(name):
-                    continue
-                raise _CacheFull(storage_error(error, self.cache / name, size)) from None
-
-    def _retry(self, name: str, action: Callable[[], _Result], missing: bool = False) -> _Result:
+    def _retry(self, name: str, action: Callable[[], _Result], required: bool = True) -> _Result:
         """Do what may fail because a connection is lost, several times."""
-        wait = FIRST_WAIT
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt, where = 1, self.where(name)
+        while True:
             try:
                 return action()
             except FileNotFoundError:
-                if not missing:
+                if not required:
                     raise
                 word = "shard is missing" if name.endswith(SUFFIX) else "is missing"
-                raise CorpusError(word, file=self.where(name)) from None
-            except _CacheFull as full:
-                raise StorageError(
-                    f"cannot be cached ({full.error.problem})",
-                    file=self.where(name),
-                    fix=f"free some space, or set {CACHE}",
-                ) from None
+                raise CorpusError(word, file=where) from None
             except PermissionError as error:
-                raise StorageError(
-                    f"cannot be read ({error})", file=self.where(name), fix="check the credentials"
-                ) from None
+                raise StorageError(f"cannot be read ({error})", file=where, fix="check the credentials") from None
             except NotImplementedError:
                 raise
             except Exception as error:  # every file system raises errors of its own when a connection ends
+                if isinstance(error, OSError) and error.errno in _FULL:
+                    # whatever else is cached can be fetched again, so it is what makes room
+                    if self._evict_oldest(name):
+                        continue
+                    problem = storage_error(error, self.cache / name).problem
+                    fix = f"free some space, or set {CACHE}"
+                    raise StorageError(f"cannot be cached ({problem})", file=where, fix=fix) from None
                 if attempt == ATTEMPTS:
                     if isinstance(error, CorpusError):
                         raise
                     why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                     raise StorageError(
                         f"cannot be fetched after {ATTEMPTS} attempts ({why})",
-                        file=self.where(name),
+                        file=where,
                         fix="check the connection and run the command again",
                     ) from None
-                logger.info("%s: attempt %d failed (%s)", self.where(name), attempt, error)
-                time.sleep(wait)
-                wait *= 2
-        raise AssertionError("unreachable")
+                logger.info("%s: attempt %d failed (%s)", where, attempt, error)
+                time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
+                attempt += 1
 
     def _make_room(self, name: str, size: int) -> None:
         """Drop the least recently used shards until `size` more bytes fit."""
@@ -253,26 +222,19 @@ class RemoteFolder:
 
     def _evict_oldest(self, but: str) -> bool:
         with self._lock:
-            cached = sorted((used, name) for name, _, used in self._cached() if name != but)
-            if not cached:
-                return False
-            self.discard(cached[0][1])
-            return True
+            cached = sorted((used, name) for used, _, name in self._cached() if name != but)
+            if cached:
+                self.discard(cached[0][1])
+            return bool(cached)
 
-    def _cached(self) -> list[tuple[str, int, float]]:
-        """Name, bytes and time of last use of every cached shard."""
+    def _cached(self) -> list[tuple[int, int, str]]:
+        """Time of last use, bytes and name of every cached shard."""
         found = []
         for path in (self.cache / "shards").glob(f"[!.]*{SUFFIX}"):
             with suppress(FileNotFoundError):  # another process dropped it
                 status = path.stat()
-                name = f"shards/{path.name}"
-                found.append((name, status.st_size, max(status.st_mtime, self._used.get(name, 0.0))))
+                found.append((status.st_mtime_ns, status.st_size, f"shards/{path.name}"))
         return found
-
-
-class _CacheFull(Exception):
-    def __init__(self, error: StorageError) -> None:
-        self.error = error
 
 
 def _bytes_of(text: str | None) -> int | None:

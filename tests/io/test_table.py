@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
 from brainof.errors import ReadError
 from brainof.io import ReadOptions, read
+from brainof.io.events import BOUNDARY
 
 REGIONS = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)  # time x regions
 FMRI = {"t_r": 2.0, "time_axis": 0}
@@ -118,3 +120,103 @@ def test_a_much_longer_axis_is_time_with_a_note(tmp_path):
 def test_what_is_not_certain_is_asked_for(tmp_path, arrays, options, modality, word):
     with pytest.raises(ReadError, match=word):
         read(_npz(tmp_path, **arrays), modality=modality, options=ReadOptions.parse(options))
+
+
+NAMES = ["Fp1", "Fp2", "C3", "C4", "O1", "O2"]
+EEG = np.random.default_rng(1).normal(0, 20, (6, 300))
+
+
+def _named_file(path, values):
+    names = np.array(NAMES)
+    match path.suffix:
+        case ".npz":
+            np.savez(path, data=values, sfreq=256.0, ch_names=names, bad_mask=np.zeros(6))
+        case ".mat":
+            scipy.io.savemat(path, {"data": values, "fs": 256.0, "ch_names": names.astype(object)})
+        case ".h5":
+            with h5py.File(path, "w") as file:
+                file["data"], file["sfreq"] = values, 256.0
+                file["ch_names"] = NAMES
+    return path
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5"])
+def test_names_in_an_array_of_text_are_channels_never_samples(tmp_path, suffix, turned):
+    path = _named_file(tmp_path / f"rec{suffix}", EEG.T if turned else EEG)
+    recording = read(path, modality="eeg", options=ReadOptions(units="uV"))
+    assert list(recording.channels.names) == NAMES
+    assert recording.sfreq == 256
+    np.testing.assert_allclose(recording.data, EEG * 1e-6, rtol=1e-6)
+
+
+def test_labels_of_the_samples_are_no_names(tmp_path):
+    stages = np.array(["rest", "task"] * 150)
+    path = _npz(tmp_path, data=EEG, sfreq=256.0, labels=stages)
+    recording = read(path, modality="eeg", options=ReadOptions(units="uV", events_variable="labels"))
+    assert recording.data.shape == (6, 300)
+    assert recording.channels.names[0] == "EEG001"
+    assert len(recording.events) == 300
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_an_index_that_pandas_wrote_is_left_out(tmp_path, header):
+    path = tmp_path / "a.csv"
+    pd.DataFrame(EEG.T, columns=NAMES).to_csv(path, header=header)
+    recording = read(path, modality="eeg", options=ReadOptions(units="uV", sfreq=256, time_axis=0))
+    assert recording.n_channels == 6
+    if header:
+        assert list(recording.channels.names) == NAMES
+    np.testing.assert_allclose(recording.data[0], EEG[0] * 1e-6, rtol=1e-5)
+    assert any("counts the rows" in note for note in recording.notes)
+
+
+def _timed(tmp_path, times):
+    path = tmp_path / "a.csv"
+    pd.DataFrame(EEG.T, columns=NAMES).assign(time=times).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("pause", [0.5, 5, 3600, -20])
+def test_a_pause_of_the_time_column_keeps_the_rate_and_is_a_boundary(tmp_path, pause):
+    times = np.arange(300) / 128
+    path = _timed(tmp_path, np.where(np.arange(300) < 100, times, times + pause))
+    recording = read(path, modality="eeg", options=ReadOptions(units="uV"))
+    assert recording.sfreq == pytest.approx(128, abs=0.01)
+    assert recording.events.trial_type.tolist() == [BOUNDARY]
+    assert recording.events.onset.tolist() == [pytest.approx(100 / 128)]
+    assert any("time pauses or jumps 1 times" in note for note in recording.notes)
+
+
+def test_clocks_that_are_rounded_or_late_have_no_pause(tmp_path):
+    exact = np.arange(300) / 256
+    late = exact + 0.03 * (np.arange(300) % 12 == 5)  # packets of a Muse come late and overlap
+    for times in (np.round(exact, 3), late, np.repeat(exact[::12], 12)):
+        recording = read(_timed(tmp_path, times), modality="eeg", options=ReadOptions(units="uV"))
+        assert recording.sfreq == pytest.approx(256, rel=0.04)
+        assert not len(recording.events)
+
+
+def test_a_time_column_in_milliseconds_is_named(tmp_path):
+    path = _timed(tmp_path, np.arange(300) * 1000 / 256)
+    with pytest.raises(ReadError, match=r"time column: steps of 3.90625 look like milliseconds; give sfreq: 256"):
+        read(path, modality="eeg", options=ReadOptions(units="uV"))
+    assert read(path, modality="eeg", options=ReadOptions(units="uV", sfreq=256)).events.empty
+
+
+def test_columns_with_the_names_of_the_atlas_go_by_name(tmp_path):
+    (tmp_path / "regions.tsv").write_text("index\tname\n" + "".join(f"{i}\tr{i}\n" for i in range(1, 6)))
+    pd.DataFrame(REGIONS, columns=["r3", "r1", "r5", "r2", "r4"]).to_csv(tmp_path / "a.csv", index=False)
+    recording = read(tmp_path / "a.csv", options=ReadOptions.parse({"t_r": 2, "atlas": {"labels": "regions.tsv"}}))
+    assert recording.channels.names == ("r1", "r2", "r3", "r4", "r5")
+    np.testing.assert_allclose(recording.data, REGIONS[:, [1, 3, 0, 4, 2]].T, rtol=1e-5)
+
+
+def test_only_members_that_are_needed_are_read(tmp_path, monkeypatch):
+    """A file of many members takes time by their number, not by its square: each read opens the archive."""
+    loads = []
+    monkeypatch.setattr(np, "load", lambda *args, real=np.load, **more: loads.append(1) or real(*args, **more))
+    path = _npz(tmp_path, x=EEG, **{f"m{i}": np.ones(1) for i in range(200)})
+    options = ReadOptions.parse({"variable": "x", "units": "uV", "sfreq": 100, "time_axis": 1})
+    read(path, modality="eeg", options=options)
+    assert len(loads) < 5

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..errors import ReadError
 from .checks import check_size
+from .damage import damage_named
 from .mat5 import check_mat5
 
 #: bytes; shapes and types of arrays take some hundred
@@ -26,13 +26,15 @@ _DAMAGED = "the file is damaged or of another format"
 class Arrays:
     """The arrays of a file by name: shapes first, values on demand.
 
-    `columns` holds the column names of a text table with a header.
+    `texts` names the arrays of text. Of a text table, `is_table` is true, and `columns` holds the names in its header.
     """
 
     shapes: dict[str, tuple[int, ...]]
     load: Callable[[str], np.ndarray]
     columns: tuple[str, ...] | None = None
     extra: dict[str, np.ndarray] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()
+    is_table: bool = False
 
 
 def open_arrays(path: Path, max_bytes: int) -> Arrays:
@@ -47,24 +49,14 @@ def open_arrays(path: Path, max_bytes: int) -> Arrays:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     suffix = path.suffix.lower()
     kind = {".npz": _npz, ".npy": _npy, ".mat": _mat, ".h5": _hdf5, ".hdf5": _hdf5}.get(suffix, _text)
-    with _damage_named(path):
+    with damage_named(path):
         arrays = kind(path, max_bytes)
 
     def load(name: str) -> np.ndarray:
-        with _damage_named(path):
+        with damage_named(path):
             return arrays.load(name)
 
     return replace(arrays, load=load)
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ReadError, MemoryError, PermissionError):
-        raise
-    except Exception as error:
-        raise ReadError(f"cannot be read ({' '.join(str(error).split())[:200]})", file=path, fix=_DAMAGED) from error
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -88,7 +80,7 @@ def _refuse_objects(dtype: np.dtype, name: str, path: Path) -> None:
 
 
 def _npz(path: Path, max_bytes: int) -> Arrays:
-    shapes, objects = {}, set()
+    shapes, objects, texts = {}, set(), set()
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as stream:
@@ -96,6 +88,8 @@ def _npz(path: Path, max_bytes: int) -> Arrays:
             name = member.removesuffix(".npy")
             if dtype.hasobject:
                 objects.add(name)
+            if dtype.kind in "US":
+                texts.add(name)
             shapes[name] = shape
             check_size(float(np.prod(shape, dtype=float)) * dtype.itemsize, max_bytes, path)
 
@@ -105,7 +99,8 @@ def _npz(path: Path, max_bytes: int) -> Arrays:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
 
-    return Arrays({name: shape for name, shape in shapes.items() if name not in objects} or shapes, load)
+    there = {name: shape for name, shape in shapes.items() if name not in objects} or shapes
+    return Arrays(there, load, texts=frozenset(texts))
 
 
 def _npy(path: Path, max_bytes: int) -> Arrays:
@@ -130,19 +125,32 @@ def _mat(path: Path, max_bytes: int) -> Arrays:
     import scipy.io
 
     check_mat5(path, max_bytes)
-    shapes = {name: shape for name, shape, kind in scipy.io.whosmat(path) if kind not in ("char", "struct", "cell")}
-    for shape in shapes.values():
+    listed = [(name, shape, kind) for name, shape, kind in scipy.io.whosmat(path) if kind != "struct"]
+    for _, shape, _ in listed:
         check_size(float(np.prod(shape, dtype=float)) * 8, max_bytes, path)
-    return Arrays(shapes, lambda name: scipy.io.loadmat(path, variable_names=[name])[name])
+    texts = frozenset(name for name, _, kind in listed if kind in ("char", "cell"))
+
+    def load(name: str) -> np.ndarray:
+        values = scipy.io.loadmat(path, variable_names=[name], simplify_cells=name in texts)[name]
+        return np.ravel(values).astype(str) if name in texts else values
+
+    # a matrix of characters has one name per row
+    return Arrays({name: shape[:1] if kind == "char" else shape for name, shape, kind in listed}, load, texts=texts)
 
 
 def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
+    texts = set()
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and not name.startswith("#"):
+        if not isinstance(item, h5py.Dataset) or name.startswith("#"):
+            return
+        if h5py.check_string_dtype(item.dtype) and len(item.shape) == 1:
+            texts.add(name)
+            shapes[name] = item.shape
+        elif item.dtype.kind in "fiub":
             check_size(float(np.prod(item.shape, dtype=float)) * item.dtype.itemsize, max_bytes, path)
             shapes[name] = item.shape[::-1] if reverse else item.shape
 
@@ -151,10 +159,10 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
 
     def load(name: str) -> np.ndarray:
         with h5py.File(path, "r") as stream:
-            values = np.asarray(stream[name])
+            values = stream[name].asstr()[()] if name in texts else np.asarray(stream[name])
         return values.T if reverse else values
 
-    return Arrays(shapes, load)
+    return Arrays(shapes, load, texts=frozenset(texts))
 
 
 def _text(path: Path, max_bytes: int) -> Arrays:
@@ -191,6 +199,7 @@ def _text(path: Path, max_bytes: int) -> Arrays:
         lambda _: values,
         columns=tuple(str(name) for name in numbers.columns) if has_header else None,
         extra=texts,
+        is_table=True,
     )
 
 

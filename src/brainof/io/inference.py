@@ -1,101 +1,160 @@
-"""What a bare array does not say: its time axis, rate and modality. Read from hints, never guessed."""
+"""What a bare array does not say: its time axis, rate, pauses and modality. Names decide before sizes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..channels import MODALITY_OF_TYPE
 from ..errors import ReadError
-from .options import ReadOptions
+from .nifti_header import MAX_TR
 from .positions import electrode_positions
+from .request import ReadRequest
 from .units import FACTORS, plain
 
-#: names under which files keep their rate (Hz), their repetition time (s) and the time of each sample (s)
+#: names under which files keep their rate (Hz), their repetition time (s), the time of each sample (s), channel names
 RATE_NAMES = ("sfreq", "fs", "srate", "sampling_rate", "sampling_frequency", "samplingrate", "sample_rate")
 TR_NAMES = ("tr", "t_r", "repetition_time", "repetitiontime")
 TIME_NAMES = ("t", "time", "times", "timestamp", "timestamps")
+CHANNEL_NAMES = (
+    "ch_names",
+    "channel_names",
+    "channels",
+    "chan_names",
+    "electrodes",
+    "labels",
+    "names",
+    "regions",
+    "rois",
+)
+#: columns that count rows
+INDEX_NAMES = ("index", "sample", "samples", "sample index", "sample_index")
 
 #: one axis this many times longer than the other is taken for time (with a note)
 _CLEARLY_LONGER = 20
+#: Hz; EEG and MEG are never recorded more slowly
+_LOWEST_SFREQ = 10.0
+#: a step of the time column is a pause above 1.5 usual steps, but not below this many seconds (packets come late)
+_SHORTEST_PAUSE = 0.1
 
 
-def channels_by_time(
-    values: np.ndarray,
-    columns: tuple[str, ...] | None,
-    vectors: dict[str, np.ndarray],
-    atlas: Any,
-    options: ReadOptions,
-    path: Path,
-    variable: str,
-) -> tuple[np.ndarray, list[str]]:
-    """Values as channels x time; the axis is never guessed where two readings are possible."""
-    axis: int | None = 0 if columns is not None else options.time_axis
-    n0, n1 = values.shape
-    notes: list[str] = []
-    if axis is None:
-        known = len(options.channel_names) if options.channel_names else len(atlas) if atlas is not None else None
-        if known is not None and (n0 == known) != (n1 == known):
-            axis = 1 if n0 == known else 0
-        elif n0 != n1 and known is None:
-            lengths = {len(vector) for vector in vectors.values()}
-            if (n0 in lengths) != (n1 in lengths):
-                axis = 0 if n0 in lengths else 1
-            elif max(n0, n1) >= _CLEARLY_LONGER * min(n0, n1):
-                axis = int(n1 > n0)
-                notes.append(f"the longer axis of {variable} ({n0} x {n1}) was taken for time (time_axis= to change)")
-        elif known is not None and known not in (n0, n1):
-            raise ReadError(
-                f"shape {n0}x{n1} does not fit {known} channels",
-                file=path,
-                field=variable,
-                fix="check the atlas or channel_names",
-            )
-    if axis is None:
-        raise ReadError(
-            f"which axis of {n0}x{n1} is time?", file=path, field=variable, fix="give time_axis: 0 or 1, or an atlas"
-        )
-    return (values.T if axis == 0 else values), notes
+def time_axis(
+    shape: tuple[int, int], n_channels: int | None, vectors: Mapping[str, int], variable: str, request: ReadRequest
+) -> tuple[int, list[str]]:
+    """The axis of time of a 2-D array, and notes; it is never guessed where two readings are possible.
+
+    Parameters
+    ----------
+    shape : tuple of 2 int
+    n_channels : int or None
+        Number of channels that names or the atlas tell.
+    vectors : mapping of str to int
+        Lengths of the numeric vectors beside the array.
+    variable : str
+        Name of the array.
+
+    Raises
+    ------
+    ReadError
+        Neither axis fits the number of channels, or nothing decides.
+    """
+    options, (n0, n1) = request.options, shape
+    if options.time_axis is not None:
+        return options.time_axis, []
+    if n_channels is not None and n_channels not in shape:
+        problem = f"shape {n0}x{n1} does not fit {n_channels} channels"
+        raise ReadError(problem, file=request.path, field=variable, fix="check the atlas or channel_names")
+    if n0 != n1:
+        if n_channels is not None:
+            return int(n0 == n_channels), []
+        named = {n for name, n in vectors.items() if name.lower() in TIME_NAMES or name == options.events_variable}
+        # a vector without such a name may belong to the channels, unless it is as long as the longer axis
+        fits = named & {n0, n1} or set(vectors.values()) & {max(shape)}
+        if len(fits) == 1:
+            return int(n1 in fits), []
+        if max(shape) >= _CLEARLY_LONGER * min(shape):
+            return int(n1 > n0), [
+                f"the longer axis of {variable} ({n0} x {n1}) was taken for time (time_axis= to change)"
+            ]
+    raise ReadError(
+        f"which axis of {n0}x{n1} is time?",
+        file=request.path,
+        field=variable,
+        fix="give time_axis: 0 or 1, or an atlas",
+    )
 
 
-def sampling_rate(vectors: dict[str, np.ndarray], options: ReadOptions, path: Path) -> float:
-    if options.rate is not None:
-        return options.rate
-    scalars = {
-        name.lower(): float(vector[0])
-        for name, vector in vectors.items()
-        if vector.size == 1 and vector.dtype.kind in "fiu"
-    }
-    for name in RATE_NAMES:
-        if scalars.get(name, 0) > 0:
-            return scalars[name]
-    for name in TR_NAMES:
-        if scalars.get(name, 0) > 0:
-            if scalars[name] > 20:
-                raise ReadError(
-                    f"{scalars[name]:g} s looks like milliseconds", file=path, field=name, fix="give t_r in seconds"
-                )
-            return 1 / scalars[name]
-    for name, vector in vectors.items():
-        if name.lower() in TIME_NAMES and vector.size > 2 and vector.dtype.kind in "fiu":
-            total = float(vector[-1] - vector[0])
-            if total > 0:
-                return round((vector.size - 1) / total, 3)
-    raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq (Hz) or t_r (s)")
+def sampling_rate(
+    vectors: Mapping[str, np.ndarray], modality: str, request: ReadRequest
+) -> tuple[float, np.ndarray, list[str]]:
+    """Samples per second, the samples that follow a pause of the time column, and notes.
+
+    Raises
+    ------
+    ReadError
+        The file tells no rate and the options neither, or what it tells looks like milliseconds.
+    """
+    path = request.path
+    named = {name.lower(): vector for name, vector in vectors.items() if vector.dtype.kind in "fiu"}
+    time = next((named[name] for name in TIME_NAMES if name in named and named[name].size > 2), None)
+    by_time, pauses, notes = (
+        _steps(time, request.options.rate) if time is not None else (0.0, np.array([], dtype=int), [])
+    )
+    if request.options.rate is not None:
+        return request.options.rate, pauses, notes
+    for name in (*RATE_NAMES, *TR_NAMES):
+        value = float(named[name][0]) if name in named and named[name].size == 1 else 0.0
+        if not 0 < value < np.inf:
+            continue
+        if name in RATE_NAMES:
+            return value, pauses, notes
+        if value > MAX_TR:
+            raise ReadError(f"{value:g} s looks like milliseconds", file=path, field=name, fix="give t_r in seconds")
+        return 1 / value, pauses, notes
+    if by_time <= 0:
+        raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq (Hz) or t_r (s)")
+    slowest = 1 / MAX_TR if modality == "fmri" else _LOWEST_SFREQ
+    if by_time < slowest:
+        fix = f"give t_r: {1e-3 / by_time:g}" if modality == "fmri" else f"give sfreq: {by_time * 1000:g}"
+        problem = f"steps of {1 / by_time:g} look like milliseconds"
+        raise ReadError(problem, file=path, field="time column", fix=fix)
+    return by_time, pauses, notes
 
 
-def modality_of(
-    modality: str | None,
-    variable: str,
-    columns: tuple[str, ...] | None,
-    options: ReadOptions,
-    has_atlas: bool,
-    path: Path,
-) -> str:
-    if modality is not None:
-        return modality
+def _steps(time: np.ndarray, sfreq: float | None) -> tuple[float, np.ndarray, list[str]]:
+    """Rate within the stretches between pauses (0: none can be told), the first sample after each pause, and notes."""
+    steps = np.diff(time.astype(float))
+    forward = steps[np.isfinite(steps) & (steps > 0)]
+    if not forward.size:
+        return 0.0, np.array([], dtype=int), []
+    usual = float(np.median(forward))
+    shortest = _SHORTEST_PAUSE * (1000 if sfreq is not None and usual * sfreq > 100 else 1)  # milliseconds
+    good = np.abs(steps) <= max(1.5 * usual, shortest)
+    pauses = np.flatnonzero(~good) + 1
+    # packets overlap or share a time stamp (Muse), and clocks of milliseconds are rounded: only the mean is exact
+    rate = round(int(good.sum()) / float(steps[good].sum()), 3) if steps[good].sum() > 0 else 0.0
+    if not pauses.size:
+        return rate, pauses, []
+    longest = np.nanmax(np.abs(steps[pauses - 1]))
+    return (
+        rate,
+        pauses,
+        [f"time pauses or jumps {pauses.size} times, by up to {longest:.6g} (no window lies over them)"],
+    )
+
+
+def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, request: ReadRequest) -> str:
+    """The modality that was asked for, or that types, units, the atlas, names or the variable tell.
+
+    Raises
+    ------
+    ReadError
+        They tell none, or several.
+    """
+    if request.modality is not None:
+        return request.modality
+    options = request.options
     told = {MODALITY_OF_TYPE[kind] for kind in options.channel_types.values() if kind in MODALITY_OF_TYPE}
     units = [options.units] if isinstance(options.units, str) else list((options.units or {}).values())
     told |= {"eeg" for unit in units if plain(unit) in FACTORS["V"]}
@@ -103,10 +162,11 @@ def modality_of(
     if has_atlas or options.t_r is not None:
         told.add("fmri")
     if len(told) == 1:
-        return next(iter(told))
-    names = options.channel_names or columns
+        return told.pop()
     if not told and names and np.isfinite(electrode_positions(names)[:, 0]).mean() > 0.5:
         return "eeg"
     if not told and variable.lower() in ("eeg", "meg", "bold", "fmri"):
         return "fmri" if variable.lower() == "bold" else variable.lower()
-    raise ReadError("cannot be told from a table", file=path, field="modality", fix="give modality: eeg, meg or fmri")
+    raise ReadError(
+        "cannot be told from a table", file=request.path, field="modality", fix="give modality: eeg, meg or fmri"
+    )

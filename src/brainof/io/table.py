@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, did_you_mean
@@ -13,8 +14,17 @@ from .arrays import Arrays, open_arrays
 from .atlas import Atlas
 from .atlas_store import load_atlas
 from .checks import listed
-from .events import events_from_vector
-from .inference import TIME_NAMES, channels_by_time, modality_of, sampling_rate
+from .events import BOUNDARY, events_from_vector
+from .inference import (
+    CHANNEL_NAMES,
+    INDEX_NAMES,
+    RATE_NAMES,
+    TIME_NAMES,
+    TR_NAMES,
+    modality_of,
+    sampling_rate,
+    time_axis,
+)
 from .names import chosen_type, kept, kind_of_name, renamed
 from .options import ReadOptions
 from .positions import default_montage, electrode_positions
@@ -30,31 +40,30 @@ def read_table(request: ReadRequest) -> Recording:
     ReadError
         The array, its time axis, its rate or its modality is not certain; the message says which option decides.
     """
-    path, options, root = request.path, request.options, request.root
+    path, options = request.path, request.options
     arrays = open_arrays(path, options.max_bytes)
     variable = _variable(arrays, options, path)
-    values = _numeric(np.squeeze(arrays.load(variable)), path, variable)
-    columns = arrays.columns
-    vectors = {name: np.ravel(arrays.load(name)) for name, shape in arrays.shapes.items() if _is_vector(shape)}
-    vectors = {name: vector for name, vector in vectors.items() if name != variable}
-    if columns is not None:
-        values, columns, taken = _split_columns(values, columns, options)
-        vectors |= taken | arrays.extra
-    atlas = load_atlas(options.atlas, root, path) if options.atlas else None
-    values, notes = channels_by_time(values, columns, vectors, atlas, options, path, variable)
-    sfreq = sampling_rate(vectors, options, path)
-    modality = modality_of(request.modality, variable, columns, options, atlas is not None, path)
+    atlas = load_atlas(options.atlas, request.root, path) if options.atlas else None
+    values, names, vectors, notes = _signals(arrays, variable, atlas, request)
+    modality = modality_of(options.channel_names or names, variable, atlas is not None, request)
+    sfreq, pauses, more = sampling_rate(vectors, modality, request)
+    notes += more
     if modality == "fmri":
-        channels, more = _regions(len(values), columns, atlas, options, path)
-        rows, factors = np.arange(len(values)), np.ones(len(values))
+        channels, rows, more = _regions(len(values), names, atlas, options, path)
+        factors = np.ones(len(values))
     else:
-        channels, rows, factors, more = _sensors(len(values), columns, modality, options, path)
+        channels, rows, factors, more = _sensors(len(values), names, modality, options, path)
     chosen = kept(channels.names, options, path)
     rows, factors = rows[chosen], factors[chosen]
     events = no_events()
     if options.events_variable is not None:
         vector = _event_vector(vectors, options.events_variable, values.shape[1], path)
         events = events_from_vector(vector, sfreq)
+    if pauses.size:
+        breaks = pd.DataFrame({"onset": pauses / sfreq, "duration": 0.0, "trial_type": BOUNDARY})
+        events = pd.concat([events, breaks] if len(events) else [breaks]).sort_values(
+            "onset", kind="stable", ignore_index=True
+        )
     return Recording(
         data=(values[rows] * factors[:, None]).astype(np.float32),
         sfreq=sfreq,
@@ -73,23 +82,49 @@ def read_table(request: ReadRequest) -> Recording:
     )
 
 
+def _signals(
+    arrays: Arrays, variable: str, atlas: Atlas | None, request: ReadRequest
+) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
+    """Channels x time, the channel names that the file holds, its vectors of time, rate and events, and notes."""
+    options, notes = request.options, list[str]()
+    values = _numeric(np.squeeze(arrays.load(variable)), request.path, variable)
+    vectors: dict[str, np.ndarray] = {}
+    names: tuple[str, ...] | None = None
+    if arrays.is_table:
+        values, names, vectors, notes = _split_columns(values, arrays, options)
+        if arrays.columns is not None:
+            return values.T, names, vectors, notes
+    lengths = {name: int(np.prod(shape)) for name, shape in arrays.shapes.items() if _is_vector(shape)}
+    lengths.pop(variable, None)
+    names, more = _names_in_file(arrays, lengths, values.shape, options)
+    told = options.channel_names or names or atlas
+    numeric = {name: n for name, n in lengths.items() if name not in arrays.texts}
+    axis, of_axis = time_axis(values.shape, len(told) if told is not None else None, numeric, variable, request)
+    wanted = {*RATE_NAMES, *TR_NAMES, *TIME_NAMES, options.events_variable}
+    vectors |= {name: np.ravel(arrays.load(name)) for name in lengths if {name, name.lower()} & wanted}
+    return (values.T if axis == 0 else values), names, vectors, [*notes, *more, *of_axis]
+
+
 def _is_vector(shape: tuple[int, ...]) -> bool:
     return sum(size > 1 for size in shape) <= 1
 
 
 def _variable(arrays: Arrays, options: ReadOptions, path: Path) -> str:
-    if options.variable is not None and arrays.columns is None and len(arrays.shapes) >= 1:
-        if options.variable in arrays.shapes:
-            return options.variable
-        if path.suffix.lower() in (".npz", ".mat", ".h5", ".hdf5"):
-            fix = did_you_mean(options.variable, arrays.shapes)
-            raise ReadError(f"no array {options.variable!r}", file=path, field="variable", fix=fix)
-    matrices = {name: shape for name, shape in arrays.shapes.items() if sum(size > 1 for size in shape) == 2}
-    if arrays.columns is not None or len(arrays.shapes) == 1:
-        matrices = dict(arrays.shapes)
+    shapes = {name: shape for name, shape in arrays.shapes.items() if name not in arrays.texts}
+    if arrays.is_table or len(shapes) == 0:
+        matrices = shapes
+    elif options.variable in shapes:
+        return str(options.variable)
+    elif options.variable is not None and path.suffix.lower() != ".npy":
+        fix = did_you_mean(options.variable, shapes)
+        raise ReadError(f"no array {options.variable!r}", file=path, field="variable", fix=fix)
+    else:
+        matrices = {name: shape for name, shape in shapes.items() if sum(size > 1 for size in shape) == 2}
+        if len(shapes) == 1:
+            matrices = shapes
     if len(matrices) == 1:
         return next(iter(matrices))
-    there = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in arrays.shapes.items()) or "none"
+    there = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()) or "none"
     problem = "holds several arrays" if matrices else "holds no 2-D array"
     raise ReadError(problem, file=path, field="variable", fix=f"choose one with variable; there are: {there}")
 
@@ -105,28 +140,61 @@ def _numeric(values: np.ndarray, path: Path, variable: str) -> np.ndarray:
     return values
 
 
+def _names_in_file(
+    arrays: Arrays, lengths: dict[str, int], shape: tuple[int, ...], options: ReadOptions
+) -> tuple[tuple[str, ...] | None, list[str]]:
+    """Channel names that an array of text holds, as many as an axis is long; text is never a sample."""
+    for name in CHANNEL_NAMES:
+        found = next((other for other in arrays.texts if other.lower() == name and lengths.get(other, 0) > 1), None)
+        if found is None or found == options.events_variable:
+            continue
+        names = [str(text).strip() for text in np.ravel(arrays.load(found))]
+        if len(names) in shape and len(set(names)) == len(names):
+            return tuple(names), []
+        return None, [f"{found} holds {len(names)} names for an array of {shape[0]} x {shape[1]}: not used"]
+    return None, []
+
+
 def _split_columns(
-    values: np.ndarray, columns: tuple[str, ...], options: ReadOptions
-) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Time and event columns of a text table apart from its signals."""
+    values: np.ndarray, arrays: Arrays, options: ReadOptions
+) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
+    """The signals of a text table, their names, its time and event columns, and a note on columns that count rows."""
+    columns = arrays.columns or tuple(f"column {i + 1}" for i in range(values.shape[1]))
     apart = {name for name in columns if name.lower() in TIME_NAMES or name == options.events_variable}
-    signal = [i for i, name in enumerate(columns) if name not in apart]
+    steps = np.diff(values[:, 0]) if len(values) > 2 and len(columns) > 1 else np.array([])
+    counted = {name for name in columns if name.lower() in INDEX_NAMES} if arrays.columns else set()
+    # pandas writes the index of a table as a first column without a name; no signal grows at every sample
+    if steps.size and (
+        (arrays.columns and columns[0].startswith("Unnamed: ") and (steps > 0).all())
+        or (arrays.columns is None and (steps == 1).all())
+    ):
+        counted.add(columns[0])
+    signal = [i for i, name in enumerate(columns) if name not in apart | counted]
     taken = {name: values[:, i] for i, name in enumerate(columns) if name in apart}
-    return values[:, signal], tuple(columns[i] for i in signal), taken
+    notes = [f"left out: {', '.join(sorted(counted))} (counts the rows)"] if counted else []
+    names = tuple(columns[i] for i in signal) if arrays.columns else None
+    return values[:, signal], names, taken | arrays.extra, notes
 
 
 def _regions(
-    n: int, columns: tuple[str, ...] | None, atlas: Atlas | None, options: ReadOptions, path: Path
-) -> tuple[Channels, list[str]]:
+    n: int, names: tuple[str, ...] | None, atlas: Atlas | None, options: ReadOptions, path: Path
+) -> tuple[Channels, np.ndarray, list[str]]:
+    """The channel table, the row of each of its regions, and notes; columns with the names of the atlas go by name."""
+    rows = np.arange(n)
     if atlas is None:
-        names = renamed(columns or tuple(f"region-{i + 1:03d}" for i in range(n)), options, path)
+        names = tuple(renamed(names or tuple(f"region-{i + 1:03d}" for i in range(n)), options, path))
         note = f"no position for {n} regions: give the atlas (image or labels)"
-        return Channels(tuple(names), ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n)), [note]
+        return Channels(names, ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n)), rows, [note]
     if len(atlas) != n:
         problem = f"{n} regions in the table, {len(atlas)} in {atlas.name}"
         raise ReadError(problem, file=path, field="atlas", fix="give the label table of these regions")
+    notes = []
+    if names is not None and names != atlas.names and set(names) == set(atlas.names):
+        row_of = {name: row for row, name in enumerate(names)}
+        rows = np.array([row_of[name] for name in atlas.names])
+        notes.append(f"regions were brought into the order of {atlas.name} by name")
     missing = int(np.isnan(atlas.centroids).any(axis=1).sum())
-    return atlas.channels(), [f"no position for {missing} of {n} regions"] if missing else []
+    return atlas.channels(), rows, notes + ([f"no position for {missing} of {n} regions"] if missing else [])
 
 
 def _sensors(
@@ -138,11 +206,12 @@ def _sensors(
         types = [chosen_type(name, options) or kind_of_name(name) or "eeg" for name in names]
     else:
         types = [chosen_type(name, options) or "mag" for name in names]
-    rows = np.array([row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality], dtype=int)
+    chosen = {row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality}
+    rows = np.array(sorted(chosen), dtype=int)
     if not len(rows):
         raise ReadError(f"no {modality} column", file=path, field="channels", fix="give channel_types")
     notes = []
-    if others := [f"{name} ({types[row]})" for row, name in enumerate(names) if row not in rows]:
+    if others := [f"{name} ({types[row]})" for row, name in enumerate(names) if row not in chosen]:
         notes.append(f"left out: {listed(others)}")
     kept_names, kept_types = tuple(names[row] for row in rows), tuple(types[row] for row in rows)
     factors = override_factors(options.units or {}, kept_names, kept_types, path)
@@ -167,8 +236,7 @@ def _sensors(
 
 def _event_vector(vectors: dict[str, np.ndarray], name: str, n_times: int, path: Path) -> np.ndarray:
     if name not in vectors:
-        fix = did_you_mean(name, vectors)
-        raise ReadError(f"no vector {name!r}", file=path, field="events_variable", fix=fix)
+        raise ReadError(f"no vector {name!r}", file=path, field="events_variable", fix=did_you_mean(name, vectors))
     if len(vectors[name]) != n_times:
         raise ReadError(f"{len(vectors[name])} values for {n_times} samples", file=path, field=name)
     return vectors[name]

@@ -93,3 +93,10 @@ def test_bids_recordings_by_entity(tmp_path):
     assert len(discover([Files(bids={"run": None}), Files(bids={"run": "2"})], tmp_path)) == 2
     with pytest.raises(ConfigError, match="nothing under"):
         discover([Files(bids={"task": "rset"})], tmp_path)
+
+
+def test_later_parts_of_a_split_recording_are_not_recordings(tmp_path):
+    for name in ("s1_raw.fif", "s1_raw-1.fif", "s1_raw-2.fif", "s2_raw-1.fif"):
+        (tmp_path / name).touch()
+    found = discover([Files(pattern="{subject}_raw*.fif")], tmp_path)
+    assert [file.name for file in found] == ["s1_raw.fif", "s2_raw-1.fif"]

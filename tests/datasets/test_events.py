@@ -7,6 +7,7 @@ import pytest
 from brainof.datasets.events import merged, split_segments, with_events
 from brainof.datasets.recipe import EventSource, Segments
 from brainof.errors import ConfigError, LabelError
+from brainof.io.events import BOUNDARY
 
 
 def test_table_beside_the_recording(make, tmp_path):
@@ -82,3 +83,29 @@ def test_segments_split_and_become_events(make, tmp_path):
 def test_segments_of_another_length(make, tmp_path):
     with pytest.raises(LabelError, match=r"attributes\.txt: segments: 2 rows for 12 samples"):
         split_segments(make(np.ones((2, 12))), segments(tmp_path, "rest 0\nrest 0\n"), tmp_path)
+
+
+def test_names_of_conditions_stay_as_they_are_written(make, tmp_path):
+    (tmp_path / "e.tsv").write_text("onset\tduration\ttrial_type\n1\tNA\tNA\n2\t0\t01\n3\t0\tn/a\n")
+    events = with_events(make(np.ones((2, 100))), EventSource(file="e.tsv"), tmp_path).events
+    assert events.trial_type.tolist() == ["NA", "01", ""]
+    assert np.isnan(events.duration[0])
+
+
+def test_pauses_stay_points_when_a_table_gives_the_events(make, tmp_path):
+    (tmp_path / "e.tsv").write_text("onset\tduration\ttrial_type\n1\t0\tgo\n")
+    own = pd.DataFrame({"onset": [0.1, 0.5], "duration": [0.0, 0.0], "trial_type": ["old", BOUNDARY]})
+    source = EventSource(file="e.tsv", duration=2.0, merge=5.0)
+    events = with_events(make(np.ones((2, 100)), events=own), source, tmp_path).events
+    assert events[["onset", "duration", "trial_type"]].to_numpy().tolist() == [[0.5, 0.0, BOUNDARY], [1.0, 2.0, "go"]]
+
+
+def test_a_hypnogram_gives_the_events(make, tmp_path):
+    import edfio
+
+    stages = [edfio.EdfAnnotation(30 * i, 30, f"Sleep stage {stage}") for i, stage in enumerate("W12")]
+    edfio.Edf([], annotations=stages).write(tmp_path / "h.edf")
+    events = with_events(make(np.ones((2, 100))), EventSource(file="h.edf"), tmp_path).events
+    assert events.onset.tolist() == [0, 30, 60]
+    assert events.duration.tolist() == [30, 30, 30]
+    assert events.trial_type.tolist() == ["Sleep stage W", "Sleep stage 1", "Sleep stage 2"]

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError, ReadError
 from ..io import bids
+from ..io.formats import is_later_part
 from .recipe import Files
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
             continue  # the same placeholder twice must match the same text
         path, known = folder / child.name, {**entities, **named}
         if not rest:
-            if child.is_file() or child.name.endswith(FOLDER_FORMATS):
+            if (child.is_file() or child.name.endswith(FOLDER_FORMATS)) and not is_later_part(path):
                 yield path, known
         elif child.is_dir():
             yield from _walk(path, rest, known)

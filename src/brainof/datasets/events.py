@@ -14,7 +14,7 @@ from ..io.events import only_boundaries
 from ..recording import EVENT_COLUMNS, Recording
 from .discover import fill, inside
 from .recipe import EventSource, Segments
-from .tables import read_table
+from .tables import UNKNOWN, read_table
 
 
 def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
@@ -100,13 +100,13 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
 def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if path.suffix.lower() in (".edf", ".bdf"):  # a hypnogram: annotations without a signal
         return read_edf_events(path)
-    table = read_table(path).rename(columns=dict(columns))
+    table = read_table(path, unknown=("n/a",)).rename(columns=dict(columns))  # NA may be the name of a condition
     for column in EVENT_COLUMNS:
         if column not in table.columns:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
     for column in ("onset", "duration"):
         try:
-            table[column] = pd.to_numeric(table[column].mask(table[column] == "")).astype(float)
+            table[column] = pd.to_numeric(table[column].mask(table[column].str.lower().isin(UNKNOWN))).astype(float)
         except ValueError as error:
             raise LabelError(f"{error}", file=path, field=column, fix="give seconds") from None
     if table["onset"].isna().any():

@@ -11,9 +11,12 @@ import pandas as pd
 from ..errors import LabelError
 from ..io.text_table import read_text_table
 
+#: texts of a cell, in lower case, that mean "not known"
+UNKNOWN = ("", "n/a", "na", "nan")
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A csv, tsv or white-space table as text; unknown values (empty, n/a, nan) are empty text.
+
+def read_table(path: Path, columns: Sequence[str] | None = None, unknown: tuple[str, ...] = UNKNOWN) -> pd.DataFrame:
+    """A csv, tsv or white-space table as text; unknown values are empty text.
 
     Parameters
     ----------
@@ -21,6 +24,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         `.csv` and `.tsv` by their separators, anything else by white space.
     columns : sequence of str, optional
         Names of the columns of a table without a header line.
+    unknown : tuple of str
+        Texts of unknown values, in lower case.
 
     Raises
     ------
@@ -37,12 +42,16 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
             fix="restore it, or correct its path in the recipe",
         ) from None
     # remembered by its state on disk: one recording after the other asks for the same table
-    return _read(path, state.st_mtime_ns, state.st_size, None if columns is None else tuple(columns)).copy(deep=False)
+    return _read(path, state.st_mtime_ns, state.st_size, None if columns is None else tuple(columns), unknown).copy(
+        deep=False
+    )
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None) -> pd.DataFrame:
+def _read(
+    path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None, unknown: tuple[str, ...]
+) -> pd.DataFrame:
     table, _ = read_text_table(path, columns)
     if table.empty:
         raise LabelError("table has no rows", file=path)
-    return table.mask(table.apply(lambda column: column.str.lower().isin(["n/a", "na", "nan"])), "")
+    return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "")

@@ -10,6 +10,7 @@ from os.path import abspath, normpath
 from pathlib import Path
 
 from ..errors import ReadError
+from .text_table import decoded
 
 _BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOAT_64": 8}
 
@@ -32,6 +33,14 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
     named = {key: _value(text, key) for key in ("DataFile", "MarkerFile")}
     if named["DataFile"] is None:
         raise ReadError("is not given", file=path, field="DataFile", fix="the header is damaged")
+    if "$b" in (named["DataFile"] or ""):
+        fix = f"write {path.stem}.eeg, or whatever the data file is called"
+        raise ReadError("is given by the placeholder $b, which MNE does not read", file=path, field="DataFile", fix=fix)
+    names = [name for name, _ in _entries(text)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        fix = "give each channel of the header its own name"
+        raise ReadError(f"two channels are called {twice!r}", file=path, field="channels", fix=fix)
     files = {key: _inside(path, root, name, key) for key, name in named.items() if name}
     data = files["DataFile"]
     if not data.is_file():
@@ -44,13 +53,16 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
 
 def channel_units(path: Path) -> dict[str, str]:
     """Unit text of each channel as written; the format's default is microvolts."""
-    units = {}
-    for entry in re.findall(
-        r"^\s*Ch\d+\s*=\s*(.+?)\s*$", _text(path).partition("[Coordinates]")[0], flags=re.MULTILINE
-    ):
+    return dict(_entries(_text(path)))
+
+
+def _entries(text: str) -> list[tuple[str, str]]:
+    """Name and unit of each channel."""
+    found = []
+    for entry in re.findall(r"^\s*Ch\d+\s*=\s*(.+?)\s*$", text.partition("[Coordinates]")[0], flags=re.MULTILINE):
         name, _, _, unit = [*entry.split(","), "", "", ""][:4]
-        units[name.replace(r"\1", ",")] = unit.strip() or "µV"
-    return units
+        found.append((name.replace(r"\1", ","), unit.strip() or "µV"))
+    return found
 
 
 def _cut(text: str, size: int, markers: Path | None) -> tuple[bool, list[str]]:
@@ -79,7 +91,7 @@ def _last_marker(markers: Path | None) -> int:
 
 
 def _inside(path: Path, root: Path, name: str, field: str) -> Path:
-    name = name.replace("$b", path.stem).replace("\\", "/")
+    name = name.replace("\\", "/")
     target = Path(normpath(Path(abspath(path.parent)) / name))
     roots = (Path(abspath(root)), Path(abspath(path.parent)))
     if not any(target.is_relative_to(inside) for inside in roots):
@@ -93,4 +105,4 @@ def _value(text: str, key: str) -> str | None:
 
 
 def _text(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", errors="replace")
+    return decoded(path.read_bytes())[0]  # version 1 was written in Latin-1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from os import PathLike
 from pathlib import Path
 
 from ..errors import ReadError, did_you_mean, nearest
@@ -48,11 +50,46 @@ _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 _PARTNERS = {".vmrk": ".vhdr", ".fdt": ".set", ".dat": ".lay", ".pnt": ".eeg", ".21e": ".eeg"}
 
 
+_TO_NIFTI, _TO_EDF = "convert it to .nii.gz", "export it as EDF or BrainVision"
+
+#: formats of neighbours that are not read -> what they are, and the way out
+_OTHERS = {
+    **dict.fromkeys((".hdr", ".img"), ("one half of an image pair (Analyze or NIfTI)", _TO_NIFTI)),
+    **dict.fromkeys((".mgz", ".mgh"), ("an image of FreeSurfer", _TO_NIFTI)),
+    **dict.fromkeys((".head", ".brik", ".brik.gz"), ("an image of AFNI", _TO_NIFTI)),
+    **dict.fromkeys((".par", ".rec"), ("an image of Philips", _TO_NIFTI)),
+    ".mnc": ("an image of MINC", _TO_NIFTI),
+    **dict.fromkeys((".dap", ".rs3", ".dpa", ".dpo"), ("a part of a Curry recording", _TO_EDF)),
+    ".trc": ("a recording of Micromed", _TO_EDF),
+    ".e": ("a recording of Nicolet", _TO_EDF),
+}
+
+
+def is_later_part(path: Path) -> bool:
+    """True for the second and later parts of a FIF file that MNE split (`x-1.fif`), which are read with the first."""
+    found = re.fullmatch(r"(.+)-\d+(\.fif(?:\.gz)?)", path.name)
+    return found is not None and path.with_name(found[1] + found[2]).exists()
+
+
 def reader_module(format_name: str) -> str:
     """The module of this package that reads a format."""
     if format_name in ("nifti", "cifti", "gifti"):
         return format_name
     return "table" if format_name in _TABLES else "mne_reader"
+
+
+def expanded(path: str | PathLike[str]) -> Path:
+    """The path with `~` replaced.
+
+    Raises
+    ------
+    ReadError
+        There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ReadError(f"{error}".lower().rstrip("."), file=path, fix="write the whole path") from None
 
 
 def format_of(path: Path) -> tuple[Path, str]:
@@ -63,7 +100,11 @@ def format_of(path: Path) -> tuple[Path, str]:
     ReadError
         The file is missing (the nearest name is suggested) or its suffix is not known.
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise ReadError(f"cannot be opened ({error.strerror})", file=path, fix="check the path") from None
+    if not there:
         if path.is_symlink():
             raise ReadError(
                 "is a link to data that is not downloaded", file=path, fix="`datalad get` or `git annex get` it"
@@ -78,6 +119,8 @@ def format_of(path: Path) -> tuple[Path, str]:
             return format_of(path.with_suffix(other))
     if path.name.lower().startswith("c,rf"):  # BTi/4D has no suffix
         return path, "bti"
+    if suffix in _OTHERS and not (path.is_dir() and FORMATS.get(suffix)):
+        raise ReadError(f"is {_OTHERS[suffix][0]}", file=path, field="format", fix=_OTHERS[suffix][1])
     if suffix not in FORMATS:
         what = f"unknown format {suffix!r}" if suffix else "a folder" if path.is_dir() else "no suffix tells the format"
         raise ReadError(what, file=path, field="format", fix=did_you_mean(suffix, FORMATS))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import abspath, realpath
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from ..recording import Recording
 from ..utils.optional import optional
 from .bids.apply import channel_table, with_states, with_types, without_serial
 from .bids.kit import kit_digitisation
+from .checks import check_size
 from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
+from .events import BOUNDARY
 from .mat5 import check_mat5
 from .mne_convert import recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed, unique
@@ -69,6 +72,8 @@ class Opened:
     at_once: bool = False
     names: list[str] = field(default_factory=list)
     """Names of all channels of the file, where the Raw holds only some."""
+    without_unit: frozenset[str] = frozenset()
+    """Channels whose unit is that of channels.tsv, as the file gives none."""
     options: ReadOptions | None = None
     """Options that are left to apply, where opening applied some."""
     annotations: tuple[Any, Any, Any] | None = None
@@ -91,8 +96,9 @@ def read_mne(request: ReadRequest) -> Recording:
         table = without_serial(table) if format_name == "ctf" else table
         options = with_types(options, table)
     with mne_calls(path) as said:
+        units = table.units if table is not None else {}
         if format_name in ("edf", "bdf"):
-            opened = _open_edf(path, format_name, options)
+            opened = _open_edf(path, format_name, options, units)
         elif format_name == "brainvision":
             opened = _open_brainvision(path, options, root)
         elif format_name == "gdf":
@@ -122,8 +128,17 @@ def read_mne(request: ReadRequest) -> Recording:
             annotations=opened.annotations,
         )
     if table is not None:
-        recording = with_states(recording, table, opened.stored, options)
+        units = {name: unit for name, unit in table.units.items() if name not in opened.without_unit}
+        recording = with_states(recording, replace(table, units=units), opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
+
+
+def _reason(error: Exception) -> str:
+    """One line of an error; of a traceback that MNE put into its text, the last error alone."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("File ") for line in lines):
+        lines = [line for line in lines if re.match(r"\w*(?:Error|Exception)\b", line)][-1:]
+    return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
 @contextmanager
@@ -142,15 +157,19 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
         except PermissionError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = _reason(error)
             fix = "the file is damaged or of another format"
-            if "MaxShield" in reason or "allow_maxshield" in reason:
+            if "data_format" in reason:
+                fix = "set data_format to int16 or int32"
+            elif "MaxShield" in reason or "allow_maxshield" in reason:
                 reason, fix = (
                     "recorded with active shielding (MaxShield)",
                     "clean it with Maxwell filtering first, or set allow_maxshield",
                 )
             elif path.name.lower().endswith(".fif"):
-                reason = where_fif_ends(path) or reason
+                broken = where_fif_ends(path)
+                reason = broken or reason
+                fix = fix if broken else "does it hold something else than a recording (an average, a covariance)?"
             raise ReadError(f"cannot be read ({reason[:300]})", file=path, fix=fix) from error
     for warning in caught:
         line = " ".join(str(warning.message).split())[:200]
@@ -179,11 +198,69 @@ def _open(request: ReadRequest, options: ReadOptions) -> Opened:
         optional("curryreader", "vendor", f"{path.name} (Curry)")
         check_curry(path)
     elif format_name == "eeglab":
-        check_mat5(path, options.max_bytes)
+        _check_set(path, options.max_bytes)
+    elif format_name == "cnt":
+        _check_maker(path, format_name)
+        arguments = {"data_format": options.data_format or "auto"}
+    elif format_name == "nihon":
+        _check_maker(path, format_name)
     factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
-    raw = getattr(mne.io, function)(path, preload=False, **arguments)
+    if format_name == "fif" and path.name.lower().endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
+        return _open_epochs(mne.read_epochs(path, preload=False), path, options)
+    try:
+        raw = getattr(mne.io, function)(path, preload=False, **arguments)
+    except TypeError as error:
+        if "trials" not in str(error):
+            raise
+        return _open_epochs(mne.io.read_epochs_eeglab(path), path, options)
     stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
     return Opened(raw, notes, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+
+
+def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
+    """Epochs one after the other, with a boundary between them and the event of each at its time."""
+    import mne
+    import numpy as np
+
+    n_epochs, n_times, sfreq = len(epochs), len(epochs.times), float(epochs.info["sfreq"])
+    check_size(float(n_epochs) * n_times * len(epochs.ch_names) * 8, options.max_bytes, path)
+    data = epochs.get_data(copy=False)
+    raw = mne.io.RawArray(data.transpose(1, 0, 2).reshape(len(epochs.ch_names), -1), epochs.info, verbose="error")
+    starts = np.arange(n_epochs) * (n_times / sfreq)
+    names = {code: name for name, code in epochs.event_id.items()}
+    texts = [names.get(int(code), str(code)) for code in epochs.events[:, 2]]
+    zero = -epochs.tmin if epochs.tmin <= 0 <= epochs.tmax else 0.0
+    notes = [f"{n_epochs} epochs of {n_times / sfreq:g} s were joined; no window lies over two of them"]
+    onsets = np.concatenate([starts + zero, starts[1:]])
+    texts += [BOUNDARY] * (n_epochs - 1)
+    return Opened(raw, notes, annotations=(onsets, np.zeros(len(onsets)), texts))
+
+
+def _check_set(path: Path, max_bytes: int) -> None:
+    """Refuse a damaged .set, or one that is larger than allowed once read."""
+    import h5py
+
+    with path.open("rb") as stream:
+        stream.seek(512)  # behind the text of version 7.3
+        if stream.read(8) != b"\x89HDF\r\n\x1a\n":
+            check_mat5(path, max_bytes)
+            return
+    sizes = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    check_size(sum(sizes), max_bytes, path)
+
+
+def _check_maker(path: Path, format_name: str) -> None:
+    """Refuse files of other makers that end alike."""
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    if begin in (b"RIFF", b"RF64"):
+        fix = "export it as EDF or BrainVision"
+        raise ReadError("is a recording of ANT Neuro (eego)", file=path, field="format", fix=fix)
+    if format_name == "nihon" and begin and begin != b"EEG-":
+        fix = "a BrainVision recording needs its .vhdr beside it; export others as EDF or BrainVision"
+        raise ReadError("is not a recording of Nihon Kohden", file=path, field="format", fix=fix)
 
 
 def _open_gdf(path: Path, options: ReadOptions) -> Opened:
@@ -201,7 +278,7 @@ def _open_gdf(path: Path, options: ReadOptions) -> Opened:
     return Opened(raw, notes if header.flat else [], corrections=header.corrections, stored=header.stored)
 
 
-def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
+def _open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[str, str]) -> Opened:
     """EDF and BDF with only the channels that are wanted, so that a fast ECG does not resample the EEG."""
     import mne
 
@@ -214,7 +291,12 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
     labels = unique([signal.label for signal in header.signals])
     signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
+    factors = {label: _edf_factor_of_mne(signal.unit) for label, signal in signals.items()}
+    blank = [label for label, signal in signals.items() if not signal.unit and label.strip() in units]
+    signals |= {label: replace(signals[label], unit=units[label.strip()]) for label in blank}
     wanted, notes = _edf_channels(path, header, signals, names, options)
+    if blank:
+        notes.append(f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken")
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
     function = getattr(mne.io, READERS[format_name][0])
     raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
@@ -231,10 +313,11 @@ def _open_edf(path: Path, format_name: str, options: ReadOptions) -> Opened:
         raw,
         notes=notes,
         truncated=header.truncated,
-        corrections={names[label]: stored[names[label]] / _edf_factor_of_mne(signals[label].unit) for label in wanted},
-        stored={names[label]: _edf_factor_of_mne(signals[label].unit) for label in wanted},
+        corrections={names[label]: stored[names[label]] / factors[label] for label in wanted},
+        stored={names[label]: factors[label] for label in wanted},
         at_once=len(rates) > 1,
         names=list(signals),
+        without_unit=frozenset(label.strip() for label in blank),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
         annotations=(annotations.onsets, annotations.durations, annotations.texts) if annotations else None,
     )
@@ -289,10 +372,12 @@ def _open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
     truncated, notes = check_brainvision(path, root)
     raw = mne.io.read_raw_brainvision(path, preload=False)
     units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    own = renamed(list(units), options, path)
+    left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
     unknown = [
         (name, unit)
         for name, unit in units.items()
-        if volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
+        if name in left and volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
     ]
     if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
         name, unit = unknown[0]

@@ -13,16 +13,20 @@ from .options import ReadOptions
 
 # a word of a name, with an optional number or side, tells that the channel is not an EEG electrode
 _KINDS = {
-    "eog": r"[HV]?EOG|[HV]EO|EO[GH][HV]|LOC|ROC|UEOG|EOGL|EOGR|EOGH|EOGV|VEOGU|VEOGL",
+    "eog": r"[A-Z]*EOG[A-Z]*|[HV]EO|EO[GH][HV]|LOC|ROC",
     "ecg": r"ECG|EKG|ECGL|ECGR|EKGL|EKGR",
     "emg": r"EMG|EMGLEFT|EMGRIGHT|EMGL|EMGR|CHIN|LCHIN|RCHIN|LEG|LLEG|RLEG|TIB|LAT|RAT",
     "resp": r"RESP|RESPIRATION|THOR|THORAX|THORACIC|ABD|ABDO|ABDOMEN|ABDOMINAL|CHEST|FLOW|AIRFLOW|NASAL|CANNULA|SNORE"
     r"|SNORING|CPAP|PFLOW",
     "stim": r"STATUS|TRIG|TRIGGER|TRIGGERS|STI|STIM|STIMULUS|MARKER|MARKERS|EVENT|EVENTS|DIN",
     "misc": r"SPO2|SAO2|OSAT|PULSE|PLETH|PLETHYSMOGRAM|PPG|HR|GSR|EDA|SCL|TEMP|TEMPERATURE|ACC|ACC[XYZ]|[XYZ]ACC|GYRO"
-    r"|GYRO[XYZ]|PHOTIC|IBI|BURSTS?|SUPPR|DC|POS|POSITION|LIGHT|AUX|ANNOTATIONS|COUNTER|BATTERY|LUX|PR|ETCO2|CO2|PH",
+    r"|GYRO[XYZ]|PHOTIC|IBI|BURSTS?|SUPPR|DC|POS|POSITION|LIGHT|AUX|ANNOTATIONS|COUNTER|BATTERY|LUX|PR|ETCO2|CO2|PH"
+    r"|EXG|PLET|ERG",
 }
 _WORDS = {kind: re.compile(rf"(?:{words})\d*", re.IGNORECASE) for kind, words in _KINDS.items()}
+
+# eyes of a polysomnography (AASM): E1 and E2 against a mastoid; caps with E1 to E257 have no mastoid in the name
+_SLEEP_EYE = re.compile(r"(?:EEG[\s_:-]+)?E[12]\s*[-:/]\s*[MA][12]", re.IGNORECASE)
 
 #: electrodes that serve as reference; "X-REF" sits at X
 REFERENCES = frozenset(
@@ -35,6 +39,8 @@ Electrodes = tuple[str] | tuple[str, str]
 
 def kind_of_name(name: str) -> str | None:
     """The auxiliary type that a word of the name tells ("eog", "ecg", ...), or None for a possible electrode."""
+    if _SLEEP_EYE.fullmatch(name.strip()):
+        return "eog"
     for word in re.split(r"[^A-Za-z0-9]+", name):
         for kind, pattern in _WORDS.items():
             if pattern.fullmatch(word):

@@ -119,9 +119,12 @@ class ReadOptions(Schema):
     atlas: AtlasOptions | None = None
     confounds: ConfoundOptions | None = None
     sidecars: bool = True
-    """Let channels.tsv, electrodes.tsv and JSON files of a BIDS dataset say what channels are and where they sit."""
+    """Let events.tsv, channels.tsv, electrodes.tsv and JSON files of a BIDS dataset say what they hold; false reads the
+    file as if it stood alone."""
     max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
     """Refuse files whose decoded size exceeds this, before memory is taken."""
+    data_format: Literal["int16", "int32"] | None = None
+    """Width of the samples of a Neuroscan .cnt file whose header does not tell."""
     allow_maxshield: bool = False
     """Read FIF recorded with active shielding (MaxShield) although it was not cleaned by Maxwell filtering."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
 from .events import only_boundaries, read_events_file
-from .formats import format_of, reader_module
+from .formats import expanded, format_of, reader_module
 from .options import ReadOptions
 from .request import ReadRequest
 
@@ -67,12 +69,12 @@ def read(
     >>> recording.n_channels, recording.sfreq  # doctest: +SKIP
     (19, 500.0)
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if modality is not None and modality not in MODALITIES:
         raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
     options = options or ReadOptions()
     path, format_name = format_of(path)
-    base = Path(root).expanduser() if root is not None else path.parent
+    base = expanded(root) if root is not None else path.parent
     request = ReadRequest(
         path,
         format_name,
@@ -85,7 +87,9 @@ def read(
     module = reader_module(format_name)
     reader = getattr(importlib.import_module(f".{module}", __package__), f"read_{module.removesuffix('_reader')}")
     try:
-        recording = reader(request)
+        # some readers print; what goes to standard output must be ours alone
+        with redirect_stdout(sys.stderr):
+            recording = reader(request)
     except MemoryError:
         raise ReadError("does not fit into memory", file=path, fix="set max_bytes, or read fewer channels") from None
     recording = with_dataset(recording, request.sidecars, options)

@@ -16,7 +16,7 @@ from .scan import Scanned, scan
 from .sidecars import Sidecars
 
 #: extension -> extensions of which one must stand beside it
-_PARTNERS = {".vhdr": (".eeg", ".dat", ".avg", ".EEG")}
+_PARTNERS = {".vhdr": (".eeg", ".dat", ".avg", ".EEG")}  # .set keeps its data where it likes
 
 
 class BidsDataset:
@@ -89,13 +89,16 @@ class BidsDataset:
             if file.missing:
                 continue
             partners = _PARTNERS.get(file.extension, ())
-            stem = file.path.removesuffix(file.extension)
-            if partners and not any(stem + partner in paths for partner in partners):
+            stem = file.path[: len(file.path) - len(file.extension)]
+            there = [stem + partner for partner in partners if stem + partner in paths]
+            if partners and not there:
                 yield self._relative(file), f"{os.path.basename(stem)}{partners[0]} is missing"
+            elif there and all(os.path.isfile(partner) and not os.path.getsize(partner) for partner in there):
+                yield self._relative(file), f"{os.path.basename(there[0])} is empty (0 bytes)"
             elif os.path.isfile(file.path) and not os.path.getsize(file.path):
                 yield self._relative(file), "empty (0 bytes)"
         for file in self.files:
-            if file.extension == ".json" and not file.missing and not os.path.getsize(file.path):
+            if file.extension in (".json", ".tsv") and not file.missing and not os.path.getsize(file.path):
                 yield self._relative(file), "empty (0 bytes)"
 
     def _relative(self, file: BidsFile) -> str:

@@ -40,6 +40,9 @@ DATATYPES = ("eeg", "meg", "func", "anat", "ieeg", "fmap", "dwi", "beh", "perf",
 #: recordings that are folders
 FOLDER_EXTENSIONS = (".ds", ".mff")
 
+#: MEG files that are not recordings: calibration of the system
+_NO_RECORDINGS = ("crosstalk", "calibration")
+
 _EEG = (".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".lay", ".cdt")
 _MEG = (".fif", ".fif.gz", ".ds", ".con", ".sqd", "")
 _BOLD = (".nii", ".nii.gz", ".dtseries.nii", ".ptseries.nii", ".func.gii", ".gii")
@@ -63,7 +66,7 @@ class BidsFile(NamedTuple):
     entities : dict of str
         By the words of `ENTITY_NAMES`; keys that BIDS does not have stay as they are.
     suffix, extension : str
-        `eeg` and `.vhdr` of `sub-01_task-rest_eeg.vhdr`.
+        `eeg` and `.vhdr` of `sub-01_task-rest_eeg.vhdr`; the extension in lower case.
     missing : bool
         A link to content that is not here (datalad, git-annex).
     """
@@ -85,9 +88,13 @@ class BidsFile(NamedTuple):
 
     @property
     def modality(self) -> Modality | None:
-        """Of a recording of brain signals; None for every other file and for later parts of a split FIF file."""
+        """Of a recording of a subject's brain; None for every other file and for later parts of a split FIF file."""
         modality, extensions = _RECORDINGS.get(self.suffix, (None, ()))
         if modality is None or self.extension not in extensions or "subject" not in self.entities:
+            return None
+        if self.entities["subject"] == "emptyroom" or (
+            self.suffix == "meg" and self.entities.get("acquisition") in _NO_RECORDINGS
+        ):
             return None
         if self.suffix == "timeseries" and self.entities.get("description") == "confounds":
             return None
@@ -124,7 +131,7 @@ def parse(name: str) -> tuple[dict[str, str], str, str]:
     for part in parts:
         key, _, value = part.partition("-")
         entities[ENTITY_NAMES.get(key, key)] = value
-    return entities, suffix, dot + extension
+    return entities, suffix, dot + extension.lower()
 
 
 def file_of(path: str, name: str, missing: bool = False) -> BidsFile:

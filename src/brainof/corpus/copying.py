@@ -56,7 +56,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
 def split(
     corpus: Corpus, out: str | PathLike[str], by: str = "subject", fraction: float = 0.1, seed: int = 0
 ) -> dict[str, int]:
-    """Copy a corpus into several below `out`: `train` and `validation` by person, or one per dataset or modality.
+    """Copy a corpus into several below `out`: `train` and `validation` by subject, or one per dataset or modality.
 
     Returns
     -------

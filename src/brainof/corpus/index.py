@@ -31,7 +31,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "crc32c": pa.uint32(),  # of the raw bytes of the window
     "dataset": _TEXT,
     "modality": _TEXT,
-    "subject": _TEXT,  # unique within a dataset; a person is dataset/subject
+    "subject": _TEXT,  # unique within a dataset; dataset/subject is unique
     "session": _TEXT,
     "task": _TEXT,
     "run": _TEXT,

@@ -169,15 +169,3 @@ class IndexFile:
         except (OSError, pa.ArrowException, ValueError, IndexError, KeyError, TypeError) as error:
             why = (str(error).splitlines() or ["unreadable"])[0]
             raise CorpusError(f"is damaged ({why})", file=self.path, fix=self._fix) from None
-
-
-def read_index(path: Path, fix: str) -> tuple[pa.Table, set[str]]:
-    """Index rows and the names of the shards they cover.
-
-    Raises
-    ------
-    CorpusError
-        The file is damaged; `fix` says what to do.
-    """
-    file = IndexFile(path, fix)
-    return file.read(), file.shards

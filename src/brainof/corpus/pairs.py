@@ -1,8 +1,8 @@
-"""Pairs: windows of several modalities that show the same person at the same time."""
+"""Pairs: windows of several modalities that show the same subject at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import CorpusError, did_you_mean
 
-#: Columns that must agree, beside the person, for two windows to lie on one clock (where both know them)
+#: Columns that must agree, beside the subject, for two windows to lie on one clock (where both know them)
 _CLOCK = ("session", "task", "run")
 
 
@@ -24,9 +24,9 @@ def pairs(
     lag: Mapping[str, float] | None = None,
     complete: bool = True,
 ) -> pd.DataFrame:
-    """Match windows of the same person and time span across modalities.
+    """Match windows of the same subject and time span across modalities.
 
-    Only the caller knows which datasets show the same people on the same clock, so they are named: subject, session,
+    Only the caller knows which datasets show the same subjects on the same clock, so they are named: subject, session,
     task and run must then agree, and onsets are seconds of the common clock. Where one file holds both modalities, only
     windows of that file match.
 
@@ -42,7 +42,7 @@ def pairs(
         The modality whose windows are the rows of the result; the first of `datasets` by default. Of each other
         modality, the window that overlaps it longest is taken (the earlier one of two): it may serve several rows.
     overlap : float
-        Least overlap, as a share of the shorter of the two windows.
+        Least overlap, as a fraction of the shorter of the two windows.
     lag : dict of str, optional
         Modality -> seconds by which its signal follows the brain, such as {"fmri": 5.0}; taken off its onsets.
     complete : bool
@@ -51,13 +51,13 @@ def pairs(
     Returns
     -------
     DataFrame
-        One column per modality with row numbers of `index` (int64), in order of person and onset.
+        One column per modality with row numbers of `index` (int64), in order of subject and onset.
 
     Raises
     ------
     CorpusError
         Fewer than two modalities, an unknown dataset, view or anchor, nothing matches, or several recordings of a
-        person lie on clocks that nothing tells apart.
+        subject lie on clocks that nothing tells apart.
     """
     lag = lag or {}
     anchor = anchor or next(iter(datasets))
@@ -76,7 +76,7 @@ def pairs(
     matched = (table.drop(columns=anchor) >= 0).any(axis=1)
     if not matched.any():
         raise CorpusError(
-            f"no window of {' and '.join(datasets.values())} shows one person at one time",
+            f"no window of {' and '.join(datasets.values())} shows one subject at one time",
             field="pairs",
             fix="do subject, session, task and run agree, and is there one clock?",
         )
@@ -138,46 +138,3 @@ def _partners(first: pd.DataFrame, other: pd.DataFrame, overlap: float) -> np.nd
             if shared[best] >= overlap * min(right - left, stop[best] - start[best]) - 1e-6:
                 found[place] = candidates["row"].iloc[best]
     return found
-
-
-def common_labels(index: pd.DataFrame, table: pd.DataFrame, column: str) -> np.ndarray:
-    """Label of each row of `pairs`, from whichever modality has it.
-
-    Parameters
-    ----------
-    column : str
-        A column of the index, such as "label.state".
-
-    Returns
-    -------
-    ndarray of str; empty where no modality is labelled
-
-    Raises
-    ------
-    CorpusError
-        Two modalities of a row carry different labels.
-    """
-    values = index[column].astype("string").fillna("").to_numpy(dtype=str)
-    label = np.full(len(table), "", dtype=values.dtype if values.dtype.itemsize else "U1")
-    for modality in table:
-        rows = table[modality].to_numpy()
-        own = np.where(rows >= 0, values[rows], "")
-        clash = (label != "") & (own != "") & (label != own)
-        if clash.any():
-            row = int(np.flatnonzero(clash)[0])
-            raise CorpusError(
-                f"{str(label[row])!r} and {str(own[row])!r} in one pair", field=column, fix="check onsets and lag"
-            )
-        label = np.where(label == "", own, label)
-    return label
-
-
-def patterns(table: pd.DataFrame) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """Rows of `pairs` grouped by which modalities are there: (modalities, positions in the table)."""
-    there = table.to_numpy() >= 0
-    kinds, code = np.unique(there, axis=0, return_inverse=True)
-    names: Sequence[str] = list(map(str, table.columns))
-    return [
-        (tuple(name for name, present in zip(names, kind, strict=True) if present), np.flatnonzero(code.ravel() == i))
-        for i, kind in enumerate(kinds)
-    ]

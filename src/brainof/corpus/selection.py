@@ -1,4 +1,4 @@
-"""Which rows of an index to use: by view, modality, dataset and person; and a split by person."""
+"""Which rows of an index to use: by view, modality, dataset and subject; and a split by subject."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def select(
     view : str or None
         "pretrain", or a task of the recipe; None keeps all views.
     exclude_subjects : iterable of str
-        People to leave out, as `dataset/subject`. People who are not in the index are ignored, so that one list of
-        evaluation people serves any corpus.
+        Subjects to leave out, as `dataset/subject`. Those who are not in the index are ignored, so that one list of
+        evaluation subjects serves any corpus.
     modalities, datasets : iterable of str, optional
         Names to keep; all where left out.
 
@@ -38,7 +38,7 @@ def select(
     CorpusError
         A view, modality or dataset is not in the index, or no window is left.
     ConfigError
-        A person is not written as `dataset/subject`.
+        A subject is not written as `dataset/subject`.
     """
     keep = np.ones(len(index), bool)
     conditions = {"view": view if view is None else [view], "modality": modalities, "dataset": datasets}
@@ -52,9 +52,9 @@ def select(
                 raise CorpusError(f"{name!r} is not in the corpus", field=column, fix=did_you_mean(name, known))
         keep &= index[column].isin(wanted).to_numpy()
     excluded = [exclude_subjects] if isinstance(exclude_subjects, str) else list(exclude_subjects)
-    for person in excluded:
-        if "/" not in person:
-            raise ConfigError(f"{person!r}", field="exclude_subjects", fix="name people as dataset/subject")
+    for name in excluded:
+        if "/" not in name:
+            raise ConfigError(f"{name!r}", field="exclude_subjects", fix="name subjects as dataset/subject")
     if excluded:
         keep &= ~subjects(index).isin(excluded).to_numpy()
     if not keep.any():
@@ -63,18 +63,18 @@ def select(
 
 
 def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split rows into train and validation such that no person is on both sides.
+    """Split rows into train and validation such that no subject is on both sides.
 
-    In each dataset about `fraction` of the people, and at least one where there are two, go to validation; a dataset
-    of one person goes to train. Who goes depends on the seed and the person's name alone, so that people who join
-    later move few others, and a person's modalities stay together.
+    In each dataset about `fraction` of the subjects, and at least one where there are two, go to validation; a dataset
+    of one subject goes to train. Who goes depends on the seed and the subject's name alone, so that subjects who join
+    later move few others, and a subject's modalities stay together.
 
     Parameters
     ----------
     index : DataFrame
         Index of a corpus, or a part of it.
     fraction : float
-        Share of people for validation, in [0, 1).
+        Fraction of subjects for validation, in [0, 1).
     seed : int
         Another seed gives another split.
 
@@ -88,10 +88,10 @@ def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple
         `fraction` is outside [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise ConfigError(f"{fraction}", field="fraction", fix="give a share of people in [0, 1)")
-    person = subjects(index)
+        raise ConfigError(f"{fraction}", field="fraction", fix="give a fraction of subjects in [0, 1)")
+    subject = subjects(index)
     by_dataset: dict[str, list[str]] = {}
-    for name in person.cat.categories:
+    for name in subject.cat.categories:
         by_dataset.setdefault(name.split("/", 1)[0], []).append(name)
     held_out: list[str] = []
     for names in by_dataset.values():
@@ -100,5 +100,5 @@ def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple
             count = min(max(count, 1), len(names) - 1)
         names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
         held_out += names[:count]
-    validation = person.isin(held_out).to_numpy()
+    validation = subject.isin(held_out).to_numpy()
     return index[~validation], index[validation]

@@ -19,7 +19,7 @@ from ..errors import CorpusError
 from .deletions import Deletion, read_deletions
 from .folder import Folder, LocalFolder, check_version, is_url, object_names, read_object
 from .index import in_order, to_frame
-from .index_file import IndexFile, read_index
+from .index_file import IndexFile
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
 from .windows import Windows
 
@@ -236,7 +236,7 @@ class Corpus(Windows):
         """Index rows of one shard: from its index file or, where that is missing, from its header."""
         if f"{name}{INDEX_SUFFIX}" in self._index_files:
             file = self.folder.path(f"shards/{name}{INDEX_SUFFIX}")
-            return read_index(file, f"delete it; it is rebuilt from {name}{SUFFIX}")[0]
+            return IndexFile(file, f"delete it; it is rebuilt from {name}{SUFFIX}").read()
         self._note(f"shard {name} has no index file; its rows were read from its header")
         return self.shard(name).table()
 

@@ -28,7 +28,7 @@ from .recipe import Recipe
 logger = logging.getLogger(__name__)
 
 #: Changes when the same recipe and file give other windows, so that old corpora are prepared again
-VERSION = 1
+VERSION = 2
 
 #: Reason of a recording over which the process died, or is still at work
 DIED = "not finished: the process was killed or ran out of memory while preparing it (or is still at it)"

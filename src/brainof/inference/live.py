@@ -30,7 +30,7 @@ from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
 from ..prepare import Chain
 from ..prepare.bads import BadChannels, Repair
 from ..prepare.filters import Detrend, Filter, Notch, memory_of
-from ..prepare.resampling import antialias, ratio
+from ..prepare.resampling import ratio, reach
 from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
@@ -305,12 +305,12 @@ class StreamingEmbedder:
         self.n_times = options.n_times
         self.up, self.down = ratio(calibration.sfreq, calibration.rate)
         filters = [step for step in calibration.steps if isinstance(step, (Notch, Filter))]
-        self._reach = len(antialias(self.up, self.down)) // 2 // self.up + 1 if self.up != self.down else 0
+        self._reach = reach(self.up, self.down) if self.up != self.down else 0
         reach_out = -(-self._reach * self.up // self.down)
         self._behind = _forgetting(filters, calibration.rate, 1e-10) + reach_out
         ahead = _forgetting(filters, calibration.rate, TOLERANCE)
-        self._ahead = (ahead if lookahead is None else round(lookahead * calibration.rate)) + reach_out
-        if self._ahead < reach_out:
+        self._ahead = ahead + reach_out if lookahead is None else round(lookahead * calibration.rate)
+        if self._ahead < 0:
             raise ConfigError(f"{lookahead}", field="lookahead", fix="give seconds of 0 or more")
         self._chunks: list[np.ndarray] = []
         self._first = 0  # number of the first raw sample that is kept

@@ -142,7 +142,7 @@ def predict_at(
         raise RecordingError(f"no good {kind} channel to take the scale from", file=file, field="channels")
     up, down = ratio(prepared.sfreq, recording.sfreq)
     if (up, down) != (1, 1):
-        values = np.stack([resampled(row.astype(np.float32), up, down) for row in values])
+        values = resampled(values, up, down)
     short = recording.n_times - values.shape[1]
     return np.pad(values, ((0, 0), (0, max(0, short))), mode="edge")[:, : recording.n_times]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..errors import RecordingError
 from ..recording import Recording
-from ..utils.memory import empty, release
+from ..utils.memory import map_rows
 from .prep import prep_bads, rows_of
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
@@ -27,23 +27,24 @@ class Repair(Step):
 
     def apply(self, recording: Recording) -> Recording:
         longest = max(1, round(self.max_gap * recording.sfreq))
-        data = empty(recording.data.shape)
-        broken, repaired = [], 0
-        for row, values in enumerate(recording.data):
-            middle = values.mean(dtype=np.float64)
-            if not np.isfinite(middle):  # the mean is finite only if all samples are
-                missing = ~np.isfinite(values)
-                if missing.all() or longest_run(missing) > longest:
-                    broken.append(row)
-                    data[row] = 0.0
-                    continue
-                repaired += int(missing.sum())
-                known = np.flatnonzero(~missing)
-                values = values.copy()
-                values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-                middle = values.mean(dtype=np.float64)
-            np.subtract(values, middle, out=data[row], dtype=np.float64, casting="same_kind")
-            release(recording.data, data)
+        broken: list[int] = []
+        repaired = 0
+
+        def repair(values: np.ndarray, rows: slice) -> np.ndarray:
+            nonlocal repaired
+            means = values.mean(axis=1, dtype=np.float64)
+            if np.isfinite(means).all():  # a mean is finite only if all samples are
+                return values - means[:, None]
+            values = values.copy()
+            for row in np.flatnonzero(~np.isfinite(means)):
+                bridged = bridge(values[row], longest)
+                repaired += bridged or 0
+                if bridged is None:
+                    broken.append(rows.start + row)
+                    values[row] = 0.0
+            return values - values.mean(axis=1, dtype=np.float64, keepdims=True)
+
+        data = map_rows(repair, recording.data)
         statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
         return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
 
@@ -83,6 +84,16 @@ class BadChannels(Step):
         names = recording.channels.names
         statistics = {"flat": [names[row] for row in flat], "loud": [names[row] for row in loud]}
         return self.done(recording, statistics, bads=with_bads(recording, np.array(flat + loud, dtype=int)))
+
+
+def bridge(values: np.ndarray, longest: int) -> int | None:
+    """Replace non-finite samples of a 1-D array linearly, in place; their number, or None where a gap is longer."""
+    missing = ~np.isfinite(values)
+    if missing.all() or longest_run(missing) > longest:
+        return None
+    known = np.flatnonzero(~missing)
+    values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
+    return int(missing.sum())
 
 
 def longest_run(flags: np.ndarray) -> int:

@@ -1,7 +1,4 @@
-"""Steps along time at one rate: trends, line noise and the common band.
-
-All work channel by channel, so that the memory they need beside input and output is a few copies of one channel.
-"""
+"""Steps along time at one rate: trends, line noise and the common band."""
 
 from __future__ import annotations
 
@@ -12,12 +9,9 @@ from pydantic import Field, model_validator
 from scipy import signal
 
 from ..recording import Recording
-from ..utils.memory import blocks, empty, release
+from ..utils.memory import blocks, map_rows
 from .bads import refuse_too_short
 from .steps import Step
-
-#: Samples of several short rows that are filtered in one call
-ROWS_TOGETHER = 65_536
 
 
 class Detrend(Step):
@@ -30,12 +24,12 @@ class Detrend(Step):
         refuse_too_short(recording, self.order + 2, "detrending")
         time = np.linspace(-1, 1, recording.n_times)
         basis, _ = np.linalg.qr(np.polynomial.legendre.legvander(time, self.order))
-        data = empty(recording.data.shape)
-        for row, values in enumerate(recording.data):
+
+        def detrend(values: np.ndarray, _: slice) -> np.ndarray:
             values = values.astype(np.float64)
-            data[row] = values - basis @ (basis.T @ values)
-            release(recording.data, data)
-        return self.done(recording, data=data)
+            return values - (values @ basis) @ basis.T
+
+        return self.done(recording, data=map_rows(detrend, recording.data))
 
 
 class Notch(Step):
@@ -112,7 +106,7 @@ class Filter(Step):
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
-    """Second-order sections run forwards and backwards over each row, in float64 and in blocks where it is long.
+    """Second-order sections run forwards and backwards over each row, in float64.
 
     Parameters
     ----------
@@ -125,21 +119,20 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
     -------
     ndarray, shape (n_channels, n_times), float32
     """
-    filtered = empty(data.shape)
-    pad, overlap = min(pad, data.shape[1] - 1), memory_of(sections)
-    pieces = blocks(data.shape[1], overlap)
-    # of short windows several rows at a time: the call costs more than the filter
-    together = max(1, ROWS_TOGETHER // data.shape[1])
-    for row in range(0, len(data), together):
-        rows = slice(row, row + together)
-        for start, stop in pieces:
-            first, last = max(0, start - overlap), min(data.shape[1], stop + overlap)
+    n_times, overlap = data.shape[1], memory_of(sections)
+    pad = min(pad, n_times - 1)
+
+    def filtered(values: np.ndarray, _: slice) -> np.ndarray:
+        pieces = []
+        for start, stop in blocks(n_times, overlap):  # long channels in pieces, so that copies in float64 stay small
+            first, last = max(0, start - overlap), min(n_times, stop + overlap)
             # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
-            longer = data[rows, first:last].astype(np.float64)
+            longer = values[:, first:last].astype(np.float64)
             longer = signal.sosfiltfilt(sections, longer, padtype="odd", padlen=min(pad, last - first - 1))
-            filtered[rows, start:stop] = longer[:, start - first : stop - first]
-        release(data, filtered)
-    return filtered
+            pieces.append(longer[:, start - first : stop - first].astype(np.float32))
+        return np.concatenate(pieces, axis=1)
+
+    return map_rows(filtered, data)
 
 
 def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from ..errors import RecordingError
 from ..recording import Recording
-from ..utils.memory import empty
 from .mne_raw import raw_of
 from .steps import Step
 
@@ -57,8 +56,7 @@ class Maxwell(Step):
                 raw.info["bads"] = [*raw.info["bads"], *(name for name in found if name not in raw.info["bads"])]
             cleaned = mne.preprocessing.maxwell_filter(raw, st_duration=self.st_duration, **space)
         rebuilt = list(raw.info["bads"])
-        data = empty(recording.data.shape)
-        data[:] = cleaned.get_data()
+        data = cleaned.get_data().astype(np.float32)
         statistics = {"applied": True, "rebuilt": rebuilt, "found": found}
         return self.done(recording, statistics, data=data, bads=(), info=cleaned.info)
 

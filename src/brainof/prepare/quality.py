@@ -10,7 +10,7 @@ from scipy import signal
 
 from ..channels import UNITS
 from ..recording import Recording
-from ..utils.memory import release, sampled
+from ..utils.memory import sampled
 from .steps import good_rows, robust_centre_and_scale, rows_by_type
 from .windows import Window
 
@@ -105,7 +105,6 @@ def _spectrum(recording: Recording, rows: np.ndarray) -> dict[str, list[float]] 
         piece = np.nan_to_num(recording.data[rows, start : start + length].astype(np.float64))
         frequencies, power = signal.welch(piece, recording.sfreq, nperseg=segment)
         powers.append(np.median(power, axis=0))
-    release(recording.data)
     power = np.mean(powers, axis=0)
     edges = np.geomspace(frequencies[1], frequencies[-1], BINS + 1)
     which = np.digitize(frequencies, edges) - 1

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ..recording import Recording
-from ..utils.memory import blocks, empty, release
+from ..utils.memory import each_row, map_rows
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
@@ -29,12 +29,11 @@ class Reference(Step):
         rows = np.flatnonzero((types == "eeg") & good_rows(recording))
         if self.kind == "none" or len(rows) < self.min_channels:
             return self.done(recording, {"kind": "none"})
-        data = empty(recording.data.shape, recording.data.dtype)
-        for start, stop in blocks(recording.n_times, every=recording.n_channels):
-            piece = slice(start, stop)
-            average = recording.data[rows, piece].mean(axis=0, dtype=np.float64).astype(data.dtype)
-            np.subtract(recording.data[:, piece], average, out=data[:, piece])
-            release(recording.data, data)
+        average = np.zeros(recording.n_times)
+        for values in each_row(recording.data, rows):
+            average += values
+        average = (average / len(rows)).astype(recording.data.dtype)
+        data = map_rows(lambda values, _: values - average, recording.data, dtype=recording.data.dtype)
         return self.done(recording, {"kind": "average", "channels": len(rows)}, data=data)
 
 
@@ -94,15 +93,15 @@ class Scales:
 
     def apply(self, recording: Recording, clip: float) -> tuple[np.ndarray, int]:
         """Normalised data of a recording of the same channels, bad ones zero, and how many samples were clipped."""
-        data = empty(recording.data.shape)
+        good = good_rows(recording.replace(bads=self.bads))
+        dtype = recording.data.dtype  # float32 after any other step, which holds a centred signal well
+        centres, factors = self.centres.astype(dtype), np.where(good, 1 / self.divisors, 0).astype(dtype)
         clipped = 0
-        for row, values in enumerate(recording.data):
-            if recording.channels.names[row] in self.bads:
-                data[row] = 0.0
-                continue
-            for start, stop in blocks(recording.n_times):
-                scaled = (values[start:stop].astype(np.float64) - self.centres[row]) / self.divisors[row]
-                clipped += int((np.abs(scaled) > clip).sum())
-                np.clip(scaled, -clip, clip, out=data[row, start:stop], casting="same_kind")
-            release(recording.data, data)
-        return data, clipped
+
+        def scaled(values: np.ndarray, rows: slice) -> np.ndarray:
+            nonlocal clipped
+            scaled = (values - centres[rows, None]) * factors[rows, None]
+            clipped += int(np.count_nonzero(np.abs(scaled) > clip))
+            return np.clip(scaled, -clip, clip, out=scaled)
+
+        return map_rows(scaled, recording.data), clipped

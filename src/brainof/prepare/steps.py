@@ -10,7 +10,7 @@ from ..channels import MODALITIES
 from ..errors import RecordingError
 from ..recording import Recording
 from ..schema import Schema
-from ..utils.memory import release
+from ..utils.memory import each_row
 
 #: Quartiles of longer channels (18 h at 256 Hz) are taken from every second, third, ... sample
 MOST_FOR_QUARTILES = 2**24
@@ -104,7 +104,6 @@ def robust_centre_and_scale(
         quartiles = np.percentile(data[chosen, ::step], (25, 50, 75), axis=1)
         return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349
     quartiles = np.empty((3, len(chosen)))
-    for number, row in enumerate(chosen):  # one row at a time: percentile sorts a copy
-        quartiles[:, number] = np.percentile(data[row, ::step], (25, 50, 75))
-        release(data)
+    for number, values in enumerate(each_row(data, chosen)):  # one row at a time: percentile sorts a copy
+        quartiles[:, number] = np.percentile(values[::step], (25, 50, 75))
     return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349

@@ -1,8 +1,8 @@
 """Arrays under a memory budget: beyond a size they live in a file without a name instead of in memory.
 
-Outside `memory_budget` everything here is plain numpy. Inside, `empty` gives arrays above a share of the budget as
-memory-mapped files, and whoever walks through such arrays calls `release` on what it has finished with, so that the
-pages count as file cache, which the system takes back when it needs memory, and no longer as memory of the process.
+Outside `memory_budget` everything here is plain numpy. Inside, `empty` gives arrays above a fraction of the budget as
+memory-mapped files, and `map_rows` and `each_row` release the pages they have finished with: these count as file cache,
+which the system takes back when it needs memory, and no longer as memory of the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ import numpy as np
 
 from ..errors import ConfigError, StorageError
 
-#: Samples of one channel that a step works on at once. Long channels are cut into blocks whatever the budget, so that
-#: results do not depend on it; 8 MB in float64, so that a step's temporary arrays stay small.
+#: Samples that are worked on at once, of one channel or of several short ones; 8 MB in float64, so that temporary
+#: arrays stay small. The same with and without a budget, so that results do not depend on it.
 BLOCK = 2**20
 
 #: Memory of the program itself (torch, MNE) and of the temporary arrays of one block
@@ -110,22 +110,57 @@ def release(*arrays: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def each_row(array: np.ndarray, rows: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+    """The rows of an array, or those numbered, one after the other."""
+    for row in range(len(array)) if rows is None else rows:
+        yield array[row]
+        release(array)
+
+
+def map_rows(
+    function: Callable[[np.ndarray, slice], np.ndarray],
+    array: np.ndarray,
+    n_times: int | None = None,
+    dtype: Any = np.float32,
+) -> np.ndarray:
+    """`function(array[rows], rows)` for all rows, few at a time.
+
+    Parameters
+    ----------
+    function : callable
+        (n_rows, n) -> (n_rows, n_times); must not change its input.
+    array : ndarray, shape (n_rows, n)
+    n_times : int, optional
+        Columns of the result, by default those of `array`.
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray, shape (n_rows, n_times)
+    """
+    result = empty((len(array), array.shape[1] if n_times is None else n_times), dtype)
+    together = max(1, BLOCK // max(1, array.shape[1]))
+    for first in range(0, len(array), together):
+        rows = slice(first, first + together)
+        result[rows] = function(array[rows], rows)
+        release(array, result)
+    return result
+
+
 def sampled(array: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
     """`array[rows, ::step]`, one row at a time: samples this far apart touch every page of a mapped array."""
     found = np.empty((len(rows), len(range(0, array.shape[1], step))), array.dtype)
-    for number, row in enumerate(rows):
-        found[number] = array[row, ::step]
-        release(array)
+    for number, values in enumerate(each_row(array, rows)):
+        found[number] = values[::step]
     return found
 
 
-def blocks(n_times: int, overlap: int = 0, every: int = 1) -> list[tuple[int, int]]:
+def blocks(n_times: int, overlap: int = 0) -> list[tuple[int, int]]:
     """First and last sample of the blocks in which `n_times` samples are worked on.
 
-    A block holds `BLOCK` samples but at least 4 * `overlap`, and the last takes the rest, up to twice as much. Where
-    one step means `every` samples (of as many channels, or of a period), it holds so many times fewer.
+    A block holds `BLOCK` samples but at least 4 * `overlap`, and the last takes the rest, up to twice as much.
     """
-    size = max(1, BLOCK // every, 4 * overlap)
+    size = max(BLOCK, 4 * overlap)
     starts = list(range(0, max(1, n_times - size + 1), size))
     return list(zip(starts, [*starts[1:], n_times], strict=True))
 

@@ -98,10 +98,10 @@ def edit(folder, **changes):
             "old layout",
             r"config\.json: layout 2 with its flat model configuration, .* reads 3; install .*, or pretrain again",
         ),
-        ("library", r"config\.json: is no configuration of a brainof release but of 'vit'"),
+        ("library", r"config\.json: is not the configuration of a brainof release but of 'vit'"),
         ("other size", r"weights do not fit the configuration"),
         ("other depth", r"weights do not fit the configuration: 'blocks\.2\.[\w.]+' is missing"),
-        ("outside", r"'\.\./model\.safetensors' is no weight file"),
+        ("outside", r"'\.\./model\.safetensors' is not a weight file"),
     ],
 )
 def test_what_is_not_a_whole_release_is_refused_in_one_line(release, what, sentence):

@@ -14,10 +14,23 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, Field
+
 from ..contract import InputContract
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
+from ..schema import Schema
+from ..utils.files import storage_error
 from .card import model_card
-from .weights import MAX_SHARD_BYTES, load_weights, refuse_pickles, save_weights, verify, weight_files
+from .weights import (
+    MAX_SHARD_BYTES,
+    is_release_file,
+    load_weights,
+    n_values,
+    refuse_pickles,
+    save_weights,
+    verify,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     from ..model import BrainOF
@@ -25,26 +38,63 @@ if TYPE_CHECKING:
 LAYOUT = 3
 
 
+class _FileEntry(Schema):
+    bytes: int
+    sha256: str
+
+
+class _Head(Schema):
+    outputs: int = Field(ge=1)
+    pool: str
+
+
+class _Release(Schema):
+    """What `load` relies on in config.json."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: dict[str, Any]
+    head: _Head | None = None
+    files: dict[str, _FileEntry] = Field(default_factory=dict)
+    about: dict[str, Any] = Field(default_factory=dict)
+
+
 def save_release(
     folder: Path, model: BrainOF, contract: InputContract, *, max_shard_bytes: int = MAX_SHARD_BYTES, **about: Any
 ) -> None:
-    """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds something else, which would be lost.
+    StorageError
+        The disk is full or the folder cannot be written.
+    """
+    kept = sorted(path.name for path in folder.iterdir() if not is_release_file(path.name)) if folder.is_dir() else []
+    if kept or folder.is_file():
+        what = f"holds {kept[0]!r}, which is not of a release" if kept else "is a file"
+        raise ConfigError(what, file=folder, fix="give a new folder, an empty one or an earlier release")
+    temporary, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    files = save_weights(temporary, model.state_dict(), max_shard_bytes)
-    config: dict[str, Any] = {"layout": LAYOUT, "library_name": "brainof", "model": model.config.to_dict()}
-    if model.head is not None:
-        config["head"] = {"outputs": model.head.linear.out_features, "pool": model.head.pool}
-    config |= {"files": files, "about": about}
-    (temporary / "config.json").write_text(json.dumps(config, indent=1))
-    (temporary / "preprocessing.json").write_text(json.dumps(contract.to_dict(), indent=1))
-    (temporary / "README.md").write_text(model_card(config, contract), encoding="utf-8")
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
+    try:
+        temporary.mkdir(parents=True)
+        files = save_weights(temporary, model.state_dict(), max_shard_bytes)
+        config: dict[str, Any] = {"layout": LAYOUT, "library_name": "brainof", "model": model.config.to_dict()}
+        if model.head is not None:
+            config["head"] = {"outputs": model.head.linear.out_features, "pool": model.head.pool}
+        config |= {"files": files, "about": about}
+        (temporary / "config.json").write_text(json.dumps(config, indent=1))
+        (temporary / "preprocessing.json").write_text(json.dumps(contract.to_dict(), indent=1))
+        (temporary / "README.md").write_text(model_card(config, contract), encoding="utf-8")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise storage_error(error, folder) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -77,13 +127,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
     if not isinstance(config, dict) or "layout" not in config or "model" not in config:
         refuse_pickles(folder, [entry.name for entry in folder.iterdir()])
         kind = config.get("model_type") or config.get("library_name") if isinstance(config, dict) else None
         raise CheckpointError(
-            f"is no configuration of a brainof release{f' but of {kind!r}' if kind else ''}",
+            f"is not the configuration of a brainof release{f' but of {kind!r}' if kind else ''}",
             file=path,
             fix="name a folder or model that brainof wrote",
         )
@@ -97,6 +147,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             if older
             else "install the brainof that wrote it",
         )
+    _Release.parse(config, path)
     return config
 
 
@@ -111,7 +162,7 @@ def read_contract(folder: Path) -> InputContract:
     path = folder / "preprocessing.json"
     try:
         values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
     return InputContract.parse(values, path)
 
@@ -125,13 +176,23 @@ def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
         Another layout, a missing, cut, changed or pickled weight file, or weights that do not fit the configuration.
     """
     from ..model import BrainOF, BrainOFConfig
+    from ..model.presets import count
 
     config, contract = read_config(folder), read_contract(folder)
     names = weight_files(folder)
     verify(folder, names, config.get("files", {}))
-    model = BrainOF(BrainOFConfig.parse(config["model"], folder / "config.json"))
-    if head := config.get("head"):
-        model.reset_head(int(head["outputs"]), str(head["pool"]))
+    architecture, head = BrainOFConfig.parse(config["model"], folder / "config.json"), config.get("head")
+    # before a model is made that takes far more memory than its weights; what differs by less is named below
+    announced = count(architecture)["total"] + (head["outputs"] if head else 0)
+    if announced > 2 * (there := n_values(folder, names)):
+        raise CheckpointError(
+            f"announces a model of {announced:,} parameters, but the weights hold {there:,} values",
+            file=folder / "config.json",
+            fix="download it again",
+        )
+    model = BrainOF(architecture)
+    if head:
+        model.reset_head(head["outputs"], head["pool"])
     missing = set(model.state_dict())
     for name, tensors in zip(names, load_weights(folder, names), strict=True):
         try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, StorageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,7 @@ def save_weights(
 
     A tensor larger than `max_bytes` gets a shard of its own.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if max_bytes < 1:
@@ -50,7 +52,11 @@ def save_weights(
         one = len(shards) == 1
         file = "model.safetensors" if one else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         path = folder / file
-        save_file({name: tensors[name].detach().cpu().contiguous() for name in names}, path, metadata={"format": "pt"})
+        values = {name: tensors[name].detach().cpu().contiguous() for name in names}
+        try:
+            save_file(values, path, metadata={"format": "pt"})
+        except SafetensorError as error:  # what it makes of a full disk
+            raise StorageError(f"cannot be written ({error})", file=path, fix="free space or choose another") from None
         files[file] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         places |= dict.fromkeys(names, file)
     if len(shards) > 1:
@@ -77,6 +83,31 @@ def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def is_release_file(name: str) -> bool:
+    """Whether a release has a file of that name."""
+    return name in ("config.json", "preprocessing.json", "README.md", INDEX) or bool(_WEIGHT_FILE.fullmatch(name))
+
+
+def n_values(folder: Path, names: list[str]) -> int:
+    """Numbers in weight files, from their headers alone.
+
+    Raises
+    ------
+    CheckpointError
+        A file is not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    for name in names:
+        try:
+            with safe_open(folder / name, "pt") as file:
+                total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=_AGAIN) from None
+    return total
+
+
 def weight_files(folder: Path) -> list[str]:
     """Names of the weight files of a release: the single one, or those in the index.
 
@@ -94,7 +125,7 @@ def weight_files(folder: Path) -> list[str]:
         for name in names:
             # a name from a downloaded file must not lead out of the folder
             if not _WEIGHT_FILE.fullmatch(str(name)):
-                raise CheckpointError(f"{name!r} is no weight file", file=folder / INDEX, field="weight_map")
+                raise CheckpointError(f"{name!r} is not a weight file", file=folder / INDEX, field="weight_map")
         return names
     if (folder / "model.safetensors").is_file():
         return ["model.safetensors"]
@@ -132,7 +163,7 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
     for name in sorted({*names, *known}):
         path = folder / name
         if not _WEIGHT_FILE.fullmatch(name):
-            raise CheckpointError(f"{name!r} is no weight file", file=folder / "config.json", field="files")
+            raise CheckpointError(f"{name!r} is not a weight file", file=folder / "config.json", field="files")
         if not path.is_file():
             raise CheckpointError("is missing", file=path, fix=_AGAIN)
         with path.open("rb") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -210,3 +212,54 @@ def test_a_gifti_array_that_unpacks_to_more_than_its_dims_is_refused(tmp_path, l
     with pytest.raises(ReadError, match=r"array 1 unpacks to more than the 480 bytes of its Dims"):
         read(path, options=ReadOptions.parse({"atlas": {"image": label_gii}, "sfreq": 1}), root=tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB on Linux
+
+
+def _external(path, name, n_arrays=3):
+    array = (
+        '<DataArray ArrayIndexingOrder="RowMajorOrder" DataType="NIFTI_TYPE_UINT8" Dimensionality="1" Dim0="10" '
+        'Encoding="ExternalFileBinary" Endian="LittleEndian" ExternalFileName="{}" ExternalFileOffset="{}" '
+        'Intent="NIFTI_INTENT_TIME_SERIES"><MetaData/><Data></Data></DataArray>'
+    )
+    arrays = "".join(array.format(name, 10 * i) for i in range(n_arrays))
+    path.write_text(f'<?xml version="1.0"?><GIFTI NumberOfDataArrays="{n_arrays}" Version="1.0">{arrays}</GIFTI>')
+
+
+def test_arrays_in_another_file_stay_inside_the_dataset(tmp_path, label_gii):
+    root = tmp_path / "data"
+    root.mkdir()
+    (tmp_path / label_gii).rename(root / label_gii)
+    for folder in (tmp_path, root):
+        (folder / "values.bin").write_bytes(bytes(range(1, 31)))
+    os.mkfifo(root / "pipe")
+    options = ReadOptions.parse({"atlas": {"image": label_gii}, "t_r": 1})
+    path = root / "hemi-L.func.gii"
+    _external(path, "values.bin")
+    assert read(path, options=options, root=root).n_times == 3
+    # written with an entity, the way out is the same
+    for name in ("../values.bin", str(tmp_path / "values.bin"), "&#46;&#46;/values.bin"):
+        _external(path, name)
+        with pytest.raises(ReadError, match=r"ExternalFileName: array 1 lies in '.*values\.bin', outside"):
+            read(path, options=options, root=root)
+    _external(path, "pipe")
+    with pytest.raises(ReadError, match="array 1 lies in 'pipe', which is no file"):
+        read(path, options=options, root=root)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ReadError, match=r"hemi-L\.func\.gii: is no file"):
+        read(path, options=options, root=root)
+
+
+def test_a_surface_that_points_outside_is_refused(tmp_path, dtseries):
+    _external(tmp_path / "L.surf.gii", "/etc/hostname", 1)
+    with pytest.raises(ReadError, match=r"L\.surf\.gii: ExternalFileName: array 1 lies in '/etc/hostname', outside"):
+        read(dtseries, options=ReadOptions.parse({"atlas": {"surfaces": ["L.surf.gii"]}}), root=tmp_path)
+
+
+def test_a_list_of_names_must_fit_the_labels_of_a_surface(tmp_path, label_gii):
+    path = tmp_path / "hemi-L.func.gii"
+    arrays = [GiftiDataArray(row.astype(np.float32)) for row in np.random.default_rng(0).normal(size=(4, N_VERTICES))]
+    nib.save(GiftiImage(darrays=arrays), path)
+    (tmp_path / "names.txt").write_text("My atlas\none\ntwo\nthree\n")
+    options = ReadOptions.parse({"atlas": {"image": label_gii, "labels": "names.txt"}, "t_r": 1})
+    with pytest.raises(ReadError, match="4 names without ids do not fit the labels of the image, which end at 3"):
+        read(path, options=options, root=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from ..errors import ReadError
 from ..recording import Recording
 from .atlas import digest_of, find_file
 from .checks import check_size, listed
+from .damage import damage_named
 from .labels import read_labels
-from .nifti_header import check_file_size, checked_tr, load_image
+from .nifti_header import checked_tr, load_image, voxels
 from .options import AtlasOptions
 from .regions import label_coverage, recording_of_regions, region_means
 from .request import ReadRequest
@@ -41,11 +43,10 @@ def read_cifti(request: ReadRequest) -> Recording:
     if not isinstance(image, Cifti2Image):
         raise ReadError(f"{type(image).__name__} is no CIFTI-2 file", file=path, field="format")
     check_size(float(np.prod(image.shape, dtype=float)) * 4, options.max_bytes, path)
-    check_file_size(image, path)
     series, places = _axes(image, path)
     factor = {"SECOND": 1.0}.get(str(series.unit).upper(), 0.0)
     t_r, notes = checked_tr(float(series.step) * factor, "SeriesStep", request)
-    data = _values(image, path)
+    data = np.array(voxels(image, path, np.float32).T, order="C")  # grayordinates x time
     atlas = options.atlas or AtlasOptions()
     surfaces = read_surfaces(atlas, root, path)
     frame = surface_frame(atlas, path)
@@ -91,11 +92,8 @@ def read_cifti(request: ReadRequest) -> Recording:
 def _axes(image: Any, path: Path) -> tuple[Any, Any]:
     from nibabel.cifti2 import SeriesAxis
 
-    try:
+    with damage_named(path, "axes cannot be read", fix="the file is damaged"):
         axes = [image.header.get_axis(number) for number in range(2)]
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ReadError(f"axes cannot be read ({reason})", file=path, fix="the file is damaged") from error
     if not isinstance(axes[0], SeriesAxis):
         raise ReadError("holds no time series", file=path, field="format", fix="give a dtseries or ptseries file")
     if tuple(map(len, axes)) != tuple(image.shape):
@@ -103,17 +101,6 @@ def _axes(image: Any, path: Path) -> tuple[Any, Any]:
         shape = "x".join(map(str, image.shape))
         raise ReadError(f"axes say {said}, the data are {shape}", file=path, field="shape", fix="the file is damaged")
     return axes[0], axes[1]
-
-
-def _values(image: Any, path: Path) -> np.ndarray:
-    """Grayordinates x time, float32."""
-    try:
-        return np.array(np.asanyarray(image.dataobj, dtype=np.float32).T, order="C")
-    except MemoryError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ReadError(f"data cannot be read ({reason})", file=path, fix="the file is cut; copy it again") from error
 
 
 def grayordinate_places(axis: Any, surfaces: dict[str, np.ndarray], path: Path) -> np.ndarray:
@@ -148,16 +135,16 @@ def _labelled(
     assert atlas.image is not None
     path = find_file(atlas.image, root, recording, "atlas.image")
     image = load_image(path)
-    header: Any = getattr(image, "header", None)
-    axes = [header.get_axis(number) for number in range(2)] if hasattr(header, "get_axis") else [None, None]
+    with damage_named(path, "axes cannot be read", "atlas.image", "give a dlabel.nii file"):
+        axes = [image.header.get_axis(number) for number in range(2)]
     if not isinstance(axes[0], LabelAxis) or not isinstance(axes[1], BrainModelAxis):
         raise ReadError("is no dense label file", file=path, field="atlas.image", fix="give a dlabel.nii file")
-    values = np.rint(np.asanyarray(image.dataobj)[0]).astype(np.int64)
+    values = np.rint(voxels(image, path, field="atlas.image")[0]).astype(np.int64)
     labels = _labels_of_rows(axis, axes[1], values)
     table = {int(key): str(text[0]) for key, text in axes[0].label[0].items() if int(key) != 0}
     ids, names = np.array(sorted(table), dtype=np.int64), tuple(table[key] for key in sorted(table))
     if atlas.labels is not None:
-        ids, names, _ = read_labels(find_file(atlas.labels, root, recording, "atlas.labels"))
+        ids, names, _ = read_labels(find_file(atlas.labels, root, recording, "atlas.labels"), values)
     name = atlas.name or path.name.split(".")[0]
     channels = _channels(names, ids, labels, coordinates, frame, name)
     return labels, channels, {"name": name, "sha256": digest_of(path), "n_regions": len(ids)}
@@ -189,8 +176,8 @@ def _channels(
     names: tuple[str, ...], ids: np.ndarray, labels: np.ndarray, coordinates: np.ndarray, frame: str, atlas: str
 ) -> Channels:
     places = np.array([mean_place(coordinates[labels == label]) for label in ids]).reshape(-1, 3)
-    repeated = {name for name in names if names.count(name) > 1}
-    unique = tuple(f"{name}-{i}" if name in repeated else name for name, i in zip(names, ids, strict=True))
+    counts = Counter(names)
+    unique = tuple(f"{name}-{i}" if counts[name] > 1 else name for name, i in zip(names, ids, strict=True))
     known = frame if np.isfinite(places).any() else "unknown"
     return Channels(
         unique, ("roi",) * len(ids), places, labels=ids, order=np.arange(len(ids)), frame=known, atlas=atlas
@@ -209,10 +196,10 @@ def _parcels(
 ) -> tuple[np.ndarray, Channels, np.ndarray, dict[str, Any]]:
     """Parcels in their own order, or by name in the order of a label table; then what is missing stays as a bad row."""
     places = []
-    for vertices, voxels in zip(axis.vertices, axis.voxels, strict=True):
+    for vertices, volume in zip(axis.vertices, axis.voxels, strict=True):
         parts = [vertex_places(surfaces, str(name), np.asarray(v, dtype=int), path) for name, v in vertices.items()]
-        if len(voxels):
-            parts.append((np.asarray(voxels) @ axis.affine[:3, :3].T + axis.affine[:3, 3]) / 1000)
+        if len(volume):
+            parts.append((np.asarray(volume) @ axis.affine[:3, :3].T + axis.affine[:3, 3]) / 1000)
         places.append(mean_place(np.concatenate(parts)) if parts else np.full(3, np.nan))
     names, ids = [str(name) for name in axis.name], np.arange(1, len(axis) + 1)
     coordinates, name = np.array(places).reshape(-1, 3), atlas.name or f"parcels-{len(names)}"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import math
-import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +10,12 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from .atlas import digest_of, find_file
-from .checks import check_size
 from .labels import read_labels
-from .nifti_header import checked_tr, load_image
-from .options import AtlasOptions
+from .nifti_header import checked_tr
+from .options import DEFAULT_MAX_BYTES, AtlasOptions
 from .regions import label_coverage, recording_of_regions, region_means
 from .request import ReadRequest
-from .surface import hemisphere, mean_place, read_surfaces, surface_frame, vertex_places
+from .surface import hemisphere, load_gifti, mean_place, read_surfaces, surface_frame, vertex_places
 
 
 def read_gifti(request: ReadRequest) -> Recording:
@@ -34,16 +29,10 @@ def read_gifti(request: ReadRequest) -> Recording:
     ReadError
         The file is damaged or holds no time series, or no atlas is given.
     """
-    import nibabel
-
     path, options, root = request.path, request.options, request.root
     if request.modality not in (None, "fmri"):
         raise ReadError(f"a GIFTI file holds no {request.modality}", file=path, field="modality")
-    check_size(path.stat().st_size, options.max_bytes, path, "the file")
-    _check_arrays(path, options.max_bytes)
-    image = load_image(path)
-    if not isinstance(image, nibabel.GiftiImage):
-        raise ReadError(f"{type(image).__name__} is no GIFTI file", file=path, field="format")
+    image = load_gifti(path, root, options.max_bytes, "format")
     data = _series(image, path)
     t_r, notes = checked_tr(0.0, "RepetitionTime", request)
     atlas = options.atlas or AtlasOptions()
@@ -81,35 +70,6 @@ def read_gifti(request: ReadRequest) -> Recording:
     )
 
 
-#: bytes of one value of a GIFTI data type
-_WIDTHS = {b"UINT8": 1, b"INT32": 4, b"FLOAT32": 4, b"FLOAT64": 8}
-_ARRAY = re.compile(rb"<DataArray\b([^>]*)>(.*?)</DataArray>", flags=re.DOTALL)
-
-
-def _check_arrays(path: Path, max_bytes: int) -> None:
-    """Sizes of all arrays by their Dim attributes, and that packed ones do not hold more, before they are decoded."""
-    content = path.read_bytes()
-    tags = re.findall(rb"<DataArray\b([^>]*)>", content)
-    check_size(sum(_values(tag) for tag in tags) * 4.0, max_bytes, path)
-    for number, (tag, inside) in enumerate(_ARRAY.findall(content), start=1):
-        packed = re.search(rb"<Data>\s*(.*?)\s*</Data>", inside, flags=re.DOTALL)
-        if packed is None or b"GZipBase64Binary" not in tag:
-            continue
-        kind = re.search(rb"NIFTI_TYPE_(\w+)", tag)
-        most = int(_values(tag)) * _WIDTHS.get(kind[1] if kind else b"", 8)
-        try:
-            unpacked = len(zlib.decompressobj().decompress(base64.b64decode(packed[1]), most + 1))
-        except (ValueError, zlib.error) as error:
-            raise ReadError(f"array {number} cannot be unpacked ({error})", file=path, fix="it is damaged") from None
-        if unpacked > most:
-            problem = f"array {number} unpacks to more than the {most} bytes of its Dims"
-            raise ReadError(problem, file=path, field="size", fix="the file is damaged")
-
-
-def _values(tag: bytes) -> float:
-    return math.prod(float(size) for size in re.findall(rb'Dim\d+\s*=\s*"\s*(\d+)', tag))
-
-
 def _series(image: object, path: Path) -> np.ndarray:
     """Vertices x time: one array per time point, or one array with both."""
     arrays = [array.data for array in image.darrays]  # type: ignore[attr-defined]
@@ -127,20 +87,23 @@ def _series(image: object, path: Path) -> np.ndarray:
 def _labels(
     atlas: AtlasOptions, root: Path, recording: Path, n_vertices: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], Path]:
-    import nibabel
-
     assert atlas.image is not None
     path = find_file(atlas.image, root, recording, "atlas.image")
-    image = load_image(path)
-    if not isinstance(image, nibabel.GiftiImage) or not image.darrays or image.darrays[0].data is None:
+    image = load_gifti(path, root, DEFAULT_MAX_BYTES, "atlas.image")
+    if not image.darrays or image.darrays[0].data is None:
         raise ReadError("is no label file", file=path, field="atlas.image", fix="give a label.gii file")
-    labels = np.asarray(image.darrays[0].data).astype(np.int64)
+    labels = np.asarray(image.darrays[0].data)
+    if labels.dtype.kind not in "iuf" or not (np.abs(labels) < 2**53).all():
+        raise ReadError(
+            "holds values that are no label ids", file=path, field="atlas.image", fix="give a label.gii file"
+        )
+    labels = np.rint(labels).astype(np.int64)
     if labels.shape != (n_vertices,):
         raise ReadError(
             f"{labels.size} labels for {n_vertices} vertices", file=path, field="atlas.image", fix="use the same mesh"
         )
     if atlas.labels is not None:
-        ids, names, _ = read_labels(find_file(atlas.labels, root, recording, "atlas.labels"))
+        ids, names, _ = read_labels(find_file(atlas.labels, root, recording, "atlas.labels"), labels)
         return labels, ids, names, path
     table = {int(key): str(text) for key, text in image.labeltable.get_labels_as_dict().items() if int(key) != 0}
     table = table or {int(key): str(key) for key in np.unique(labels[labels != 0])}

@@ -1,19 +1,83 @@
-"""Places on the cortical surface and in the volume: coordinates of grayordinates, centroids of parcels."""
+"""GIFTI files, checked before they are decoded, and places on the cortical surface."""
 
 from __future__ import annotations
 
+import base64
+import math
 import re
+import zlib
+from os.path import abspath, normpath
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from ..errors import ReadError
 from .atlas import find_file
+from .checks import check_size
+from .damage import damage_named
 from .nifti_header import load_image
-from .options import AtlasOptions
+from .options import DEFAULT_MAX_BYTES, AtlasOptions
 
 LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
+
+#: bytes of one value of a GIFTI data type
+_WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4, "NIFTI_TYPE_FLOAT64": 8}
+
+
+def load_gifti(path: Path, root: Path, max_bytes: int, field: str) -> Any:
+    """A GIFTI image, after its arrays were checked: their sizes, and that none lies in a file outside the dataset.
+
+    Raises
+    ------
+    ReadError
+        The file is damaged or no GIFTI, larger than `max_bytes` once decoded, or points out of `root`.
+    """
+    import nibabel
+
+    if path.is_file():  # a pipe would be waited for
+        check_size(path.stat().st_size, max_bytes, path, "the file")
+        with damage_named(path, fix="the file is damaged or no GIFTI"):
+            _check_arrays(path, root, max_bytes)
+    image = load_image(path)
+    if not isinstance(image, nibabel.GiftiImage):
+        raise ReadError(f"{type(image).__name__} is no GIFTI file", file=path, field=field)
+    return image
+
+
+def _check_arrays(path: Path, root: Path, max_bytes: int) -> None:
+    announced, number = 0.0, 0
+    for event, element in ElementTree.iterparse(path, ("start", "end")):
+        if element.tag != "DataArray":
+            continue
+        n_values = math.prod(
+            float(size) for key, size in element.items() if key.startswith("Dim") and key[3:].isdigit()
+        )
+        if event == "start":
+            number, announced = number + 1, announced + n_values
+            check_size(announced * 4, max_bytes, path)
+            if name := element.get("ExternalFileName", ""):
+                _check_external(path, root, name, number)
+        elif element.get("Encoding") == "GZipBase64Binary":
+            most = int(n_values) * _WIDTHS.get(element.get("DataType", ""), 8)
+            packed = base64.b64decode(element.findtext("Data", ""))
+            if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+                problem = f"array {number} unpacks to more than the {most} bytes of its Dims"
+                raise ReadError(problem, file=path, field="size", fix="the file is damaged")
+        if event == "end":
+            element.clear()
+
+
+def _check_external(path: Path, root: Path, name: str, number: int) -> None:
+    target = Path(normpath(Path(abspath(path.parent)) / name))
+    if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
+        problem, fix = f"array {number} lies in {name!r}, outside {root}", "keep data below the root"
+    elif not target.is_file():
+        problem, fix = f"array {number} lies in {name!r}, which is no file", "copy that file, too"
+    else:
+        return
+    raise ReadError(problem, file=path, field="ExternalFileName", fix=fix)
 
 
 def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[str, np.ndarray]:
@@ -27,8 +91,9 @@ def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[st
     surfaces = {}
     for name in options.surfaces:
         path = find_file(name, root, recording, "atlas.surfaces")
-        image = load_image(path)
-        coordinates = image.agg_data("pointset") if hasattr(image, "agg_data") else None
+        image = load_gifti(path, root, DEFAULT_MAX_BYTES, "atlas.surfaces")
+        with damage_named(path, field="atlas.surfaces", fix="give .surf.gii files"):
+            coordinates = image.agg_data("pointset")
         if coordinates is None or np.ndim(coordinates) != 2:
             raise ReadError("is no surface", file=path, field="atlas.surfaces", fix="give .surf.gii files")
         surfaces[hemisphere(image, path, "atlas.surfaces")] = np.asarray(coordinates, dtype=np.float64) / 1000

@@ -19,20 +19,20 @@ from .channels import MODALITIES, SENSOR_TYPES, Channels
 CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni": (0.0, -0.018, 0.012)}
 
 
-class _Tensors:
+class Tensors:
     """Moves a dataclass of tensors between devices."""
 
     def to(self, *args, **kwargs) -> Self:
         moved = {}
         for entry in fields(self):  # type: ignore[arg-type]
             value = getattr(self, entry.name)
-            if isinstance(value, (Tensor, _Tensors)):
+            if isinstance(value, (Tensor, Tensors)):
                 moved[entry.name] = value.to(*args, **kwargs)
         return replace(self, **moved)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
-class Sensors(_Tensors):
+class Sensors(Tensors):
     """Identity of channels as tensors; B is 1 where a whole batch shares one channel set.
 
     position_BC3 is in metres relative to the brain centre (zero where unknown, see located_BC), orientation_BC3 holds
@@ -69,7 +69,7 @@ class Sensors(_Tensors):
 
 
 @dataclass(frozen=True, eq=False)
-class SignalBatch(_Tensors):
+class SignalBatch(Tensors):
     """Windows of equal channel count and padded length, possibly of several channel sets.
 
     Attributes

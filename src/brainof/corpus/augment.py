@@ -19,6 +19,9 @@ from ..channels import MODALITIES
 from ..schema import Schema
 from ..signals import SignalBatch
 
+#: Domain of the random numbers of augmentation among those that are derived from the seed of a run
+AUGMENT_STREAM = 5
+
 
 class AugmentConfig(Schema):
     """Changes of training windows; everything is off by default.
@@ -27,12 +30,12 @@ class AugmentConfig(Schema):
     """
 
     channel_dropout: float = Field(0.0, ge=0, lt=1)
-    """Largest share of the good channels of a window that is masked; the share is uniform below it."""
+    """Largest fraction of the good channels of a window that is masked; the fraction is uniform below it."""
     resample: list[Annotated[float, Field(ge=0.1, le=1)]] = Field(default_factory=list)
     """Factors of the sampling rate to choose from, at most 1 each (taken to the nearest ratio of small numbers): 0.5
     is half the rate. 1 is always a choice."""
     shift: float = Field(0.0, ge=0, lt=1)
-    """Largest share of a window that is cut from its beginning; uniform below it."""
+    """Largest fraction of a window that is cut from its beginning; uniform below it."""
     gain: float = Field(0.0, ge=0, lt=1)
     """A window is multiplied by exp(u), u uniform within plus or minus this."""
     noise_snr: tuple[float, float] | None = None
@@ -66,7 +69,7 @@ def augment(batch: SignalBatch, config: AugmentConfig, seed: int, epoch: int, pa
     """
     signals, masks, n_times, intervals = [], [], [], []
     for place, row in enumerate(batch.rows):
-        random = np.random.default_rng([seed, epoch, row])
+        random = np.random.default_rng([seed, AUGMENT_STREAM, epoch, row])
         signal_CT = batch.signal_BCT[place, :, : int(batch.n_times_B[place])].float().numpy()
         good_C = batch.channel_mask_BC[place].numpy()
         rate = 1.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields, replace
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,11 +16,41 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..signals import SignalBatch
 from .augment import AugmentConfig, augment
-from .sampler import BatchSampler, Plan, numbers
+from .sampler import BatchSampler, numbers
 from .windows import Windows
 
-#: Position after a batch, its epoch and its rows
-_Planned = tuple[tuple[int, int], int, list[int]]
+#: Number of a batch through all epochs, and its rows
+_Planned = tuple[int, list[int]]
+
+#: (batch, epoch, number of the batch in the epoch) -> what is handed out
+Transform = Callable[[SignalBatch, int, int], Any]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def ahead(
+    read: Callable[[Job], Result], jobs: Iterator[Job], prefetch: int = 2, threads: int = 1
+) -> Iterator[tuple[Job, Result]]:
+    """Each job with what `read` makes of it, in order; `prefetch` jobs more than the one handed out are read early.
+
+    Jobs run on `threads` threads, whose errors are raised here; with `prefetch` 0 they run when asked, in the caller's.
+    """
+    if not prefetch:
+        yield from ((job, read(job)) for job in jobs)
+        return
+    pool = ThreadPoolExecutor(threads, "brainof-loader", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        waiting: deque[tuple[Job, Future[Result]]] = deque()
+        for job in jobs:
+            waiting.append((job, pool.submit(read, job)))
+            if len(waiting) > prefetch:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Loader:
@@ -55,6 +85,9 @@ class Loader:
         Which of how many processes this is.
     augmentation : AugmentConfig, optional
         Changes that windows get, a pure function of (the sampler's seed, epoch, row).
+    transform : callable, optional
+        (batch, epoch, number of the batch in the epoch) -> what is handed out in its place, such as a masked batch:
+        None, or a dataclass of tensors with a method `to`. It runs in the threads that read ahead, on the host.
     look_ahead : int
         Batches whose shards are asked for ahead of time where the corpus is remote.
 
@@ -80,6 +113,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         augmentation: AugmentConfig | None = None,
+        transform: Transform | None = None,
         look_ahead: int = 16,
     ) -> None:
         if not 0 <= rank < world:
@@ -88,6 +122,7 @@ class Loader:
         self.prefetch, self.threads, self.dtype = prefetch, threads, dtype
         self.device, self.rank, self.world = torch.device(device), rank, world
         self.augmentation = augmentation if augmentation is not None and augmentation.active else None
+        self.transform = transform
         self.look_ahead = look_ahead if corpus.remote else 0
         self.waited = 0.0
         self.position: tuple[int, int]
@@ -127,77 +162,62 @@ class Loader:
         return (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
 
     def _planned(self, last_epoch: int | None) -> Iterator[_Planned]:
-        """The position after each batch, the epoch it belongs to, and its rows."""
+        """The batches of this rank from the position on."""
         length = len(self.sampler)
         epoch, plan = -1, None
-        start = self.position[0] * length + self.position[1]
-        for turn, number in enumerate(numbers(start, self.rank, self.world), start=1):
+        for number in numbers(self.position[0] * length + self.position[1], self.rank, self.world):
             if number // length != epoch or plan is None:
                 epoch = number // length
                 if last_epoch is not None and epoch > last_epoch:
                     return
-                plan = self._plan(epoch)
-            yield divmod(start + turn * self.world, length), epoch, plan[number % length].tolist()
-
-    def _plan(self, epoch: int) -> Plan:
-        return self.sampler.plan(epoch)
+                plan = self.sampler.plan(epoch)
+            yield number, plan[number % length].tolist()
 
     def _announced(self, planned: Iterator[_Planned]) -> Iterator[_Planned]:
         """The same batches; the corpus hears of them `look_ahead` batches before they are read."""
         queue: deque[_Planned] = deque()
         for item in planned:
             queue.append(item)
-            self.corpus.read_ahead(item[2])
+            self.corpus.read_ahead(item[1])
             if len(queue) > self.look_ahead:
                 yield queue.popleft()
                 for waiting in queue:  # what there was no room for is asked for again, the nearest first
-                    self.corpus.read_ahead(waiting[2])
+                    self.corpus.read_ahead(waiting[1])
         yield from queue
 
-    def _read(self, epoch: int, rows: list[int]) -> SignalBatch:
+    def _read(self, planned: _Planned) -> Any:
+        (epoch, number), rows = divmod(planned[0], len(self.sampler)), planned[1]
         if self.augmentation is None:
             batch = self.corpus.batch(rows, self.patch, self.dtype if self.device.type == "cpu" else torch.float16)
         else:
             batch = self.corpus.batch(rows, self.patch)
             batch = augment(batch, self.augmentation, self.sampler.seed, epoch, self.patch)
             batch = replace(batch, signal_BCT=batch.signal_BCT.to(self.dtype))
-        return _pinned(batch) if self.device.type == "cuda" else batch
+        made = batch if self.transform is None else self.transform(batch, epoch, number)
+        return _pinned(made) if self.device.type == "cuda" and made is not None else made
 
-    def _batches(self, last_epoch: int | None) -> Iterator[SignalBatch]:
+    def _batches(self, last_epoch: int | None) -> Iterator[Any]:
         planned = self._planned(last_epoch)
         if self.look_ahead:
             planned = self._announced(planned)
-        if not self.prefetch:
-            for position, epoch, rows in planned:
-                begun = time.perf_counter()
-                batch = self._read(epoch, rows)
-                self.waited += time.perf_counter() - begun
-                self.position = position
-                yield on_device(batch, self.device, self.dtype)
-            return
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="brainof-loader")
-        try:
-            ahead: deque[tuple[tuple[int, int], Future[SignalBatch]]] = deque()
+        turn = self.position[0] * len(self.sampler) + self.position[1]
+        with closing(ahead(self._read, planned, self.prefetch, self.threads)) as read:
             while True:
-                for position, epoch, rows in islice(planned, self.prefetch + 1 - len(ahead)):
-                    ahead.append((position, pool.submit(self._read, epoch, rows)))
-                if not ahead:
-                    return
-                position, future = ahead.popleft()
                 begun = time.perf_counter()
-                batch = future.result()  # an error in the background is raised here
+                item = next(read, None)
                 self.waited += time.perf_counter() - begun
-                self.position = position
-                yield on_device(batch, self.device, self.dtype)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+                if item is None:
+                    return
+                turn += self.world
+                self.position = divmod(turn, len(self.sampler))
+                yield on_device(item[1], self.device, self.dtype)
 
 
-def on_device(batch: SignalBatch, device: torch.device, dtype: torch.dtype) -> SignalBatch:
-    """The batch on a device, its signal cast to `dtype` there: it travels as it is."""
-    if device.type != "cpu":
+def on_device(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """What was read, on a device; the signal of a plain batch travels as it is and is cast to `dtype` there."""
+    if batch is not None and device.type != "cpu":
         batch = batch.to(device, non_blocking=True)  # returns early from pinned memory only
-    return replace(batch, signal_BCT=batch.signal_BCT.to(dtype))
+    return replace(batch, signal_BCT=batch.signal_BCT.to(dtype)) if isinstance(batch, SignalBatch) else batch
 
 
 def _pinned(batch: Any) -> Any:

@@ -14,10 +14,10 @@ Unit = Literal["patch", "segment", "channel", "region", "mixed"]
 
 
 class MaskChange(Schema):
-    """Other mask settings from a share of the steps on, for one modality or for all: the steps of a curriculum."""
+    """Other mask settings from a fraction of the steps on, for one modality or for all: the steps of a curriculum."""
 
     start: float = Field(0.0, ge=0, lt=1)
-    """Share of the steps from which the change holds; 0 makes it a setting of the modality."""
+    """Fraction of the steps from which the change holds; 0 makes it a setting of the modality."""
     modality: Literal["eeg", "meg", "fmri"] | None = None
     ratio: float | None = Field(None, gt=0, lt=1)
     unit: Unit | None = None
@@ -30,7 +30,7 @@ class MaskConfig(Schema):
     """What is hidden from the encoder (MTFM: first Fourier components, then patches)."""
 
     ratio: float = Field(0.5, gt=0, lt=1)
-    """Share of the patches that are hidden. The publication uses 0.5 to 0.7; 0.4 collapses there."""
+    """Fraction of the patches that are hidden. The publication uses 0.5 to 0.7; 0.4 collapses there."""
     unit: Unit = "patch"
     """patch: any patch of any channel; segment: a patch index in all channels; channel: whole channels (regions of an
     atlas, for fMRI); region: neighbourhoods of channels; mixed: patches in half of the windows, segments in the
@@ -38,41 +38,49 @@ class MaskConfig(Schema):
     region_size: int = Field(6, gt=0)
     """Channels in a neighbourhood, about."""
     fourier_ratio: float = Field(0.3, ge=0, lt=1)
-    """Share of the Fourier components (in bands) that are removed from what the encoder sees."""
+    """Fraction of the Fourier components (in bands) that are removed from what the encoder sees."""
     fourier_start: float = Field(0.5, ge=0, le=1)
-    """Share of the steps after which Fourier components are removed: patches come first, because removed components
-    delay the start of learning (prototype study, section 2)."""
+    """Fraction of the steps after which components are removed: patches come first, because removed components delay
+    the start of learning (prototype study, section 2). 0 removes them from the start, as published."""
     fourier_max_hz: float = Field(45.0, gt=0)
-    """EEG and MEG components above this rate hold no signal and are not counted."""
+    """EEG and MEG components above this frequency hold no signal and are not counted."""
     fourier_bands: int = Field(22, gt=1)
     fourier_unit: Literal["band", "component"] = "band"
     """Bands of neighbouring components, or single ones."""
     changes: list[MaskChange] = Field(default_factory=list)
-    """Settings by share of the steps and by modality; later entries win."""
+    """Settings by fraction of the steps and by modality; later entries win."""
 
     def at(self, progress: float, modality: str) -> MaskConfig:
-        """The settings that hold for a modality after a share of the steps."""
+        """The settings that hold for a modality after a fraction of the steps; `fourier_ratio` 0 before its start."""
         values: dict[str, Any] = {}
         for change in self.changes:
             if progress >= change.start and change.modality in (None, modality):
                 values |= change.model_dump(exclude={"start", "modality"}, exclude_none=True)
-        return self.model_copy(update={**values, "changes": []}) if self.changes else self
+        if progress < self.fourier_start:
+            values["fourier_ratio"] = 0.0
+        return self.model_copy(update={**values, "changes": []}) if values else self
 
 
 class ObjectiveConfig(Schema):
-    """The loss (1 - alpha) L_time + alpha L_freq + second_order L_connectivity, each Smooth L1 over hidden patches."""
+    """The loss (1 - alpha) L_time + alpha L_freq + connectivity L_connectivity, each Smooth L1 over predicted patches.
+
+    Where the model normalises the gradients of its decoders, the weights are those of the gradients' norms.
+    """
 
     frequency: Literal["log_spectrum", "raw", "none"] = "log_spectrum"
-    """log_spectrum: log amplitude of each patch, predicted by outputs of its own; raw: real and imaginary Fourier
+    """log_spectrum: log amplitude of each patch, predicted by an output of its own; raw: real and imaginary Fourier
     components of the reconstructed window, as published; none: waveform only."""
     alpha: float = Field(0.5, ge=0, le=1)
     frequency_start: float = Field(0.0, ge=0, le=1)
-    """Share of the steps before which only the waveform is learned."""
+    """Fraction of the steps before which L_freq has no weight."""
     spectrum_of: Literal["patch", "window"] = "patch"
-    """What the log spectrum is of: the hidden patch itself, or all patches of its channel in the window, whose mean
+    """What the log spectrum is of: the predicted patch itself, or all patches of its channel in the window, whose mean
     power is far less noisy."""
-    second_order: float = Field(0.0, ge=0)
+    connectivity: float = Field(0.0, ge=0)
     """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
+    predict: Literal["hidden", "all"] = "hidden"
+    """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
+    lies in visible patches, and is a target with "all" alone."""
 
 
 class SamplingConfig(Schema):
@@ -84,13 +92,21 @@ class SamplingConfig(Schema):
     limits: dict[str, int] = Field(default_factory=dict)
     """Most windows of a dataset that count, by name; see `BatchSampler`."""
     max_padding: float = Field(0.0, ge=0, lt=1)
-    """Share of a window that may be padding so that it joins longer ones; 0 pads its last patch only."""
+    """Fraction of a window that may be padding so that it joins longer ones; 0 pads its last patch only."""
     mix_shards: int | None = Field(None, gt=0)
     """Shuffle among this many shards of a dataset at a time instead of among all: for corpora behind a URL."""
     exclude: list[str] = Field(default_factory=list)
-    """People (dataset/subject) that must not be seen: the test people of an inductive evaluation."""
+    """Subjects (dataset/subject) that must not be seen: those of the test side of an inductive evaluation."""
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the people of each dataset that are kept out for the health checks."""
+    """Fraction of the subjects of each dataset that are kept out for the health checks."""
+
+
+class LoaderConfig(Schema):
+    """How batches are read and masked ahead of time; changes nothing but speed."""
+
+    threads: int = Field(1, gt=0)
+    prefetch: int = Field(2, ge=0)
+    """Batches that are ready before they are asked for."""
 
 
 class PretrainConfig(Schema):
@@ -104,6 +120,7 @@ class PretrainConfig(Schema):
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()
     augment: AugmentConfig = AugmentConfig()
+    loader: LoaderConfig = LoaderConfig()
 
     steps: int = Field(800, gt=0)
     batch_size: int = Field(16, gt=0)
@@ -113,7 +130,7 @@ class PretrainConfig(Schema):
     max_tokens: int = Field(320, gt=0)
     """Tokens per window given to the model; above it a random subset of channels is taken, anew for every batch."""
     min_channels: float = Field(0.5, gt=0, le=1)
-    """Smallest share of the affordable channels that a batch keeps (channel augmentation)."""
+    """Smallest fraction of the affordable channels that a batch keeps (channel augmentation)."""
 
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
@@ -131,7 +148,7 @@ class PretrainConfig(Schema):
     log_every: int = Field(10, gt=0)
     health_every: int = Field(200, gt=0)
     health_grace: float = Field(0.6, ge=0, le=1)
-    """Share of the steps after which a decoder that ignores the latents stops the run."""
+    """Fraction of the steps after which a decoder that ignores the latents stops the run."""
     health_margin: float = Field(0.01, ge=0)
     """Explained variance that real latents must add to shuffled ones, in at least one output of one dataset."""
     checkpoint_every: int = Field(200, gt=0)

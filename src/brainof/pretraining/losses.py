@@ -1,6 +1,7 @@
-"""The named reconstruction losses. Each returns a sum over hidden elements; the caller divides by their global count.
+"""The reconstruction losses, a function each: sums over predicted patches, which the caller divides by their count.
 
-Shape suffixes: B windows, C channels, T samples, H hidden patches, S samples per patch, F frequencies per patch.
+Shape suffixes: B windows, C channels, T samples, H predicted patches, S samples per patch, F frequencies per patch, D
+width. Predictions are compared in float32 at least.
 """
 
 from __future__ import annotations
@@ -12,23 +13,33 @@ from torch import Tensor
 from ..model.tokens import SPECTRUM_FLOOR
 
 
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for all else."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 of each value."""
+    return F.smooth_l1_loss(predicted.to(at_least_float32(predicted)), target, reduction="none")
+
+
 def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Tensor) -> Tensor:
-    """Smooth L1 of hidden patches, averaged over the valid samples of each and summed over patches."""
-    error = F.smooth_l1_loss(predicted_BHS.float(), target_BHS, reduction="none") * sample_mask_BHS
+    """Smooth L1 of patches, averaged over the valid samples of each and summed over patches."""
+    error = _smooth_l1(predicted_BHS, target_BHS) * sample_mask_BHS
     return (error.sum(-1) / sample_mask_BHS.sum(-1).clamp(min=1)).sum()
 
 
 def log_spectrum_loss(predicted_BHF: Tensor, target_BHF: Tensor, full_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted and true log spectra of hidden patches without padding, summed over them."""
-    error = F.smooth_l1_loss(predicted_BHF.float(), target_BHF, reduction="none").mean(-1)
+    """Smooth L1 between predicted and true log spectra of patches without padding, summed over them."""
+    error = _smooth_l1(predicted_BHF, target_BHF).mean(-1)
     return (error * full_BH).sum()
 
 
 def window_spectrum(signal_BCT: Tensor, n_times_B: Tensor, patch: int) -> Tensor:
     """Log amplitude (B, C, F) of each channel from the mean power of its whole patches, scaled as `log_spectrum`."""
-    patch_BCPS = signal_BCT.float().unflatten(-1, (-1, patch))
+    patch_BCPS = signal_BCT.to(at_least_float32(signal_BCT)).unflatten(-1, (-1, patch))
     whole_BP = torch.arange(patch_BCPS.shape[2], device=signal_BCT.device) < (n_times_B // patch)[:, None]
-    weight_B1P1 = whole_BP[:, None, :, None].float()
+    weight_B1P1 = whole_BP[:, None, :, None].to(patch_BCPS.dtype)
     power_BCPF = torch.fft.rfft(patch_BCPS, norm="ortho").abs().square()
     mean_BCF = (power_BCPF * weight_B1P1).sum(2) / weight_B1P1.sum(2).clamp(min=1)
     return (mean_BCF.sqrt() + SPECTRUM_FLOOR).log()
@@ -36,25 +47,26 @@ def window_spectrum(signal_BCT: Tensor, n_times_B: Tensor, patch: int) -> Tensor
 
 def raw_component_loss(
     difference_BCT: Tensor,
-    n_hidden_B: Tensor,
+    n_predicted_B: Tensor,
     *,
     n_times_B: Tensor,
     channel_mask_BC: Tensor,
     place_BC: Tensor | None = None,
     n_places: int = 0,
 ) -> Tensor:
-    """Smooth L1 of the Fourier components of (reconstruction - target): each window's mean, times its hidden patches.
+    """Smooth L1 of the Fourier components of (reconstruction - target): each window's mean, times its predicted
+    patches.
 
     The published form: components along time in each channel (EEG, MEG) or across the ordered regions at each time
-    point (fMRI). The transform is linear, so that of the difference is the difference of the transforms; visible
-    patches count as reconstructed.
+    point (fMRI). The transform is linear, so that of the difference is the difference of the transforms; patches
+    that are not predicted count as reconstructed.
 
     Parameters
     ----------
     difference_BCT : Tensor
-        Zero where a sample is visible, padding, or of a bad channel.
-    n_hidden_B : Tensor
-        Hidden patches of each window.
+        Zero where a sample is not predicted, padding, or of a bad channel.
+    n_predicted_B : Tensor
+        Predicted patches of each window.
     n_times_B, channel_mask_BC : Tensor
         Valid samples and channels. A window is transformed over its own samples, and bad channels have no components.
     place_BC, n_places
@@ -66,13 +78,13 @@ def raw_component_loss(
         index_BCT = place_BC[..., None].expand_as(difference_BCT)
         ordered = difference_BCT.new_zeros(shape).scatter_add(1, index_BCT, difference_BCT)
         error = _components(ordered, dim=1).mean(1)  # (B, T); zero in the padding
-        return (error.sum(-1) / n_times_B * n_hidden_B).sum()
+        return (error.sum(-1) / n_times_B * n_predicted_B).sum()
     total = difference_BCT.new_zeros(())
     for length in n_times_B.unique().tolist():
         rows = n_times_B == length
         error = _components(difference_BCT[rows, :, :length], dim=2).mean(2)
         n_good = channel_mask_BC[rows].sum(-1)
-        total = total + (error.sum(-1) / n_good * n_hidden_B[rows]).sum()
+        total = total + (error.sum(-1) / n_good * n_predicted_B[rows]).sum()
     return total
 
 
@@ -82,7 +94,7 @@ def _components(difference: Tensor, dim: int) -> Tensor:
     return F.smooth_l1_loss(components, torch.zeros_like(components), reduction="none").mean(-1)
 
 
-def profile_loss(predicted_BHD: Tensor, target_BHD: Tensor, hidden_mask_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted and true correlation profiles of hidden patches, summed over them."""
-    error = F.smooth_l1_loss(predicted_BHD.float(), target_BHD, reduction="none").mean(-1)
-    return (error * hidden_mask_BH).sum()
+def connectivity_loss(predicted_BHD: Tensor, target_BHD: Tensor, mask_BH: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true correlation profiles of patches, summed over them."""
+    error = _smooth_l1(predicted_BHD, target_BHD).mean(-1)
+    return (error * mask_BH).sum()

@@ -1,6 +1,6 @@
-"""What MTFM hides: Fourier components and patches.
+"""What is hidden from the encoder, in numpy: Fourier components and patches.
 
-Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major), V visible.
+Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major).
 Randomness comes from one numpy Generator, or from `WindowRandom`, one stream per window, with which the mask of a
 window does not depend on the windows it is batched with.
 """
@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+import scipy.fft
 
 from ..errors import RecordingError
-from ..signals import SignalBatch
-from .config import MaskConfig
 
 
 class Random(Protocol):
@@ -31,7 +28,7 @@ class WindowRandom:
     Parameters
     ----------
     seed : sequence of int
-        What the windows share, such as (seed, epoch).
+        What the windows share, such as (seed, stream, epoch).
     windows : sequence of int
         What tells them apart, such as their rows in the corpus index.
     """
@@ -50,89 +47,70 @@ class WindowRandom:
 
 
 def remove_components(
-    signal_BCT: Tensor,
-    *,
-    dim: int,
-    ratio: float,
-    bands: int,
-    rng: Random,
-    n_used: int | None = None,
-) -> Tensor:
-    """Remove bands of Fourier components along `dim` (time for EEG and MEG, the ordered regions for fMRI).
+    signal_BCT: np.ndarray, *, axis: int, ratio: float, bands: int, rng: Random, n_used: int | None = None
+) -> np.ndarray:
+    """Remove bands of Fourier components along `axis` (2: time; 1: the ordered regions of fMRI).
 
-    The spectrum's first `n_used` components are cut into about `bands` bands; a share `ratio` of them, drawn for each
-    window, is set to zero. Because the transform sees the whole window, what stays visible keeps a linear trace of
+    The spectrum's first `n_used` components are cut into about `bands` bands; a fraction `ratio` of them, drawn for
+    each window, is set to zero. Because the transform sees the whole window, what stays visible keeps a linear trace of
     patches that are hidden afterwards; that is how the published objective is defined.
 
     Returns
     -------
-    Tensor, same shape and dtype.
+    float ndarray, same shape.
     """
     if ratio <= 0:
         return signal_BCT
-    spectrum = torch.fft.rfft(signal_BCT.float(), dim=dim)
-    n_components = spectrum.shape[dim]
+    spectrum = scipy.fft.rfft(signal_BCT, axis=axis)
+    n_components = spectrum.shape[axis]
     n_used = min(n_components, n_used or n_components)
     width = max(1, n_used // bands)
     n_bands = -(-n_used // width)
     chosen = rng.random((len(signal_BCT), n_bands)).argsort(axis=1) < round(ratio * n_bands)
     removed = np.zeros((len(signal_BCT), n_components), bool)
     removed[:, :n_used] = np.repeat(chosen, width, axis=1)[:, :n_used]
-    shape = [len(signal_BCT), 1, 1]
-    shape[dim] = n_components
-    keep = torch.from_numpy(~removed).view(shape).to(signal_BCT.device)
-    restored = torch.fft.irfft(spectrum * keep, n=signal_BCT.shape[dim], dim=dim)
-    return restored.to(signal_BCT.dtype)
+    spectrum *= ~np.expand_dims(removed, 3 - axis)
+    return scipy.fft.irfft(spectrum, n=signal_BCT.shape[axis], axis=axis, overwrite_x=True)
 
 
-def without_components(batch: SignalBatch, mask: MaskConfig, rng: Random) -> Tensor:
-    """The signal (B, C, T) with Fourier components removed, as far as there is signal.
+def remove_along_time(
+    signal_BCT: np.ndarray,
+    n_times_B: np.ndarray,
+    interval_B: np.ndarray,
+    *,
+    ratio: float,
+    bands: int | None,
+    max_hz: float,
+    rng: Random,
+) -> np.ndarray:
+    """Each window without some components up to `max_hz`; `bands` None removes single components.
 
-    In time, each window is transformed over its own samples: padding would smear every component. Across regions, the
-    transform runs in the order of the atlas, and regions without signal are zero before and after.
+    Each is transformed over its own samples: padding would smear every component. Augmentation leaves windows of
+    several sampling rates in a batch, so the components in use are counted for each.
     """
-    if mask.fourier_ratio <= 0:
-        return batch.signal_BCT
-    if batch.modality == "fmri":
-        return _across_regions(batch, mask, rng)
-    seen_BCT = batch.signal_BCT.clone()
-    lengths_B, intervals_B = batch.n_times_B.cpu().numpy(), batch.interval_B.cpu().double().numpy()
-    # of each window by itself: augmentation leaves windows of several rates in a batch
-    used_B = (mask.fourier_max_hz * lengths_B * intervals_B).astype(np.int64) + 1
-    for length, n_used in np.unique(np.stack([lengths_B, used_B], 1), axis=0).tolist():
-        rows = np.flatnonzero((lengths_B == length) & (used_B == n_used))
-        index = torch.from_numpy(rows).to(seen_BCT.device)
-        seen_BCT[index, :, :length] = remove_components(
-            batch.signal_BCT[index, :, :length],
-            dim=2,
-            ratio=mask.fourier_ratio,
-            bands=mask.fourier_bands if mask.fourier_unit == "band" else n_used,
-            rng=rng.take(rows.tolist()) if isinstance(rng, WindowRandom) else rng,
-            n_used=n_used,
+    seen_BCT = signal_BCT.copy()
+    used_B = (max_hz * n_times_B * interval_B.astype(np.float64)).astype(np.int64) + 1
+    for length, n_used in np.unique(np.stack([n_times_B, used_B], 1), axis=0).tolist():
+        rows = np.flatnonzero((n_times_B == length) & (used_B == n_used))
+        own = rng.take(rows.tolist()) if isinstance(rng, WindowRandom) else rng
+        seen_BCT[rows, :, :length] = remove_components(
+            signal_BCT[rows, :, :length], axis=2, ratio=ratio, bands=bands or n_used, rng=own, n_used=n_used
         )
     return seen_BCT
 
 
-def _across_regions(batch: SignalBatch, mask: MaskConfig, rng: Random) -> Tensor:
-    good_BC1 = batch.channel_mask_BC[..., None]
-    order_BC = atlas_places(batch)
-    place_BCT = order_BC[..., None].expand_as(batch.signal_BCT)
-    # place p of the ordered axis holds the region whose rank is p
-    ordered = torch.zeros_like(batch.signal_BCT).scatter(1, place_BCT, batch.signal_BCT * good_BC1)
-    ordered = remove_components(
-        ordered,
-        dim=1,
-        ratio=mask.fourier_ratio,
-        bands=mask.fourier_bands if mask.fourier_unit == "band" else ordered.shape[1] // 2 + 1,
-        rng=rng,
-    )
-    return ordered.gather(1, place_BCT) * good_BC1
+def remove_across_regions(
+    signal_BCT: np.ndarray, good_BC: np.ndarray, place_BC: np.ndarray, *, ratio: float, bands: int | None, rng: Random
+) -> np.ndarray:
+    """As published for fMRI: components across regions in the order of the atlas (`place_BC`), at each time point.
 
-
-def atlas_places(batch: SignalBatch) -> Tensor:
-    """Place (B, C) of every channel on the ordered axis of the batch: its rank by atlas order, 0 to C - 1."""
-    order_BC = batch.sensors.order_BC.expand(len(batch), -1)
-    return order_BC.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    Bad regions are zero before and after; `bands` None removes single components.
+    """
+    ordered = np.zeros_like(signal_BCT)
+    np.put_along_axis(ordered, place_BC[..., None], signal_BCT * good_BC[..., None], 1)
+    bands = bands or ordered.shape[1] // 2 + 1
+    ordered = remove_components(ordered, axis=1, ratio=ratio, bands=bands, rng=rng)
+    return np.take_along_axis(ordered, place_BC[..., None], 1) * good_BC[..., None]
 
 
 def hide_patches(
@@ -145,7 +123,7 @@ def hide_patches(
     valid_BCP : bool ndarray
         True for patches that hold signal; padding and bad channels are never hidden (there is nothing to predict).
     ratio : float
-        Share of the units to hide; at least one is hidden and at least one stays visible.
+        Fraction of the units to hide; at least one is hidden and at least one stays visible.
     unit : {"patch", "segment", "channel", "region", "mixed"}
         See MaskConfig.unit. Where a window has a single unit of that kind, patches are hidden instead.
     rng : numpy Generator or WindowRandom
@@ -155,64 +133,76 @@ def hide_patches(
     Returns
     -------
     bool ndarray, shape (B, C, P)
+
+    Raises
+    ------
+    RecordingError
+        A window has fewer than two valid patches.
     """
     n_windows, n_channels, n_patches = valid_BCP.shape
-    if unit == "region" and region_BC is None:
-        raise RecordingError("no regions were given", field="mask.unit=region", fix="pass region_BC")
     # first what has one size, then time-major: a window draws the same numbers whatever length it is padded to
     halved_B = rng.random((n_windows, 1))[:, 0] < 0.5
     draws_BCP = rng.random((n_windows, n_patches, n_channels)).transpose(0, 2, 1)
-    hidden = np.zeros(valid_BCP.shape, bool)
-    for row in range(n_windows):
-        valid, draws = valid_BCP[row], draws_BCP[row]
-        kind = ("patch" if halved_B[row] else "segment") if unit == "mixed" else unit
-        if kind == "segment":
-            order = np.broadcast_to(draws[:1], valid.shape)
-        elif kind == "channel":
-            order = np.broadcast_to(draws[:, :1], valid.shape)
-        elif kind == "region" and region_BC is not None:
-            order = np.broadcast_to(draws[region_BC[row], 0][:, None], valid.shape)
-        else:
-            order = draws
-        candidates = np.unique(order[valid])
-        if len(candidates) < 2:  # one segment, channel or region
-            order, candidates = draws, np.unique(draws[valid])
-        if len(candidates) < 2:
-            raise RecordingError(
-                "fewer than two units to choose from", field=f"mask.unit={unit}", fix="give longer windows"
-            )
-        n_hidden = min(max(1, round(ratio * len(candidates))), len(candidates) - 1)
-        # a unit is hidden as a whole: its patches share one number
-        hidden[row] = valid & (order <= candidates[n_hidden - 1])
-    return hidden
+    # a unit is hidden as a whole: its patches share one number
+    segment_BCP = np.broadcast_to(draws_BCP[:, :1], valid_BCP.shape)
+    if unit == "patch":
+        order_BCP = draws_BCP
+    elif unit == "segment":
+        order_BCP = segment_BCP
+    elif unit == "mixed":
+        order_BCP = np.where(halved_B[:, None, None], draws_BCP, segment_BCP)
+    elif unit == "channel":
+        order_BCP = np.broadcast_to(draws_BCP[:, :, :1], valid_BCP.shape)
+    elif region_BC is not None:
+        order_BCP = np.broadcast_to(np.take_along_axis(draws_BCP[:, :, :1], region_BC[..., None], 1), valid_BCP.shape)
+    else:
+        raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
+    valid_BN, order_BN = valid_BCP.reshape(n_windows, -1), order_BCP.reshape(n_windows, -1)
+    sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
+    single_B = rank_BN[:, -1] < 2  # one segment, channel or region
+    if single_B.any():
+        order_BN = np.where(single_B[:, None], draws_BCP.reshape(n_windows, -1), order_BN)
+        sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
+    n_units_B = rank_BN[:, -1]
+    if (n_units_B < 2).any():
+        row = int((n_units_B < 2).argmax())
+        raise RecordingError(
+            f"window {row} has fewer than two patches to choose from", field=f"mask.unit={unit}", fix="leave it out"
+        )
+    n_hidden_B = np.clip(np.round(ratio * n_units_B), 1, n_units_B - 1)
+    last_B = (rank_BN >= n_hidden_B[:, None]).argmax(axis=1)
+    hidden_BN = valid_BN & (order_BN <= np.take_along_axis(sorted_BN, last_B[:, None], 1))
+    return hidden_BN.reshape(valid_BCP.shape)
 
 
-def regions(batch: SignalBatch, size: int, rng: Random) -> np.ndarray:
-    """Cut the channels of each window into neighbourhoods of about `size`, around channels drawn at random.
+def _distinct(order_BN: np.ndarray, valid_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of valid tokens in ascending order, and how many distinct ones there are up to each."""
+    sorted_BN = np.sort(np.where(valid_BN, order_BN, np.inf), axis=1)
+    new_BN = (np.diff(sorted_BN, axis=1, prepend=-1.0) > 0) & np.isfinite(sorted_BN)
+    return sorted_BN, new_BN.cumsum(axis=1)
 
-    Neighbours are near in space where all positions are known, in the order of the atlas or of the channels otherwise.
+
+def regions(place_BCd: np.ndarray, good_BC: np.ndarray, size: int, rng: Random) -> np.ndarray:
+    """Cut the channels of each window into neighbourhoods of about `size`, around good channels drawn at random.
+
+    Parameters
+    ----------
+    place_BCd : ndarray
+        Where each channel is, in any number of dimensions; B = 1 where the windows share it.
 
     Returns
     -------
     int ndarray, shape (B, C)
         Number of the channel at the centre of each channel's region.
     """
-    sensors, good_BC = batch.sensors, batch.channel_mask_BC.cpu().numpy()
-    n_windows, n_channels = good_BC.shape
-    if bool(sensors.located_BC.all()):
-        place = sensors.position_BC3.cpu().numpy()
-    else:
-        order_BC = sensors.order_BC.cpu().numpy()
-        known = (order_BC >= 0).all(axis=1, keepdims=True)
-        place = np.where(known, order_BC, np.arange(n_channels))[..., None].astype(float)
-    draws_BC = rng.random((n_windows, n_channels))
-    found = np.empty((n_windows, n_channels), np.int64)
-    for row in range(n_windows):
-        own = place[row if len(place) > 1 else 0]
-        centres = np.argsort(np.where(good_BC[row], draws_BC[row], 2.0))
-        centres = np.sort(centres[: max(2, round(good_BC[row].sum() / size))])
-        found[row] = centres[((own[:, None] - own[centres]) ** 2).sum(-1).argmin(axis=1)]
-    return found
+    draws_BC = rng.random(good_BC.shape)
+    found_BC = np.empty(good_BC.shape, np.int64)
+    for row, good_C in enumerate(good_BC):
+        place_Cd = place_BCd[row if len(place_BCd) > 1 else 0]
+        centres = np.argsort(np.where(good_C, draws_BC[row], 2.0))
+        centres = np.sort(centres[: max(2, round(good_C.sum() / size))])
+        found_BC[row] = centres[((place_Cd[:, None] - place_Cd[centres]) ** 2).sum(-1).argmin(axis=1)]
+    return found_BC
 
 
 def token_indices(chosen_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

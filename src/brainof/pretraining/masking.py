@@ -1,0 +1,309 @@
+"""Masked batches, planned in numpy on the host: what the encoder sees of each window and what is to be predicted.
+
+Planning runs in the threads of the loader, ahead of time, so that a training step never waits for it. The mask of a
+window is a function of (seed, epoch, row of the index), the subset of channels of (seed, epoch, number of the batch).
+
+Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major), S samples per
+patch, V visible tokens, H predicted tokens (the hidden ones, or all).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..corpus import Windows
+from ..errors import RecordingError
+from ..model.tokens import check
+from ..signals import Sensors, SignalBatch, Tensors
+from .config import MaskConfig
+from .masks import (
+    Random,
+    WindowRandom,
+    hide_patches,
+    regions,
+    remove_across_regions,
+    remove_along_time,
+    token_indices,
+)
+
+#: Domains of the random numbers that are derived from the seed of a run
+MASK_STREAM, CHANNEL_STREAM = 1, 4
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedBatch(Tensors):
+    """One batch before the model sees it.
+
+    Attributes
+    ----------
+    batch : SignalBatch
+        The clean signal of the channels at hand.
+    seen_BCT : Tensor or None
+        What the encoder may look at where Fourier components are removed.
+    visible_BV, predicted_BH : Tensor of int64
+        Numbers of the tokens that are encoded, and of those that are decoded and compared.
+    visible_mask_BV, predicted_mask_BH : Tensor of bool
+        False where a row is filled up to the longest.
+    place_BC : Tensor of int64
+        Place of each channel among the `n_places` that the window has, in the order of the atlas.
+    n_predicted : int
+        Number of predicted patches, which losses are divided by.
+    skipped : int
+        Windows of the batch that were left out because they have fewer than two good patches.
+    """
+
+    batch: SignalBatch
+    seen_BCT: Tensor | None
+    visible_BV: Tensor
+    visible_mask_BV: Tensor
+    predicted_BH: Tensor
+    predicted_mask_BH: Tensor
+    place_BC: Tensor
+    n_places: int
+    n_predicted: int
+    skipped: int = 0
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """What losses are divided by, to be summed over the batches of an optimizer step."""
+        return {"patches": self.n_predicted, "windows": len(self.batch)}
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Datasets and modality, which metrics are logged by."""
+        return "+".join(sorted(set(self.batch.datasets))), self.batch.modality
+
+    @property
+    def source(self) -> str:
+        """Where the windows come from, for messages."""
+        return f"{self.name[0]} rows {list(self.batch.rows)}"
+
+    def split(self, count: int) -> list[MaskedBatch]:
+        """The same windows in at most `count` batches of about equal size, in order."""
+        windows = torch.arange(len(self.batch), device=self.predicted_BH.device)
+        return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
+
+    def _take(self, windows: Tensor) -> MaskedBatch:
+        names = [entry.name for entry in fields(self) if isinstance(getattr(self, entry.name), Tensor)]
+        taken: dict[str, Any] = {name: getattr(self, name)[windows] for name in names}
+        count = int(taken["predicted_mask_BH"].sum())
+        return replace(self, batch=self.batch.take_windows(windows), n_predicted=count, **taken)
+
+
+class Masking:
+    """Batches -> masked batches.
+
+    Parameters
+    ----------
+    config : MaskConfig
+    patch : int
+        Samples per patch of the model.
+    predict : {"hidden", "all"}
+        See ObjectiveConfig.
+    max_tokens, min_channels
+        See PretrainConfig.
+    """
+
+    def __init__(
+        self,
+        config: MaskConfig,
+        patch: int,
+        *,
+        predict: str = "hidden",
+        max_tokens: int | None = None,
+        min_channels: float = 1.0,
+    ) -> None:
+        self.config, self.patch, self.predict = config, patch, predict
+        self.max_tokens, self.min_channels = max_tokens, min_channels
+
+    def plan(
+        self,
+        batch: SignalBatch,
+        rng: np.random.Generator,
+        *,
+        windows: WindowRandom | None = None,
+        progress: float = 1.0,
+        hide_all: bool = False,
+    ) -> MaskedBatch | None:
+        """Hide components and patches of a batch.
+
+        Components are removed before channels are left out, because fMRI's transform runs over all regions in order.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            One modality, on the host.
+        rng : numpy Generator
+            What the batch shares: its subset of channels; and all else without `windows`.
+        windows : WindowRandom, optional
+            A stream for each window, which makes its mask independent of the windows it is batched with.
+        progress : float
+            Fraction of the steps done, for the curriculum (`mask.changes`, `mask.fourier_start`).
+        hide_all : bool
+            Hide every patch, so that the encoder sees nothing.
+
+        Returns
+        -------
+        MaskedBatch, or None where no window has two good patches.
+
+        Raises
+        ------
+        RecordingError
+            A batch that the model cannot read.
+        """
+        mask, draw = self.config.at(progress, batch.modality), rng if windows is None else windows
+        n_patches_B = -(-batch.n_times_B.numpy() // self.patch)
+        usable_B = batch.channel_mask_BC.numpy().sum(1) * n_patches_B >= 2
+        n_windows = len(batch)
+        if batch.channel_mask_BC.numel() and not usable_B.all():
+            rows = np.flatnonzero(usable_B)
+            if not len(rows):
+                return None
+            batch, n_patches_B = batch.take_windows(torch.from_numpy(rows)), n_patches_B[rows]
+            draw = draw.take(rows.tolist()) if isinstance(draw, WindowRandom) else draw
+        valid_BCT = _valid(batch)
+        if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
+            batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
+        place_BC = _places(batch)
+        seen_BCT = self._seen(batch, mask, place_BC, draw)
+        n_places = place_BC.shape[1]
+        index_BC = choose_channels(batch.channel_mask_BC.numpy(), n_patches_B, self._n_channels(batch, rng), rng)
+        if index_BC.shape[-1] < n_places:
+            batch = take_channels(batch, index_BC)
+            index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
+            place_BC = np.take_along_axis(place_BC, index_BC, 1)
+            valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
+            seen_BCT = None if seen_BCT is None else np.take_along_axis(seen_BCT, index_BC[..., None], 1)
+        B, C, T = valid_BCT.shape
+        valid_BCP = valid_BCT.reshape(B, C, T // self.patch, self.patch).any(-1)
+        valid_BN = valid_BCP.reshape(B, -1)
+        hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
+        visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
+        predicted, predicted_mask = token_indices(valid_BN if self.predict == "all" else hidden_BN)
+        return MaskedBatch(
+            batch=batch,
+            seen_BCT=None if seen_BCT is None else torch.from_numpy(np.ascontiguousarray(seen_BCT)),
+            visible_BV=torch.from_numpy(visible),
+            visible_mask_BV=torch.from_numpy(visible_mask),
+            predicted_BH=torch.from_numpy(predicted),
+            predicted_mask_BH=torch.from_numpy(predicted_mask),
+            place_BC=torch.from_numpy(np.ascontiguousarray(place_BC)),
+            n_places=n_places,
+            n_predicted=int(predicted_mask.sum()),
+            skipped=n_windows - B,
+        )
+
+    def _seen(self, batch: SignalBatch, mask: MaskConfig, place_BC: np.ndarray, draw: Random) -> np.ndarray | None:
+        """The signal without the components that are removed; None where none is."""
+        if mask.fourier_ratio <= 0:
+            return None
+        signal_BCT = batch.signal_BCT.numpy()
+        signal_BCT = signal_BCT.astype(np.promote_types(signal_BCT.dtype, np.float32), copy=False)
+        bands = mask.fourier_bands if mask.fourier_unit == "band" else None
+        ratio = mask.fourier_ratio
+        if batch.modality == "fmri":
+            good_BC = batch.channel_mask_BC.numpy()
+            return remove_across_regions(signal_BCT, good_BC, place_BC, ratio=ratio, bands=bands, rng=draw)
+        times = batch.n_times_B.numpy(), batch.interval_B.numpy()
+        return remove_along_time(signal_BCT, *times, ratio=ratio, bands=bands, max_hz=mask.fourier_max_hz, rng=draw)
+
+    def _hidden(self, batch: SignalBatch, mask: MaskConfig, valid_BCP: np.ndarray, draw: Random) -> np.ndarray:
+        region_BC = None
+        if mask.unit == "region":
+            region_BC = regions(_coordinates(batch.sensors), valid_BCP.any(-1), mask.region_size, draw)
+        return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC)
+
+    def _n_channels(self, batch: SignalBatch, rng: np.random.Generator) -> int:
+        """How many channels the batch keeps: at random, within the token budget."""
+        C, P = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.patch
+        most = C if self.max_tokens is None else min(C, max(2, self.max_tokens // P))
+        least = max(min(2, C), round(self.min_channels * most))
+        return int(rng.integers(least, most + 1))
+
+
+class Planner:
+    """What the loader calls with each batch: its mask in this epoch, at this point of the curriculum.
+
+    Parameters
+    ----------
+    masking : Masking
+    corpora : Windows
+        For messages that name the recordings of a batch.
+    seed : int
+    per_epoch, per_step, steps : int
+        Batches of an epoch and of an optimizer step (over all ranks), and steps of the run.
+    """
+
+    def __init__(
+        self, masking: Masking, corpora: Windows, seed: int, *, per_epoch: int, per_step: int, steps: int
+    ) -> None:
+        self.masking, self.corpora, self.seed = masking, corpora, seed
+        self.per_epoch, self.per_step, self.steps = per_epoch, per_step, steps
+
+    def __call__(self, batch: SignalBatch, epoch: int, number: int) -> MaskedBatch | None:
+        progress = (epoch * self.per_epoch + number) // self.per_step / self.steps
+        rng = np.random.default_rng([self.seed, CHANNEL_STREAM, epoch, number])
+        windows = WindowRandom((self.seed, MASK_STREAM, epoch), batch.rows)
+        try:
+            return self.masking.plan(batch, rng, windows=windows, progress=progress)
+        except RecordingError as error:
+            index = self.corpora.columns(["dataset", "recording"]).iloc[list(batch.rows)].astype(str)
+            names = (index["dataset"] + "/" + index["recording"] + " row " + index.index.astype(str)).tolist()
+            raise RecordingError(error.problem, file=", ".join(names), field=error.field, fix=error.fix) from None
+
+
+def choose_channels(good_BC: np.ndarray, n_patches_B: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted numbers of the channels to keep: (count,) for all windows, or (B, count) where they cannot share them.
+
+    Channels that are good in every window come first. Where such a choice leaves a window fewer than two good patches,
+    each window keeps good channels of its own.
+    """
+    C = good_BC.shape[1]
+    if count >= C:
+        return np.arange(C)
+    order = rng.permutation(C)
+    shared = np.sort(order[np.argsort(~good_BC.all(0)[order], kind="stable")][:count])
+    if (good_BC[:, shared].sum(1) * n_patches_B >= 2).all():
+        return shared
+    return np.sort(order[np.argsort(~good_BC[:, order], axis=1, kind="stable")][:, :count], axis=1)
+
+
+def take_channels(batch: SignalBatch, index: np.ndarray) -> SignalBatch:
+    """The same windows with some of their channels: `index` (C,) for all windows, or (B, C) for each."""
+    if index.ndim == 1:
+        return batch.take_channels(torch.from_numpy(index))
+    rows_B1, index_BC = torch.arange(len(batch))[:, None], torch.from_numpy(index)
+    values = {entry.name: getattr(batch.sensors, entry.name) for entry in fields(Sensors)}
+    values = {name: value.expand(len(batch), *value.shape[1:])[rows_B1, index_BC] for name, value in values.items()}
+    return replace(
+        batch,
+        signal_BCT=batch.signal_BCT[rows_B1, index_BC],
+        channel_mask_BC=batch.channel_mask_BC[rows_B1, index_BC],
+        sensors=Sensors(**values),
+    )
+
+
+def _valid(batch: SignalBatch) -> np.ndarray:
+    """True where a sample is signal: in a good channel, before the end of its window; (B, C, T)."""
+    times_BT = np.arange(batch.signal_BCT.shape[2]) < batch.n_times_B.numpy()[:, None]
+    return batch.channel_mask_BC.numpy()[:, :, None] & times_BT[:, None]
+
+
+def _places(batch: SignalBatch) -> np.ndarray:
+    """Place (B, C) of every channel on the ordered axis of the batch: its rank by atlas order, 0 to C - 1."""
+    order_BC = batch.sensors.order_BC.expand(len(batch), -1).numpy()
+    return order_BC.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+
+
+def _coordinates(sensors: Sensors) -> np.ndarray:
+    """Where channels are near each other: in space, or in the order of the atlas or table where positions lack."""
+    if bool(sensors.located_BC.all()):
+        return sensors.position_BC3.numpy()
+    order_BC = sensors.order_BC.numpy()
+    known_B1 = (order_BC >= 0).all(axis=1, keepdims=True)
+    return np.where(known_B1, order_BC, np.arange(order_BC.shape[1]))[..., None].astype(float)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,10 @@ import torch
 from brainof.channels import Channels
 from brainof.corpus import BatchSampler, Corpus, CorpusWriter, Loader
 from brainof.model import BrainOF
-from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
+from brainof.pretraining.masking import Masking, Planner
+from brainof.pretraining.objective import Objective
+from brainof.pretraining.trainer import Trainer
 
 from . import corpus_index
 
@@ -108,17 +109,17 @@ def _loader(corpus: Corpus) -> Iterator[tuple[str, float, str]]:
 def _waiting(corpus: Corpus, sampler: BatchSampler) -> float:
     """Share of the time that training `tiny` waits for its next batch."""
     model = BrainOF.from_preset("tiny")
-    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
+    planner = Planner(
+        Masking(MaskConfig(), 64, max_tokens=320), corpus, 0, per_epoch=len(sampler), per_step=1, steps=STEPS
+    )
+    loader = Loader(corpus, sampler, transform=planner)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-    loader, random, begun, waited = Loader(corpus, sampler), np.random.default_rng(0), 0.0, 0.0
-    for step, batch in enumerate(islice(loader, STEPS)):
-        if step == 1:  # the first step opens files and allocates
+    schedule = PretrainConfig(steps=STEPS, lr=1e-4)
+    trainer = Trainer(Objective(model, ObjectiveConfig()), optimizer, schedule, clip=1.0)
+    begun, waited = 0.0, 0.0
+    for step in trainer.steps(iter(loader)):
+        if step.number == 1:  # the first step opens files and allocates
             begun, waited = time.perf_counter(), loader.waited
-        plan = objective.plan(batch, random, max_tokens=320)
-        sums = objective.sums(plan)
-        (objective.combine(sums.time, sums.frequency) / sums.n_hidden).backward()
-        optimizer.step()
-        optimizer.zero_grad()
     return (loader.waited - waited) / (time.perf_counter() - begun)
 
 

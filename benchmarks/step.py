@@ -4,7 +4,7 @@
                                            32 windows of tiny, 16 of base (the default batch of pretraining)
     step_vs_gemm_tiny_b128, _base_b4, ...  the same for other batches
     step_windows_per_second                tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
-    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast, with weights cast once per step)
+    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast)
 
 A step also has costs that do not depend on the windows (calls of operators, AdamW, casts of weights): the ratio grows
 with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping,
@@ -29,7 +29,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainof.channels import Channels
 from brainof.model import BrainOF, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
-from brainof.pretraining.cast import CastModel
 from brainof.pretraining.threads import GradientThreads
 from brainof.signals import SignalBatch
 
@@ -53,19 +52,14 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
 def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
     torch.manual_seed(0)
-    exact, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
-    cast = CastModel(exact) if bf16 else None
-    model = cast.model if cast else exact
-    optimizer = torch.optim.AdamW(exact.parameter_groups(), lr=1e-4, fused=True)
-    parameters = list(exact.parameters())
-    team = GradientThreads(parameters, count, cast.leaves if cast else None).open()
+    model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)
+    parameters = list(model.parameters())
+    team = GradientThreads(parameters, count).open()
     shares = torch.arange(windows).tensor_split(count)
 
     def step() -> None:
-        if cast:
-            cast.refresh()
-
-        def loss(share: torch.Tensor) -> tuple[torch.Tensor, None]:
+        def loss(share: torch.Tensor) -> dict[str, torch.Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 tokens = model.tokens(batch.take_windows(share))
                 order = torch.rand(tokens.mask_BN.shape).argsort(1)
@@ -75,13 +69,13 @@ def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable
             clean = take_tokens(tokens.patch_BNS, order[:, half:])
             value = F.smooth_l1_loss(predicted["waveform"], clean)
             value = value + F.smooth_l1_loss(predicted["log_spectrum"], log_spectrum(clean))
-            return value * (len(share) / windows), None
+            return {"loss": value * (len(share) / windows)}
 
         team.backward(shares, loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        update_balance(exact)
+        update_balance(model)
 
     return step
 

@@ -31,7 +31,7 @@ N_FOLDS, N_SEEDS, STEPS = 3, 3, 300
 SHARED = [
     "model.preset=tiny",
     "objective.spectrum_of=patch",
-    "objective.second_order=0",
+    "objective.connectivity=0",
     "model.backbone.depth=2",
     "model.sampler.latents=32",
     "batch_size=8",
@@ -51,7 +51,7 @@ THREE = [
     "model.tokens.connectivity=true",
     "model.decoder.outputs=[waveform,log_spectrum,connectivity]",
     "model.pooling=concat@log_spectrum",
-    "objective.second_order=1",
+    "objective.connectivity=0.5",
 ]
 
 #: cell -> changes to the shared recipe. Those of retired options are in the record only, see docs/objective_study.md.

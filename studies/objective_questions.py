@@ -16,7 +16,8 @@ from brainof.evaluation.runs import choose_tasks
 from brainof.model import BrainOF
 from brainof.pretraining import PretrainConfig
 from brainof.pretraining.health import check_batch
-from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import Objective
 from brainof.stats.splits import group_keys
 from studies.objective_grid import DECODING, IDENTIFICATION, folds
 
@@ -111,11 +112,14 @@ def reconstruction(
     model: BrainOF, config: PretrainConfig, corpus: Corpus, rows: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """Explained variance of hidden patches, by name of the rows: one batch of 64 windows each."""
-    objective = MTFM(model, config.mask, config.objective)
+    objective = Objective(model, config.objective)
+    masking = Masking(config.mask, model.config.patch, max_tokens=config.max_tokens)
     found = {}
     for name, own in rows.items():
         rng = np.random.default_rng([config.seed, 7])
         chosen = np.sort(rng.choice(own, min(64, len(own)), replace=False))
-        row = check_batch(objective, corpus.batch(chosen.tolist(), model.config.patch), rng, config.max_tokens)
+        masked = masking.plan(corpus.batch(chosen.tolist(), model.config.patch), rng, fourier=False)
+        assert masked is not None
+        row = check_batch(objective, masked)
         found[name] = {key: round(float(value), 4) for key, value in row.items() if np.isfinite(value)}
     return found

@@ -62,7 +62,7 @@ def overview(rows: Rows) -> pd.DataFrame:
         line["R2 eegmat"], line["R2 spread"] = explained(rows, cell, "eegmat", "r2")
         line["shuffled"] = explained(rows, cell, "eegmat", "r2_shuffled")[0]
         line["R2 log spectrum"] = explained(rows, cell, "eegmat", "r2_log_spectrum")[0]
-        line["R2 connectivity"] = explained(rows, cell, "eegmat", "r2_second_order")[0]
+        line["R2 connectivity"] = explained(rows, cell, "eegmat", "r2_connectivity")[0]
         for pooling in _poolings(own, "decoding"):
             if pooling in PROBES:
                 scores = list(per_person(rows, cell, "decoding", pooling).values())

@@ -44,7 +44,7 @@ def updates(model, batches, windows=None, threads=1):
             for part in parts:
                 loss_of(model, part).backward()
         else:
-            team.backward(parts, lambda part: (loss_of(model, part), None))
+            team.backward(parts, lambda part: {"loss": loss_of(model, part)})
         loads.append(torch.stack([block.ffn.load_ME for block in model.blocks]))
         update_balance(model, 0.01)
     team.close()

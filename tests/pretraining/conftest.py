@@ -33,3 +33,21 @@ def make_batch():
 def model() -> BrainOF:
     torch.manual_seed(0)
     return BrainOF.from_preset("debug")
+
+
+@pytest.fixture
+def power_cut():
+    """Makes the step after `done` steps fail."""
+    from brainof.pretraining import trainer
+
+    original = trainer.learning_rate
+
+    def cut(monkeypatch, done: int) -> None:
+        def failing(step, schedule):
+            if step == done:
+                raise RuntimeError("power cut")
+            return original(step, schedule)
+
+        monkeypatch.setattr(trainer, "learning_rate", failing)
+
+    return cut

@@ -10,7 +10,7 @@ import brainof
 from brainof.channels import Channels
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.prepare import Window, default_chain
-from brainof.pretraining import PretrainConfig, loop, pretrain
+from brainof.pretraining import PretrainConfig, pretrain
 from brainof.pretraining.data import index_of, sampler_of
 
 CONFIG = {
@@ -46,18 +46,11 @@ def corpus(tmp_path_factory) -> Path:
     return root
 
 
-def test_a_run_that_augments_and_samples_resumes_exactly(corpus, tmp_path, monkeypatch):
+def test_a_run_that_augments_and_samples_resumes_exactly(corpus, tmp_path, monkeypatch, power_cut):
     config = PretrainConfig.parse(CONFIG)
     whole = pretrain(config, corpus, tmp_path / "whole")
-    original = loop.Trainer._step
-
-    def interrupted(self, step, *args):
-        if step == 3:
-            raise RuntimeError("power cut")
-        return original(self, step, *args)
-
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Trainer, "_step", interrupted)
+        power_cut(patched, 3)
         with pytest.raises(RuntimeError, match="power cut"):
             pretrain(config, corpus, tmp_path / "cut")
     resumed = brainof.load(pretrain(config, corpus, tmp_path / "cut"))[0].state_dict()

@@ -6,8 +6,9 @@ import torch
 
 from brainof.errors import HealthError
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.health import check_batch, explained_variance, listening, require_listening
-from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.health import check_batch, explained_variance, latent_use, require_latent_use
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import Objective
 
 
 def test_explained_variance():
@@ -21,8 +22,10 @@ def test_explained_variance():
 
 def test_check_reports_all_figures_and_leaves_the_mode_alone(model, make_batch):
     model.train()
-    row = check_batch(MTFM(model, MaskConfig(), ObjectiveConfig()), make_batch(), np.random.default_rng(0), 320)
+    masked = Masking(MaskConfig(), 64).plan(make_batch(), np.random.default_rng(0), fourier=False)
+    row = check_batch(Objective(model, ObjectiveConfig()), masked)
     assert model.training
+    assert all(not block.ffn.load_ME.any() for block in model.blocks)  # nothing was counted: it ran in eval mode
     assert set(row) >= {"r2", "r2_shuffled", "r2_log_spectrum", "r2_log_spectrum_shuffled", "rank", "latent_cosine"}
     assert abs(row["r2"]) < 0.5  # random weights explain nothing
     assert 1 <= row["rank"] <= 4
@@ -30,17 +33,38 @@ def test_check_reports_all_figures_and_leaves_the_mode_alone(model, make_batch):
 
 
 HEALTHY = {"r2": 0.3, "r2_shuffled": -0.2}
-DEAF = {"r2": 0.001, "r2_shuffled": 0.001, "r2_log_spectrum": 0.2, "r2_log_spectrum_shuffled": 0.2}
+IGNORING = {"r2": 0.001, "r2_shuffled": 0.001, "r2_log_spectrum": 0.2, "r2_log_spectrum_shuffled": 0.2}
 SPECTRAL = {"r2": -0.01, "r2_shuffled": -0.3, "r2_log_spectrum": 0.3, "r2_log_spectrum_shuffled": 0.1}
 WRONG = {"r2": -0.1, "r2_shuffled": -0.5}
 
 
-@pytest.mark.parametrize(("row", "gain"), [(HEALTHY, 0.5), (DEAF, 0.0), (SPECTRAL, 0.2), (WRONG, 0.0)])
-def test_listening_needs_an_output_that_explains_something(row, gain):
-    assert listening(row) == pytest.approx(gain)
+@pytest.mark.parametrize(("row", "gain"), [(HEALTHY, 0.5), (IGNORING, 0.0), (SPECTRAL, 0.2), (WRONG, 0.0)])
+def test_latent_use_needs_an_output_that_explains_something(row, gain):
+    assert latent_use(row) == pytest.approx(gain)
 
 
-def test_only_a_run_that_is_deaf_everywhere_fails():
-    assert require_listening({"a": HEALTHY, "b": DEAF}, 0.01) == ["b"]
+def test_only_a_run_that_ignores_the_latents_everywhere_fails():
+    assert require_latent_use({"a": HEALTHY, "b": IGNORING}, 0.01) == ["b"]
     with pytest.raises(HealthError, match="decoder ignores the latents"):
-        require_listening({"a": WRONG, "b": DEAF}, 0.01)
+        require_latent_use({"a": WRONG, "b": IGNORING}, 0.01)
+
+
+def test_scores_are_those_written_out(model, make_batch):
+    """Second method: explained variance of samples against zero, of log spectra against their mean."""
+    objective = Objective(model.eval(), ObjectiveConfig())
+    batch = make_batch(n_windows=3)
+    masked = Masking(MaskConfig(), 64).plan(batch, np.random.default_rng(0), fourier=False)
+    row = check_batch(objective, masked)
+    with torch.no_grad():
+        tokens = model.tokens(masked.batch)
+        latents = model.encode(tokens, masked.visible_BV, masked.visible_mask_BV)
+        for suffix, source in (("", latents), ("_shuffled", latents[[2, 0, 1]])):
+            out = model.decode(source, tokens.identity_BND, masked.predicted_BH)
+            clean = batch.signal_BCT.numpy().reshape(3, -1, 64)
+            hidden = np.take_along_axis(clean, masked.predicted_BH.numpy()[..., None], 1)
+            error = (out["waveform"].numpy() - hidden) ** 2
+            assert row[f"r2{suffix}"] == pytest.approx(1 - error.sum() / (hidden**2).sum(), rel=1e-4)
+            spectrum = np.log(np.abs(np.fft.rfft(hidden, norm="ortho")) + 0.05)
+            error = (out["log_spectrum"].numpy() - spectrum) ** 2
+            centred = (spectrum - spectrum.mean((0, 1))) ** 2
+            assert row[f"r2_log_spectrum{suffix}"] == pytest.approx(1 - error.sum() / centred.sum(), rel=1e-4)

@@ -5,8 +5,8 @@ import torch
 
 from brainof.model import log_spectrum
 from brainof.pretraining.losses import (
+    connectivity_loss,
     log_spectrum_loss,
-    profile_loss,
     raw_component_loss,
     waveform_loss,
     window_spectrum,
@@ -96,7 +96,7 @@ def test_profiles_are_compared_at_hidden_tokens_alone():
     predicted, target = np.random.default_rng(0).standard_normal((2, 2, 3, 8))
     mask = np.array([[True, True, False], [True, False, False]])
     expected = smooth_l1(predicted - target).mean(-1)[mask].sum()
-    np.testing.assert_allclose(profile_loss(*tensors(predicted, target, mask)).item(), expected, rtol=1e-6)
+    np.testing.assert_allclose(connectivity_loss(*tensors(predicted, target, mask)).item(), expected, rtol=1e-6)
 
 
 def test_window_spectrum_averages_the_power_of_whole_patches():

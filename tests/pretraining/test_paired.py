@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.model import BrainOF, log_spectrum
+from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.losses import log_spectrum_loss, waveform_loss
-from brainof.pretraining.mtfm import MTFM
-from brainof.pretraining.paired import PairedConfig, PairedMTFM, check_pairs, hide_all, pretrain_pairs
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import Objective
+from brainof.pretraining.paired import PairedConfig, PairedObjective, check_pairs, mask_pairs, pretrain_pairs
 
 
 class Pairs:
@@ -33,47 +35,87 @@ class Pairs:
         return self.batches[name].take_windows(torch.tensor(rows) % self.n)
 
 
-def paired(model, **objective) -> PairedMTFM:
-    return PairedMTFM(MTFM(model, MaskConfig(), ObjectiveConfig(**objective)))
+def masking(**mask) -> Masking:
+    return Masking(MaskConfig(**mask), 64)
 
 
 def test_a_lost_modality_is_hidden_whole_and_never_encoded(model, make_batch):
-    objective = paired(model.eval())
+    objective = PairedObjective(model.eval(), ObjectiveConfig())
     batches = {"eeg": make_batch("eeg", lengths=(256, 100, 64)), "fmri": make_batch("fmri", n_windows=3)}
     batches["eeg"].channel_mask_BC[0, 2] = False
-    plans = objective.plans(batches, np.random.default_rng(0), lost="eeg")
-    assert plans["eeg"].hidden_mask_BH.sum(1).tolist() == [5 * 4, 6 * 2, 6 * 1]
-    assert plans["eeg"].visible_BV.shape[1] == 0
-    alone = objective.encode(plans, ["eeg", "fmri"], lost="eeg")
-    plans["eeg"].seen_BNS.fill_(1e3)
-    assert torch.equal(objective.encode(plans, ["fmri", "eeg"], lost="eeg"), alone)
+    pairs = mask_pairs(masking(), batches, np.random.default_rng(0), lost="eeg")
+    assert pairs.parts["eeg"].predicted_mask_BH.sum(1).tolist() == [5 * 4, 6 * 2, 6 * 1]
+    assert pairs.parts["eeg"].visible_BV.shape[1] == 0
+    _, alone = objective.fuse(pairs)
+    pairs.parts["eeg"].seen_BCT.fill_(1e3)
+    assert torch.equal(objective.fuse(pairs)[1], alone)
     with pytest.raises(ConfigError, match="every modality is hidden"):
-        objective.encode(plans, ["eeg"], lost="eeg")
+        objective.fuse(replace(pairs, parts={"eeg": pairs.parts["eeg"]}))
 
 
-def test_the_targets_of_a_hidden_modality_are_its_clean_samples(model, make_batch):
-    batch = make_batch("eeg", lengths=(256, 100))
-    plan = hide_all(paired(model).mtfm.plan(batch, np.random.default_rng(0), fourier=True), 64)
-    clean = batch.signal_BCT.reshape(2, -1, 64)
-    for window, n_tokens in enumerate((24, 12)):
-        rows = plan.hidden_mask_BH[window]
-        assert rows.sum() == n_tokens
-        assert torch.equal(plan.target_BHS[window, rows], clean[window, plan.hidden_BH[window, rows]])
+def test_pairs_of_which_a_side_cannot_be_masked_are_left_out(make_batch):
+    batches = {"eeg": make_batch("eeg", n_windows=3), "fmri": make_batch("fmri", n_windows=3)}
+    batches["eeg"].channel_mask_BC[1] = False
+    pairs = mask_pairs(masking(), batches, np.random.default_rng(0))
+    for name, part in pairs.parts.items():
+        assert torch.equal(part.batch.signal_BCT, batches[name].signal_BCT[[0, 2]])
 
 
-def test_both_modalities_count_the_same(model, make_batch):
-    """Second method: the mean of two mean losses, written out."""
-    objective = paired(model.eval(), alpha=0.25)
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw"])
+@pytest.mark.parametrize("order", [["eeg", "fmri"], ["fmri", "eeg"]])
+def test_the_loss_on_pairs_is_the_mean_over_modalities_of_all_terms(make_batch, frequency, order):
+    """Second method: each modality by itself as the objective on windows compares it, from the fused latents."""
+    torch.manual_seed(0)
+    outputs = ["waveform", "log_spectrum", "connectivity"]
+    model = BrainOF.from_preset("debug", outputs=outputs, connectivity_features=True).eval()
+    config = ObjectiveConfig(alpha=0.25, frequency=frequency, connectivity=0.5)
+    objective, single = PairedObjective(model, config), Objective(model, config)
     batches = {"eeg": make_batch("eeg", n_channels=9), "fmri": make_batch("fmri", n_channels=3)}
-    plans = objective.plans(batches, np.random.default_rng(0))
-    latents = objective.encode(plans, ["fmri", "eeg"])
-    expected = []
-    for plan in plans.values():
-        out = objective.decode(plan, latents)
-        time = waveform_loss(out["waveform"], plan.target_BHS, plan.sample_mask_BHS) / plan.n_hidden
-        frequency = log_spectrum_loss(out["log_spectrum"], log_spectrum(plan.target_BHS), plan.full_BH) / plan.n_hidden
-        expected.append(0.75 * time + 0.25 * frequency)
-    torch.testing.assert_close(objective.loss(plans, latents), sum(expected) / 2)
+    pairs = mask_pairs(masking(), batches, np.random.default_rng(0), order=order)
+    latents, expected = None, []
+    for name in order:
+        latents = single.encode(pairs.parts[name], model.tokens(pairs.parts[name].batch), latents)
+    for part in pairs.parts.values():
+        tokens = model.tokens(part.batch)
+        terms = single.compare(part, tokens, single.decode(part, tokens, latents))
+        time, frequency_, connectivity = (
+            terms[name] / part.n_predicted for name in ("time", "frequency", "connectivity")
+        )
+        expected.append(0.75 * time + 0.25 * frequency_ + 0.5 * connectivity)
+        assert min(time, frequency_, connectivity) > 0
+    torch.testing.assert_close(objective(pairs, pairs.counts)["loss"], sum(expected) / 2)
+    parts = pairs.split(3)
+    assert len(parts) == 3
+    torch.testing.assert_close(sum(objective(part, pairs.counts)["loss"] for part in parts), sum(expected) / 2)
+
+
+def test_every_decoder_learns_on_pairs_and_the_curriculum_is_followed(make_batch, monkeypatch):
+    """The connectivity decoder gets gradients; .3 of the patches are hidden until 90 % of the steps, then .8."""
+    import brainof.pretraining.paired as module
+
+    torch.manual_seed(0)
+    outputs = ["waveform", "log_spectrum", "connectivity"]
+    fields = {"outputs": outputs, "connectivity_features": True, "separate_decoders": True}
+    model = BrainOF.from_preset("debug", **fields)
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if "decoders.2" in name}
+    corpus, fractions, fourier = Pairs(make_batch, n=12), [], []
+    plain = module.mask_pairs
+
+    def watched(*args, **options):
+        pairs = plain(*args, **options)
+        fractions.append(pairs.parts["eeg"].n_predicted / (4 * 6))
+        fourier.append(pairs.parts["eeg"].seen_BCT is not None)
+        return pairs
+
+    monkeypatch.setattr(module, "mask_pairs", watched)
+    mask = {"ratio": 0.3, "changes": [{"start": 0.9, "ratio": 0.8}], "fourier_start": 0.5}
+    settings = {"steps": 10, "batch_size": 4, "modality_dropout": 0, "mask": mask, "objective": {"connectivity": 1.0}}
+    settings |= {"loader": {"prefetch": 0}, "precision": "float32"}
+    pretrain_pairs(PairedConfig.parse(settings), corpus, corpus.table, model)
+    assert fractions == [pytest.approx(2 / 6)] * 9 + [pytest.approx(5 / 6)]
+    assert fourier == [False] * 5 + [True] * 5
+    moved = {name: not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before}
+    assert all(moved.values()), moved
 
 
 def test_one_modality_is_learned_from_the_other(make_batch):
@@ -94,16 +136,16 @@ def test_one_modality_is_learned_from_the_other(make_batch):
     )
     rows = pretrain_pairs(config, corpus, corpus.table.iloc[:72], model)  # type: ignore[arg-type]
     assert [row["step"] for row in rows] == [40, 80]
-    objective = PairedMTFM(MTFM(model, config.mask, config.objective))
+    objective = PairedObjective(model, config.objective)
     held_out = {name: batch.take_windows(torch.arange(72, 96)) for name, batch in corpus.batches.items()}
-    found = check_pairs(objective, held_out, np.random.default_rng(0))["fmri"]
+    found = check_pairs(objective, masking(), held_out, np.random.default_rng(0))["fmri"]
     assert found["r2"] > 0.05
     assert found["r2"] > found["r2_shuffled"] + 0.15
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
-    [({"hide": "meg"}, "hide: 'meg'"), ({"objective": {"frequency": "raw"}}, "not defined on pairs")],
+    [({"hide": "meg"}, "hide: 'meg'"), ({"objective": {"connectivity": 1}}, "needs the output 'connectivity'")],
 )
 def test_wrong_settings_are_named(make_batch, model, changes, match):
     corpus = Pairs(make_batch, n=4)
@@ -118,7 +160,7 @@ class Killed(Exception):
 
 
 def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(make_batch, monkeypatch, tmp_path):
-    import brainof.pretraining.paired as module
+    import brainof.pretraining.trainer as module
 
     corpus = Pairs(make_batch, n=12)
     config = PairedConfig.parse({"steps": 6, "batch_size": 4, "checkpoint_every": 2, "log_every": 4})

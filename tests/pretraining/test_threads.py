@@ -9,7 +9,8 @@ from torch import nn
 
 from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import TERMS, Objective
 from brainof.pretraining.threads import GradientThreads
 
 
@@ -33,24 +34,21 @@ PER_OUTPUT = {
 def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch, fields):
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug", **fields).double().train()
-    objective = MTFM(model, MaskConfig(), ObjectiveConfig(second_order=1.0 if fields else 0.0))
-    plan = objective.plan(make_batch(n_windows=5), np.random.default_rng(0))
+    objective = Objective(model, ObjectiveConfig(connectivity=1.0 if fields else 0.0))
+    masked = Masking(MaskConfig(), 64).plan(make_batch(n_windows=5), np.random.default_rng(0))
     found = []
     for count in (1, 2, 5):
         model.zero_grad()
         for block in model.blocks:
             nn.init.zeros_(block.ffn.load_ME)
         team = GradientThreads(list(model.parameters()), count).open()
-
-        def loss(part):
-            sums = objective.sums(part, len(plan.batch))
-            return objective.total(sums) / plan.n_hidden, sums.detach()
-
-        results = team.backward(plan.split(count), loss)
+        results = team.backward(masked.split(count), lambda part: objective(part, masked.counts))
         team.close()
+        assert len(results) == min(count, 5)
+        assert not any(losses[name].requires_grad for losses in results for name in TERMS)
         gradients = [p.grad for p in model.parameters()]
         loads = [block.ffn.load_ME.clone() for block in model.blocks]
-        found.append((sum(value for value, _ in results), gradients, loads))
+        found.append((sum(losses["loss"].item() for losses in results), gradients, loads))
     for value, gradients, loads in found[1:]:
         assert value == pytest.approx(found[0][0], rel=1e-6)  # losses are float32
         for a, b in zip(gradients, found[0][1], strict=True):
@@ -71,29 +69,47 @@ def test_the_sum_does_not_depend_on_who_is_done_first(threads):
 
         def loss(i, slow=slow):
             time.sleep(0.02 * (i == slow))
-            return (factors[i] * weight).sum(), i
+            return {"loss": (factors[i] * weight).sum(), "number": torch.tensor(i)}
 
-        assert [rest for _, rest in team.backward(range(4), loss)] == [0, 1, 2, 3]
+        assert [losses["number"].item() for losses in team.backward(range(4), loss)] == [0, 1, 2, 3]
         team.close()
         sums.append(weight.grad.clone())
     assert torch.equal(*sums)
 
 
 def test_threads_of_operators_are_restored_and_errors_arrive(threads):
-    team = GradientThreads([nn.Parameter(torch.ones(1))], 2).open()
-    assert team.backward([1.0], lambda job: (job * team.leaves[0].sum(), torch.get_num_threads())) == [(1.0, 1)]
+    weight = nn.Parameter(torch.ones(1))
+    team = GradientThreads([weight], 2).open()
+    (losses,) = team.backward([1.0], lambda job: {"loss": job * weight.sum() * torch.get_num_threads()})
+    assert losses["loss"] == 1
     assert torch.get_num_threads() == 2  # the caller waits for the jobs, so that its own operators may have all
     with pytest.raises(ZeroDivisionError):
-        team.backward([0], lambda job: (1 / job, None))
+        team.backward([0], lambda job: {"loss": 1 / job})
     team.close()
     assert torch.get_num_threads() == 2
+
+
+def test_a_gradient_that_two_parameters_share_is_not_added_twice(threads):
+    """Autograd hands one tensor to both sides of a sum."""
+    one, two = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    team = GradientThreads([one, two], 2).open()
+    team.backward([1.0, 2.0], lambda factor: {"loss": (factor * (one + two)).sum()})
+    team.close()
+    assert one.grad.tolist() == two.grad.tolist() == [3.0] * 3
+
+
+def test_one_thread_goes_through_backward_so_that_hooks_fire():
+    weight, seen = nn.Parameter(torch.ones(1)), []
+    weight.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.item()))
+    GradientThreads([weight], 1).backward([3.0], lambda factor: {"loss": (factor * weight).sum()})
+    assert seen == [3.0]
 
 
 def test_frozen_and_unused_parameters_get_no_gradient(threads):
     used, frozen, unused = (nn.Parameter(torch.ones(1)) for _ in range(3))
     frozen.requires_grad_(False)
     team = GradientThreads([used, frozen, unused], 2).open()
-    team.backward([1.0, 2.0], lambda factor: ((factor * used * frozen).sum(), None))
+    team.backward([1.0, 2.0], lambda factor: {"loss": (factor * used * frozen).sum()})
     team.close()
     assert used.grad.tolist() == [3.0]
     assert frozen.grad is None

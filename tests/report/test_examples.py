@@ -7,7 +7,8 @@ import torch
 from brainof.channels import Channels
 from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.mtfm import MTFM
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import Objective
 from brainof.report.examples import reconstruct
 from brainof.signals import SignalBatch
 
@@ -22,8 +23,8 @@ def batch() -> SignalBatch:
 def test_examples_show_the_clean_signal_and_what_was_hidden(batch):
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug").train()
-    objective = MTFM(model, MaskConfig(), ObjectiveConfig())
-    one, two = reconstruct(objective, batch, np.random.default_rng(0), title="made", n_examples=5)
+    masked = Masking(MaskConfig(), 64).plan(batch, np.random.default_rng(0), fourier=False)
+    one, two = reconstruct(Objective(model, ObjectiveConfig()), masked, title="made", n_examples=5)
     assert model.training  # as it was
     assert (one.title, one.modality, one.sfreq) == ("made", "eeg", pytest.approx(100.0))
     np.testing.assert_allclose(one.true_CT, batch.signal_BCT[0, :, :200])

@@ -22,7 +22,7 @@ def test_every_cell_is_a_run_that_leaves_its_people_out(cell):
     overrides = dict(config.model)
     model = preset(overrides.pop("preset"), **overrides)
     assert "waveform" in model.decoder.outputs
-    assert config.objective.second_order == 0 or "connectivity" in model.decoder.outputs
+    assert config.objective.connectivity == 0 or "connectivity" in model.decoder.outputs
 
 
 def test_cells_differ_from_each_other():

@@ -1,6 +1,6 @@
-"""The training loop of every adaptation that has no closed form: one loop, frozen features or whole backbones.
+"""Every adaptation that has no closed form, trained by the loop of pretraining: a head, or a backbone with it.
 
-Early stopping looks at validation *groups* (people) only: without groups there is none, and training runs its epochs.
+Early stopping looks at validation *groups* (subjects) only: without groups there is none, and training runs its epochs.
 The balance of the experts is not moved (gamma 0): that would change the backbone beside the gradient.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import ConfigError, HealthError, did_you_mean
+from ..errors import ConfigError, did_you_mean
 from ..inference.batches import batches
 from ..inference.examples import Examples
-from ..pretraining.optimizer import learning_rate
+from ..pretraining.trainer import Step, Trainer, require_finite
 from ..stats.splits import CrossSubject
 from .base import Adaptation
 from .calibration import fit_temperature
@@ -49,7 +50,7 @@ class Trained(Adaptation):
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of the Beta distribution by which pooled features and targets of a batch are mixed in pairs; 0 is off."""
     validation: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the groups that are held out for early stopping and the temperature."""
+    """Fraction of the groups that are held out for early stopping and the temperature."""
     patience: int = Field(default=5, ge=1)
     """Epochs after the warm-up without a lower validation loss, after which training stops; the best weights stay."""
 
@@ -71,17 +72,47 @@ class Network(NamedTuple):
     modules: tuple[nn.Module, ...]
 
 
-def split_groups(target: Target, share: float, random_state: int) -> tuple[np.ndarray, np.ndarray]:
+class Fit(nn.Module):
+    """The objective of an adaptation: rows of a batch -> their mean loss.
+
+    In training mode with label smoothing and mixup of `options`, in evaluation mode without.
+    """
+
+    def __init__(self, network: Network, target: Target, rows: np.ndarray, options: Trained, seed: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(network.modules)
+        self.encode, self.head, self.options, self.kind = network.encode, network.head, options, target.kind
+        self.y, self.weight = loss_targets(network.head, target, rows, options)
+        self.mix = np.random.default_rng([seed, MIX])
+
+    def forward(self, chunk: np.ndarray, counts: Any = None, progress: float = 0.0) -> dict[str, Tensor]:
+        """Cross-entropy, or Smooth L1 in units of the target's standard deviation."""
+        x_BF, y_BK = self.encode(chunk), self.y[torch.from_numpy(chunk).to(self.y.device)]
+        if self.training and self.options.mixup and len(chunk) > 1:
+            fraction = float(self.mix.beta(self.options.mixup, self.options.mixup))
+            other = torch.from_numpy(self.mix.permutation(len(chunk))).to(y_BK.device)
+            x_BF = fraction * x_BF + (1 - fraction) * x_BF[other]
+            y_BK = fraction * y_BK + (1 - fraction) * y_BK[other]
+        out_BK = self.head(x_BF)
+        if self.kind == "classification":
+            smoothing = self.options.label_smoothing if self.training else 0.0
+            loss = F.cross_entropy(out_BK, y_BK.to(out_BK), weight=self.weight, label_smoothing=smoothing)
+        else:
+            loss = F.smooth_l1_loss(out_BK / self.head.spread_K, y_BK.to(out_BK) / self.head.spread_K)
+        return {"loss": loss}
+
+
+def split_groups(target: Target, fraction: float, random_state: int) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation rows; a group is on one side only. No validation without groups, or with fewer than 3."""
     everything, nothing = np.arange(len(target)), np.empty(0, np.int64)
     names = np.unique(target.groups) if target.groups is not None else np.empty(0)
-    if share == 0 or len(names) < 3:
+    if fraction == 0 or len(names) < 3:
         return everything, nothing
-    n_splits = int(np.clip(round(1 / share), 2, len(names)))
+    n_splits = int(np.clip(round(1 / fraction), 2, len(names)))
     y = target.y if target.kind == "classification" else None
     train, held_out = next(CrossSubject(n_splits, random_state=random_state).split(y=y, groups=target.groups))
     if target.kind == "classification" and len(np.unique(target.y[train])) < len(np.unique(target.y)):
-        return everything, nothing  # a class that sits in one person only would not be trained
+        return everything, nothing  # a class that sits in one subject only would not be trained
     return train, held_out
 
 
@@ -98,52 +129,49 @@ def train(
     rows, held_out = split_groups(target, options.validation, random_state)
     if not len(held_out):
         log.info("no validation groups: training runs all %d epochs", options.epochs)
-    y, weight = loss_targets(network.head, target, rows, options)
-    optimizer = torch.optim.AdamW(network.groups, lr=options.lr, betas=(0.9, 0.99), fused=True)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    shuffle, mix = (np.random.default_rng([random_state, stream]) for stream in (SHUFFLE, MIX))
     per_epoch = sum(1 for _ in batches(examples, rows, options.batch_size))
+    shuffle = np.random.default_rng([random_state, SHUFFLE])
+    order = (chunk for _ in range(options.epochs) for chunk in batches(examples, rows, options.batch_size, shuffle))
+    fit = Fit(network, target, rows, options, random_state)
+    optimizer = torch.optim.AdamW(network.groups, lr=options.lr, betas=(0.9, 0.99), fused=True)
     schedule = Schedule(options.lr, options.warmup, options.epochs * per_epoch)
-    step, best, best_epoch, epoch = 0, np.inf, 0, 0
+    trainer = Trainer(fit, optimizer, schedule, clip=options.clip)
+    best, best_epoch, epoch = np.inf, 0, 0
     kept: list[Tensor] = []
-    for epoch in range(1, options.epochs + 1):
-        for module in network.modules:
-            module.train()
-        for chunk in batches(examples, rows, options.batch_size, shuffle):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, schedule) * group.get("lr_scale", 1.0)
-            loss = criterion(network, chunk, y, weight, target.kind, options, mix)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, options.clip)
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                text = f"loss {loss.item()}, gradient norm {float(norm)} in epoch {epoch}"
-                raise HealthError(text, field="loss", fix="lower lr")
-            optimizer.step()
-            step += 1
-        if len(held_out):
-            now = validation_loss(network, examples, held_out, y, weight, target.kind, options.batch_size)
-            if now < best:
-                best, best_epoch, kept = now, epoch, [p.detach().clone() for p in parameters]
-            elif epoch - max(best_epoch, options.warmup * options.epochs) >= options.patience:
-                break
-    for parameter, value in zip(parameters, kept, strict=False):
+    unread: list[Step] = []
+    with closing(trainer.steps(order)) as steps:
+        for step in steps:
+            unread.append(step)
+            if step.number % per_epoch:
+                continue
+            require_finite(unread)
+            epoch, final_loss, unread = step.number // per_epoch, step.loss.item(), []
+            if len(held_out):
+                now = validation_loss(fit, examples, held_out, options.batch_size)
+                if now < best:
+                    best, best_epoch, kept = now, epoch, [p.detach().clone() for p in trainer.parameters]
+                elif epoch - max(best_epoch, options.warmup * options.epochs) >= options.patience:
+                    break
+    for parameter, value in zip(trainer.parameters, kept, strict=False):
         parameter.data.copy_(value)
-    for module in network.modules:
-        module.eval()
-    report: dict[str, Any] = {"epochs": epoch, "steps": step, "final_loss": round(float(loss.detach()), 6)}
-    temperature = 1.0
-    if len(held_out):
-        report |= {"best_epoch": best_epoch, "validation_loss": round(float(best), 6)}
-        report["validation_groups"] = np.unique(target.groups[held_out]).tolist()  # type: ignore[index]
-        if target.kind == "classification":
-            logits = np.empty((len(held_out), target.n_outputs))
-            place = {int(row): number for number, row in enumerate(held_out)}
-            with torch.inference_mode():
-                for chunk in batches(examples, held_out, options.batch_size):
-                    logits[[place[int(row)] for row in chunk]] = network.head(network.encode(chunk)).double().cpu()
-            temperature = fit_temperature(logits, target.y[held_out])
-    return report, temperature
+    fit.eval()
+    report: dict[str, Any] = {"epochs": epoch, "steps": epoch * per_epoch, "final_loss": round(final_loss, 6)}
+    if not len(held_out):
+        return report, 1.0
+    report |= {"best_epoch": best_epoch, "validation_loss": round(float(best), 6)}
+    report["validation_groups"] = np.unique(target.groups[held_out]).tolist()  # type: ignore[index]
+    return report, _temperature(network, examples, target, held_out, options.batch_size)
+
+
+def _temperature(network: Network, examples: Examples, target: Target, held_out: np.ndarray, batch_size: int) -> float:
+    """Temperature of the outputs, fitted on rows that were not trained on."""
+    if target.kind != "classification":
+        return 1.0
+    logits = np.empty((len(target), target.n_outputs))
+    with torch.inference_mode():
+        for chunk in batches(examples, held_out, batch_size):
+            logits[chunk] = network.head(network.encode(chunk)).double().cpu()
+    return fit_temperature(logits[held_out], target.y[held_out])
 
 
 def loss_targets(head: Head, target: Target, rows: np.ndarray, options: Trained) -> tuple[Tensor, Tensor | None]:
@@ -174,50 +202,12 @@ def class_weights(wanted: str | dict[str, float], target: Target, rows: np.ndarr
     return np.array([wanted.get(name, 1.0) for name in names])
 
 
-def criterion(
-    network: Network,
-    chunk: np.ndarray,
-    y: Tensor,
-    weight: Tensor | None,
-    kind: str,
-    options: Trained | None,
-    rng: np.random.Generator | None,
-) -> Tensor:
-    """Mean loss of a batch: cross-entropy, or Smooth L1 in units of the target's standard deviation.
-
-    Smoothing and mixup are those of `options`; without options there are none.
-    """
-    x_BF, y_BK = network.encode(chunk), y[torch.from_numpy(chunk).to(y.device)]
-    smoothing = options.label_smoothing if options else 0.0
-    if options and rng is not None and options.mixup and len(chunk) > 1:
-        share = float(rng.beta(options.mixup, options.mixup))
-        other = torch.from_numpy(rng.permutation(len(chunk))).to(y.device)
-        x_BF = share * x_BF + (1 - share) * x_BF[other]
-        y_BK = share * y_BK + (1 - share) * y_BK[other]
-    out_BK = network.head(x_BF)
-    if kind == "classification":
-        return F.cross_entropy(out_BK, y_BK.to(out_BK), weight=weight, label_smoothing=smoothing)
-    spread = network.head.spread_K
-    return F.smooth_l1_loss(out_BK / spread, y_BK.to(out_BK) / spread)
-
-
-def validation_loss(
-    network: Network,
-    examples: Examples,
-    rows: np.ndarray,
-    y: Tensor,
-    weight: Tensor | None,
-    kind: str,
-    batch_size: int,
-) -> float:
-    """Mean loss over rows, in eval mode, without smoothing and mixup."""
-    for module in network.modules:
-        module.eval()
-    total = 0.0
+def validation_loss(fit: Fit, examples: Examples, rows: np.ndarray, batch_size: int) -> float:
+    """Mean loss over rows, in evaluation mode."""
+    fit.eval()
     with torch.inference_mode():
-        for chunk in batches(examples, rows, batch_size):
-            total += float(criterion(network, chunk, y, weight, kind, None, None)) * len(chunk)
-    return total / len(rows)
+        chunks = list(batches(examples, rows, batch_size))
+        return sum(float(fit(chunk)["loss"]) * len(chunk) for chunk in chunks) / len(rows)
 
 
 def head_groups(head: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

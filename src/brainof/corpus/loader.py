@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields, replace
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 def ahead(
     read: Callable[[Job], Result], jobs: Iterator[Job], prefetch: int = 2, threads: int = 1
-) -> Iterator[tuple[Job, Result]]:
+) -> Generator[tuple[Job, Result]]:
     """Each job with what `read` makes of it, in order; `prefetch` jobs more than the one handed out are read early.
 
     Jobs run on `threads` threads, whose errors are raised here; with `prefetch` 0 they run when asked, in the caller's.
@@ -128,7 +128,7 @@ class Loader:
         self.position: tuple[int, int]
         self.load_state_dict({"epoch": start[0], "batch": start[1]})
 
-    def __iter__(self) -> Iterator[SignalBatch]:
+    def __iter__(self) -> Generator[Any]:
         return self._batches(last_epoch=None)
 
     def epoch(self) -> Iterator[SignalBatch]:
@@ -196,7 +196,7 @@ class Loader:
         made = batch if self.transform is None else self.transform(batch, epoch, number)
         return _pinned(made) if self.device.type == "cuda" and made is not None else made
 
-    def _batches(self, last_epoch: int | None) -> Iterator[Any]:
+    def _batches(self, last_epoch: int | None) -> Generator[Any]:
         planned = self._planned(last_epoch)
         if self.look_ahead:
             planned = self._announced(planned)

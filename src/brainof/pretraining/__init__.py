@@ -1,7 +1,7 @@
-"""Pretraining: MTFM, masks, losses, optimizer, loop, checkpoints."""
+"""Pretraining: MTFM, masking, objective, the training loop, checkpoints."""
 
 from .config import PretrainConfig
-from .loop import pretrain
 from .recipes import find_config
+from .run import pretrain
 
 __all__ = ["PretrainConfig", "find_config", "pretrain"]

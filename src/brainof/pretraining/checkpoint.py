@@ -1,12 +1,13 @@
 """Checkpoints of a run: written beside, fsynced, renamed; then `latest` moves; then old ones go.
 
 A checkpoint folder `step-N` holds `training.safetensors` (weights, buffers and optimizer moments) and `state.json` (the
-position of the run and the checksum of the tensors). Nothing in it is code: see docs/decisions/0005.
+position of the run and the checksums of the tensors and of itself). Nothing in it is code: see docs/decisions/0005.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..utils.checksum import crc32c
 from ..utils.files import sync_folder, write_atomically, write_json
+
+log = logging.getLogger(__name__)
 
 TENSORS, STATE = "training.safetensors", "state.json"
 
@@ -60,7 +63,8 @@ def save_checkpoint(
     temporary.mkdir()
     content = save(training_tensors(model, optimizer))
     write_atomically(temporary / TENSORS, [content])
-    write_json(temporary / STATE, {"step": step, "crc32c": crc32c(content), **state})
+    state = {"step": step, "crc32c": crc32c(content), **state}
+    write_json(temporary / STATE, {**state, "state_crc32c": _checksum(state)})
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
     sync_folder(folder)
@@ -68,6 +72,11 @@ def save_checkpoint(
     for old in complete_checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _checksum(state: dict[str, Any]) -> int:
+    """Of the values of a state, as JSON gives them back."""
+    return crc32c(json.dumps(state, sort_keys=True).encode())
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -93,7 +102,8 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
             content = (path / TENSORS).read_bytes()
         except (OSError, ValueError):
             continue
-        if crc32c(content) != state.get("crc32c"):
+        if state.pop("state_crc32c", None) != _checksum(state) or crc32c(content) != state["crc32c"]:
+            log.warning("%s: its bytes are not those that were written; the one before it is used", path)
             continue
         try:
             restore_tensors(load(content), model, optimizer)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,16 @@ import pandas as pd
 from ..channels import UNITS
 from ..contract import InputContract, ModalityContract, Regions
 from ..corpus import BatchSampler, Windows, select, split_subjects
+from ..errors import CheckpointError
 from .config import PretrainConfig, SamplingConfig
 
 log = logging.getLogger(__name__)
 
 #: Columns of the index that a run looks at: the others stay on disk, which matters at millions of windows
-COLUMNS = ("view", "modality", "dataset", "subject", "recording", "sfreq", "n_channels", "n_times", "channel_set")
+COLUMNS = (
+    *("view", "modality", "dataset", "subject", "recording"),
+    *("sfreq", "n_channels", "n_times", "channel_set", "good"),
+)
 
 
 def index_of(corpora: Windows, sampling: SamplingConfig) -> pd.DataFrame:
@@ -49,14 +55,50 @@ def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchS
 def choose_rows(
     index: pd.DataFrame, sampling: SamplingConfig, patch: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and validation rows of the `pretrain` view; a person is on one side only.
+    """Training and validation rows of the `pretrain` view; a subject is on one side only.
 
-    Windows of a single patch are left out: either nothing could be hidden or nothing be seen.
+    Windows with fewer than two good patches are left out: either nothing could be hidden or nothing be seen.
     """
     rows = select(index, view="pretrain", exclude_subjects=sampling.exclude)
-    n_patches = -(-rows["n_times"] // patch) * rows["n_channels"]
-    rows = rows[n_patches > 1]
-    return split_subjects(rows, sampling.validation, seed)
+    good = rows["good"].cat
+    n_good = np.array([name.count("1") for name in good.categories], np.int64)[good.codes]
+    usable = n_good * -(-rows["n_times"].to_numpy() // patch) > 1
+    if not usable.all():
+        counts = rows["dataset"][~usable].astype(str).value_counts().to_dict()
+        log.warning("windows with fewer than two good patches are left out: %s", counts)
+    return split_subjects(rows[usable], sampling.validation, seed)
+
+
+def rows_digest(rows: pd.DataFrame) -> dict[str, Any]:
+    """What a checkpoint remembers of the training rows: windows of each dataset, and a digest of all columns."""
+    values = pd.util.hash_pandas_object(rows).to_numpy()
+    counts = rows["dataset"].astype(str).value_counts().sort_index()
+    return {
+        "windows": {str(k): int(v) for k, v in counts.items()},
+        "digest": blake2b(values.tobytes(), digest_size=16).hexdigest(),
+    }
+
+
+def require_same_rows(before: dict[str, Any], rows: pd.DataFrame, run: Path) -> None:
+    """Refuse to continue a run on other windows than it was started with.
+
+    Raises
+    ------
+    CheckpointError
+        Names the datasets whose number of windows differs, or says that the windows themselves do.
+    """
+    now = rows_digest(rows)
+    if now["digest"] == before["digest"]:
+        return
+    names = sorted({*now["windows"], *before["windows"]})
+    counts = {name: (before["windows"].get(name, 0), now["windows"].get(name, 0)) for name in names}
+    different = [f"{name} had {old} windows, has {new}" for name, (old, new) in counts.items() if old != new]
+    raise CheckpointError(
+        f"the run was started on other windows ({'; '.join(different) or 'equally many of each dataset'})",
+        file=run,
+        field="corpus",
+        fix="continue it with the corpora it was started with, or use another --out",
+    )
 
 
 def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContract:

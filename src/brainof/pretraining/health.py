@@ -1,4 +1,4 @@
-"""Does the decoder listen to the latents? Explained variance with real and with shuffled latents, per dataset.
+"""Does the decoder use the latents? Explained variance with real and with shuffled latents, per dataset.
 
 A falling loss does not tell: Smooth L1 of about 0.37 is what a model reaches that ignores its latents and predicts
 zeros. What tells is the gap between the explained variance with real latents and with latents of other windows.
@@ -6,16 +6,19 @@ zeros. What tells is the gap between the explained variance with real latents an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import HealthError
-from ..model.tokens import take_tokens
-from ..signals import SignalBatch
-from .mtfm import MTFM
+from ..model.tokens import Tokens, take_tokens
+from .masking import MaskedBatch
+from .objective import Objective, clean_patches, connectivity_targets
+
+#: Explained variances of a health check, by what is predicted
+SCORES = ("r2", "r2_log_spectrum", "r2_connectivity")
 
 
 def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre: Tensor | float = 0.0) -> float:
@@ -26,87 +29,98 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
 
 
 @torch.no_grad()
-def check_batch(objective: MTFM, batch: SignalBatch, rng: np.random.Generator, max_tokens: int) -> dict[str, Any]:
-    """Health of one batch of one dataset (at least two windows), all in evaluation mode and without Fourier masks.
+def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
+    """Health of one batch of one dataset (at least two windows), in evaluation mode.
 
     Returns
     -------
     dict
-        `r2`, `r2_shuffled`: explained variance of hidden samples against zero; `r2_log_spectrum`,
-        `r2_log_spectrum_shuffled`: of hidden patches' log spectra against their mean over the batch (where the model
-        predicts them); `r2_second_order`, `r2_second_order_shuffled`: of the correlation profiles of hidden patches
-        against the mean of each place over the batch (where the model predicts them); `rank`: effective rank
-        (exponential of the entropy of the squared singular values) of the windows' mean latents; `latent_cosine`: mean
-        cosine between latents of a window.
+        The scores of `reconstruction_scores` with the right latents, and as `NAME_shuffled` with latents of other
+        windows; `rank`: effective rank (exponential of the entropy of the squared singular values) of the windows' mean
+        latents; `latent_cosine`: mean cosine between latents of a window.
     """
-    model = objective.model
-    training = model.training
-    model.eval()
+    training = objective.training
+    objective.eval()
     try:
-        plan = objective.plan(batch, rng, fourier=False, max_tokens=max_tokens)
-        latents_BLD, tokens = objective.encode(plan)
-        real = objective.decode(plan, latents_BLD, tokens)
-        shuffled = objective.decode(plan, latents_BLD.roll(1, 0), tokens)
+        tokens = objective.model.tokens(masked.batch)
+        latents_BLD = objective.encode(masked, tokens)
+        row: dict[str, float] = {}
+        for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
+            outputs = objective.decode(masked, tokens, source_BLD)
+            scores = reconstruction_scores(objective, masked, tokens, outputs)
+            row |= {name + suffix: value for name, value in scores.items()}
     finally:
-        model.train(training)
-    weight_BHS = plan.sample_mask_BHS.float()
-    row: dict[str, Any] = {}
-    for name, outputs in (("r2", real), ("r2_shuffled", shuffled)):
-        row[name] = explained_variance(outputs["waveform"].float(), plan.target_BHS, weight_BHS)
-    if "log_spectrum" in real and plan.full_BH.any():
-        target_BHF = objective.spectra(plan)
-        weight_BHF = plan.full_BH[..., None].float()
-        centre_F = (target_BHF * weight_BHF).sum((0, 1)) / weight_BHF.sum()
-        for name, outputs in (("r2_log_spectrum", real), ("r2_log_spectrum_shuffled", shuffled)):
-            row[name] = explained_variance(outputs["log_spectrum"].float(), target_BHF, weight_BHF, centre_F)
-    if "connectivity" in real:
-        profile_BND = objective.profiles(tokens)
-        mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
-        target_BHD, centre_BHD = (take_tokens(each, plan.hidden_BH) for each in (profile_BND, mean_BND))
-        weight_BH1 = plan.hidden_mask_BH[..., None].float()
-        for name, outputs in (("r2_second_order", real), ("r2_second_order_shuffled", shuffled)):
-            row[name] = explained_variance(outputs["connectivity"].float(), target_BHD, weight_BH1, centre_BHD)
+        objective.train(training)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
     return row
+
+
+def reconstruction_scores(
+    objective: Objective, masked: MaskedBatch, tokens: Tokens, outputs: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """Explained variance of the predicted patches.
+
+    Returns
+    -------
+    dict
+        `r2`: of samples, against zero; `r2_log_spectrum`: of log spectra, against their mean over the batch;
+        `r2_connectivity`: of correlation profiles, against the mean of each place over the batch; the latter two where
+        the model predicts them.
+    """
+    target_BHS, sample_mask_BHS = clean_patches(masked, tokens)
+    scores = {"r2": explained_variance(outputs["waveform"].float(), target_BHS, sample_mask_BHS.float())}
+    full_BH1 = sample_mask_BHS.all(-1, keepdim=True).float()
+    if "log_spectrum" in outputs and full_BH1.any():
+        target_BHF = objective.spectra(masked, target_BHS)
+        centre_F = (target_BHF * full_BH1).sum((0, 1)) / full_BH1.sum()
+        predicted_BHF = outputs["log_spectrum"].float()
+        scores["r2_log_spectrum"] = explained_variance(predicted_BHF, target_BHF, full_BH1, centre_F)
+    if "connectivity" in outputs:
+        profile_BND = connectivity_targets(tokens)
+        mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
+        target_BHD, centre_BHD = (take_tokens(each, masked.predicted_BH) for each in (profile_BND, mean_BND))
+        weight_BH1, predicted_BHD = masked.predicted_mask_BH[..., None].float(), outputs["connectivity"].float()
+        scores["r2_connectivity"] = explained_variance(predicted_BHD, target_BHD, weight_BH1, centre_BHD)
+    return scores
 
 
 def _spread(latents_BLD: Tensor) -> tuple[float, float]:
     mean_BD = latents_BLD.mean(1)
     energy = torch.linalg.svdvals(mean_BD - mean_BD.mean(0)) ** 2
-    share = energy / energy.sum().clamp(min=1e-12)
-    rank = float((-(share * (share + 1e-12).log()).sum()).exp())
+    fraction = energy / energy.sum().clamp(min=1e-12)
+    rank = float((-(fraction * (fraction + 1e-12).log()).sum()).exp())
     unit = torch.nn.functional.normalize(latents_BLD, dim=-1)
     L = latents_BLD.shape[1]
     cosine = float(((unit @ unit.mT).sum((1, 2)) - L).mean() / max(1, L * (L - 1)))
     return rank, cosine
 
 
-def listening(row: dict[str, Any]) -> float:
-    """The largest gain of real over shuffled latents among the outputs of one dataset."""
-    outputs = [name for name in ("r2", "r2_log_spectrum", "r2_second_order") if (row.get(name) or 0.0) > 0]
+def latent_use(row: Mapping[str, Any]) -> float:
+    """The largest gain of real over shuffled latents among the outputs of one dataset that explain something."""
+    outputs = [name for name in SCORES if (row.get(name) or 0.0) > 0]
     return max((row[name] - row[f"{name}_shuffled"] for name in outputs), default=0.0)
 
 
-def deaf_datasets(rows: dict[str, dict[str, Any]], margin: float) -> list[str]:
+def datasets_ignoring_latents(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
     """Names of the datasets whose reconstruction does not use the latents."""
-    return sorted(name for name, row in rows.items() if listening(row) < margin)
+    return sorted(name for name, row in rows.items() if latent_use(row) < margin)
 
 
-def require_listening(rows: dict[str, dict[str, Any]], margin: float) -> list[str]:
-    """As `deaf_datasets`.
+def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
+    """As `datasets_ignoring_latents`.
 
     Raises
     ------
     HealthError
         When it holds for all of them: such a run has learned nothing, however plausible its loss.
     """
-    deaf = deaf_datasets(rows, margin)
-    if rows and len(deaf) == len(rows):
-        best = max(rows, key=lambda name: listening(rows[name]))
+    ignoring = datasets_ignoring_latents(rows, margin)
+    if rows and len(ignoring) == len(rows):
+        best = max(rows, key=lambda name: latent_use(rows[name]))
         raise HealthError(
-            f"the decoder ignores the latents: real latents add {listening(rows[best]):.3f} explained variance "
-            f"(at best, on {best}), shuffled ones do as well",
+            f"the decoder ignores the latents: real latents add {latent_use(rows[best]):.3f} explained variance "
+            f"(at best, on {best}) to what shuffled ones reach",
             field="health",
             fix="train longer, lower the learning rate, or check the addressing options of the model",
         )
-    return deaf
+    return ignoring

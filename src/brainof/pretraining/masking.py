@@ -128,6 +128,7 @@ class Masking:
         *,
         windows: WindowRandom | None = None,
         progress: float = 1.0,
+        fourier: bool = True,
         hide_all: bool = False,
     ) -> MaskedBatch | None:
         """Hide components and patches of a batch.
@@ -144,6 +145,8 @@ class Masking:
             A stream for each window, which makes its mask independent of the windows it is batched with.
         progress : float
             Fraction of the steps done, for the curriculum (`mask.changes`, `mask.fourier_start`).
+        fourier : bool
+            Whether components are removed at all.
         hide_all : bool
             Hide every patch, so that the encoder sees nothing.
 
@@ -157,22 +160,22 @@ class Masking:
             A batch that the model cannot read.
         """
         mask, draw = self.config.at(progress, batch.modality), rng if windows is None else windows
-        n_patches_B = -(-batch.n_times_B.numpy() // self.patch)
-        usable_B = batch.channel_mask_BC.numpy().sum(1) * n_patches_B >= 2
-        n_windows = len(batch)
+        n_windows, usable_B = len(batch), self.usable(batch)
         if batch.channel_mask_BC.numel() and not usable_B.all():
             rows = np.flatnonzero(usable_B)
             if not len(rows):
                 return None
-            batch, n_patches_B = batch.take_windows(torch.from_numpy(rows)), n_patches_B[rows]
+            batch = batch.take_windows(torch.from_numpy(rows))
             draw = draw.take(rows.tolist()) if isinstance(draw, WindowRandom) else draw
         valid_BCT = _valid(batch)
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
         place_BC = _places(batch)
-        seen_BCT = self._seen(batch, mask, place_BC, draw)
+        seen_BCT = self._seen(batch, mask, place_BC, draw) if fourier else None
         n_places = place_BC.shape[1]
-        index_BC = choose_channels(batch.channel_mask_BC.numpy(), n_patches_B, self._n_channels(batch, rng), rng)
+        index_BC = choose_channels(
+            batch.channel_mask_BC.numpy(), self.n_patches(batch), self._n_channels(batch, rng), rng
+        )
         if index_BC.shape[-1] < n_places:
             batch = take_channels(batch, index_BC)
             index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
@@ -180,7 +183,7 @@ class Masking:
             valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
             seen_BCT = None if seen_BCT is None else np.take_along_axis(seen_BCT, index_BC[..., None], 1)
         B, C, T = valid_BCT.shape
-        valid_BCP = valid_BCT.reshape(B, C, T // self.patch, self.patch).any(-1)
+        valid_BCP: np.ndarray = valid_BCT.reshape(B, C, T // self.patch, self.patch).any(-1)
         valid_BN = valid_BCP.reshape(B, -1)
         hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
         visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
@@ -197,6 +200,14 @@ class Masking:
             n_predicted=int(predicted_mask.sum()),
             skipped=n_windows - B,
         )
+
+    def usable(self, batch: SignalBatch) -> np.ndarray:
+        """True for windows (B,) with two good patches: one to hide and one to see."""
+        return batch.channel_mask_BC.numpy().sum(1) * self.n_patches(batch) >= 2
+
+    def n_patches(self, batch: SignalBatch) -> np.ndarray:
+        """Patches (B,) of a channel of each window, a last one that ends in padding included."""
+        return -(-batch.n_times_B.numpy() // self.patch)
 
     def _seen(self, batch: SignalBatch, mask: MaskConfig, place_BC: np.ndarray, draw: Random) -> np.ndarray | None:
         """The signal without the components that are removed; None where none is."""

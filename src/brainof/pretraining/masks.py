@@ -177,8 +177,8 @@ def hide_patches(
 
 def _distinct(order_BN: np.ndarray, valid_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of valid tokens in ascending order, and how many distinct ones there are up to each."""
-    sorted_BN = np.sort(np.where(valid_BN, order_BN, np.inf), axis=1)
-    new_BN = (np.diff(sorted_BN, axis=1, prepend=-1.0) > 0) & np.isfinite(sorted_BN)
+    sorted_BN = np.sort(np.where(valid_BN, order_BN, 2.0), axis=1)  # draws are below 1
+    new_BN = (np.diff(sorted_BN, axis=1, prepend=-1.0) > 0) & (sorted_BN < 2)
     return sorted_BN, new_BN.cumsum(axis=1)
 
 

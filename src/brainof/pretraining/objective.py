@@ -2,8 +2,8 @@
 
 A batch comes masked (`masking.py`); `forward` encodes what is visible, decodes what is to be predicted and compares.
 
-Shape suffixes: B windows, N tokens (channel-major), S samples per patch, V visible tokens, H predicted tokens, L latents,
-F frequencies per patch, D width.
+Shape suffixes: B windows, N tokens (channel-major), S samples per patch, H predicted tokens, L latents, F frequencies
+per patch, D width.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -78,7 +77,7 @@ class Objective(nn.Module):
         return {"loss": self.combine(losses, progress) / counts["patches"], **losses}
 
     def encode(self, masked: MaskedBatch, tokens: Tokens, start_BLD: Tensor | None = None) -> Tensor:
-        """Latents (B, L, D) of the visible tokens, starting from the latent vectors or from those of a modality before."""
+        """Latents (B, L, D) of the visible tokens, from the latent vectors on or from those of another modality."""
         if masked.seen_BCT is not None:
             tokens = tokens.with_patches(patchify(masked.seen_BCT, tokens.patch_BNS.shape[-1]))
         return self.model.encode(tokens, masked.visible_BV, masked.visible_mask_BV, start_BLD=start_BLD)

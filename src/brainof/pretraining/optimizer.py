@@ -18,7 +18,7 @@ def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
 
 
 class Schedule(Protocol):
-    """What the learning rate depends on; `warmup` is a share of the steps."""
+    """What the learning rate depends on; `warmup` is a fraction of the steps."""
 
     @property
     def lr(self) -> float: ...
@@ -28,10 +28,10 @@ class Schedule(Protocol):
     def steps(self) -> int: ...
 
 
-def learning_rate(step: int, config: Schedule) -> float:
+def learning_rate(step: int, schedule: Schedule) -> float:
     """Linear warm-up, then a cosine to zero at the last step; a pure function of the step."""
-    warmup = max(1, round(config.warmup * config.steps))
+    warmup = max(1, round(schedule.warmup * schedule.steps))
     if step < warmup:
-        return config.lr * (step + 1) / warmup
-    share = (step - warmup) / max(1, config.steps - warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return schedule.lr * (step + 1) / warmup
+    fraction = (step - warmup) / max(1, schedule.steps - warmup)
+    return schedule.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))

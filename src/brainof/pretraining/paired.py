@@ -2,15 +2,16 @@
 
 With modality dropout some batches hide one modality altogether, so that it is predicted from the others alone: what
 decoding fMRI from EEG needs, and what keeps the model useful where a modality is missing.
-
-Shape suffixes as in `mtfm`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count as count_from
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,116 +24,122 @@ from pydantic import Field
 from torch import Tensor
 
 from ..corpus import Windows
-from ..errors import ConfigError, HealthError
-from ..model import update_balance
-from ..model.tokens import valid_samples
+from ..corpus.loader import ahead
+from ..errors import ConfigError
+from ..model.tokens import Tokens
 from ..signals import SignalBatch
 from ..utils.progress import progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .health import explained_variance
-from .losses import log_spectrum_loss, waveform_loss
-from .masks import token_indices
-from .mtfm import MTFM, Plan
-from .optimizer import learning_rate, make_optimizer
-from .run_folder import locked, settle_config
+from .health import reconstruction_scores
+from .masking import MaskedBatch, Masking
+from .objective import Objective
+from .run import masking_of, trainer_of
+from .run_folder import locked, remember_failure, settle_config
+from .trainer import Step, require_finite
 
 log = logging.getLogger(__name__)
 
+#: Domain of the random numbers of pairs among those that are derived from the seed of a run
 PAIR_STREAM = 3
 
 
 class PairedConfig(PretrainConfig):
-    """Training on pairs: masks, objective, steps, batch and learning rate of a pretraining run, and these.
-
-    The fields about sampling, accumulation, precision, threads and health have no effect here.
-    """
+    """Training on pairs: all of a pretraining run, and these; the fields `sampling`, `augment` and `health_*` have no
+    effect here."""
 
     modality_dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of the batches in which one modality, drawn at random, is hidden altogether."""
+    """Fraction of the batches in which one modality, drawn at random, is hidden altogether."""
     hide: str | None = None
     """Hide always this modality in those batches, instead of a random one."""
     any_order: bool = True
     """Draw the order of fusion anew for every batch; else it is the order of the table's columns."""
 
 
-class PairedMTFM:
-    """The objective on pairs, around an MTFM."""
+@dataclass(frozen=True, eq=False)
+class MaskedPairs:
+    """Masked batches of the same windows by modality, in the order of fusion; of `lost`, nothing is seen."""
 
-    def __init__(self, mtfm: MTFM) -> None:
-        self.mtfm, self.model = mtfm, mtfm.model
+    parts: dict[str, MaskedBatch]
+    lost: str | None = None
 
-    def plans(
-        self,
-        batches: Mapping[str, SignalBatch],
-        rng: np.random.Generator,
-        *,
-        lost: str | None = None,
-        fourier: bool = False,
-        max_tokens: int | None = None,
-        min_channels: float = 1.0,
-    ) -> dict[str, Plan]:
-        """Hide patches of every modality, and all of those of `lost`."""
-        options: dict[str, Any] = {"fourier": fourier, "max_tokens": max_tokens, "min_channels": min_channels}
-        found = {name: self.mtfm.plan(batch, rng, **options) for name, batch in batches.items()}
-        if lost is not None:
-            found[lost] = hide_all(found[lost], self.model.config.patch)
-        return found
+    @property
+    def counts(self) -> dict[str, float]:
+        """Predicted patches of each modality, to be summed over the batches of an optimizer step; and windows."""
+        patches = {f"patches/{name}": float(part.n_predicted) for name, part in self.parts.items()}
+        return {**patches, "windows": len(next(iter(self.parts.values())).batch)}
 
-    def encode(self, plans: Mapping[str, Plan], order: Sequence[str], lost: str | None = None) -> Tensor:
-        """Latents (B, L, D) of the visible tokens of all modalities but `lost`, fused in the order given."""
+    @property
+    def source(self) -> str:
+        """Where the windows come from, for messages."""
+        return ", ".join(part.source for part in self.parts.values())
+
+    def split(self, count: int) -> list[MaskedPairs]:
+        """The same pairs in at most `count` batches of about equal size, in order."""
+        pieces = zip(*(part.split(count) for part in self.parts.values()), strict=True)
+        return [replace(self, parts=dict(zip(self.parts, piece, strict=True))) for piece in pieces]
+
+    def to(self, device: torch.device) -> MaskedPairs:
+        """On a device."""
+        return replace(self, parts={name: part.to(device) for name, part in self.parts.items()})
+
+
+class PairedObjective(Objective):
+    """The objective on pairs: each modality counts the same, however many patches it has."""
+
+    def forward(  # type: ignore[override]
+        self, pairs: MaskedPairs, counts: Mapping[str, float], progress: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Losses of a batch of pairs: "loss" is the mean over modalities of their mean loss per predicted patch.
+
+        The terms, too, are means over modalities. Arguments as in `Objective.forward`.
+        """
+        tokens, latents_BLD = self.fuse(pairs)
+        n = len(pairs.parts)
+        terms: dict[str, Tensor] = {}
+        for name, masked in pairs.parts.items():
+            outputs = self.decode(masked, tokens[name], latents_BLD)
+            for term, value in self.compare(masked, tokens[name], outputs).items():
+                part = value / (counts[f"patches/{name}"] * n)
+                terms[term] = terms[term] + part if term in terms else part
+        return {"loss": self.combine(terms, progress), **terms}
+
+    def fuse(self, pairs: MaskedPairs) -> tuple[dict[str, Tokens], Tensor]:
+        """Tokens of all modalities, and latents (B, L, D) of what is visible of all but the lost one."""
+        tokens = {name: self.model.tokens(masked.batch) for name, masked in pairs.parts.items()}
         latents_BLD = None
-        there = [name for name in order if name != lost]
-        for name in there:
-            plan = plans[name]
-            seen = self.model.tokens(plan.batch).with_patches(plan.seen_BNS)
-            latents_BLD = self.model.encode(
-                seen,
-                plan.visible_BV,
-                plan.visible_mask_BV,
-                start_BLD=latents_BLD,
-            )
+        for name, masked in pairs.parts.items():
+            if name != pairs.lost:
+                latents_BLD = self.encode(masked, tokens[name], latents_BLD)
         if latents_BLD is None:
             raise ConfigError("every modality is hidden", field="lost")
-        return latents_BLD
-
-    def decode(self, plan: Plan, latents_BLD: Tensor) -> dict[str, Tensor]:
-        """Outputs at the hidden tokens of one modality."""
-        return self.mtfm.decode(plan, latents_BLD, self.model.tokens(plan.batch))
-
-    def loss(self, plans: Mapping[str, Plan], latents_BLD: Tensor, share: float = 1.0) -> Tensor:
-        """Mean over modalities of their mean loss per hidden patch: each counts the same, however many patches it has.
-
-        `share` of the steps done is for objectives that change on the way.
-        """
-        losses = []
-        for plan in plans.values():
-            outputs = self.decode(plan, latents_BLD)
-            time = waveform_loss(outputs["waveform"], plan.target_BHS, plan.sample_mask_BHS)
-            frequency = time.new_zeros(())
-            if self.mtfm.objective.frequency == "log_spectrum":
-                frequency = log_spectrum_loss(outputs["log_spectrum"], self.mtfm.spectra(plan), plan.full_BH)
-            losses.append(self.mtfm.combine(time, frequency, share) / plan.n_hidden)
-        return torch.stack(losses).mean()
+        return tokens, latents_BLD
 
 
-def hide_all(plan: Plan, patch: int) -> Plan:
-    """The plan with every valid patch hidden (and nothing left for the encoder)."""
-    valid_BNS = valid_samples(plan.batch, patch)
-    index, mask = token_indices(valid_BNS.any(-1).cpu().numpy())
-    hidden_BH = torch.from_numpy(index).to(valid_BNS.device)
-    mask_BH = torch.from_numpy(mask).to(valid_BNS.device)
-    clean_BNS = plan.batch.signal_BCT.reshape(valid_BNS.shape)
-    where_BHS = hidden_BH[..., None].expand(-1, -1, patch)
-    return replace(
-        plan,
-        visible_BV=plan.visible_BV[:, :0],
-        visible_mask_BV=plan.visible_mask_BV[:, :0],
-        hidden_BH=hidden_BH,
-        hidden_mask_BH=mask_BH,
-        target_BHS=clean_BNS.gather(1, where_BHS).float(),
-        sample_mask_BHS=valid_BNS.gather(1, where_BHS) & mask_BH[..., None],
-    )
+def mask_pairs(
+    masking: Masking,
+    batches: Mapping[str, SignalBatch],
+    rng: np.random.Generator,
+    *,
+    order: Sequence[str] | None = None,
+    lost: str | None = None,
+    **options: Any,
+) -> MaskedPairs | None:
+    """Hide patches of every modality, and all of those of `lost`; `options` are those of `Masking.plan`.
+
+    A pair of which a window has fewer than two good patches is left out; None where no pair is left.
+    """
+    usable = np.logical_and.reduce([masking.usable(batch) for batch in batches.values()])
+    if not usable.all():
+        rows = torch.from_numpy(np.flatnonzero(usable))
+        batches = {name: batch.take_windows(rows) for name, batch in batches.items()}
+    parts: dict[str, MaskedBatch] = {}
+    for name, batch in batches.items():
+        part = masking.plan(batch, rng, hide_all=name == lost, **options)
+        if part is None:
+            return None
+        parts[name] = part
+    return MaskedPairs({name: parts[name] for name in order or parts}, lost)
 
 
 def pretrain_pairs(
@@ -151,7 +158,7 @@ def pretrain_pairs(
     config : PairedConfig
     corpus : Corpus or Corpora
     table : DataFrame
-        Complete pairs of training people, from `brainof.corpus.pairs`.
+        Complete pairs of training subjects, from `brainof.corpus.pairs`.
     model : BrainOF
         From scratch or pretrained.
     out : path, optional
@@ -161,13 +168,12 @@ def pretrain_pairs(
     Returns
     -------
     list of dict
-        step, loss, every `log_every` steps.
+        step, loss, lr, every `log_every` steps.
 
     Raises
     ------
     ConfigError
-        Fewer than two modalities, a pair that lacks one, `objective.frequency` "raw", which is not defined here, or a
-        run folder of another configuration or of other pairs.
+        Fewer than two modalities, a pair that lacks one, or a run folder of another configuration or of other pairs.
     CheckpointError
         Another process trains in `out`, or its checkpoints are of another model.
     HealthError
@@ -176,96 +182,97 @@ def pretrain_pairs(
     names = [str(name) for name in table.columns]
     if len(names) < 2 or (table.to_numpy() < 0).any():
         raise ConfigError(f"{names}", field="table", fix="give pairs of two or more modalities, all complete")
-    if config.objective.frequency == "raw":
-        raise ConfigError("'raw' is not defined on pairs", field="objective.frequency", fix="use log_spectrum or none")
     if config.hide is not None and config.hide not in names:
         raise ConfigError(f"{config.hide!r}", field="hide", fix=f"one of {names}")
     if out is None:
         return _train(config, corpus, table, model, None)
     with locked(Path(out)):
         settle_config(Path(out), config)
-        return _train(config, corpus, table, model, Path(out) / "checkpoints")
+        with remember_failure(Path(out)):
+            return _train(config, corpus, table, model, Path(out) / "checkpoints")
 
 
 def _train(
     config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, checkpoints: Path | None
 ) -> list[dict[str, Any]]:
-    names = [str(name) for name in table.columns]
-    objective = PairedMTFM(MTFM(model, config.mask, config.objective))
-    optimizer = make_optimizer(model, config)
+    device = next(model.parameters()).device
+    trainer = trainer_of(PairedObjective(model, config.objective), config, device)
     digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
     rows: list[dict[str, Any]] = []
     losses: list[float] = []
-    start = 0
-    state = load_checkpoint(checkpoints, model, optimizer) if checkpoints else None
+    unread: list[Step] = []
+    done = 0
+    state = load_checkpoint(checkpoints, model, trainer.optimizer) if checkpoints else None
     if state is not None:
         if state["pairs"] != digest:
             raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
-        start, rows, losses = int(state["step"]), state["rows"], state["losses"]
-    model.train()
-    for step in progress(range(start, config.steps), desc="pairs", unit="step"):
-        rng = np.random.default_rng([config.seed, PAIR_STREAM, step])
-        chosen = table.iloc[rng.choice(len(table), min(config.batch_size, len(table)), replace=False)]
-        order = [names[i] for i in rng.permutation(len(names))] if config.any_order else names
-        drops = rng.random() < config.modality_dropout
-        lost = (config.hide or names[rng.integers(len(names))]) if drops else None
-        batches = {name: corpus.batch(chosen[name].tolist(), patch=model.config.patch) for name in names}
-        plans = objective.plans(
-            batches,
-            rng,
-            lost=lost,
-            fourier=step >= config.mask.fourier_start * config.steps,
-            max_tokens=config.max_tokens,
-            min_channels=config.min_channels,
-        )
-        lr = learning_rate(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["lr_scale"]
-        loss = objective.loss(plans, objective.encode(plans, order, lost), step / config.steps)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise HealthError(f"loss {loss.item()} at step {step}", field="loss", fix="lower lr")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        update_balance(model, config.balance_rate)
-        losses.append(loss.item())
-        if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-            rows.append({"step": step + 1, "loss": float(np.mean(losses)), "lr": lr})
-            log.info("pairs: step %d, loss %.4f", step + 1, rows[-1]["loss"])
-            losses = []
-        if checkpoints and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            state = {"pairs": digest, "rows": rows, "losses": losses}
-            save_checkpoint(checkpoints, step + 1, model, optimizer, state, config.keep_checkpoints)
+        done, rows, losses = int(state["step"]), state["rows"], state["losses"]
+    batches = ahead(
+        partial(_masked, config, corpus, table, model.config.patch),
+        count_from(done * config.accumulate),
+        config.loader.prefetch,
+        config.loader.threads,
+    )
+    with closing(batches), closing(trainer.steps((pairs and pairs.to(device) for _, pairs in batches), done)) as steps:
+        for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
+            done = step.number
+            unread.append(step)
+            log_now = done % config.log_every == 0 or done == config.steps
+            save_now = done % config.checkpoint_every == 0 or done == config.steps
+            if log_now or save_now:
+                require_finite(unread)
+                losses += [each.loss.item() for each in unread]
+                unread = []
+            if log_now:
+                rows.append({"step": done, "loss": float(np.mean(losses)), "lr": step.lr})
+                log.info("pairs: step %d, loss %.4f", done, rows[-1]["loss"])
+                losses = []
+            if save_now and checkpoints:
+                kept = {"pairs": digest, "rows": rows, "losses": losses}
+                save_checkpoint(checkpoints, done, model, trainer.optimizer, kept, config.keep_checkpoints)
     model.eval()
     return rows
 
 
+def _masked(config: PairedConfig, corpus: Windows, table: pd.DataFrame, patch: int, number: int) -> MaskedPairs | None:
+    """Masked batch `number` of a run, a function of (seed, number) and its place in the curriculum."""
+    names = [str(name) for name in table.columns]
+    rng = np.random.default_rng([config.seed, PAIR_STREAM, number])
+    chosen = table.iloc[rng.choice(len(table), min(config.batch_size, len(table)), replace=False)]
+    order = [names[i] for i in rng.permutation(len(names))] if config.any_order else names
+    drops = rng.random() < config.modality_dropout
+    lost = (config.hide or names[rng.integers(len(names))]) if drops else None
+    batches = {name: corpus.batch(chosen[name].tolist(), patch=patch) for name in names}
+    done = number // config.accumulate / config.steps
+    return mask_pairs(masking_of(config, patch), batches, rng, order=order, lost=lost, progress=done)
+
+
 @torch.no_grad()
 def check_pairs(
-    objective: PairedMTFM, batches: Mapping[str, SignalBatch], rng: np.random.Generator, max_tokens: int | None = None
+    objective: PairedObjective, masking: Masking, batches: Mapping[str, SignalBatch], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
     """Explained variance of each modality predicted from the others alone, with the right and with shuffled latents.
 
     Returns
     -------
     dict
-        Modality -> {"r2", "r2_shuffled"}: healthy where the first is above the second.
+        Modality -> the scores of `reconstruction_scores`, and the same as `NAME_shuffled`: healthy where the first is
+        above the second.
     """
-    model = objective.model
-    training = model.training
-    model.eval()
-    found = {}
+    training = objective.training
+    objective.eval()
+    found: dict[str, dict[str, float]] = {}
     try:
         for name in batches:
-            plans = objective.plans(batches, rng, lost=name, max_tokens=max_tokens)
-            latents_BLD = objective.encode(plans, list(batches), lost=name)
-            row = {}
-            for key, source in (("r2", latents_BLD), ("r2_shuffled", latents_BLD.roll(1, 0))):
-                predicted = objective.decode(plans[name], source)["waveform"].float()
-                weight = plans[name].sample_mask_BHS.float()
-                row[key] = explained_variance(predicted, plans[name].target_BHS, weight)
-            found[name] = row
+            pairs = mask_pairs(masking, batches, rng, lost=name, fourier=False)
+            if pairs is None:
+                continue
+            tokens, latents_BLD = objective.fuse(pairs)
+            found[name] = {}
+            for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
+                outputs = objective.decode(pairs.parts[name], tokens[name], source_BLD)
+                scores = reconstruction_scores(objective, pairs.parts[name], tokens[name], outputs)
+                found[name] |= {score + suffix: value for score, value in scores.items()}
     finally:
-        model.train(training)
+        objective.train(training)
     return found

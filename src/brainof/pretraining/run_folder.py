@@ -3,6 +3,7 @@
 RUN/config.yaml          the PretrainConfig (a continued run must agree with it)
 RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks
 RUN/checkpoints/         training state (see checkpoint.py)
+RUN/failed.json          why the run failed its health check, until it is continued with other settings
 RUN/release/             config.json, model.safetensors, preprocessing.json: what `brainof.load` reads
 """
 
@@ -19,11 +20,15 @@ from typing import Any
 
 import yaml
 
-from ..errors import CheckpointError, ConfigError, StorageError
-from ..utils.files import write_atomically
+from ..errors import CheckpointError, ConfigError, HealthError, StorageError
+from ..utils.files import write_atomically, write_json
 from .config import PretrainConfig
 
 log = logging.getLogger(__name__)
+
+FAILED = "failed.json"
+#: What may be changed to continue a run that failed
+AFTER_FAILURE = ("lr", "warmup", "clip", "weight_decay", "steps", "health_grace", "health_margin")
 
 
 @contextlib.contextmanager
@@ -49,24 +54,50 @@ def locked(run: Path) -> Iterator[None]:
 def settle_config(run: Path, config: PretrainConfig) -> None:
     """Write the configuration of a new run; a continued run must have the same one.
 
+    What changes nothing but speed (`loader`) may differ. After a failure the fields in `AFTER_FAILURE` may differ too:
+    the run then goes on with them from its last checkpoint. Without a change it stays failed.
+
     Raises
     ------
     ConfigError
         Names the first key that differs.
+    HealthError
+        The run failed before, and nothing was changed.
     """
-    path = run / "config.yaml"
-    if not path.exists():
-        write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
-        return
-    before, now = _flat(type(config).load(path).to_dict()), _flat(config.to_dict())
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            raise ConfigError(
-                f"the run was started with {before.get(key)!r}, not {now.get(key)!r}",
-                file=path,
-                field=key,
-                fix="use another --out for another configuration",
+    path, failed = run / "config.yaml", run / FAILED
+    if path.exists():
+        before, now = _flat(type(config).load(path).to_dict()), _flat(config.to_dict())
+        different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        may_change = AFTER_FAILURE if failed.exists() else ()
+        for key in different:
+            if not key.startswith("loader.") and key not in may_change:
+                raise ConfigError(
+                    f"the run was started with {before.get(key)!r}, not {now.get(key)!r}",
+                    file=path,
+                    field=key,
+                    fix="use another --out for another configuration",
+                )
+        changes = [key for key in different if key in may_change]
+        if failed.exists() and not changes:
+            raise HealthError(
+                f"this run failed: {json.loads(failed.read_text())['error']}",
+                file=run,
+                fix=f"continue it with another {', '.join(AFTER_FAILURE)}, or start anew in another folder",
             )
+        for key in changes:
+            log.warning("%s: goes on after its failure with %s=%s instead of %s", run, key, now[key], before.get(key))
+        failed.unlink(missing_ok=True)
+    write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
+
+
+@contextlib.contextmanager
+def remember_failure(run: Path) -> Iterator[None]:
+    """A run that fails its health check stays failed, also for the next call."""
+    try:
+        yield
+    except HealthError as error:
+        write_json(run / FAILED, {"error": error.problem})
+        raise
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -118,6 +149,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def last_health(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of the last health check in a metrics file, by dataset; empty where there was none."""
-    return next((row["health"] for row in reversed(read_metrics(path)) if row.get("health")), {})
+def last_health(path: Path, step: int | None = None) -> dict[str, dict[str, Any]] | None:
+    """The last health check in a metrics file (of `step`, if given), by dataset; None where there is none."""
+    rows = [row for row in read_metrics(path) if "health" in row and step in (None, row["step"])]
+    return rows[-1]["health"] if rows else None

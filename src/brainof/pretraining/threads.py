@@ -40,12 +40,14 @@ class GradientThreads:
         self._pool: ThreadPoolExecutor | None = None
         self._opened = ExitStack()
 
-    def __enter__(self) -> Self:
+    def open(self) -> Self:
+        """Start the threads."""
         if self.count > 1:
             self._pool = self._opened.enter_context(operators_apart(self.count, "gradients", caller_waits=True))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the threads."""
         self._pool = None
         self._opened.close()
 

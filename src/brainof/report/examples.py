@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,43 +10,37 @@ import torch
 from .results import Example
 
 if TYPE_CHECKING:
-    from ..signals import SignalBatch
+    from ..pretraining.masking import MaskedBatch
+    from ..pretraining.objective import Objective
 
 
 @torch.no_grad()
-def reconstruct(
-    objective: Any, batch: SignalBatch, rng: np.random.Generator, *, title: str = "", n_examples: int = 1, **plan: Any
-) -> list[Example]:
-    """Hide patches of the first windows of a batch and let the model put them back.
+def reconstruct(objective: Objective, masked: MaskedBatch, *, title: str = "", n_examples: int = 1) -> list[Example]:
+    """Let the model put back what is hidden of the first windows of a batch.
 
     Parameters
     ----------
-    objective : MTFM
-        Model and masks; its model must have the output `waveform`.
-    batch : SignalBatch
-        Of one modality and rate.
-    rng : Generator
-        Chooses the patches.
+    objective : Objective
+        Its model must have the output `waveform`.
+    masked : MaskedBatch
+        From `Masking.plan`; of one modality and sampling rate.
     title : str
         Dataset name by default.
     n_examples : int
         Windows to return.
-    **plan
-        Further arguments of `MTFM.plan`, such as max_tokens. Fourier components are left in.
 
     Returns
     -------
     list of Example
     """
-    model = objective.model
-    training = model.training
-    model.eval()
+    training = objective.training
+    objective.eval()
     try:
-        masked = objective.plan(batch, rng, fourier=False, **plan)
-        latents_BLD, tokens = objective.encode(masked)
-        made_BHS = objective.decode(masked, latents_BLD, tokens)["waveform"].float().cpu().numpy()
+        tokens = objective.model.tokens(masked.batch)
+        outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
+        made_BHS = outputs["waveform"].float().cpu().numpy()
     finally:
-        model.train(training)
+        objective.train(training)
     shown = masked.batch
     true_BCT = shown.signal_BCT.float().cpu().numpy()
     B, C, T = true_BCT.shape
@@ -54,8 +48,8 @@ def reconstruct(
     hidden_BN = np.zeros((B, C * T // patch), bool)
     made_BNS = np.zeros((B, C * T // patch, patch), np.float32)
     for row in range(B):
-        chosen = masked.hidden_mask_BH[row].cpu().numpy()
-        numbers = masked.hidden_BH[row].cpu().numpy()[chosen]
+        chosen = masked.predicted_mask_BH[row].cpu().numpy()
+        numbers = masked.predicted_BH[row].cpu().numpy()[chosen]
         hidden_BN[row, numbers], made_BNS[row, numbers] = True, made_BHS[row, chosen]
     n_times_B = shown.n_times_B.cpu().numpy()
     examples = []

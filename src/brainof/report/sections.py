@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..corpus import Corpus, subjects
 from ..pretraining.config import PretrainConfig
-from ..pretraining.health import deaf_datasets
-from ..pretraining.mtfm import MTFM
+from ..pretraining.health import datasets_ignoring_latents
+from ..pretraining.masking import Masking
+from ..pretraining.objective import Objective
 from ..pretraining.run_folder import read_metrics
 from ..release import load
 from .examples import reconstruct
@@ -62,8 +63,8 @@ def training_section(run: Path) -> Section:
     ]
     checks = [row["health"] for row in rows if "health" in row]
     margin = PretrainConfig.load(run / "config.yaml").health_margin
-    if checks and (deaf := deaf_datasets(checks[-1], margin)):
-        text.append(f"At the end of this run the reconstruction does not use the latents of: {', '.join(deaf)}.")
+    if checks and (ignoring := datasets_ignoring_latents(checks[-1], margin)):
+        text.append(f"At the end of this run the reconstruction does not use the latents of: {', '.join(ignoring)}.")
     images = [
         Image(loss_curves(rows), "Loss of hidden patches in time and in frequency, per modality"),
         Image(explained_variance(rows), "Explained variance of hidden patches"),
@@ -76,7 +77,8 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
     """Hidden patches put back by the model: one window of the largest dataset of each modality."""
     model, _ = load(run)
     config = PretrainConfig.load(run / "config.yaml")
-    objective = MTFM(model, config.mask, config.objective)
+    objective = Objective(model, config.objective)
+    masking = Masking(config.mask, model.config.patch, max_tokens=config.max_tokens)
     index = corpus.index[corpus.index["view"] == "pretrain"]
     examples = []
     for modality, part in index.groupby("modality", observed=True):
@@ -84,7 +86,9 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
         rows = part.index[part["dataset"] == name][:1].tolist()
         rng = np.random.default_rng(config.seed)
         batch = corpus.batch(rows, patch=model.config.patch)
-        examples += reconstruct(objective, batch, rng, title=f"{name} ({modality})", max_tokens=config.max_tokens)
+        masked = masking.plan(batch, rng, fourier=False)
+        if masked is not None:
+            examples += reconstruct(objective, masked, title=f"{name} ({modality})")
     caption = "Grey: signal. Colour: what the model puts into hidden patches, from the visible ones."
     return Section("Reconstructions", images=[Image(reconstructions(examples), caption)])
 

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from brainof.errors import ConfigError
+from brainof.model import BrainOF
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.masks import WindowRandom
+from brainof.pretraining.objective import Objective
+
+CONNECTIVITY = {"outputs": ["waveform", "log_spectrum", "connectivity"], "connectivity_features": True}
+
+
+def masked_of(batch, seed=0, predict="hidden", **mask):
+    return Masking(MaskConfig(**mask), 64, predict=predict).plan(batch, np.random.default_rng(seed))
+
+
+def smooth_l1(a: np.ndarray) -> np.ndarray:
+    a = np.abs(a)
+    return np.where(a < 1, 0.5 * a**2, a - 0.5)
+
+
+def written_out(config, masked, clean_BCT, outputs, identity_ND, modality) -> float:
+    """The loss of a masked batch from the formula, window by window and patch by patch, in numpy."""
+    times = masked.batch.n_times_B.numpy()
+    good = masked.batch.channel_mask_BC.numpy()
+    C, P = clean_BCT.shape[1], clean_BCT.shape[2] // 64
+    total = 0.0
+    for b in range(len(clean_BCT)):
+        tokens = masked.predicted_BH[b, masked.predicted_mask_BH[b]].numpy()
+        signal = np.where((np.arange(P * 64) < times[b]) & good[b][:, None], clean_BCT[b], 0.0)
+        difference = np.zeros((C, P * 64))
+        correlations = np.zeros((C, C))
+        unit = np.zeros((C, times[b]))
+        for c in range(C):
+            x = signal[c, : times[b]] - signal[c, : times[b]].mean() if good[b, c] else np.zeros(times[b])
+            unit[c] = x / max(np.linalg.norm(x), 1e-6)
+        for h, token in enumerate(tokens):
+            channel, patch = divmod(int(token), P)
+            n = min(64, times[b] - 64 * patch)
+            span = slice(64 * patch, 64 * patch + n)
+            error = outputs["waveform"][b, h, :n] - signal[channel, span]
+            difference[channel, span] = error
+            time = smooth_l1(error).mean()
+            frequency = connectivity = 0.0
+            if config.frequency == "log_spectrum" and n == 64:
+                whole = signal[channel].reshape(P, 64)[: times[b] // 64]
+                amplitude = np.abs(np.fft.rfft(whole, norm="ortho"))
+                if config.spectrum_of == "window":
+                    spectrum = np.log(np.sqrt((amplitude**2).mean(0)) + 0.05)
+                else:
+                    spectrum = np.log(amplitude[patch] + 0.05)
+                frequency = smooth_l1(outputs["log_spectrum"][b, h] - spectrum).mean()
+            total += (1 - config.alpha) * time + config.alpha * frequency
+        if config.frequency == "raw":
+            if modality == "fmri":
+                axis = np.zeros_like(difference[:, : times[b]])
+                axis[masked.place_BC[b].numpy()] = difference[:, : times[b]]
+                components = np.fft.rfft(axis, axis=0, norm="ortho")
+            else:
+                components = np.fft.rfft(difference[good[b], : times[b]], axis=1, norm="ortho")
+            mean = np.mean([smooth_l1(components.real), smooth_l1(components.imag)])
+            total += config.alpha * mean * len(tokens)
+    return total / masked.n_predicted
+
+
+@pytest.mark.parametrize("modality", ["eeg", "meg", "fmri"])
+@pytest.mark.parametrize("predict", ["hidden", "all"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"frequency": "log_spectrum", "alpha": 0.3},
+        {"frequency": "log_spectrum", "alpha": 0.3, "spectrum_of": "window"},
+        {"frequency": "raw", "alpha": 0.7},
+        {"frequency": "none", "alpha": 0.0},
+    ],
+    ids=lambda config: "-".join(map(str, config.values())),
+)
+def test_the_loss_is_the_formula(make_batch, modality, predict, config):
+    """Padding, a bad channel, and for fMRI a table that is not in the order of the atlas."""
+    torch.manual_seed(0)
+    objective = Objective(BrainOF.from_preset("debug").eval(), ObjectiveConfig(**config))
+    batch = make_batch(modality, lengths=(256, 256, 100, 192))
+    batch.channel_mask_BC[1, 2] = False
+    if modality == "fmri":
+        order = torch.tensor([[3, 0, 5, 1, 4, 2]])
+        batch = replace(batch, sensors=replace(batch.sensors, order_BC=order))
+    masked = masked_of(batch, predict=predict)
+    clean = batch.signal_BCT.double().numpy()
+    with torch.no_grad():
+        tokens = objective.model.tokens(masked.batch)
+        outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
+        found = objective(masked, masked.counts)["loss"].item()
+    values = {name: value.double().numpy() for name, value in outputs.items()}
+    assert found == pytest.approx(written_out(objective.config, masked, clean, values, None, modality), rel=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_the_connectivity_term_compares_profiles_of_the_clean_window(make_batch, modality):
+    """Second method: correlations of whole clean windows, projected on identities of the other channels."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **CONNECTIVITY).eval()
+    batch = make_batch(modality, n_channels=5)
+    masked = masked_of(batch, fourier_ratio=0.5)
+    both = [Objective(model, ObjectiveConfig(frequency="none", connectivity=weight)) for weight in (0.0, 0.7)]
+    with torch.no_grad():
+        plain, found = (objective(masked, masked.counts)["loss"].item() for objective in both)
+        tokens = model.tokens(masked.batch)
+        predicted = both[1].decode(masked, tokens, both[1].encode(masked, tokens))["connectivity"].double().numpy()
+    identity = tokens.identity_BND[0].double().numpy().reshape(5, 4, -1)
+    expected = 0.0
+    for b in range(len(batch)):
+        signal = batch.signal_BCT[b].double().numpy()
+        signal = signal - signal.mean(1, keepdims=True)
+        unit = (signal / np.linalg.norm(signal, axis=1, keepdims=True)).reshape(5, 4, 64)
+        profile = np.zeros((5, identity.shape[-1]))
+        for i in range(5):
+            for p in range(4):
+                phi = (identity[:, p] - identity[:, p].mean(0)) / np.sqrt(5)
+                for j in set(range(5)) - {i}:
+                    profile[i] += unit[i, p] @ unit[j, p] * phi[j]
+        profile /= np.sqrt((profile**2).mean(1, keepdims=True))
+        tokens_b = masked.predicted_BH[b, masked.predicted_mask_BH[b]].numpy()
+        expected += sum(smooth_l1(predicted[b, h] - profile[t // 4]).mean() for h, t in enumerate(tokens_b))
+    assert found - plain == pytest.approx(0.7 * expected / masked.n_predicted, rel=1e-4)
+
+
+def test_weights_follow_the_recipe(model):
+    config = ObjectiveConfig(alpha=0.3, frequency_start=0.5)
+    objective = Objective(model, config)
+    assert objective.weights(0.49) == {"time": 1.0, "frequency": 0.0, "connectivity": 0.0}
+    assert objective.weights(0.5) == {"time": 0.7, "frequency": 0.3, "connectivity": 0.0}
+    assert Objective(model, ObjectiveConfig(frequency="none")).weights(1.0)["time"] == 1.0
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_hidden_patches_never_reach_the_encoder(model, make_batch, modality):
+    objective = Objective(model.eval(), ObjectiveConfig())
+    masked = masked_of(make_batch(modality), fourier_ratio=0)
+    tokens = model.tokens(masked.batch)
+    before = objective.encode(masked, tokens)
+    hidden = masked.predicted_BH
+    seen = masked.batch.signal_BCT.reshape(4, -1, 64).scatter(1, hidden[..., None].expand(-1, -1, 64), 1e3)
+    after = objective.encode(replace(masked, seen_BCT=seen.reshape(masked.batch.signal_BCT.shape)), tokens)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw"])
+def test_loss_and_gradients_are_the_same_however_a_batch_is_cut(make_batch, modality, frequency):
+    """One batch, its parts, and windows of unequal length masked one by one: all divided by one count of patches."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **CONNECTIVITY).double().eval()
+    objective = Objective(model, ObjectiveConfig(frequency=frequency, connectivity=0.5))
+    masking = Masking(MaskConfig(), 64)
+    batch = make_batch(modality, lengths=(256, 256, 100, 192))
+    batch = replace(batch, signal_BCT=batch.signal_BCT.double())
+    batch.channel_mask_BC[1, 2] = False
+    whole = masking.plan(batch, np.random.default_rng(0), windows=WindowRandom((0, 0), range(4)))
+    ones = []
+    for row in range(4):
+        window = batch.take_windows(torch.tensor([row]))
+        length = -(-int(batch.n_times_B[row]) // 64) * 64
+        window = replace(window, signal_BCT=window.signal_BCT[:, :, :length])
+        ones.append(masking.plan(window, np.random.default_rng(row), windows=WindowRandom((0, 0), [row])))
+    found = []
+    for parts in ([whole], whole.split(3), ones):
+        model.zero_grad()
+        assert sum(part.n_predicted for part in parts) == whole.n_predicted
+        losses = [objective(part, whole.counts)["loss"] for part in parts]
+        for loss in losses:
+            loss.backward()
+        found.append((sum(losses).item(), [p.grad for p in model.parameters()]))
+    for value, gradients in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-7)  # identities are float32
+        for a, b in zip(gradients, found[0][1], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw"])
+def test_bad_channels_and_padding_may_hold_anything(make_batch, modality, frequency):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **CONNECTIVITY).eval()
+    objective = Objective(model, ObjectiveConfig(frequency=frequency, connectivity=0.5))
+    totals = []
+    for filler in (0.0, torch.nan):
+        batch = make_batch(modality, lengths=(256, 256, 100))
+        batch.channel_mask_BC[1, 2] = False
+        batch.signal_BCT[1, 2] = filler
+        batch.signal_BCT[2, :, 100:] = filler
+        masked = masked_of(batch, fourier_ratio=0.5)
+        totals.append(objective(masked, masked.counts)["loss"])
+    assert totals[0].isfinite()
+    assert totals[1] == totals[0]
+
+
+def test_the_interpolating_sampler_is_trained_on_the_same_objective(make_batch):
+    model = BrainOF.from_preset("debug", sampler="interpolate", interpolate_channels=4)
+    masked = masked_of(make_batch(lengths=(256, 100)))
+    Objective(model, ObjectiveConfig())(masked, masked.counts)["loss"].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert model.decoders[0].ffn.down.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("frequency", ["log_spectrum", "raw", "none"])
+def test_every_objective_reaches_all_weights_it_should(model, make_batch, frequency):
+    masked = masked_of(make_batch())
+    losses = Objective(model, ObjectiveConfig(frequency=frequency))(masked, masked.counts)
+    losses["loss"].backward()
+    assert torch.isfinite(losses["time"])
+    assert (losses["frequency"].item() == 0) == (frequency == "none")
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    unused = ["identity.unlocated_D"]  # all positions are known here
+    if frequency != "log_spectrum":
+        unused += [f"decoders.0.heads.linears.1.{name}" for name in ("weight", "bias")]
+    assert silent == unused
+
+
+def test_an_objective_whose_output_the_model_lacks_is_refused(model):
+    with pytest.raises(ConfigError, match="needs the output 'connectivity', but the model has only"):
+        Objective(model, ObjectiveConfig(connectivity=1.0))

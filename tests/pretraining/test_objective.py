@@ -13,7 +13,9 @@ from brainof.pretraining.masking import Masking
 from brainof.pretraining.masks import WindowRandom
 from brainof.pretraining.objective import Objective
 
-CONNECTIVITY = {"outputs": ["waveform", "log_spectrum", "connectivity"], "connectivity_features": True}
+OUTPUTS = ["waveform", "log_spectrum", "connectivity"]
+CONNECTIVITY = {"tokens": {"connectivity": True}, "decoder": {"outputs": OUTPUTS}}
+PER_OUTPUT = {**CONNECTIVITY, "decoder": {"outputs": OUTPUTS, "kind": "per_output"}, "sampler": {"latents": 12}}
 
 
 def masked_of(batch, seed=0, predict="hidden", **mask):
@@ -25,7 +27,7 @@ def smooth_l1(a: np.ndarray) -> np.ndarray:
     return np.where(a < 1, 0.5 * a**2, a - 0.5)
 
 
-def written_out(config, masked, clean_BCT, outputs, identity_ND, modality) -> float:
+def written_out(config, masked, clean_BCT, outputs, modality) -> float:
     """The loss of a masked batch from the formula, window by window and patch by patch, in numpy."""
     times = masked.batch.n_times_B.numpy()
     good = masked.batch.channel_mask_BC.numpy()
@@ -35,11 +37,6 @@ def written_out(config, masked, clean_BCT, outputs, identity_ND, modality) -> fl
         tokens = masked.predicted_BH[b, masked.predicted_mask_BH[b]].numpy()
         signal = np.where((np.arange(P * 64) < times[b]) & good[b][:, None], clean_BCT[b], 0.0)
         difference = np.zeros((C, P * 64))
-        correlations = np.zeros((C, C))
-        unit = np.zeros((C, times[b]))
-        for c in range(C):
-            x = signal[c, : times[b]] - signal[c, : times[b]].mean() if good[b, c] else np.zeros(times[b])
-            unit[c] = x / max(np.linalg.norm(x), 1e-6)
         for h, token in enumerate(tokens):
             channel, patch = divmod(int(token), P)
             n = min(64, times[b] - 64 * patch)
@@ -47,7 +44,7 @@ def written_out(config, masked, clean_BCT, outputs, identity_ND, modality) -> fl
             error = outputs["waveform"][b, h, :n] - signal[channel, span]
             difference[channel, span] = error
             time = smooth_l1(error).mean()
-            frequency = connectivity = 0.0
+            frequency = 0.0
             if config.frequency == "log_spectrum" and n == 64:
                 whole = signal[channel].reshape(P, 64)[: times[b] // 64]
                 amplitude = np.abs(np.fft.rfft(whole, norm="ortho"))
@@ -97,7 +94,7 @@ def test_the_loss_is_the_formula(make_batch, modality, predict, config):
         outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
         found = objective(masked, masked.counts)["loss"].item()
     values = {name: value.double().numpy() for name, value in outputs.items()}
-    assert found == pytest.approx(written_out(objective.config, masked, clean, values, None, modality), rel=1e-5)
+    assert found == pytest.approx(written_out(objective.config, masked, clean, values, modality), rel=1e-5)
 
 
 @pytest.mark.parametrize("modality", ["eeg", "fmri"])
@@ -201,7 +198,7 @@ def test_bad_channels_and_padding_may_hold_anything(make_batch, modality, freque
 
 
 def test_the_interpolating_sampler_is_trained_on_the_same_objective(make_batch):
-    model = BrainOF.from_preset("debug", sampler="interpolate", interpolate_channels=4)
+    model = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     masked = masked_of(make_batch(lengths=(256, 100)))
     Objective(model, ObjectiveConfig())(masked, masked.counts)["loss"].backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -225,3 +222,35 @@ def test_every_objective_reaches_all_weights_it_should(model, make_batch, freque
 def test_an_objective_whose_output_the_model_lacks_is_refused(model):
     with pytest.raises(ConfigError, match="needs the output 'connectivity', but the model has only"):
         Objective(model, ObjectiveConfig(connectivity=1.0))
+
+
+def encoder_gradient(model, config, parts, counts, progress=1.0):
+    """Gradient that the parts of a step send into the blocks, as one vector."""
+    model.zero_grad()
+    objective = Objective(model, config)
+    for part in parts:
+        objective(part, counts, progress)["loss"].backward()
+    return torch.cat([p.grad.flatten() for p in model.blocks.parameters() if p.grad is not None])
+
+
+def test_weights_act_on_the_encoder_where_gradients_are_normalised(make_batch):
+    """Each term alone gives a gradient; a step has their sum by weight, as a mean over windows, however it is cut."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **PER_OUTPUT).double().eval()
+    batch = make_batch(n_windows=4)
+    masked = masked_of(replace(batch, signal_BCT=batch.signal_BCT.double()))
+
+    def of(alpha, connectivity, parts=None, counts=None, progress=1.0, **options):
+        config = ObjectiveConfig(alpha=alpha, connectivity=connectivity, **options)
+        return encoder_gradient(model, config, parts or [masked], counts or masked.counts, progress)
+
+    time, frequency, both = of(0.0, 0.0), of(1.0, 0.0), of(0.0, 1.0)
+    assert min(g.norm() for g in (time, frequency, both - time)) > 0
+    for alpha, weight in ((0.01, 1e-6), (0.5, 1.0), (0.9, 0.2)):
+        expected = (1 - alpha) * time + alpha * frequency + weight * (both - time)
+        torch.testing.assert_close(of(alpha, weight), expected, rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(of(0.5, 0.0, progress=0.1, frequency_start=0.5), time)
+    whole = of(0.3, 0.5)
+    torch.testing.assert_close(of(0.3, 0.5, masked.split(3)), whole, rtol=1e-6, atol=1e-12)
+    twice = {name: 2 * value for name, value in masked.counts.items()}
+    torch.testing.assert_close(of(0.3, 0.5, [masked, masked], twice), whole, rtol=1e-6, atol=1e-12)

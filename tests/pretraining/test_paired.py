@@ -67,7 +67,7 @@ def test_the_loss_on_pairs_is_the_mean_over_modalities_of_all_terms(make_batch, 
     """Second method: each modality by itself as the objective on windows compares it, from the fused latents."""
     torch.manual_seed(0)
     outputs = ["waveform", "log_spectrum", "connectivity"]
-    model = BrainOF.from_preset("debug", outputs=outputs, connectivity_features=True).eval()
+    model = BrainOF.from_preset("debug", tokens={"connectivity": True}, decoder={"outputs": outputs}).eval()
     config = ObjectiveConfig(alpha=0.25, frequency=frequency, connectivity=0.5)
     objective, single = PairedObjective(model, config), Objective(model, config)
     batches = {"eeg": make_batch("eeg", n_channels=9), "fmri": make_batch("fmri", n_channels=3)}
@@ -95,7 +95,7 @@ def test_every_decoder_learns_on_pairs_and_the_curriculum_is_followed(make_batch
 
     torch.manual_seed(0)
     outputs = ["waveform", "log_spectrum", "connectivity"]
-    fields = {"outputs": outputs, "connectivity_features": True, "separate_decoders": True}
+    fields = {"tokens": {"connectivity": True}, "decoder": {"outputs": outputs, "kind": "separate"}}
     model = BrainOF.from_preset("debug", **fields)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if "decoders.2" in name}
     corpus, fractions, fourier = Pairs(make_batch, n=12), [], []

@@ -18,6 +18,8 @@ from brainof.corpus import CorpusWriter
 from brainof.errors import CheckpointError, ConfigError, HealthError
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig, find_config, pretrain
+from brainof.pretraining.recipes import recipe_names
+from brainof.pretraining.run import Run
 from brainof.pretraining.run_folder import locked, read_metrics
 
 DEBUG = {
@@ -115,6 +117,125 @@ def test_resume_is_bit_exact(corpus, tmp_path, stop, monkeypatch, power_cut):
     assert pair[0] == pair[1]
 
 
+def test_a_run_that_failed_its_health_check_stays_failed(corpus, tmp_path):
+    """Called again it fails again, without a release, at an early check as at the last one; other settings go on."""
+    for name, grace in (("early", 0.4), ("late", 1.0)):
+        demanding = {"steps": 8, "health_grace": grace, "health_margin": 0.5, "lr": 1e-9}
+        for _ in range(2):
+            with pytest.raises(HealthError, match="decoder ignores the latents"):
+                pretrain(config(**demanding), corpus, tmp_path / name)
+            assert not (tmp_path / name / "release").exists()
+        with pytest.raises(ConfigError, match="seed: the run was started with 0, not 1"):
+            pretrain(config(**demanding, seed=1), corpus, tmp_path / name)
+        pretrain(config(**{**demanding, "health_margin": 0.0}), corpus, tmp_path / name)
+        assert (tmp_path / name / "release").is_dir()
+
+
+def test_a_run_that_diverged_goes_on_with_a_lower_learning_rate(corpus, tmp_path):
+    diverging = {"steps": 8, "lr": 1e30, "warmup": 0.0, "clip": 1e30}
+    with pytest.raises(HealthError, match=r"gradient norm .* at step \d+ \(sim-.* rows \["):
+        pretrain(config(**diverging), corpus, tmp_path / "run")
+    with pytest.raises(HealthError, match="this run failed: loss .*; continue it with another lr"):
+        pretrain(config(**diverging), corpus, tmp_path / "run")
+    pretrain(config(**{**diverging, "lr": 1e-3}), corpus, tmp_path / "run")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_a_run_is_not_continued_on_another_corpus(corpus, tmp_path):
+    import shutil
+
+    run = pretrain(config(steps=2), corpus, tmp_path / "run")
+    shutil.copytree(corpus, tmp_path / "grown")
+    with CorpusWriter(tmp_path / "grown") as writer:
+        channels = Channels([f"e{i}" for i in range(8)], ("eeg",) * 8)
+        row = {"dataset": "sim-eeg", "modality": "eeg", "subject": "new", "sfreq": 256.0}
+        data = np.random.default_rng(1).standard_normal((3, 8, 256)).astype(np.float32)
+        windows = [Window(values, float(k), {}, "pretrain") for k, values in enumerate(data)]
+        writer.add(row | {"recording": "new", "config": "new"}, channels, windows)
+    with pytest.raises(CheckpointError, match="other windows .sim-eeg had 48 windows, has 51.; continue it with"):
+        pretrain(config(steps=2), tmp_path / "grown", run)
+
+
+def test_a_foreign_process_group_is_refused(corpus, tmp_path):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(ConfigError, match="process group of 1 is initialised"):
+            pretrain(config(steps=2), corpus, tmp_path / "run")
+    finally:
+        torch.distributed.destroy_process_group()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_leaves_the_state_of_torch_alone(corpus, tmp_path):
+    torch.manual_seed(3)
+    expected, count = torch.rand(4), torch.get_num_threads()
+    torch.manual_seed(3)
+    pretrain(config(steps=2, threads=count + 1), corpus, tmp_path / "run")
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.get_num_threads() == count
+
+
+def test_seeds_and_epochs_differ(corpus, tmp_path):
+    """Weights and masks follow the seed; the same window has another mask in another epoch, but not at another step."""
+    from brainof.corpus import open_corpora
+
+    corpora = open_corpora(corpus)
+    one, two = (
+        Run(config(seed=seed, min_channels=1.0, mask={"fourier_ratio": 0}), corpora, tmp_path) for seed in (0, 1)
+    )
+    assert not torch.equal(one.model.latents_LD, two.model.latents_LD)
+    batch = corpora.batch([0, 1, 2, 3])
+    planners = [run.loader().transform for run in (one, one, two)]
+    first, second, other = (planner(batch, epoch, 0) for planner, epoch in zip(planners, (0, 1, 0), strict=True))
+    assert torch.equal(first.predicted_BH, planners[0](batch, 0, 5).predicted_BH)
+    assert not torch.equal(first.predicted_BH, second.predicted_BH)
+    assert not torch.equal(first.predicted_BH, other.predicted_BH)
+
+
+def test_masks_do_not_depend_on_accumulation_nor_on_loader_threads(corpus, tmp_path):
+    from itertools import islice
+
+    from brainof.corpus import open_corpora
+
+    seen = []
+    for accumulate, loader in ((1, {"prefetch": 0}), (4, {"threads": 3, "prefetch": 5})):
+        run = Run(config(accumulate=accumulate, max_tokens=12, loader=loader), open_corpora(corpus), tmp_path)
+        seen.append(list(islice(iter(run.loader()), 8)))
+    for one, two in zip(*seen, strict=True):
+        assert torch.equal(one.predicted_BH, two.predicted_BH)
+        assert torch.equal(one.batch.signal_BCT, two.batch.signal_BCT)
+
+
+def test_health_is_that_of_held_out_subjects(corpus, tmp_path, monkeypatch):
+    from brainof.corpus import open_corpora
+    from brainof.pretraining import run as module
+
+    run = Run(config(sampling={"validation": 0.34}), open_corpora(corpus), tmp_path)
+    seen = []
+    monkeypatch.setattr(module, "check_batch", lambda objective, masked: seen.append(masked.batch.rows) or {})
+    health = run.health()
+    assert all(row["held_out"] for row in health.values())
+    assert {row for rows in seen for row in rows} <= set(run.held_out.index)
+    assert {row for rows in seen for row in rows}.isdisjoint(run.train_rows.index)
+
+
+def test_windows_without_signal_end_no_run(tmp_path):
+    """Four electrodes and one patch; one subject has one good electrode, and one window is all bad."""
+    rng = np.random.default_rng(0)
+    with CorpusWriter(tmp_path / "corpus") as writer:
+        writer.add_dataset("clips", {"steps": default_chain("eeg").to_steps()})
+        channels = Channels(list("abcd"), ("eeg",) * 4)
+        for subject, good in enumerate(([1, 1, 1, 1], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0])):
+            row = {"dataset": "clips", "modality": "eeg", "subject": str(subject), "sfreq": 256.0}
+            row |= {"recording": str(subject), "config": str(subject), "good": np.array(good, bool)}
+            windows = [
+                Window(rng.standard_normal((4, 64)).astype(np.float32), float(k), {}, "pretrain") for k in range(8)
+            ]
+            writer.add(row, channels, windows)
+    run = pretrain(config(steps=4, max_tokens=2), tmp_path / "corpus", tmp_path / "run")
+    assert all(np.isfinite(row["loss"]) for row in read_metrics(run / "metrics.jsonl") if "loss" in row)
+
+
 def test_accumulated_batches_make_one_step(corpus, tmp_path):
     run = pretrain(config(steps=2, accumulate=3), corpus, tmp_path / "run")
     rows = [row for row in read_metrics(run / "metrics.jsonl") if "batches" in row]
@@ -138,6 +259,17 @@ def damage(checkpoint: Path) -> None:
     path.write_bytes(content)
 
 
+def test_an_edited_state_is_not_continued(corpus, tmp_path):
+    """The step of the newest checkpoint was changed by hand: the one before it is used."""
+    run = pretrain(config(), corpus, tmp_path / "run")
+    expected = weights(run)
+    state = run / "checkpoints" / "step-8" / "state.json"
+    state.write_text(state.read_text().replace('"step": 8', '"step": 7'))
+    pretrain(config(), corpus, run)
+    assert all(torch.equal(expected[name], value) for name, value in weights(run).items())
+    assert json.loads(state.read_text())["step"] == 8
+
+
 def test_damaged_checkpoints_fall_back_to_the_one_before(corpus, tmp_path):
     run = pretrain(config(), corpus, tmp_path / "run")
     expected = weights(run)
@@ -152,7 +284,6 @@ def test_damaged_checkpoints_fall_back_to_the_one_before(corpus, tmp_path):
 
 def test_excluded_people_are_never_seen(corpus, tmp_path):
     from brainof.corpus import open_corpora
-    from brainof.pretraining.run import Run
 
     sampling = {"exclude": ["sim-eeg/0", "sim-eeg/1"], "validation": 0.2}
     trainer = Run(config(sampling=sampling), open_corpora(corpus), tmp_path)
@@ -218,6 +349,25 @@ def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
     steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert 2 < reached < 400
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_trains(name, corpus, tmp_path):
+    """Two steps of each, on a cut of its model, with what it says of masks and objective."""
+    weights_ = {"weights": {"modality": "equal"}, "validation": 0.0}
+    recipe = find_config(name)
+    short = recipe.to_dict() | {
+        "steps": 2,
+        "sampling": weights_,
+        "health_grace": 1.0,
+        "health_margin": 0.0,
+        "threads": 1,
+    }
+    run = pretrain(PretrainConfig.parse({**short, "batch_size": 4}), corpus, tmp_path / "run")
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
+    assert rows
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert ("loss_connectivity" in rows[0]) == (recipe.objective.connectivity > 0)
 
 
 def test_recipes_by_name():

@@ -183,7 +183,7 @@ class Masking:
             valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
             seen_BCT = None if seen_BCT is None else np.take_along_axis(seen_BCT, index_BC[..., None], 1)
         B, C, T = valid_BCT.shape
-        valid_BCP: np.ndarray = valid_BCT.reshape(B, C, T // self.patch, self.patch).any(-1)
+        valid_BCP = np.any(valid_BCT.reshape(B, C, T // self.patch, self.patch), axis=-1)
         valid_BN = valid_BCP.reshape(B, -1)
         hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
         visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
@@ -226,7 +226,7 @@ class Masking:
     def _hidden(self, batch: SignalBatch, mask: MaskConfig, valid_BCP: np.ndarray, draw: Random) -> np.ndarray:
         region_BC = None
         if mask.unit == "region":
-            region_BC = regions(_coordinates(batch.sensors), valid_BCP.any(-1), mask.region_size, draw)
+            region_BC = regions(_coordinates(batch.sensors), np.any(valid_BCP, axis=-1), mask.region_size, draw)
         return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC)
 
     def _n_channels(self, batch: SignalBatch, rng: np.random.Generator) -> int:
@@ -278,7 +278,7 @@ def choose_channels(good_BC: np.ndarray, n_patches_B: np.ndarray, count: int, rn
     if count >= C:
         return np.arange(C)
     order = rng.permutation(C)
-    shared = np.sort(order[np.argsort(~good_BC.all(0)[order], kind="stable")][:count])
+    shared = np.sort(order[np.argsort(~np.all(good_BC, axis=0)[order], kind="stable")][:count])
     if (good_BC[:, shared].sum(1) * n_patches_B >= 2).all():
         return shared
     return np.sort(order[np.argsort(~good_BC[:, order], axis=1, kind="stable")][:, :count], axis=1)

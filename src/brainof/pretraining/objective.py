@@ -44,11 +44,12 @@ class Objective(nn.Module):
         super().__init__()
         needs = {"waveform": True, "log_spectrum": config.frequency == "log_spectrum"}
         needs["connectivity"] = config.connectivity > 0
+        outputs = list(model.config.decoder.outputs)
         for name in needs:
-            if needs[name] and name not in model.config.outputs:
+            if needs[name] and name not in outputs:
                 raise ConfigError(
-                    f"the objective needs the output {name!r}, but the model has only {list(model.config.outputs)}",
-                    field="model.outputs",
+                    f"the objective needs the output {name!r}, but the model has only {outputs}",
+                    field="model.decoder.outputs",
                     fix=FIXES[name],
                 )
         self.model, self.config = model, config
@@ -72,7 +73,7 @@ class Objective(nn.Module):
         """
         tokens = self.model.tokens(masked.batch)
         latents_BLD = self.encode(masked, tokens)
-        outputs = self.decode(masked, tokens, latents_BLD)
+        outputs = self.decode(masked, tokens, latents_BLD, self.gradient_fractions(counts["windows"], progress))
         losses = self.compare(masked, tokens, outputs)
         return {"loss": self.combine(losses, progress) / counts["patches"], **losses}
 
@@ -82,10 +83,16 @@ class Objective(nn.Module):
             tokens = tokens.with_patches(patchify(masked.seen_BCT, tokens.patch_BNS.shape[-1]))
         return self.model.encode(tokens, masked.visible_BV, masked.visible_mask_BV, start_BLD=start_BLD)
 
-    def decode(self, masked: MaskedBatch, tokens: Tokens, latents_BLD: Tensor) -> dict[str, Tensor]:
+    def decode(
+        self,
+        masked: MaskedBatch,
+        tokens: Tokens,
+        latents_BLD: Tensor,
+        gradient_fractions: Mapping[str, float] | None = None,
+    ) -> dict[str, Tensor]:
         """Outputs at the predicted tokens, (B, H, ...): nothing else is asked for, so nothing else is computed."""
         shape = (tokens.n_channels, tokens.n_patches)
-        return self.model.decode(latents_BLD, tokens.identity_BND, masked.predicted_BH, shape)
+        return self.model.decode(latents_BLD, tokens.identity_BND, masked.predicted_BH, shape, gradient_fractions)
 
     def compare(self, masked: MaskedBatch, tokens: Tokens, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The terms, each summed over predicted patches."""
@@ -109,6 +116,17 @@ class Objective(nn.Module):
         early = self.config.frequency == "none" or progress < self.config.frequency_start
         alpha = 0.0 if early else self.config.alpha
         return {"time": 1 - alpha, "frequency": alpha, "connectivity": self.config.connectivity}
+
+    def gradient_fractions(self, windows: float, progress: float = 1.0) -> dict[str, float]:
+        """What normalised gradients of each output are scaled by: weight of its terms / windows of the step.
+
+        Without it the weights would have no effect where a model normalises gradients, and the gradient would grow with
+        the batch.
+        """
+        weights = self.weights(progress)
+        of_waveform = weights["time"] + (weights["frequency"] if self.config.frequency == "raw" else 0.0)
+        of = {"waveform": of_waveform, "log_spectrum": weights["frequency"], "connectivity": weights["connectivity"]}
+        return {name: weight / windows for name, weight in of.items()}
 
     def combine(self, losses: Mapping[str, Any], progress: float = 1.0) -> Any:
         """(1 - alpha) L_time + alpha L_freq + connectivity L_connectivity, of tensors or numbers."""
@@ -143,9 +161,9 @@ class Objective(nn.Module):
 
 
 FIXES = {
-    "waveform": "add it to the outputs of the model",
-    "log_spectrum": "add it to the outputs of the model, or set objective.frequency=raw or none",
-    "connectivity": "add it to the outputs of the model, or set objective.connectivity=0",
+    "waveform": "add it to model.decoder.outputs",
+    "log_spectrum": "add it to model.decoder.outputs, or set objective.frequency=raw or none",
+    "connectivity": "add it to model.decoder.outputs, or set objective.connectivity=0",
 }
 
 

@@ -96,9 +96,10 @@ class PairedObjective(Objective):
         """
         tokens, latents_BLD = self.fuse(pairs)
         n = len(pairs.parts)
+        fractions = self.gradient_fractions(counts["windows"] * n, progress)
         terms: dict[str, Tensor] = {}
         for name, masked in pairs.parts.items():
-            outputs = self.decode(masked, tokens[name], latents_BLD)
+            outputs = self.decode(masked, tokens[name], latents_BLD, fractions)
             for term, value in self.compare(masked, tokens[name], outputs).items():
                 part = value / (counts[f"patches/{name}"] * n)
                 terms[term] = terms[term] + part if term in terms else part

@@ -1,0 +1,172 @@
+"""The loop obeys its settings: each against a loop, a formula or a figure written out here."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from brainof.errors import HealthError
+from brainof.model import BrainOF
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.objective import Objective
+from brainof.pretraining.optimizer import learning_rate, make_optimizer
+from brainof.pretraining.run import trainer_of
+from brainof.pretraining.trainer import Trainer, require_finite
+
+CONFIG = {
+    "steps": 3,
+    "accumulate": 2,
+    "warmup": 0.4,
+    "lr": 1e-2,
+    "clip": 0.1,
+    "weight_decay": 0.3,
+    "balance_rate": 0.01,
+    "objective": {"alpha": 0.3, "frequency_start": 0.5},
+}
+
+
+def batches(make_batch, count, windows=3):
+    masking = Masking(MaskConfig(), 64)
+    made = [make_batch(["eeg", "fmri"][i % 2], n_windows=windows, seed=i) for i in range(count)]
+    return [masking.plan(batch, np.random.default_rng(i)) for i, batch in enumerate(made)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_three_steps_equal_a_loop_written_out_to_the_bit(make_batch, precision):
+    """Masked batches -> losses -> gradients -> clipping -> AdamW on a schedule -> balance."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug")
+    plain = copy.deepcopy(model)
+    made = batches(make_batch, 6)
+    config = PretrainConfig.parse({**CONFIG, "precision": precision, "batch_size": 3})
+    objective = Objective(model, config.objective)
+    steps = list(trainer_of(objective, config, torch.device("cpu")).steps(iter(made)))
+
+    plain.train()
+    decay = [p for name, p in plain.named_parameters() if p in decayed(plain)]
+    rest = [p for p in plain.parameters() if p not in decayed(plain)]
+    groups = [{"params": decay, "weight_decay": 0.3}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    for step, lr in enumerate((1e-2, 1e-2, 1e-2 * 0.5 * (1 + math.cos(math.pi / 2)))):
+        alpha = 0.0 if step / 3 < 0.5 else 0.3
+        pair = made[2 * step : 2 * step + 2]
+        n_patches = sum(len(m.predicted_mask_BH[m.predicted_mask_BH]) for m in pair)
+        loss = 0.0
+        for masked in pair:
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                tokens = plain.tokens(masked.batch)
+                terms = Objective(plain, config.objective)
+                out = terms.decode(masked, tokens, terms.encode(masked, tokens))
+                found = terms.compare(masked, tokens, out)
+                part = (
+                    (1 - alpha) * found["time"] + alpha * found["frequency"] + 0 * found["connectivity"]
+                ) / n_patches
+            part.backward()
+            loss += part.item()
+        norm = torch.stack([p.grad.norm() for p in plain.parameters() if p.grad is not None]).norm()
+        assert steps[step].norm.item() == pytest.approx(norm.item(), rel=1e-6)
+        assert norm > 0.1  # so that it is clipped
+        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 0.1)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+        for block in plain.blocks:
+            load = block.ffn.load_ME.sum(0)
+            direction = (load.double().mean() - load).sign().float()
+            block.ffn.selection_bias += 0.01 * (direction - direction.mean())
+            block.ffn.load_ME.zero_()
+        assert steps[step].number == step + 1
+        assert steps[step].lr == lr
+        assert steps[step].loss.item() == pytest.approx(loss, rel=1e-6)
+    for (name, ours), theirs in zip(model.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def decayed(model) -> set:
+    """Matrices of linear maps and of experts: what weight decay acts on, by the rule of the optimizer's docstring."""
+    return {p for group in model.parameter_groups(0.3) if group["weight_decay"] for p in group["params"]}
+
+
+def test_matrices_decay_and_vectors_latents_and_routers_do_not():
+    model = BrainOF.from_preset("debug")
+    optimizer = make_optimizer(model, PretrainConfig(weight_decay=0.3))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        plain = parameter.ndim < 2 or any(part in name for part in ("router", "latents", "lambda"))
+        assert decay[id(parameter)] == (0.0 if plain else 0.3), name
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
+    config = PretrainConfig(steps=100, warmup=0.1, lr=2.0)
+    found = [learning_rate(step, config) for step in range(101)]
+    assert found[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert found[10:] == pytest.approx([1 + math.cos(math.pi * i / 90) for i in range(91)])
+
+
+class Line(torch.nn.Module):
+    """Loss: the weights times the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.high = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+
+    def forward(self, batch, counts, progress):
+        return {"loss": batch * (self.low + self.high).sum()}
+
+
+def line(steps=4, accumulate=1):
+    model = Line()
+    groups = [{"params": [model.low], "lr_scale": 0.25}, {"params": [model.high]}]
+    schedule = PretrainConfig(steps=steps, lr=1.0, warmup=0.99)
+    return model, Trainer(model, torch.optim.SGD(groups, lr=1.0), schedule, clip=1e9, accumulate=accumulate)
+
+
+def test_groups_move_by_their_scale_of_the_learning_rate():
+    model, trainer = line()
+    list(trainer.steps(iter([1.0] * 4)))
+    assert model.low.item() == pytest.approx(0.25 * model.high.item())
+    assert model.high.item() == pytest.approx(-(0.25 + 0.5 + 0.75 + 1.0))
+
+
+def test_batches_of_a_step_add_and_empty_ones_are_left_out():
+    model, trainer = line(steps=1, accumulate=3)
+    (step,) = trainer.steps(iter([1.0, None, 2.0]))
+    assert step.batches == [1.0, 2.0]
+    assert model.high.item() == -3.0
+    (step,) = line(steps=1, accumulate=1)[1].steps(iter([None]))
+    assert step.loss.item() == 0.0
+
+
+def test_a_loss_that_is_not_finite_names_its_step():
+    _, trainer = line()
+    steps = list(trainer.steps(iter([1.0, 1.0, math.nan, 1.0])))
+    require_finite(steps[:2])
+    with pytest.raises(HealthError, match="loss nan.* at step 3"):
+        require_finite(steps)
+
+
+def test_nothing_waits_for_the_device_within_a_forward_pass_of_losses(make_batch):
+    """Counts come with the batch: the losses of a masked batch are computed without reading a tensor."""
+    (masked,) = batches(make_batch, 1)
+    objective = Objective(BrainOF.from_preset("debug"), ObjectiveConfig())
+    tokens = objective.model.tokens(masked.batch)
+    outputs = {"waveform": torch.zeros(3, masked.predicted_BH.shape[1], 64)}
+    outputs["log_spectrum"] = outputs["waveform"][..., :33]
+
+    class Reads(torch.utils._python_dispatch.TorchDispatchMode):
+        seen = ()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                self.seen = (*self.seen, func)
+            return func(*args, **(kwargs or {}))
+
+    with Reads() as reads:
+        objective.combine(objective.compare(masked, tokens, outputs)) / masked.counts["patches"]
+    assert reads.seen == ()

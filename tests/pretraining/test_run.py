@@ -199,7 +199,9 @@ def test_masks_do_not_depend_on_accumulation_nor_on_loader_threads(corpus, tmp_p
 
     seen = []
     for accumulate, loader in ((1, {"prefetch": 0}), (4, {"threads": 3, "prefetch": 5})):
-        run = Run(config(accumulate=accumulate, max_tokens=12, loader=loader), open_corpora(corpus), tmp_path)
+        run = Run(
+            config(8 // accumulate, accumulate=accumulate, max_tokens=12, loader=loader), open_corpora(corpus), tmp_path
+        )
         seen.append(list(islice(iter(run.loader()), 8)))
     for one, two in zip(*seen, strict=True):
         assert torch.equal(one.predicted_BH, two.predicted_BH)
@@ -227,11 +229,11 @@ def test_windows_without_signal_end_no_run(tmp_path):
         channels = Channels(list("abcd"), ("eeg",) * 4)
         for subject, good in enumerate(([1, 1, 1, 1], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0])):
             row = {"dataset": "clips", "modality": "eeg", "subject": str(subject), "sfreq": 256.0}
-            row |= {"recording": str(subject), "config": str(subject), "good": np.array(good, bool)}
+            row |= {"recording": str(subject), "config": str(subject)}
             windows = [
                 Window(rng.standard_normal((4, 64)).astype(np.float32), float(k), {}, "pretrain") for k in range(8)
             ]
-            writer.add(row, channels, windows)
+            writer.add(row, channels, windows, good=np.array(good, bool))
     run = pretrain(config(steps=4, max_tokens=2), tmp_path / "corpus", tmp_path / "run")
     assert all(np.isfinite(row["loss"]) for row in read_metrics(run / "metrics.jsonl") if "loss" in row)
 

@@ -22,6 +22,7 @@ from ..inference.batches import batches
 from ..inference.examples import Examples
 from ..pretraining.trainer import Step, Trainer, require_finite
 from ..stats.splits import CrossSubject
+from ..utils.modules import evaluating
 from .base import Adaptation
 from .calibration import fit_temperature
 from .heads import Head
@@ -204,8 +205,7 @@ def class_weights(wanted: str | dict[str, float], target: Target, rows: np.ndarr
 
 def validation_loss(fit: Fit, examples: Examples, rows: np.ndarray, batch_size: int) -> float:
     """Mean loss over rows, in evaluation mode."""
-    fit.eval()
-    with torch.inference_mode():
+    with evaluating(fit):
         chunks = list(batches(examples, rows, batch_size))
         return sum(float(fit(chunk)["loss"]) * len(chunk) for chunk in chunks) / len(rows)
 

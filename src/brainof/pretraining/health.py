@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import HealthError
 from ..model.tokens import Tokens, take_tokens
+from ..utils.modules import evaluating
 from .masking import MaskedBatch
 from .objective import Objective, clean_patches, connectivity_targets
 
@@ -28,7 +29,6 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
     return float(1 - error / variance) if variance > 0 else float("nan")
 
 
-@torch.no_grad()
 def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
     """Health of one batch of one dataset (at least two windows), in evaluation mode.
 
@@ -39,9 +39,7 @@ def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
         windows; `rank`: effective rank (exponential of the entropy of the squared singular values) of the windows' mean
         latents; `latent_cosine`: mean cosine between latents of a window.
     """
-    training = objective.training
-    objective.eval()
-    try:
+    with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
         latents_BLD = objective.encode(masked, tokens)
         row: dict[str, float] = {}
@@ -49,8 +47,6 @@ def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
             outputs = objective.decode(masked, tokens, source_BLD)
             scores = reconstruction_scores(objective, masked, tokens, outputs)
             row |= {name + suffix: value for name, value in scores.items()}
-    finally:
-        objective.train(training)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
     return row
 

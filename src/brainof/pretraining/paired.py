@@ -28,6 +28,7 @@ from ..corpus.loader import ahead
 from ..errors import ConfigError
 from ..model.tokens import Tokens
 from ..signals import SignalBatch
+from ..utils.modules import evaluating
 from ..utils.progress import progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
@@ -248,7 +249,6 @@ def _masked(config: PairedConfig, corpus: Windows, table: pd.DataFrame, patch: i
     return mask_pairs(masking_of(config, patch), batches, rng, order=order, lost=lost, progress=done)
 
 
-@torch.no_grad()
 def check_pairs(
     objective: PairedObjective, masking: Masking, batches: Mapping[str, SignalBatch], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
@@ -260,10 +260,8 @@ def check_pairs(
         Modality -> the scores of `reconstruction_scores`, and the same as `NAME_shuffled`: healthy where the first is
         above the second.
     """
-    training = objective.training
-    objective.eval()
     found: dict[str, dict[str, float]] = {}
-    try:
+    with evaluating(objective):
         for name in batches:
             pairs = mask_pairs(masking, batches, rng, lost=name, fourier=False)
             if pairs is None:
@@ -274,6 +272,4 @@ def check_pairs(
                 outputs = objective.decode(pairs.parts[name], tokens[name], source_BLD)
                 scores = reconstruction_scores(objective, pairs.parts[name], tokens[name], outputs)
                 found[name] |= {score + suffix: value for score, value in scores.items()}
-    finally:
-        objective.train(training)
     return found

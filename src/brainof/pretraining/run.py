@@ -20,6 +20,7 @@ from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError
 from ..model import BrainOF
 from ..release import save_release
+from ..utils.modules import seeded
 from ..utils.progress import progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
@@ -215,8 +216,7 @@ class Run:
 def initial_model(config: PretrainConfig) -> BrainOF:
     """The model of a configuration with random weights, drawn from a stream of their own."""
     overrides = dict(config.model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         return BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides)
 
 

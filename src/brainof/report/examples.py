@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..utils.modules import evaluating
 from .results import Example
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from ..pretraining.objective import Objective
 
 
-@torch.no_grad()
 def reconstruct(objective: Objective, masked: MaskedBatch, *, title: str = "", n_examples: int = 1) -> list[Example]:
     """Let the model put back what is hidden of the first windows of a batch.
 
@@ -33,14 +33,10 @@ def reconstruct(objective: Objective, masked: MaskedBatch, *, title: str = "", n
     -------
     list of Example
     """
-    training = objective.training
-    objective.eval()
-    try:
+    with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
         outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
         made_BHS = outputs["waveform"].float().cpu().numpy()
-    finally:
-        objective.train(training)
     shown = masked.batch
     true_BCT = shown.signal_BCT.float().cpu().numpy()
     B, C, T = true_BCT.shape

@@ -136,7 +136,7 @@ ROWS: dict[int, tuple[str, list[str]]] = {
         [
             "corpus/test_store.py::test_no_flipped_bit_of_a_shard_gives_wrong_values",
             "corpus/test_store.py::test_no_flipped_byte_of_an_index_changes_a_row",
-            "pretraining/test_loop.py::test_damaged_checkpoints_fall_back_to_the_one_before",
+            "pretraining/test_run.py::test_damaged_checkpoints_fall_back_to_the_one_before",
         ],
     ),
     31: (
@@ -170,7 +170,7 @@ ROWS: dict[int, tuple[str, list[str]]] = {
         "killed writer or trainer",
         [
             "corpus/test_writer.py::test_a_killed_writer_loses_nothing_that_it_reported",
-            "pretraining/test_loop.py::test_killed_and_continued_from_the_command_line",
+            "pretraining/test_run.py::test_killed_and_continued_from_the_command_line",
         ],
     ),
     38: ("two writers", ["corpus/test_writer.py::test_two_writers_at_once_lose_nothing"]),

@@ -110,7 +110,7 @@ def test_every_decoder_learns_on_pairs_and_the_curriculum_is_followed(make_batch
     monkeypatch.setattr(module, "mask_pairs", watched)
     mask = {"ratio": 0.3, "changes": [{"start": 0.9, "ratio": 0.8}], "fourier_start": 0.5}
     settings = {"steps": 10, "batch_size": 4, "modality_dropout": 0, "mask": mask, "objective": {"connectivity": 1.0}}
-    settings |= {"loader": {"prefetch": 0}, "precision": "float32"}
+    settings |= {"loader": {"prefetch": 0}, "precision": "float32", "min_channels": 1.0}
     pretrain_pairs(PairedConfig.parse(settings), corpus, corpus.table, model)
     assert fractions == [pytest.approx(2 / 6)] * 9 + [pytest.approx(5 / 6)]
     assert fourier == [False] * 5 + [True] * 5

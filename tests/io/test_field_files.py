@@ -195,3 +195,16 @@ def test_of_two_spellings_of_a_run_the_own_one_wins(tmp_path):
     for run in ("1", "01"):
         found = bids.Sidecars.find(tmp_path / f"sub-01_run-{run}_bold.nii.gz").events
         assert found == tmp_path / f"sub-01_run-{run}_events.tsv"
+
+
+def test_a_name_that_is_not_utf_8_is_listed_and_costs_only_itself(edf, tmp_path):
+    import os
+
+    root = dataset(tmp_path / "data")
+    for name in (b"sub-01_task-a_eeg.edf", b"sub-01_task-r\xe9_eeg.edf"):
+        os.rename(os.fsencode(edf(name="x.edf")), os.fsencode(root / "sub-01/eeg") + b"/" + name)
+    found = bids.index(root).datasets[0]
+    assert [file.name for file in found.recordings] == ["sub-01_task-a_eeg.edf"]
+    assert [problem.encode() for _, problem in found.problems()] == [
+        rb"sub-01/eeg/sub-01_task-r\udce9_eeg.edf is not named in UTF-8: rename it"
+    ]

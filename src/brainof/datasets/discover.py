@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError, ReadError
 from ..io import bids
+from ..io.bids.scan import is_utf8, shown
 from ..io.formats import is_later_part
 from .recipe import Files
 
@@ -148,6 +149,9 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
     for child in children:
         match = matcher.fullmatch(child.name)
         if match is None:
+            continue
+        if not is_utf8(child.name):
+            logger.warning("%s is not named in UTF-8 and is left out: rename it", shown(child.path))
             continue
         named = match.groupdict()
         if any(entities.get(key, value) != value for key, value in named.items()):

@@ -94,6 +94,9 @@ def _walk(dataset: Scanned, entries: list[os.DirEntry[str]]) -> None:
             name = entry.name
             if name[0] == ".":
                 continue
+            if not is_utf8(name):
+                dataset.problems.append(f"{shown(os.path.relpath(entry.path, root))} is not named in UTF-8: rename it")
+                continue
             is_link = entry.is_symlink()
             is_folder = entry.is_dir()
             if ignore and ignore(os.path.relpath(entry.path, root).replace(os.sep, "/"), is_folder):
@@ -116,6 +119,20 @@ def _walk(dataset: Scanned, entries: list[os.DirEntry[str]]) -> None:
                 stack.append(_listing(entry.path, dataset))
             else:
                 stack.append(_listing(entry.path, dataset))
+
+
+def is_utf8(name: str) -> bool:
+    """False for a name with bytes that no text can hold, and no corpus can either."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(name: str) -> str:
+    """Such a name as text that can be printed."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _recording_folder(folder: str, name: str) -> Iterator[BidsFile]:

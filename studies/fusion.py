@@ -34,12 +34,12 @@ from brainof.release import load, save_release
 from brainof.report.page import Section, Table, write_page
 from brainof.schema import Schema
 from brainof.simulate import CohortParameters, cohort
-from brainof.simulate.oracle import joined, oracle_score, pooled, true_features
 from brainof.simulate.recipes import recipe
-from brainof.simulate.suite import fraction
 from brainof.simulate.write import write
 from brainof.stats import recentre
 from brainof.utils.progress import timed
+from studies.oracle import joined, oracle_score, pooled, true_features
+from studies.suite import fraction
 
 PAIR = ("eeg", "fmri")
 DATASETS = {modality: f"simulated_{modality}" for modality in PAIR}

@@ -13,8 +13,8 @@ from brainof.datasets.discover import discover
 from brainof.io import read
 from brainof.recording import Recording
 from brainof.simulate import CohortParameters, cohort
-from brainof.simulate.realism import realism
 from studies.real import DATASETS
+from studies.signal_summary import realism
 
 #: label -> (recipe, part of the file name, most recordings)
 REAL = {

@@ -18,11 +18,11 @@ from brainof.evaluation.protocol import task_windows
 from brainof.evaluation.runs import choose_tasks
 from brainof.inference.embedding import embed
 from brainof.report.page import Section, Table, write_page
-from brainof.simulate.oracle import Epochs, joined
-from brainof.simulate.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
 from brainof.simulate.write import write
 from brainof.utils.progress import timed
+from studies.oracle import Epochs, joined
 from studies.realism import realism_table
+from studies.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
 
 BASELINES = {
     "eeg": ["amplitude", "band power"],

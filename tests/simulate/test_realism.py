@@ -4,11 +4,11 @@ import mne
 import numpy as np
 import pytest
 import scipy.io
+from studies.signal_summary import realism
 
 from brainof.channels import Channels
 from brainof.recording import Recording
 from brainof.simulate import CohortParameters, simulate_subject
-from brainof.simulate.realism import realism
 
 #: how far (difference) simulated numbers may lie from real ones
 EEG_TOLERANCE = {"slope": 0.6, "alpha_peak": 1.5, "alpha_excess": 0.5}

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import linalg, signal
+from studies.signal_summary import background, mean_spectrum
 
 from brainof.simulate import CohortParameters, simulate_subject
 from brainof.simulate.activity import at_rate
 from brainof.simulate.parameters import ArtefactParameters
-from brainof.simulate.realism import background, mean_spectrum
 from brainof.simulate.regions import NETWORKS, make_regions
 from brainof.simulate.sources import FRAME_RATE, drift_matrix, envelopes, oscillators
 

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 from studies.simulated import simulated
-
-from brainof.simulate.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
+from studies.suite import SIMULATED, Suite, SuiteTask, fraction, oracle
 
 
 def test_the_suite_asks_what_it_says():

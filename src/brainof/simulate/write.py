@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
+from ..utils.files import storage_error
 from ..utils.progress import progress
 from ..version import __version__
 from . import bids
@@ -56,18 +57,23 @@ def write(
     ------
     ConfigError
         The folder holds something else, or a cohort with other parameters; an unknown EEG format.
+    StorageError
+        The disk is full or the folder cannot be written.
     """
     if eeg_format not in bids.EEG_FORMATS:
         raise ConfigError(f"{eeg_format!r}", field="eeg_format", fix=did_you_mean(eeg_format, bids.EEG_FORMATS))
     root = Path(out)
-    _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
-    shutil.rmtree(root / ".partial", ignore_errors=True)
-    for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
-        name = f"{index + 1:03d}"
-        targets = [root / part for part in _parts(name, parameters, nifti, truth)]
-        if not all(target.exists() for target in targets):
-            _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth, eeg_format)
-    _write_dataset(root, parameters, nifti, eeg_format)
+    try:
+        _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
+        shutil.rmtree(root / ".partial", ignore_errors=True)
+        for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
+            name = f"{index + 1:03d}"
+            targets = [root / part for part in _parts(name, parameters, nifti, truth)]
+            if not all(target.exists() for target in targets):
+                _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth, eeg_format)
+        _write_dataset(root, parameters, nifti, eeg_format)
+    except OSError as error:
+        raise storage_error(error, root) from None
     return root
 
 

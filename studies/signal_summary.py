@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import signal
 
-from ..recording import Recording
+from brainof.recording import Recording
 
 
 def realism(recording: Recording) -> dict[str, float]:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from studies.oracle import Epochs, best_accuracy, best_auc, joined, oracle_score, pooled, true_features
 
 from brainof.simulate import cohort, task_parameters
-from brainof.simulate.oracle import Epochs, best_accuracy, best_auc, joined, oracle_score, pooled, true_features
 
 
 def features(name: str, modalities: tuple[str, ...], **changes) -> dict[str, Epochs]:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ..channels import Modality
-from ..schema import Schema
-from .oracle import Epochs, best_accuracy, joined, oracle_score, pooled, true_features
-from .parameters import CohortParameters
-from .subjects import Subject, cohort
-from .tasks import task_parameters
+from brainof.channels import Modality
+from brainof.schema import Schema
+from brainof.simulate.parameters import CohortParameters
+from brainof.simulate.subjects import Subject, cohort
+from brainof.simulate.tasks import task_parameters
+from studies.oracle import Epochs, best_accuracy, joined, oracle_score, pooled, true_features
 
 
 class SuiteTask(Schema):

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import fft
 from scipy.stats import norm
 
-from .haemodynamics import BASELINE
-from .regions import NETWORKS, Regions
-from .subjects import Subject
+from brainof.simulate.haemodynamics import BASELINE
+from brainof.simulate.regions import NETWORKS, Regions
+from brainof.simulate.subjects import Subject
 
 #: Bands of the features, Hz; alpha is split so that a shift of its peak is seen
 BANDS = ((4.0, 7.5), (7.5, 9.0), (9.0, 10.0), (10.0, 11.0), (11.0, 13.5), (15.0, 25.0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -40,7 +41,15 @@ class Schema(pydantic.BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values (str, numbers, lists, dicts) that `parse` accepts again."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json")
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_defaults_of_none(self, plain: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        """A None is left out only where it is the default: `low: null` of a filter is a choice."""
+        fields = type(self).model_fields
+        return {
+            name: value for name, value in plain(self).items() if value is not None or fields[name].default is not None
+        }
 
     def replaced(self, assignments: list[str] | tuple[str, ...], file: str | None = None) -> Self:
         """A copy with `dotted.key=value` assignments applied; values are YAML."""
@@ -55,7 +64,7 @@ class Schema(pydantic.BaseModel):
                 target = target.setdefault(parent, {})
                 if not isinstance(target, dict):
                     raise ConfigError(f"{parent!r} holds a single value, not a section", file=file, field=key)
-            target[leaf] = yaml.safe_load(text)
+            target[leaf] = load_yaml(text)
         return type(self).parse(values, file)
 
 
@@ -64,10 +73,27 @@ def wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("brainof", "{message}", {"message": message})
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: yes, no, on and off stay the text that tables hold."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values of a YAML text."""
+    return yaml.load(text, _Loader)
+
+
 def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read a YAML mapping; a missing, unreadable or non-mapping file is a ConfigError."""
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = load_yaml(Path(path).read_text())
     except FileNotFoundError:
         raise ConfigError("file not found", file=path) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from brainof.datasets.recipe import Recipe, find_recipe, recipe_names
@@ -57,6 +59,17 @@ def test_assignments_from_the_command_line(toy):
 
 def test_numbers_may_stand_for_text(toy):
     assert find_recipe(toy[0]).labels["state"].values == {"1": "rest", "2": "task"}
+
+
+def test_yes_and_no_are_text_where_text_is_meant(toy, tmp_path):
+    text = toy[0].read_text()
+    assert "values: {1: rest, 2: task}" in text or 'values: {"1": rest, "2": task}' in text
+    changed = tmp_path / "toy.yaml"
+    changed.write_text(re.sub(r"values: \{\"?1\"?: rest, \"?2\"?: task\}", "values: {1: no, 2: yes, on: true}", text))
+    assert find_recipe(changed).labels["state"].values == {"1": "no", "2": "yes", "on": "true"}
+    for word in ("no", "off", "false"):
+        steps = find_recipe(toy[0]).replaced([f"prepare.bad_channels={word}"]).chain().steps
+        assert "bad_channels" not in [step.name for step in steps]
 
 
 def test_bids_files_and_participants_are_short_for_more(toy):

@@ -122,3 +122,10 @@ def test_memory_stays_under_three_times_the_recording(make):
     finally:
         tracemalloc.stop()
     assert peak + recording.data.nbytes < 3 * recording.data.nbytes
+
+
+def test_an_open_edge_survives_the_file():
+    chain = default_chain("eeg", {"filter": {"low": None}})
+    again = Chain.from_steps(json.loads(json.dumps(chain.to_steps())))
+    assert again == chain
+    assert next(step for step in again.steps if step.name == "filter").low is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -218,6 +219,17 @@ def test_an_interrupted_cohort_continues(root, tmp_path, monkeypatch):
     for path in root.rglob("*"):
         if path.suffix in (".eeg", ".tsv", ".yaml"):
             assert (out / path.relative_to(root)).read_bytes() == path.read_bytes()
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("brainof.simulate.bids.write_eeg", full)
+    assert main(["simulate", "--subjects", "1", "--modalities", "eeg", "--out", str(tmp_path / "cohort")]) == 3
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("brainof: ")]
+    assert str(tmp_path / "cohort") in line
+    assert "No space left on device" in line
 
 
 def test_other_folders_are_refused(root, tmp_path):

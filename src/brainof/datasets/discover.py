@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..errors import ConfigError, ReadError
 from ..io import bids
 from ..io.bids.scan import is_utf8, shown
 from ..io.formats import is_later_part
+from ..utils.values import listed
 from .recipe import Files
 
 logger = logging.getLogger(__name__)
@@ -78,9 +80,9 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
             logger.warning("%s: nothing matches %r under %s", recipe, entry.pattern, base)
     if not found:
         patterns = ", ".join(repr(entry.pattern or entry.bids) for entry in files)
-        raise ConfigError(
-            f"nothing under {base} matches {patterns}", file=recipe, field="files", fix="check root= and the pattern"
-        )
+        there = [text for entry in files if entry.bids is not None for text in _there(base, entry.bids)]
+        fix = "; ".join(["check root= and the pattern", *there])
+        raise ConfigError(f"nothing under {base} matches {patterns}", file=recipe, field="files", fix=fix)
     return [found[name] for name in sorted(found)]
 
 
@@ -91,6 +93,18 @@ def _add_bids(found: dict[str, Found], base: Path, entry: Files) -> None:
         name = Path(file.path).relative_to(absolute).as_posix()
         if name not in found:
             found[name] = Found(base / name, name, {**file.entities, **entry.entities})
+
+
+def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """For each entity of a BIDS filter that no recording has: the values there are."""
+    kind = {key: value for key, value in wanted.items() if key in ("suffix", "extension", "datatype", "derivative")}
+    entities = [file.entities for file in bids.index(base).select(kind)]
+    texts = []
+    for key in wanted.keys() - kind.keys():
+        values = sorted({known[key] for known in entities if key in known})
+        if values:
+            texts.append(f"{key} is one of {listed(values)}")
+    return sorted(texts)
 
 
 def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:

@@ -20,6 +20,7 @@ from ..prepare.steps import good_rows
 from ..prepare.windows import Window, cut
 from ..recording import Recording
 from ..utils.checksum import crc32c
+from ..utils.values import listed
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels
@@ -141,6 +142,7 @@ class Job:
                 "gives no window (all touch bad stretches, or no event matches)",
                 file=recording.provenance.get("file"),
                 field="windows",
+                fix=f"its events are {listed(event_names(recording)) or 'none'}",
             )
         return windows
 
@@ -208,6 +210,11 @@ class Job:
             names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
         names += Sidecars.find(found.path, Path(self.root)).paths()
         return [name for name in names if name.exists()]
+
+
+def event_names(recording: Recording) -> list[str]:
+    """The trial types of a recording, sorted."""
+    return sorted(set(recording.events["trial_type"].astype(str)))
 
 
 def fingerprint(path: Path) -> str:

@@ -18,8 +18,15 @@ from ..prepare.chain import Chain, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
 from ..schema import Schema
 
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
 #: Text that may be written without quotes in YAML (subject: 7, not "7")
-Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+Text = Annotated[str, BeforeValidator(_text)]
 
 
 class Files(Schema):
@@ -179,7 +186,7 @@ class PublishedSplit(Schema):
         return self
 
 
-class Task(Schema):
+class TaskRecipe(Schema):
     """A question that labelled windows can answer.
 
     Without `windows` of its own it uses those of pretraining. `split` is the entity that must not be shared between
@@ -220,7 +227,7 @@ class Recipe(Schema):
     prepare: dict[str, dict[str, Any] | bool] = Field(default_factory=dict)
     windows: WindowOptions | None = None
     labels: dict[str, LabelSource] = Field(default_factory=dict)
-    tasks: dict[str, Task] = Field(default_factory=dict)
+    tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
     weight: float = Field(default=1.0, ge=0)
     notes: str | None = None
 

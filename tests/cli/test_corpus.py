@@ -67,6 +67,9 @@ def test_merge_split_delete_export(corpus, tmp_path, capsys):
     assert "3 windows of 1 recordings in 1 shards" in done("merge", str(corpus), "--out", merged)
     assert json.loads(done("split", merged, "--out", str(tmp_path / "s"), "--by", "modality", "--json")) == {"eeg": 3}
     assert "0 windows are left" in done("delete", merged, "--subject", "demo/p1")
+    again = done("delete", merged, "--subject", "demo/p1")  # exit code 0: a script may be run twice
+    assert "demo/p1 was deleted before" in again
+    assert "0 windows of 0 recordings are gone" in again
     pytest.importorskip("zarr")
     text = done("export", str(corpus), "--to", "braindecode-zarr", "--out", str(tmp_path / "z"))
     assert "demo-eeg-pretrain.zarr: 3 windows of 1 recordings" in text

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
+import stat
+
 import pytest
 
 from brainof.errors import CorpusError, StorageError
@@ -42,3 +46,30 @@ def test_a_folder_where_a_file_is_in_the_way(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file"):
         make_folder(tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize(("code", "is_written"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_file_system_that_syncs_no_folders_is_written_to(tmp_path, monkeypatch, code, is_written):
+    real = os.fsync
+
+    def sync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if is_written:
+        write_json(tmp_path / "a.json", {"a": 1})
+        assert read_json(tmp_path / "a.json") == {"a": 1}
+    else:
+        with pytest.raises(StorageError, match="a.json"):
+            write_json(tmp_path / "a.json", {"a": 1})
+
+
+def test_values_with_a_checksum_come_back_and_a_change_is_named(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": (1, 2.5), "a": {3: None}, "ü": "ß"}, checksum=True)
+    assert read_json(path) == {"b": [1, 2.5], "a": {"3": None}, "ü": "ß"}
+    path.write_text(path.read_text().replace("2.5", "2.4"))
+    with pytest.raises(CorpusError, match=r"a\.json: is damaged \(its checksum differs\)"):
+        read_json(path)

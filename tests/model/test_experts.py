@@ -1,4 +1,4 @@
-"""Experts: every back end equals the formula; counts, bias and balance behave under training, evaluation and casts."""
+"""Experts equal the formula; counts, bias and balance behave under training, evaluation and casts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from brainof.errors import ConfigError
-from brainof.model import expert_backends
 from brainof.model.balance import update_balance
 from brainof.model.experts import Experts
 
 
-def experts(backend="loop", dtype=torch.float64, **changes) -> Experts:
+def experts(dtype=torch.float64, **changes) -> Experts:
     options = {"dim": 16, "experts": 6, "top_k": 2, "hidden": 8, "shared": 8, **changes}
-    return Experts(**options, backend=backend).to(dtype)
+    return Experts(**options).to(dtype)
 
 
 def formula(layer: Experts, x: torch.Tensor) -> torch.Tensor:
@@ -36,13 +34,20 @@ def formula(layer: Experts, x: torch.Tensor) -> torch.Tensor:
     return torch.stack(rows).view_as(x)
 
 
-@pytest.mark.parametrize("backend", ["loop", "masked"])
+def counted(layer: Experts, x: torch.Tensor, modality: torch.Tensor | None = None) -> torch.Tensor:
+    """Outputs of a pass whose tokens are counted, as in the model."""
+    y, ids = layer(x)
+    layer.count(ids, modality)
+    return y
+
+
 @pytest.mark.parametrize("shared", [0, 8])
-def test_equals_the_formula_in_float64(backend, shared):
-    layer = experts(backend, shared=shared)
+def test_equals_the_formula_in_float64(shared):
+    layer = experts(shared=shared)
     nn.init.normal_(layer.selection_bias, std=0.2)
     x = torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
-    expected, found = formula(layer, x), layer(x)
+    expected, (found, ids) = formula(layer, x), layer(x)
+    assert ids.shape == (3, 5, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     probe, leaves = torch.randn_like(x), [x, *layer.parameters()]
     for a, b in zip(
@@ -51,93 +56,53 @@ def test_equals_the_formula_in_float64(backend, shared):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_grouped_products_equal_the_loop():
-    loop, grouped = experts("loop", torch.float32), experts("grouped", torch.float32)
-    grouped.load_state_dict(loop.state_dict())
-    x = torch.randn(4, 16, 16)
-    probe = torch.randn_like(x)
-    results = []
-    for layer in (loop, grouped):
-        leaf = x.clone().requires_grad_()
-        y = layer(leaf)
-        results.append([y, *torch.autograd.grad(y, [leaf, *layer.parameters()], probe)])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_filled_rows_change_nothing(monkeypatch, together):
-    """In bfloat16 the rows of each expert are filled up; in float64 that can be seen to be exact."""
-    layer, x = experts("loop"), torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
-    probe, leaves = torch.randn_like(x), [x, *layer.parameters()]
-    plain = [layer(x), *torch.autograd.grad(layer(x), leaves, probe)]
-    monkeypatch.setattr(expert_backends, "multiple_for", lambda _: 4)
-    monkeypatch.setattr(expert_backends, "at_once", lambda *_: together)
-    filled = [layer(x), *torch.autograd.grad(layer(x), leaves, probe)]
-    for a, b in zip(filled, plain, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-def test_experts_are_computed_at_once_where_loads_are_alike():
-    assert expert_backends.at_once([256, 320, 288], 320, hidden=128, dim=128)
-    assert not expert_backends.at_once([32, 32, 1024], 1024, hidden=128, dim=128)  # mostly fillers
-    assert not expert_backends.at_once([256, 320, 288], 320, hidden=4096, dim=16)  # too much between the products
-
-
 def test_experts_that_nobody_chose_are_harmless():
-    layer = experts("loop")
+    layer = experts()
     layer.selection_bias[2:] = -10
     x = torch.randn(2, 5, 16, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(layer(x), formula(layer, x))
-    layer(x).sum().backward()
+    torch.testing.assert_close(layer(x)[0], formula(layer, x))
+    layer(x)[0].sum().backward()
     assert (layer.gate_up_ED2F.grad[2:] == 0).all()
     assert layer.gate_up_ED2F.grad[:2].abs().sum() > 0
 
 
-def test_grouped_products_refuse_float64():
-    with pytest.raises(ConfigError, match="expert_backend"):
-        experts("grouped")(torch.randn(1, 3, 16, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("backend", ["loop", "grouped"])
-def test_bfloat16_autocast_reaches_the_experts(backend):
-    layer = experts(backend, torch.float32, dim=32, hidden=16)
+def test_bfloat16_autocast_reaches_the_experts():
+    layer = experts(torch.float32, dim=32, hidden=16)
     x = torch.randn(2, 64, 32)
-    exact = layer(x)
+    exact, ids = layer(x)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = layer(x)
-        ids, gates = layer.route(x.flatten(0, 1))
+        rough, again = layer(x)
+        _, gates = layer.route(x.flatten(0, 1))
     assert rough.dtype == torch.bfloat16
     assert gates.dtype == torch.float32  # the router stays exact, so the same experts are chosen
-    assert torch.equal(ids, layer.route(x.flatten(0, 1))[0])
+    assert torch.equal(ids, again)
     assert (rough - exact).norm() / exact.norm() < 2e-2
 
 
-def test_counts_only_valid_tokens_in_train_mode_by_modality():
+def test_counts_in_train_mode_only_by_modality():
     layer = experts()
     x = torch.randn(3, 5, 16, dtype=torch.float64)
-    layer.eval()(x)
+    counted(layer.eval(), x)
     assert layer.load_ME.sum() == 0
-    valid = torch.ones(3, 5, dtype=torch.bool)
-    valid[0, 2:] = False
-    layer.train()(x, valid, torch.tensor([0, 2, 2]))
-    assert layer.load_ME.sum(1).tolist() == [2 * 2, 0, 2 * 10]
-    ids = layer.route(x.flatten(0, 1))[0].view(3, 5, 2)
-    expected = torch.bincount(ids[1:].flatten(), minlength=6)
+    counted(layer.train(), x, torch.tensor([0, 2, 2]))
+    assert layer.load_ME.sum(1).tolist() == [10, 0, 2 * 10]
+    expected = torch.bincount(layer(x)[1][1:].flatten(), minlength=6)
     assert layer.load_ME[2].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_activation_checkpointing_does_not_count_twice(reentrant):
     layer, x = experts(), torch.randn(3, 5, 16, dtype=torch.float64, requires_grad=True)
-    checkpoint(layer, x, use_reentrant=reentrant).sum().backward()
+    y, ids = checkpoint(layer, x, use_reentrant=reentrant)
+    layer.count(ids)
+    y.sum().backward()
     assert layer.load_ME.sum() == 3 * 5 * 2
 
 
 def test_accumulated_batches_are_one_update():
     layer = experts()
     for _ in range(3):
-        layer(torch.randn(3, 5, 16, dtype=torch.float64))
+        counted(layer, torch.randn(3, 5, 16, dtype=torch.float64))
     load = layer.load_ME.sum(0).double()
     metrics = update_balance(layer, gamma=0.1)
     step = torch.sign(load.mean() - load)
@@ -148,7 +113,7 @@ def test_accumulated_batches_are_one_update():
 
 def test_gamma_zero_measures_and_moves_nothing():
     layer = experts()
-    layer(torch.randn(3, 5, 16, dtype=torch.float64))
+    counted(layer, torch.randn(3, 5, 16, dtype=torch.float64))
     assert update_balance(layer, gamma=0)["max_vio"] > 0
     assert (layer.selection_bias == 0).all()
     assert update_balance(layer, gamma=0) == {}
@@ -164,7 +129,7 @@ def test_a_skewed_router_becomes_balanced():
     violation = []
     for gamma in [0.02] * 60 + [0.002] * 40:
         with torch.no_grad():
-            layer(x)
+            counted(layer, x)
         violation.append(update_balance(layer, gamma)["max_vio"])
     assert violation[0] > 1.0
     assert violation[-1] < 0.1
@@ -188,14 +153,14 @@ def test_bias_is_saved_and_stays_float32_when_the_module_is_cast():
 def test_forced_balance_sends_tokens_in_turn():
     layer = experts()
     layer.force_balance = True
-    layer(torch.randn(2, 6, 16, dtype=torch.float64))
+    counted(layer, torch.randn(2, 6, 16, dtype=torch.float64))
     assert layer.load_ME.sum(0).tolist() == [4] * 6
 
 
 def test_counts_of_all_ranks_are_summed_in_one_collective(monkeypatch):
     layers = nn.ModuleList([experts(), experts()])
     for layer in layers:
-        layer(torch.randn(3, 5, 16, dtype=torch.float64))
+        counted(layer, torch.randn(3, 5, 16, dtype=torch.float64))
     own = [layer.load_ME.clone() for layer in layers]
     other = torch.randint(0, 50, (2, 3, 6))
     calls = []

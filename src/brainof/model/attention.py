@@ -47,8 +47,8 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     map_BHNM = attention_map(q_BHNd, k_BHMd, scale, key_mask_BM)
-    if map_BHNM.shape[0] == 1 < v_BHMe.shape[0]:  # one map: the batch becomes columns of one product per head
-        return torch.einsum("hnm,bhme->bhne", map_BHNM[0], v_BHMe)
+    if map_BHNM.shape[0] == 1 < v_BHMe.shape[0]:  # one map: repeated for the batch, values would be copied
+        return torch.stack([map_BHNM[0] @ v_HMe for v_HMe in v_BHMe])
     return map_BHNM @ v_BHMe
 
 

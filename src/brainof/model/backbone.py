@@ -123,8 +123,12 @@ class Block(nn.Module):
         self.attention_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
         self.ffn_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
 
-    def forward(self, x_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
+    def forward(self, x_BLD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Latents (B, L, D), and the experts that each was sent to (B, L, K), None in a dense block."""
         x_BLD = x_BLD + self.attention_scale(self.attention(self.attention_norm(x_BLD)))
-        h_BLD = self.ffn_norm(x_BLD)
-        h_BLD = self.ffn(h_BLD, group_B=modality_B) if isinstance(self.ffn, Experts) else self.ffn(h_BLD)
-        return x_BLD + self.ffn_scale(h_BLD)
+        h_BLD, ids_BLK = self.ffn_norm(x_BLD), None
+        if isinstance(self.ffn, Experts):
+            h_BLD, ids_BLK = self.ffn(h_BLD)
+        else:
+            h_BLD = self.ffn(h_BLD)
+        return x_BLD + self.ffn_scale(h_BLD), ids_BLK

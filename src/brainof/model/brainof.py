@@ -213,7 +213,9 @@ class BrainOF(nn.Module):
         """
         latents_BLD = self.sample(tokens, visible_BV, visible_mask_BV, start_BLD)
         for block in self.blocks:
-            latents_BLD = block(latents_BLD, tokens.modality_B)
+            latents_BLD, ids_BLK = block(latents_BLD)
+            if ids_BLK is not None:
+                block.ffn.count(ids_BLK, tokens.modality_B)  # type: ignore[union-attr, operator]
         return self.norm(latents_BLD)
 
     def sample(

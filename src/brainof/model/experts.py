@@ -1,18 +1,19 @@
 """Sparse experts: a router in float32, shared and routed gated feed-forwards, and a bias that balances without a loss.
 
-Legend: T tokens, D width, E experts, F hidden width, K experts per token, M modalities (groups whose load is counted).
+Legend: T tokens, D width, E experts, F hidden width, K experts per token, R = T K rows (token-expert pairs) sorted by
+expert, M modalities (groups whose load is counted).
 
     s = sigmoid(router x);  chosen = top-K of s + bias;  g = s of the chosen, normalised
     y = shared(x) + sum over chosen of g_i expert_i(x)
 
 The bias enters the choice only, and is moved by `brainof.model.balance.update_balance` after each optimizer step.
-Sources: DeepSeekMoE and auxiliary-loss-free balancing (arXiv:2408.15664).
+Sources: DeepSeekMoE (arXiv:2401.06066) and loss-free balancing (arXiv:2408.15664).
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,33 +21,10 @@ from torch import Tensor, nn
 
 from ..channels import MODALITIES
 from ..errors import ConfigError
-from .expert_backends import BACKENDS
-from .ffn import SwiGLU
-
-Backend = Literal["auto", "grouped", "loop", "masked"]
+from .ffn import SwiGLU, swiglu
+from .kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 
 _counting = threading.Lock()
-
-
-def count_tokens(load_ME: Tensor, ids_TK: Tensor, group_T: Tensor | None, valid_T: Tensor | None) -> None:
-    """Add the tokens sent to each expert to `load_ME`, by group; nothing while gradients are computed.
-
-    Activation checkpointing repeats the forward pass inside the backward pass: what is counted there was counted
-    before.
-    """
-    if torch._C._current_graph_task_id() != -1:
-        return
-    slot = ids_TK if group_T is None else ids_TK + group_T[:, None] * load_ME.shape[1]
-    one = torch.ones((), dtype=load_ME.dtype, device=load_ME.device) if valid_T is None else valid_T[:, None]
-    with _counting:  # threads may share a model
-        load_ME.view(-1).scatter_add_(0, slot.flatten(), one.to(load_ME.dtype).expand_as(slot).flatten())
-
-
-# An operator of its own is opaque to compilers, so that compiled code asks at run time where it is. It is defined in
-# the plain way, because the decorator for it imports the whole compiler on the first call.
-_library = torch.library.Library("brainof", "FRAGMENT")
-_library.define("count_tokens(Tensor(a!) load_ME, Tensor ids_TK, Tensor? group_T, Tensor? valid_T) -> ()")
-_library.impl("count_tokens", count_tokens, "CompositeExplicitAutograd")
 
 
 class Experts(nn.Module):
@@ -60,8 +38,6 @@ class Experts(nn.Module):
         Routed experts E, experts per token K, hidden width F of each.
     shared : int
         Hidden width of the shared expert, 0 for none.
-    backend : {"auto", "grouped", "loop", "masked"}
-        "auto" is "grouped" in bfloat16 on other devices and in compiled code, and "loop" elsewhere.
     residual_gain : float
         Factor on the starting weights of the output maps.
 
@@ -70,7 +46,7 @@ class Experts(nn.Module):
     selection_bias : Tensor of float32, shape (E,)
         Added to the scores for the choice only. Stays float32 when the module is cast.
     load_ME : Tensor of int64, shape (M, E)
-        Tokens sent to each expert since the last balance update, by modality; counted in train mode only, not saved.
+        Tokens sent to each expert since the last balance update, by modality; see `count`. Not saved.
     force_balance : bool
         Send tokens to the experts in turn, whatever the router says (for benchmarks).
     """
@@ -79,19 +55,12 @@ class Experts(nn.Module):
     load_ME: Tensor
 
     def __init__(
-        self,
-        dim: int,
-        experts: int,
-        top_k: int,
-        hidden: int,
-        shared: int = 0,
-        residual_gain: float = 1.0,
-        backend: Backend = "auto",
+        self, dim: int, experts: int, top_k: int, hidden: int, shared: int = 0, residual_gain: float = 1.0
     ) -> None:
         super().__init__()
         if not 1 <= top_k <= experts:
             raise ConfigError(f"{top_k} experts per token out of {experts}", field="top_k")
-        self.top_k, self.backend, self.residual_gain = top_k, backend, residual_gain
+        self.top_k, self.residual_gain = top_k, residual_gain
         self.force_balance = False
         self.router_ED = nn.Parameter(torch.empty(experts, dim))
         self.gate_up_ED2F = nn.Parameter(torch.empty(experts, dim, 2 * hidden))
@@ -129,33 +98,63 @@ class Experts(nn.Module):
         gates_TK = scores_TE.gather(1, ids_TK)
         return ids_TK, gates_TK / (gates_TK.sum(-1, keepdim=True) + 1e-20)
 
-    def forward(self, x_BND: Tensor, valid_BN: Tensor | None = None, group_B: Tensor | None = None) -> Tensor:
-        """Apply the experts.
+    def forward(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (B, N, D), and the experts that each token was sent to (B, N, K), for `count`."""
+        x_TD = x_BND.flatten(0, -2)
+        ids_TK, gates_TK = self.route(x_TD)
+        if torch.is_autocast_enabled(x_TD.device.type):  # products of stacked weights are not an autocast operation
+            x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
+        gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
+        with torch.autocast(x_TD.device.type, enabled=False):
+            y_TD = choose(x_TD)(x_TD, ids_TK, gates_TK, gate_up, down)
+        if self.shared is not None:
+            y_TD = y_TD + self.shared(x_TD)
+        return y_TD.view_as(x_BND), ids_TK.unflatten(0, x_BND.shape[:-1])
+
+    @torch.no_grad()
+    def count(self, ids_BNK: Tensor, modality_B: Tensor | None = None) -> None:
+        """Add the tokens sent to each expert to `load_ME`, in train mode only.
+
+        The caller counts what a forward pass returned: a pass repeated by activation checkpointing adds nothing.
 
         Parameters
         ----------
-        x_BND : Tensor
-            Tokens.
-        valid_BN : Tensor of bool, optional
-            Tokens whose routing is counted.
-        group_B : Tensor of int64, optional
-            Modality of each window, for the counts; 0 without it.
+        ids_BNK : Tensor of int64
+            From `forward`.
+        modality_B : Tensor of int64, optional
+            Modality of each window; 0 without it.
         """
-        x_TD = x_BND.flatten(0, -2)
-        routed = self.route(x_TD)
-        if self.training:
-            group_T = None if group_B is None else group_B[:, None].expand(x_BND.shape[:2]).flatten()
-            valid_T = None if valid_BN is None else valid_BN.flatten()
-            torch.ops.brainof.count_tokens(self.load_ME, routed[0], group_T, valid_T)
-        if torch.is_autocast_enabled(x_TD.device.type):  # grouped products are not an autocast operation
-            x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
-        backend = self.backend
-        if backend == "auto":
-            elsewhere = x_TD.device.type != "cpu" or torch.compiler.is_compiling()
-            backend = "grouped" if x_TD.dtype == torch.bfloat16 and elsewhere else "loop"
-        gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
-        with torch.autocast(x_TD.device.type, enabled=False):
-            y_TD = BACKENDS[backend](x_TD, *routed, gate_up, down)
-        if self.shared is not None:
-            y_TD = y_TD + self.shared(x_TD)
-        return y_TD.view_as(x_BND)
+        if not self.training:
+            return
+        slot = ids_BNK if modality_B is None else ids_BNK + modality_B[:, None, None] * self.load_ME.shape[1]
+        with _counting:  # threads may share a model
+            self.load_ME.view(-1).scatter_add_(0, slot.flatten(), torch.ones_like(slot).flatten())
+
+
+def choose(x_TD: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The form of the routed experts that suits dtype, device and compiler; all are equal to rounding."""
+    if torch.compiler.is_exporting():
+        return all_experts
+    if use_grouped(x_TD):
+        return grouped_experts
+    return filled_experts if use_filled(x_TD) else loop_experts
+
+
+def loop_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
+    """Sum over k of gates[t, k] * swiglu(x[t] gate_up[e]) down[e] with e = ids[t, k], expert after expert."""
+    order_R = ids_TK.flatten().argsort(stable=True)
+    inverse_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(len(order_R), device=order_R.device))
+    sizes = torch.bincount(ids_TK.flatten(), minlength=len(down_EFD)).tolist()
+    # the gradient of an embedding is a sorted sum: faster and more repeatable than that of an index
+    rows = F.embedding(order_R // ids_TK.shape[1], x_TD).split(sizes)
+    # unbound, because indexing under autograd would fill a whole stack of gradients for every expert
+    weights = zip(gate_up_ED2F.unbind(), down_EFD.unbind(), strict=True)
+    y_RD = torch.cat([swiglu(x_D @ gate_up) @ down for x_D, (gate_up, down) in zip(rows, weights, strict=True)])
+    return (F.embedding(inverse_R, y_RD).view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
+
+
+def all_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
+    """As `loop_experts`, every expert on every token: `torch.export` takes no shape that depends on data."""
+    gates_TE = gates_TK.new_zeros(x_TD.shape[0], gate_up_ED2F.shape[0]).scatter(1, ids_TK, gates_TK)
+    hidden_ETF = swiglu(torch.matmul(x_TD, gate_up_ED2F))
+    return torch.matmul(hidden_ETF * gates_TE.t()[..., None].to(x_TD.dtype), down_EFD).sum(0)

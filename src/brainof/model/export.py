@@ -17,7 +17,6 @@ from ..signals import SENSOR_TYPES, Sensors
 from ..utils.files import write_atomically
 from ..utils.optional import optional
 from .brainof import BrainOF
-from .experts import Experts
 from .tokens import Tokens, patchify
 
 #: Arguments of `SignalEncoder.forward`, in order
@@ -40,15 +39,12 @@ class SignalEncoder(nn.Module):
     Parameters
     ----------
     model : BrainOF
-        Copied; its experts run in their "masked" form, which costs more and has fixed shapes.
+        Copied. In an exported program every expert runs on every token, which costs more and has fixed shapes.
     """
 
     def __init__(self, model: BrainOF) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        for module in self.model.modules():
-            if isinstance(module, Experts):
-                module.backend = "masked"
 
     def forward(
         self,

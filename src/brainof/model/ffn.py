@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-
-
-class _FewPasses(torch.autograd.Function):
-    """SwiGLU that keeps its input and silu(gate), its slowest pass; the gradient's halves go into one tensor."""
-
-    @staticmethod
-    def forward(ctx, gate_up):
-        gate, up = gate_up.chunk(2, -1)
-        silu = F.silu(gate)
-        ctx.save_for_backward(gate_up, silu)
-        return silu * up
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        gate_up, silu = ctx.saved_tensors
-        gate, up = gate_up.chunk(2, -1)
-        out = torch.empty_like(gate_up)
-        out_gate, out_up = out.chunk(2, -1)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=out_gate)
-        torch.mul(grad, silu, out=out_up)
-        return out
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) * up of the two halves of the last axis."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _FewPasses.apply(gate_up)
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate) * up
 

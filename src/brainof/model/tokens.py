@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import RecordingError
 from ..schema import Schema
 from ..signals import SignalBatch
+from .kernels.pieces import in_pieces
 from .norm import RMSNorm
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
@@ -212,6 +213,9 @@ class Content(nn.Module):
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
         """Contents (B, N, D); `extra_BND` (correlations) is added before the normalisation."""
+        return in_pieces(self._content, patch_BNS, extra_BND)
+
+    def _content(self, patch_BNS: Tensor, extra_BND: Tensor | None) -> Tensor:
         x_BND = self.waveform(patch_BNS)
         if extra_BND is not None:
             x_BND = x_BND + extra_BND
@@ -224,7 +228,8 @@ class Content(nn.Module):
         if output == "connectivity":
             assert extra_BND is not None
             return self.norm(extra_BND)
-        return self.norm(self.waveform(patch_BNS) if output == "waveform" else self.spectrum(patch_BNS))
+        embed = self.waveform if output == "waveform" else self.spectrum
+        return in_pieces(lambda patch_BNS: self.norm(embed(patch_BNS)), patch_BNS)
 
     def waveform(self, patch_BNS: Tensor) -> Tensor:
         """The linear map of the samples."""

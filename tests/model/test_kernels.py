@@ -1,0 +1,171 @@
+"""Fast forms equal the plain ones in float64, forward and backward, also twice; in bfloat16 they are as exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brainof.model import BrainOF, experts, norm, tokens
+from brainof.model.experts import all_experts, loop_experts
+from brainof.model.kernels import pieces
+from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
+from brainof.model.kernels.norm import FastRMSNorm
+
+#: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
+ROUNDOFF = 2.0**-9
+FORMS = [loop_experts, all_experts, filled_experts]
+
+
+def example(dtype=torch.float64, tokens=40, dim=32, hidden=16, experts=6, top_k=2):
+    """Chosen experts, of which number 3 gets no tokens, and tokens, gates and weights."""
+    some = torch.tensor([number for number in range(experts) if number != 3])
+    ids = some[torch.rand(tokens, len(some)).topk(top_k).indices]
+    gates = torch.rand(tokens, top_k, dtype=torch.float64)
+    values = (
+        torch.randn(tokens, dim, dtype=torch.float64),
+        gates / gates.sum(-1, keepdim=True),
+        torch.randn(experts, dim, 2 * hidden, dtype=torch.float64) * dim**-0.5,
+        torch.randn(experts, hidden, dim, dtype=torch.float64) * hidden**-0.5,
+    )
+    return ids, [value.to(dtype) for value in values]
+
+
+def results(form, ids, values, probe):
+    x, gates, gate_up, down = (value.detach().clone().requires_grad_() for value in values)
+    y = form(x, ids, gates, gate_up, down)
+    return [y, *torch.autograd.grad(y, (x, gates, gate_up, down), probe.to(y.dtype))]
+
+
+@pytest.mark.parametrize("form", [all_experts, filled_experts])
+def test_forms_of_experts_equal_the_loop(form):
+    ids, values = example()
+    probe = torch.randn(40, 32, dtype=torch.float64)
+    pairs = zip(results(form, ids, values, probe), results(loop_experts, ids, values, probe), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="grouped products came with torch 2.10")
+def test_grouped_products_equal_the_loop():
+    ids, values = example(torch.float32)
+    probe = torch.randn(40, 32)
+    pairs = zip(results(grouped_experts, ids, values, probe), results(loop_experts, ids, values, probe), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_is_as_exact_as_its_roundings():
+    """Rounded values go in, so only what is rounded on the way counts.
+
+    Forward: the two halves, the gate, the hidden row and its gate weight, the output of an expert and the sum over
+    experts are rounded once each, relative to their size: about sqrt(7) roundoffs of random sign, 7 at worst. Gradients
+    round the recomputed way as well as the way back: twice that.
+    """
+    torch.manual_seed(0)
+    ids, values = example(torch.bfloat16)
+    probe = torch.randn(40, 32).bfloat16()
+    exact = results(loop_experts, ids, [value.double() for value in values], probe.double())
+    for form in (*FORMS, *([grouped_experts] if hasattr(F, "grouped_mm") else [])):
+        for number, (rough, true) in enumerate(zip(results(form, ids, values, probe), exact, strict=True)):
+            assert rough.dtype == torch.bfloat16
+            error = (rough.double() - true).norm() / true.norm()
+            assert error < (14 if number else 7) * ROUNDOFF, (form, number, error / ROUNDOFF)
+            assert error > 0  # it was computed in bfloat16
+
+
+def test_an_expert_that_nobody_chose_gets_a_gradient_of_zero():
+    ids, values = example()
+    assert not (ids == 3).any()
+    for form in FORMS:
+        *_, grad_gate_up, grad_down = results(form, ids, values, torch.randn(40, 32))
+        assert (grad_gate_up[3] == 0).all()
+        assert (grad_down[3] == 0).all()
+        assert (grad_gate_up[4] != 0).any()
+
+
+def test_the_form_of_the_experts_follows_dtype_device_and_torch(monkeypatch):
+    x = torch.randn(4, 8)
+    assert experts.choose(x) is loop_experts
+    assert experts.choose(x.double()) is loop_experts
+    assert use_filled(x.bfloat16())
+    assert experts.choose(x.bfloat16()) is filled_experts
+    elsewhere = x.bfloat16().to("meta")
+    assert use_grouped(elsewhere) == hasattr(F, "grouped_mm")
+    monkeypatch.delattr(F, "grouped_mm", raising=False)  # as in torch 2.9
+    assert experts.choose(elsewhere) is loop_experts
+
+
+VIEWS = {
+    "dense": lambda x: x,
+    "transposed": lambda x: x.transpose(0, 1),
+    "sliced": lambda x: x[:, ::2],
+    "broadcast": lambda x: x[:, :1].expand(-1, 4, -1),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_fast_norm_equals_the_plain_one_also_twice(view):
+    x = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    fast = lambda x, weight: FastRMSNorm.apply(VIEWS[view](x), weight, 1e-5)  # noqa: E731
+    expected = F.rms_norm(VIEWS[view](x), (6,), weight, 1e-5)
+    torch.testing.assert_close(fast(x, weight), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(fast, (x, weight))
+    assert torch.autograd.gradgradcheck(fast, (x, weight))
+    # a gradient without memory of its own, as that of a sum
+    broadcast = torch.autograd.grad(fast(x, weight).sum(), x)[0]
+    dense = torch.autograd.grad(fast(x, weight), x, torch.ones_like(expected).contiguous())[0]
+    torch.testing.assert_close(broadcast, dense, rtol=0, atol=1e-14)
+
+
+def test_the_fast_norm_is_used_for_gradients_in_float32_on_a_cpu_only(monkeypatch):
+    used = []
+    monkeypatch.setattr(norm.FastRMSNorm, "apply", lambda *_: used.append(None))
+    x, weight = torch.randn(2, 8), torch.ones(8)
+    norm.rms_norm(x, weight, 1e-5)
+    assert len(used) == 1
+    with torch.no_grad():
+        norm.rms_norm(x, weight, 1e-5)
+    norm.rms_norm(x.bfloat16(), weight, 1e-5)
+    assert len(used) == 1
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_contents_in_pieces_equal_those_at_once(monkeypatch, extra):
+    content = tokens.Content(16, 8).double()
+    patch = torch.randn(3, 5, 8, dtype=torch.float64)
+    added = torch.randn(3, 5, 16, dtype=torch.float64) if extra else None
+    parts = {name: content.part(name, patch, added) for name in ("waveform", "log_spectrum")}
+    whole = content(patch, added)
+    monkeypatch.setattr(pieces, "ROWS", 4)  # 15 rows: the last piece is short
+    with torch.no_grad():
+        torch.testing.assert_close(content(patch, added), whole, rtol=0, atol=1e-12)
+        for name, expected in parts.items():
+            torch.testing.assert_close(content.part(name, patch, added), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("attention", ["dint", "softmax"])
+def test_products_with_the_hessian_agree_with_finite_differences(make_batch, attention):
+    """Gradients of gradients, as gradient penalties and influence functions take them, in float64."""
+    model = BrainOF.from_preset("debug", backbone={"attention": attention, "layer_scale": 0.5}).double()
+    tokens = model.tokens(make_batch())
+    visible, hidden = torch.tensor([[0, 3, 5], [1, 2, 8]]), torch.tensor([[1, 2], [0, 3]])
+    names = ("encoder.blocks.0.attention.key.weight", "blocks.0.attention.query.weight", "blocks.1.ffn.gate_up_ED2F")
+    for name in (*names, "blocks.0.ffn.shared.down.weight", "decoders.0.blocks.0.ffn_norm.weight"):
+        weight = dict(model.named_parameters())[name]
+
+        def gradient(weight=weight, create_graph=False):
+            predicted = model.decode(model.encode(tokens, visible), tokens.identity_BND.detach(), hidden)
+            loss = sum(x.square().mean() for x in predicted.values())
+            return torch.autograd.grad(loss, weight, create_graph=create_graph)[0]
+
+        direction = torch.randn_like(weight) / weight.numel() ** 0.5
+        (found,) = torch.autograd.grad((gradient(create_graph=True) * direction).sum(), weight)
+        both = []
+        for sign in (1, -1):
+            weight.data += sign * 1e-5 * direction
+            both.append(gradient())
+            weight.data -= sign * 1e-5 * direction
+        expected = (both[0] - both[1]) / 2e-5
+        assert (found - expected).norm() < 1e-4 * expected.norm(), name

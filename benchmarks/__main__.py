@@ -10,13 +10,13 @@ from brainof.errors import BrainOFError, did_you_mean
 #: name -> what it measures; the module of the same name does
 BENCHMARKS = {
     "estimators": "fitting a probe on 500 windows; cross-validation with cached features",
-    "step": "a training step of tiny and base against the machine's own matrix products",
+    "step": "a training step of tiny and base against a plain PyTorch loop, compiled and not",
     "dint": "DINT attention against the form that materialises its maps",
     "moe": "sparse experts against a dense feed-forward of equal active size",
     "prepare": "preparation against the filter-first MNE chain: CPU time, memory, equal windows; two workers",
     "embed_file": "embedding hours of 64-channel EEG from a file: seconds and peak memory",
     "embed": "embeddings against two EEG encoders of braindecode, an hour of EEG end to end, memory against size",
-    "gpu": "steps of base and large on a GPU: share of its peak, best batch, kernels against each other",
+    "gpu": "a GPU against the CPU; steps of base and large on it: fraction of its peak, best batch",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
     "formats": "DIR: every recording below it against MNE or nibabel alone: samples, rate, annotations",

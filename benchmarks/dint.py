@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainof.model.attention import differential_attention, query_mean
+from brainof.model.attention import attend, combine, query_mean
 
 HEADS, WIDTH = 8, 32
 
@@ -41,7 +41,8 @@ def materialised(q: Tensor, k: Tensor, v: Tensor, lam: Tensor) -> Tensor:
 
 
 def ours(q: Tensor, k: Tensor, v: Tensor, lam: Tensor) -> Tensor:
-    return differential_attention(q, k, v, lam, WIDTH**-0.5)
+    one, two = (attend(a, b, v, WIDTH**-0.5) for a, b in zip(q, k, strict=True))
+    return combine("dint", one, two, lam)
 
 
 def two_plain(q: Tensor, k: Tensor, v: Tensor, lam: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Embeddings: windows per second against two published EEG encoders, one hour of EEG end to end, memory against size.
 
     embed_vs_labram, embed_vs_cbramod   windows/s of Brain-OF / windows/s of the rival of braindecode, same batches
-    embed_first_vs_...                  the same where Brain-OF has forgotten the layout before every batch
+    embed_first_vs_...                  the same where Brain-OF makes the layout anew for every batch
     embed_operators_vs_...              the same where both leave the threads to the operators
     embed_active_labram, ..._cbramod    active parameters of ours / parameters of the rival (near 1 by construction)
     embed_hour_seconds, _memory         one hour of 64 channels at 256 Hz in memory through `brainof.embed`, with `tiny`
@@ -16,8 +16,8 @@ many. A window is 64 channels x 10 s of noise, at the rate each was made for: 20
 
 Each model has its threads the way that suits it best: all in the operators of one batch, or apart, where each thread
 takes whole batches (as `brainof.embed` does) or its share of the windows of each. What is timed is warm: all batches
-are of one layout, as in a recording, so Brain-OF remembers identities and the sampler's map, except in `embed_first`
-and in the memory table (one batch each).
+are of one layout, as in a recording, so Brain-OF makes its identities once, except in `embed_first` and in the memory
+table (one batch each).
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from brainof.model.remember import Remembered
-from brainof.threads import side_by_side
 from torch import nn
 
 from brainof import embed as embed_recording
 from brainof.channels import Channels
 from brainof.model import BrainOF, BrainOFConfig, count, preset
 from brainof.recording import Recording
+from brainof.utils.threads import side_by_side
 
 from .dint import in_fresh_process, peak_above
 from .step import eeg_batch, threads
@@ -57,7 +56,9 @@ def active(config: BrainOFConfig) -> int:
 
 def matched(target: int) -> BrainOFConfig:
     """The configuration whose active parameters come closest to a number."""
-    made = [preset("base", depth=3, hidden=hidden, shared=2 * hidden) for hidden in range(64, 1024, 8)]
+    made = [
+        preset("base", backbone={"depth": 3, "hidden": hidden, "shared": 2 * hidden}) for hidden in range(64, 1024, 8)
+    ]
     return min(made, key=lambda config: abs(active(config) - target))
 
 
@@ -77,17 +78,18 @@ def rivals() -> dict[str, tuple[nn.Module, Embed]]:
     }
 
 
-def ours(config: BrainOFConfig, forget: bool = False) -> Embed:
+def ours(config: BrainOFConfig, keep_layout: bool = True) -> Embed:
     model = BrainOF(config).eval()
     whole = eeg_batch(BATCH, CHANNELS, 256 * SECONDS // config.patch)
     batches = {
         (part.start, part.stop): whole.take_windows(torch.arange(BATCH)[part]) for part in (slice(BATCH), *shares())
     }
 
+    with torch.no_grad():
+        layout = model.layout(whole) if keep_layout else None
+
     def embed(windows: slice) -> torch.Tensor:
-        if forget:
-            model.remembered = Remembered()
-        return model.pool(model.forward_features(batches[windows.start, windows.stop]))
+        return model.pool(model.forward_features(batches[windows.start, windows.stop], layout))
 
     return embed
 
@@ -137,7 +139,7 @@ def against(name: str, module: nn.Module, embed: Embed) -> Iterator[Line]:
     """The lines of one rival."""
     target = sum(p.numel() for p in module.parameters())
     config = matched(target)
-    mine, first = ours(config), ours(config, forget=True)
+    mine, first = ours(config), ours(config, keep_layout=False)
     (their_way, their_fastest), (my_way, my_fastest) = fastest(embed), fastest(mine)
     theirs, warm, cold = seconds([their_fastest, my_fastest, ways(first)[my_way]])
     windows = BATCH * len(shares())
@@ -172,12 +174,12 @@ def encoder_memory(channels: int, patches: int) -> tuple[float, float, float]:
     with torch.inference_mode():
         model.forward_features(eeg_batch(1, 2, 2))
         memory = peak_above(lambda: model.forward_features(batch))
-        latents = torch.randn(1, model.config.latents, model.config.dim)
+        latents = torch.randn(1, *model.latents_LD.shape)
 
         def backbone() -> torch.Tensor:
             x = latents
             for block in model.blocks:
-                x = block(x, batch.modality_B)
+                x, _ = block(x)
             return x
 
         whole, alone = seconds([lambda: model.forward_features(batch), backbone], 9)

@@ -1,17 +1,19 @@
-"""Training steps on a GPU, in bfloat16: how much of its peak they reach, and which kernels they should use.
+"""Training steps on a GPU, in bfloat16: how much of its peak they reach; and whether it computes what a CPU does.
 
-    mfu_base, mfu_large               FLOP/s of the products of a step / peak of the card, at the best batch
-    gpu_batch_*, gpu_windows_*        that batch, windows per second
-    gpu_memory_*                      peak memory of the step at that batch
-    gpu_grouped_vs_loop_*             time of the step with the loop over experts / with grouped products
-    gpu_padded_vs_*_n128, _n1024      time of another form of DINT attention / of padded fused attention
+    gpu_vs_cpu_latents, _loss, _gradients   relative difference to the CPU, float32, `tiny`
+    mfu_base, mfu_large                     FLOP/s of the products of a step / peak of the card, at the best batch
+    gpu_batch_*, gpu_windows_*              that batch, windows per second
+    gpu_memory_*                            peak memory of the step at that batch
 
 The batch doubles from 8 until windows per second gain less than 3 % or memory ends. The step is that of the benchmark
-`step` (20 channels x 20 patches, half of them hidden). Peaks are the makers' dense bfloat16 figures.
+`step` (20 channels x 20 patches, half of them hidden), nothing is compiled. Peaks are the makers' dense bfloat16
+figures. A few minutes on one H100; lines are printed as they come.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +24,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.model import BrainOF, log_spectrum, update_balance
-from brainof.model.attention import combine, differential_attention
-from brainof.model.experts import Experts
 from brainof.model.tokens import take_tokens
 
 from .step import eeg_batch, product
@@ -39,7 +39,6 @@ PEAKS = {
     "L40S": 362e12,
     "4090": 165e12,
 }
-HEADS, WIDTH = 8, 32
 
 
 def peak(device: torch.device) -> float:
@@ -54,7 +53,7 @@ def peak(device: torch.device) -> float:
     return product(torch.bfloat16)()
 
 
-def seconds(function: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
+def seconds(function: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
     """Median seconds of a call, the queue of the device included."""
     taken = []
     for _ in range(repeats + 2):
@@ -79,11 +78,6 @@ class Training:
         self.device = device
         self.model = BrainOF.from_preset(preset).to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameter_groups(), lr=1e-4, fused=True)
-
-    def use(self, backend: str) -> None:
-        for module in self.model.modules():
-            if isinstance(module, Experts):
-                module.backend = backend  # type: ignore[assignment]
 
     def step(self, windows: int) -> Callable[[], None]:
         """A function that does one step on a batch of that many windows."""
@@ -115,6 +109,7 @@ class Training:
             try:
                 taken = seconds(self.step(windows), self.device)
             except torch.OutOfMemoryError:
+                self.optimizer.zero_grad(set_to_none=True)
                 torch.cuda.empty_cache()
                 break
             if best and windows / taken < 1.03 * best / best_seconds:
@@ -125,57 +120,58 @@ class Training:
 
 
 def flops_per_window(preset: str) -> float:
-    """FLOPs of the products that one window needs in a step (counted on the processor, experts in their loop)."""
-    training = Training(preset, torch.device("cpu"))
-    training.use("loop")
+    """FLOPs of the products that one window needs in a step, counted on the CPU in float32: no filled-up rows."""
+    model, batch = BrainOF.from_preset(preset).train(), eeg_batch(1)
+    order = torch.rand(1, 400).argsort(1)
     with FlopCounterMode(display=False) as counter:
-        training.step(2)()
-    return counter.get_total_flops() / 2
+        tokens = model.tokens(batch)
+        predicted = model.decode(model.encode(tokens, order[:, :200]), tokens.identity_BND, order[:, 200:])
+        sum(x.square().mean() for x in predicted.values()).backward()  # type: ignore[union-attr]
+    return counter.get_total_flops()
 
 
-def attention_forms(tokens: int, device: torch.device) -> dict[str, Callable[[], None]]:
-    """Forms of DINT attention on the same inputs, forward and backward; about 65,536 tokens on a GPU."""
-    batch = max(1, (65_536 if device.type == "cuda" else 256) // tokens)
-    make = {"device": device, "dtype": torch.bfloat16, "requires_grad": True}
-    q, k = (torch.randn(2, batch, HEADS, tokens, WIDTH, **make) for _ in range(2))  # type: ignore[arg-type]
-    v = torch.randn(batch, HEADS, tokens, 2 * WIDTH, **make)  # type: ignore[arg-type]
-    lam = torch.tensor(0.5, device=device, requires_grad=True)
-    scale = WIDTH**-0.5
+def agreement(device: torch.device) -> Iterator[Line]:
+    """Largest relative differences between the device and the CPU, in float32: latents, loss and gradients."""
+    torch.manual_seed(0)
+    model, batch = BrainOF.from_preset("tiny").eval(), eeg_batch(4)
+    order = torch.rand(4, 400).argsort(1)
 
-    def unpadded() -> Tensor:  # unequal widths: whatever the library falls back to
-        o1, o2 = (F.scaled_dot_product_attention(a, b, v, scale=scale).float() for a, b in zip(q, k, strict=True))
-        return combine(o1, o2, lam)
+    def results(on: torch.device) -> list[Tensor]:
+        there, moved, where = copy.deepcopy(model).to(on), batch.to(on), order.to(on)
+        with torch.no_grad():
+            latents = there.forward_features(moved)
+        tokens = there.tokens(moved)
+        predicted = there.decode(there.encode(tokens, where[:, :200]), tokens.identity_BND, where[:, 200:])
+        loss = F.smooth_l1_loss(predicted["waveform"], take_tokens(tokens.patch_BNS, where[:, 200:]))
+        loss = loss + predicted["log_spectrum"].square().mean()
+        gradients = torch.autograd.grad(loss, list(there.parameters()))
+        return [latents.cpu(), loss.detach().cpu(), torch.cat([g.flatten().cpu() for g in gradients])]
 
-    def halves() -> Tensor:  # values in two halves of the width of queries and keys
-        parts = [
-            torch.cat([F.scaled_dot_product_attention(a, b, half, scale=scale) for half in v.chunk(2, -1)], -1).float()
-            for a, b in zip(q, k, strict=True)
-        ]
-        return combine(*parts, lam)
-
-    def backward(form: Callable[[], Tensor]) -> Callable[[], None]:
-        def once() -> None:
-            form().square().mean().backward()
-            for x in (q, k, v, lam):
-                x.grad = None
-
-        return once
-
-    kernels = {"padded": "sdpa", "explicit": "explicit"}
-    forms: dict[str, Callable[[], Tensor]] = {
-        name: (lambda kernel=kernel: differential_attention(q, k, v, lam, scale, kernel=kernel))  # type: ignore[misc]
-        for name, kernel in kernels.items()
-    }
-    return {name: backward(form) for name, form in {**forms, "unpadded": unpadded, "halves": halves}.items()}
+    with plain_products():
+        pairs = zip(("latents", "loss", "gradients"), results(device), results(torch.device("cpu")), strict=True)
+        for name, found, expected in pairs:
+            difference = float((found - expected).norm() / expected.norm())
+            yield f"gpu_vs_cpu_{name}", difference, "relative difference" + ("" if difference < 1e-3 else ", WRONG")
 
 
-def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most: int = 4096) -> Iterator[Line]:
+@contextlib.contextmanager
+def plain_products() -> Iterator[None]:
+    """Products in full float32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most: int = 2048) -> Iterator[Line]:
     """The lines of this benchmark on any device."""
+    yield from agreement(device)
     top = peak(device)
     yield "gpu_peak", top / 1e12, "TFLOP/s"
     for name in presets:
         needed, training = flops_per_window(name), Training(name, device)
-        training.use("grouped")
         windows, taken = training.best_batch(start, most)
         if not windows:
             yield f"gpu_batch_{name}", 0, f"windows: {start} do not fit into memory"
@@ -183,20 +179,13 @@ def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most
         yield f"gpu_batch_{name}", windows, "windows"
         yield f"gpu_windows_{name}", windows / taken, "windows/s"
         yield f"mfu_{name}", needed * windows / taken / top, "ratio"
-        step = training.step(windows)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-            step()
+            training.step(windows)()
             yield f"gpu_memory_{name}", torch.cuda.max_memory_allocated(device) / 2**30, "GiB"
-        training.use("loop")
-        yield f"gpu_grouped_vs_loop_{name}", seconds(step, device) / taken, "ratio"
-        del training, step
+        del training
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    for tokens in (128, 1024):
-        times = {name: seconds(form, device) for name, form in attention_forms(tokens, device).items()}
-        for name in ("explicit", "unpadded", "halves"):
-            yield f"gpu_padded_vs_{name}_n{tokens}", times[name] / times["padded"], "ratio"
 
 
 def run() -> Iterator[Line]:

@@ -1,24 +1,25 @@
-"""One training step: windows per second, and its matrix-product rate against the machine's own.
+"""One training step: windows per second, against a plain PyTorch loop over the plain form of the same model.
 
-    step_vs_gemm_tiny, step_vs_gemm_base   FLOP/s of the products of a step / FLOP/s of one large product, same dtype;
-                                           32 windows of tiny, 16 of base (the default batch of pretraining)
-    step_vs_gemm_tiny_b128, _base_b4, ...  the same for other batches
-    step_windows_per_second                tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
-    step_windows_per_second_fp32, _bf16    the same for each dtype (bf16 is autocast)
+    step_vs_plain_tiny, step_vs_plain_base   windows/s of ours / of the plain loop; 32 windows of tiny, 16 of base
+    step_vs_compiled_tiny, ..._base          the same against the plain loop with its blocks compiled
+    step_windows_per_second                  tiny, 64 latents, 20 channels x 20 patches, 50 % hidden, faster dtype
+    step_windows_per_second_fp32, _bf16      the same for each dtype (bf16 is autocast)
+    step_vs_gemm_tiny, step_vs_gemm_base     for information: FLOP/s of the products of a step / of one large product
 
-A step also has costs that do not depend on the windows (calls of operators, AdamW, casts of weights): the ratio grows
-with the batch. The step is tokens, encoding of visible tokens, decoding of hidden ones, loss, gradients, clipping,
-AdamW and the balance update; as in pretraining, each thread takes a part of the windows. The product uses all threads.
-Product and step are timed in turn, so that a busy neighbour slows both. Only products that a step needs are counted:
-no recomputation, and experts as many as tokens visit.
+Ours is the step of pretraining: each thread takes a part of the windows, and the fast forms of `brainof.model.kernels`
+are used. The plain loop has neither: `loss.backward()`, threads within operators. The step is tokens, encoding of
+visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the balance update. All are timed in turn,
+so that a busy neighbour slows all. Only products that a step needs are counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.channels import Channels
-from brainof.model import BrainOF, log_spectrum, update_balance
+from brainof.model import BrainOF, attention, experts, log_spectrum, norm, update_balance
 from brainof.model.tokens import take_tokens
 from brainof.pretraining.threads import GradientThreads
 from brainof.signals import SignalBatch
@@ -93,21 +94,64 @@ def product(dtype: torch.dtype, size: int = 1024) -> Callable[[], float]:
     return rate
 
 
-def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float, float, float]:
-    """Windows per second, FLOP/s of the products of a step, FLOP/s of one large product; medians."""
+def plain_step(preset: str, windows: int, bf16: bool, compiled: bool = False) -> Callable[[], None]:
+    """The straightforward loop over the plain forms."""
+    torch.manual_seed(0)
+    model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
+    if compiled:
+        for block in model.blocks:
+            block.compile()
+    optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        with plain_forms(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            tokens = model.tokens(batch)
+            order = torch.rand(tokens.mask_BN.shape).argsort(1)
+            half = order.shape[1] // 2
+            predicted = model.decode(model.encode(tokens, order[:, :half]), tokens.identity_BND, order[:, half:])
+            clean = take_tokens(tokens.patch_BNS, order[:, half:])
+            loss = F.smooth_l1_loss(predicted["waveform"], clean)
+            loss = loss + F.smooth_l1_loss(predicted["log_spectrum"], log_spectrum(clean))
+            loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        update_balance(model)
+
+    return step
+
+
+@contextlib.contextmanager
+def plain_forms() -> Iterator[None]:
+    """No fast form of `brainof.model.kernels`."""
+    never = {(norm, "use_fast"), (experts, "use_filled"), (experts, "use_grouped"), (attention, "use_fused")}
+    with contextlib.ExitStack() as stack:
+        for module, name in never:
+            stack.enter_context(mock.patch.object(module, name, return_value=False))
+        yield
+
+
+def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float, float, float, float]:
+    """Windows per second of ours and of the plain loop, FLOP/s of the products of ours and of one large product."""
     with FlopCounterMode(display=False) as counter:
-        training_step(preset, windows, 1, False)()  # the products are the same in both dtypes and for any threads
+        plain_step(preset, windows, False)()  # the products are the same in both dtypes and for any threads
     rate, wide = product(torch.bfloat16 if bf16 else torch.float32), torch.get_num_threads()
-    step = training_step(preset, windows, wide, bf16)
-    step()
-    seconds, rates = [], []
-    for _ in range(repeats):
-        rates.append(rate())
+    steps = [training_step(preset, windows, wide, bf16), plain_step(preset, windows, bf16)]
+    ours, plain = compare(steps, repeats)
+    rates = [rate() for _ in range(repeats)]
+    return windows / ours, windows / plain, counter.get_total_flops() / ours, statistics.median(rates)
+
+
+def compare(steps: list[Callable[[], None]], repeats: int) -> list[float]:
+    """Median seconds of each step, timed in turn, after one that warms up."""
+
+    def once(step: Callable[[], None]) -> float:
         start = time.perf_counter()
         step()
-        seconds.append(time.perf_counter() - start)
-    second = statistics.median(seconds)
-    return windows / second, counter.get_total_flops() / second, statistics.median(rates)
+        return time.perf_counter() - start
+
+    rounds = [[once(step) for step in steps] for _ in range(repeats + 1)][1:]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def run() -> Iterator[Line]:
@@ -115,16 +159,20 @@ def run() -> Iterator[Line]:
     torch.set_num_threads(threads())
     yield "step_threads", threads(), "threads"
     tiny = {name: measure("tiny", 32, name == "bf16", 7) for name in ("fp32", "bf16")}
-    for name, (speed, flops, gemm) in tiny.items():
-        yield f"step_windows_per_second_{name}", speed, "windows/s"
-        yield f"step_gemm_{name}", gemm / 1e9, "GFLOP/s"
-        yield f"step_vs_gemm_tiny_{name}", flops / gemm, "ratio"
+    for name, (ours, *_) in tiny.items():
+        yield f"step_windows_per_second_{name}", ours, "windows/s"
     best = max(tiny, key=lambda name: tiny[name][0])
     yield "step_windows_per_second", tiny[best][0], f"windows/s ({best})"
-    yield "step_vs_gemm_tiny", tiny[best][1] / tiny[best][2], f"ratio ({best})"
-    for preset, batches, usual, repeats in (("tiny", (16, 64, 128), 32, 5), ("base", (4, 8, 16), 16, 3)):
-        for windows in batches:
-            _, flops, gemm = measure(preset, windows, best == "bf16", repeats)
-            yield f"step_vs_gemm_{preset}_b{windows}", flops / gemm, f"ratio ({best})"
-            if windows == usual:
-                yield f"step_vs_gemm_{preset}", flops / gemm, f"ratio ({best})"
+    for preset, windows, repeats in (("tiny", 32, 5), ("base", 16, 3)):
+        ours, plain, flops, gemm = tiny[best] if preset == "tiny" else measure(preset, windows, best == "bf16", repeats)
+        yield f"step_vs_plain_{preset}", ours / plain, f"ratio ({best})"
+        yield f"step_vs_gemm_{preset}", flops / gemm, f"ratio ({best})"
+    for preset, windows, repeats in (("tiny", 32, 5), ("base", 16, 3)):
+        try:
+            bf16 = best == "bf16"
+            steps = [training_step(preset, windows, threads(), bf16), plain_step(preset, windows, bf16, compiled=True)]
+            mine, compiled = compare(steps, repeats)
+        except Exception as error:  # no C++ compiler, or what it cannot compile
+            yield f"step_vs_compiled_{preset}", float("nan"), f"not compiled: {type(error).__name__}"
+        else:
+            yield f"step_vs_compiled_{preset}", compiled / mine, f"ratio ({best})"

@@ -68,7 +68,7 @@ def _compare(path: Path) -> list[str]:
 def _of_mne(path: Path, format_name: str) -> Any:
     import mne
 
-    from brainof.io.mne_reader import READERS
+    from brainof.io.mne_open import READERS
 
     function, arguments = READERS[format_name]
     if format_name == "edf":

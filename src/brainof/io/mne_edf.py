@@ -1,0 +1,100 @@
+"""Opening EDF and BDF with MNE: the channels that are wanted, their units, the annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ReadError
+from .edf_annotations import read_annotations
+from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
+from .mne_open import READERS, Opened
+from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .options import ReadOptions
+
+
+def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[str, str]) -> Opened:
+    """EDF and BDF with only the channels that are wanted, so that a fast ECG does not resample the EEG."""
+    import mne
+
+    header = read_edf_header(path)
+    if all(signal.is_annotation for signal in header.signals):
+        fix = "name it as events.file in a recipe, beside the recording"
+        raise ReadError("empty recording: holds annotations only, no signal", file=path, field="signals", fix=fix)
+    if not header.record_seconds and options.rate is None:
+        raise ReadError("is 0: the sampling rate is unknown", file=path, field="record duration", fix="give sfreq")
+    labels = unique([signal.label for signal in header.signals])
+    signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
+    names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
+    factors = {label: _edf_factor_of_mne(signal.unit) for label, signal in signals.items()}
+    blank = [label for label, signal in signals.items() if not signal.unit and label.strip() in units]
+    signals |= {label: replace(signals[label], unit=units[label.strip()]) for label in blank}
+    wanted, notes = _edf_channels(path, header, signals, names, options)
+    if blank:
+        notes.append(f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken")
+    exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
+    function = getattr(mne.io, READERS[format_name][0])
+    raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
+    annotations = read_annotations(path, header)
+    notes += annotations.notes if annotations else []
+    raw.rename_channels({label: names[label] for label in raw.ch_names if label in names})
+    stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
+    rates = sorted({signals[label].rate for label in wanted})
+    if len(rates) > 1:
+        notes.append(
+            f"channels of {', '.join(f'{rate:g}' for rate in rates)} Hz were brought to {rates[-1]:g} Hz by MNE"
+        )
+    return Opened(
+        raw,
+        notes=notes,
+        truncated=header.truncated,
+        corrections={names[label]: stored[names[label]] / factors[label] for label in wanted},
+        stored={names[label]: factors[label] for label in wanted},
+        at_once=len(rates) > 1,
+        names=list(signals),
+        without_unit=frozenset(label.strip() for label in blank),
+        options=options.model_copy(update={"rename": {}, "channel_names": None}),
+        annotations=(annotations.onsets, annotations.durations, annotations.texts) if annotations else None,
+    )
+
+
+def _edf_factor_of_mne(unit: str) -> float:
+    """The factor MNE applies: it knows microvolts and millivolts and takes everything else for volts."""
+    return {"uV": 1e-6, "mV": 1e-3}.get(
+        unit.replace("\u03bc", "u").replace("\u00b5", "u").replace("\x83\xca", "u"), 1.0
+    )
+
+
+def _edf_channels(
+    path: Path, header: EdfHeader, signals: dict[str, EdfSignal], names: dict[str, str], options: ReadOptions
+) -> tuple[list[str], list[str]]:
+    """Labels of the EEG channels that can be used, and notes on those that cannot."""
+    notes = list(header.notes)
+    wanted, other, ranges = [], [], []
+    for label, signal in signals.items():
+        told = chosen_type(names[label], options)
+        kind = told or kind_of_name(names[label])
+        if kind is not None and kind != "eeg":
+            other.append(names[label])
+        elif (
+            told is None and options.units is None and volts_per_unit(signal.unit) is None and is_body_unit(signal.unit)
+        ):
+            other.append(f"{names[label]} [{signal.unit}]")
+        elif not signal.has_range:
+            ranges.append(names[label])
+        else:
+            wanted.append(label)
+    if other:
+        notes.append(f"left out, no EEG by name or unit: {', '.join(other)}")
+    if ranges:
+        notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(ranges)}")
+    if not wanted:
+        raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types")
+    wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
+    for label in wanted:
+        if options.units is None and volts_per_unit(signals[label].unit) is None:
+            raise ReadError(
+                f"unknown unit {signals[label].unit!r}", file=path, field=f"unit of {names[label]}", fix="give units"
+            )
+    return wanted, notes

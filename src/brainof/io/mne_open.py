@@ -1,0 +1,179 @@
+"""Opening a file with MNE: the checks before it, and what MNE does not tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReadError
+from ..utils.optional import optional
+from .bids.kit import kit_digitisation
+from .brainvision_header import channel_units, check_brainvision
+from .checks import check_size
+from .edf_header import is_body_unit, volts_per_unit
+from .events import BOUNDARY
+from .mat5 import check_mat5
+from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .options import ReadOptions
+from .request import ReadRequest
+from .vendor_headers import check_curry, check_egi, check_gdf, check_mff
+
+#: format name -> (function of mne.io, arguments)
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "edf": ("read_raw_edf", {}),
+    "bdf": ("read_raw_bdf", {}),
+    "gdf": ("read_raw_gdf", {}),
+    "brainvision": ("read_raw_brainvision", {}),
+    "eeglab": ("read_raw_eeglab", {}),
+    "fif": ("read_raw_fif", {}),
+    "ctf": ("read_raw_ctf", {"clean_names": True}),
+    "kit": ("read_raw_kit", {}),
+    "bti": ("read_raw_bti", {}),
+    "egi": ("read_raw_egi", {"events_as_annotations": True}),
+    "cnt": ("read_raw_cnt", {}),
+    "nihon": ("read_raw_nihon", {}),
+    "persyst": ("read_raw_persyst", {}),
+    "curry": ("read_raw_curry", {}),
+}
+
+
+@dataclass
+class Opened:
+    """What opening a file tells beside the Raw itself; see `recording_of_raw`."""
+
+    raw: Any
+    notes: list[str] = field(default_factory=list)
+    truncated: bool = False
+    corrections: dict[str, float] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
+    at_once: bool = False
+    names: list[str] = field(default_factory=list)
+    """Names of all channels of the file, where the Raw holds only some."""
+    without_unit: frozenset[str] = frozenset()
+    """Channels whose unit is that of channels.tsv, as the file gives none."""
+    options: ReadOptions | None = None
+    """Options that are left to apply, where opening applied some."""
+    annotations: tuple[Any, Any, Any] | None = None
+    """Onsets (seconds from the first sample), durations and texts, where they are not those of the Raw."""
+
+
+def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
+    import mne
+
+    path, format_name = request.path, request.format
+    notes: list[str] = []
+    function, arguments = READERS[format_name]
+    if format_name == "fif":
+        arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
+    elif format_name == "bti":  # named in full: MNE looks for them in the working folder first
+        shape = path.parent / "hs_file"
+        arguments = {"config_fname": path.parent / "config", "head_shape_fname": shape if shape.exists() else None}
+    elif format_name == "kit":
+        arguments, notes = kit_digitisation(path, request.sidecars)
+    elif format_name == "egi" and path.is_dir():
+        optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
+        check_mff(path)
+    elif format_name == "curry":
+        optional("curryreader", "vendor", f"{path.name} (Curry)")
+        check_curry(path)
+    elif format_name == "eeglab":
+        _check_set(path, options.max_bytes)
+    elif format_name == "cnt":
+        _check_maker(path, format_name)
+        arguments = {"data_format": options.data_format or "auto"}
+    elif format_name == "nihon":
+        _check_maker(path, format_name)
+    factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
+    if format_name == "fif" and path.name.lower().endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
+        return _open_epochs(mne.read_epochs(path, preload=False), path, options)
+    try:
+        raw = getattr(mne.io, function)(path, preload=False, **arguments)
+    except TypeError as error:
+        if "trials" not in str(error):
+            raise
+        return _open_epochs(mne.io.read_epochs_eeglab(path), path, options)
+    stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
+    return Opened(raw, notes, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+
+
+def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
+    """Epochs one after the other, with a boundary between them and the event of each at its time."""
+    import mne
+    import numpy as np
+
+    n_epochs, n_times, sfreq = len(epochs), len(epochs.times), float(epochs.info["sfreq"])
+    check_size(float(n_epochs) * n_times * len(epochs.ch_names) * 8, options.max_bytes, path)
+    data = epochs.get_data(copy=False)
+    raw = mne.io.RawArray(data.transpose(1, 0, 2).reshape(len(epochs.ch_names), -1), epochs.info, verbose="error")
+    starts = np.arange(n_epochs) * (n_times / sfreq)
+    names = {code: name for name, code in epochs.event_id.items()}
+    texts = [names.get(int(code), str(code)) for code in epochs.events[:, 2]]
+    zero = -epochs.tmin if epochs.tmin <= 0 <= epochs.tmax else 0.0
+    notes = [f"{n_epochs} epochs of {n_times / sfreq:g} s were joined; no window lies over two of them"]
+    onsets = np.concatenate([starts + zero, starts[1:]])
+    texts += [BOUNDARY] * (n_epochs - 1)
+    return Opened(raw, notes, annotations=(onsets, np.zeros(len(onsets)), texts))
+
+
+def _check_set(path: Path, max_bytes: int) -> None:
+    """Refuse a damaged .set, or one that is larger than allowed once read."""
+    import h5py
+
+    with path.open("rb") as stream:
+        stream.seek(512)  # behind the text of version 7.3
+        if stream.read(8) != b"\x89HDF\r\n\x1a\n":
+            check_mat5(path, max_bytes)
+            return
+    sizes = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    check_size(sum(sizes), max_bytes, path)
+
+
+def _check_maker(path: Path, format_name: str) -> None:
+    """Refuse files of other makers that end alike."""
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    if begin in (b"RIFF", b"RF64"):
+        fix = "export it as EDF or BrainVision"
+        raise ReadError("is a recording of ANT Neuro (eego)", file=path, field="format", fix=fix)
+    if format_name == "nihon" and begin and begin != b"EEG-":
+        fix = "a BrainVision recording needs its .vhdr beside it; export others as EDF or BrainVision"
+        raise ReadError("is not a recording of Nihon Kohden", file=path, field="format", fix=fix)
+
+
+def open_gdf(path: Path, options: ReadOptions) -> Opened:
+    import mne
+
+    header = check_gdf(path)
+    names = unique([*header.stored, *header.unknown]) if not set(header.stored) & set(header.unknown) else []
+    body = [name for name in names if kind_of_name(name) is not None and not chosen_type(name, options)]
+    unknown = [name for name in header.unknown if name not in body and options.units is None]
+    if unknown:
+        field = f"unit of {unknown[0]}"
+        raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units")
+    raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
+    notes = [f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}"]
+    return Opened(raw, notes if header.flat else [], corrections=header.corrections, stored=header.stored)
+
+
+def open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
+    import mne
+
+    truncated, notes = check_brainvision(path, root)
+    raw = mne.io.read_raw_brainvision(path, preload=False)
+    units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    own = renamed(list(units), options, path)
+    left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
+    unknown = [
+        (name, unit)
+        for name, unit in units.items()
+        if name in left and volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
+    ]
+    if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
+        name, unit = unknown[0]
+        raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units")
+    raw.set_channel_types({name: "eeg" for name, _ in unknown}, on_unit_change="ignore")
+    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
+    return Opened(raw, notes=notes, truncated=truncated, stored=stored)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from brainof.cli import add_common_arguments, guarded, out, parse, takes_assignments
+from brainof.cli import Parser, add_common_arguments, guarded, out, parse, takes_assignments
 from brainof.errors import ConfigError, did_you_mean
 
 EXAMPLE = """example:
@@ -70,9 +70,7 @@ STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="./run study", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="./run study", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")

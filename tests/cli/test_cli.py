@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from brainof.cli import COMMANDS, main
+from brainof.version import __version__
 
 
 def test_unknown_command_suggests_the_nearest(capsys):
@@ -19,6 +22,48 @@ def test_every_command_has_help_with_an_example(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert "example" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkeypatch):
+    """Up to the files that it names: what the shell hands over is understood."""
+    module = importlib.import_module(f"brainof.cli.{command}")
+    lines = [line for line in module.EXAMPLE.splitlines() if line.startswith("  brainof ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        called = importlib.import_module(f"brainof.cli.{words[0]}")
+        monkeypatch.setattr(called, "run", lambda args: 0)
+        assert main(words) == 0, line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["prepare", "eegmat", "--root", "d", "--outt", "c"],
+            "brainof prepare: the following arguments are required: --out;",
+        ),
+        (["prepare", "x", "--root", "d", "--out", "c", "--limits", "3"], "did you mean '--limit'?"),
+        (["embed", "f", "--model", "m", "--out", "o", "--batchsize", "3"], "did you mean '--batch-size'?"),
+        (["atlas", "fetch", "x", "--jsn"], "did you mean '--json'?"),
+        (["atlas", "get"], "invalid choice: 'get'"),
+        (["simulate", "--subjects", "many", "--out", "x"], "argument --subjects: invalid int value: 'many'"),
+    ],
+)
+def test_wrong_words_are_one_line(words, line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"brainof {__version__}\n"
 
 
 def test_import_is_lazy():

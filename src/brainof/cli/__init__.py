@@ -1,5 +1,7 @@
 """The command line: one thin file per command, each with `add_arguments(parser)` and `run(args) -> int`.
 
+argparse: see docs/decisions/0060-argparse-stays.md.
+
 Exit codes: 0 done, 2 wrong input, 3 disk or permission, 1 a bug or an unhealthy training run.
 """
 
@@ -13,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import BrainOFError, did_you_mean
 from ..version import __version__
@@ -33,10 +36,30 @@ COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse with wrong input as one line, and the nearest option for one that does not exist."""
+
+    known: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        fix = did_you_mean(unknown[1], self.known) if unknown and self.known else f"see `{self.prog} --help`"
+        self.exit(2, f"{self.prog}: {message}; {fix}\n")
+
+
+def option_strings(parser: argparse.ArgumentParser) -> list[str]:
+    """The long options of a command and of its actions."""
+    found = [text for text in parser._option_string_actions if text.startswith("--")]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [text for inner in action.choices.values() for text in option_strings(inner)]
+    return sorted(set(found))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="brainof", description="Brain-OF: one foundation model for fMRI, EEG and MEG")
+    parser = Parser(prog="brainof", description="Brain-OF: one foundation model for fMRI, EEG and MEG")
     parser.add_argument("--version", action="version", version=f"brainof {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     named = next((word for word in argv if not word.startswith("-")), None)
@@ -49,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
             add_common_arguments(command)
-            options = [action.dest for action in command._actions if action.option_strings]
+            parser.known = option_strings(command)
+            options = [text.removeprefix("--").replace("-", "_") for text in parser.known]
             command.set_defaults(run=module.run, options=options)
     if named is not None and named not in COMMANDS:
-        print(f"brainof: unknown command {named!r}; {did_you_mean(named, COMMANDS)}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _say(f"unknown command {named!r}; {did_you_mean(named, COMMANDS)}", 2)
     takes = named is not None and commands.choices[named].get_default("assignments") is not None
     return guarded(parse(parser, argv, takes))
 

@@ -11,15 +11,15 @@ from typing import Any
 from . import out
 
 EXAMPLE = """examples:
-  brainof corpus info corpora/eegmat                 disk, windows, hours, subjects and epoch time per dataset
-  brainof corpus verify corpora/eegmat               read every byte; exit code 2 if anything is wrong
-  brainof corpus compact corpora/eegmat              one index file, so that it opens fast
-  brainof corpus merge A B --out ALL                 copy the living windows of A and B into ALL
-  brainof corpus split A --out PARTS --by subject --fraction 0.2      PARTS/train and PARTS/validation
-  brainof corpus delete A --subject eegmat/12        by index; `merge` into a new folder frees the bytes
+  brainof corpus info corpora/eegmat  # disk, windows, hours, subjects and epoch time per dataset
+  brainof corpus verify corpora/eegmat  # read every byte; exit code 2 if anything is wrong
+  brainof corpus compact corpora/eegmat  # one index file, so that it opens fast
+  brainof corpus merge A B --out ALL  # copy the living windows of A and B into ALL
+  brainof corpus split A --out PARTS --by subject --fraction 0.2  # PARTS/train and PARTS/validation
+  brainof corpus delete A --subject eegmat/12  # by index; `merge` into a new folder frees the bytes
   brainof corpus export A --to braindecode-zarr --out ZARR --label state
-  brainof corpus quality A                           quality.html: what was found, dropped and why (--out FILE.html)
-  brainof corpus info s3://bucket/corpus             any fsspec URL; shards are cached in $BRAINOF_CACHE
+  brainof corpus quality A  # quality.html: what was found, dropped and why (--out FILE.html)
+  brainof corpus info s3://bucket/corpus  # any fsspec URL; shards are cached in $BRAINOF_CACHE
 """
 
 

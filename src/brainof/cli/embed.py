@@ -19,7 +19,7 @@ EXAMPLE = """\
 examples:
   brainof embed rest.edf --model runs/real --out rest.parquet
   brainof embed sub-*_bold.nii.gz --model runs/real --out bold.npz --t-r 2 --atlas aal.nii.gz --labels aal.csv
-  brainof embed rest.fif --model tiny --out untrained.parquet        (a preset: random weights)
+  brainof embed rest.fif --model tiny --out untrained.parquet  # a preset: random weights
 
 Columns: onset and duration (s), what is known of the recording, then e0000, e0001, ... A file that cannot be embedded
 is named and left out; the exit code is then 2.

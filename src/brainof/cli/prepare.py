@@ -13,7 +13,7 @@ examples:
   brainof prepare my_recipe.yaml --root data --out corpus windows.length=2 prepare.filter.high=40
   brainof prepare eegmat --root data/eegmat --out corpus --engine dask --workers 8 --memory 2GB
   brainof prepare eegmat --root data/eegmat --out corpus --engine slurm --workers 64 --queue normal --walltime 04:00:00
-  brainof prepare eegmat --root data/eegmat --out corpus --part 3/16      (in a job array)
+  brainof prepare eegmat --root data/eegmat --out corpus --part 3/16  # in a job array
 
 Running it again prepares only what is missing or has changed. Exit code 2 when a recording failed.
 """

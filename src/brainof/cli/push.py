@@ -10,7 +10,7 @@ from . import out
 
 EXAMPLE = """examples:
   brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/scores.json
-  brainof push runs/real my-lab/brain-of-small --to release/          (writes the folder, sends nothing)
+  brainof push runs/real my-lab/brain-of-small --to release/  # writes the folder, sends nothing
 
 Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensors, JSON and the model card are sent."""
 

@@ -57,7 +57,7 @@ def test_one_bad_file_of_two_is_named_and_the_other_written(regions, tmp_path, c
         ({"--out": "e.csv"}, "cannot write .csv"),
         ({"--pool": "meen"}, "did you mean 'mean'"),
         ({"--window": "-3"}, "--window"),
-        ({"--batch-size": "0"}, "batch_size"),
+        ({"--batch-size": "0"}, "--batch-size: 0; give 1 or more"),
         ({"--device": "quantum"}, "--device"),
     ],
 )

@@ -374,5 +374,24 @@ def test_every_recipe_trains(name, corpus, tmp_path):
 
 def test_recipes_by_name():
     assert find_config("tiny").model["preset"] == "per_output"
+    published = find_config("published")
+    for modality in ("eeg", "meg", "fmri"):
+        first = published.mask.at(0.0, modality)
+        assert (first.unit, first.fourier_ratio > 0, 0.5 <= first.ratio <= 0.7) == ("segment", True, True)
+    assert (published.objective.frequency, published.objective.predict) == ("raw", "all")
+
+
+def test_the_published_recipe_fits_the_published_sizes_and_others_say_so(corpus, tmp_path):
+    from brainof.corpus import open_corpora
+
+    corpora = open_corpora(corpus)
+    for name in ("debug", "tiny", "base"):
+        run = Run(find_config("published").replaced([f"model.preset={name}"]), corpora, tmp_path)
+        assert "waveform" in run.model.config.decoder.outputs
+    with pytest.raises(ConfigError, match="needs the output 'connectivity'.* or use the recipe `published`"):
+        Run(find_config("tiny").replaced(["model.preset=debug"]), corpora, tmp_path)
+
+
+def test_an_unknown_recipe_is_named():
     with pytest.raises(ConfigError, match="did you mean 'tiny'"):
         find_config("tinny")

@@ -163,7 +163,7 @@ class Objective(nn.Module):
 FIXES = {
     "waveform": "add it to model.decoder.outputs",
     "log_spectrum": "add it to model.decoder.outputs, or set objective.frequency=raw or none",
-    "connectivity": "add it to model.decoder.outputs, or set objective.connectivity=0",
+    "connectivity": "add it to model.decoder.outputs, set objective.connectivity=0, or use the recipe `published`",
 }
 
 

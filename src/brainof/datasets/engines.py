@@ -93,8 +93,8 @@ class Engine:
         optional("distributed", "dask", f"engine='{self.name}'")
         import dask
 
-        # a task whose worker dies is blamed at once (and tried again by itself); a worker holds one task at a time,
-        # so that few are blamed without guilt
+        # no retries: a file that crashes its worker would crash the next; a worker holds one task at a time, so that
+        # few have to be tried again
         dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0})
         if self.name == "slurm":
             cluster = self._slurm()
@@ -134,7 +134,7 @@ class Work:
     out: str
     strict: bool = False
     memory: int | None = None
-    suspects: frozenset[str] = frozenset()
+    to_run_alone: frozenset[str] = frozenset()
     """Recordings over which a process died before."""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -154,7 +154,7 @@ def serial(work: Work, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
     with CorpusWriter(work.out) as writer:
         committed = time.monotonic()
         for task in tasks:
-            if task[0].name in work.suspects:
+            if task[0].name in work.to_run_alone:
                 writer.flush()  # it may take this process with it
             yield work.prepare(job, task, writer)
             if time.monotonic() - committed > COMMIT_SECONDS:
@@ -181,18 +181,18 @@ def prepare_one(work: Work, task: Task) -> dict[str, Any]:
 def on_cluster(work: Work, tasks: Sequence[Task], cluster: Any) -> Iterator[dict[str, Any]]:
     """One Dask task per recording; closes the cluster.
 
-    A worker that dies takes the blame of every recording it held. Those are tried once more, one at a time, so that
-    only the guilty is given up.
+    The recordings that a dead worker held are tried once more, one at a time: a file that crashes its worker again is
+    given up.
     """
     from distributed import Client
 
     with cluster, Client(cluster) as client:
-        suspects: list[Task] = []
-        yield from _submitted(client, work, tasks, suspects)
-        for task in suspects:
-            guilty: list[Task] = []
-            yield from _submitted(client, work, [task], guilty)
-            for found, config in guilty:
+        to_retry_alone: list[Task] = []
+        yield from _submitted(client, work, tasks, to_retry_alone)
+        for task in to_retry_alone:
+            crashed: list[Task] = []
+            yield from _submitted(client, work, [task], crashed)
+            for found, config in crashed:
                 logger.warning("%s: %s", found.name, KILLED)
                 identity = {"recording": found.name, "dataset": work.recipe.name, "modality": work.recipe.modality}
                 with CorpusWriter(work.out) as writer:

@@ -84,11 +84,11 @@ class Job:
         try:
             config = record["config"] = config or self.config(found)
             for row, recording, windows in self.parts(found, config):
-                found_in = {**recording.provenance["quality"], **after(recording, windows)}
-                writer.add(row, recording.channels, windows, good_rows(recording), found_in)
+                quality = {**recording.provenance["quality"], **after(recording, windows)}
+                writer.add(row, recording.channels, windows, good_rows(recording), quality)
                 record["windows"] += len(windows)
                 record["notes"] += [note for note in recording.notes if note not in record["notes"]]
-        except Exception as error:  # a poison file must not stop the others, whatever its reader raises
+        except Exception as error:  # a broken file must not stop the others, whatever its reader raises
             if isinstance(error, StorageError):
                 writer.forget_failure(identity)
                 raise

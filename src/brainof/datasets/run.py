@@ -137,9 +137,9 @@ def prepare(
         writer.add_dataset(recipe.name, describe(recipe))
         todo = [entry for entry in found if not (config := configs[entry.name]) or not writer.done(config)]
     failures = _failures(Path(out), recipe).items()
-    suspects = frozenset(name for name, (_, reason) in failures if reason in (DIED, KILLED))
-    todo.sort(key=lambda entry: entry.name in suspects)
-    work = Work(recipe, str(root), str(out), strict, engine.memory, suspects)
+    died_before = frozenset(name for name, (_, reason) in failures if reason in (DIED, KILLED))
+    todo.sort(key=lambda entry: entry.name in died_before)
+    work = Work(recipe, str(root), str(out), strict, engine.memory, died_before)
     notes: Counter[str] = Counter()
     records = engine.run(work, [(entry, configs[entry.name]) for entry in todo]) if todo else iter(())
     before = len(found) - len(todo)

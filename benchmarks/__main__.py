@@ -20,6 +20,7 @@ BENCHMARKS = {
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
     "formats": "DIR: every recording below it against MNE or nibabel alone: samples, rate, annotations",
+    "fuzz": "damaged files of all formats: readings, named errors, tracebacks, hangs, above 1 GB",
     "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 

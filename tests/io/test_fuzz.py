@@ -76,6 +76,43 @@ def _hdf5(path: Path, vendor) -> None:
         file["x"] = DATA
 
 
+def _fmriprep(path: Path, vendor) -> None:
+    """An image with an atlas, its table, a mask, confounds and a JSON file; one of them is spoiled."""
+    image = path.with_name("sub-1_task-x_desc-preproc_bold.nii.gz")
+    _nifti(image, vendor)
+    nib.save(
+        nib.Nifti1Image(np.arange(48).reshape(4, 4, 3).astype(np.int16) % 4, np.eye(4) * 3),
+        path.with_name("atlas.nii.gz"),
+    )
+    nib.save(
+        nib.Nifti1Image(np.ones((4, 4, 3), np.uint8), np.eye(4) * 3),
+        path.with_name("sub-1_task-x_desc-brain_mask.nii.gz"),
+    )
+    path.with_name("labels.tsv").write_text(
+        "index\tname\tx\ty\tz\n" + "".join(f"{i}\tr{i}\t{i}\t0\t9.5\n" for i in (1, 2, 3))
+    )
+    columns = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
+    rows = ["\t".join(f"{value:.3f}" for value in row) for row in np.random.default_rng(0).normal(size=(8, 6))]
+    path.with_name("sub-1_task-x_desc-confounds_timeseries.tsv").write_text(
+        "\n".join(["\t".join(columns), *rows]) + "\n"
+    )
+    path.with_name("sub-1_task-x_desc-preproc_bold.json").write_text('{"RepetitionTime": 2.0}')
+
+
+FMRIPREP = {
+    "atlas": {"image": "atlas.nii.gz", "labels": "labels.tsv", "mask": "bids"},
+    "confounds": {"strategy": ["motion"], "motion": "basic"},
+}
+
+SIDECARS = (
+    "atlas.nii.gz",
+    "labels.tsv",
+    "sub-1_task-x_desc-brain_mask.nii.gz",
+    "sub-1_task-x_desc-confounds_timeseries.tsv",
+    "sub-1_task-x_desc-preproc_bold.json",
+)
+
+#: file -> how it is written, options, and the file to read where it is another one
 FORMATS = {
     "a.edf": (_edf, {}),
     "a.bdf": (_edf, {}),
@@ -98,6 +135,7 @@ FORMATS = {
     "a.mat": (lambda path, vendor: scipy.io.savemat(path, {"x": DATA}), ARRAY),
     "a.h5": (_hdf5, ARRAY),
     "a.csv": (lambda path, vendor: np.savetxt(path, DATA.T, delimiter=",", header="Fp1,C3,O2", comments=""), ARRAY),
+    **dict.fromkeys(SIDECARS, (_fmriprep, FMRIPREP, "sub-1_task-x_desc-preproc_bold.nii.gz")),
 }
 
 
@@ -125,16 +163,17 @@ def _spoiled(content: bytes, random: np.random.Generator) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_gives_a_recording_or_a_named_error(name, tmp_path, vendor):
-    make, values = FORMATS[name]
-    path = tmp_path / name
-    make(path, vendor)
-    content, random = path.read_bytes(), np.random.default_rng(len(name))
+    make, values, *other = FORMATS[name]
+    spoiled = tmp_path / name
+    make(spoiled, vendor)
+    path = tmp_path / other[0] if other else spoiled
+    content, random = spoiled.read_bytes(), np.random.default_rng(len(name))
     options = ReadOptions.parse({**values, "max_bytes": MAX_BYTES})
     modality = "eeg" if "variable" in values else None
     assert read(path, options=options, modality=modality).n_channels > 0
     said: list[str] = []
     for number in range(TRIES):
-        path.write_bytes(_spoiled(content, random))
+        spoiled.write_bytes(_spoiled(content, random))
         tracemalloc.start()
         try:
             with warnings.catch_warnings():

@@ -22,6 +22,8 @@ EXPECTED = {
     "muse_ssvep": ("muse_ssvep", 20, 4, 256.0, {"pretrain": 30, "flicker": 32}),
     "stages_fep": ("stages_fep_rsfmri", 40, 419, 0.5, {"pretrain": 2, "identification": 1}),
     "hcp_aal2": ("hcp_aal2_rsfmri", 4, 94, 1 / 0.72, {"pretrain": 7}),
+    "hcp_glasser360": ("hcp_glasser360_rest", 20, 360, 1 / 0.72, {"pretrain": 7}),
+    "rpn_rest": ("rpn_rest_mist122", 90, 122, 0.4, {"pretrain": 2}),
     "cni_adhd": ("cni_adhd_rsfmri", 200, 116, 0.4, {"pretrain": 1}),
     "haxby2001": ("haxby2001_mini", 12, None, 0.4, {"pretrain": 1, "categories": 8}),
     "haxby2001_slice": ("haxby2001_mini", 1, None, 0.4, {"pretrain": 1, "categories": 8}),

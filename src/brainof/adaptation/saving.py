@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..utils.checksum import crc32c
+from ..utils.files import make_folder, write_atomically, write_json
 from . import adaptation
 from .base import Adapted, AdaptedEnsemble, copied
 from .heads import make_head
@@ -25,7 +27,8 @@ from .low_rank import apply_factors
 from .tuning import LoRA
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-LAYOUT = 1
+#: 2 since the checksum of the tensors is stored
+LAYOUT = 2
 PEFT = "base_model.model."
 HEAD = "brainof.head."
 
@@ -42,7 +45,7 @@ def model_digest(model: nn.Module) -> str:
 def save_adapter(
     folder: str | PathLike[str], fitted: Adapted | AdaptedEnsemble, base: str, digest: str, about: dict[str, Any]
 ) -> Path:
-    """Write an adapter folder; it appears whole or not at all.
+    """Write the two files of an adapter folder, each by rename; its config holds the checksum of its tensors.
 
     Parameters
     ----------
@@ -54,8 +57,6 @@ def save_adapter(
     about : dict
         JSON values to keep beside it.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
     members = []
@@ -75,15 +76,12 @@ def save_adapter(
                 "alpha": names,
             }
         )
-    own = {"layout": LAYOUT, "base_digest": digest, "members": members, "about": about}
+    content = save(tensors)
+    own = {"layout": LAYOUT, "base_digest": digest, "crc32c": crc32c(content), "members": members, "about": about}
     config = {**_peft_config(parts[0]), "base_model_name_or_path": base, "brainof": own}
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(tensors, temporary / TENSORS)
-    (temporary / CONFIG).write_text(json.dumps(config, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    make_folder(folder)  # what else a user keeps there stays
+    write_atomically(folder / TENSORS, [content])
+    write_json(folder / CONFIG, config)
     return folder
 
 
@@ -95,9 +93,6 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str,
     CheckpointError
         Missing, damaged, or of another layout.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
@@ -105,9 +100,12 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str,
         config = json.loads((folder / CONFIG).read_text())
         layout = config["brainof"]["layout"]
         if layout != LAYOUT:
-            raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder)
-        return config, load_file(folder / TENSORS)
-    except (OSError, json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
+            raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder, fix="fit it again")
+        content = (folder / TENSORS).read_bytes()
+        if crc32c(content) != config["brainof"]["crc32c"]:
+            raise CheckpointError("is damaged (its checksum differs)", file=folder / TENSORS, fix="save it again")
+        return config, load(content)
+    except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
         text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
         raise CheckpointError(text, file=folder, fix="save it again") from None
 
@@ -139,6 +137,9 @@ def load_adapter(folder: str | PathLike[str], base_model: nn.Module) -> Adapted 
 
 
 def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Module) -> Adapted:
+    temperature = about["temperature"]
+    if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
+        raise CheckpointError(f"{temperature!r}", field="temperature", fix="save it again")
     head = make_head(about["head"])
     state = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     head.to(state["mean_F"].dtype).load_state_dict(state)
@@ -154,7 +155,7 @@ def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Mo
             raise KeyError(missing.unexpected_keys[0])
     head.eval().requires_grad_(False)
     chosen = adaptation(about["adaptation"])
-    return Adapted(model, head, about["kind"], chosen, about["temperature"], about["report"], changes)
+    return Adapted(model, head, about["kind"], chosen, temperature, about["report"], changes)
 
 
 def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:

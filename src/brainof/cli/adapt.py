@@ -37,10 +37,16 @@ def run(args: argparse.Namespace) -> int:
         scores = json.loads((folder / "scores.json").read_text())
         main = "balanced_accuracy" if "balanced_accuracy" in scores["metrics"] else "mae"
         for name, values in scores["metrics"].items():
-            spread = "" if values["se"] is None else f" +- {values['se']:.3f}"
-            out(f"{name}: {values['mean']:.3f}{spread} (mean over folds, standard error over groups)")
+            out(f"{name}: {_score(values['mean'], values['se'])} (mean over folds, standard error over groups)")
         for row in scores.get("beside", ()):
             if row["level"] == "window" and row["metric"] == main:
-                out(f"  beside, {row['features']}: {row['score']:.3f} +- {row['group_se']:.3f}")
+                out(f"  beside, {row['features']}: {_score(row['score'], row['group_se'])}")
     out(f"{folder}: done; use it with BrainOFClassifier.load({str(folder)!r}) or `brainof embed FILE --model {folder}`")
     return 0
+
+
+def _score(mean: float | None, error: float | None) -> str:
+    """A score and its standard error, as far as they are defined: AUC is not where each fold holds one class."""
+    if mean is None:
+        return "undefined"
+    return f"{mean:.3f}" if error is None else f"{mean:.3f} +- {error:.3f}"

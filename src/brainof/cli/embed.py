@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..contract import ACCEPTABLE
-from ..errors import BrainOFError, ConfigError
+from ..errors import BrainOFError, ConfigError, ReadError
 from ..utils.memory import memory_budget, parse_bytes
 from . import out
 from .info import add_read_arguments, read_options
@@ -99,6 +99,11 @@ def run(args: argparse.Namespace) -> int:
                 raise
             failed.append(error)
             _say(str(error))
+        except Exception as error:  # of a library: the embeddings of the other files are not lost to it
+            if len(args.files) == 1:
+                raise
+            failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
+            _say(str(failed[-1]))
     if parts:
         found = Embeddings.concatenate(parts)
         found.save(args.out)

@@ -12,7 +12,8 @@ from ..channels import Channels
 from ..errors import CheckpointError, ConfigError
 from .loading import load_model
 
-#: Arguments that say where a model runs and what is kept, not what it does
+#: Arguments that say where a model runs and what is kept, not what it does; never taken from a file: a cache holds
+#: pickles, which run as code when they are read
 LOCAL = ("memory", "device", "model", "adapt")
 
 
@@ -49,7 +50,10 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     if about.get("estimator") != cls.__name__:
         kind = about.get("estimator")
         raise CheckpointError(f"holds a {kind}, no {cls.__name__}", file=folder, fix=f"use {kind}.load")
-    arguments = {**about["arguments"], "model": config["base_model_name_or_path"], **changes}
+    stored = {name: value for name, value in about["arguments"].items() if name not in LOCAL}
+    if unknown := sorted(set(stored) - set(cls._get_param_names())):  # type: ignore[attr-defined]
+        raise CheckpointError(f"unknown argument {unknown[0]!r}", file=folder, fix="save it again")
+    arguments = {**stored, "model": config["base_model_name_or_path"], **changes}
     if isinstance(arguments.get("channels"), dict):
         arguments["channels"] = Channels.from_dict(arguments["channels"])
     members = config["brainof"]["members"]

@@ -305,3 +305,48 @@ def test_windows_share_a_batch_only_with_their_kind(examples):
     mixed = WindowList([first, longer, first, longer], 64)
     assert [chunk.tolist() for chunk in batches(mixed, np.arange(4), 8)] == [[0, 2], [1, 3]]
     assert mixed.key(0) == mixed.key(2) != mixed.key(1)
+
+
+def test_an_ensemble_scores_as_it_predicts(model, examples, target):
+    """`brainof adapt` and the classifier average probabilities; the mean of logits is another model."""
+    from scipy.special import softmax
+
+    from brainof.evaluation.adapt import decision
+
+    data = TrainingSet(examples, target)
+    fitted = Ensemble(members=3, of=LinearProbe()).apply(model, data)
+    for member, temperature in zip(fitted.parts, (0.05, 1.0, 5.0), strict=True):
+        member.temperature = temperature
+    parts = [softmax(member.outputs(examples)[0] / member.temperature, axis=1) for member in fitted.parts]
+    mean = np.mean(parts, axis=0)
+    np.testing.assert_allclose(decision(fitted, data), np.log(mean[:, 1]) - np.log(mean[:, 0]), rtol=1e-6)
+    logits = np.mean([m.outputs(examples)[0] / m.temperature for m in fitted.parts], axis=0)
+    assert np.abs(decision(fitted, data) - (logits[:, 1] - logits[:, 0])).max() > 0.1
+
+
+def test_an_attentive_probe_moves_its_example_to_the_device_of_the_model():
+    from brainof.adaptation.heads import AttentiveHead
+
+    class Batch:
+        device = "cpu"
+
+        def to(self, device: torch.device) -> Batch:
+            self.device = device.type
+            return self
+
+    class Elsewhere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(1, device="meta"))
+
+        def forward_features(self, batch: Batch) -> torch.Tensor:
+            assert batch.device == "meta"
+            return torch.zeros(1, 5, 2)
+
+    class One:
+        def batch(self, rows: np.ndarray) -> Batch:
+            return Batch()
+
+    head = AttentiveProbe()._head(Elsewhere(), One(), 10, 2)
+    assert isinstance(head, AttentiveHead)
+    assert head.latents == 5

@@ -70,3 +70,32 @@ def test_wrong_damaged_and_foreign_adapters_are_refused(model, examples, target,
     (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA"}))
     with pytest.raises(CheckpointError, match="no adapter of brainof"):
         load_adapter(folder, model)
+
+
+def test_a_flipped_bit_and_an_impossible_temperature_are_seen(model, examples, target, tmp_path):
+    import json
+
+    folder = save_adapter(
+        tmp_path / "a", LinearProbe().apply(model, TrainingSet(examples, target)), "debug", model_digest(model), {}
+    )
+    config, tensors = folder / CONFIG, folder / TENSORS
+    values, content = json.loads(config.read_text()), bytearray(tensors.read_bytes())
+    for temperature in (0, -1.0, float("nan"), float("inf"), "warm", None):
+        values["brainof"]["members"][0]["temperature"] = temperature
+        config.write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match="temperature"):
+            load_adapter(folder, model)
+    content[-2] ^= 0x40
+    tensors.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"safetensors: is damaged .its checksum differs.; save it again"):
+        load_adapter(folder, model)
+
+
+def test_saving_keeps_what_else_lies_in_the_folder(model, examples, target, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "data.txt").write_text("years of work")
+    fitted = LinearProbe().apply(model, TrainingSet(examples, target))
+    for _ in range(2):
+        save_adapter(tmp_path, fitted, "debug", model_digest(model), {})
+    assert (tmp_path / "thesis" / "data.txt").read_text() == "years of work"
+    assert load_adapter(tmp_path, model).temperature == fitted.temperature

@@ -128,3 +128,21 @@ def test_a_model_that_was_prepared_otherwise_is_refused(recipe, tmp_path, capsys
     save_release(tmp_path / "release", BrainOF.from_preset("debug"), contract)
     assert main(["adapt", str(recipe), "--model", str(tmp_path / "release"), "--out", str(tmp_path / "run")]) == 2
     assert "made: prepare: was prepared otherwise" in capsys.readouterr().err
+
+
+def test_a_score_that_is_undefined_is_printed_as_such(tmp_path, capsys):
+    """One subject per fold and a label of subjects: each test side holds one class, so AUC is not defined."""
+    rng = np.random.default_rng(0)
+    channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
+    with CorpusWriter(tmp_path / "corpus") as writer:
+        about = {"name": "made", "modality": "eeg", "steps": default_chain("eeg").to_steps(), "licence": "CC0"}
+        tasks = {"tasks": {"q": {"label": "group"}}, "task_views": {"q": "pretrain"}}
+        writer.add_dataset("made", {**about, **tasks})
+        for number in range(4):
+            row = {"dataset": "made", "modality": "eeg", "subject": f"{number}", "sfreq": 256.0, "config": "x"}
+            label = {"group": "patient" if number % 2 else "control"}
+            windows = [Window(rng.standard_normal((4, 512)).astype(np.float32), 2.0 * k, label) for k in range(3)]
+            writer.add({**row, "recording": f"{number}"}, channels, windows)
+    (tmp_path / "q.yaml").write_text(f"corpus: {tmp_path / 'corpus'}\ntask: made/q\nfolds: 4\n")
+    assert main(["adapt", str(tmp_path / "q.yaml"), "--model", "debug", "--out", str(tmp_path / "run")]) == 0
+    assert "auc: undefined" in capsys.readouterr().out.lower()

@@ -256,3 +256,62 @@ def test_examples_of_the_documentation_run(estimator):
     result = doctest.testmod(source)
     assert result.attempted > 3
     assert result.failed == 0
+
+
+def test_tensors_and_lists_of_arrays_are_arrays(release, signals):
+    X, y, people = signals(n_people=2)
+    expected = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).predict_proba(X)
+    for other in (torch.tensor(X), list(X), [torch.tensor(x) for x in X]):
+        fitted = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(other, y, people)
+        np.testing.assert_array_equal(fitted.predict_proba(other), expected)
+
+
+def test_averages_and_missing_labels_are_named(release, signals):
+    import mne
+    import pandas as pd
+
+    X, y, _ = signals(n_people=2)
+    classifier = BrainOFClassifier(release, random_state=0, **ARRAYS)
+    evoked = mne.EvokedArray(X[0], mne.create_info(NAMES, 128.0, "eeg"), verbose="error")
+    for given in (evoked, [evoked] * 8):
+        with pytest.raises(ConfigError, match=r"Evoked is an average over trials.*EpochsArray\(evoked.data\[None\]"):
+            classifier.fit(given, y)
+    with pytest.raises(LabelError, match="1 of 8 labels are missing; leave those samples out"):
+        classifier.fit(X, pd.Series([pd.NA, *y[1:]], dtype="string"))
+    assert classifier.fit(X, pd.Series(y, dtype="string")).classes_.tolist() == ["rest", "task"]
+
+
+def test_windows_of_one_sample_stay_in_one_inner_fold(release, signals, recordings):
+    """Random labels of recordings of several windows: whoever splits windows finds them easy, and is sure of it."""
+    X, _, _ = signals(n_people=8, each=2, seconds=12.0)
+    y = np.random.default_rng(0).permutation(np.tile(["a", "b"], len(X) // 2))
+    data = [recording.replace(entities={}) for recording in recordings(X)]
+    fresh = [
+        recording.replace(entities={}) for recording in recordings(signals(n_people=8, each=2, seconds=12.0, seed=1)[0])
+    ]
+    found = BrainOFClassifier(release, random_state=0).fit(data, y)
+    by_sample = BrainOFClassifier(release, random_state=0).fit(data, y, groups=np.arange(len(y)))
+    np.testing.assert_array_equal(found.predict_proba(fresh), by_sample.predict_proba(fresh))
+    by_window = BrainOFClassifier(release, random_state=0)
+    by_window._window_groups = lambda samples, groups: None
+    leaking = by_window.fit(data, y).predict_proba(fresh)
+    assert found.predict_proba(fresh).max(axis=1).mean() < leaking.max(axis=1).mean()
+
+
+def test_a_foreign_adapter_names_no_cache_and_no_unknown_argument(release, signals, tmp_path):
+    """Pickles lie in a cache and run when they are read: where it is, the user says."""
+    import json
+
+    X, y, people = signals(n_people=2)
+    folder = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).save(tmp_path / "adapter")
+    config = folder / "adapter_config.json"
+    values = json.loads(config.read_text())
+    values["brainof"]["about"]["arguments"] |= {"memory": str(tmp_path / "cache"), "device": "cuda:9"}
+    config.write_text(json.dumps(values))
+    loaded = BrainOFClassifier.load(folder)
+    assert (loaded.memory, loaded.device) == (None, "cpu")
+    assert BrainOFClassifier.load(folder, memory="mine").memory == "mine"
+    values["brainof"]["about"]["arguments"]["hook"] = "x"
+    config.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="unknown argument 'hook'"):
+        BrainOFClassifier.load(folder)

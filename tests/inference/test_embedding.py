@@ -192,3 +192,57 @@ def test_a_memory_budget_changes_no_number(tmp_path):
         np.testing.assert_array_equal(found.values, whole.values)
     with pytest.raises(ConfigError, match="less than the program itself needs"):
         embed(tmp_path / "rest_raw.fif", model, contract=None, memory="100MB")
+
+
+def test_a_model_by_name_brings_its_contract(tmp_path):
+    """A path, MNE objects, Recordings and arrays, with a model folder: checked; without a contract: refused."""
+    mne = pytest.importorskip("mne")
+    from brainof.io.positions import default_montage
+    from brainof.release import save_release
+
+    save_release(tmp_path / "run", brainof.load("debug")[0], contract(frames=["head"]))
+    names = ["C3", "Cz", "C4", "Pz"]
+    info = mne.create_info(names, 256.0, "eeg")
+    info.set_montage(default_montage())
+    data = 1e-5 * np.random.default_rng(0).standard_normal((4, 2048))
+    raw = mne.io.RawArray(data, info, verbose="error")
+    raw.save(tmp_path / "rest_raw.fif", verbose="error")
+    epochs = mne.EpochsArray(data.reshape(4, 2, 1024).swapaxes(0, 1), info, verbose="error")
+    wanted = embed(tmp_path / "rest_raw.fif", tmp_path / "run")
+    assert wanted.table["onset"].tolist() == [0.0, 4.0]
+    np.testing.assert_allclose(embed(raw, str(tmp_path / "run")).values, wanted.values, atol=1e-4)
+    loaded, own = brainof.load(tmp_path / "run")
+    np.testing.assert_array_equal(embed(tmp_path / "rest_raw.fif", loaded).values, wanted.values)
+    np.testing.assert_array_equal(embed(tmp_path / "rest_raw.fif", loaded, contract=own).values, wanted.values)
+    each = embed(epochs, tmp_path / "run")
+    assert each.table["sample"].tolist() == [0, 1]
+    array = embed(epochs.get_data(), tmp_path / "run", sfreq=256.0, channels=names)
+    micro = embed(1e6 * epochs.get_data(), tmp_path / "run", sfreq=256.0, channels=names, units="uV")
+    np.testing.assert_allclose(array.values, each.values, atol=1e-3)
+    np.testing.assert_allclose(micro.values, array.values, atol=1e-4)
+    with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s"):
+        embed(raw, tmp_path / "run", window_seconds=8)
+    for model in ("debug", BrainOF.from_preset("debug")):
+        with pytest.raises(ContractError, match="brings no contract.*or contract=None for the default preparation"):
+            embed(raw, model)
+        assert len(embed(raw, model, contract=None)) == 2
+
+
+def test_what_cannot_be_embedded_is_named(mean_model):
+    with pytest.raises(ConfigError, match=r"source: expected signals, got an array of shape \(3, 100\); give a path"):
+        embed(np.zeros((3, 100)), mean_model, contract=None)
+    with pytest.raises(ConfigError, match="source: expected signals, got dict"):
+        embed({}, mean_model, contract=None)
+    with pytest.raises(ConfigError, match="model: expected a model, got int"):
+        embed(eeg(), 3)
+    with pytest.raises(ConfigError, match=r"arrays of shapes \(3, 5\) and \(3, 6\)"):
+        embed([np.zeros((3, 5)), np.zeros((3, 6))], mean_model, contract=None)
+
+
+def test_a_corpus_is_checked_against_a_contract_that_is_given(rest_and_task, mean_model):
+    with pytest.raises(ContractError, match="was not trained on eeg"):
+        embed(
+            rest_and_task(n_people=1),
+            mean_model,
+            contract=InputContract(modalities={"meg": contract().modalities["eeg"]}),
+        )

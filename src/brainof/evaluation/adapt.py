@@ -30,11 +30,11 @@ from ..pretraining.data import contract_of
 from ..pretraining.record import data_record
 from ..release import load, save_release
 from ..release.load import record_of
-from ..stats.metrics import METRICS, per_group
 from ..utils.files import make_folder, write_atomically, write_json
 from ..utils.progress import progress
+from ..utils.values import finite
 from .adapt_config import AdaptConfig
-from .decoding import nanmean
+from .decoding import cross_validated, nanmean
 from .protocol import Task, recipe_tasks, targets, task_folds, task_rows
 from .task import evaluate_task
 
@@ -93,7 +93,7 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
         if config.beside:
             table = evaluate_task(corpora, task, {"frozen features": features("auto")}, n_permutations=0)
             scores["beside"] = [row for row in table if row["row"] == "score"]
-        write_json(folder / "scores.json", _finite(scores))
+        write_json(folder / "scores.json", finite(scores))
     fitted = chosen.apply(base, data)
     contract = contract or contract_of(corpora, corpora.index.iloc[rows], patch)
     name = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
@@ -143,24 +143,17 @@ def cross_validate(
     chosen: Any, base: Any, data: TrainingSet, folds: list[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Any]:
     """Scores of an adaptation: per metric the mean over folds, the standard error over groups, and all values."""
-    target = data.target
-    metrics = METRICS[target.kind]
-    by_fold: dict[str, list[float]] = {name: [] for name in metrics}
-    by_group: dict[str, dict[str, list[float]]] = {name: {} for name in metrics}
-    report: dict[str, Any] = {}
+    target, tested, report = data.target, [], {}
     y = target.y if target.kind == "classification" else target.y[:, 0]
     assert target.groups is not None
     for train, test in progress(folds, desc="folds", unit="fold"):
         fitted = chosen.apply(base, data.take(train))
         report = fitted.report
-        scores = decision(fitted, data.take(test))
-        for name, metric in metrics.items():
-            by_fold[name].append(float(metric(y[test], scores)))
-            for group, value in per_group(metric, y[test], scores, target.groups[test]).items():
-                by_group[name].setdefault(group, []).append(value)
+        tested.append((y[test], decision(fitted, data.take(test)), target.groups[test]))
+    repeats = sum(len(test) for _, test in folds) // len(y)
+    by_fold, by_group = cross_validated(target.kind, tested, repeats)
     found = {}
-    for name in metrics:
-        groups = {group: nanmean(values) for group, values in sorted(by_group[name].items())}
+    for name, groups in by_group.items():
         values = np.array(list(groups.values()))
         values = values[np.isfinite(values)]
         error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
@@ -177,13 +170,3 @@ def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray
     if fitted.kind == "regression":
         return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
     return decision_values(log_probabilities(outputs))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return round(float(value), 6) if np.isfinite(value) else None
-    return value

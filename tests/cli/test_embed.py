@@ -50,6 +50,24 @@ def test_one_bad_file_of_two_is_named_and_the_other_written(regions, tmp_path, c
     assert len(load_embeddings(target)) == 1
 
 
+def test_a_file_that_a_library_fails_on_is_named_and_the_other_written(regions, tmp_path, capsys, monkeypatch):
+    import brainof.io
+
+    plain = brainof.io.read
+
+    def read(file, **options):
+        if "broken" in file:
+            raise RuntimeError("of a library")
+        return plain(file, **options)
+
+    monkeypatch.setattr(brainof.io, "read", read)
+    target = tmp_path / "e.npz"
+    files = [str(tmp_path / "broken.npz"), str(regions)]
+    assert main(["embed", *files, "--model", "debug", "--out", str(target), *READING]) == 2
+    assert "broken.npz: RuntimeError: of a library" in capsys.readouterr().err
+    assert len(load_embeddings(target)) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

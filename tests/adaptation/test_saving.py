@@ -65,7 +65,7 @@ def test_wrong_damaged_and_foreign_adapters_are_refused(model, examples, target,
     config = json.loads((folder / CONFIG).read_text())
     config["brainof"]["layout"] = 7
     (folder / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="layout 7, this version reads 1"):
+    with pytest.raises(CheckpointError, match="layout 7, this version reads 2"):
         load_adapter(folder, model)
     (folder / CONFIG).write_text(json.dumps({"peft_type": "LORA"}))
     with pytest.raises(CheckpointError, match="no adapter of brainof"):

@@ -102,9 +102,10 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str,
         if layout != LAYOUT:
             raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder, fix="fit it again")
         content = (folder / TENSORS).read_bytes()
+        tensors = load(content)
         if crc32c(content) != config["brainof"]["crc32c"]:
             raise CheckpointError("is damaged (its checksum differs)", file=folder / TENSORS, fix="save it again")
-        return config, load(content)
+        return config, tensors
     except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
         text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
         raise CheckpointError(text, file=folder, fix="save it again") from None

@@ -30,7 +30,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from brainof.channels import Channels
 from brainof.model import BrainOF, attention, experts, log_spectrum, norm, update_balance
 from brainof.model.tokens import take_tokens
-from brainof.pretraining.threads import GradientThreads
 from brainof.signals import SignalBatch
 
 Line = tuple[str, float, str]
@@ -52,6 +51,8 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
 
 def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
+    from brainof.pretraining.threads import GradientThreads  # its room needs pandas, which a GPU machine may lack
+
     torch.manual_seed(0)
     model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
     optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)

@@ -303,7 +303,7 @@ def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> t
     """Through the same conversion as files, so that types, coils and positions mean the same."""
     import mne
 
-    from ..io.mne_convert import recording_of_raw
+    from ..io.mne_convert import Opened, recording_of_raw
     from ..io.options import ReadOptions
 
     names = [str(channel["ch_name"]) for channel in chs_info]
@@ -316,8 +316,7 @@ def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> t
                 own["loc"][:3] = np.nan  # MNE's zero for "unknown"
     raw = mne.io.RawArray(np.zeros((len(names), 2)), info, verbose="error")
     # channel positions of an Info are in the head frame, as those of a FIF file are
-    provenance: dict[str, Any] = {"format": "fif", "notes": []}
-    recording = recording_of_raw(raw, modality=modality, options=ReadOptions(), entities=None, provenance=provenance)
+    recording = recording_of_raw(Opened(raw), modality=modality, options=ReadOptions(), format_name="fif")
     picks = [names.index(name) for name in recording.channels.names]
     assert MODALITY_OF_TYPE[recording.channels.types[0]] == recording.modality
     return recording.channels, recording.modality, picks

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..channels import UNITS
 from ..errors import ReadError
 from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..utils.memory import release, sampled
+from ..utils.values import listed
 
-#: A median this far from zero is no brain signal but the offset of a DC amplifier (or a wrong unit)
-MAX_OFFSET = {"eeg": 1e-3}
-#: Interquartile range above which an EEG channel drifts, moves or has another unit
-MAX_SPREAD = {"eeg": 5e-4}
-
-
-def listed(names: list[str] | tuple[str, ...], most: int = 8) -> str:
-    """Names as text, shortened."""
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+#: A median (volts) this far from zero is no EEG but the offset of a DC amplifier (or a wrong unit)
+MAX_OFFSET = 1e-3
+#: Interquartile range (volts) above which an EEG channel drifts, moves or has another unit
+MAX_SPREAD = 5e-4
 
 
 def checked(recording: Recording) -> Recording:
@@ -56,30 +50,24 @@ def checked(recording: Recording) -> Recording:
 
 def amplitude_problems(recording: Recording) -> list[str]:
     """One sentence per way in which the amplitudes are none of a brain: overall, by offset, by drift."""
-    wrong = [f"{problem}; probably the unit is wrong (units=)" for problem in implausible_amplitudes(recording)]
-    return wrong + _odd_channels(recording, np.array(recording.channels.names))
-
-
-def _odd_channels(recording: Recording, names: np.ndarray) -> list[str]:
-    """Offsets and drifts far above those of a brain, which the median over channels can hide."""
-    notes = []
-    types = np.array(recording.channels.types)
+    notes = [f"{problem}; probably the unit is wrong (units=)" for problem in implausible_amplitudes(recording)]
+    rows = np.flatnonzero(np.array(recording.channels.types) == "eeg")
+    if not len(rows):
+        return notes
+    # offsets and drifts far above those of a brain, which the median over channels can hide
     step = max(1, recording.n_times // 20_000)
-    for kind, limit in MAX_OFFSET.items():
-        rows = np.flatnonzero(types == kind)
-        if not len(rows):
-            continue
-        low, middle, high = np.nanpercentile(sampled(recording.data, rows, step), (25, 50, 75), axis=1)
-        for what, size, most, reason in (
-            ("is offset by", np.abs(middle), limit, "DC amplifier"),
-            ("spreads over", high - low, MAX_SPREAD[kind], "drift or movement"),
-        ):
-            odd = size > most
-            if odd.any():
-                notes.append(
-                    f"amplitude of {odd.sum()} of {len(rows)} {kind} channels {what} {size[odd].min():.2g} to "
-                    f"{size.max():.2g} {UNITS[kind]} ({reason}, or a wrong unit): {listed(list(names[rows[odd]]))}"
-                )
+    low, middle, high = np.nanpercentile(sampled(recording.data, rows, step), (25, 50, 75), axis=1)
+    for what, size, most, reason in (
+        ("is offset by", np.abs(middle), MAX_OFFSET, "DC amplifier"),
+        ("spreads over", high - low, MAX_SPREAD, "drift or movement"),
+    ):
+        odd = size > most
+        if odd.any():
+            notes.append(
+                f"amplitude of {odd.sum()} of {len(rows)} eeg channels {what} {size[odd].min():.2g} to "
+                f"{size.max():.2g} V ({reason}, or a wrong unit): "
+                f"{listed([recording.channels.names[row] for row in rows[odd]])}"
+            )
     return notes
 
 

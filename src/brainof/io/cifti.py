@@ -11,8 +11,9 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
+from ..utils.values import listed
 from .atlas import digest_of, find_file
-from .checks import check_size, listed
+from .checks import check_size
 from .damage import damage_named
 from .labels import read_labels
 from .nifti_header import checked_tr, load_image, voxels

@@ -6,7 +6,6 @@ Own code: MNE refuses texts that are not UTF-8, joins records over pauses and dr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,73 +22,58 @@ _TAL = re.compile(rb"([+-]\d+\.?\d*)(?:\x15(\d*\.?\d*))?\x14([^\x00]*?)\x14?\x00
 _TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class EdfAnnotations:
-    """Annotations in seconds from the first sample that the file holds, with `BOUNDARY` at every pause."""
-
-    onsets: np.ndarray
-    durations: np.ndarray
-    texts: list[str]
-    notes: list[str]
-
-
-def read_annotations(path: Path, header: EdfHeader) -> EdfAnnotations | None:
-    """The annotations of a file; None where it has no signal of annotations.
+def read_annotations(path: Path, header: EdfHeader) -> tuple[pd.DataFrame | None, list[str]]:
+    """Events table in seconds from the first sample that the file holds, and notes; None without such a signal.
 
     Texts that are not UTF-8 are read as Latin-1, with a note. In a discontinuous file an annotation lies at its place
-    among the samples that are there; one that lies in a pause moves to the sample after it.
+    among the samples that are there; one that lies in a pause moves to the sample after it, and `BOUNDARY` is there.
     """
     records = _records(path, header)
     if records is None:
-        return None
-    found: list[tuple[float, float, bytes]] = []
+        return None, []
+    rows: list[tuple[float, float, bytes]] = []
     starts = np.full(len(records), np.nan)
     for number, record in enumerate(records):
         for onset, duration, text in _TAL.findall(record):
             parts = text.split(b"\x14")
             if parts[0] == b"" and np.isnan(starts[number]):  # the first list of a record keeps its time
                 starts[number] = float(onset)
-            found += [(float(onset), _seconds(duration), part) for part in parts if part and np.isfinite(float(onset))]
-    texts, notes = _decoded([text for _, _, text in found])
-    onsets, durations = np.array([row[:2] for row in found]).reshape(-1, 2).T
+            rows += [(float(onset), _seconds(duration), part) for part in parts if part and np.isfinite(float(onset))]
+    texts, notes = _decoded([text for _, _, text in rows])
+    onsets, durations = np.array([row[:2] for row in rows]).reshape(-1, 2).T
     first = float(starts[0]) if len(starts) and np.isfinite(starts[0]) else 0.0
-    length = header.record_seconds
+    starts, onsets, length = starts - first, onsets - first, header.record_seconds
     if not header.is_discontinuous or not length:
-        return _inside(EdfAnnotations(onsets - first, durations, texts, notes), header)
-    starts -= first
+        return _inside(onsets, durations, texts, header, notes)
     if not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
         notes.append("EDF+D: the times of its records are not in order, so pauses are unknown")
-        return _inside(EdfAnnotations(onsets - first, durations, texts, notes), header)
-    onsets = onsets - first
+        return _inside(onsets, durations, texts, header, notes)
     ends = _place(onsets + durations, starts, length)
     onsets = _place(onsets, starts, length)
-    pauses = np.flatnonzero(np.abs(np.diff(starts) - length) > _TOLERANCE) + 1
+    lost = np.diff(starts) - length
+    pauses = np.flatnonzero(np.abs(lost) > _TOLERANCE)
     if len(pauses):
-        lost = float((np.diff(starts) - length)[pauses - 1].sum())
-        notes.append(f"discontinuous (EDF+D): {len(pauses)} pauses, {lost:g} s in all; no window lies over them")
-    marked = EdfAnnotations(
-        np.concatenate([onsets, pauses * length]),
-        np.concatenate([np.maximum(ends - onsets, 0.0), np.zeros(len(pauses))]),
-        [*texts, *[BOUNDARY] * len(pauses)],
-        notes,
-    )
-    return _inside(marked, header)
+        seconds = float(lost[pauses].sum())
+        notes.append(f"discontinuous (EDF+D): {len(pauses)} pauses, {seconds:g} s in all; no window lies over them")
+    durations = np.append(np.maximum(ends - onsets, 0.0), np.zeros(len(pauses)))
+    onsets = np.append(onsets, (pauses + 1) * length)
+    return _inside(onsets, durations, [*texts, *[BOUNDARY] * len(pauses)], header, notes)
 
 
-def _inside(found: EdfAnnotations, header: EdfHeader) -> EdfAnnotations:
+def _inside(
+    onsets: np.ndarray, durations: np.ndarray, texts: list[str], header: EdfHeader, notes: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
     """Without the annotations that lie wholly outside the samples, and with the others cut to them, as MNE does."""
-    end = header.records_there * header.record_seconds
+    events, end = events_table(onsets, durations, texts), header.records_there * header.record_seconds
     if not end:
-        return found
-    kept = (found.onsets <= end) & (found.onsets + found.durations >= 0)
-    starts, stops = np.clip(found.onsets, 0, end), np.clip(found.onsets + found.durations, 0, end)
-    lost = int((~kept).sum())
-    return EdfAnnotations(
-        starts[kept],
-        (stops - starts)[kept],
-        [text for text, inside in zip(found.texts, kept, strict=True) if inside],
-        [*found.notes, *([f"{lost} annotations lie outside the recording and were left out"] if lost else [])],
-    )
+        return events, notes
+    stops = events["onset"] + events["duration"]
+    kept = (events["onset"] <= end) & (stops >= 0)
+    if not kept.all():
+        notes.append(f"{(~kept).sum()} annotations lie outside the recording and were left out")
+    onset = events["onset"].clip(0, end)
+    events = events.assign(onset=onset, duration=stops.clip(0, end) - onset)
+    return events[kept].reset_index(drop=True), notes
 
 
 def read_edf_events(path: Path) -> pd.DataFrame:
@@ -100,10 +84,10 @@ def read_edf_events(path: Path) -> pd.DataFrame:
     ReadError
         It is not EDF or has no annotations.
     """
-    found = read_annotations(path, read_edf_header(path))
-    if found is None:
+    events, _ = read_annotations(path, read_edf_header(path))
+    if events is None:
         raise ReadError("holds no annotations", file=path, field="events", fix="give an EDF+ file or a table")
-    return events_table(found.onsets, found.durations, found.texts)
+    return events
 
 
 def _records(path: Path, header: EdfHeader) -> list[bytes] | None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ReadError
-from .units import NOT_ELECTRICAL, factor_to_si, plain
 
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes per signal: label, transducer, unit, 4 limits, filter, samples, -
 
@@ -133,16 +132,6 @@ def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ..
         notes.append(f"channel names that occur twice were numbered: {', '.join(twice)}")
     apart = fixed[192:197] in (b"EDF+D", b"BDF+D")
     return EdfHeader(signals, seconds, said, there, tuple(notes), data_start, bytes_per_sample, apart)
-
-
-def volts_per_unit(unit: str) -> float | None:
-    """Factor to volts of a unit text, or None where it is no voltage."""
-    return factor_to_si(unit, "V")
-
-
-def is_body_unit(unit: str) -> bool:
-    """True for units of respiration, temperature, movement and the like (never a voltage)."""
-    return plain(unit).lower() in NOT_ELECTRICAL
 
 
 def _number(text: bytes, path: Path, field: str) -> float:

@@ -67,17 +67,13 @@ def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.D
 
 
 def events_of_raw(
-    raw: Any, format_name: str, annotations: tuple[Any, Any, Any] | None = None
+    raw: Any, format_name: str, annotations: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Annotations and triggers of an MNE Raw, in seconds from its first sample, and notes.
 
     Trigger values are event names ("1", "32"); of BioSemi status words only the 16 trigger bits count. Places where the
-    recording was paused or cut become events called `BOUNDARY`, whatever the format calls them.
-
-    Parameters
-    ----------
-    annotations : tuple of onsets, durations, texts, optional
-        In seconds from the first sample; default: those of the Raw.
+    recording was paused or cut become events called `BOUNDARY`, whatever the format calls them. `annotations` is an
+    events table that stands for those of the Raw.
     """
     import mne
 
@@ -85,10 +81,10 @@ def events_of_raw(
     if annotations is None:
         own = raw.annotations
         # MNE counts annotations from the measurement date, or without one from where sample 0 would lie
-        annotations = own.onset - raw.first_time, own.duration, own.description
-    parts = [with_boundaries(events_table(*annotations), float(raw.info["sfreq"]))]
+        annotations = events_table(own.onset - raw.first_time, own.duration, own.description)
+    parts = [with_boundaries(annotations, float(raw.info["sfreq"]))]
     # EGI files keep each event twice: as an annotation and as a channel of its code
-    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations[0])):
+    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations)):
         mask = {"mask": 0xFFFF, "mask_type": "and"} if format_name == "bdf" else {}
         try:
             found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **mask)

@@ -13,6 +13,7 @@ from ..channels import MODALITIES, SENSOR_TYPES, UNITS, Channels
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording, no_events
 from .checks import checked
+from .events import events_table
 from .options import AtlasOptions, ReadOptions
 from .positions import electrode_positions
 from .units import override_factors
@@ -47,21 +48,20 @@ def from_mne(
     """
     import mne
 
-    from .mne_convert import recording_of_raw
+    from .mne_convert import Opened, recording_of_raw
 
     options = options or ReadOptions()
     if isinstance(instance, mne.io.BaseRaw):
         names = [str(name) for name in instance.filenames if name is not None]
-        format_name = "fif" if any(name.endswith((".fif", ".fif.gz")) for name in names) else "mne"
-        provenance: dict[str, Any] = {
-            "file": names[0] if names else None,
-            "format": format_name,
-            "truncated": False,
-            "notes": [],
-        }
-        return checked(
-            recording_of_raw(instance, modality=modality, options=options, entities=entities, provenance=provenance)
+        recording = recording_of_raw(
+            Opened(instance),
+            modality=modality,
+            options=options,
+            entities=entities,
+            file=names[0] if names else None,
+            format_name="fif" if any(name.endswith((".fif", ".fif.gz")) for name in names) else "mne",
         )
+        return checked(recording)
     if isinstance(instance, mne.BaseEpochs):
         return _recordings_of_epochs(instance, modality, options, entities)
     raise ReadError(f"{type(instance).__name__} is no MNE Raw or Epochs", field="instance", fix="give a Raw or Epochs")
@@ -72,7 +72,7 @@ def _recordings_of_epochs(
 ) -> list[Recording]:
     import mne
 
-    from .mne_convert import recording_of_raw
+    from .mne_convert import Opened, recording_of_raw
 
     data = epochs.get_data(copy=False)
     if not len(data):
@@ -81,11 +81,10 @@ def _recordings_of_epochs(
     recordings = []
     for number, (values, event) in enumerate(zip(data, epochs.events, strict=True)):
         raw = mne.io.RawArray(values, epochs.info, verbose="error")
-        provenance: dict[str, Any] = {"file": None, "format": "mne", "truncated": False, "notes": [], "epoch": number}
-        recording = recording_of_raw(raw, modality=modality, options=options, entities=entities, provenance=provenance)
-        name = names.get(int(event[2]), str(event[2]))
-        table = pd.DataFrame({"onset": [-float(epochs.tmin)], "duration": [0.0], "trial_type": [name]})
-        recordings.append(checked(recording.replace(events=table)))
+        recording = recording_of_raw(Opened(raw), modality=modality, options=options, entities=entities)
+        table = events_table([-float(epochs.tmin)], [0.0], [names.get(int(event[2]), str(event[2]))])
+        provenance = {**recording.provenance, "epoch": number}
+        recordings.append(checked(recording.replace(events=table, provenance=provenance)))
     return recordings
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..errors import ReadError
 from .edf_annotations import read_annotations
-from .edf_header import EdfHeader, EdfSignal, is_body_unit, read_edf_header, volts_per_unit
-from .mne_open import READERS, Opened
+from .edf_header import EdfHeader, EdfSignal, read_edf_header
+from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
+from .units import is_body_unit, volts_per_unit
 
 
 def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[str, str]) -> Opened:
@@ -34,10 +35,10 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
     if blank:
         notes.append(f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken")
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
-    function = getattr(mne.io, READERS[format_name][0])
-    raw = function(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
-    annotations = read_annotations(path, header)
-    notes += annotations.notes if annotations else []
+    open_with_mne = getattr(mne.io, f"read_raw_{format_name}")
+    raw = open_with_mne(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
+    events, more = read_annotations(path, header)
+    notes += more
     raw.rename_channels({label: names[label] for label in raw.ch_names if label in names})
     stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
     rates = sorted({signals[label].rate for label in wanted})
@@ -55,7 +56,7 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
         names=list(signals),
         without_unit=frozenset(label.strip() for label in blank),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
-        annotations=(annotations.onsets, annotations.durations, annotations.texts) if annotations else None,
+        annotations=events,
     )
 
 
@@ -77,9 +78,7 @@ def _edf_channels(
         kind = told or kind_of_name(names[label])
         if kind is not None and kind != "eeg":
             other.append(names[label])
-        elif (
-            told is None and options.units is None and volts_per_unit(signal.unit) is None and is_body_unit(signal.unit)
-        ):
+        elif told is None and options.units is None and is_body_unit(signal.unit):
             other.append(f"{names[label]} [{signal.unit}]")
         elif not signal.has_range:
             ranges.append(names[label])

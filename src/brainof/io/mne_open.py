@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import ReadError
 from ..utils.optional import optional
 from .bids.kit import kit_digitisation
 from .brainvision_header import channel_units, check_brainvision
 from .checks import check_size
-from .edf_header import is_body_unit, volts_per_unit
-from .events import BOUNDARY
+from .events import BOUNDARY, events_table
 from .mat5 import check_mat5
+from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
 from .request import ReadRequest
+from .units import is_body_unit, volts_per_unit
 from .vendor_headers import check_curry, check_egi, check_gdf, check_mff
-
-#: format name -> (function of mne.io, arguments)
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "edf": ("read_raw_edf", {}),
-    "bdf": ("read_raw_bdf", {}),
-    "gdf": ("read_raw_gdf", {}),
-    "brainvision": ("read_raw_brainvision", {}),
-    "eeglab": ("read_raw_eeglab", {}),
-    "fif": ("read_raw_fif", {}),
-    "ctf": ("read_raw_ctf", {"clean_names": True}),
-    "kit": ("read_raw_kit", {}),
-    "bti": ("read_raw_bti", {}),
-    "egi": ("read_raw_egi", {"events_as_annotations": True}),
-    "cnt": ("read_raw_cnt", {}),
-    "nihon": ("read_raw_nihon", {}),
-    "persyst": ("read_raw_persyst", {}),
-    "curry": ("read_raw_curry", {}),
-}
-
-
-@dataclass
-class Opened:
-    """What opening a file tells beside the Raw itself; see `recording_of_raw`."""
-
-    raw: Any
-    notes: list[str] = field(default_factory=list)
-    truncated: bool = False
-    corrections: dict[str, float] = field(default_factory=dict)
-    stored: dict[str, float] = field(default_factory=dict)
-    at_once: bool = False
-    names: list[str] = field(default_factory=list)
-    """Names of all channels of the file, where the Raw holds only some."""
-    without_unit: frozenset[str] = frozenset()
-    """Channels whose unit is that of channels.tsv, as the file gives none."""
-    options: ReadOptions | None = None
-    """Options that are left to apply, where opening applied some."""
-    annotations: tuple[Any, Any, Any] | None = None
-    """Onsets (seconds from the first sample), durations and texts, where they are not those of the Raw."""
 
 
 def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
+    """Any format without a function of its own."""
     import mne
 
     path, format_name = request.path, request.format
     notes: list[str] = []
-    function, arguments = READERS[format_name]
+    arguments: dict[str, Any] = {}
     if format_name == "fif":
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
     elif format_name == "bti":  # named in full: MNE looks for them in the working folder first
@@ -71,24 +36,26 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
         arguments = {"config_fname": path.parent / "config", "head_shape_fname": shape if shape.exists() else None}
     elif format_name == "kit":
         arguments, notes = kit_digitisation(path, request.sidecars)
-    elif format_name == "egi" and path.is_dir():
-        optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
-        check_mff(path)
+    elif format_name == "ctf":
+        arguments = {"clean_names": True}
+    elif format_name == "egi":
+        arguments = {"events_as_annotations": True}
+        if path.is_dir():
+            optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
+            check_mff(path)
     elif format_name == "curry":
         optional("curryreader", "vendor", f"{path.name} (Curry)")
         check_curry(path)
     elif format_name == "eeglab":
         _check_set(path, options.max_bytes)
-    elif format_name == "cnt":
+    elif format_name in ("cnt", "nihon"):
         _check_maker(path, format_name)
-        arguments = {"data_format": options.data_format or "auto"}
-    elif format_name == "nihon":
-        _check_maker(path, format_name)
+        arguments = {"data_format": options.data_format or "auto"} if format_name == "cnt" else {}
     factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
     if format_name == "fif" and path.name.lower().endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
         return _open_epochs(mne.read_epochs(path, preload=False), path, options)
     try:
-        raw = getattr(mne.io, function)(path, preload=False, **arguments)
+        raw = getattr(mne.io, f"read_raw_{format_name}")(path, preload=False, **arguments)
     except TypeError as error:
         if "trials" not in str(error):
             raise
@@ -100,7 +67,6 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
 def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
     """Epochs one after the other, with a boundary between them and the event of each at its time."""
     import mne
-    import numpy as np
 
     n_epochs, n_times, sfreq = len(epochs), len(epochs.times), float(epochs.info["sfreq"])
     check_size(float(n_epochs) * n_times * len(epochs.ch_names) * 8, options.max_bytes, path)
@@ -113,7 +79,7 @@ def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
     notes = [f"{n_epochs} epochs of {n_times / sfreq:g} s were joined; no window lies over two of them"]
     onsets = np.concatenate([starts + zero, starts[1:]])
     texts += [BOUNDARY] * (n_epochs - 1)
-    return Opened(raw, notes, annotations=(onsets, np.zeros(len(onsets)), texts))
+    return Opened(raw, notes, annotations=events_table(onsets, np.zeros(len(onsets)), texts))
 
 
 def _check_set(path: Path, max_bytes: int) -> None:
@@ -144,6 +110,7 @@ def _check_maker(path: Path, format_name: str) -> None:
 
 
 def open_gdf(path: Path, options: ReadOptions) -> Opened:
+    """GDF, whose units MNE knows only in part."""
     import mne
 
     header = check_gdf(path)
@@ -159,6 +126,7 @@ def open_gdf(path: Path, options: ReadOptions) -> Opened:
 
 
 def open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
+    """BrainVision, whose channels of unknown unit MNE takes for no EEG."""
     import mne
 
     truncated, notes = check_brainvision(path, root)

@@ -24,25 +24,11 @@ from .vendor_headers import where_fif_ends
 _PLAIN_BINARY = ("gdf", "cnt", "nihon", "persyst", "kit", "bti", "ctf", "brainvision")
 
 #: warnings of MNE that say nothing about the recording
-_IDLE_WARNINGS = (
-    "naming conventions",
-    "deprecat",
-    "Limited",
-    "Highpass cutoff",
-    "filter",
-    "not unique",
-    "does not conform",
-)
+_IDLE_WARNINGS = re.compile("naming conventions|deprecat|Limited|Highpass cutoff|filter|not unique|does not conform")
 
 
 def read_mne(request: ReadRequest) -> Recording:
-    """Read one EEG or MEG file.
-
-    Raises
-    ------
-    ReadError
-        MNE cannot read it, a check of the header fails, or a path inside the file leaves `root`.
-    """
+    """Read one EEG or MEG file; paths inside it must not leave the root."""
     path, format_name, options, root = request.path, request.format, request.options, request.root
     if request.modality == "fmri":
         raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
@@ -65,22 +51,13 @@ def read_mne(request: ReadRequest) -> Recording:
             _fits(opened.raw, path)
         if table is not None:
             table.compare(opened.names or opened.raw.ch_names)
-        provenance = {
-            "file": str(path),
-            "format": format_name,
-            "truncated": opened.truncated,
-            "notes": opened.notes,
-        }
         recording = recording_of_raw(
-            opened.raw,
+            opened,
             modality=request.modality,
-            options=opened.options or options,
+            options=options,
             entities=request.entities,
-            provenance=provenance,
-            corrections=opened.corrections,
-            stored=opened.stored,
-            at_once=opened.at_once,
-            annotations=opened.annotations,
+            file=str(path),
+            format_name=format_name,
         )
     if table is not None:
         units = {name: unit for name, unit in table.units.items() if name not in opened.without_unit}
@@ -107,9 +84,7 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
         try:
             with mne.use_log_level("warning"):
                 yield said
-        except (BrainOFError, MemoryError):
-            raise
-        except PermissionError:
+        except (BrainOFError, MemoryError, PermissionError):
             raise
         except Exception as error:
             reason = _reason(error)
@@ -128,7 +103,7 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
             raise ReadError(f"cannot be read ({reason[:300]})", file=path, fix=fix) from error
     for warning in caught:
         line = " ".join(str(warning.message).split())[:200]
-        if issubclass(warning.category, RuntimeWarning) and not any(word in line for word in _IDLE_WARNINGS):
+        if issubclass(warning.category, RuntimeWarning) and not _IDLE_WARNINGS.search(line):
             said.append(line)
     said[:] = list(dict.fromkeys(said))
 
@@ -149,13 +124,8 @@ def _fits(raw: Any, path: Path) -> None:
 def _stay_inside(raw: Any, path: Path, root: Path) -> None:
     """Data files named inside a file must lie below the root; links of the file system are the user's own choice."""
     roots = {Path(abspath(root)), Path(realpath(root)), Path(abspath(path.parent)), Path(realpath(path.parent))}
-    for filename in raw.filenames:
-        if filename is None:
-            continue
+    for filename in filter(None, raw.filenames):
         lies = Path(abspath(filename))
-        if not any(lies.is_relative_to(inside) for inside in roots) and Path(realpath(filename)) != Path(
-            realpath(path)
-        ):
-            raise ReadError(
-                f"points to {lies}, outside {root}", file=path, field="data file", fix="keep data below the root"
-            )
+        if not any(lies.is_relative_to(inside) for inside in roots) and realpath(filename) != realpath(path):
+            fix = "keep data below the root"
+            raise ReadError(f"points to {lies}, outside {root}", file=path, field="data file", fix=fix)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..channels import Channels
 from ..recording import Recording
-from .checks import listed
+from ..utils.values import listed
 from .confounds import cleaned, read_confounds
 from .names import kept, renamed
 from .options import AtlasOptions

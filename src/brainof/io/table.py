@@ -10,10 +10,10 @@ import pandas as pd
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording, no_events
+from ..utils.values import listed
 from .arrays import Arrays, open_arrays
 from .atlas import Atlas
 from .atlas_store import load_atlas
-from .checks import listed
 from .events import BOUNDARY, events_from_vector
 from .inference import (
     CHANNEL_NAMES,

@@ -52,6 +52,16 @@ def factor_to_si(unit: str, si: str) -> float | None:
     return FACTORS[si].get(plain(unit))
 
 
+def volts_per_unit(unit: str) -> float | None:
+    """Factor to volts of a unit text, or None where it is no voltage."""
+    return factor_to_si(unit, "V")
+
+
+def is_body_unit(unit: str) -> bool:
+    """True for units of respiration, temperature, movement and the like (never a voltage)."""
+    return plain(unit).lower() in NOT_ELECTRICAL
+
+
 def override_factors(
     units: str | dict[str, str], names: Sequence[str], types: Sequence[str], file: str | PathLike[str] | None
 ) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...recording import Recording
-from ..checks import listed
+from ...utils.values import listed
 from ..names import renamed
 from ..options import ReadOptions
 from ..units import factor_to_si

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ReadError
-from ..checks import listed
+from ...utils.values import listed
 from ..names import kind_of_name, unique
 from ..text_table import read_text_table
 

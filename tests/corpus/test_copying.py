@@ -5,7 +5,6 @@ import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.copying import merge, split
-from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import ConfigError, CorpusError
 
 
@@ -29,7 +28,7 @@ def test_merged_corpora_hold_all_windows(corpus_root, other, tmp_path):
     assert done == {"recordings": 7, "windows": 28, "shards": 4}
     merged = Corpus(tmp_path / "all")
     assert _content(merged) == _content(Corpus(corpus_root)) | _content(Corpus(other))
-    assert verify(merged).problems == []
+    assert merged.verify().problems == []
     assert merged.datasets == {"demo": {"licence": "CC0"}, "second": {"licence": "PDDL"}}
     # and once more, as after an interruption: nothing is doubled
     assert merge([Corpus(corpus_root), Corpus(other)], tmp_path / "all") == done
@@ -75,7 +74,7 @@ def test_split_by_person_dataset_and_modality(corpus_root, other, tmp_path):
     train, validation = (Corpus(tmp_path / "people" / name) for name in ("train", "validation"))
     assert not set(train.index["subject"]) & set(validation.index["subject"])
     assert _content(train) | _content(validation) == _content(corpus)
-    assert verify(validation).problems == []
+    assert validation.verify().problems == []
     assert split(corpus, tmp_path / "sets", "dataset") == {"demo": 24, "second": 4}
     assert split(corpus, tmp_path / "kinds", "modality") == {"eeg": 24, "meg": 4}
     assert Corpus(tmp_path / "kinds" / "meg").datasets == {"second": {"licence": "PDDL"}}
@@ -85,7 +84,7 @@ def test_split_by_person_dataset_and_modality(corpus_root, other, tmp_path):
 
 def test_deleted_windows_stay_away(corpus_root, tmp_path, make):
     corpus = Corpus(corpus_root)
-    done = delete(corpus, recordings=["demo/p0_rest"], subjects=["demo/p3"])
+    done = corpus.delete(recordings=["demo/p0_rest"], subjects=["demo/p3"])
     assert done == {"recordings": 2, "deleted": 8, "windows": 16, "before": []}
     for changed in ("as deleted", "without the merged index", "rebuilt from headers"):
         if changed != "as deleted":
@@ -100,7 +99,7 @@ def test_deleted_windows_stay_away(corpus_root, tmp_path, make):
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p0_rest"), make.channels(5), make.windows(50))
     assert len(Corpus(corpus_root)) == 20
-    assert compact(Corpus(corpus_root))["windows"] == 20
+    assert Corpus(corpus_root).compact()["windows"] == 20
     # and a merge into a new folder leaves the bytes behind
     merge([Corpus(corpus_root)], tmp_path / "clean")
     assert len(Corpus(tmp_path / "clean")) == 20
@@ -116,12 +115,12 @@ def test_deleted_windows_stay_away(corpus_root, tmp_path, make):
 )
 def test_what_is_not_there_is_not_deleted(corpus_root, names, words):
     with pytest.raises((CorpusError, ConfigError), match=words):
-        delete(Corpus(corpus_root), **names)
+        Corpus(corpus_root).delete(**names)
     assert len(Corpus(corpus_root)) == 24
 
 
 def test_a_damaged_deletion_is_named_not_ignored(corpus_root):
-    delete(Corpus(corpus_root), datasets=["demo"])
+    Corpus(corpus_root).delete(datasets=["demo"])
     (path,) = (corpus_root / "deleted").iterdir()
     path.write_text("{}")
     with pytest.raises(CorpusError, match=path.name):
@@ -145,4 +144,4 @@ def test_a_copy_that_is_killed_can_be_used_as_far_as_it_got(corpus_root, tmp_pat
     assert len(part) == 8
     assert part.batch(range(8)).signal_BCT.shape == (8, 5, 128)
     assert part.datasets == {"demo": {"licence": "CC0"}}
-    assert verify(part).problems == []
+    assert part.verify().problems == []

@@ -11,7 +11,6 @@ import pytest
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.corpus.copying import merge
 from brainof.corpus.export import export
-from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import StorageError
 from brainof.utils import files
 
@@ -52,7 +51,7 @@ def test_a_disk_that_fills_up_keeps_what_was_committed(small_disk, make):
             writer.add(make.recording(f"p{i:02d}"), make.channels(20), make.windows(i, 4, 20, 500))
     _one_line(caught)
     corpus = Corpus(root)
-    assert verify(corpus).problems == []
+    assert corpus.verify().problems == []
     assert not list(root.rglob("*.tmp"))
     names = corpus.index["recording"].unique().tolist()
     assert names == [f"p{i:02d}" for i in range(len(names))]
@@ -76,10 +75,10 @@ def test_a_read_only_disk_is_read_and_not_written(small_disk, make):
     _remount(small_disk, "ro")
     corpus = Corpus(root)
     np.testing.assert_array_equal(corpus.read(0), make.windows(1)[0].data.astype(np.float16))
-    assert verify(corpus).problems == []
+    assert corpus.verify().problems == []
     for action in (
-        lambda: compact(corpus),
-        lambda: delete(corpus, datasets=["demo"]),
+        lambda: corpus.compact(),
+        lambda: corpus.delete(datasets=["demo"]),
         lambda: CorpusWriter(small_disk / "new"),
         lambda: export(corpus, small_disk / "out"),
     ):
@@ -106,4 +105,4 @@ def test_a_shard_that_cannot_be_written_is_named_and_kept_in_memory(tmp_path, ma
     _one_line(caught)
     assert not list((tmp_path / "c" / "shards").iterdir())
     writer.close()
-    assert verify(Corpus(tmp_path / "c")).windows == 4
+    assert Corpus(tmp_path / "c").verify().windows == 4

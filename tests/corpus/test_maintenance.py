@@ -6,13 +6,11 @@ import time
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.info import info
-from brainof.corpus.maintenance import compact, delete, verify
 from brainof.errors import CorpusError
 
 
 def test_a_whole_corpus_has_no_problems(corpus_root):
-    found = verify(Corpus(corpus_root))
+    found = Corpus(corpus_root).verify()
     assert (found.shards, found.windows, found.bytes) == (3, 24, 24_000)
     assert found.problems == found.notes == []
 
@@ -28,7 +26,7 @@ def test_verify_lists_every_damage_and_reads_the_rest(corpus_root, shard_files):
     (corpus_root / "index.parquet").write_bytes(b"")
     next((corpus_root / "channels").iterdir()).write_text("{}")
     (corpus_root / "datasets" / "demo.json").write_text("[")
-    problems = verify(Corpus(corpus_root)).problems
+    problems = Corpus(corpus_root).verify().problems
     for words in (
         f"{first.name}: p1_rest: window '00007' is damaged",
         f"{first.name}: p1_rest: window '00005' is damaged",
@@ -40,11 +38,11 @@ def test_verify_lists_every_damage_and_reads_the_rest(corpus_root, shard_files):
     ):
         assert any(words in problem for problem in problems), words
     assert len(problems) == 7
-    assert verify(Corpus(corpus_root)).windows == 6
+    assert Corpus(corpus_root).verify().windows == 6
 
 
 def test_a_shard_that_only_the_merged_index_knows_is_a_problem(corpus_root, shard_files):
-    compact(Corpus(corpus_root))
+    Corpus(corpus_root).compact()
     path = shard_files()[0]
     path.unlink()
     path.with_suffix(".index.parquet").unlink()
@@ -52,8 +50,8 @@ def test_a_shard_that_only_the_merged_index_knows_is_a_problem(corpus_root, shar
     assert len(corpus) == 24
     with pytest.raises(CorpusError, match="shard is missing"):
         corpus.read(0)
-    assert [path.name in problem for problem in verify(corpus).problems] == [True]
-    assert compact(corpus)["forgotten"] == [path.stem]
+    assert [path.name in problem for problem in corpus.verify().problems] == [True]
+    assert corpus.compact()["forgotten"] == [path.stem]
     assert len(Corpus(corpus_root)) == 16
 
 
@@ -61,7 +59,7 @@ def test_compact_keeps_row_numbers_and_completes_indexes(corpus_root, shard_file
     before = Corpus(corpus_root).index.astype(str)
     lost = shard_files()[1].with_suffix(".index.parquet")
     lost.unlink()
-    done = compact(Corpus(corpus_root))
+    done = Corpus(corpus_root).compact()
     assert (done["shards"], done["windows"], done["written"]) == (3, 24, [shard_files()[1].stem])
     after = Corpus(corpus_root)
     assert after.index.astype(str).equals(before)
@@ -73,7 +71,7 @@ def test_compact_replaces_a_damaged_merged_index(corpus_root):
     (corpus_root / "index.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorpusError, match="brainof corpus compact"):
         _ = Corpus(corpus_root).index
-    compact(Corpus(corpus_root))
+    Corpus(corpus_root).compact()
     assert len(Corpus(corpus_root)) == 24
 
 
@@ -82,8 +80,8 @@ def test_compact_removes_what_dead_writers_left_and_nothing_younger(corpus_root)
     old.touch()
     young.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    assert len(verify(Corpus(corpus_root)).notes) == 2
-    assert compact(Corpus(corpus_root))["removed"] == [".old.tmp"]
+    assert len(Corpus(corpus_root).verify().notes) == 2
+    assert Corpus(corpus_root).compact()["removed"] == [".old.tmp"]
     assert young.exists()
 
 
@@ -93,7 +91,7 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
         task = [make.Window(window.data, view="task") for window in make.windows(1, n=3)]
         writer.add(make.recording("p1_task"), make.channels(5), task)
         writer.record_failure(make.recording("p9"), "empty")
-    found = info(Corpus(corpus_root))
+    found = Corpus(corpus_root).info()
     assert (found["windows"], found["subjects"], found["shards"], found["version"]) == (27, 6, 4, 2)
     rest, task = found["groups"]
     assert (rest["view"], rest["windows"], rest["recordings"], rest["subjects"]) == ("pretrain", 24, 6, 6)
@@ -108,7 +106,7 @@ def test_info_counts_by_hand(corpus_root, make, monkeypatch):
 
 def test_info_of_an_empty_corpus(tmp_path):
     CorpusWriter(tmp_path / "c").close()
-    found = info(Corpus(tmp_path / "c"))
+    found = Corpus(tmp_path / "c").info()
     assert (found["windows"], found["subjects"], found["groups"]) == (0, 0, [])
 
 
@@ -117,7 +115,7 @@ def test_no_flipped_bit_of_a_description_passes(corpus_root, make, kind):
     """Steps of a description become the InputContract of models; what was deleted must not come back."""
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p7"), make.channels(5), make.windows(7), quality={"kept": 0.5})
-    delete(Corpus(corpus_root), subjects=["demo/p3"])
+    Corpus(corpus_root).delete(subjects=["demo/p3"])
     path = next((corpus_root / kind).iterdir())
     whole = path.read_bytes()
 
@@ -132,11 +130,11 @@ def test_no_flipped_bit_of_a_description_passes(corpus_root, make, kind):
         except CorpusError as error:
             assert path.name in str(error)  # noqa: PT017
             if place % 10 == 0:
-                assert any(path.name in problem for problem in verify(Corpus(corpus_root)).problems)
+                assert any(path.name in problem for problem in Corpus(corpus_root).verify().problems)
 
 
 def test_verify_sees_whatever_keeps_a_corpus_from_being_opened(corpus_root):
-    compact(Corpus(corpus_root))
+    Corpus(corpus_root).compact()
     path = corpus_root / "index.parquet"
     whole, refused = path.read_bytes(), 0
     for place in range(5, len(whole), 61):
@@ -145,7 +143,7 @@ def test_verify_sees_whatever_keeps_a_corpus_from_being_opened(corpus_root):
             _ = Corpus(corpus_root).index
         except CorpusError:
             refused += 1
-            assert verify(Corpus(corpus_root)).problems, place
+            assert Corpus(corpus_root).verify().problems, place
     assert refused > 50
 
 
@@ -156,16 +154,16 @@ def test_descriptions_of_version_1_are_read(corpus_root, make):
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p6_rest"), make.channels(5), make.windows(6))
     assert len(Corpus(corpus_root)) == 28
-    assert verify(Corpus(corpus_root)).problems == []
+    assert Corpus(corpus_root).verify().problems == []
 
 
 def test_deleting_twice_is_said_and_no_error(corpus_root):
     names = {"subjects": ["demo/p3"], "recordings": ["demo/p0_rest"]}
-    assert delete(Corpus(corpus_root), **names)["windows"] == 16
+    assert Corpus(corpus_root).delete(**names)["windows"] == 16
     files = sorted((corpus_root / "deleted").iterdir())
-    again = delete(Corpus(corpus_root), **names)
+    again = Corpus(corpus_root).delete(**names)
     assert again == {"recordings": 0, "deleted": 0, "windows": 16, "before": ["demo/p0_rest", "demo/p3"]}
     assert sorted((corpus_root / "deleted").iterdir()) == files
-    assert delete(Corpus(corpus_root), subjects=["demo/p3", "demo/p4"])["deleted"] == 4
-    assert delete(Corpus(corpus_root), datasets=["demo"])["windows"] == 0
-    assert delete(Corpus(corpus_root), datasets=["demo"])["before"] == ["demo"]
+    assert Corpus(corpus_root).delete(subjects=["demo/p3", "demo/p4"])["deleted"] == 4
+    assert Corpus(corpus_root).delete(datasets=["demo"])["windows"] == 0
+    assert Corpus(corpus_root).delete(datasets=["demo"])["before"] == ["demo"]

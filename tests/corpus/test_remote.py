@@ -16,8 +16,6 @@ import pytest
 
 from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
 from brainof.corpus.buckets import COLUMNS
-from brainof.corpus.info import info
-from brainof.corpus.maintenance import compact, verify
 from brainof.corpus.remote import RemoteFolder
 from brainof.errors import ConfigError, CorpusError, StorageError
 
@@ -61,10 +59,10 @@ def test_a_corpus_in_memory_reads_like_a_local_one(corpus_root, in_memory):
     assert corpus.remote
     _same(corpus, corpus_root)
     _same(pickle.loads(pickle.dumps(corpus)), corpus_root)
-    assert verify(corpus).problems == []
+    assert corpus.verify().problems == []
     assert len(Corpora([URL, corpus_root])) == 48
     with pytest.raises(CorpusError, match=f"{URL}: is read-only"):
-        compact(corpus)
+        corpus.compact()
 
 
 def test_an_s3_server(corpus_root, monkeypatch):
@@ -104,7 +102,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_an_http_server_that_lists_nothing(corpus_root):
     pytest.importorskip("aiohttp")
-    compact(Corpus(corpus_root))
+    Corpus(corpus_root).compact()
 
     class Unlisted(_Quiet):
         def list_directory(self, path):
@@ -115,7 +113,7 @@ def test_an_http_server_that_lists_nothing(corpus_root):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         corpus = Corpus(f"http://127.0.0.1:{server.server_address[1]}")
         _same(corpus, corpus_root)
-        assert info(corpus)["shards"] == 3
+        assert corpus.info()["shards"] == 3
         server.shutdown()
 
 

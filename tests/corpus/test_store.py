@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpora, Corpus, CorpusWriter, open_corpora
-from brainof.corpus.maintenance import compact
 from brainof.errors import CorpusError
 
 
@@ -96,7 +95,7 @@ def test_no_flipped_byte_of_an_index_changes_a_row(corpus_root, shard_files):
 
 
 def test_a_merged_index_is_completed_by_newer_shards(corpus_root, make):
-    compact(Corpus(corpus_root))
+    Corpus(corpus_root).compact()
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p6_rest"), make.channels(5), make.windows(6))
     corpus = Corpus(corpus_root)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.maintenance import compact, verify
 from brainof.errors import CorpusError, StorageError
 
 fork = multiprocessing.get_context("fork")
@@ -184,7 +183,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_what_was_committed(tmp_path, 
     corpus = Corpus(tmp_path / "c")
     assert sorted(corpus.index["recording"].unique()) == ["p0", "p1"]
     assert not list((tmp_path / "c").rglob("*.tmp"))
-    assert verify(corpus).problems == []
+    assert corpus.verify().problems == []
 
 
 def test_a_flush_that_failed_can_be_repeated(tmp_path, make, monkeypatch):
@@ -308,7 +307,7 @@ def _append(root: Path, make, until: float) -> None:
             writer.add(make.recording(f"p{i:04d}"), make.channels(5), make.windows(i))
             writer.flush()
             if i % 7 == 6:
-                compact(Corpus(root))
+                Corpus(root).compact()
             i += 1
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import out
@@ -46,150 +45,116 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.corpus) > 1 and args.action != "merge":
         raise ConfigError(f"{args.action} takes one corpus", field="CORPUS", fix="`merge` takes several")
-    if args.action in _NEED_OUT and not args.out:
+    if args.action in ("merge", "split", "export") and not args.out:
         raise ConfigError("is required", field="--out", fix=f"say where {args.action} writes: --out DIR")
-    if args.action == "merge":
-        return _merge([Corpus(path) for path in args.corpus], args)
-    return _ACTIONS[args.action](Corpus(args.corpus[0]), args)
+    corpora = [Corpus(path) for path in args.corpus]
+    found, lines = _ACTIONS[args.action](corpora if args.action == "merge" else corpora[0], args)
+    for line in [json.dumps(found, ensure_ascii=False)] if args.json else lines:
+        out(line)
+    return 2 if args.action == "verify" and found["problems"] else 0
 
 
-def _info(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.info import info
+#: What `--json` prints, and the lines that are printed without it
+Result = tuple[dict[str, Any], list[str]]
 
-    found = info(corpus)
-    if args.json:
-        return _print(found)
-    speed = found["megabytes_per_second"]
-    out(
+
+def _info(corpus: Any, args: argparse.Namespace) -> Result:
+    found = corpus.info()
+    head = (
         f"{found['corpus']}: {found['windows']:,} windows of {found['subjects']:,} subjects "
         f"in {found['shards']:,} shards, {found['disk_megabytes']:,.1f} MB on disk (version {found['version']})"
     )
-    columns = ["modality", "dataset", "view", "windows", "recordings", "subjects", "hours", "MB", "epoch", "channels"]
-    columns += ["samples", "Hz"]
-    rows = [
-        [
+    columns = ("modality", "dataset", "view", "windows", "recordings", "subjects", "hours", "MB", "epoch", "channels")
+    rows = [[*columns, "samples", "Hz"]]
+    for group in found["groups"]:
+        row = [
             *(group[name] for name in ("modality", "dataset", "view")),
             *(f"{group[name]:,}" for name in ("windows", "recordings", "subjects")),
             f"{group['hours']:.2f}",
             f"{group['megabytes']:,.1f}",
             _time(group["epoch_seconds"]),
-            _range(group["n_channels"]),
-            _range(group["n_times"]),
+            *("-".join(map(str, dict.fromkeys(group[name]))) for name in ("n_channels", "n_times")),
             ", ".join(f"{rate:g}" for rate in group["sfreq"]),
         ]
-        for group in found["groups"]
-    ]
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    for row in [columns, *rows]:
-        out("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    if speed:
-        out(f"epoch: time to read every window once at the {speed:,.0f} MB/s measured here; training adds its own")
-    for failure in found["failures"]:
-        out(f"failed: {failure.get('recording')}: {failure.get('reason')}")
-    for note in found["notes"]:
-        out(f"note: {note}")
-    return 0
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    speed = found["megabytes_per_second"]
+    measured = (
+        f"epoch: time to read every window once at the {speed or 0:,.0f} MB/s measured here; training adds its own"
+    )
+    failed = [f"failed: {failure.get('recording')}: {failure.get('reason')}" for failure in found["failures"]]
+    return found, [head, *table, *([measured] if speed else []), *failed, *_notes(found["notes"])]
 
 
-def _verify(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.maintenance import verify
-
-    found = verify(corpus)
-    code = 2 if found.problems else 0
-    if args.json:
-        return _print(dataclasses.asdict(found)) or code
-    for problem in found.problems:
-        out(f"problem: {problem}")
-    for note in found.notes:
-        out(f"note: {note}")
+def _verify(corpus: Any, args: argparse.Namespace) -> Result:
+    found = corpus.verify()
     verdict = f"{len(found.problems)} problems" if found.problems else "all as written"
     size = f"{found.windows:,} windows, {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards"
-    out(f"{corpus.folder}: {size}: {verdict}")
-    return code
+    problems = [f"problem: {problem}" for problem in found.problems]
+    return vars(found), [*problems, *_notes(found.notes), f"{corpus.folder}: {size}: {verdict}"]
 
 
-def _compact(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.maintenance import compact
-
-    done = compact(corpus)
-    if args.json:
-        return _print(done)
-    out(f"{corpus.folder}: {done['windows']:,} windows of {done['shards']:,} shards in one index")
-    for name, what in (
-        ("written", "its index was missing and is written"),
-        ("forgotten", "its files are gone; its windows are forgotten"),
-        ("removed", "was left by a writer that died and is removed"),
-    ):
-        for item in done[name]:
-            out(f"note: {item}: {what}")
-    return 0
+def _compact(corpus: Any, args: argparse.Namespace) -> Result:
+    done = corpus.compact()
+    what = {
+        "written": "its index was missing and is written",
+        "forgotten": "its files are gone; its windows are forgotten",
+        "removed": "was left by a writer that died and is removed",
+    }
+    head = f"{corpus.folder}: {done['windows']:,} windows of {done['shards']:,} shards in one index"
+    return done, [head, *_notes(f"{item}: {words}" for name, words in what.items() for item in done[name])]
 
 
-def _quality(corpus: Any, args: argparse.Namespace) -> int:
+def _quality(corpus: Any, args: argparse.Namespace) -> Result:
     from ..report.quality import summary, write_quality_page
 
     page = args.out or "quality.html"
     write_quality_page(corpus, page)
     found = summary(corpus.quality)
-    if args.json:
-        return _print({"page": page, **found})
-    out(
+    line = (
         f"{page}: {found['recordings']:,} recordings of {found['people']:,} people, {found['hours']:.1f} h; "
         f"{found['in windows %']:.1f} % in windows, {found['channels dropped %']:.1f} % of channels dropped, "
         f"{len(corpus.failures)} failed"
     )
-    return 0
+    return {"page": page, **found}, [line]
 
 
-def _merge(corpora: list[Any], args: argparse.Namespace) -> int:
+def _merge(corpora: Any, args: argparse.Namespace) -> Result:
     from ..corpus.copying import merge
 
     done = merge(corpora, args.out)
-    if args.json:
-        return _print(done)
-    out(f"{args.out}: {done['windows']:,} windows of {done['recordings']:,} recordings in {done['shards']:,} shards")
-    return 0
+    counts = f"{done['windows']:,} windows of {done['recordings']:,} recordings in {done['shards']:,} shards"
+    return done, [f"{args.out}: {counts}"]
 
 
-def _split(corpus: Any, args: argparse.Namespace) -> int:
+def _split(corpus: Any, args: argparse.Namespace) -> Result:
     from ..corpus.copying import split
 
     done = split(corpus, args.out, args.by, args.fraction, args.seed)
-    if args.json:
-        return _print(done)
-    for name, windows in done.items():
-        out(f"{args.out}/{name}: {windows:,} windows")
-    return 0
+    return done, [f"{args.out}/{name}: {windows:,} windows" for name, windows in done.items()]
 
 
-def _delete(corpus: Any, args: argparse.Namespace) -> int:
-    from ..corpus.maintenance import delete
-
-    done = delete(corpus, recordings=args.recording, subjects=args.subject, datasets=args.dataset)
-    if args.json:
-        return _print(done)
+def _delete(corpus: Any, args: argparse.Namespace) -> Result:
+    done = corpus.delete(recordings=args.recording, subjects=args.subject, datasets=args.dataset)
     gone = f"{done['deleted']:,} windows of {done['recordings']:,} recordings are gone"
-    out(f"{corpus.folder}: {gone}, {done['windows']:,} windows are left")
-    for name in done["before"]:
-        out(f"note: {name} was deleted before")
+    notes = [f"{name} was deleted before" for name in done["before"]]
     if done["deleted"]:
-        out("note: their bytes stay in the shards until `brainof corpus merge` copies the rest into a new folder")
-    return 0
+        notes.append("their bytes stay in the shards until `brainof corpus merge` copies the rest into a new folder")
+    return done, [f"{corpus.folder}: {gone}, {done['windows']:,} windows are left", *_notes(notes)]
 
 
-def _export(corpus: Any, args: argparse.Namespace) -> int:
+def _export(corpus: Any, args: argparse.Namespace) -> Result:
     from ..corpus.export import export
 
-    stores = export(corpus, args.out, args.to, args.label)
-    if args.json:
-        return _print({"stores": stores})
+    stores, lines = export(corpus, args.out, args.to, args.label), []
     for store in stores:
         targets = f", targets {', '.join(store['targets'])}" if store["targets"] else ""
-        out(f"{store['path']}: {store['windows']:,} windows of {store['recordings']:,} recordings{targets}")
-    return 0
+        lines.append(f"{store['path']}: {store['windows']:,} windows of {store['recordings']:,} recordings{targets}")
+    return {"stores": stores}, lines
 
 
-_ACTIONS: dict[str, Callable[[Any, argparse.Namespace], int]] = {
+_ACTIONS: dict[str, Callable[[Any, argparse.Namespace], Result]] = {
     "info": _info,
     "verify": _verify,
     "compact": _compact,
@@ -199,17 +164,10 @@ _ACTIONS: dict[str, Callable[[Any, argparse.Namespace], int]] = {
     "export": _export,
     "quality": _quality,
 }
-_NEED_OUT = ("merge", "split", "export")
 
 
-def _print(values: dict[str, Any]) -> int:
-    out(json.dumps(values, ensure_ascii=False))
-    return 0
-
-
-def _range(values: list[int]) -> str:
-    low, high = values
-    return f"{low}" if low == high else f"{low}-{high}"
+def _notes(notes: Iterable[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]
 
 
 def _time(seconds: float | None) -> str:

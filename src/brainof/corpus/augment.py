@@ -18,6 +18,7 @@ from scipy.signal import resample_poly
 from ..channels import MODALITIES
 from ..schema import Schema
 from ..signals import SignalBatch
+from ..utils.values import ceil_div
 
 #: Domain of the random numbers of augmentation among those that are derived from the seed of a run
 AUGMENT_STREAM = 5
@@ -51,21 +52,9 @@ class AugmentConfig(Schema):
 
 
 def augment(batch: SignalBatch, config: AugmentConfig, seed: int, epoch: int, patch: int) -> SignalBatch:
-    """The windows of a batch as an epoch shows them.
+    """The windows of a batch as an epoch shows them, in float32, padded to a multiple of `patch` samples.
 
-    Parameters
-    ----------
-    batch : SignalBatch
-        With `rows`: the row of a window decides what happens to it, not its place in the batch.
-    config : AugmentConfig
-    seed, epoch : int
-    patch : int
-        Patch length in samples: the result is padded to a multiple of it, and no window is cut below one.
-
-    Returns
-    -------
-    SignalBatch
-        Of float32.
+    The row of a window decides what happens to it, not its place in the batch; no window is cut below one patch.
     """
     signals, masks, n_times, intervals = [], [], [], []
     for place, row in enumerate(batch.rows):
@@ -80,7 +69,7 @@ def augment(batch: SignalBatch, config: AugmentConfig, seed: int, epoch: int, pa
         masks.append(good_C)
         n_times.append(signal_CT.shape[1])
         intervals.append(float(batch.interval_B[place]) / rate)
-    padded = -(-max(n_times) // patch) * patch
+    padded = ceil_div(max(n_times), patch) * patch
     signal_BCT = np.zeros((len(signals), batch.signal_BCT.shape[1], padded), np.float32)
     for place, signal_CT in enumerate(signals):
         signal_BCT[place, :, : signal_CT.shape[1]] = signal_CT
@@ -106,9 +95,10 @@ def _window(
     rate = 1.0
     if config.resample and not slow:
         choice = ([1.0, *config.resample])[int(draws[0] * (len(config.resample) + 1))]
-        if signal_CT.shape[1] * choice >= patch:
+        if choice != 1 and signal_CT.shape[1] * choice >= patch:
             ratio = Fraction(choice).limit_denominator(100)
-            signal_CT, rate = resampled(signal_CT, ratio), float(ratio)
+            up, down, rate = ratio.numerator, ratio.denominator, float(ratio)
+            signal_CT = resample_poly(signal_CT, up, down, axis=1, padtype="line").astype(np.float32)  # shifts nothing
     if config.shift and not slow:
         most = min(int(config.shift * signal_CT.shape[1]), signal_CT.shape[1] - patch)
         signal_CT = signal_CT[:, int(draws[1] * (max(most, 0) + 1)) :]
@@ -125,13 +115,6 @@ def _window(
         low, high = config.noise_snr
         signal_CT = with_noise(signal_CT, good_C, low + draws[4] * (high - low), random)
     return signal_CT, good_C, rate
-
-
-def resampled(signal_CT: np.ndarray, ratio: Fraction) -> np.ndarray:
-    """The signal at `ratio` times its rate, by a polyphase filter (no shift in time)."""
-    if ratio == 1:
-        return signal_CT
-    return resample_poly(signal_CT, ratio.numerator, ratio.denominator, axis=1, padtype="line").astype(np.float32)
 
 
 def with_noise(signal_CT: np.ndarray, good_C: np.ndarray, snr: float, random: np.random.Generator) -> np.ndarray:

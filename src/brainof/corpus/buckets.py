@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,9 +124,9 @@ def _joined_lengths(kinds: pd.DataFrame, patch: int, max_padding: float) -> np.n
 
 def _limited(sizes: Mapping[tuple[str, str], int], limits: Mapping[str, int]) -> dict[tuple[str, str], float]:
     """Fraction of the windows of each (modality, dataset) that its limit allows."""
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for (_, dataset), size in sizes.items():
-        total[dataset] = total.get(dataset, 0) + size
+        total[dataset] += size
     for name, limit in limits.items():
         if name not in total:
             raise ConfigError("is not in the corpus", field=f"limits.{name}", fix=did_you_mean(name, total))

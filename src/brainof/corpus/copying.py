@@ -15,7 +15,6 @@ from ..errors import ConfigError, CorpusError
 from ..utils.files import read_json, write_json
 from .index import from_frame, to_columns, to_table
 from .index_file import write_index
-from .maintenance import compact
 from .selection import split_subjects
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 from .store import Corpus
@@ -48,7 +47,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
     make_corpus(target)
     for corpus in corpora:
         copy_windows(corpus, np.arange(len(corpus)), target)
-    done = compact(Corpus(target))
+    done = Corpus(target).compact()
     index = Corpus(target).columns(["dataset", "modality", "recording"])
     return {"recordings": len(index.drop_duplicates()), "windows": done["windows"], "shards": done["shards"]}
 
@@ -84,7 +83,7 @@ def split(
         target = Path(out) / name
         make_corpus(target)
         copy_windows(corpus, rows, target)
-        counts[name] = int(compact(Corpus(target))["windows"])
+        counts[name] = int(Corpus(target).compact()["windows"])
     return counts
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..channels import Channels
 from ..errors import CorpusError
-from .index import COLUMNS, LABEL, from_frame, to_frame
+from .index import COLUMNS, from_frame, to_frame
 from .store import Corpus
 from .windows import Windows
 
@@ -22,24 +22,21 @@ class Corpora(Windows):
     """Several corpora as one: rows are numbered through, in the order given."""
 
     def __init__(self, corpora: Sequence[str | PathLike[str] | Corpus]) -> None:
+        super().__init__()
         self.corpora = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
         if not self.corpora:
             raise CorpusError("no corpus was given")
+        self.remote = any(corpus.remote for corpus in self.corpora)
 
     def __repr__(self) -> str:
         return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
-        labels = dict.fromkeys(
-            name for corpus in self.corpora for name in corpus.column_names if name.startswith(LABEL)
-        )
-        return self._joined((*COLUMNS, *labels))
+        names = dict.fromkeys(name for corpus in self.corpora for name in corpus.column_names)
+        return self.columns([*COLUMNS, *(name for name in names if name not in COLUMNS)])
 
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
-        return self._joined(names)
-
-    def _joined(self, names: Sequence[str]) -> pd.DataFrame:
         frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
         return to_frame([from_frame(frame) for frame in frames], names)
 
@@ -52,6 +49,7 @@ class Corpora(Windows):
 
     @property
     def notes(self) -> list[str]:
+        """Those of all corpora."""
         return [note for corpus in self.corpora for note in corpus.notes]
 
     def channels(self, digest: str) -> Channels:
@@ -77,10 +75,6 @@ class Corpora(Windows):
         which = np.searchsorted(self._starts, numbers, side="right") - 1
         for number in np.unique(which).tolist():
             self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
-
-    @property
-    def remote(self) -> bool:
-        return any(corpus.remote for corpus in self.corpora)
 
     @cached_property
     def _starts(self) -> np.ndarray:

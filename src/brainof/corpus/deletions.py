@@ -44,13 +44,7 @@ class Deletion:
 
 
 def read_deletions(folder: Folder) -> list[Deletion]:
-    """All deletions of a corpus.
-
-    Raises
-    ------
-    CorpusError
-        A file is damaged: what it deleted must not come back unnoticed.
-    """
+    """All deletions of a corpus; a damaged file is a CorpusError: what it deleted must not come back unnoticed."""
     found = []
     for path in object_names(folder, FOLDER):
         values = read_object(folder, path)

@@ -7,9 +7,8 @@ window a chunk. Read a store with `braindecode.datautil.hub_formats.load_from_za
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-from collections.abc import Mapping
+from collections import Counter
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import pandas as pd
 from ..channels import Channels
 from ..errors import ConfigError, CorpusError, did_you_mean
 from ..utils.files import make_folder, storage_error
+from ..utils.values import finite
 from .index import LABEL
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def export(
         raise ConfigError(f"{label!r} is not in the corpus", field="label", fix=did_you_mean(label, known))
     make_folder(Path(out))
     stores: list[dict[str, Any]] = []
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     for (dataset, modality, view, *_), rows in index.groupby(_GROUP, observed=True):
         name = f"{dataset}-{modality}-{view}"
-        taken[name] = taken.get(name, 0) + 1
+        taken[name] += 1
         path = Path(out) / (f"{name}.zarr" if taken[name] == 1 else f"{name}-{taken[name]}.zarr")
         if path.exists():
             raise CorpusError("exists already", file=path, fix="choose another --out, or delete it")
@@ -96,10 +96,8 @@ def _export_store(corpus: Corpus, rows: pd.DataFrame, path: Path, label: str | N
     recordings = list(rows.groupby("recording", observed=True, sort=True))
     try:
         root = zarr.open_group(str(partial), mode="w")
-        root.attrs["n_datasets"] = len(recordings)
-        root.attrs["dataset_type"] = "WindowsDataset"
-        root.attrs["mne_version"] = mne.__version__
-        root.attrs["zarr_version"] = zarr.__version__
+        versions = {"mne_version": mne.__version__, "zarr_version": zarr.__version__}
+        root.attrs.update({"n_datasets": len(recordings), "dataset_type": "WindowsDataset", **versions})
         for number, (_, part) in enumerate(recordings):
             group = root.create_group(f"recording_{number}")
             shape = (len(part), int(part["n_channels"].iloc[0]), int(part["n_times"].iloc[0]))
@@ -107,7 +105,8 @@ def _export_store(corpus: Corpus, rows: pd.DataFrame, path: Path, label: str | N
             for place, row in enumerate(part.index):
                 data[place] = corpus.read(int(row)).astype(np.float32)
             _metadata(part, label, targets).to_csv(partial / f"recording_{number}" / "metadata.tsv", sep="\t")
-            group.attrs["description"] = _description(part.iloc[0])
+            entities = part.iloc[0][[*_ENTITIES]].dropna()
+            group.attrs["description"] = {str(name): str(value) for name, value in entities.items()}
             group.attrs["info"] = info
             group.attrs["target_name"] = label or "target"
         partial.rename(path)
@@ -115,12 +114,8 @@ def _export_store(corpus: Corpus, rows: pd.DataFrame, path: Path, label: str | N
         raise storage_error(error, path) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return {
-        "path": str(path),
-        "recordings": len(recordings),
-        "windows": len(rows),
-        "targets": [str(t) for t in targets],
-    }
+    counts = {"recordings": len(recordings), "windows": len(rows)}
+    return {"path": str(path), **counts, "targets": [str(target) for target in targets]}
 
 
 def _metadata(part: pd.DataFrame, label: str | None, targets: list[Any]) -> pd.DataFrame:
@@ -141,10 +136,6 @@ def _metadata(part: pd.DataFrame, label: str | None, targets: list[Any]) -> pd.D
     )
 
 
-def _description(first: pd.Series) -> dict[str, Any]:
-    return {name: str(first[name]) for name in _ENTITIES if pd.notna(first[name])}
-
-
 def _info(channels: Channels, sfreq: float, modality: str) -> dict[str, Any]:
     """MNE's description of the channels as plain JSON, with positions where they are known in the head frame."""
     import mne
@@ -156,18 +147,4 @@ def _info(channels: Channels, sfreq: float, modality: str) -> dict[str, Any]:
         for entry, position, located in zip(info["chs"], channels.positions, channels.located, strict=True):
             if located:
                 entry["loc"][:3] = position
-    return _plain(info.to_json_dict())
-
-
-def _plain(value: Any) -> Any:
-    """JSON without NaN, which braindecode writes as null inside number lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [None if isinstance(item, float) and np.isnan(item) else _plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    json.dumps(value)
-    return value
+    return finite(info.to_json_dict(), digits=12)  # no NaN: braindecode writes null, too

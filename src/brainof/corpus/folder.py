@@ -1,43 +1,19 @@
-"""Where the files of a corpus lie: a local folder, or a fsspec URL that is read through `remote.RemoteFolder`."""
+"""Where the files of a corpus lie: a local folder, or a fsspec URL (`remote.RemoteFolder`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import CorpusError
 from ..utils.files import json_object
 from .index import FORMAT, VERSIONS
 
 
-class Folder(Protocol):
-    """The files of a corpus, by their name below its root."""
-
-    remote: bool
-
-    def read(self, name: str) -> bytes:
-        """A small file; FileNotFoundError where there is none."""
-
-    def path(self, name: str) -> Path:
-        """A file on the local disk, fetched first where it must be; it may not exist."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names of the files in a folder, sorted; none where the folder is missing or cannot be listed."""
-
-    def where(self, name: str) -> str | Path:
-        """How messages name a file."""
-
-    def fetch_ahead(self, names: Iterable[str]) -> None:
-        """Files that will be asked for soon; returns at once."""
-
-    def discard(self, name: str) -> None:
-        """Forget a fetched copy that turned out to be damaged."""
-
-
-class LocalFolder:
-    """A corpus on the local disk."""
+class Folder:
+    """The files of a corpus on the local disk, by their name below its root."""
 
     remote = False
 
@@ -48,22 +24,26 @@ class LocalFolder:
         return str(self.root)
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        """A small file; FileNotFoundError where there is none."""
+        return self.path(name).read_bytes()
 
     def path(self, name: str) -> Path:
+        """A file on the local disk, fetched first where it must be; it may not exist."""
         return self.root / name
 
     def names(self, folder: str) -> list[str]:
+        """Names of the files in a folder, sorted; none where the folder is missing or cannot be listed."""
         return sorted(path.name for path in (self.root / folder).glob("[!.]*"))
 
-    def where(self, name: str) -> Path:
+    def where(self, name: str) -> str | Path:
+        """How messages name a file."""
         return self.root / name
 
     def fetch_ahead(self, names: Iterable[str]) -> None:
-        pass
+        """Hear of files that will be asked for soon; returns at once."""
 
     def discard(self, name: str) -> None:
-        pass
+        """Forget a fetched copy that turned out to be damaged."""
 
 
 def is_url(root: str | PathLike[str]) -> bool:
@@ -77,25 +57,13 @@ def object_names(folder: Folder, kind: str) -> list[str]:
 
 
 def read_object(folder: Folder, name: str) -> dict[str, Any]:
-    """A JSON object; one that was written with a checksum is compared with it.
-
-    Raises
-    ------
-    CorpusError
-        The file is missing, unreadable, changed since it was written, or not a JSON object.
-    """
+    """A JSON object, read as `utils.files.read_json` does."""
     return json_object(lambda: folder.read(name), folder.where(name))
 
 
 def check_version(folder: Folder) -> int:
-    """The version of the corpus in a folder, one that is read here.
-
-    Raises
-    ------
-    CorpusError
-        There is no corpus, or one of another version; names the file and the version.
-    """
-    if isinstance(folder, LocalFolder) and not folder.root.is_dir():
+    """The version of the corpus in a folder; a CorpusError where there is none, or one of another version."""
+    if not folder.remote and not folder.root.is_dir():
         raise CorpusError("no such corpus", file=folder.root)
     try:
         folder.read("corpus.json")

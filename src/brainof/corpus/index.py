@@ -51,31 +51,14 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def dataset_name(name: Any) -> str:
-    """Check a dataset name: it becomes part of file names.
-
-    Raises
-    ------
-    CorpusError
-        The name holds anything but letters, digits, dot, dash and underscore.
-    """
+    """The name as text, checked (CorpusError): it becomes part of file names."""
     if not _FILE_NAME.fullmatch(str(name)):
         raise CorpusError(f"{name!r}", field="dataset", fix="use letters, digits, '.', '-' and '_' only")
     return str(name)
 
 
 def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that all windows of a recording share, checked.
-
-    Parameters
-    ----------
-    recording : mapping
-        dataset, modality, subject, recording, config, sfreq, and where known session, task, run.
-
-    Raises
-    ------
-    CorpusError
-        A key is missing or unknown, or a value cannot stand in the index.
-    """
+    """The columns that all windows of a recording share, checked (CorpusError); see `CorpusWriter.add`."""
     name = recording.get("recording")
     for key in recording:
         if key not in _REQUIRED + _OPTIONAL:
@@ -86,9 +69,8 @@ def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
     row = {key: None if recording.get(key) in (None, "") else str(recording[key]) for key in _REQUIRED + _OPTIONAL}
     dataset_name(row["dataset"])
     if row["modality"] not in MODALITIES:
-        raise CorpusError(
-            f"{row['modality']!r}", file=name, field="modality", fix=did_you_mean(str(row["modality"]), MODALITIES)
-        )
+        fix = did_you_mean(str(row["modality"]), MODALITIES)
+        raise CorpusError(f"{row['modality']!r}", file=name, field="modality", fix=fix)
     try:
         sfreq = float(recording["sfreq"])
     except (TypeError, ValueError):
@@ -110,31 +92,17 @@ def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def to_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Lists per column as an Arrow table of the storage types.
-
-    Raises
-    ------
-    ValueError, KeyError, pyarrow.ArrowInvalid
-        A column is missing or holds values of another type.
-    """
-    labels = [column for column in columns if column.startswith(LABEL)]
+    """Lists per column as an Arrow table of the storage types."""
     arrays = {}
-    for column in (*COLUMNS, *labels):
-        kind = column_type(column)
-        values = pa.array(columns[column], pa.string() if kind == _TEXT else kind)
-        arrays[column] = values.dictionary_encode() if kind == _TEXT else values
+    for name in (*COLUMNS, *(name for name in columns if name.startswith(LABEL))):
+        kind = column_type(name)
+        values = pa.array(columns[name], pa.string() if kind == _TEXT else kind)
+        arrays[name] = values.dictionary_encode() if kind == _TEXT else values  # 7 times the speed of one step
     return pa.table(arrays)
 
 
 def to_frame(tables: Sequence[pa.Table], columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Join index tables into one frame whose text columns are categories over a common dictionary.
-
-    Parameters
-    ----------
-    tables : sequence of Table
-    columns : sequence of str, optional
-        Columns of the result; those of an index and all labels when left out.
-    """
+    """Join some columns of index tables, or all, into one frame whose text columns are categories."""
     if columns is None:
         labels = dict.fromkeys(name for table in tables for name in table.column_names if name.startswith(LABEL))
         columns = (*COLUMNS, *labels)
@@ -148,26 +116,10 @@ def _chunks(name: str, tables: Sequence[pa.Table]) -> Iterator[pa.Array]:
 
 
 def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Categorical | np.ndarray:
-    """A column from its parts, which are let go one by one.
+    """A column of `n_rows` values from its parts, which are let go one by one; a CorpusError where a number is missing.
 
-    Not by Arrow's `unify_dictionaries`, which takes twice the time and 80 MB more for 5.87 million rows.
-
-    Parameters
-    ----------
-    name : str
-    chunks : iterable of Array
-        `n_rows` values in all.
-    n_rows : int
-
-    Returns
-    -------
-    Categorical or ndarray
-        Text as categories in order of first mention, with the smallest codes that hold them; numbers.
-
-    Raises
-    ------
-    CorpusError
-        A number is missing.
+    Text becomes categories in order of first mention, with the smallest codes that hold them. Not by Arrow's
+    `unify_dictionaries`, which takes twice the time and 80 MB more for 5.87 million rows.
     """
     kind = column_type(name)
     is_text = kind == _TEXT
@@ -180,9 +132,8 @@ def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Cate
             if not chunk.dictionary.equals(names):
                 names, places = _joined_names(names, chunk.dictionary)
                 found = np.append(places, -1)[found]  # -1, unknown, stays the last
-                values = values.astype(
-                    np.promote_types(values.dtype, np.min_scalar_type(-max(len(names), 1))), copy=False
-                )
+                smallest = np.min_scalar_type(-max(len(names), 1))
+                values = values.astype(np.promote_types(values.dtype, smallest), copy=False)
             values[begin:end] = found
         elif chunk.null_count:
             raise CorpusError("is unknown in some rows", field=name)
@@ -220,14 +171,8 @@ def in_order(index: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     Rows are ordered by dataset, modality and recording, then as written, so that two corpora prepared from the same
     recordings number their windows alike, whatever the number of writers. A recording sits in one shard; where it
-    occurs in several (two writers at once, or a changed recipe) the newest shard counts.
-
-    Returns
-    -------
-    index : DataFrame
-        With row numbers 0, 1, ...
-    superseded : list of str
-        dataset/recording of the recordings that occurred more than once.
+    occurs in several (two writers at once, or a changed recipe) the newest shard counts, and it is named
+    (dataset/recording) beside the index.
     """
     if index.empty:
         return index.reset_index(drop=True), []
@@ -249,12 +194,7 @@ def in_order(index: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def subjects(index: pd.DataFrame) -> pd.Series:
-    """The subject of each row, as `dataset/subject`: names are unique within a dataset only.
-
-    Returns
-    -------
-    Series of category
-    """
+    """The subject of each row, as categories `dataset/subject`: names are unique within a dataset only."""
     dataset, subject = (index[column].astype("category").cat for column in ("dataset", "subject"))
     width = max(1, len(subject.categories))
     pairs, codes = np.unique(dataset.codes.to_numpy(np.int64) * width + subject.codes.to_numpy(), return_inverse=True)

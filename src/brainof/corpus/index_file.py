@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,69 +31,27 @@ _ROWS_AT_ONCE = 1 << 19
 def write_index(
     path: Path, table: pa.Table, shards: Sequence[str], *, ordered: bool = False, deleted: Sequence[str] = ()
 ) -> None:
-    """Write index rows, and the names of the shards they cover, by rename.
-
-    Parquet checks its pages only; the names of columns and shards get a checksum of their own.
-
-    Parameters
-    ----------
-    path : Path
-    table : Table
-        The rows.
-    shards : sequence of str
-        Shards whose rows these are.
-    ordered : bool
-        The rows are final: in canonical order, none superseded or deleted.
-    deleted : sequence of str
-        Names of the deletions that were applied.
-
-    Raises
-    ------
-    StorageError
-        The disk is full or the folder cannot be written.
-    """
-    about = json.dumps(
-        {
-            "columns": table.column_names,
-            "shards": list(shards),
-            "rows": len(table),
-            "ordered": ordered,
-            "deleted": list(deleted),
-        }
-    ).encode()
-    sink = pa.BufferOutputStream()
+    """Write index rows by rename, beside what `IndexFile` tells of them."""
+    values = {"columns": table.column_names, "shards": list(shards), "rows": len(table)}
+    about = json.dumps({**values, "ordered": ordered, "deleted": list(deleted)}).encode()
+    # Parquet checks its pages only, so the names of columns and shards get a checksum of their own
     table = table.replace_schema_metadata({_ABOUT: about, _CHECKSUM: str(crc32c(about))})
-    parquet.write_table(
-        table,
-        sink,
-        write_page_checksum=True,
-        dictionary_pagesize_limit=_DICTIONARY_BYTES,
-        row_group_size=_ROWS,
-    )
+    sink = pa.BufferOutputStream()
+    limits: Any = {"dictionary_pagesize_limit": _DICTIONARY_BYTES, "row_group_size": _ROWS}
+    parquet.write_table(table, sink, write_page_checksum=True, **limits)
     write_atomically(path, [memoryview(sink.getvalue())])
 
 
 class IndexFile:
-    """An index file whose columns are read when they are asked for.
-
-    Parameters
-    ----------
-    path : Path
-    fix : str
-        What to do when the file is damaged, for the message.
+    """An index file whose columns are read when they are asked for; damage is a CorpusError with `fix`.
 
     Attributes
     ----------
     columns : list of str
     shards, deleted : set of str
-        Shards whose rows these are, and deletions that were applied.
+        Shards whose rows these are, and names of the deletions that were applied.
     ordered : bool
-        The rows are final, in canonical order.
-
-    Raises
-    ------
-    CorpusError
-        The file is damaged.
+        The rows are final: in canonical order, none superseded or deleted.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -106,12 +65,9 @@ class IndexFile:
             if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
                 raise ValueError("its checksum differs")
             described = json.loads(about)
-            if (
-                list(types) != described["columns"]
-                or not set(COLUMNS) <= set(types)
-                or any(types[name] != column_type(name) for name in types)
-                or any(name not in COLUMNS and not name.startswith(LABEL) for name in types)
-            ):
+            labels = {name for name in types if name.startswith(LABEL)}
+            right = {name: column_type(name) for name in types}
+            if list(types) != described["columns"] or set(types) != {*COLUMNS, *labels} or types != right:
                 raise ValueError("its columns are not those of an index")
             self._rows = int(described.get("rows", self._file.metadata.num_rows))
             if self._rows != self._file.metadata.num_rows:
@@ -124,29 +80,17 @@ class IndexFile:
     def __len__(self) -> int:
         return self._rows
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Some columns, or all.
-
-        Raises
-        ------
-        CorpusError
-            The file is damaged.
-        """
+    def read(self) -> pa.Table:
+        """All columns."""
         with self._named():
-            table = self._file.read(columns, use_threads=False)
+            table = self._file.read(use_threads=False)
             table.validate(full=True)
             if len(table) != self._rows:
                 raise ValueError("it does not hold all rows")
         return table.replace_schema_metadata(None)
 
     def column(self, name: str) -> pd.Categorical | np.ndarray:
-        """One column as `index.column_values` gives it, read part by part: its Arrow form would take as much again.
-
-        Raises
-        ------
-        CorpusError
-            The file is damaged.
-        """
+        """One column as `index.column_values` gives it, read part by part: its Arrow form would take as much again."""
         with self._named():
             return column_values(name, self._parts(name), self._rows)
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..errors import BrainOFError
 from .index import LABEL, subjects
-
-if TYPE_CHECKING:
-    from .store import Corpus
 
 #: Windows read to measure the speed that epoch times are computed with, and the most seconds spent on it
 PROBE, PROBE_SECONDS = 128, 2.0
 
 
-def info(corpus: Corpus) -> dict[str, Any]:
+def corpus_info(corpus: Any) -> dict[str, Any]:
     """Disk, windows, hours and subjects, in all and per modality, dataset and view.
 
     Returns
@@ -37,48 +35,52 @@ def info(corpus: Corpus) -> dict[str, Any]:
         megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
     )
     speed = read_speed(corpus)
-    groups = []
-    for (modality, dataset, view), part in table.groupby(["modality", "dataset", "view"], observed=True):
+
+    def counts(part: pd.DataFrame) -> dict[str, Any]:
         megabytes = float(part["megabytes"].sum())
-        groups.append(
-            {
-                "modality": str(modality),
-                "dataset": str(dataset),
-                "view": str(view),
-                "windows": len(part),
-                "recordings": int(part["recording"].nunique()),
-                "subjects": int(part["who"].nunique()),
-                "hours": round(float(part["hours"].sum()), 3),
-                "megabytes": round(megabytes, 3),
-                "epoch_seconds": None if speed is None else round(megabytes / speed, 3),
-                "n_channels": [int(part["n_channels"].min()), int(part["n_channels"].max())],
-                "n_times": [int(part["n_times"].min()), int(part["n_times"].max())],
-                "sfreq": sorted(float(rate) for rate in part["sfreq"].unique()),
-                "labels": [name.removeprefix(LABEL) for name in labels if part[name].notna().any()],
-            }
-        )
+        return {
+            "windows": len(part),
+            "subjects": int(part["who"].nunique()),
+            "hours": round(float(part["hours"].sum()), 3),
+            "epoch_seconds": None if speed is None else round(megabytes / speed, 3),
+            "megabytes": round(megabytes, 3),
+        }
+
+    groups = [
+        {
+            "modality": str(modality),
+            "dataset": str(dataset),
+            "view": str(view),
+            **counts(part),
+            "recordings": int(part["recording"].nunique()),
+            "n_channels": [int(part["n_channels"].min()), int(part["n_channels"].max())],
+            "n_times": [int(part["n_times"].min()), int(part["n_times"].max())],
+            "sfreq": sorted(float(rate) for rate in part["sfreq"].unique()),
+            "labels": [name.removeprefix(LABEL) for name in labels if part[name].notna().any()],
+        }
+        for (modality, dataset, view), part in table.groupby(["modality", "dataset", "view"], observed=True)
+    ]
+    whole = counts(table)
+    megabytes = whole.pop("megabytes")
     return {
         "corpus": str(corpus.folder),
         "version": corpus.version,
         "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
-        "windows": len(index),
-        "subjects": int(table["who"].nunique()),
-        "hours": round(float(table["hours"].sum()), 3),
-        "disk_megabytes": _disk(corpus, float(table["megabytes"].sum())),
+        **whole,
+        "disk_megabytes": megabytes if corpus.remote else _disk_megabytes(corpus),
         "megabytes_per_second": None if speed is None else round(speed, 1),
-        "epoch_seconds": None if speed is None else round(float(table["megabytes"].sum()) / speed, 3),
         "groups": groups,
         "failures": corpus.failures,
         "notes": corpus.notes,
     }
 
 
-def read_speed(corpus: Corpus) -> float | None:
+def read_speed(corpus: Any) -> float | None:
     """MB/s (of float16) at which a random sample of windows is read and cast; None where none can be measured.
 
     Remote corpora are not measured: a sample would fetch many whole shards.
     """
-    if corpus.folder.remote or not len(corpus):
+    if corpus.remote or not len(corpus):
         return None
     rows = np.random.default_rng(0).permutation(len(corpus))[:PROBE].tolist()
     n_bytes, begun = 0, time.perf_counter()
@@ -92,14 +94,9 @@ def read_speed(corpus: Corpus) -> float | None:
     return n_bytes / 1e6 / max(time.perf_counter() - begun, 1e-9)
 
 
-def _disk(corpus: Corpus, megabytes: float) -> float:
-    if corpus.folder.remote:
-        return round(megabytes, 3)
-    return round(sum(_size(path) for path in corpus.root.rglob("*")) / 1e6, 3)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:  # renamed or removed by a writer meanwhile
-        return 0
+def _disk_megabytes(corpus: Any) -> float:
+    n_bytes = 0
+    for path in corpus.root.rglob("*"):
+        with suppress(FileNotFoundError):  # renamed or removed by a writer meanwhile
+            n_bytes += path.stat().st_size if path.is_file() else 0
+    return round(n_bytes / 1e6, 3)

@@ -1,10 +1,11 @@
-"""What `brainof corpus` does to a whole corpus: verify, compact, delete."""
+"""Methods of a Corpus that concern all of it: verify, compact, delete."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,6 @@ from .index import from_frame
 from .index import subjects as subjects_of
 from .index_file import write_index
 from .shards import INDEX_SUFFIX
-from .store import Corpus
 
 #: Temporary files older than this were left by a writer that died (a living one renames its file within seconds)
 STALE_SECONDS = 3600
@@ -49,7 +49,7 @@ class Verification:
             return None
 
 
-def verify(corpus: Corpus) -> Verification:
+def verify(corpus: Any) -> Verification:
     """Read every file that a reader may ask for, and compare it with its checksum.
 
     Damage is listed, not raised, and what is beyond it is read all the same.
@@ -67,12 +67,12 @@ def verify(corpus: Corpus) -> Verification:
             found.attempt(partial(read_object, corpus.folder, name))
     found.attempt(lambda: corpus.index)
     found.attempt(lambda: corpus.datasets)
-    found.notes += corpus.notes
-    found.notes += [f"{path.name} was left by a writer that died, or is being written" for path in _temporary(corpus)]
+    left = [f"{path.name} was left by a writer that died, or is being written" for path in _temporary(corpus)]
+    found.notes = [*corpus.notes, *left]
     return found
 
 
-def _verify_shard(corpus: Corpus, name: str, found: Verification, digests: set[str]) -> None:
+def _verify_shard(corpus: Any, name: str, found: Verification, digests: set[str]) -> None:
     shard = corpus.shard(name)
     rows = corpus.shard_index(name)
     found.shards += 1
@@ -85,7 +85,7 @@ def _verify_shard(corpus: Corpus, name: str, found: Verification, digests: set[s
             found.bytes += window.nbytes
 
 
-def compact(corpus: Corpus) -> dict[str, Any]:
+def compact(corpus: Any) -> dict[str, Any]:
     """Write the indexes that are missing and merge all of them into index.parquet, so that the corpus opens fast.
 
     The merged index is made from the shards that are there; temporary files of dead writers are removed. Windows
@@ -120,20 +120,23 @@ def compact(corpus: Corpus) -> dict[str, Any]:
         forgotten = []  # a damaged merged index is replaced, which is what compacting is for
     index = corpus.indexed(names)
     write_index(root / "index.parquet", from_frame(index), names, ordered=True, deleted=deleted)
-    stale = [path for path in _temporary(corpus) if _age(path) > STALE_SECONDS]
-    for path in stale:
-        path.unlink(missing_ok=True)
+    removed = []
+    for path in _temporary(corpus):
+        with suppress(FileNotFoundError):  # its writer renamed it meanwhile
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+                removed.append(path.name)
     return {
         "shards": len(names),
         "windows": len(index),
         "written": written,
         "forgotten": forgotten,
-        "removed": [path.name for path in stale],
+        "removed": removed,
     }
 
 
 def delete(
-    corpus: Corpus,
+    corpus: Any,
     *,
     recordings: Iterable[str] = (),
     subjects: Iterable[str] = (),
@@ -145,19 +148,14 @@ def delete(
 
     Parameters
     ----------
-    corpus : Corpus
-        Opened again to see the result.
-    recordings : iterable of str
-        As `dataset/recording`.
-    subjects : iterable of str
-        As `dataset/subject`.
-    datasets : iterable of str
-        Names.
+    recordings, subjects, datasets : iterable of str
+        As `dataset/recording`, `dataset/subject` and `dataset`.
 
     Returns
     -------
     dict
-        recordings and windows that are gone, windows that are left, and `before`: names that were deleted earlier.
+        recordings, deleted (windows that are gone), windows (that are left), before (names that were deleted earlier).
+        The corpus must be opened again to see it.
 
     Raises
     ------
@@ -169,7 +167,7 @@ def delete(
         The corpus cannot be written.
     """
     root, corpus = corpus.root, corpus.reopened()
-    index = corpus.index
+    index = corpus.columns([*IDENTITY, "subject"])
     wanted = {"recording": set(recordings), "subject": set(subjects), "dataset": set(datasets)}
     if not any(wanted.values()):
         raise ConfigError("nothing to delete", field="delete", fix="name recordings, subjects or datasets")
@@ -196,8 +194,7 @@ def delete(
     result = {"recordings": 0, "deleted": int(gone.sum()), "windows": len(index), "before": before}
     if not gone.any():
         return result
-    rows = index[gone]
-    identities = sorted(set(zip(*(rows[column].astype(str) for column in IDENTITY), strict=True)))
+    identities = sorted(index.loc[gone, [*IDENTITY]].astype(str).drop_duplicates().itertuples(index=False, name=None))
     deletion = {
         "recordings": identities,
         "subjects": sorted(set(names["subject"][gone])),
@@ -207,15 +204,8 @@ def delete(
     make_folder(root / FOLDER)
     name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}-{uuid.uuid4().hex[:8]}.json"
     write_json(root / FOLDER / name, deletion, checksum=True)
-    return {**result, "recordings": len(identities), "windows": compact(corpus)["windows"]}
+    return {**result, "recordings": len(identities), "windows": corpus.compact()["windows"]}
 
 
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # its writer renamed it meanwhile
-        return 0.0
-
-
-def _temporary(corpus: Corpus) -> list[Path]:
-    return [] if corpus.folder.remote else sorted(corpus.root.rglob(f".*{TEMPORARY}"))
+def _temporary(corpus: Any) -> list[Path]:
+    return [] if corpus.remote else sorted(corpus.root.rglob(f".*{TEMPORARY}"))

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, CorpusError, StorageError
 from ..utils.files import TEMPORARY, make_folder, storage_error
+from .folder import Folder
 from .shards import SUFFIX, Shard
 
 logger = logging.getLogger(__name__)
@@ -37,15 +38,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Result = TypeVar("_Result")
 
 
-class RemoteFolder:
+class RemoteFolder(Folder):
     """A corpus at a fsspec URL, read-only.
 
     Parameters
     ----------
     url : str
         The folder that holds corpus.json.
-    options : mapping, optional
-        Storage options of the file system (fsspec's own environment variables and config files count too).
+    dropped : callable
+        Called with the name of each shard that leaves the cache.
+    storage_options : mapping, optional
+        For the file system (fsspec's own environment variables and config files count too).
     cache : path-like, optional
         Folder for fetched shards; $BRAINOF_CACHE or ~/.cache/brainof when left out. Processes may share it.
     cache_bytes : int, optional
@@ -63,15 +66,16 @@ class RemoteFolder:
     def __init__(
         self,
         url: str,
-        options: Mapping[str, Any] | None = None,
+        dropped: Callable[[str], None] = lambda name: None,
+        storage_options: Mapping[str, Any] | None = None,
         cache: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
     ) -> None:
         import fsspec
 
-        self.url, self.options = url.rstrip("/"), dict(options or {})
+        self.url, self._dropped = url.rstrip("/"), dropped
         try:
-            self._files, self._root = fsspec.core.url_to_fs(self.url, **self.options)
+            self._files, self._root = fsspec.core.url_to_fs(self.url, **(storage_options or {}))
         except (ImportError, ValueError) as error:
             raise CorpusError(
                 f"cannot be reached ({error})",
@@ -81,17 +85,12 @@ class RemoteFolder:
         base = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.cache_bytes = cache_bytes or _bytes_of(os.environ.get(CACHE_BYTES)) or DEFAULT_CACHE_BYTES
-        #: Called with the name of each shard that is dropped
-        self.evicted: list[Callable[[str], None]] = []
         self._lock = threading.RLock()
         self._fetching: dict[str, Future[Path]] = {}
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="brainof-fetch")
 
     def __str__(self) -> str:
         return self.url
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.url, self.options, self.cache.parent, self.cache_bytes)
 
     def where(self, name: str) -> str:
         return f"{self.url}/{name}"
@@ -134,8 +133,7 @@ class RemoteFolder:
     def discard(self, name: str) -> None:
         with self._lock:
             (self.cache / name).unlink(missing_ok=True)
-            for forget in self.evicted:
-                forget(name)
+            self._dropped(name)
 
     def _requested(self, name: str) -> Future[Path]:
         """The local copy of a shard, now or soon."""

@@ -41,17 +41,16 @@ def select(
         A subject is not written as `dataset/subject`.
     """
     keep = np.ones(len(index), bool)
-    conditions = {"view": view if view is None else [view], "modality": modalities, "dataset": datasets}
-    for column, wanted in conditions.items():
+    for column, wanted in {"view": view, "modality": modalities, "dataset": datasets}.items():
         if wanted is None:
             continue
-        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        wanted = _listed(wanted)
         known = [str(name) for name in index[column].unique()]
         for name in wanted:
             if name not in known:
                 raise CorpusError(f"{name!r} is not in the corpus", field=column, fix=did_you_mean(name, known))
         keep &= index[column].isin(wanted).to_numpy()
-    excluded = [exclude_subjects] if isinstance(exclude_subjects, str) else list(exclude_subjects)
+    excluded = _listed(exclude_subjects)
     for name in excluded:
         if "/" not in name:
             raise ConfigError(f"{name!r}", field="exclude_subjects", fix="name subjects as dataset/subject")
@@ -60,6 +59,10 @@ def select(
     if not keep.any():
         raise CorpusError("no window is left", field="select", fix="the conditions exclude each other; loosen one")
     return index[keep]
+
+
+def _listed(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -74,31 +77,22 @@ def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple
     index : DataFrame
         Index of a corpus, or a part of it.
     fraction : float
-        Fraction of subjects for validation, in [0, 1).
+        Of subjects, for validation; a ConfigError outside [0, 1).
     seed : int
         Another seed gives another split.
 
     Returns
     -------
     train, validation : DataFrame
-
-    Raises
-    ------
-    ConfigError
-        `fraction` is outside [0, 1).
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"{fraction}", field="fraction", fix="give a fraction of subjects in [0, 1)")
     subject = subjects(index)
-    by_dataset: dict[str, list[str]] = {}
-    for name in subject.cat.categories:
-        by_dataset.setdefault(name.split("/", 1)[0], []).append(name)
     held_out: list[str] = []
-    for names in by_dataset.values():
-        count = round(fraction * len(names))
-        if fraction > 0:
-            count = min(max(count, 1), len(names) - 1)
-        names.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-        held_out += names[:count]
+    every = subject.cat.categories.to_series()
+    for _, names in every.groupby(every.str.split("/").str[0]):
+        drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        count = min(max(round(fraction * len(drawn)), 1), len(drawn) - 1) if fraction > 0 else 0
+        held_out += drawn[:count]
     validation = subject.isin(held_out).to_numpy()
     return index[~validation], index[validation]

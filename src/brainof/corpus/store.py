@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import pyarrow as pa
 from ..channels import Channels
 from ..errors import CorpusError
 from .deletions import Deletion, read_deletions
-from .folder import Folder, LocalFolder, check_version, is_url, object_names, read_object
+from .folder import Folder, check_version, is_url, object_names, read_object
 from .index import in_order, to_frame
 from .index_file import IndexFile
+from .info import corpus_info
+from .maintenance import compact, delete, verify
 from .shards import INDEX_SUFFIX, SUFFIX, Shard
 from .windows import Windows
 
@@ -61,29 +63,36 @@ class Corpus(Windows):
         cache: str | PathLike[str] | None = None,
         cache_bytes: int | None = None,
     ) -> None:
-        self._arguments = {"storage_options": storage_options, "cache": cache, "cache_bytes": cache_bytes}
-        self.folder: Folder
+        super().__init__()
+        self._arguments: dict[str, Any] = {
+            "storage_options": storage_options,
+            "cache": cache,
+            "cache_bytes": cache_bytes,
+        }
         if is_url(root):
             from .remote import RemoteFolder
 
-            remote = RemoteFolder(str(root), storage_options, cache, cache_bytes)
-            remote.evicted.append(self._forget)
-            self.folder = remote
+            self.folder: Folder = RemoteFolder(str(root), self._forget, **self._arguments)
         else:
-            self.folder = LocalFolder(root)
+            self.folder = Folder(root)
+        self.remote = self.folder.remote
         self.version = check_version(self.folder)
-        self._notes: list[str] = []
+        #: Sentences a user should read: what was odd when the index was read
+        self.notes: list[str] = []
         self._shards: dict[str, Shard] = {}
         self._lock = threading.Lock()
         self._channels: dict[str, Channels] = {}
         self._series: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open, (str(self.folder), self._arguments)  # worker processes open the corpus themselves
+        # worker processes open the corpus themselves
+        return partial(type(self), **self._arguments), (str(self.folder),)
 
     def reopened(self) -> Corpus:
         """The corpus as it is now."""
-        return _open(str(self.folder), self._arguments)
+        return type(self)(str(self.folder), **self._arguments)
+
+    info, verify, compact, delete = corpus_info, verify, compact, delete
 
     def __repr__(self) -> str:
         return f"<Corpus {self.folder}>"
@@ -93,16 +102,10 @@ class Corpus(Windows):
 
     @property
     def root(self) -> Path:
-        """The folder, where it is a local one.
-
-        Raises
-        ------
-        CorpusError
-            The corpus lies behind a URL, where nothing is written.
-        """
-        if isinstance(self.folder, LocalFolder):
-            return self.folder.root
-        raise CorpusError("is read-only", file=str(self.folder), fix="`brainof corpus merge` makes a local copy")
+        """The folder; a CorpusError where the corpus lies behind a URL, where nothing is written."""
+        if self.remote:
+            raise CorpusError("is read-only", file=str(self.folder), fix="`brainof corpus merge` makes a local copy")
+        return self.folder.root
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
@@ -122,10 +125,6 @@ class Corpus(Windows):
             self._series[name] = pd.Series(self._final.column(name), name=name, copy=False)
             pa.default_memory_pool().release_unused()
         return pd.DataFrame({name: self._series[name] for name in names}, copy=False)
-
-    @property
-    def remote(self) -> bool:
-        return self.folder.remote
 
     @property
     def column_names(self) -> list[str]:
@@ -151,20 +150,17 @@ class Corpus(Windows):
         for deletion in self.deletions:
             index = deletion.applied(index)
         index, superseded = in_order(index)
-        for recording in superseded if len(superseded) <= MANY else []:
-            self._note(f"{recording} occurs more than once; its newest windows count")
         if len(superseded) > MANY:
             self._note(f"{len(superseded)} recordings occur more than once; their newest windows count")
+        else:
+            for recording in superseded:
+                self._note(f"{recording} occurs more than once; its newest windows count")
         return index
-
-    @property
-    def notes(self) -> list[str]:
-        return list(self._notes)
 
     @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
         names = object_names(self.folder, "datasets")
-        if not names and self.folder.remote and len(self):  # a server that lists nothing; the index names them
+        if not names and self.remote and len(self):  # a server that lists nothing; the index names them
             names = [f"datasets/{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
         return {name[len("datasets/") : -len(".json")]: read_object(self.folder, name) for name in names}
 
@@ -210,17 +206,18 @@ class Corpus(Windows):
         return tuple(self._column(name) for name in ("shard", "key", "n_channels", "n_times"))
 
     def shard_path(self, row: int) -> Path | str:
-        return self.folder.where(f"shards/{self._text('shard', row)}{SUFFIX}")
+        return self.folder.where(self._shard_file(row))
+
+    def _shard_file(self, row: int) -> str:
+        return f"shards/{self._text('shard', row)}{SUFFIX}"
 
     def damaged(self, row: int) -> CorpusError:
-        self.folder.discard(f"shards/{self._text('shard', row)}{SUFFIX}")
+        self.folder.discard(self._shard_file(row))
         return super().damaged(row)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
-        if self.folder.remote:
-            shards = self._column("shard")
-            names = dict.fromkeys(self._names("shard")[shards[row]] for row in rows)
-            self.folder.fetch_ahead(f"shards/{name}{SUFFIX}" for name in names)
+        if self.remote:
+            self.folder.fetch_ahead(self._shard_file(row) for row in rows)
             return
         for row in rows:
             self.shard(self._text("shard", row)).read_ahead(self._text("key", row))
@@ -268,7 +265,7 @@ class Corpus(Windows):
         try:
             return Shard(self.folder.path(name), where)
         except CorpusError:
-            if not self.folder.remote:
+            if not self.remote:
                 raise
             # the cached copy was dropped by another process between finding and opening it, or it is damaged
             self.folder.discard(name)
@@ -279,10 +276,6 @@ class Corpus(Windows):
             self._shards.pop(Path(name).name.removesuffix(SUFFIX), None)
 
     def _note(self, note: str) -> None:
-        if note not in self._notes:
+        if note not in self.notes:
             logger.warning("%s: %s", self.folder, note)
-            self._notes.append(note)
-
-
-def _open(root: str, arguments: dict[str, Any]) -> Corpus:
-    return Corpus(root, **arguments)
+            self.notes.append(note)

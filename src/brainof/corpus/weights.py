@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,23 +39,23 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     for key in weights:
         if key not in KINDS:
             raise ConfigError("unknown key", field=f"weights.{key}", fix=did_you_mean(str(key), KINDS))
-    total: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
-    for pair, size in sizes.items():
-        for kind, name in zip(KINDS, pair, strict=True):
-            total[kind][name] = total[kind].get(name, 0) + size
-
+    modalities: Counter[str] = Counter()
+    datasets: Counter[str] = Counter()
+    for (modality, dataset), size in sizes.items():
+        modalities[modality] += size
+        datasets[dataset] += size
     rule = weights.get("dataset")
-    if _is_explicit(rule, total["dataset"]):
+    if _is_explicit(rule, datasets):
         # a dataset of several modalities divides its weight by their sizes
-        given = _evaluate("dataset", rule, total["dataset"])
-        drawn = {pair: given[pair[1]] * size / total["dataset"][pair[1]] for pair, size in sizes.items()}
+        given = _evaluate("dataset", rule, datasets)
+        drawn = {pair: given[pair[1]] * size / datasets[pair[1]] for pair, size in sizes.items()}
     else:
         drawn = _evaluate("dataset", rule, sizes)
     if weights.get("modality") is not None:
-        wanted = _evaluate("modality", weights["modality"], total["modality"])
-        have: dict[str, float] = {}
+        wanted = _evaluate("modality", weights["modality"], modalities)
+        have = dict.fromkeys(modalities, 0.0)
         for (modality, _), weight in drawn.items():
-            have[modality] = have.get(modality, 0) + weight
+            have[modality] += weight
         drawn = {pair: weight * wanted[pair[0]] / have[pair[0]] for pair, weight in drawn.items()}
     whole = sum(drawn.values())
     return {pair: weight / whole for pair, weight in drawn.items()}

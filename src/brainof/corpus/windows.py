@@ -17,26 +17,32 @@ from ..channels import MODALITIES, Channels
 from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
 from ..utils.checksum import crc32c
+from ..utils.values import ceil_div
 from .shards import damaged_window
 
 
 class Windows(ABC):
     """Numbered windows and their index."""
 
-    @property
-    @abstractmethod
-    def index(self) -> pd.DataFrame:
-        """One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0."""
+    #: One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0
+    index: pd.DataFrame
+    #: What is known of each dataset, by name
+    datasets: dict[str, dict[str, Any]]
+    #: Whether shards are fetched from elsewhere, and want to be asked for early
+    remote: bool
 
-    @property
-    @abstractmethod
-    def datasets(self) -> dict[str, dict[str, Any]]:
-        """What is known of each dataset, by name."""
+    def __init__(self) -> None:
+        self._columns: dict[str, np.ndarray] = {}
+        self._categories: dict[str, list[str]] = {}
+        self._goods: dict[int, np.ndarray] = {}
+        self._sensors: dict[int, Sensors] = {}
 
-    @property
     @abstractmethod
-    def notes(self) -> list[str]:
-        """Sentences a user should read: what was odd when the index was read."""
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of `index`, without holding the others in memory."""
 
     @abstractmethod
     def channels(self, digest: str) -> Channels:
@@ -53,18 +59,6 @@ class Windows(ABC):
     @abstractmethod
     def read_ahead(self, rows: Iterable[int]) -> None:
         """Ask for the bytes of windows that will be read soon; returns at once."""
-
-    @property
-    def remote(self) -> bool:
-        """Whether shards are fetched from elsewhere, and want to be asked for early."""
-        return False
-
-    def columns(self, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns of `index`, without holding the others in memory."""
-        return self.index[list(names)]
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def read(self, row: int) -> np.ndarray:
         """One window.
@@ -117,7 +111,7 @@ class Windows(ABC):
         if (n_channels != n_channels[0]).any():
             raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
         self.read_ahead(numbers.tolist())
-        padded = -(-int(n_times.max()) // patch) * patch
+        padded = ceil_div(int(n_times.max()), patch) * patch
         signal_BCT = np.empty((len(numbers), int(n_channels[0]), padded), np.float16)
         for place, row in enumerate(numbers.tolist()):
             window = self.view(row)
@@ -140,10 +134,6 @@ class Windows(ABC):
 
     # Rows are looked up in plain arrays: a pandas row costs more than reading the window.
 
-    @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {}
-
     def _column(self, name: str) -> np.ndarray:
         """Values of a column, or the category codes of a text column."""
         if name not in self._columns:
@@ -154,10 +144,6 @@ class Windows(ABC):
     @cached_property
     def _checksums(self) -> np.ndarray:
         return self._column("crc32c")
-
-    @cached_property
-    def _categories(self) -> dict[str, list[str]]:
-        return {}
 
     def _names(self, column: str) -> list[str]:
         """The categories of a text column."""
@@ -173,18 +159,10 @@ class Windows(ABC):
         """Index into MODALITIES for each category code."""
         return np.array([MODALITIES.index(name) for name in self._names("modality")], np.int64)  # type: ignore[arg-type]
 
-    @cached_property
-    def _goods(self) -> dict[int, np.ndarray]:
-        return {}
-
     def _good(self, code: int) -> np.ndarray:
         if code not in self._goods:
             self._goods[code] = np.frombuffer(self._names("good")[code].encode(), np.uint8) == ord("1")
         return self._goods[code]
-
-    @cached_property
-    def _sensors(self) -> dict[int, Sensors]:
-        return {}
 
     def _sensors_of(self, sets: np.ndarray) -> Sensors:
         """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise."""

@@ -19,7 +19,7 @@ from ..errors import CorpusError, StorageError
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_json
 from ..utils.memory import empty, release
-from .folder import LocalFolder, check_version
+from .folder import Folder, check_version
 from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
 from .index_file import write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
@@ -126,14 +126,17 @@ class CorpusWriter:
             raise CorpusError(f"{good.shape} for {len(channels)} channels", file=name, field="good")
         if not all(window.view for window in windows):
             raise CorpusError("a window has no view", file=name, field="view")
-        halves, checksums = _to_halves([np.asarray(window.data) for window in windows], len(channels), name)
-        _check_scale([np.asarray(window.data) for window in windows], good, name)
-
+        data = [np.asarray(window.data) for window in windows]
+        halves, checksums = _to_halves(data, len(channels), name)
+        _check_scale(data, good, name)
         n_bytes = sum(half.nbytes for half in halves)
         another = bool(self._rows) and self._rows[0]["dataset"] != row["dataset"]
         if another or self._bytes + n_bytes > self.shard_bytes or len(self._rows) + len(halves) > MAX_WINDOWS:
             self.flush()
-        digest = self._write_channels(channels)
+        digest = channels.digest
+        if digest not in self._tables:
+            write_json(self.root / "channels" / f"{digest}.json", channels.to_dict())
+            self._tables.add(digest)
         row |= {"dtype": "float16", "channel_set": digest, "good": "".join("01"[g] for g in good.astype(int))}
         self._rows += [
             row
@@ -162,13 +165,13 @@ class CorpusWriter:
     def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:
         """Note that a recording could not be prepared; forgotten once the recording is committed."""
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        path = self._failure(fields.get("dataset"), fields.get("recording"))
+        path = self._beside("failures", fields.get("dataset"), fields.get("recording"))
         write_json(path, {**fields, "reason": str(reason)})
 
     def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
         """Take back what `record_failure` noted."""
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        self._failure(fields.get("dataset"), fields.get("recording")).unlink(missing_ok=True)
+        self._beside("failures", fields.get("dataset"), fields.get("recording")).unlink(missing_ok=True)
 
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
@@ -197,15 +200,13 @@ class CorpusWriter:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
-            self._failure(dataset, name).unlink(missing_ok=True)
-            self._failure(None, name).unlink(missing_ok=True)
+            self.forget_failure({"dataset": dataset, "recording": name})
+            self.forget_failure(name)
             if (dataset, name) in self._quality:
                 path = self._beside("quality", dataset, name)
                 write_json(path, self._quality.pop((dataset, name)), checksum=True)
 
-    def close(self) -> None:
-        """Commit what is left."""
-        self.flush()
+    close = flush
 
     def __enter__(self) -> Self:
         return self
@@ -216,16 +217,6 @@ class CorpusWriter:
         if kind is None or not issubclass(kind, StorageError):
             self.close()
 
-    def _write_channels(self, channels: Channels) -> str:
-        digest = channels.digest
-        if digest not in self._tables:
-            write_json(self.root / "channels" / f"{digest}.json", channels.to_dict())
-            self._tables.add(digest)
-        return digest
-
-    def _failure(self, dataset: str | None, recording: str | None) -> Path:
-        return self._beside("failures", dataset, recording)
-
     def _beside(self, folder: str, dataset: str | None, recording: str | None) -> Path:
         # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
         slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
@@ -234,16 +225,16 @@ class CorpusWriter:
 
 
 def make_corpus(root: Path) -> None:
+    """Make a corpus, or see that there is one."""
     make_folder(root)
     if not (root / "corpus.json").exists():
         unexpected = [entry.name for entry in root.iterdir() if not entry.name.startswith(".")]
         # another writer may have made the corpus meanwhile
         if unexpected and not (root / "corpus.json").exists():
-            raise CorpusError(
-                f"holds {unexpected[0]!r} but no corpus.json", file=root, fix="choose a new or empty folder"
-            )
+            fix = "choose a new or empty folder"
+            raise CorpusError(f"holds {unexpected[0]!r} but no corpus.json", file=root, fix=fix)
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(LocalFolder(root))
+    check_version(Folder(root))
     for folder in _FOLDERS:
         make_folder(root / folder)
 
@@ -274,20 +265,15 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> t
         tensor = torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
         # nan and infinity show in the extremes, and what overflowed is infinite now
         if not torch.stack(tensor.aminmax()).isfinite().all():
-            raise _not_half(window, recording)
+            peak = float(np.abs(window).max())
+            if not np.isfinite(peak):
+                raise CorpusError("holds values that are not finite", file=recording)
+            fix = "normalise and clip before storing"
+            raise CorpusError(f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix=fix)
         halves.append(half)
         checksums.append(crc32c(half))
         release(whole, window)
     return halves, checksums
-
-
-def _not_half(window: np.ndarray, recording: str) -> CorpusError:
-    """Why a window does not fit float16."""
-    peak = float(np.abs(window).max())
-    if not np.isfinite(peak):
-        return CorpusError("holds values that are not finite", file=recording)
-    fix = "normalise and clip before storing"
-    return CorpusError(f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix=fix)
 
 
 def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -> None:
@@ -300,8 +286,6 @@ def _check_scale(data: Sequence[np.ndarray], good: np.ndarray, recording: str) -
         release(window)
     scale = float(np.median(np.abs(np.concatenate(sample))))
     if not NORMALISED[0] <= scale <= NORMALISED[1]:
-        raise CorpusError(
-            f"typical magnitude {scale:.2g}, and float16 holds normalised data only",
-            file=recording,
-            fix=f"normalise it (median magnitude {NORMALISED[0]:g} to {NORMALISED[1]:g})",
-        )
+        fix = f"normalise it (median magnitude {NORMALISED[0]:g} to {NORMALISED[1]:g})"
+        problem = f"typical magnitude {scale:.2g}, and float16 holds normalised data only"
+        raise CorpusError(problem, file=recording, fix=fix)

@@ -211,14 +211,15 @@ def _finished(engine: str, workers: int, root: Path, out: Path, part: slice) -> 
     """When each recording was done."""
     from brainof.corpus import CorpusWriter
     from brainof.datasets.discover import discover
-    from brainof.datasets.engines import Engine, Work
+    from brainof.datasets.engines import Engine
+    from brainof.datasets.job import Job
 
     recipe = _recipe()
     CorpusWriter(out).close()
     tasks = [(entry, None) for entry in discover(recipe.files, root)[part]]
     times = []
-    for record in Engine(engine, workers).run(Work(recipe, str(root), str(out)), tasks):
-        assert record["state"] == "done", record
+    for record in Engine(engine, workers).run(Job(recipe, root), out, tasks):
+        assert not record["reason"], record
         times.append(time.monotonic())
     return times
 

@@ -66,9 +66,9 @@ class Channels:
         set_ = object.__setattr__
         set_(self, "names", tuple(str(name) for name in self.names))
         set_(self, "types", tuple(self.types))
-        for name, width in (("positions", 3), ("orientations", 3)):
+        for name in ("positions", "orientations"):
             value = getattr(self, name)
-            value = np.full((n, width), np.nan) if value is None else np.array(value, dtype=np.float64)
+            value = np.full((n, 3), np.nan) if value is None else np.array(value, dtype=np.float64)
             value[~np.isfinite(value).all(axis=1)] = np.nan  # half a position is no position
             set_(self, name, value)
         for name in ("labels", "order"):
@@ -106,10 +106,6 @@ class Channels:
             types=tuple(self.types[i] for i in indices),
             **{name: getattr(self, name)[indices] for name in ("positions", "orientations", "labels", "order")},
         )
-
-    def with_positions(self, positions: np.ndarray, frame: str) -> Channels:
-        """The table with other positions, shape (n, 3), metres in `frame`."""
-        return replace(self, positions=positions, frame=frame)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; geometry is rounded to 10 micrometres, unknown rows are null."""

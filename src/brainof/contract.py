@@ -66,12 +66,11 @@ class ModalityContract(Schema):
     """Training had channels without position or rank."""
 
     def check(self, prepared: Recording, accept: Collection[str] = (), window_seconds: float | None = None) -> None:
-        """Compare a recording, after the steps of this contract, with what training saw.
+        """Compare a recording, after the steps of this contract (`Chain.apply`), with what training saw.
 
         Parameters
         ----------
         prepared : Recording
-            After `Chain.apply`.
         accept : collection of {"sfreq", "window", "frame", "atlas", "positions", "bads"}
             Differences that are allowed.
         window_seconds : float, optional
@@ -84,12 +83,8 @@ class ModalityContract(Schema):
         """
         for problem in differences(self, prepared, window_seconds):
             if problem.accept not in check_accept(accept):
-                raise ContractError(
-                    problem.text,
-                    file=prepared.provenance.get("file"),
-                    field=problem.field,
-                    fix=f"{problem.fix}, or allow it with accept={problem.accept!r}",
-                )
+                fix = f"{problem.fix}, or allow it with accept={problem.accept!r}"
+                raise ContractError(problem.text, file=prepared.file, field=problem.field, fix=fix)
 
 
 class InputContract(Schema):
@@ -100,30 +95,23 @@ class InputContract(Schema):
     modalities: dict[str, ModalityContract]
 
     def part(self, recording: Recording) -> ModalityContract:
-        """The part for the modality and sensor types of a recording, .
+        """The part for the modality and sensor types of a recording.
 
         Raises
         ------
         ContractError
             The modality or a sensor type was never trained, or its unit is another.
         """
-        file = recording.provenance.get("file")
+        file = recording.file
         if recording.modality not in self.modalities:
-            raise ContractError(
-                f"the model was not trained on {recording.modality}",
-                file=file,
-                field="modality",
-                fix=f"it accepts {', '.join(sorted(self.modalities))}",
-            )
+            text = f"the model was not trained on {recording.modality}"
+            fix = f"it accepts {', '.join(sorted(self.modalities))}"
+            raise ContractError(text, file=file, field="modality", fix=fix)
         contract = self.modalities[recording.modality]
         for kind in sorted(set(recording.channels.types)):
             if kind not in contract.units:
-                raise ContractError(
-                    f"{kind} channels were not in training",
-                    file=file,
-                    field="channels",
-                    fix=f"pick {sorted(contract.units)}",
-                )
+                text = f"{kind} channels were not in training"
+                raise ContractError(text, file=file, field="channels", fix=f"pick {sorted(contract.units)}")
             if contract.units[kind] != UNITS[kind]:
                 problem = f"the model needs {contract.units[kind]}, but the recording is in {UNITS[kind]}"
                 raise ContractError(problem, file=file, field=f"unit of {kind}")

@@ -26,7 +26,7 @@ class BrainOFError(Exception):
         What the user can do about it, in the words of Python: `accept='sfreq'`, `units=`.
     """
 
-    exit_code = 1
+    exit_code = 2
 
     def __init__(
         self,
@@ -83,43 +83,29 @@ def _rebuild(kind, problem, file, field, fix):
 class ReadError(BrainOFError):
     """A file is missing, of unknown format, damaged or empty."""
 
-    exit_code = 2
-
 
 class RecordingError(BrainOFError, ValueError):
     """A recording was read but cannot be used as it is (too short, no usable channel, not finite)."""
-
-    exit_code = 2
 
 
 class ConfigError(BrainOFError):
     """A recipe or configuration has an unknown key or a wrong value."""
 
-    exit_code = 2
-
 
 class LabelError(BrainOFError, ValueError):
     """Labels, events or splits do not match the recordings."""
-
-    exit_code = 2
 
 
 class CorpusError(BrainOFError):
     """A corpus is missing, damaged or of another version."""
 
-    exit_code = 2
-
 
 class ContractError(BrainOFError, ValueError):
     """An input does not meet the InputContract of a model."""
 
-    exit_code = 2
-
 
 class CheckpointError(BrainOFError):
     """A checkpoint is missing, damaged or belongs to another model."""
-
-    exit_code = 2
 
 
 class StorageError(BrainOFError):
@@ -130,8 +116,6 @@ class StorageError(BrainOFError):
 
 class DependencyError(BrainOFError):
     """An optional package that was asked for is not installed."""
-
-    exit_code = 2
 
 
 class FetchError(BrainOFError):

@@ -46,5 +46,4 @@ def require_plausible(recording: Recording) -> None:
         The robust amplitude of a sensor type is implausible.
     """
     for problem in implausible_amplitudes(recording):
-        file = recording.provenance.get("file")
-        raise ContractError(problem, file=file, field="unit", fix="give the unit of the file with units=")
+        raise ContractError(problem, file=recording.file, field="unit", fix="give the unit of the file with units=")

@@ -60,17 +60,15 @@ class Recording:
     info: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        file = self.provenance.get("file")
+        file = self.file
         if self.modality not in MODALITIES:
-            raise RecordingError(
-                f"{self.modality!r}", file=file, field="modality", fix=did_you_mean(self.modality, MODALITIES)
-            )
+            fix = did_you_mean(self.modality, MODALITIES)
+            raise RecordingError(f"{self.modality!r}", file=file, field="modality", fix=fix)
         if self.data.ndim != 2 or len(self.data) != len(self.channels):
             raise RecordingError(f"shape {self.data.shape} for {len(self.channels)} channels", file=file, field="data")
         if self.data.dtype not in (np.float32, np.float64):
-            raise RecordingError(
-                f"dtype {self.data.dtype}", file=file, field="data", fix="convert to float32 or float64"
-            )
+            fix = "convert to float32 or float64"
+            raise RecordingError(f"dtype {self.data.dtype}", file=file, field="data", fix=fix)
         if not (np.isfinite(self.sfreq) and self.sfreq > 0):
             raise RecordingError(f"{self.sfreq}", file=file, field="sfreq", fix="give a rate above 0 Hz")
         for name, kind in zip(self.channels.names, self.channels.types, strict=True):
@@ -99,6 +97,11 @@ class Recording:
         return 1 / self.sfreq
 
     @property
+    def file(self) -> str | None:
+        """The file it was read from."""
+        return self.provenance.get("file")
+
+    @property
     def notes(self) -> list[str]:
         """Sentences a user should read: what was assumed, left out or found odd."""
         return list(self.provenance.get("notes", ()))
@@ -113,18 +116,11 @@ class Recording:
 
     def pick(self, picks: Sequence[str] | Sequence[int] | np.ndarray) -> Recording:
         """The channels named (or numbered) in `picks`, in that order."""
-        indices = []
+        places = {name: row for row, name in enumerate(self.channels.names)}
         for pick in picks:
-            if isinstance(pick, str):
-                if pick not in self.channels.names:
-                    raise RecordingError(
-                        f"no channel {pick!r}",
-                        file=self.provenance.get("file"),
-                        fix=did_you_mean(pick, self.channels.names),
-                    )
-                indices.append(self.channels.names.index(pick))
-            else:
-                indices.append(int(pick))
+            if isinstance(pick, str) and pick not in places:
+                raise RecordingError(f"no channel {pick!r}", file=self.file, fix=did_you_mean(pick, places))
+        indices = [places[pick] if isinstance(pick, str) else int(pick) for pick in picks]
         channels = self.channels.take(indices)
         return replace(
             self,
@@ -137,10 +133,7 @@ class Recording:
     def reorder(self, names: Sequence[str]) -> Recording:
         """Regions in the order of an atlas: as `pick`, and each takes its rank in `names`; absent ones are left out.
 
-        Parameters
-        ----------
-        names : sequence of str
-            All regions of the atlas, in its order: `contract.modalities["fmri"].regions[atlas].names`.
+        `names` are all regions of the atlas, in its order: `contract.modalities["fmri"].regions[atlas].names`.
 
         Raises
         ------

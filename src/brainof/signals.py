@@ -6,7 +6,7 @@ Legend of shape suffixes: B windows, C channels, T samples. A leading 1 in place
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .channels import MODALITIES, SENSOR_TYPES, Channels
+from .utils.values import ceil_div
 
 #: Centre of the brain in each coordinate frame (metres); positions are given to the model relative to it
 CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni": (0.0, -0.018, 0.012)}
@@ -23,12 +24,8 @@ class Tensors:
     """Moves a dataclass of tensors between devices."""
 
     def to(self, *args, **kwargs) -> Self:
-        moved = {}
-        for entry in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, entry.name)
-            if isinstance(value, (Tensor, Tensors)):
-                moved[entry.name] = value.to(*args, **kwargs)
-        return replace(self, **moved)  # type: ignore[type-var]
+        tensors = {key: value for key, value in vars(self).items() if isinstance(value, (Tensor, Tensors))}
+        return replace(self, **{key: value.to(*args, **kwargs) for key, value in tensors.items()})  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +62,7 @@ class Sensors(Tensors):
 
     def take(self, channels: Tensor) -> Sensors:
         """The channels numbered in a 1-D index tensor."""
-        return replace(self, **{entry.name: getattr(self, entry.name)[:, channels] for entry in fields(self)})
+        return Sensors(**{name: tensor[:, channels] for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +118,7 @@ class SignalBatch(Tensors):
     ) -> SignalBatch:
         """Pad windows of one channel set, each (n_channels, n_times), to a common multiple of `patch` samples."""
         lengths = [window.shape[1] for window in windows]
-        padded = -(-max(lengths) // patch) * patch
+        padded = ceil_div(max(lengths), patch) * patch
         signal = torch.zeros(len(windows), len(channels), padded)
         for row, window in enumerate(windows):
             signal[row, :, : window.shape[1]] = torch.from_numpy(np.asarray(window, dtype=np.float32))
@@ -146,12 +143,9 @@ class SignalBatch(Tensors):
 
     def take_windows(self, windows: Tensor) -> SignalBatch:
         """The windows numbered in a 1-D index tensor."""
-        shared = len(self.sensors.type_BC) == 1
         sensors = self.sensors
-        if not shared:
-            sensors = replace(
-                sensors, **{entry.name: getattr(sensors, entry.name)[windows] for entry in fields(sensors)}
-            )
+        if len(sensors.type_BC) > 1:
+            sensors = Sensors(**{name: tensor[windows] for name, tensor in vars(sensors).items()})
         numbers = windows.tolist()
         return replace(
             self,

@@ -91,8 +91,10 @@ def test_bids_recordings_by_entity(tmp_path):
     assert [entry.name for entry in found] == ["sub-01/eeg/sub-01_task-nback_run-2_eeg.edf"]
     assert found[0].entities == {"subject": "01", "task": "nback", "run": "2", "site": "x"}
     assert len(discover([Files(bids={"run": None}), Files(bids={"run": "2"})], tmp_path)) == 2
-    with pytest.raises(ConfigError, match="nothing under"):
+    with pytest.raises(ConfigError, match=r"nothing under .*; check root= .*; task is one of nback, rest$"):
         discover([Files(bids={"task": "rset"})], tmp_path)
+    with pytest.raises(ConfigError, match=r"; run is one of 2; task is one of nback, rest$"):
+        discover([Files(bids={"suffix": "eeg", "task": "rset", "run": "3"})], tmp_path)
 
 
 def test_later_parts_of_a_split_recording_are_not_recordings(tmp_path):

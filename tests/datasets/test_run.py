@@ -206,6 +206,13 @@ def test_strict_refuses_implausible_amplitudes(toy, tmp_path):
     assert "amplitude" in strict.text()
 
 
+def test_a_recording_without_windows_lists_its_events(toy, tmp_path):
+    changes = ["windows={events: [tnoe], tmin: 0, tmax: 1}", "labels={}", "tasks={}"]
+    summary = prepare(find_recipe(toy[0]).replaced(changes), toy[1], tmp_path / "corpus", limit=1)
+    assert "windows: gives no window" in summary.text()
+    assert "its events are click, tone" in summary.text()
+
+
 def test_a_recording_needs_a_subject(toy, tmp_path):
     recipe = find_recipe(toy[0]).replaced(["files=[{pattern: sub-01/run-1.npz}]", "labels={}", "tasks={}"])
     assert "has no subject" in prepare(recipe, toy[1], tmp_path / "corpus").text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from .recipe import Overlap, Recipe, find_recipe, recipe_names
 
@@ -25,22 +25,18 @@ def recipes() -> list[Recipe]:
     return [find_recipe(name) for name in recipe_names()]
 
 
-def overlaps(evaluation: str, among: Iterable[str] | None = None) -> dict[str, Overlap]:
+def overlaps(evaluation: str, among: Collection[str] | None = None) -> dict[str, Overlap]:
     """Datasets that share recordings or people with an evaluation set: name -> what they share.
 
     Parameters
     ----------
     evaluation : str
         Name of its recipe.
-    among : iterable of str, optional
+    among : collection of str, optional
         Only these datasets.
     """
-    wanted = None if among is None else set(among)
-    return {
-        recipe.name: recipe.overlap[evaluation]
-        for recipe in recipes()
-        if evaluation in recipe.overlap and (wanted is None or recipe.name in wanted)
-    }
+    shared = {recipe.name: recipe.overlap[evaluation] for recipe in recipes() if evaluation in recipe.overlap}
+    return {name: overlap for name, overlap in shared.items() if among is None or name in among}
 
 
 def page() -> str:

@@ -61,23 +61,12 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
     found: dict[str, Found] = {}
     for entry in files:
         before = len(found)
-        if entry.bids is not None:
-            _add_bids(found, base, entry)
-            if len(found) == before:
-                logger.warning("%s: nothing matches bids %r under %s", recipe, entry.bids, base)
-            continue
-        assert entry.pattern is not None
-        parts = tuple(PurePosixPath(entry.pattern).parts)
-        if not parts or parts[0] == "/" or ".." in parts:
-            raise ConfigError(
-                f"pattern {entry.pattern!r} leaves the root", file=recipe, field="files", fix="write it from the root"
-            )
-        for path, entities in _walk(base, parts, {}):
+        for path, entities in _matches(entry, base, recipe):
             name = path.relative_to(base).as_posix()
-            if name not in found:
-                found[name] = Found(path, name, {**entities, **entry.entities})
+            found.setdefault(name, Found(path, name, {**entities, **entry.entities}))
         if len(found) == before:
-            logger.warning("%s: nothing matches %r under %s", recipe, entry.pattern, base)
+            what = repr(entry.pattern) if entry.bids is None else f"bids {entry.bids!r}"
+            logger.warning("%s: nothing matches %s under %s", recipe, what, base)
     if not found:
         patterns = ", ".join(repr(entry.pattern or entry.bids) for entry in files)
         there = [text for entry in files if entry.bids is not None for text in _there(base, entry.bids)]
@@ -86,13 +75,17 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
     return [found[name] for name in sorted(found)]
 
 
-def _add_bids(found: dict[str, Found], base: Path, entry: Files) -> None:
-    """Recordings of the BIDS datasets under the root; links that lead nowhere stay, so that they are reported."""
-    absolute = Path(os.path.abspath(base))
-    for file in bids.index(base).select(entry.bids):
-        name = Path(file.path).relative_to(absolute).as_posix()
-        if name not in found:
-            found[name] = Found(base / name, name, {**file.entities, **entry.entities})
+def _matches(entry: Files, base: Path, recipe: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Recordings under the root by the filter or the pattern of an entry, with the entities in their names."""
+    if entry.bids is not None:
+        for file in bids.index(base).select(entry.bids):  # links that lead nowhere too, so that they are reported
+            yield base / Path(file.path).relative_to(os.path.abspath(base)), dict(file.entities)
+        return
+    parts = PurePosixPath(entry.pattern or "").parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        text = f"pattern {entry.pattern!r} leaves the root"
+        raise ConfigError(text, file=recipe, field="files", fix="write it from the root")
+    yield from _walk(base, parts, {})
 
 
 def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
@@ -131,16 +124,11 @@ def fill(template: str, entities: Mapping[str, str], field: str) -> str:
         The template names an entity that the recording does not have.
     """
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in entities:
-            raise ConfigError(
-                f"{template!r} names {match[0]}, which the recording does not have",
-                field=field,
-                fix=f"known: {', '.join(sorted(entities)) or 'none'}",
-            )
-        return entities[match[1]]
-
-    return _ENTITY.sub(value, template)
+    for name in _ENTITY.findall(template):
+        if name not in entities:
+            text = f"{template!r} names {{{name}}}, which the recording does not have"
+            raise ConfigError(text, field=field, fix=f"known: {', '.join(sorted(entities)) or 'none'}")
+    return _ENTITY.sub(lambda match: entities[match[1]], template)
 
 
 def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -181,15 +169,12 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
 @lru_cache(maxsize=256)
 def _regex(component: str) -> re.Pattern[str]:
     """One path component of a pattern as a regular expression."""
-    text, position, seen = "", 0, set()
-    for match in re.finditer(r"\{([A-Za-z][A-Za-z0-9_]*)\}|\*", component):
-        text += re.escape(component[position : match.start()])
-        if match[1] is None:
-            text += r"[^/]*"
-        elif match[1] in seen:
-            text += f"(?P={match[1]})"
-        else:
-            text += f"(?P<{match[1]}>[^/_]+?)"
-            seen.add(match[1])
-        position = match.end()
-    return re.compile(text + re.escape(component[position:]))
+    text, seen = "", set()
+    for part in re.split(r"(\*|\{[A-Za-z][A-Za-z0-9_]*\})", component):
+        entity = _ENTITY.fullmatch(part)
+        if entity is None:
+            text += "[^/]*" if part == "*" else re.escape(part)
+        else:  # the same placeholder twice must match the same text
+            text += f"(?P={entity[1]})" if entity[1] in seen else f"(?P<{entity[1]}>[^/_]+?)"
+            seen.add(entity[1])
+    return re.compile(text)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
 from typing import Any
 
 from ..corpus import CorpusWriter
@@ -21,7 +20,6 @@ from ..utils.memory import memory_budget
 from ..utils.optional import optional
 from .discover import Found
 from .job import Job
-from .recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +36,7 @@ KILLED = "its worker died while preparing it (killed, out of memory, or a crash 
 
 #: A recording and the hash under which it should be in the corpus (None where that could not be told)
 Task = tuple[Found, str | None]
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,12 @@ class Engine:
             fix = "serial means one worker; use engine='dask'" if self.workers > 1 else "give a number above 0"
             raise ConfigError(f"{self.workers}", field="workers", fix=fix)
 
-    def run(self, work: Work, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-        """Prepare recordings; yields a record (see `Job.run`) as each is finished, in any order.
+    def run(
+        self, job: Job, out: str | PathLike[str], tasks: Sequence[Task], to_run_alone: Set[str] = frozenset()
+    ) -> Iterator[Record]:
+        """Prepare recordings into the corpus `out`; yields a record (see `Job.run`) as each is finished, in any order.
+
+        Before one of `to_run_alone` (recordings over which a process died) is begun, all others are committed.
 
         Raises
         ------
@@ -84,14 +87,41 @@ class Engine:
         StorageError
             The corpus cannot be written.
         """
-        if self.name == "serial":
-            return serial(work, tasks)
-        return on_cluster(work, tasks, self.cluster())
+        if self.name != "serial":
+            yield from self._on_cluster(job, out, tasks)
+            return
+        with CorpusWriter(out) as writer:
+            committed = time.monotonic()
+            for task in tasks:
+                if task[0].name in to_run_alone or time.monotonic() - committed > COMMIT_SECONDS:
+                    writer.flush()
+                    committed = time.monotonic()
+                yield prepare_one(job, writer, self.memory, task)
 
-    def cluster(self) -> Any:
-        """The Dask cluster of this engine, with its workers asked for."""
+    def _on_cluster(self, job: Job, out: str | PathLike[str], tasks: Sequence[Task]) -> Iterator[Record]:
+        """One Dask task per recording.
+
+        The recordings that a dead worker held are tried once more, one at a time: one that crashes its worker again is
+        given up.
+        """
         optional("distributed", "dask", f"engine='{self.name}'")
+        from distributed import Client
+
+        work = partial(prepare_and_commit, job, out, self.memory)
+        with self._cluster() as cluster, Client(cluster) as client:
+            to_retry_alone = yield from _finished(client, work, tasks)
+            for task in to_retry_alone:
+                crashed = yield from _finished(client, work, [task])
+                for found, config in crashed:
+                    logger.warning("%s: %s", found.name, KILLED)
+                    with CorpusWriter(out) as writer:
+                        writer.record_failure(job.identity(found.name), KILLED)
+                    yield {"recording": found.name, "config": config, "reason": KILLED, "notes": []}
+
+    def _cluster(self) -> Any:
+        """The Dask cluster of this engine, with its workers asked for."""
         import dask
+        from distributed import LocalCluster
 
         # no retries: a file that crashes its worker would crash the next; a worker holds one task at a time, so that
         # few have to be tried again
@@ -100,8 +130,6 @@ class Engine:
             cluster = self._slurm()
             cluster.scale(jobs=self.workers)
             return cluster
-        from distributed import LocalCluster
-
         return LocalCluster(
             n_workers=self.workers,
             threads_per_worker=1,
@@ -125,100 +153,30 @@ class Engine:
         )
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a worker must know; small, and the same for all recordings of a run."""
-
-    recipe: Recipe
-    root: str
-    out: str
-    strict: bool = False
-    memory: int | None = None
-    to_run_alone: frozenset[str] = frozenset()
-    """Recordings over which a process died before."""
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def job(self) -> Job:
-        """What prepares single recordings."""
-        return Job(self.recipe, self.root, self.strict)
-
-    def prepare(self, job: Job, task: Task, writer: CorpusWriter) -> dict[str, Any]:
-        """One recording into the corpus, within the memory of a worker."""
-        with memory_budget(self.memory, Path(self.out) / "shards"):
-            return job.run(task[0], writer, task[1])
+def prepare_one(job: Job, writer: CorpusWriter, memory: int | None, task: Task) -> Record:
+    """One recording into the corpus, within the memory of a worker."""
+    with memory_budget(memory, writer.root / "shards"):
+        return job.run(task[0], writer, task[1])
 
 
-def serial(work: Work, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-    """One after the other in this process; what was prepared is committed every `COMMIT_SECONDS`."""
-    job = work.job()
-    with CorpusWriter(work.out) as writer:
-        committed = time.monotonic()
-        for task in tasks:
-            if task[0].name in work.to_run_alone:
-                writer.flush()  # it may take this process with it
-            yield work.prepare(job, task, writer)
-            if time.monotonic() - committed > COMMIT_SECONDS:
-                writer.flush()
-                committed = time.monotonic()
+def prepare_and_commit(job: Job, out: str | PathLike[str], memory: int | None, task: Task) -> Record:
+    """What a Dask worker runs. Repeating it is harmless: the newest windows of a recording are those that count."""
+    with CorpusWriter(out) as writer:
+        return prepare_one(job, writer, memory, task)
 
 
-#: In a worker: the job of the run it works for, so that label tables are read once
-_jobs: dict[str, Job] = {}
-
-
-def prepare_one(work: Work, task: Task) -> dict[str, Any]:
-    """What a worker runs: one recording, committed when this returns.
-
-    Repeating it is harmless: the newest windows of a recording are those that count.
-    """
-    if work.key not in _jobs:
-        _jobs.clear()
-        _jobs[work.key] = work.job()
-    with CorpusWriter(work.out) as writer:
-        return work.prepare(_jobs[work.key], task, writer)
-
-
-def on_cluster(work: Work, tasks: Sequence[Task], cluster: Any) -> Iterator[dict[str, Any]]:
-    """One Dask task per recording; closes the cluster.
-
-    The recordings that a dead worker held are tried once more, one at a time: a file that crashes its worker again is
-    given up.
-    """
-    from distributed import Client
-
-    with cluster, Client(cluster) as client:
-        to_retry_alone: list[Task] = []
-        yield from _submitted(client, work, tasks, to_retry_alone)
-        for task in to_retry_alone:
-            crashed: list[Task] = []
-            yield from _submitted(client, work, [task], crashed)
-            for found, config in crashed:
-                logger.warning("%s: %s", found.name, KILLED)
-                identity = {"recording": found.name, "dataset": work.recipe.name, "modality": work.recipe.modality}
-                with CorpusWriter(work.out) as writer:
-                    writer.record_failure(identity, KILLED)
-                yield {"recording": found.name, "config": config, "state": "failed", "reason": KILLED, "notes": []}
-
-
-def _submitted(client: Any, work: Work, tasks: Sequence[Task], lost: list[Task]) -> Iterator[dict[str, Any]]:
-    """Records as they arrive; tasks whose worker died go to `lost`."""
+def _finished(
+    client: Any, work: Callable[[Task], Record], tasks: Sequence[Task]
+) -> Generator[Record, None, list[Task]]:
+    """Records as they arrive; returns the tasks whose worker died."""
     from distributed import KilledWorker, as_completed
 
-    futures: dict[Any, Task] = {}
-    waiting = iter(tasks)
-
-    def submit(n: int) -> list[Any]:
-        """The next tasks; a few at a time, so that the scheduler stays small however many there are."""
-        new = [(client.submit(prepare_one, work, task, pure=False, retries=0), task) for task in islice(waiting, n)]
-        futures.update(new)
-        return [future for future, _ in new]
-
-    arriving = as_completed(submit(4 * max(2, len(client.nthreads()))))
-    for future in arriving:
-        task = futures.pop(future)
-        arriving.update(submit(1))
+    tasks_of = dict(zip(client.map(work, tasks, pure=False, retries=0), tasks, strict=True))
+    lost = []
+    for future in as_completed(list(tasks_of)):
+        task = tasks_of.pop(future)  # nothing holds a result that was taken
         try:
             yield future.result()
         except KilledWorker:
             lost.append(task)
-        future.release()
+    return lost

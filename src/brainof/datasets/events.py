@@ -73,16 +73,11 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     table = read_table(path, segments.columns)
     for column in (*segments.split, *([segments.trial_type] if segments.trial_type else [])):
         if column not in table.columns:
-            raise LabelError(
-                f"no column {column!r}", file=path, field="segments", fix=did_you_mean(column, table.columns)
-            )
+            fix = did_you_mean(column, table.columns)
+            raise LabelError(f"no column {column!r}", file=path, field="segments", fix=fix)
     if len(table) != recording.n_times:
-        raise LabelError(
-            f"{len(table)} rows for {recording.n_times} samples of {recording.provenance.get('file')}",
-            file=path,
-            field="segments",
-            fix="the table needs one row per sample (volume)",
-        )
+        text = f"{len(table)} rows for {recording.n_times} samples of {recording.file}"
+        raise LabelError(text, file=path, field="segments", fix="the table needs one row per sample (volume)")
     parts = []
     for start, stop in _runs(table[segments.split] if segments.split else table[[]]):
         rows = table.iloc[start:stop]
@@ -116,19 +111,14 @@ def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
     """Runs of equal values, one per sample, as events."""
-    spans = _runs(values.to_frame())
-    return pd.DataFrame(
-        {
-            "onset": [start / sfreq for start, _ in spans],
-            "duration": [(stop - start) / sfreq for start, stop in spans],
-            "trial_type": [str(values.iloc[start]) for start, _ in spans],
-        }
-    )
+    rows = [
+        (start / sfreq, (stop - start) / sfreq, str(values.iloc[start])) for start, stop in _runs(values.to_frame())
+    ]
+    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))
 
 
 def _runs(table: pd.DataFrame) -> list[tuple[int, int]]:
     """First and last-plus-one row of each stretch of equal rows."""
-    changed = (table != table.shift()).any(axis=1).to_numpy(copy=True) if table.shape[1] else np.zeros(len(table), bool)
-    changed[0] = True
-    starts = np.flatnonzero(changed)
-    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(table)], strict=True))
+    changed = (table != table.shift()).any(axis=1).to_numpy()
+    starts = [0, *(np.flatnonzero(changed[1:]) + 1).tolist()]
+    return list(zip(starts, [*starts[1:], len(table)], strict=True))

@@ -41,13 +41,7 @@ COMPANIONS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".img": (".hdr",)}
 class Job:
     """Prepares single recordings of one dataset. Calls do not depend on each other, and repeating one is harmless.
 
-    Parameters
-    ----------
-    recipe : Recipe
-    root : path-like
-        Folder of the dataset; nothing outside it is read.
-    strict : bool
-        Refuse recordings that are cut off or of implausible amplitude, instead of noting it.
+    Nothing outside `root` is read. `strict` refuses recordings that are cut off or of implausible amplitude.
 
     Raises
     ------
@@ -66,43 +60,35 @@ class Job:
         Every error but a full or forbidden disk becomes a failure record in the corpus. While the recording is at
         work its failure record says so: should the process die over it, that record is what is left.
 
-        Parameters
-        ----------
-        found : Found
-        writer : CorpusWriter
-        config : str, optional
-            `self.config(found)`, where it is known already.
-
-        Returns
-        -------
-        dict
-            recording; config; state ("done" or "failed"); reason (of a failure); windows; notes.
+        `config` is `self.config(found)`, where it is known already. The result has the keys recording, config, reason
+        (of a failure, else None) and notes.
         """
-        identity = {"recording": found.name, "dataset": self.recipe.name, "modality": self.recipe.modality}
-        record: dict[str, Any] = {"recording": found.name, "config": config, "state": "done", "windows": 0, "notes": []}
+        identity = self.identity(found.name)
+        record: dict[str, Any] = {"recording": found.name, "config": config, "reason": None, "notes": []}
         writer.record_failure(identity, DIED)
         try:
             config = record["config"] = config or self.config(found)
             for row, recording, windows in self.parts(found, config):
                 quality = {**recording.provenance["quality"], **after(recording, windows)}
                 writer.add(row, recording.channels, windows, good_rows(recording), quality)
-                record["windows"] += len(windows)
                 record["notes"] += [note for note in recording.notes if note not in record["notes"]]
+        except StorageError:
+            raise
         except Exception as error:  # a broken file must not stop the others, whatever its reader raises
-            if isinstance(error, StorageError):
-                writer.forget_failure(identity)
-                raise
             expected = isinstance(error, BrainOFError)
             logger.info("%s failed", found.name, exc_info=not expected)
             reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            record |= {"state": "failed", "reason": " ".join(reason.split())[:500]}
-            writer.record_failure(identity, record["reason"])
-        except BaseException:  # interrupted: no fault of the file
-            writer.forget_failure(identity)
-            raise
-        else:
-            writer.forget_failure(identity)
+            record["reason"] = " ".join(reason.split())[:500]
+        finally:
+            if record["reason"] is None:  # done, or interrupted through no fault of the file
+                writer.forget_failure(identity)
+            else:
+                writer.record_failure(identity, record["reason"])
         return record
+
+    def identity(self, name: str) -> dict[str, str]:
+        """What failure records call a recording."""
+        return {"recording": name, "dataset": self.recipe.name, "modality": self.recipe.modality}
 
     def parts(self, found: Found, config: str) -> Iterator[tuple[dict[str, Any], Recording, list[Window]]]:
         """Prepared recordings with their index row and windows: one, or one per part where the recipe splits files.
@@ -113,20 +99,18 @@ class Job:
             The file cannot be read, used, cut or labelled.
         """
         raw = self._read(found)
-        n_parts = len(raw)
-        for number in range(n_parts):
+        for left in reversed(range(len(raw))):
             raw[0] = raw[0].replace(provenance={**raw[0].provenance, "quality": before(raw[0])})
             recording = self.chain.apply(raw.pop(0))  # not held here, so that the chain can free it
             part = recording.provenance.get("part")
-            # parts are committed in order and the last carries the plain hash: it is there only if all are
-            last = number == n_parts - 1
             if recording.bads:
                 recording = recording.noted(f"bad channels: {', '.join(recording.bads)}")
             row = {
                 "dataset": self.recipe.name,
                 "modality": self.recipe.modality,
                 "recording": f"{found.name}#{part}" if part else found.name,
-                "config": config if last else f"{config}-{number}",
+                # parts are committed in order and the last carries the plain hash: it is there only if all are
+                "config": f"{config}-{left}" if left else config,
                 "sfreq": recording.sfreq,
                 **{name: recording.entities.get(name) for name in ("subject", "session", "task", "run")},
             }
@@ -140,9 +124,9 @@ class Job:
         if not windows:
             raise RecordingError(
                 "gives no window (all touch bad stretches, or no event matches)",
-                file=recording.provenance.get("file"),
+                file=recording.file,
                 field="windows",
-                fix=f"its events are {listed(event_names(recording)) or 'none'}",
+                fix=f"its events are {listed(sorted(set(recording.events['trial_type'].astype(str)))) or 'none'}",
             )
         return windows
 
@@ -170,23 +154,17 @@ class Job:
                 field="files",
                 fix="name {subject} in the pattern or give entities: {subject: ...}",
             )
+        recipe = self.recipe
         recording = io.read(
-            found.path,
-            modality=self.recipe.modality,
-            options=self.recipe.read,
-            entities=found.entities,
-            root=self.root,
+            found.path, modality=recipe.modality, options=recipe.read, entities=found.entities, root=self.root
         )
         if self.strict and recording.provenance.get("truncated"):
             raise RecordingError("the file is cut off", file=found.path, fix="restore it, or leave out strict=")
-        odd = implausible_amplitudes(recording) if self.strict else []  # the reader has noted it
-        if odd:
-            raise RecordingError(odd[0], file=found.path, field="unit", fix="give read.units in the recipe")
-        if self.recipe.events is not None:
-            recording = with_events(recording, self.recipe.events, self.root)
-        if self.recipe.segments is not None:
-            return split_segments(recording, self.recipe.segments, self.root)
-        return [recording]
+        for odd in implausible_amplitudes(recording) if self.strict else ():  # the reader has noted it
+            raise RecordingError(odd, file=found.path, field="unit", fix="give read.units in the recipe")
+        if recipe.events is not None:
+            recording = with_events(recording, recipe.events, self.root)
+        return [recording] if recipe.segments is None else split_segments(recording, recipe.segments, self.root)
 
     def _labels(self, found: Found) -> dict[str, Any]:
         if self.recipe.segments is None:
@@ -198,12 +176,12 @@ class Job:
 
     def _other_files(self, found: Found) -> list[Path]:
         """Tables and images beside the recording that its windows depend on."""
-        read, names = self.recipe.read, []
-        names += [found.path.with_suffix(suffix) for suffix in COMPANIONS.get(found.path.suffix.lower(), ())]
-        if self.recipe.events is not None and self.recipe.events.file is not None:
-            names.append(self.root / fill(self.recipe.events.file, found.entities, "events.file"))
-        if self.recipe.segments is not None:
-            names.append(self.root / fill(self.recipe.segments.file, found.entities, "segments.file"))
+        recipe, read = self.recipe, self.recipe.read
+        names = [found.path.with_suffix(suffix) for suffix in COMPANIONS.get(found.path.suffix.lower(), ())]
+        if recipe.events is not None and recipe.events.file is not None:
+            names.append(self.root / fill(recipe.events.file, found.entities, "events.file"))
+        if recipe.segments is not None:
+            names.append(self.root / fill(recipe.segments.file, found.entities, "segments.file"))
         if read.atlas is not None:
             names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
         if read.confounds is not None and read.confounds.file is not None:
@@ -212,20 +190,14 @@ class Job:
         return [name for name in names if name.exists()]
 
 
-def event_names(recording: Recording) -> list[str]:
-    """The trial types of a recording, sorted."""
-    return sorted(set(recording.events["trial_type"].astype(str)))
-
-
 def fingerprint(path: Path) -> str:
     """Size and checksum of the two ends of a file, or the sizes of all files of a folder.
 
     Cheap enough to be asked for each file of a large dataset; times are left out, because copying changes them.
     """
     if path.is_dir():
-        sizes = {
-            entry.relative_to(path).as_posix(): entry.stat().st_size for entry in path.rglob("*") if entry.is_file()
-        }
+        files = [entry for entry in path.rglob("*") if entry.is_file()]
+        sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in files}
         return hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()[:16]
     size, ends = path.stat().st_size, 65_536
     with path.open("rb") as file:

@@ -53,18 +53,13 @@ class Labels:
             if source.entity is not None:
                 value = entities.get(source.entity, "")
                 if not value and not source.optional:
-                    raise LabelError(
-                        f"the recording has no entity {source.entity!r}",
-                        field=f"labels.{name}",
-                        fix=f"name it in files.pattern or files.entities; known: {', '.join(sorted(entities))}",
-                    )
+                    fix = f"name it in files.pattern or files.entities; known: {', '.join(sorted(entities))}"
+                    raise LabelError(f"the recording has no entity {source.entity!r}", field=f"labels.{name}", fix=fix)
             else:
                 file, table = self._open(name, source, entities)
-                value = self._look_up(name, source, entities, file, table) if table is not None else ""
-            value = _renamed(name, source, value, file)
-            if value:
-                labels[name] = value
-        return labels
+                value = _look_up(name, source, entities, file, table) if table is not None else ""
+            labels[name] = _renamed(name, source, value, file)
+        return {name: value for name, value in labels.items() if value}
 
     def of_event(self, row: Mapping[str, Any]) -> dict[str, str]:
         """Labels of a window that was cut on an event (a row of the events table)."""
@@ -73,15 +68,10 @@ class Labels:
             if source.event is None:
                 continue
             if source.event not in row:
-                raise LabelError(
-                    f"events have no column {source.event!r}",
-                    field=f"labels.{name}.event",
-                    fix=did_you_mean(source.event, [str(key) for key in row]),
-                )
-            value = _renamed(name, source, str(row[source.event]), None)
-            if value:
-                labels[name] = value
-        return labels
+                fix = did_you_mean(source.event, map(str, row))
+                raise LabelError(f"events have no column {source.event!r}", field=f"labels.{name}.event", fix=fix)
+            labels[name] = _renamed(name, source, str(row[source.event]), None)
+        return {name: value for name, value in labels.items() if value}
 
     def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The table of each label that has one for a recording.
@@ -91,19 +81,13 @@ class Labels:
         LabelError
             A table is missing or lacks a column, or its path names an entity that the recording does not have.
         """
-        opened = {
-            name: self._open(name, source, entities)
-            for name, source in self.sources.items()
-            if source.table is not None
-        }
+        sources = {name: source for name, source in self.sources.items() if source.table is not None}
+        opened = {name: self._open(name, source, entities) for name, source in sources.items()}
         return {name: path for name, (path, table) in opened.items() if table is not None}
 
     def _open(self, name: str, source: LabelSource, entities: Mapping[str, str]) -> tuple[Path, pd.DataFrame | None]:
         """A label's table and its path; no table where it varies by recording, is not there, and is optional."""
-        try:
-            path = inside(self.root, fill(str(source.table), entities, f"labels.{name}.table"))
-        except ConfigError as error:
-            raise LabelError(error.problem, field=error.field, fix=error.fix) from None
+        path = inside(self.root, _filled(str(source.table), entities, f"labels.{name}.table"))
         if source.varies and source.optional and not path.exists():
             return path, None
         table = read_table(path)
@@ -113,54 +97,43 @@ class Labels:
                 raise LabelError(f"no column {column!r}", file=path, field=f"labels.{name}", fix=fix)
         return path, table
 
-    def _look_up(
-        self, name: str, source: LabelSource, entities: Mapping[str, str], path: Path, table: pd.DataFrame
-    ) -> str:
-        keys = {}
-        for column, template in source.key.items():
-            try:
-                keys[column] = fill(template, entities, f"labels.{name}.key")
-            except ConfigError as error:
-                raise LabelError(error.problem, file=path, field=error.field, fix=error.fix) from None
-        rows = table
-        for column, value in keys.items():
-            rows = rows[rows[column] == value]
-        said = ", ".join(f"{column} = {value!r}" for column, value in keys.items())
-        values = sorted(set(rows[source.column]))
-        if len(values) > 1:
-            raise LabelError(
-                f"{len(rows)} rows with {said} disagree ({', '.join(values[:3])})",
-                file=path,
-                field=str(source.column),
-                fix=f"add a column to labels.{name}.key",
-            )
-        if not values and not source.optional:
-            column = next(iter(keys))
-            raise LabelError(
-                f"no row with {said}",
-                file=path,
-                field=f"labels.{name}",
-                fix=f"the table has {column} such as {', '.join(map(repr, table[column].unique()[:3]))}; "
-                f"add the row, correct the key, or set labels.{name}.optional",
-            )
-        value = values[0] if values else ""
-        if values and not value and not source.optional:
-            raise LabelError(
-                f"no value where {said}",
-                file=path,
-                field=str(source.column),
-                fix=f"fill it in or set labels.{name}.optional",
-            )
-        return value
+
+def _filled(template: str, entities: Mapping[str, str], field: str, file: Path | None = None) -> str:
+    """`fill`, where what is missing is an error of the labels."""
+    try:
+        return fill(template, entities, field)
+    except ConfigError as error:
+        raise LabelError(error.problem, file=file, field=error.field, fix=error.fix) from None
+
+
+def _look_up(name: str, source: LabelSource, entities: Mapping[str, str], path: Path, table: pd.DataFrame) -> str:
+    """The value of `source.column` in the row of the table that the recording's entities name."""
+    rows, keys = table, []
+    for column, template in source.key.items():
+        value = _filled(template, entities, f"labels.{name}.key", path)
+        keys.append(f"{column} = {value!r}")
+        rows = rows[rows[column] == value]
+    where, optional = ", ".join(keys), f"set labels.{name}.optional"
+    values = sorted(set(rows[source.column]))
+    if len(values) > 1:
+        text = f"{len(rows)} rows with {where} disagree ({', '.join(values[:3])})"
+        raise LabelError(text, file=path, field=source.column, fix=f"add a column to labels.{name}.key")
+    if source.optional or (values and values[0]):
+        return values[0] if values else ""
+    if values:
+        raise LabelError(f"no value where {where}", file=path, field=source.column, fix=f"fill it in or {optional}")
+    column = next(iter(source.key))
+    known = f"the table has {column} such as {', '.join(map(repr, table[column].unique()[:3]))}"
+    fix = f"{known}; add the row, correct the key, or {optional}"
+    raise LabelError(f"no row with {where}", file=path, field=f"labels.{name}", fix=fix)
 
 
 def _renamed(name: str, source: LabelSource, value: str, file: Path | None) -> str:
+    """The label of a value, by `source.values` where there are any."""
     if not source.values or not value:
         return value
-    if value in source.values:
-        return source.values[value]
-    if source.optional:
-        return ""
+    if value in source.values or source.optional:
+        return source.values.get(value, "")
     raise LabelError(
         f"value {value!r} is not among values ({', '.join(map(repr, source.values))})",
         file=file,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +16,9 @@ from ..io.options import ReadOptions
 from ..prepare.chain import Chain, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
 from ..schema import Schema
+
+#: Folder of the recipes that come with brainof
+RECIPES = Path(__file__).with_name("recipes")
 
 
 def _text(value: Any) -> Any:
@@ -83,10 +85,10 @@ class Segments(Schema):
     split: list[str] = Field(default_factory=list)
 
 
-#: short name -> (table, key) of the tables that BIDS defines
-_BIDS_TABLES = {
-    "participants": ("participants.tsv", {"participant_id": "sub-{subject}"}),
-    "sessions": ("sub-{subject}/sub-{subject}_sessions.tsv", {"session_id": "ses-{session}"}),
+#: short name -> table and key of the tables that BIDS defines
+_BIDS_TABLES: dict[str, dict[str, Any]] = {
+    "participants": {"table": "participants.tsv", "key": {"participant_id": "sub-{subject}"}},
+    "sessions": {"table": "sub-{subject}/sub-{subject}_sessions.tsv", "key": {"session_id": "ses-{session}"}},
 }
 
 
@@ -116,10 +118,9 @@ class LabelSource(Schema):
     def _bids_tables(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        for name, (table, key) in _BIDS_TABLES.items():
-            if name in values:
-                rest = {field: value for field, value in values.items() if field != name}
-                return {"table": table, "key": key, "column": values[name], **rest}
+        for name in _BIDS_TABLES.keys() & values.keys():
+            rest = {field: value for field, value in values.items() if field != name}
+            return {**_BIDS_TABLES[name], "column": values[name], **rest}
         return values
 
     @property
@@ -180,9 +181,9 @@ class PublishedSplit(Schema):
     @model_validator(mode="after")
     def _disjoint(self) -> PublishedSplit:
         sides = [*self.train, *self.validation, *self.test]
-        twice = sorted({value for value in sides if sides.count(value) > 1})
-        if twice:
-            raise ValueError(f"{twice[0]!r} is on two sides of the split")
+        for value in sorted(set(sides)):
+            if sides.count(value) > 1:
+                raise ValueError(f"{value!r} is on two sides of the split")
         return self
 
 
@@ -239,13 +240,11 @@ class Recipe(Schema):
         files = values.get("files")
         if suffix is None or not isinstance(files, list):
             return values
-        filled = [
-            {**entry, "bids": {"suffix": suffix, **(entry["bids"] or {})}}
-            if isinstance(entry, dict) and isinstance(entry.get("bids", 0), dict | None)
-            else entry
-            for entry in files
-        ]
-        return {**values, "files": filled}
+        files = list(files)
+        for i, entry in enumerate(files):
+            if isinstance(entry, dict) and isinstance(entry.get("bids", 0), dict | None):
+                files[i] = {**entry, "bids": {"suffix": suffix, **(entry["bids"] or {})}}
+        return {**values, "files": files}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
@@ -261,19 +260,12 @@ class Recipe(Schema):
             if name == "pretrain":
                 raise ConfigError("is the view of all windows", file=file, field="tasks.pretrain", fix="rename it")
             if task.label not in recipe.labels:
-                raise ConfigError(
-                    f"label {task.label!r} is not among the labels",
-                    file=file,
-                    field=f"tasks.{name}.label",
-                    fix=did_you_mean(task.label, recipe.labels),
-                )
+                text, fix = f"label {task.label!r} is not among the labels", did_you_mean(task.label, recipe.labels)
+                raise ConfigError(text, file=file, field=f"tasks.{name}.label", fix=fix)
             if recipe.labels[task.label].event is not None and (task.windows is None or task.windows.events is None):
-                raise ConfigError(
-                    f"label {task.label!r} comes from events, but the windows are not cut on events",
-                    file=file,
-                    field=f"tasks.{name}.windows",
-                    fix="add windows: {events: all, tmin: 0, tmax: 1}",
-                )
+                text = f"label {task.label!r} comes from events, but the windows are not cut on events"
+                fix = "add windows: {events: all, tmin: 0, tmax: 1}"
+                raise ConfigError(text, file=file, field=f"tasks.{name}.windows", fix=fix)
         return recipe
 
     def chain(self, file: str | PathLike[str] | None = None) -> Chain:
@@ -283,9 +275,8 @@ class Recipe(Schema):
     def views(self) -> dict[str, WindowOptions]:
         """View name -> windows: "pretrain", and each task that has windows of its own."""
         pretrain = self.windows or WindowOptions.parse(DEFAULT_WINDOWS[self.modality])
-        return {"pretrain": pretrain} | {
-            name: task.windows for name, task in self.tasks.items() if task.windows is not None
-        }
+        own = {name: task.windows for name, task in self.tasks.items() if task.windows is not None}
+        return {"pretrain": pretrain, **own}
 
     def view_of(self, task: str) -> str:
         """The view whose windows a task uses."""
@@ -294,8 +285,7 @@ class Recipe(Schema):
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with brainof."""
-    folder = resources.files("brainof") / "datasets" / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
@@ -310,10 +300,6 @@ def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
     if Path(text).suffix in (".yaml", ".yml") or Path(text).is_file():
         return Recipe.load(text)
     if text not in recipe_names():
-        raise ConfigError(
-            f"no recipe {text!r}",
-            field="recipe",
-            fix=f"{did_you_mean(text, recipe_names())} or give the path of a YAML file",
-        )
-    with resources.as_file(resources.files("brainof") / "datasets" / "recipes" / f"{text}.yaml") as path:
-        return Recipe.load(path)
+        fix = f"{did_you_mean(text, recipe_names())} or give the path of a YAML file"
+        raise ConfigError(f"no recipe {text!r}", field="recipe", fix=fix)
+    return Recipe.load(RECIPES / f"{text}.yaml")

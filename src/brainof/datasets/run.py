@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..corpus import Corpus, CorpusWriter
-from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..errors import BrainOFError, ConfigError, CorpusError, did_you_mean
+from ..utils.files import read_json
 from ..utils.memory import memory_budget
 from ..utils.progress import progress
 from .discover import Found, discover
-from .engines import KILLED, Engine, Work
+from .engines import KILLED, Engine
 from .job import DIED, Job
 from .recipe import Recipe, find_recipe
 
@@ -70,11 +71,9 @@ class Summary:
             *(f"  {view:<24} {count:>8} windows" for view, count in self.views.items()),
         ]
         if self.notes:
-            lines.append("notes")
-            lines += [f"  {count:>4} x {note}" for note, count in Counter(self.notes).most_common(most)]
+            lines += ["notes", *(f"  {count:>4} x {note}" for note, count in Counter(self.notes).most_common(most))]
         left = self.table[self.table["state"] != "done"]
-        for row in left.head(most).itertuples():
-            lines.append(f"  {row.state:<10} {row.recording}  {row.reason}")
+        lines += [f"  {row.state:<10} {row.recording}  {row.reason}" for row in left.head(most).itertuples()]
         if len(left) > most:
             lines.append(f"  and {len(left) - most} more")
         return "\n".join(lines)
@@ -132,34 +131,26 @@ def prepare(
     engine = engine or Engine()
     found = choose(discover(recipe.files, root, recipe.name), limit, subjects, part)
     job = Job(recipe, root, strict)
-    configs = {entry.name: _config(job, entry) for entry in found}
+    configs: dict[str, str | None] = {entry.name: None for entry in found}
+    for entry in found:
+        with suppress(BrainOFError, OSError):  # a fault of this recording alone; its worker meets it again and notes it
+            configs[entry.name] = job.config(entry)
     with memory_budget(engine.memory), CorpusWriter(out) as writer:  # a budget that is too small is refused here
         writer.add_dataset(recipe.name, describe(recipe))
         todo = [entry for entry in found if not (config := configs[entry.name]) or not writer.done(config)]
-    failures = _failures(Path(out), recipe).items()
-    died_before = frozenset(name for name, (_, reason) in failures if reason in (DIED, KILLED))
+        failures = _failures(Path(out), recipe)
+        for name in failures.keys() & configs.keys() - {entry.name for entry in todo}:
+            writer.forget_failure(job.identity(name))  # of an earlier run: the recording is done
+    died_before = {name for name, reason in failures.items() if reason in (DIED, KILLED)}
     todo.sort(key=lambda entry: entry.name in died_before)
-    work = Work(recipe, str(root), str(out), strict, engine.memory, died_before)
-    notes: Counter[str] = Counter()
-    records = engine.run(work, [(entry, configs[entry.name]) for entry in todo]) if todo else iter(())
+    records = engine.run(job, out, [(entry, configs[entry.name]) for entry in todo], died_before) if todo else ()
     before = len(found) - len(todo)
+    notes: Counter[str] = Counter()
     for record in progress(records, desc=recipe.name, unit="recording", total=len(found), initial=before):
         configs[record["recording"]] = record["config"]
         notes.update(record["notes"])
     seconds = time.monotonic() - started
-    summary = judge(recipe, configs, out, skipped=before, seconds=seconds, notes=dict(notes))
-    done = set(summary.table.loc[summary.table["state"] == "done", "recording"])
-    for name, (path, _) in _failures(Path(out), recipe).items():
-        if name in done:  # the failure of an earlier run
-            path.unlink(missing_ok=True)
-    return summary
-
-
-def _config(job: Job, entry: Found) -> str | None:
-    try:
-        return job.config(entry)
-    except (BrainOFError, OSError):
-        return None  # a fault of this recording alone; its worker meets it again and notes it
+    return Summary(recipe.name, *judge(recipe, configs, out), before, seconds, dict(notes))
 
 
 def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:
@@ -176,11 +167,10 @@ def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None
     if limit is not None and limit < 1:
         raise ConfigError(f"{limit}", field="limit", fix="give a number above 0")
     if subjects is not None:
-        known = {entry.entities.get("subject", "") for entry in found}
         wanted = list(subjects)
-        for subject in wanted:
-            if subject not in known:
-                raise ConfigError(f"no subject {subject!r}", field="subjects", fix=did_you_mean(subject, known))
+        known = {entry.entities.get("subject", "") for entry in found}
+        for subject in set(wanted) - known:
+            raise ConfigError(f"no subject {subject!r}", field="subjects", fix=did_you_mean(subject, known))
         found = [entry for entry in found if entry.entities.get("subject") in wanted]
     if limit is not None and limit < len(found):
         found = [found[index * len(found) // limit] for index in range(limit)]
@@ -198,25 +188,11 @@ def describe(recipe: Recipe) -> dict[str, object]:
 
 
 def judge(
-    recipe: Recipe,
-    configs: Mapping[str, str | None],
-    out: str | PathLike[str],
-    *,
-    skipped: int = 0,
-    seconds: float = 0.0,
-    notes: dict[str, int] | None = None,
-) -> Summary:
-    """The state of recordings as the files of the corpus show it, whatever a run reported.
+    recipe: Recipe, configs: Mapping[str, str | None], out: str | PathLike[str]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """`Summary.table` and `Summary.views` as the files of the corpus show them, whatever a run reported.
 
-    Parameters
-    ----------
-    recipe : Recipe
-    configs : mapping of str to str
-        recording -> hash under which it should be in the corpus (`Job.config`); None where there is none.
-    out : path-like
-        The corpus.
-    skipped, seconds, notes
-        Passed on to the summary.
+    `configs` holds for each recording the hash under which it should be in the corpus `out` (`Job.config`), or None.
     """
     index = Corpus(out).index
     index = index[(index["dataset"] == recipe.name) & (index["modality"] == recipe.modality)]
@@ -228,26 +204,21 @@ def judge(
     for name, config in configs.items():
         if config in committed:
             rows.append((name, "done", int(windows.get(name, 0)), ""))
-        elif name in failures:
-            rows.append((name, "failed", 0, failures[name][1]))
         else:
-            rows.append((name, "unfinished", 0, ""))
+            rows.append((name, "failed" if name in failures else "unfinished", 0, failures.get(name, "")))
     table = pd.DataFrame(rows, columns=["recording", "state", "windows", "reason"])
     mine = index[file.isin(table.loc[table["state"] == "done", "recording"])]
-    views = {view: int((mine["view"] == view).sum()) for view in recipe.views()}
-    return Summary(recipe.name, table, views, skipped, seconds, notes or {})
+    return table, {view: int((mine["view"] == view).sum()) for view in recipe.views()}
 
 
-def _failures(out: Path, recipe: Recipe) -> dict[str, tuple[Path, str]]:
-    """recording -> (file, reason), for the dataset."""
+def _failures(out: Path, recipe: Recipe) -> dict[str, str]:
+    """recording -> reason, for the dataset."""
     failures = {}
     for path in sorted((out / "failures").glob("*.json")):
-        try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue  # another writer has just removed it
-        if values.get("dataset") == recipe.name and values.get("modality") == recipe.modality:
-            failures[str(values.get("recording"))] = (path, str(values.get("reason", "")))
+        with suppress(CorpusError):  # another writer has just removed it
+            values = read_json(path)
+            if values.get("dataset") == recipe.name and values.get("modality") == recipe.modality:
+                failures[str(values.get("recording"))] = str(values.get("reason", ""))
     return failures
 
 

@@ -16,16 +16,9 @@ UNKNOWN = ("", "n/a", "na", "nan")
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, unknown: tuple[str, ...] = UNKNOWN) -> pd.DataFrame:
-    """A csv, tsv or white-space table as text; unknown values are empty text.
+    """A csv, tsv or white-space table (by its suffix) as text; `unknown` values, in lower case, are empty text.
 
-    Parameters
-    ----------
-    path : Path
-        `.csv` and `.tsv` by their separators, anything else by white space.
-    columns : sequence of str, optional
-        Names of the columns of a table without a header line.
-    unknown : tuple of str
-        Texts of unknown values, in lower case.
+    `columns` names those of a table without a header line.
 
     Raises
     ------
@@ -35,21 +28,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unknown: tuple[
     try:
         state = path.stat()
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise LabelError(
-            "table is missing" if missing else f"table cannot be read ({error.strerror})",
-            file=path,
-            fix="restore it, or correct its path in the recipe",
-        ) from None
-    # remembered by its state on disk: one recording after the other asks for the same table
-    return _read(path, state.st_mtime_ns, state.st_size, None if columns is None else tuple(columns), unknown).copy(
-        deep=False
-    )
+        why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise LabelError(f"table {why}", file=path, fix="restore it, or correct its path in the recipe") from None
+    names = None if columns is None else tuple(columns)
+    return _read(path, (state.st_mtime_ns, state.st_size), names, unknown).copy(deep=False)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # by its state on disk: one recording after the other asks for the same table
 def _read(
-    path: Path, _changed: int, _size: int, columns: tuple[str, ...] | None, unknown: tuple[str, ...]
+    path: Path, _state: tuple[int, int], columns: tuple[str, ...] | None, unknown: tuple[str, ...]
 ) -> pd.DataFrame:
     table, _ = read_text_table(path, columns)
     if table.empty:

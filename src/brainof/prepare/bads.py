@@ -10,7 +10,7 @@ from pydantic import Field
 from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.memory import map_rows
-from .prep import prep_bads, rows_of
+from .prep import prep_bads
 from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
@@ -46,7 +46,7 @@ class Repair(Step):
 
         data = map_rows(repair, recording.data)
         statistics = {"repaired_samples": repaired, "not_finite": [recording.channels.names[row] for row in broken]}
-        return self.done(recording, statistics, data=data, bads=with_bads(recording, np.array(broken, dtype=int)))
+        return self.done(recording, statistics, data=data, bads=with_bads(recording, broken))
 
 
 class BadChannels(Step):
@@ -69,13 +69,13 @@ class BadChannels(Step):
     def apply(self, recording: Recording) -> Recording:
         if self.method == "prep":
             found = prep_bads(recording, self.ransac)
-            return self.done(recording, found, bads=with_bads(recording, rows_of(recording, found)))
+            named = [recording.channels.names.index(name) for names in found.values() for name in names]
+            return self.done(recording, found, bads=with_bads(recording, named))
         good = good_rows(recording)
         step = max(1, recording.n_times // 20_000)  # factors of ten need no more samples than this
         flat: list[int] = []
         loud: list[int] = []
-        for rows in rows_by_type(recording).values():
-            rows = rows[good[rows]]
+        for rows in rows_by_type(recording, good).values():
             _, scales = robust_centre_and_scale(recording.data, rows, step)
             middle = np.median(scales) if len(scales) else 0.0
             flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
@@ -83,7 +83,7 @@ class BadChannels(Step):
                 loud += rows[scales > self.loud * middle].tolist()
         names = recording.channels.names
         statistics = {"flat": [names[row] for row in flat], "loud": [names[row] for row in loud]}
-        return self.done(recording, statistics, bads=with_bads(recording, np.array(flat + loud, dtype=int)))
+        return self.done(recording, statistics, bads=with_bads(recording, flat + loud))
 
 
 def bridge(values: np.ndarray, longest: int) -> int | None:
@@ -106,9 +106,5 @@ def longest_run(flags: np.ndarray) -> int:
 def refuse_too_short(recording: Recording, n_times: int, what: str) -> None:
     """Raise RecordingError when the recording has fewer than `n_times` samples."""
     if recording.n_times < n_times:
-        raise RecordingError(
-            f"{recording.n_times} samples are too few for {what} (needs {n_times})",
-            file=recording.provenance.get("file"),
-            field="n_times",
-            fix="leave the recording out",
-        )
+        text = f"{recording.n_times} samples are too few for {what} (needs {n_times})"
+        raise RecordingError(text, file=recording.file, field="n_times", fix="leave the recording out")

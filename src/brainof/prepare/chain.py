@@ -69,7 +69,7 @@ class Chain:
 
     def to_steps(self) -> list[dict[str, Any]]:
         """Plain values that `from_steps` accepts and JSON can hold."""
-        return [step.to_step() for step in self.steps]
+        return [{"step": step.name, **step.to_dict()} for step in self.steps]
 
     @property
     def sfreq(self) -> float | None:
@@ -86,10 +86,8 @@ class Chain:
             Too short, or no usable channel.
         """
         if not recording.n_channels or not recording.n_times:
-            raise RecordingError(
-                f"empty recording ({recording.n_channels} channels x {recording.n_times} samples)",
-                file=recording.provenance.get("file"),
-            )
+            size = f"{recording.n_channels} channels x {recording.n_times} samples"
+            raise RecordingError(f"empty recording ({size})", file=recording.file)
         for step in self.steps:
             recording = step.apply(recording)  # rebinding frees the stage before
         if recording.data.dtype != np.float32:
@@ -120,16 +118,15 @@ def default_chain(
         raise ConfigError(f"{modality!r}", file=file, field="modality", fix=did_you_mean(modality, MODALITIES))
     chosen: dict[str, dict[str, Any]] = {name: dict(values) for name, values in DEFAULTS[modality].items()}
     for name, values in (overrides or {}).items():
+        field = f"prepare.{name}"
         if name not in STEPS:
-            raise ConfigError("unknown step", file=file, field=f"prepare.{name}", fix=did_you_mean(name, STEPS))
-        if values is not False and modality not in STEPS[name].only:
-            raise ConfigError(
-                f"is made for {' and '.join(STEPS[name].only)}, not {modality}", file=file, field=f"prepare.{name}"
-            )
+            raise ConfigError("unknown step", file=file, field=field, fix=did_you_mean(name, STEPS))
         if values is False:
             chosen.pop(name, None)
-        else:
-            chosen[name] = {**chosen.get(name, {}), **({} if isinstance(values, bool) else values)}
+            continue
+        if modality not in STEPS[name].only:
+            raise ConfigError(f"is made for {' and '.join(STEPS[name].only)}, not {modality}", file=file, field=field)
+        chosen[name] = {**chosen.get(name, {}), **({} if isinstance(values, bool) else values)}
     return Chain(tuple(_step(name, chosen[name], file) for name in STEPS if name in chosen))
 
 
@@ -137,7 +134,7 @@ def _step(name: str, values: Mapping[str, Any], file: str | PathLike[str] | None
     if name not in STEPS:
         raise ConfigError(f"unknown step {name!r}", file=file, field="step", fix=did_you_mean(name, STEPS))
     try:
-        return STEPS[name].from_step(dict(values))
+        return STEPS[name].parse({key: value for key, value in values.items() if key != "step"})
     except ConfigError as error:
         field = f"prepare.{name}.{error.field}" if error.field else f"prepare.{name}"
         raise ConfigError(error.problem, file=file, field=field, fix=error.fix) from None

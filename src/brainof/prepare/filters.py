@@ -93,11 +93,9 @@ class Filter(Step):
         low, high = self._band(sfreq)
         if low is None and high is None:
             return None
-        if low is not None and high is not None:
-            return signal.butter(self.order, (low, high), "bandpass", fs=sfreq, output="sos")
-        if low is not None:
-            return signal.butter(self.order, low, "highpass", fs=sfreq, output="sos")
-        return signal.butter(self.order, high, "lowpass", fs=sfreq, output="sos")
+        kind = "lowpass" if low is None else "highpass" if high is None else "bandpass"
+        edges = (low, high) if low and high else low or high
+        return signal.butter(self.order, edges, kind, fs=sfreq, output="sos")
 
     def _band(self, sfreq: float) -> tuple[float | None, float | None]:
         """What is left of low and high at a rate: there is nothing to cut above Nyquist."""

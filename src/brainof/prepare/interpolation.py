@@ -28,7 +28,7 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
     import mne
 
     names = recording.bads if names is None else tuple(names)
-    file = recording.provenance.get("file")
+    file = recording.file
     channels = recording.channels
     if recording.modality != "eeg":
         fix = "leave them bad: the model masks them"

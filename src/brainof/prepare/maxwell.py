@@ -34,7 +34,7 @@ class Maxwell(Step):
     def apply(self, recording: Recording) -> Recording:
         why = self._missing(recording)
         if why and self.required:
-            raise RecordingError(f"no Maxwell filtering: {why}", file=recording.provenance.get("file"), field="maxwell")
+            raise RecordingError(f"no Maxwell filtering: {why}", file=recording.file, field="maxwell")
         if why:
             return self.done(recording, {"applied": False, "why": why}).noted(f"no Maxwell filtering: {why}")
         import mne

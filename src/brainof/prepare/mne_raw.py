@@ -17,17 +17,17 @@ def raw_of(recording: Recording) -> Any:
     """
     import mne
 
-    names = list(recording.channels.names)
+    channels = recording.channels
     if recording.info is not None:
         info = recording.info.copy()
         with info._unlock():
             info["sfreq"] = recording.sfreq
     else:
-        kinds = ["mag" if kind == "axial" else kind for kind in recording.channels.types]
-        info = mne.create_info(names, recording.sfreq, kinds)
-        located = recording.channels.located
-        if recording.modality == "eeg" and recording.channels.frame == "head" and located.any():
-            places = {name: recording.channels.positions[row] for row, name in enumerate(names) if located[row]}
+        kinds = ["mag" if kind == "axial" else kind for kind in channels.types]
+        info = mne.create_info(list(channels.names), recording.sfreq, kinds)
+        if recording.modality == "eeg" and channels.frame == "head" and channels.located.any():
+            rows = np.flatnonzero(channels.located)
+            places = {channels.names[row]: channels.positions[row] for row in rows}
             info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), on_missing="ignore")
     info["bads"] = list(recording.bads)
     return mne.io.RawArray(recording.data.astype(np.float64), info, verbose="error")

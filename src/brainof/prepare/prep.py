@@ -23,17 +23,13 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
     DependencyError
         PyPREP is not installed.
     """
-    file = recording.provenance.get("file")
+    file = recording.file
     if recording.modality != "eeg":
         raise RecordingError(f"PREP judges EEG, not {recording.modality}", file=file, field="bad_channels.method")
     if ransac and not recording.channels.located.all():
         missing = np.array(recording.channels.names)[~recording.channels.located].tolist()
-        raise RecordingError(
-            f"RANSAC needs positions, and {', '.join(missing[:5])} have none",
-            file=file,
-            field="bad_channels.ransac",
-            fix="leave ransac out",
-        )
+        text = f"RANSAC needs positions, and {', '.join(missing[:5])} have none"
+        raise RecordingError(text, file=file, field="bad_channels.ransac", fix="leave ransac out")
     pyprep = optional("pyprep", "quality", "bad_channels: {method: prep}")
     import mne
 
@@ -52,9 +48,3 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
         "ransac": judge.bad_by_ransac,
     }
     return {reason: sorted({str(name) for name in names} - known) for reason, names in found.items()}
-
-
-def rows_of(recording: Recording, names: dict[str, list[str]]) -> np.ndarray:
-    """Indices of all channels that are named."""
-    wanted = {name for group in names.values() for name in group}
-    return np.array([row for row, name in enumerate(recording.channels.names) if name in wanted], dtype=int)

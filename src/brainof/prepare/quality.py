@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import signal
 
 from ..channels import UNITS
@@ -40,11 +42,9 @@ def before(recording: Recording) -> dict[str, Any]:
         amplitude: type -> quantiles 0.05, 0.5 and 0.95 over channels of the robust SD; spectrum: type -> frequencies
         (Hz) and the median over channels of the power density (dB relative to 1 unit^2/Hz); and what the file said.
     """
-    good = good_rows(recording)
     amplitude, spectrum = {}, {}
     step = max(1, recording.n_times // 20_000)
-    for kind, rows in rows_by_type(recording).items():
-        rows = rows[good[rows]]
+    for kind, rows in rows_by_type(recording, good_rows(recording)).items():
         if not len(rows):
             continue
         _, scales = robust_centre_and_scale(np.nan_to_num(sampled(recording.data, rows, step)))
@@ -74,9 +74,6 @@ def after(recording: Recording, windows: Sequence[Window]) -> dict[str, Any]:
                 dropped.setdefault(name, reason)
     for name in recording.bads:
         dropped.setdefault(name, "marked in the file" if recording.modality != "fmri" else "outside the image")
-    views: dict[str, int] = {}
-    for window in windows:
-        views[window.view] = views.get(window.view, 0) + 1
     covered = sum(window.data.shape[1] for window in windows if window.view == "pretrain") / recording.sfreq
     return {
         "prepared_sfreq": recording.sfreq,
@@ -84,7 +81,7 @@ def after(recording: Recording, windows: Sequence[Window]) -> dict[str, Any]:
         "atlas": recording.channels.atlas,
         "located": int(recording.channels.located.sum()),
         "dropped": {name: reason for name, reason in dropped.items() if name in recording.bads},
-        "views": views,
+        "views": dict(Counter(window.view for window in windows)),
         "seconds_in_windows": round(min(covered, recording.duration), 3),
         "clipped": next((step["clipped"] for step in reversed(steps) if "clipped" in step), None),
         "steps": steps,
@@ -108,8 +105,7 @@ def _spectrum(recording: Recording, rows: np.ndarray) -> dict[str, list[float]] 
     power = np.mean(powers, axis=0)
     edges = np.geomspace(frequencies[1], frequencies[-1], BINS + 1)
     which = np.digitize(frequencies, edges) - 1
-    bins = [index for index in range(BINS) if (which == index).any()]
-    density = np.array([power[which == index].mean() for index in bins])
-    centres = [float(frequencies[which == index].mean()) for index in bins]
-    decibel = 10 * np.log10(np.maximum(density, 1e-300))
-    return {"hz": [round(value, 4) for value in centres], "db": [round(float(value), 2) for value in decibel]}
+    inside = (which >= 0) & (which < BINS)
+    means = pd.DataFrame({"hz": frequencies, "power": power})[inside].groupby(which[inside]).mean()
+    decibel = 10 * np.log10(np.maximum(means["power"], 1e-300))
+    return {"hz": means["hz"].round(4).tolist(), "db": decibel.round(2).tolist()}

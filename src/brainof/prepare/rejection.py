@@ -36,14 +36,10 @@ class AutoReject(Step):
         raw = raw_of(recording).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
         with mne.use_log_level("error"):
             epochs = mne.make_fixed_length_epochs(raw, n_times / recording.sfreq, preload=True)
-            if self.method == "global":
-                bad, statistics = _global(package, epochs)
-            else:
-                bad, statistics = _local(package, epochs)
+            bad, statistics = (_global if self.method == "global" else _local)(package, epochs)
         onsets = np.flatnonzero(bad) * n_times / recording.sfreq
-        rows = pd.DataFrame(
-            {"onset": onsets, "duration": n_times / recording.sfreq, "trial_type": f"BAD_{self.name}"},
-        )
+        seconds = n_times / recording.sfreq
+        rows = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
         events = pd.concat([recording.events, rows], ignore_index=True) if len(rows) else recording.events
         statistics |= {"stretches": len(bad), "rejected": int(bad.sum())}
         return self.done(recording, statistics, events=events)

@@ -87,5 +87,5 @@ def resample(recording: Recording, sfreq: float) -> Recording:
         The rate is not above 0, or the recording is shorter than two samples.
     """
     if not (np.isfinite(sfreq) and sfreq > 0):
-        raise RecordingError(f"{sfreq}", file=recording.provenance.get("file"), field="sfreq", fix="give a rate in Hz")
+        raise RecordingError(f"{sfreq}", file=recording.file, field="sfreq", fix="give a rate in Hz")
     return Resample(sfreq=sfreq).apply(recording)

@@ -52,14 +52,10 @@ class Normalise(Step):
     dead: float = Field(default=1e-3, ge=0, lt=1)
 
     def apply(self, recording: Recording) -> Recording:
-        measured = self.measure(recording)
-        data, clipped = measured.apply(recording, self.clip)
-        record = {
-            "scale": measured.middle,
-            "dead": measured.dead,
-            "clipped": clipped / max(1, data.size),
-        }
-        return self.done(recording, record, data=data, bads=measured.bads)
+        scales = self.measure(recording)
+        data, clipped = scales.apply(recording, self.clip)
+        statistics = {"scale": scales.middle, "dead": scales.dead, "clipped": clipped / max(1, data.size)}
+        return self.done(recording, statistics, data=data, bads=scales.bads)
 
     def measure(self, recording: Recording) -> Scales:
         """The statistics of a recording that `apply` uses."""
@@ -69,15 +65,14 @@ class Normalise(Step):
         for kind, rows in rows_by_type(recording).items():
             alive = rows[good[rows]]
             middle = float(np.median(scales[alive])) if len(alive) else 0.0
-            if len(alive) and not middle > 0:
+            if not middle > 0 and (scales[alive] > 0).any():
                 # more than half of the channels are constant: the scale is that of the others
-                moving = scales[alive][scales[alive] > 0]
-                middle = float(np.median(moving)) if len(moving) else 0.0
+                middle = float(np.median(scales[alive][scales[alive] > 0]))
             silent = alive[~(scales[alive] > self.dead * middle)]
             dead += silent.tolist()
             divisors[rows] = np.maximum(scales[rows], self.floor * middle) if self.per == "channel" else middle
             middles[kind] = middle
-        bads = with_bads(recording, np.array(dead, dtype=int))
+        bads = with_bads(recording, dead)
         return Scales(centres, divisors, bads, middles, [recording.channels.names[row] for row in dead])
 
 

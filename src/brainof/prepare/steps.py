@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from ..utils.memory import each_row
 
 #: Quartiles of longer channels (18 h at 256 Hz) are taken from every second, third, ... sample
 MOST_FOR_QUARTILES = 2**24
+#: Samples that are sorted in one call
+SMALL = 1_000_000
 
 
 class Step(Schema):
@@ -31,15 +34,6 @@ class Step(Schema):
         """The recording after this step."""
         raise NotImplementedError
 
-    def to_step(self) -> dict[str, Any]:
-        """`{"step": name, **parameters}`."""
-        return {"step": self.name, **self.to_dict()}
-
-    @classmethod
-    def from_step(cls, values: dict[str, Any], file: str | None = None) -> Self:
-        """Inverse of `to_step`."""
-        return cls.parse({key: value for key, value in values.items() if key != "step"}, file)
-
     def done(self, recording: Recording, statistics: dict[str, Any] | None = None, **changes: Any) -> Recording:
         """A copy of `recording` with `changes`, and this step with its statistics in the provenance."""
         kept = [*recording.provenance.get("steps", ()), {"step": self.name, **(statistics or {})}]
@@ -52,13 +46,13 @@ def good_rows(recording: Recording) -> np.ndarray:
     return np.array([name not in bads for name in recording.channels.names], dtype=bool)
 
 
-def rows_by_type(recording: Recording) -> dict[str, np.ndarray]:
-    """Sensor type -> indices of its channels."""
+def rows_by_type(recording: Recording, chosen: np.ndarray | bool = True) -> dict[str, np.ndarray]:
+    """Sensor type -> indices of its channels, of those `chosen` by a bool array (n_channels,)."""
     types = np.array(recording.channels.types)
-    return {kind: np.flatnonzero(types == kind) for kind in sorted(set(recording.channels.types))}
+    return {kind: np.flatnonzero((types == kind) & chosen) for kind in sorted(set(recording.channels.types))}
 
 
-def with_bads(recording: Recording, rows: np.ndarray) -> tuple[str, ...]:
+def with_bads(recording: Recording, rows: Iterable[int]) -> tuple[str, ...]:
     """`recording.bads` and the channels of `rows`, in channel order.
 
     Raises
@@ -68,17 +62,9 @@ def with_bads(recording: Recording, rows: np.ndarray) -> tuple[str, ...]:
     """
     bads = set(recording.bads) | {recording.channels.names[row] for row in rows}
     if len(bads) >= recording.n_channels:
-        raise RecordingError(
-            "no usable channel is left",
-            file=recording.provenance.get("file"),
-            field="channels",
-            fix="all are flat, not finite or outliers; check the unit and what was picked",
-        )
+        fix = "all are flat, not finite or outliers; check the unit and what was picked"
+        raise RecordingError("no usable channel is left", file=recording.file, field="channels", fix=fix)
     return tuple(name for name in recording.channels.names if name in bads)
-
-
-#: Samples that are sorted in one call
-SMALL = 1_000_000
 
 
 def robust_centre_and_scale(
@@ -101,9 +87,8 @@ def robust_centre_and_scale(
     chosen = np.arange(len(data)) if rows is None else rows
     step = max(step, data.shape[1] // MOST_FOR_QUARTILES)
     if len(chosen) * data.shape[1] <= SMALL:  # of a short window the call costs more than the sort
-        quartiles = np.percentile(data[chosen, ::step], (25, 50, 75), axis=1)
-        return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349
-    quartiles = np.empty((3, len(chosen)))
-    for number, values in enumerate(each_row(data, chosen)):  # one row at a time: percentile sorts a copy
-        quartiles[:, number] = np.percentile(values[::step], (25, 50, 75))
-    return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349
+        low, middle, high = np.percentile(data[chosen, ::step], (25, 50, 75), axis=1)
+    else:  # one row at a time: percentile sorts a copy
+        quartiles = [np.percentile(values[::step], (25, 50, 75)) for values in each_row(data, chosen)]
+        low, middle, high = np.transpose(quartiles)
+    return middle, (high - low) / 1.349

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from ..errors import RecordingError
 from ..recording import Recording
 from ..schema import Schema
+from ..utils.values import ceil_div
 
 #: Modality -> windows of a recipe that says nothing about them
 DEFAULT_WINDOWS: dict[str, dict[str, Any]] = {
@@ -136,50 +137,54 @@ def cut(
     RecordingError
         The recording is shorter than one window.
     """
-    spans: list[tuple[int, int, dict[str, Any] | None]]
     if options.events is not None:
-        spans = [(start, stop, row) for start, stop, row in _event_spans(recording, options)]
+        spans = _event_spans(recording, options)
     elif options.whole:
-        spans = [(start, stop, None) for start, stop in _whole_spans(recording, options)]
+        spans = _whole_spans(recording, options)
     else:
-        spans = [(start, stop, None) for start, stop in _sliding_spans(recording, options)]
-    bad = bad_stretches(recording)
-    spans = [span for span in spans if not _touches(span, bad)]
+        spans = _sliding_spans(recording, options)
+    bad = _bad_stretches(recording)
+    spans = [span for span in spans if not ((bad[:, 0] < span[1]) & (bad[:, 1] > span[0])).any()]
     if options.max_windows is not None and len(spans) > options.max_windows:
         kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
         spans = [spans[index] for index in kept]
     windows = []
     for start, stop, row in spans:
-        own = dict(event_labels(row)) if event_labels is not None and row is not None else {}
+        own = event_labels(row) if event_labels is not None and row is not None else {}
         windows.append(Window(recording.data[:, start:stop], start / recording.sfreq, {**(labels or {}), **own}, view))
     return windows
 
 
-def _sliding_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int]]:
-    n_times = options.n_times or max(1, round((options.length or 0) * recording.sfreq))
-    stride = max(1, round(options.stride * recording.sfreq)) if options.stride is not None else n_times
+#: First sample, last + 1, and the row of the event that the window was cut on
+_Span = tuple[int, int, dict[str, Any] | None]
+
+
+def _samples(seconds: float, recording: Recording) -> int:
+    return max(1, round(seconds * recording.sfreq))
+
+
+def _sliding_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
+    n_times = options.n_times or _samples(options.length or 0, recording)
+    stride = n_times if options.stride is None else _samples(options.stride, recording)
+    shortest = n_times if options.min_length is None else _samples(options.min_length, recording)
+    _refuse_shorter(recording, min(shortest, n_times))
     starts = range(0, recording.n_times - n_times + 1, stride)
-    spans = [(start, start + n_times) for start in starts]
+    spans: list[_Span] = [(start, start + n_times, None) for start in starts]
     rest = starts[-1] + stride if spans else 0
-    shortest = n_times if options.min_length is None else max(1, round(options.min_length * recording.sfreq))
     if shortest <= recording.n_times - rest < n_times:
-        spans.append((rest, recording.n_times))
-    if not spans:
-        _refuse(recording, shortest)
+        spans.append((rest, recording.n_times, None))
     return spans
 
 
-def _whole_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int]]:
-    shortest = 2 if options.min_length is None else max(2, round(options.min_length * recording.sfreq))
-    if recording.n_times < shortest:
-        _refuse(recording, shortest)
-    parts = -(-recording.n_times // (options.n_times or recording.n_times))
-    each = recording.n_times // parts
-    return [(part * each, (part + 1) * each) for part in range(parts)]
+def _whole_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
+    _refuse_shorter(recording, 2 if options.min_length is None else max(2, _samples(options.min_length, recording)))
+    parts = ceil_div(recording.n_times, options.n_times or recording.n_times)
+    length = recording.n_times // parts
+    return [(part * length, (part + 1) * length, None) for part in range(parts)]
 
 
-def _event_spans(recording: Recording, options: WindowOptions) -> list[tuple[int, int, dict[str, Any]]]:
-    spans = []
+def _event_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
+    spans: list[_Span] = []
     for row in recording.events.sort_values("onset", kind="stable").to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         kind = str(named["trial_type"])
@@ -189,36 +194,30 @@ def _event_spans(recording: Recording, options: WindowOptions) -> list[tuple[int
         start = round((named["onset"] + options.lag + options.tmin) * recording.sfreq)
         length = round(duration * recording.sfreq) if np.isfinite(duration) else 0
         if options.length is not None:
-            n_times = max(1, round(options.length * recording.sfreq))
-            stride = n_times if options.stride is None else max(1, round(options.stride * recording.sfreq))
+            n_times = _samples(options.length, recording)
+            stride = n_times if options.stride is None else _samples(options.stride, recording)
             last = min(start + length, recording.n_times) - n_times
             spans += [(first, first + n_times, named) for first in range(start, last + 1, stride) if first >= 0]
-            continue
-        # an event that reaches over an edge has no whole window
-        if length >= 1 and start >= 0 and start + length <= recording.n_times:
+        elif length >= 1 and start >= 0 and start + length <= recording.n_times:  # not over an edge
             spans.append((start, start + length, named))
     return spans
 
 
-def bad_stretches(recording: Recording) -> np.ndarray:
+def _bad_stretches(recording: Recording) -> np.ndarray:
     """First and last sample, shape (n, 2), of the annotations that no window may touch."""
     names = recording.events["trial_type"].astype(str).str.lower()
     bad = recording.events[names.str.startswith(BAD_PREFIXES)]
     onset = pd.to_numeric(bad["onset"]).to_numpy(dtype=float)
     duration = np.nan_to_num(pd.to_numeric(bad["duration"]).to_numpy(dtype=float))
     first, last = np.floor(onset * recording.sfreq), np.ceil((onset + duration) * recording.sfreq)
-    return np.stack([first, last], axis=1).astype(np.int64) if len(bad) else np.empty((0, 2), dtype=np.int64)
+    return np.stack([first, last], axis=1)
 
 
-def _touches(span: tuple[int, int, Any], stretches: np.ndarray) -> bool:
-    start, stop, _ = span
-    return bool(((stretches[:, 0] < stop) & (stretches[:, 1] > start)).any())
-
-
-def _refuse(recording: Recording, shortest: int) -> None:
-    raise RecordingError(
-        f"{recording.duration:.3g} s ({recording.n_times} samples) is shorter than one window ({shortest} samples)",
-        file=recording.provenance.get("file"),
-        field="windows",
-        fix="shorten windows.length, set windows.min_length, or leave the recording out",
-    )
+def _refuse_shorter(recording: Recording, shortest: int) -> None:
+    if recording.n_times < shortest:
+        raise RecordingError(
+            f"{recording.duration:.3g} s ({recording.n_times} samples) is shorter than one window ({shortest} samples)",
+            file=recording.file,
+            field="windows",
+            fix="shorten windows.length, set windows.min_length, or leave the recording out",
+        )

@@ -62,11 +62,9 @@ def write_json(path: Path, values: Any, *, checksum: bool = False) -> None:
         content = json.loads(_text(values))  # as it is read: keys are text, tuples are lists
         values = {_CONTENT: content, _CHECKSUM: crc32c(_text(content))}
     text = _text(values) + b"\n"
-    try:
+    with suppress(OSError):
         if path.read_bytes() == text:
             return
-    except OSError:
-        pass
     write_atomically(path, [text])
 
 
@@ -123,15 +121,11 @@ def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
     why = error.strerror or str(error)
     if error.errno not in _OUT_OF_SPACE:
         return StorageError(f"cannot be written ({why})", file=path, fix="choose a folder you may write to")
-    try:
-        free = f", {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
-    except OSError:
-        free = ""
-    return StorageError(
-        f"cannot be written ({why}): needs {n_bytes / 1e6:.1f} MB{free}",
-        file=path,
-        fix="free some space and run the command again; what was committed before is kept",
-    )
+    text = f"cannot be written ({why}): needs {n_bytes / 1e6:.1f} MB"
+    with suppress(OSError):
+        text += f", {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
+    fix = "free some space and run the command again; what was committed before is kept"
+    return StorageError(text, file=path, fix=fix)
 
 
 def sync_folder(folder: Path) -> None:

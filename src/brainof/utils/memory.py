@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -35,13 +34,8 @@ SHARE = 8
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-@dataclass(frozen=True)
-class _Budget:
-    largest: int
-    folder: str | None
-
-
-_budget: ContextVar[_Budget | None] = ContextVar("memory_budget", default=None)
+#: Bytes of the largest array that may be in memory, and the folder for larger ones
+_budget: ContextVar[tuple[float, str | PathLike[str] | None]] = ContextVar("budget", default=(math.inf, None))
 
 
 @contextmanager
@@ -65,12 +59,9 @@ def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None
         yield
         return
     if n_bytes <= OVERHEAD:
-        raise ConfigError(
-            f"{n_bytes / 1e9:.2g} GB are less than the program itself needs",
-            field="memory",
-            fix=f"give at least {math.ceil(OVERHEAD / 1e8) / 10:g}GB",
-        )
-    token = _budget.set(_Budget((n_bytes - OVERHEAD) // SHARE, None if folder is None else str(folder)))
+        text = f"{n_bytes / 1e9:.2g} GB are less than the program itself needs"
+        raise ConfigError(text, field="memory", fix=f"give at least {math.ceil(OVERHEAD / 1e8) / 10:g}GB")
+    token = _budget.set(((n_bytes - OVERHEAD) / SHARE, folder))
     try:
         yield
     finally:
@@ -85,19 +76,20 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     StorageError
         The file cannot be made.
     """
-    budget, n_bytes = _budget.get(), math.prod(shape) * np.dtype(dtype).itemsize
-    if budget is None or n_bytes <= budget.largest:
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    largest, folder = _budget.get()
+    if n_bytes <= largest:
         return np.empty(shape, dtype)
     try:
         # without a name: neither a kill nor a crash leaves it behind
-        with tempfile.TemporaryFile(dir=budget.folder) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk is an error here and a crash later
             return np.memmap(file, dtype=dtype, mode="w+", shape=shape).view(np.ndarray)
     except OSError as error:
         raise StorageError(
             f"no room for {n_bytes / 1e9:.3g} GB beside the memory ({error.strerror})",
-            file=budget.folder or tempfile.gettempdir(),
+            file=folder or tempfile.gettempdir(),
             fix="free some space, or raise memory=",
         ) from None
 
@@ -123,20 +115,9 @@ def map_rows(
     n_times: int | None = None,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    """`function(array[rows], rows)` for all rows, few at a time.
+    """`function(array[rows], rows)` for all rows of an array (n_rows, n), few at a time: (n_rows, n_times) of `dtype`.
 
-    Parameters
-    ----------
-    function : callable
-        (n_rows, n) -> (n_rows, n_times); must not change its input.
-    array : ndarray, shape (n_rows, n)
-    n_times : int, optional
-        Columns of the result, by default those of `array`.
-    dtype : dtype
-
-    Returns
-    -------
-    ndarray, shape (n_rows, n_times)
+    `function` must not change its input; `n_times` is n unless given.
     """
     result = empty((len(array), array.shape[1] if n_times is None else n_times), dtype)
     together = max(1, BLOCK // max(1, array.shape[1]))
@@ -149,10 +130,7 @@ def map_rows(
 
 def sampled(array: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
     """`array[rows, ::step]`, one row at a time: samples this far apart touch every page of a mapped array."""
-    found = np.empty((len(rows), len(range(0, array.shape[1], step))), array.dtype)
-    for number, values in enumerate(each_row(array, rows)):
-        found[number] = values[::step]
-    return found
+    return np.stack([values[::step].copy() for values in each_row(array, rows)])
 
 
 def blocks(n_times: int, overlap: int = 0) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
         return recording
     if recording.channels.frame == "head":  # an unknown frame cannot stand beside the head frame
         positions = np.where(known[:, None], positions, recording.channels.positions)
-    channels = recording.channels.with_positions(positions, "head")
+    channels = replace(recording.channels, positions=positions, frame="head")
     left = int((~np.isfinite(positions).all(axis=1)).sum())
     note = f"{known.sum()} positions come from electrodes.tsv" + (f", {left} are unknown" if left else "")
     notes = [line for line in recording.notes if not _about_positions(line)]

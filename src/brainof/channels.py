@@ -64,7 +64,7 @@ class Channels:
     def __post_init__(self) -> None:
         n = len(self.names)
         set_ = object.__setattr__
-        set_(self, "names", tuple(str(name) for name in self.names))
+        set_(self, "names", tuple(map(str, self.names)))
         set_(self, "types", tuple(self.types))
         for name in ("positions", "orientations"):
             value = getattr(self, name)

@@ -140,8 +140,7 @@ def differences(
     part: ModalityContract, prepared: Recording, window_seconds: float | None = None
 ) -> Iterator[Difference]:
     """The differences between a prepared recording and what training saw, one by one."""
-    channels = prepared.channels
-    rate = prepared.sfreq
+    channels, rate = prepared.channels, prepared.sfreq
     if part.sfreqs and not any(abs(rate - seen) <= 1e-3 * seen for seen in part.sfreqs):
         nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
         seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
@@ -194,9 +193,8 @@ def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[D
             yield Difference(text, "channels.order", fix, "atlas")
             return
     for name, place in zip(channels.names, channels.positions, strict=True):
-        if name in regions.places and np.isfinite(place).all():
-            apart = float(np.linalg.norm(place - np.array(regions.places[name])))
-            if apart > REGION_TOLERANCE:
-                text = f"region {name!r} sits {1000 * apart:.0f} mm from where training had it: another {atlas}"
-                yield Difference(text, "channels.positions", "extract the regions with the atlas of training", "atlas")
-                return
+        apart = float(np.linalg.norm(place - np.array(regions.places.get(name, place))))
+        if apart > REGION_TOLERANCE:  # NaN where the place is not known
+            text = f"region {name!r} sits {1000 * apart:.0f} mm from where training had it: another {atlas}"
+            yield Difference(text, "channels.positions", "extract the regions with the atlas of training", "atlas")
+            return

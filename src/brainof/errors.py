@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable
+from functools import partial
 from os import PathLike
 
 
@@ -63,7 +64,7 @@ class BrainOFError(Exception):
 
     def __reduce__(self):
         # keyword-only arguments do not survive the default reduction, and workers send errors between processes
-        return _rebuild, (type(self), self.problem, self.file, self.field, self.fix)
+        return partial(type(self), self.problem, file=self.file, field=self.field, fix=self.fix), ()
 
 
 #: name='value', name=value or name= in a fix
@@ -74,10 +75,6 @@ def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix
     where = ": ".join(str(part) for part in (file, field) if part is not None)
     text = f"{where}: {problem}" if where else problem
     return " ".join((f"{text}; {fix}" if fix else text).split())
-
-
-def _rebuild(kind, problem, file, field, fix):
-    return kind(problem, file=file, field=field, fix=fix)
 
 
 class ReadError(BrainOFError):

@@ -121,17 +121,13 @@ def _fields_at(cls: type, location: tuple) -> list[str]:
     model: Any = cls
     for part in location:
         field = getattr(model, "model_fields", {}).get(part)
-        model = _model_in(field.annotation) if field is not None else _model_in(model)
-        if model is None:
-            return []
+        model = _model_in(model if field is None else field.annotation)
     return list(getattr(model, "model_fields", {}))
 
 
 def _model_in(annotation: Any) -> Any:
+    """The first model that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
+    inner = map(_model_in, getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)

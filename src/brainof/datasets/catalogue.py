@@ -70,12 +70,9 @@ def _row(recipe: Recipe, title: str) -> str:
     if title == "Evaluation sets":
         tasks = ", ".join(recipe.tasks) or "none"
         splits = [task.published_split for task in recipe.tasks.values() if task.published_split is not None]
-        said = "; ".join(
-            (f"by {split.by} {len(split.train)}/{len(split.validation)}/{len(split.test)}: " if split.test else "")
-            + split.source
-            for split in splits
-        )
-        return f"| {name} | {data} | {tasks} | {said or 'none'} | {recipe.licence} | {access} |"
+        sizes = [f"by {s.by} {len(s.train)}/{len(s.validation)}/{len(s.test)}: " if s.test else "" for s in splits]
+        text = "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True)) or "none"
+        return f"| {name} | {data} | {tasks} | {text} | {recipe.licence} | {access} |"
     entry = recipe.published
     if entry is not None:
         numbers = f"{entry.participants:,} | {entry.windows:,} | {entry.channels} | {entry.rate} | {entry.window}"

@@ -96,7 +96,7 @@ class Engine:
                 if task[0].name in to_run_alone or time.monotonic() - committed > COMMIT_SECONDS:
                     writer.flush()
                     committed = time.monotonic()
-                yield prepare_one(job, writer, self.memory, task)
+                yield _prepare(job, writer, self.memory, task)
 
     def _on_cluster(self, job: Job, out: str | PathLike[str], tasks: Sequence[Task]) -> Iterator[Record]:
         """One Dask task per recording.
@@ -153,7 +153,7 @@ class Engine:
         )
 
 
-def prepare_one(job: Job, writer: CorpusWriter, memory: int | None, task: Task) -> Record:
+def _prepare(job: Job, writer: CorpusWriter, memory: int | None, task: Task) -> Record:
     """One recording into the corpus, within the memory of a worker."""
     with memory_budget(memory, writer.root / "shards"):
         return job.run(task[0], writer, task[1])
@@ -162,7 +162,7 @@ def prepare_one(job: Job, writer: CorpusWriter, memory: int | None, task: Task) 
 def prepare_and_commit(job: Job, out: str | PathLike[str], memory: int | None, task: Task) -> Record:
     """What a Dask worker runs. Repeating it is harmless: the newest windows of a recording are those that count."""
     with CorpusWriter(out) as writer:
-        return prepare_one(job, writer, memory, task)
+        return _prepare(job, writer, memory, task)
 
 
 def _finished(

@@ -99,24 +99,18 @@ def prepare(
     Parameters
     ----------
     recipe : Recipe
-    root : path-like
-        Folder of the dataset.
-    out : path-like
-        The corpus; made if it does not exist.
+    root, out : path-like
+        Folder of the dataset, and of the corpus, which is made if it does not exist.
     limit : int, optional
         Only so many recordings, evenly spread.
     subjects : iterable of str, optional
-        Only these subjects.
+        Only these.
     part : (int, int)
         (i, n): the i-th of n equal shares, counted from 1.
     strict : bool
         Count recordings that are cut off or of implausible amplitude as failed.
     engine : Engine, optional
         Who does the work, and with how much memory; default: this process.
-
-    Returns
-    -------
-    Summary
 
     Raises
     ------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import RecordingError, did_you_mean
 from ..recording import Recording
+from .mne_raw import raw_of
 
 
 def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
@@ -25,8 +27,6 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
     RecordingError
         Not EEG, an unknown channel, a channel without position, or fewer than four good channels.
     """
-    import mne
-
     names = recording.bads if names is None else tuple(names)
     file = recording.file
     channels = recording.channels
@@ -47,12 +47,8 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
     if len(used) - len(names) < 4:
         raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
     picked = recording.pick(used)
-    info = mne.create_info(list(picked.channels.names), recording.sfreq, "eeg", verbose="error")
-    places = dict(zip(picked.channels.names, picked.channels.positions, strict=True))
-    info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), on_missing="raise")
-    info["bads"] = list(names)
-    data = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
-    raw = mne.io.RawArray(data.astype(np.float64), info, verbose="error")
+    known = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
+    raw = raw_of(picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head")))
     raw.interpolate_bads(reset_bads=True, verbose="error")
     values = recording.data.copy()
     values[used] = raw.get_data().astype(values.dtype)

@@ -24,7 +24,7 @@ def raw_of(recording: Recording) -> Any:
             info["sfreq"] = recording.sfreq
     else:
         kinds = ["mag" if kind == "axial" else kind for kind in channels.types]
-        info = mne.create_info(list(channels.names), recording.sfreq, kinds)
+        info = mne.create_info(list(channels.names), recording.sfreq, kinds, verbose="error")
         if recording.modality == "eeg" and channels.frame == "head" and channels.located.any():
             rows = np.flatnonzero(channels.located)
             places = {channels.names[row]: channels.positions[row] for row in rows}

@@ -66,5 +66,5 @@ def to_device(batch: Any, module: nn.Module) -> Any:
 
 def dtype_of(module: nn.Module) -> torch.dtype:
     """float64 for a float64 module, else float32: what a head on it computes in."""
-    parameter = next(iter(module.parameters()), None)
+    parameter = next(module.parameters(), None)
     return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32

@@ -9,29 +9,18 @@ from ..errors import DependencyError
 
 
 def optional(module: str, extra: str, what: str) -> ModuleType:
-    """Import a module of an optional package.
-
-    Parameters
-    ----------
-    module : str
-        Such as "distributed".
-    extra : str
-        The extra of brainof that brings it.
-    what : str
-        What needs it, as the subject of the message: "engine='dask'".
+    """Import a module of an optional package that an extra of brainof brings; `what` ("engine='dask'") needs it.
 
     Raises
     ------
     DependencyError
         It is not installed.
     """
+    package = module.split(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != package:
             raise  # the package is there, and something in it is broken
-        raise DependencyError(
-            f"needs the package {module.split('.')[0]}, which is not installed",
-            field=what,
-            fix=f"pip install 'brainof[{extra}]'",
-        ) from None
+        text, fix = f"needs the package {package}, which is not installed", f"pip install 'brainof[{extra}]'"
+        raise DependencyError(text, field=what, fix=fix) from None

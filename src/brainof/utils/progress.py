@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-
 #: Seconds between two lines of the log where there is no terminal
 LOG_SECONDS = 60.0
 
@@ -29,13 +28,7 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> Any:
 
 
 def _logged(
-    items: Iterable[Any],
-    *,
-    desc: str = "",
-    unit: str = "it",
-    total: int | None = None,
-    initial: int = 0,
-    **_: Any,
+    items: Iterable[Any], desc: str = "", unit: str = "it", total: int | None = None, initial: int = 0, **_: Any
 ) -> Iterator[Any]:
     if total is None and isinstance(items, Sized):
         total = initial + len(items)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
+from ..utils.values import ceil_div
 from .weights import fractions
 
 #: Columns of an index that a sampler looks at (and `shard` where shards are mixed)
@@ -111,7 +112,7 @@ def _kinds(index: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 
 def _joined_lengths(kinds: pd.DataFrame, patch: int, max_padding: float) -> np.ndarray:
     """The padded length of each kind: its own, or a longer one of which at most `max_padding` is padding."""
-    padded = -(-kinds["n_times"].to_numpy(np.int64) // patch) * patch
+    padded = ceil_div(kinds["n_times"].to_numpy(np.int64), patch) * patch
     if max_padding > 0:
         for places in kinds.groupby(["modality", "sfreq", "n_channels"], observed=True).indices.values():
             longest = 0

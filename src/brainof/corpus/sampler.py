@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, CorpusError
+from ..utils.values import ceil_div
 from .buckets import Bucket, Cell, buckets_of
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -212,7 +213,7 @@ class BatchSampler:
     def _stream(self, cell: Cell, start: int, count: int) -> np.ndarray:
         """`count` rows from place `start` of an endless series of permutations of the cell."""
         size = len(cell.rows)
-        turns = range(start // size, -(-(start + count) // size))
+        turns = range(start // size, ceil_div(start + count, size))
         rows = [self._shuffled(cell, turn) for turn in turns]
         return np.concatenate(rows)[start % size :][:count] if count else cell.rows[:0]
 

@@ -13,6 +13,7 @@ from ..contract import InputContract
 from ..errors import ConfigError
 from ..utils.modules import device_of, evaluating, to_device
 from ..utils.threads import side_by_side
+from ..utils.values import ceil_div
 from .examples import Examples
 
 #: Batches under way hold no more tokens than this, so that 306 channels need no more memory than 19
@@ -36,7 +37,7 @@ def batches(
         if rng is not None:
             own = rng.permutation(own)
         tokens = max(1, int(examples.costs[own[0]]))
-        size = max(1, min(batch_size, MAX_TOKENS // threads // tokens, -(-len(own) // threads)))
+        size = max(1, min(batch_size, MAX_TOKENS // threads // tokens, ceil_div(len(own), threads)))
         found += [own[start : start + size] for start in range(0, len(own), size)]
     order = range(len(found)) if rng is None else rng.permutation(len(found))
     for number in order:

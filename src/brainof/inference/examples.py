@@ -19,6 +19,7 @@ from ..recording import Recording
 from ..signals import SignalBatch
 from ..stats.splits import group_keys
 from ..utils.memory import release
+from ..utils.values import ceil_div
 
 if TYPE_CHECKING:
     from ..corpus import Windows
@@ -66,7 +67,7 @@ class WindowList:
         kinds, costs, self._digests = [], [], []
         for window in self.windows:
             digest = tables.setdefault(id(window.channels), window.channels.digest)
-            patches = -(-window.data.shape[1] // patch)
+            patches = ceil_div(window.data.shape[1], patch)
             kinds.append(codes.setdefault((digest, window.sfreq, window.modality, patches), len(codes)))
             costs.append(len(window.data) * patches)
             self._digests.append(digest)
@@ -118,7 +119,7 @@ class CorpusRows:
         if not len(self.rows):
             raise ConfigError("no windows to embed or fit", field="rows")
         self.index = corpus.index.iloc[self.rows]
-        patches = -(-self.index["n_times"].to_numpy(np.int64) // patch)
+        patches = ceil_div(self.index["n_times"].to_numpy(np.int64), patch)
         frame = self.index.assign(_patches=patches)
         columns = ["modality", "channel_set", "sfreq", "_patches"]
         self.kinds = frame.groupby(columns, sort=True, observed=True).ngroup().to_numpy(np.int64)

@@ -35,6 +35,7 @@ from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
 from ..utils.files import write_json
+from ..utils.values import ceil_div
 from .batches import patch_of, pooled
 from .embeddings import Embeddings
 from .examples import PreparedWindow, WindowList
@@ -306,7 +307,7 @@ class StreamingEmbedder:
         self.up, self.down = ratio(calibration.sfreq, calibration.rate)
         filters = [step for step in calibration.steps if isinstance(step, (Notch, Filter))]
         self._reach = reach(self.up, self.down) if self.up != self.down else 0
-        reach_out = -(-self._reach * self.up // self.down)
+        reach_out = ceil_div(self._reach * self.up, self.down)
         self._behind = _forgetting(filters, calibration.rate, 1e-10) + reach_out
         ahead = _forgetting(filters, calibration.rate, TOLERANCE)
         self._ahead = ahead + reach_out if lookahead is None else round(lookahead * calibration.rate)
@@ -354,7 +355,7 @@ class StreamingEmbedder:
     def finish(self) -> Embeddings | None:
         """The stream has ended: the windows that still waited, the rest (from one patch on) as a shorter one."""
         self._finished = True
-        total = -(-self._received * self.up // self.down)
+        total = ceil_div(self._received * self.up, self.down)
         ready = []
         while (length := min(self.n_times, total - self._window * self.n_times)) >= self.patch:
             ready.append(self._embed(self._window, length, self._received))
@@ -364,7 +365,7 @@ class StreamingEmbedder:
     def _needed(self, window: int) -> int:
         """Raw samples, from the start of the stream, that a window waits for."""
         last = (window + 1) * self.n_times + self._ahead
-        return -(-last * self.down // self.up)
+        return ceil_div(last * self.down, self.up)
 
     def _start(self, window: int) -> int:
         """First raw sample that a window looks at: a whole period of the resampler, where samples coincide."""

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..model import BrainOF
 from ..model.fusion import FusedBrainOF, PairedBatch
 from ..stats.splits import group_keys
+from ..utils.values import ceil_div
 from .batches import pooled
 
 
@@ -53,7 +54,7 @@ class PairedRows:
             raise ConfigError("no pair, or one without any modality", field="table", fix="see brainof.corpus.pairs")
         self.corpus, self.table, self.patch, self.only = corpus, table.reset_index(drop=True), patch, only
         index = corpus.index
-        patches = -(-index["n_times"].to_numpy(np.int64) // patch)
+        patches = ceil_div(index["n_times"].to_numpy(np.int64), patch)
         columns = ["modality", "channel_set", "sfreq", "_patches"]
         shape = index.assign(_patches=patches).groupby(columns, observed=True).ngroup().to_numpy(np.int64)
         cost = index["n_channels"].to_numpy(np.int64) * patches

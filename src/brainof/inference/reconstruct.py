@@ -22,6 +22,7 @@ from ..prepare.resampling import ratio, resampled
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..utils.modules import device_of, evaluating
+from ..utils.values import ceil_div
 from .windows import preparation
 
 #: Windows in a batch
@@ -164,7 +165,7 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
     seen = prepared.pick(good)
     table = _joined(seen.channels, targets)
     n_times = seen.n_times
-    length = min(max(patch, round(seconds * seen.sfreq) // patch * patch), -(-n_times // patch) * patch)
+    length = min(max(patch, round(seconds * seen.sfreq) // patch * patch), ceil_div(n_times, patch) * patch)
     starts = list(range(0, max(1, n_times - length + 1), max(patch, length // 2 // patch * patch)))
     if starts[-1] + length < n_times:
         starts.append(n_times - length)

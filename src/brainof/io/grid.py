@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..utils.values import ceil_div
+
 #: share of the bright end (98th percentile) of the mean image above which a voxel counts as brain
 BRAIN_SHARE = 0.3
 
@@ -48,7 +50,7 @@ def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_co
         0 outside; otherwise 1 + number of the cube.
     """
     edges = [max(1, round(grid_mm / zoom)) for zoom in zooms]
-    cubes = [-(-size // edge) for size, edge in zip(mask.shape, edges, strict=True)]
+    cubes = [ceil_div(size, edge) for size, edge in zip(mask.shape, edges, strict=True)]
     x, y, z = np.ogrid[tuple(slice(size) for size in mask.shape)]
     number = ((x // edges[0]) * cubes[1] + y // edges[1]) * cubes[2] + z // edges[2]
     whole = np.bincount(number.ravel(), minlength=int(np.prod(cubes)))

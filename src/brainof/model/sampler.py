@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..schema import Schema, wrong
+from ..utils.values import ceil_div
 from .attention import CrossAttention
 from .ffn import SwiGLU
 from .norm import RMSNorm
@@ -71,7 +72,7 @@ class SamplerConfig(Schema):
 
 def cross_hidden(dim: int) -> int:
     """Hidden width of the feed-forward in a cross-attention block: 8/3 D, rounded up to a multiple of 32."""
-    return -(-8 * dim // 96) * 32
+    return ceil_div(8 * dim, 96) * 32
 
 
 class CrossBlock(nn.Module):

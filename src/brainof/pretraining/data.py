@@ -14,6 +14,7 @@ from ..channels import UNITS
 from ..contract import InputContract, ModalityContract, Regions
 from ..corpus import BatchSampler, Windows, select, split_subjects
 from ..errors import CheckpointError
+from ..utils.values import ceil_div
 from .config import PretrainConfig, SamplingConfig
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def choose_rows(
     rows = select(index, view="pretrain", exclude_subjects=sampling.exclude)
     good = rows["good"].cat
     n_good = np.array([name.count("1") for name in good.categories], np.int64)[good.codes]
-    usable = n_good * -(-rows["n_times"].to_numpy() // patch) > 1
+    usable = n_good * ceil_div(rows["n_times"].to_numpy(), patch) > 1
     if not usable.all():
         counts = rows["dataset"][~usable].astype(str).value_counts().to_dict()
         log.warning("windows with fewer than two good patches are left out: %s", counts)

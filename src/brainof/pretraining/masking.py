@@ -20,6 +20,7 @@ from ..corpus import Windows
 from ..errors import RecordingError
 from ..model.tokens import check
 from ..signals import Sensors, SignalBatch, Tensors
+from ..utils.values import ceil_div
 from .config import MaskConfig
 from .masks import (
     Random,
@@ -207,7 +208,7 @@ class Masking:
 
     def n_patches(self, batch: SignalBatch) -> np.ndarray:
         """Patches (B,) of a channel of each window, a last one that ends in padding included."""
-        return -(-batch.n_times_B.numpy() // self.patch)
+        return ceil_div(batch.n_times_B.numpy(), self.patch)
 
     def _seen(self, batch: SignalBatch, mask: MaskConfig, place_BC: np.ndarray, draw: Random) -> np.ndarray | None:
         """The signal without the components that are removed; None where none is."""

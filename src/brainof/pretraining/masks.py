@@ -14,6 +14,7 @@ import numpy as np
 import scipy.fft
 
 from ..errors import RecordingError
+from ..utils.values import ceil_div
 
 
 class Random(Protocol):
@@ -65,7 +66,7 @@ def remove_components(
     n_components = spectrum.shape[axis]
     n_used = min(n_components, n_used or n_components)
     width = max(1, n_used // bands)
-    n_bands = -(-n_used // width)
+    n_bands = ceil_div(n_used, width)
     chosen = rng.random((len(signal_BCT), n_bands)).argsort(axis=1) < round(ratio * n_bands)
     removed = np.zeros((len(signal_BCT), n_components), bool)
     removed[:, :n_used] = np.repeat(chosen, width, axis=1)[:, :n_used]

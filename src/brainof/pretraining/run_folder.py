@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import json
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import yaml
 
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
 from ..utils.files import write_atomically, write_json
+from ..utils.values import finite
 from .config import PretrainConfig
 
 log = logging.getLogger(__name__)
@@ -126,16 +126,7 @@ class Metrics:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(_finite(row)) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: what could not be computed is null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value
+    return json.dumps(finite(row)) + "\n"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

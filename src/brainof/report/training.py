@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..utils.values import ceil_div
 from .style import BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, hide_unused, panels, say_empty, styled
 
 Rows = Sequence[Mapping[str, Any]]
@@ -49,7 +50,7 @@ def explained_variance(rows: Rows) -> Figure:
         say_empty(axes[0, 0], "no health check was logged")
         return figure
     n_columns = min(4, len(names))
-    n_rows = -(-len(names) // n_columns)
+    n_rows = ceil_div(len(names), n_columns)
     figure, axes = panels(n_rows, n_columns, width=2.7, height=2.1, sharex=True)
     outputs = (("r2", "waveform", BLUE), ("r2_log_spectrum", "log spectrum", ORANGE))
     for panel, name in zip(axes.flat, names, strict=False):

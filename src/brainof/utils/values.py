@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+Whole = TypeVar("Whole", int, np.ndarray)
 
-def ceil_div(a: int, b: int) -> int:
+
+def ceil_div(a: Whole, b: int) -> Whole:
     """`a / b` rounded up, in whole numbers."""
     return -(-a // b)
 

@@ -5,6 +5,7 @@ Legend of shape suffixes: B windows, C channels, T samples. A leading 1 in place
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from .channels import MODALITIES, SENSOR_TYPES, Channels
-from .utils.values import ceil_div
 
 #: Centre of the brain in each coordinate frame (metres); positions are given to the model relative to it
 CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni": (0.0, -0.018, 0.012)}
@@ -118,7 +118,7 @@ class SignalBatch(Tensors):
     ) -> SignalBatch:
         """Pad windows of one channel set, each (n_channels, n_times), to a common multiple of `patch` samples."""
         lengths = [window.shape[1] for window in windows]
-        padded = ceil_div(max(lengths), patch) * patch
+        padded = math.ceil(max(lengths) / patch) * patch
         signal = torch.zeros(len(windows), len(channels), padded)
         for row, window in enumerate(windows):
             signal[row, :, : window.shape[1]] = torch.from_numpy(np.asarray(window, dtype=np.float32))

@@ -24,7 +24,7 @@ PARCELLATED = Path("derivatives") / "parcellated"
 #: EEG format -> suffix of the file that is opened
 EEG_FORMATS = {"brainvision": ".vhdr", "edf": ".edf"}
 _BIDS_TYPES = {"eeg": "EEG", "mag": "MEGMAG", "grad": "MEGGRADPLANAR", "axial": "MEGGRADAXIAL"}
-_INSTITUTION = {"TaskName": TASK, "TaskDescription": "alternating blocks of rest and of a task; simulated"}
+_BIDS_UNITS = {**UNITS, "eeg": "µV"}
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -37,69 +37,23 @@ def write_tsv(path: Path, table: pd.DataFrame) -> None:
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.10g")
 
 
-def stem(subject: str, suffix: str, **entities: str) -> str:
-    """A BIDS file name without extension."""
-    between = "".join(f"_{key}-{value}" for key, value in entities.items())
-    return f"sub-{subject}_task-{TASK}{between}_{suffix}"
-
-
 def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path, eeg_format: str) -> None:
     """BrainVision or EDF file, channels, electrodes, coordinate system, events."""
     recording = subject.eeg
-    folder.mkdir(parents=True)
-    path = folder / f"{stem(subject.name, 'eeg')}{EEG_FORMATS[eeg_format]}"
+    path = _path(folder, subject, f"eeg{EEG_FORMATS[eeg_format]}")
     (write_edf if eeg_format == "edf" else write_brainvision)(recording, path)
-    write_json(
-        folder / f"{stem(subject.name, 'eeg')}.json",
-        {
-            **_INSTITUTION,
-            **_power_line(parameters),
-            "SamplingFrequency": recording.sfreq,
-            "EEGReference": "average",
-            "EEGChannelCount": recording.n_channels,
-            "RecordingDuration": recording.duration,
-            "RecordingType": "continuous",
-            "SoftwareFilters": "n/a",
-        },
-    )
-    _write_channels(recording, folder / f"{stem(subject.name, 'channels')}.tsv")
+    _describe_electric(subject, "eeg", parameters, folder, {"EEGReference": "average"}, "CapTrak", "_space-CapTrak")
     places = pd.DataFrame(recording.channels.positions, columns=["x", "y", "z"])
     places.insert(0, "name", recording.channels.names)
     write_tsv(folder / f"sub-{subject.name}_space-CapTrak_electrodes.tsv", places)
-    write_json(
-        folder / f"sub-{subject.name}_space-CapTrak_coordsystem.json",
-        {"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "m"},
-    )
-    write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
 
 
 def write_meg(subject: Subject, parameters: CohortParameters, folder: Path) -> None:
     """FIF file with the device-to-head transform, channels, coordinate system, events."""
-    recording = subject.meg
-    folder.mkdir(parents=True)
-    write_fif(recording, parameters.meg, folder / f"{stem(subject.name, 'meg')}.fif")
-    write_json(
-        folder / f"{stem(subject.name, 'meg')}.json",
-        {
-            **_INSTITUTION,
-            **_power_line(parameters),
-            "SamplingFrequency": recording.sfreq,
-            "DewarPosition": "upright",
-            "DigitizedLandmarks": False,
-            "DigitizedHeadPoints": False,
-            "MEGChannelCount": recording.n_channels,
-            "RecordingDuration": recording.duration,
-            "RecordingType": "continuous",
-            "SoftwareFilters": "n/a",
-        },
-    )
-    _write_channels(recording, folder / f"{stem(subject.name, 'channels')}.tsv")
+    write_fif(subject.meg, parameters.meg, _path(folder, subject, "meg.fif"))
+    sidecar = {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False}
     system = "ElektaNeuromag" if parameters.meg == "neuromag306" else "CTF"
-    write_json(
-        folder / f"sub-{subject.name}_coordsystem.json",
-        {"MEGCoordinateSystem": system, "MEGCoordinateUnits": "m"},
-    )
-    write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
+    _describe_electric(subject, "meg", parameters, folder, sidecar, system)
 
 
 def write_edf(recording: Recording, path: Path) -> None:
@@ -136,43 +90,22 @@ def write_fif(recording: Recording, helmet: str, path: Path) -> None:
 def write_table(subject: Subject, folder: Path) -> None:
     """Regional BOLD as a table with one row per volume, its JSON and events."""
     recording = subject.fmri
-    folder.mkdir(parents=True)
-    name = stem(subject.name, "timeseries", seg=str(recording.channels.atlas).replace("-", ""))
-    lines = ["\t".join(recording.channels.names)]
-    lines += ["\t".join(map(str, row)) for row in recording.data.T.astype(np.float64).round(2).tolist()]
-    (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_json(
-        folder / f"{name}.json",
-        {
-            **_INSTITUTION,
-            "RepetitionTime": recording.t_r,
-            "SamplingFrequency": recording.sfreq,
-            "SpatialReference": "MNI152",
-        },
-    )
-    write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
+    suffix = f"seg-{str(recording.channels.atlas).replace('-', '')}_timeseries"
+    table = pd.DataFrame(recording.data.T.astype(np.float64).round(2), columns=recording.channels.names)
+    table.to_csv(_path(folder, subject, f"{suffix}.tsv"), sep="\t", index=False)
+    sidecar = {"RepetitionTime": recording.t_r, "SamplingFrequency": recording.sfreq, "SpatialReference": "MNI152"}
+    _describe(subject, "fmri", folder, suffix, sidecar)
 
 
 def write_nifti(subject: Subject, parameters: CohortParameters, folder: Path) -> None:
     """The same BOLD as a 4-D image in MNI space, painted through the label atlas."""
-    import nibabel
-
     recording = subject.fmri
-    folder.mkdir(parents=True)
     labels, affine = label_volume(recording.channels.positions)
     rng = stream(parameters.seed, int(subject.name) - 1, "voxels")
     noise = float(np.median(recording.data.std(axis=1)))
-    values = paint(recording.data, labels, rng, noise).round().astype(np.int16)
-    image = nibabel.Nifti1Image(values, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.header.set_zooms((*image.header.get_zooms()[:3], recording.t_r))
-    image.set_sform(affine, code="mni")
-    nibabel.save(image, folder / f"{stem(subject.name, 'bold')}.nii.gz")
-    write_json(
-        folder / f"{stem(subject.name, 'bold')}.json",
-        {**_INSTITUTION, "RepetitionTime": recording.t_r},
-    )
-    write_tsv(folder / f"{stem(subject.name, 'events')}.tsv", recording.events)
+    values = paint(recording.data, labels, rng, noise).round()
+    _save_image(values, affine, _path(folder, subject, "bold.nii.gz"), recording.t_r)
+    _describe(subject, "fmri", folder, "bold", {"RepetitionTime": recording.t_r})
 
 
 def write_atlas(channels: Channels, folder: Path, image: bool) -> None:
@@ -182,52 +115,77 @@ def write_atlas(channels: Channels, folder: Path, image: bool) -> None:
     table[["x", "y", "z"]] = (1000 * channels.positions).round(3)
     write_tsv(folder / "atlas.tsv", table)
     if image:
-        import nibabel
-
         places, affine = label_volume(channels.positions)
-        volume = nibabel.Nifti1Image(np.concatenate([[0], channels.labels])[places].astype(np.int16), affine)
-        volume.header.set_xyzt_units("mm", "sec")
-        volume.set_sform(affine, code="mni")
-        nibabel.save(volume, folder / "atlas_space-MNI152.nii.gz")
+        _save_image(np.concatenate([[0], channels.labels])[places], affine, folder / "atlas_space-MNI152.nii.gz")
 
 
 def write_truth(subject: Subject, path: Path) -> None:
     """Source currents, activity, lead fields, states and masks as npz."""
-    truth = subject.truth
+    truth, blocks = subject.truth, subject.truth.timeline.blocks
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray] = {
-        "sources": truth.sources,
-        "activity": truth.activity,
-        "spontaneous": truth.spontaneous,
-        "hidden_states": truth.hidden_states,
+    arrays = {name: getattr(truth, name) for name in ("sources", "activity", "spontaneous", "hidden_states")}
+    arrays |= {
         "stimulus_onset": truth.timeline.stimuli,
         "region_names": np.array(truth.regions.names),
         "region_positions": truth.regions.positions,
         "region_orientations": truth.person.orientations,
-        "block_onset": truth.timeline.blocks["onset"].to_numpy(),
-        "block_duration": truth.timeline.blocks["duration"].to_numpy(),
-        "block_state": truth.timeline.blocks["trial_type"].to_numpy().astype(str),
+        "block_onset": blocks["onset"].to_numpy(),
+        "block_duration": blocks["duration"].to_numpy(),
+        "block_state": blocks["trial_type"].to_numpy().astype(str),
     }
     arrays |= {f"lead_field_{modality}": gain for modality, gain in truth.lead_fields.items()}
     arrays |= {f"mask_{m}_{kind}": mask for m, masks in truth.masks.items() for kind, mask in masks.items()}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)
 
 
-def _write_channels(recording: Recording, path: Path) -> None:
-    types = recording.channels.types
-    write_tsv(
-        path,
-        pd.DataFrame(
-            {
-                "name": recording.channels.names,
-                "type": [_BIDS_TYPES[kind] for kind in types],
-                "units": [UNITS[kind] if kind != "eeg" else "µV" for kind in types],
-                "status": ["bad" if name in recording.bads else "good" for name in recording.channels.names],
-            }
-        ),
-    )
+def _path(folder: Path, subject: Subject, suffix: str) -> Path:
+    """A file of a subject; its folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"sub-{subject.name}_task-{TASK}_{suffix}"
 
 
-def _power_line(parameters: CohortParameters) -> dict[str, Any]:
-    level = parameters.artefacts
-    return {"PowerLineFrequency": level.line_frequency if level.line else "n/a"}
+def _describe(subject: Subject, modality: str, folder: Path, suffix: str, sidecar: dict[str, Any]) -> None:
+    """The JSON beside a recording, and its events."""
+    task = {"TaskName": TASK, "TaskDescription": "alternating blocks of rest and of a task; simulated"}
+    write_json(_path(folder, subject, f"{suffix}.json"), task | sidecar)
+    write_tsv(_path(folder, subject, "events.tsv"), subject.recordings[modality].events)
+
+
+def _describe_electric(
+    subject: Subject,
+    modality: str,
+    parameters: CohortParameters,
+    folder: Path,
+    sidecar: dict[str, Any],
+    system: str,
+    space: str = "",
+) -> None:
+    """What `_describe` writes, and channels and coordinate system."""
+    recording, level = subject.recordings[modality], parameters.artefacts
+    common = {
+        "PowerLineFrequency": level.line_frequency if level.line else "n/a",
+        "SamplingFrequency": recording.sfreq,
+        f"{modality.upper()}ChannelCount": recording.n_channels,
+        "RecordingDuration": recording.duration,
+        "RecordingType": "continuous",
+        "SoftwareFilters": "n/a",
+    }
+    _describe(subject, modality, folder, modality, common | sidecar)
+    table = pd.DataFrame({"name": recording.channels.names})
+    table["type"] = [_BIDS_TYPES[kind] for kind in recording.channels.types]
+    table["units"] = [_BIDS_UNITS[kind] for kind in recording.channels.types]
+    table["status"] = np.where(table["name"].isin(recording.bads), "bad", "good")
+    write_tsv(_path(folder, subject, "channels.tsv"), table)
+    coordinates = {f"{modality.upper()}CoordinateSystem": system, f"{modality.upper()}CoordinateUnits": "m"}
+    write_json(folder / f"sub-{subject.name}{space}_coordsystem.json", coordinates)
+
+
+def _save_image(values: np.ndarray, affine: np.ndarray, path: Path, t_r: float | None = None) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(values.astype(np.int16), affine)
+    image.header.set_xyzt_units("mm", "sec")
+    if t_r is not None:
+        image.header.set_zooms((*image.header.get_zooms()[:3], t_r))
+    image.set_sform(affine, code="mni")
+    nibabel.save(image, path)

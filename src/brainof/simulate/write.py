@@ -23,6 +23,27 @@ from .subjects import TASK, Subject, simulate_subject
 
 #: File that holds the parameters of the cohort in a folder
 PARAMETERS = "simulation.json"
+_PARTICIPANTS = {
+    "age": {"Units": "year"},
+    "alpha_frequency": {"Description": "individual alpha peak", "Units": "Hz"},
+    "exponent": {"Description": "exponent of the 1/f background"},
+    "group": {"Levels": {"control": "control", "patient": "simulated patient"}},
+    "sex": {"Levels": {"F": "female", "M": "male"}},
+    "site": {"Description": "simulated site"},
+}
+_EVENTS = {
+    "trial_type": {
+        "Description": "state of an epoch, or a stimulus",
+        "Levels": {
+            "rest": "labelled epoch of rest",
+            "task": "labelled epoch of task",
+            "rest_block": "block of rest that holds no labelled epoch",
+            "task_block": "block of task that holds no labelled epoch",
+            "stimulus": "onset of a stimulus",
+        },
+    },
+    "block": {"Description": "number of the block the epoch lies in; -1 for a stimulus"},
+}
 
 
 def write(
@@ -86,7 +107,7 @@ def _claim(root: Path, parameters: CohortParameters, options: dict[str, Any]) ->
     if mark.is_file():
         try:
             same = json.loads(mark.read_text(encoding="utf-8")) == json.loads(json.dumps(settings))
-        except (ValueError, UnicodeDecodeError):
+        except ValueError:
             same = False
         if not same:
             raise ConfigError("holds a cohort with other parameters", file=root, fix="name a new folder, or remove it")
@@ -134,55 +155,40 @@ def _write_subject(
 
 def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool, eeg_format: str) -> None:
     regions = make_regions(parameters.sources.regions)
-    rows = []
-    for index in range(parameters.subjects):
-        person = make_person(parameters, index, regions)
-        rows.append({"participant_id": f"sub-{person.name}", **person.labels()})
+    people = [make_person(parameters, index, regions) for index in range(parameters.subjects)]
+    rows = [{"participant_id": f"sub-{person.name}", **person.labels()} for person in people]
     bids.write_tsv(root / "participants.tsv", pd.DataFrame(rows))
-    described = {
-        "age": {"Units": "year"},
-        "alpha_frequency": {"Description": "individual alpha peak", "Units": "Hz"},
-        "exponent": {"Description": "exponent of the 1/f background"},
-        "group": {"Levels": {"control": "control", "patient": "simulated patient"}},
-        "sex": {"Levels": {"F": "female", "M": "male"}},
-        "site": {"Description": "simulated site"},
-    }
-    bids.write_json(root / "participants.json", described)
-    generated = {"GeneratedBy": [{"Name": "brainof simulate", "Version": __version__}]}
-    common = {"BIDSVersion": "1.9.0", "License": "CC0", "Authors": ["brainof simulate"], **generated}
-    columns = {
-        "trial_type": {
-            "Description": "state of an epoch, or a stimulus",
-            "Levels": {
-                "rest": "labelled epoch of rest",
-                "task": "labelled epoch of task",
-                "rest_block": "block of rest that holds no labelled epoch",
-                "task_block": "block of task that holds no labelled epoch",
-                "stimulus": "onset of a stimulus",
-            },
-        },
-        "block": {"Description": "number of the block the epoch lies in; -1 for a stimulus"},
-    }
-    bids.write_json(root / f"task-{TASK}_events.json", columns)
+    bids.write_json(root / "participants.json", _PARTICIPANTS)
+    bids.write_json(root / f"task-{TASK}_events.json", _EVENTS)
     title = "Simulated tri-modal cohort (no person was recorded)"
-    bids.write_json(root / "dataset_description.json", {**common, "Name": title, "DatasetType": "raw"})
+    _describe(root, title, "raw", "recipe_*.yaml\nsimulation.json\n.partial\n")
     (root / "README").write_text(
         f"{title}.\n\nEEG, MEG and fMRI of the same simulated brains on one clock, written by brainof {__version__}.\n"
         f"Parameters: {PARAMETERS}. Prepare with: brainof prepare recipe_MODALITY.yaml --root . --out CORPUS\n",
         encoding="utf-8",
     )
-    (root / ".bidsignore").write_text("recipe_*.yaml\nsimulation.json\n.partial\n", encoding="utf-8")
     if "fmri" in parameters.modalities:
         folder = root / bids.PARCELLATED
         bids.write_atlas(regions.channels(parameters.rois), folder, nifti)
-        bids.write_json(folder / f"task-{TASK}_events.json", columns)
+        bids.write_json(folder / f"task-{TASK}_events.json", _EVENTS)
         # tables of regions and their atlas are a proposal (BEP 12 and 38), not yet part of the standard
-        (folder / ".bidsignore").write_text("atlas*\n*_timeseries.tsv\n*_timeseries.json\n", encoding="utf-8")
+        _describe(folder, f"{title}: regions", "derivative", "atlas*\n*_timeseries.tsv\n*_timeseries.json\n")
         (folder / "README").write_text(
             f"{title}: regional BOLD of ../.., one column per region of atlas.tsv, one row per volume.\n",
             encoding="utf-8",
         )
-        bids.write_json(
-            folder / "dataset_description.json", {**common, "Name": f"{title}: regions", "DatasetType": "derivative"}
-        )
     write_recipes(parameters, root, nifti, eeg_format)
+
+
+def _describe(folder: Path, name: str, kind: str, ignored: str) -> None:
+    """Write dataset_description.json and .bidsignore."""
+    description = {
+        "Name": name,
+        "DatasetType": kind,
+        "BIDSVersion": "1.9.0",
+        "License": "CC0",
+        "Authors": ["brainof simulate"],
+        "GeneratedBy": [{"Name": "brainof simulate", "Version": __version__}],
+    }
+    bids.write_json(folder / "dataset_description.json", description)
+    (folder / ".bidsignore").write_text(ignored, encoding="utf-8")

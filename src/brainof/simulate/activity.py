@@ -42,7 +42,7 @@ def spontaneous(person: Person, regions: Regions, duration: float, rng: np.rando
     power[0] = 0
     # irfft divides by n_times; 2 * sum(power) / n_times ** 2 is the variance of a factor
     scale = np.sqrt(power / (2 * power.sum())) * n_times
-    shape = (matrix.shape[1], len(frequency))
+    shape = matrix.shape[1], len(frequency)
     spectrum = rng.standard_normal(shape, dtype=np.float32) + 1j * rng.standard_normal(shape, dtype=np.float32)
     factors = fft.irfft(spectrum * (scale / np.sqrt(2)).astype(np.float32), n=n_times)[:, :needed]
     return np.ascontiguousarray(matrix @ factors, dtype=np.float32)

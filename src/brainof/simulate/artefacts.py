@@ -7,7 +7,7 @@ and muscles have their own random streams: EEG and MEG of a subject show the sam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import signal
@@ -31,21 +31,13 @@ HEARTBEAT = (4e-6, 0.8e-12)
 
 @dataclass
 class Contaminated:
-    """A recorded signal and where it is contaminated.
+    """A recorded signal and where it is contaminated."""
 
-    Attributes
-    ----------
-    data : ndarray, shape (n_channels, n_times)
-    bads : tuple of str
-        Names of bad channels.
-    masks : dict of str -> ndarray of bool
-        "blinks", "muscle", "heart" (QRS complexes), "motion": shape (n_times,); "bad_channels": shape (n_channels,).
-        Noise, line and drift are everywhere and have none.
-    """
-
-    data: np.ndarray
-    bads: tuple[str, ...] = ()
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    data: np.ndarray  # (n_channels, n_times)
+    bads: tuple[str, ...]
+    #: "blinks", "muscle", "heart" (QRS complexes), "motion": bool (n_times,); "bad_channels": bool (n_channels,).
+    #: Noise, line and drift are everywhere and have none.
+    masks: dict[str, np.ndarray]
 
 
 def contaminate(
@@ -64,14 +56,13 @@ def contaminate(
     """
     n_times = clean.shape[1]
     modality = 0 if helmet is None else 1
-    # the clean amplitude of channels that measure V or T, from part of the samples
-    rows = np.array(channels.types) != "grad"
-    amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))
+    rows = np.array(channels.types) != "grad"  # channels that share a unit (V or T)
+    amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))  # from part of the samples
     courses, patterns, masks = [], [], {}
 
-    def add(course: np.ndarray, pattern: np.ndarray) -> None:
+    def add(course: np.ndarray, pattern: np.ndarray, size: Callable) -> None:
         courses.append(course.astype(np.float32))
-        patterns.append(pattern.astype(np.float32))
+        patterns.append((pattern / size(pattern[rows])).astype(np.float32))
 
     def near(place, moment) -> np.ndarray:
         return _electric(channels, place) if helmet is None else magnetic_pattern(channels, helmet, place, moment)
@@ -79,34 +70,29 @@ def contaminate(
     if level.blinks:
         course, masks["blinks"] = _blinks(n_times, sfreq, level.blinks, stream("blinks"))
         pattern = near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0))
-        add(BLINK[modality] * course, pattern / _largest(pattern, channels))
+        add(BLINK[modality] * course, pattern, _largest)
     if level.muscle:
         masks["muscle"] = np.zeros(n_times, bool)
         for side, place in JAW.items():
             course, mask = _muscle(n_times, sfreq, level.muscle / 2, stream(f"muscle {side}"))
-            pattern = near(place, (0, 1.0, 0))
-            add(MUSCLE[modality] * course, pattern / _largest(pattern, channels))
+            add(MUSCLE[modality] * course, near(place, (0, 1.0, 0)), _largest)
             masks["muscle"] |= mask
     if level.heart:
         course, masks["heart"] = _heart(n_times, sfreq, level.heart, stream("heart"))
         pattern = channels.positions[:, 0] / 0.08 if helmet is None else near(HEART, (0.5, 0.3, -0.8))
-        add(HEARTBEAT[modality] * course, pattern / _largest(pattern, channels))
+        add(HEARTBEAT[modality] * course, pattern, _largest)
     rng = stream(f"environment {modality}")
-    if level.line:
-        times = np.arange(n_times) / sfreq
-        for harmonic in (1, 3):
-            frequency = harmonic * level.line_frequency
-            if frequency < sfreq / 2:
-                for phase in (0, np.pi / 2):
-                    pattern = _ambient(channels, helmet, rng)
-                    size = level.line * amplitude / harmonic
-                    course = np.cos(2 * np.pi * frequency * times + phase)
-                    add(size * course, pattern / _typical(pattern, rows))
+    times = np.arange(n_times) / sfreq
+    for harmonic in (1, 3):
+        frequency = harmonic * level.line_frequency
+        if level.line and frequency < sfreq / 2:
+            for phase in (0, np.pi / 2):
+                course = np.cos(2 * np.pi * frequency * times + phase)
+                add(level.line * amplitude / harmonic * course, _ambient(channels, helmet, rng), _typical)
     if level.drift:
         for _ in range(6):
             pattern = _ambient(channels, helmet, rng)
-            size = level.drift * amplitude / np.sqrt(6)
-            add(size * _drift(n_times, sfreq, rng), pattern / _typical(pattern, rows))
+            add(level.drift * amplitude / np.sqrt(6) * _drift(n_times, sfreq, rng), pattern, _typical)
 
     data = clean.copy() if not courses else clean + np.stack(patterns, axis=1) @ np.stack(courses)
     _add_noise(data, channels, sfreq, level, stream(f"noise {modality}"))
@@ -122,16 +108,14 @@ def magnetic_pattern(channels: Channels, helmet: str, place, moment) -> np.ndarr
     """
     info = meg_info(helmet)
     along = np.array([channel["loc"][3:6] for channel in info["chs"]]) @ info["dev_head_t"]["trans"][:3, :3].T
-    kinds = np.array(channels.types)[:, None]
-    normals, centre = channels.orientations, channels.positions
-    base = np.where(kinds == "grad", 0.0168, 0.05)
-    plus = centre + np.where(kinds == "grad", along * base / 2, 0)
-    minus = centre + np.where(kinds == "grad", -along * base / 2, normals * base)
+    kinds = np.array(channels.types)
+    normals, centre, planar = channels.orientations, channels.positions, kinds[:, None] == "grad"
+    plus = centre + np.where(planar, along * 0.0084, 0)
+    minus = centre + np.where(planar, -along * 0.0084, normals * 0.05)
     here, there = (
         np.einsum("ij,ij->i", _dipole_field(points - np.asarray(place), moment), normals) for points in (plus, minus)
     )
-    kind = kinds[:, 0]
-    return np.where(kind == "mag", here, np.where(kind == "grad", (here - there) / 0.0168, here - there))
+    return np.select([kinds == "mag", kinds == "grad"], [here, (here - there) / 0.0168], here - there)
 
 
 def _dipole_field(offset: np.ndarray, moment) -> np.ndarray:
@@ -154,14 +138,13 @@ def _ambient(channels: Channels, helmet: str | None, rng: np.random.Generator) -
     return magnetic_pattern(channels, helmet, place, rng.standard_normal(3))
 
 
-def _largest(pattern: np.ndarray, channels: Channels) -> float:
-    """Largest absolute value among the channels that share a unit (V or T)."""
-    return float(np.abs(pattern[np.array(channels.types) != "grad"]).max())
+def _largest(values: np.ndarray) -> float:
+    return float(np.abs(values).max())
 
 
-def _typical(pattern: np.ndarray, rows: np.ndarray) -> float:
-    """Root mean square over the channels that share a unit (V or T)."""
-    return float(np.sqrt(np.mean(pattern[rows] ** 2)))
+def _typical(values: np.ndarray) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _blinks(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -179,10 +162,10 @@ def _muscle(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -
     course, mask = np.zeros(n_times), np.zeros(n_times, bool)
     high_pass = signal.butter(2, 20, "high", fs=sfreq, output="sos")
     for onset in _arrivals(n_times / sfreq, rate, 1.0, rng):
-        length = min(round(rng.uniform(0.5, 2.0) * sfreq), n_times - round(onset * sfreq))
+        start = round(onset * sfreq)
+        length = min(round(rng.uniform(0.5, 2.0) * sfreq), n_times - start)
         if length < 8:
             continue
-        start = round(onset * sfreq)
         burst = signal.sosfilt(high_pass, rng.standard_normal(length))
         course[start : start + length] += signal.windows.tukey(length, 0.5) * burst
         mask[start : start + length] = True
@@ -224,12 +207,8 @@ def _add_noise(
     data: np.ndarray, channels: Channels, sfreq: float, level: ArtefactParameters, rng: np.random.Generator
 ) -> None:
     band = np.sqrt(sfreq / 2)  # density to root mean square
-    sizes = {
-        "eeg": level.eeg_noise,
-        "mag": level.mag_noise * band,
-        "axial": level.mag_noise * band,
-        "grad": level.grad_noise * band,
-    }
+    coil = level.mag_noise * band
+    sizes = {"eeg": level.eeg_noise, "mag": coil, "axial": coil, "grad": level.grad_noise * band}
     row = np.empty(data.shape[1], np.float32)
     for channel, kind in enumerate(channels.types):  # row by row: no second array of the size of the recording
         if sizes[kind]:
@@ -240,9 +219,7 @@ def _add_noise(
 
 def _break_channels(data: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Make channels flat or noisy, in place; returns their indices."""
-    bad = np.flatnonzero(rng.random(len(data)) < fraction)
-    if len(bad) > len(data) // 2:
-        bad = bad[: len(data) // 2]
+    bad = np.flatnonzero(rng.random(len(data)) < fraction)[: len(data) // 2]
     for channel in bad:
         if rng.random() < 0.3:
             data[channel] = 0

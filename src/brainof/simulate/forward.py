@@ -26,7 +26,6 @@ def free_lead_field(modality: str, layout: int | str, n_regions: int) -> np.ndar
     modality : {"eeg", "meg"}
     layout : int or str
         Number of electrodes, or name of the helmet.
-    n_regions : int
 
     Returns
     -------
@@ -35,38 +34,18 @@ def free_lead_field(modality: str, layout: int | str, n_regions: int) -> np.ndar
     """
     import mne
 
-    regions = make_regions(n_regions)
-    info = eeg_info(int(layout)) if modality == "eeg" else meg_info(str(layout))
+    electric, regions = modality == "eeg", make_regions(n_regions)
+    info = eeg_info(int(layout)) if electric else meg_info(str(layout))
     sphere = mne.make_sphere_model(r0=SPHERE_CENTRE, head_radius=SPHERE_RADIUS, verbose="ERROR")
-    source_space = mne.setup_volume_source_space(
-        pos={"rr": regions.positions, "nn": regions.orientations}, verbose="ERROR"
-    )
+    dipoles = {"rr": regions.positions, "nn": regions.orientations}
+    space = mne.setup_volume_source_space(pos=dipoles, verbose="ERROR")
     forward = mne.make_forward_solution(
-        info,
-        trans=None,
-        src=source_space,
-        bem=sphere,
-        meg=modality == "meg",
-        eeg=modality == "eeg",
-        mindist=0.0,
-        n_jobs=1,
-        verbose="ERROR",
+        info, trans=None, src=space, bem=sphere, meg=not electric, eeg=electric, mindist=0.0, n_jobs=1, verbose="ERROR"
     )
     gain = forward["sol"]["data"].reshape(len(info["ch_names"]), n_regions, 3)
-    return gain - gain.mean(axis=0) if modality == "eeg" else gain
+    return gain - gain.mean(axis=0) if electric else gain
 
 
 def lead_field(modality: str, layout: int | str, orientations: np.ndarray) -> np.ndarray:
-    """Lead field for regions with given current directions.
-
-    Parameters
-    ----------
-    orientations : ndarray, shape (n_regions, 3)
-        Unit vectors in the head frame.
-
-    Returns
-    -------
-    ndarray, shape (n_channels, n_regions), float64
-    """
-    free = free_lead_field(modality, layout, len(orientations))
-    return np.einsum("crk,rk->cr", free, orientations)
+    """Lead field, shape (n_channels, n_regions), for currents along unit vectors of the head frame (n_regions, 3)."""
+    return np.einsum("crk,rk->cr", free_lead_field(modality, layout, len(orientations)), orientations)

@@ -11,22 +11,16 @@ from .parameters import ArtefactParameters
 def contaminate_bold(
     clean: np.ndarray, positions: np.ndarray, t_r: float, level: ArtefactParameters, stream: Stream
 ) -> Contaminated:
-    """Add everything that is switched on to clean regional BOLD.
+    """Add everything that is switched on to clean regional BOLD, shape (n_regions, n_volumes), with its baseline.
 
-    Parameters
-    ----------
-    clean : ndarray, shape (n_regions, n_volumes)
-        Arbitrary units, with the baseline.
-    positions : ndarray, shape (n_regions, 3)
-        Metres; motion changes near regions alike.
+    Motion changes near regions alike: `positions`, shape (n_regions, 3), are in metres.
     """
     n_regions, n_volumes = clean.shape
     size = float(np.median(clean.std(axis=1)))
     data, masks = clean.copy(), {}
     if level.fmri_noise:
-        data += np.float32(level.fmri_noise * size) * stream("fmri noise").standard_normal(
-            clean.shape, dtype=np.float32
-        )
+        noise = stream("fmri noise").standard_normal(clean.shape, dtype=np.float32)
+        data += np.float32(level.fmri_noise * size) * noise
     if level.fmri_drift:
         rng = stream("fmri drift")
         place = (np.arange(n_volumes) + 0.5) / n_volumes

@@ -14,8 +14,8 @@ rhythms and the background to the sampling rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, signal
@@ -34,23 +34,12 @@ MARGIN = 4
 DETUNING = 0.3
 
 
-@dataclass(frozen=True, eq=False)
-class Oscillators:
-    """The modes of one rhythm in its rotating frame, at FRAME_RATE.
+class Oscillators(NamedTuple):
+    """The modes of one rhythm in its rotating frame, at FRAME_RATE; all complex."""
 
-    Attributes
-    ----------
-    step : ndarray, shape (n,), complex
-        AR(1) coefficient of each mode.
-    kick : ndarray, shape (n, n), complex
-        Maps unit complex white noise to the noise of the modes in one step.
-    shapes : ndarray, shape (n, n), complex64
-        Maps modes to regions, scaled so that every region has unit mean square.
-    """
-
-    step: np.ndarray
-    kick: np.ndarray
-    shapes: np.ndarray
+    step: np.ndarray  # (n,): AR(1) coefficient of each mode
+    kick: np.ndarray  # (n, n): maps unit complex white noise to the noise of the modes in one step
+    shapes: np.ndarray  # (n, n): maps modes to regions, scaled so that every region has unit mean square
 
 
 @cache
@@ -75,10 +64,8 @@ def drift_matrix(n_regions: int, frequency: float, width: float, coupling: float
     """The matrix A of the module's equation, shape (n, n), 1/s."""
     regions = make_regions(n_regions)
     gamma = np.pi * width
-    delays = regions.distances / speed
-    phases = np.exp(-2j * np.pi * frequency * delays)
+    incoming = regions.structure() * np.exp(-2j * np.pi * frequency * (regions.distances / speed))
     # without coupling's mean phase the peak would move away from the frequency asked for
-    incoming = regions.structure() * phases
     mean_shift = (coupling * gamma * incoming.sum(axis=1)).imag
     place = regions.positions[:, 1]
     detuning = -DETUNING * 2 * np.pi * width * (place - place.mean()) / np.ptp(place)
@@ -106,20 +93,9 @@ def log_amplitudes(
     task: np.ndarray,
     up: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Log amplitude of a rhythm over time, the exact and complete effect of person, activity and state on it.
+    """Log amplitude of a rhythm, (n_regions, n_times): the exact and complete effect of person, activity and state.
 
-    Parameters
-    ----------
-    activity : ndarray, shape (n_regions, n_times)
-        Spontaneous activity.
-    task : ndarray, shape (n_times,)
-        State, 0 to 1.
-    up : ndarray, shape (n_regions, n_times), optional
-        Where a hidden state lifts the network, 0 to 1 (see `switching`).
-
-    Returns
-    -------
-    ndarray, shape (n_regions, n_times); -inf where the rhythm is absent
+    `activity` is the spontaneous one, `task` the state over time, 0 to 1; -inf where the rhythm is absent.
     """
     rhythm: RhythmParameters = getattr(parameters.sources, name)
     effect = parameters.effects.state
@@ -153,7 +129,7 @@ def source_currents(
     """
     sfreq, sources = parameters.sfreq, parameters.sources
     n_regions, n_times = len(regions), round(parameters.seconds * parameters.sfreq)
-    seconds = _fast_seconds(parameters.seconds + 2 * MARGIN, sfreq)
+    seconds = fft.next_fast_len(int(np.ceil(parameters.seconds)) + 2 * MARGIN)
     n_padded, n_frame = seconds * sfreq, seconds * FRAME_RATE
     times = np.arange(n_frame) / FRAME_RATE - MARGIN
     task = timeline.smooth(timeline.rhythms, np.maximum(times, 0))
@@ -179,23 +155,6 @@ def source_currents(
     return currents
 
 
-def _fast_seconds(seconds: float, sfreq: int) -> int:
-    """The next whole number of seconds whose samples make a fast FFT at both rates."""
-    whole = int(np.ceil(seconds))
-    while max(_largest_factor(whole * sfreq), _largest_factor(whole * FRAME_RATE)) > max(11, _largest_factor(sfreq)):
-        whole += 1
-    return whole
-
-
-def _largest_factor(number: int) -> int:
-    factor, largest = 2, 1
-    while factor * factor <= number:
-        while number % factor == 0:
-            number, largest = number // factor, factor
-        factor += 1
-    return max(largest, number)
-
-
 def _background(n_regions: int, n_times: int, sfreq: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
     """Half spectrum of 1/f noise of unit variance (flat below 0.5 Hz), independent between regions, complex64."""
     frequency = fft.rfftfreq(n_times, 1 / sfreq)
@@ -209,25 +168,20 @@ def _background(n_regions: int, n_times: int, sfreq: int, exponent: float, rng: 
 
 def _place(spectrum: np.ndarray, envelope: np.ndarray, carrier_bin: float, ratio: float) -> None:
     """Add Re(u exp(i w t)) * sqrt(2) to a half spectrum, given the full spectrum of u; both have the same bin width."""
-    n_frame = envelope.shape[1]
-    carrier, half = round(carrier_bin), n_frame // 2
-    low, high = max(1, carrier - half + 1), min(spectrum.shape[1] - 1, carrier + half)
+    n_frame, carrier = envelope.shape[1], round(carrier_bin)
+    low, high = max(1, carrier - n_frame // 2 + 1), min(spectrum.shape[1] - 1, carrier + n_frame // 2)
     bins = np.arange(low, high)
     spectrum[:, low:high] += np.float32(ratio / np.sqrt(2)) * envelope[:, (bins - carrier) % n_frame]
 
 
 def evoked_response(sfreq: float, evoked: EvokedParameters) -> np.ndarray:
-    """Time course of an evoked response from its stimulus to twice the late latency, in units of `evoked.moment`.
+    """Two Gaussian waves from a stimulus to twice the late latency, in units of `evoked.moment`.
 
-    Two Gaussian waves at the latencies `early` and `late`, with standard deviations of a fifth of them, so that each
-    is over before the other begins.
+    Their standard deviations are a fifth of their latencies, so that the early one is over before the late one begins.
     """
     times = np.arange(round(2 * evoked.late * sfreq)) / sfreq
-
-    def wave(at: float, size: float) -> np.ndarray:
-        return size * np.exp(-((times / at - 1) ** 2) / (2 * 0.2**2))
-
-    return (wave(evoked.early, evoked.early_size) + wave(evoked.late, evoked.late_size)).astype(np.float32)
+    early, late = (np.exp(-((times / at - 1) ** 2) / (2 * 0.2**2)) for at in (evoked.early, evoked.late))
+    return (evoked.early_size * early + evoked.late_size * late).astype(np.float32)
 
 
 def _add_evoked(currents: np.ndarray, regions: Regions, stimuli: np.ndarray, parameters: CohortParameters) -> None:
@@ -236,6 +190,5 @@ def _add_evoked(currents: np.ndarray, regions: Regions, stimuli: np.ndarray, par
     pattern = (parameters.evoked.moment * weight[:, None] * wave).astype(np.float32)
     for onset in stimuli:
         start = round(onset * parameters.sfreq)
-        stop = min(start + len(wave), currents.shape[1])
-        if start < stop:
-            currents[:, start:stop] += pattern[:, : stop - start]
+        covered = currents[:, start : start + len(wave)]  # shorter at the end of the recording, empty after it
+        covered += pattern[:, : covered.shape[1]]

@@ -1,4 +1,4 @@
-"""Writes BrainVision files (Core Data Format 1.0): float32 microvolts, multiplexed, with markers."""
+"""Writes BrainVision files (Core Data Format 1.0); own code, as the demo needs it and pybv is no core dependency."""
 
 from __future__ import annotations
 
@@ -39,33 +39,22 @@ DataFile={stem}.eeg
 
 
 def write_brainvision(recording: Recording, path: Path) -> None:
-    """Write `path` (.vhdr) with its .eeg and .vmrk.
-
-    Parameters
-    ----------
-    recording : Recording
-        EEG in volts; events become markers of type Comment.
-    path : Path
-        Its name must end in .vhdr.
-    """
+    """Write EEG (V) as `path` (.vhdr), its .eeg (float32 microvolts, multiplexed) and .vmrk (events as comments)."""
     stem = path.name.removesuffix(".vhdr")
-    rows = [f"Ch{i + 1}={name},,1,µV" for i, name in enumerate(recording.channels.names)]
     microvolts = np.multiply(recording.data.T, 1e6, dtype=np.float32, order="C")
     microvolts.astype("<f4", copy=False).tofile(path.with_name(f"{stem}.eeg"))
     markers = ["Mk1=New Segment,,1,1,0"]
-    columns = (recording.events[name].tolist() for name in EVENT_COLUMNS)
-    for number, (onset, duration, kind) in enumerate(zip(*columns, strict=True), start=2):
-        sample = round(onset * recording.sfreq) + 1
-        length = max(1, round(duration * recording.sfreq))
+    events = recording.events[list(EVENT_COLUMNS)].itertuples(index=False)
+    for number, (onset, duration, kind) in enumerate(events, start=2):
+        sample, length = round(onset * recording.sfreq) + 1, max(1, round(duration * recording.sfreq))
         markers.append(f"Mk{number}=Comment,{kind},{sample},{length},0")
-    path.with_name(f"{stem}.vmrk").write_text(_MARKERS.format(stem=stem, markers="\n".join(markers)), encoding="utf-8")
-    path.write_text(
-        _HEADER.format(
-            stem=stem,
-            n_channels=recording.n_channels,
-            n_times=recording.n_times,
-            interval=1e6 / recording.sfreq,
-            channels="\n".join(rows),
-        ),
-        encoding="utf-8",
+    text = _MARKERS.format(stem=stem, markers="\n".join(markers))
+    path.with_name(f"{stem}.vmrk").write_text(text, encoding="utf-8")
+    header = _HEADER.format(
+        stem=stem,
+        n_channels=recording.n_channels,
+        n_times=recording.n_times,
+        interval=1e6 / recording.sfreq,
+        channels="\n".join(f"Ch{i}={name},,1,µV" for i, name in enumerate(recording.channels.names, start=1)),
     )
+    path.write_text(header, encoding="utf-8")

@@ -16,12 +16,7 @@ BASELINE, PERCENT = 10_000.0, 0.01
 def canonical_response(rate: float, delay: float = 6.0) -> np.ndarray:
     """Double-gamma haemodynamic response over 32 s, sampled at `rate` Hz, sum 1.
 
-    Peak about 5 s, undershoot about 15 s, ratio 6 (Glover, NeuroImage 9:416, 1999; the parameters of SPM).
-
-    Parameters
-    ----------
-    delay : float
-        Shape of the first gamma density, s; the peak is one second earlier.
+    Peak at `delay` - 1 s, undershoot about 10 s later, ratio 6 (Glover, NeuroImage 9:416, 1999; the parameters of SPM).
     """
     times = np.arange(0, 32, 1 / rate)
     response = stats.gamma.pdf(times, delay) - stats.gamma.pdf(times, delay + 10) / 6
@@ -29,19 +24,9 @@ def canonical_response(rate: float, delay: float = 6.0) -> np.ndarray:
 
 
 def bold(activity: np.ndarray, t_r: float, n_volumes: int, delay: float = 6.0) -> np.ndarray:
-    """Relative BOLD change of regions at the middle of each volume.
+    """BOLD change of regions at the middle of each volume, a fraction of the baseline, (n_regions, n_volumes), float32.
 
-    Parameters
-    ----------
-    activity : ndarray, shape (n_regions, n_slow)
-        Local activity at SLOW_RATE, in standard deviations; its first value is held before time 0.
-    t_r : float
-        Seconds per volume.
-
-    Returns
-    -------
-    ndarray, shape (n_regions, n_volumes), float32
-        Fraction of the baseline.
+    `activity`, shape (n_regions, n_slow), is at SLOW_RATE in standard deviations; its first value is held before 0 s.
     """
     response = canonical_response(SLOW_RATE, delay).astype(np.float32)
     held = np.repeat(activity[:, :1], len(response), axis=1)
@@ -55,40 +40,23 @@ def bold(activity: np.ndarray, t_r: float, n_volumes: int, delay: float = 6.0) -
 def label_volume(mni: np.ndarray, voxel: float = 0.008, radius: float = 0.018) -> tuple[np.ndarray, np.ndarray]:
     """A synthetic label atlas: each voxel of the grid takes the label of the nearest region within `radius`.
 
-    Parameters
-    ----------
-    mni : ndarray, shape (n_regions, 3)
-        Centroids in metres.
-    voxel : float
-        Edge of a voxel, metres.
-
-    Returns
-    -------
-    labels : ndarray of int16, shape (x, y, z)
-        0 outside, i + 1 for region i.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to MNI millimetres.
+    Centroids (n_regions, 3), voxel edge and radius are in metres. Returns labels (x, y, z), int16: 0 outside, i + 1 for
+    region i; and the affine, voxel indices to MNI millimetres.
     """
     low, high = mni.min(axis=0) - 0.02, mni.max(axis=0) + 0.02
     shape = np.ceil((high - low) / voxel).astype(int) + 1
     grid = low + voxel * np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     distance, nearest = cKDTree(mni).query(grid.reshape(-1, 3), distance_upper_bound=radius)
     labels = np.where(np.isfinite(distance), nearest + 1, 0).astype(np.int16).reshape(shape)
-    affine = np.diag([voxel * 1000, voxel * 1000, voxel * 1000, 1.0])
+    affine = np.diag([1000 * voxel] * 3 + [1.0])
     affine[:3, 3] = low * 1000
     return labels, affine
 
 
 def paint(table: np.ndarray, labels: np.ndarray, rng: np.random.Generator, noise: float = 0.0) -> np.ndarray:
-    """A 4-D image in which every voxel shows its region's time course, plus white noise of `noise` standard deviation.
+    """A 4-D image (x, y, z, n_volumes), float32: each voxel shows its region's row of `table`, zero outside the labels.
 
-    Parameters
-    ----------
-    table : ndarray, shape (n_regions, n_volumes)
-
-    Returns
-    -------
-    ndarray, shape (x, y, z, n_volumes), float32; zero outside the labels
+    `noise` is the standard deviation of white noise that is added.
     """
     image = np.zeros((*labels.shape, table.shape[1]), np.float32)
     inside = labels > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,49 +26,25 @@ def stream(seed: int, subject: int, name: str) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Traits of one subject; what the sources and sensors are made from.
+    """Traits of one subject; what the sources and sensors are made from."""
 
-    Attributes
-    ----------
-    name : str
-        BIDS subject label, "001".
-    group, site, sex : str
-    age : float
-        Years.
-    alpha_frequency : float
-        Individual alpha peak, Hz.
-    exponent : float
-        Exponent of the 1/f background.
-    log_amplitude : dict of str -> ndarray, shape (n_regions,)
-        Individual log amplitude of each rhythm, by region (equal within a network).
-    loadings : ndarray, shape (n_regions,)
-        Loading of each region's slow activity on its network.
-    orientations : ndarray, shape (n_regions, 3)
-        Individual current directions.
-    log_gain, log_noise : float
-        Log gain of every sensor at the person's site, and of its noise.
-    starts_with_task : bool
-        Counterbalanced order of the blocks.
-    """
-
-    name: str
+    name: str  # BIDS subject label, "001"
     group: str
     site: str
     sex: str
-    age: float
-    alpha_frequency: float
-    exponent: float
-    log_amplitude: dict[str, np.ndarray]
-    loadings: np.ndarray
-    orientations: np.ndarray
-    log_gain: float
-    log_noise: float
-    starts_with_task: bool
+    age: float  # years
+    alpha_frequency: float  # individual alpha peak, Hz
+    exponent: float  # of the 1/f background
+    log_amplitude: dict[str, np.ndarray]  # of each rhythm, by region (equal within a network), (n_regions,)
+    loadings: np.ndarray  # (n_regions,): loading of each region's slow activity on its network
+    orientations: np.ndarray  # (n_regions, 3): individual current directions
+    log_gain: float  # of every sensor at the site
+    log_noise: float  # of the noise at the site
+    starts_with_task: bool  # counterbalanced order of the blocks
 
     def labels(self) -> dict[str, Any]:
         """The scalar traits, as written to participants.tsv."""
-        skipped = {"name", "log_amplitude", "loadings", "orientations", "log_gain", "log_noise", "starts_with_task"}
-        return {key: value for key, value in asdict(self).items() if key not in skipped}
+        return {name: getattr(self, name) for name in ("group", "site", "sex", "age", "alpha_frequency", "exponent")}
 
 
 def make_person(parameters: CohortParameters, index: int, regions: Regions) -> Person:
@@ -80,27 +56,27 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
     patient = group == 1
     alpha = parameters.sources.alpha.frequency + effects.age_alpha * (age - 45)
     alpha += effects.alpha_sd * (rng.standard_normal() - effects.group_alpha * patient)
-    log_amplitude = {}
-    for rhythm in RHYTHMS:
-        own = dict(zip(NETWORKS, effects.individual * rng.standard_normal(len(NETWORKS)), strict=True))
-        log_amplitude[rhythm] = regions.by_network(own)
+    log_amplitude = {
+        rhythm: effects.individual * rng.standard_normal(len(NETWORKS))[regions.network_index] for rhythm in RHYTHMS
+    }
     loadings = np.clip(0.6 + 0.5 * effects.individual * rng.standard_normal(len(regions)), 0.05, 0.95)
     if patient:
         loadings = loadings * np.where(regions.networks == "default", 1 - effects.group_connectivity, 1.0)
     orientations = regions.orientations + 0.3 * rng.standard_normal(regions.orientations.shape)
+    orientations /= np.linalg.norm(orientations, axis=1, keepdims=True)
+    sex = "FM"[int(rng.integers(2))]
+    exponent = parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal()
     return Person(
         name=f"{index + 1:03d}",
         group=GROUPS[group],
         site=f"site{site + 1}",
-        sex="FM"[int(rng.integers(2))],
+        sex=sex,
         age=age,
         alpha_frequency=float(np.clip(alpha, 4, 16)),
-        exponent=float(
-            np.clip(parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal(), 0, 3)
-        ),
+        exponent=float(np.clip(exponent, 0, 3)),
         log_amplitude=log_amplitude,
         loadings=loadings,
-        orientations=orientations / np.linalg.norm(orientations, axis=1, keepdims=True),
+        orientations=orientations,
         log_gain=effects.site_gain * site,
         log_noise=effects.site_noise * site,
         starts_with_task=bool(index // 2 % 2),
@@ -116,8 +92,6 @@ def _design(parameters: CohortParameters, index: int) -> tuple[int, int]:
     effects = parameters.effects
     # spread patients evenly: a subject is a patient when the running count of patients steps up
     group = int(np.floor((index + 1) * effects.group_balance) - np.floor(index * effects.group_balance))
-    site = (index // 4 + index // 2 % 2) % effects.sites if effects.sites > 1 else 0
-    rng = stream(parameters.seed, index, "design")
-    if rng.random() < effects.site_confound:
-        site = group % effects.sites
-    return group, site
+    confounded = stream(parameters.seed, index, "design").random() < effects.site_confound
+    site = group if confounded else index // 4 + index // 2 % 2
+    return group, site % effects.sites

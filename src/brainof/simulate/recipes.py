@@ -26,7 +26,8 @@ def recipe(
     effects = parameters.effects
     folder, ending, read = _files(parameters, modality, nifti, eeg_format)
     if modality == "fmri":
-        epoch, windows = parameters.fmri_epoch * parameters.t_r, {"n_times": parameters.fmri_epoch}
+        epoch = parameters.fmri_epoch * parameters.t_r
+        windows: dict[str, float] = {"n_times": parameters.fmri_epoch}
     else:
         epoch = parameters.eeg_epoch if modality == "eeg" else parameters.meg_epoch
         windows = {"length": epoch}

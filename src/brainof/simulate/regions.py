@@ -38,29 +38,15 @@ NETWORKS: tuple[str, ...] = tuple(_ANCHORS)
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """N cortical regions; the first half lies in the left hemisphere, region i + N/2 mirrors region i.
+    """N cortical regions; the first half lies in the left hemisphere, region i + N/2 mirrors region i."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Such as "L_visual_1".
-    networks : ndarray of str, shape (N,)
-    positions : ndarray, shape (N, 3)
-        Head frame, metres.
-    mni : ndarray, shape (N, 3)
-        MNI space, metres.
-    orientations : ndarray, shape (N, 3)
-        Unit direction of the net current: the outward normal, tilted by 20 to 80 degrees as in folded cortex.
-    distances : ndarray, shape (N, N)
-        Metres, head frame.
-    """
-
-    names: tuple[str, ...]
-    networks: np.ndarray
-    positions: np.ndarray
-    mni: np.ndarray
+    names: tuple[str, ...]  # such as "L_visual_1"
+    networks: np.ndarray  # str, (N,)
+    positions: np.ndarray  # (N, 3): head frame, metres
+    mni: np.ndarray  # (N, 3): MNI space, metres
+    #: (N, 3): unit direction of the net current, the outward normal tilted by 20 to 80 degrees as in folded cortex
     orientations: np.ndarray
-    distances: np.ndarray
+    distances: np.ndarray  # (N, N): metres
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,6 +54,11 @@ class Regions:
     def by_network(self, values: dict, elsewhere: float = 0.0) -> np.ndarray:
         """A value per region from a value per network."""
         return np.array([values.get(network, elsewhere) for network in self.networks], dtype=np.float64)
+
+    @property
+    def network_index(self) -> np.ndarray:
+        """Place of each region's network in NETWORKS, shape (N,)."""
+        return np.array([NETWORKS.index(network) for network in self.networks])
 
     @property
     def left(self) -> np.ndarray:
@@ -83,8 +74,7 @@ class Regions:
             More regions than there are, none, or an unknown name; the limit or the nearest name is given.
         """
         n = len(self)
-        if rois is None:
-            return np.arange(n)
+        rois = n if rois is None else rois
         if isinstance(rois, int):
             if not 1 <= rois <= n:
                 raise ValueError(f"rois is {rois}: the cortex has {n} regions (sources.regions)")
@@ -95,7 +85,7 @@ class Regions:
             if not found.any():
                 raise ValueError(f"rois: no region or network {roi!r}; {did_you_mean(roi, [*self.names, *NETWORKS])}")
             chosen |= found
-        if not chosen.any():
+        if not len(rois):
             raise ValueError("rois is empty: name one region at least")
         return np.flatnonzero(chosen)
 
@@ -129,13 +119,7 @@ class Regions:
 
 @cache
 def make_regions(n: int) -> Regions:
-    """Quasi-uniform regions on an ellipsoidal cortex (Fibonacci lattice), the same for every seed.
-
-    Parameters
-    ----------
-    n : int
-        Even number of regions.
-    """
+    """An even number n of quasi-uniform regions on an ellipsoidal cortex (Fibonacci lattice), the same for any seed."""
     rng = np.random.default_rng(20260223)  # folding is part of the template head, not of the cohort
     half = n // 2
     shell = _hemisphere(half)

@@ -27,43 +27,20 @@ from .timeline import SLOW_RATE, Timeline, make_timeline
 TASK = "blocks"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Truth:
-    """What the recordings of a subject were made from.
-
-    Attributes
-    ----------
-    regions : Regions
-    person : Person
-        Group, site, age, individual traits.
-    timeline : Timeline
-        Blocks and stimuli.
-    activity : ndarray, shape (n_regions, n_slow), float32
-        Local activity (spontaneous and state) at SLOW_RATE, in standard deviations; the drive of BOLD.
-    spontaneous : ndarray, shape (n_regions, n_slow), float32
-        Its spontaneous part; the drive of the envelopes.
-    hidden_states : ndarray of int8, shape (n_slow,)
-        The hidden state at SLOW_RATE (state k lifts network k); empty without switching.
-    sources : ndarray, shape (n_regions, n_times), float32
-        Dipole moments in A m at `sfreq`.
-    lead_fields : dict of str -> ndarray, shape (n_channels, n_regions)
-        "eeg", "meg": clean = lead field @ sources * gain.
-    clean : dict of str -> ndarray
-        Signals without artefacts and noise, by modality, shaped like the recordings.
-    masks : dict of str -> dict of str -> ndarray of bool
-        Artefacts by modality.
-    """
+    """What the recordings of a subject were made from; arrays over time are (n_regions, n_slow) at SLOW_RATE."""
 
     regions: Regions
-    person: Person
-    timeline: Timeline
-    activity: np.ndarray
-    spontaneous: np.ndarray
-    hidden_states: np.ndarray
-    sources: np.ndarray
-    lead_fields: dict[str, np.ndarray]
-    clean: dict[str, np.ndarray]
-    masks: dict[str, dict[str, np.ndarray]]
+    person: Person  # group, site, age, individual traits
+    timeline: Timeline  # blocks and stimuli
+    activity: np.ndarray  # local activity (spontaneous and state) in standard deviations: the drive of BOLD
+    spontaneous: np.ndarray  # its spontaneous part: the drive of the envelopes
+    hidden_states: np.ndarray  # int8, (n_slow,): state k lifts network k; empty without switching
+    sources: np.ndarray  # (n_regions, n_times): dipole moments in A m at `sfreq`, float32
+    lead_fields: dict[str, np.ndarray]  # "eeg", "meg": (n_channels, n_regions); clean = lead field @ sources * gain
+    clean: dict[str, np.ndarray]  # signals without artefacts and noise, by modality, shaped like the recordings
+    masks: dict[str, dict[str, np.ndarray]]  # artefacts by modality: see `Contaminated`
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -144,37 +121,32 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
         weight = parameters.evoked.activity * regions.by_network(dict(parameters.evoked.networks))
         activity += (weight[:, None] * timeline.impulses(activity.shape[1])).astype(np.float32)
 
-    recordings: dict[str, Recording] = {}
-    clean: dict[str, np.ndarray] = {}
-    masks: dict[str, dict[str, np.ndarray]] = {}
-    lead_fields: dict[str, np.ndarray] = {}
-    electric = [modality for modality in parameters.modalities if modality != "fmri"]
-    sources = np.zeros((len(regions), 0), np.float32)
-    if electric:
-        sources = source_currents(parameters, person, regions, timeline, free, own("sources"), up)
+    truth = Truth(
+        regions, person, timeline, activity, free, states, np.zeros((len(regions), 0), np.float32), {}, {}, {}
+    )
+    if set(parameters.modalities) != {"fmri"}:
+        truth.sources = source_currents(parameters, person, regions, timeline, free, own("sources"), up)
     gain = np.float32(np.exp(person.log_gain))
     level = parameters.artefacts.louder(person.log_noise)
+    recordings: dict[str, Recording] = {}
     for modality in parameters.modalities:
         if modality == "fmri":
             picks = regions.picks(parameters.rois)
             channels = regions.channels(parameters.rois)
             delay = 6.0 + 0.3 * own("haemodynamics").standard_normal()
             change_of_signal = bold(activity[picks], parameters.t_r, parameters.volumes, delay)
-            clean[modality] = (BASELINE * (1 + change_of_signal)).astype(np.float32)
-            recorded = contaminate_bold(clean[modality], channels.positions, parameters.t_r, level, own)
-            sfreq = 1 / parameters.t_r
+            clean = (BASELINE * (1 + change_of_signal)).astype(np.float32)
+            recorded = contaminate_bold(clean, channels.positions, parameters.t_r, level, own)
         else:
-            layout = parameters.channels if modality == "eeg" else parameters.meg
             helmet = parameters.meg if modality == "meg" else None
-            channels = meg_channels(parameters.meg) if helmet else eeg_channels(parameters.channels)
-            lead_fields[modality] = lead_field(modality, layout, person.orientations)
-            clean[modality] = (gain * lead_fields[modality]).astype(np.float32) @ sources
-            sfreq = float(parameters.sfreq)
-            recorded = contaminate(clean[modality], channels, helmet, sfreq, level, own)
-        masks[modality] = recorded.masks
+            channels = meg_channels(helmet) if helmet else eeg_channels(parameters.channels)
+            truth.lead_fields[modality] = lead_field(modality, helmet or parameters.channels, person.orientations)
+            clean = (gain * truth.lead_fields[modality]).astype(np.float32) @ truth.sources
+            recorded = contaminate(clean, channels, helmet, float(parameters.sfreq), level, own)
+        truth.clean[modality], truth.masks[modality] = clean, recorded.masks
         recordings[modality] = Recording(
             recorded.data,
-            sfreq,
+            1 / parameters.t_r if modality == "fmri" else float(parameters.sfreq),
             modality,
             channels,
             entities={"subject": person.name, "task": TASK},
@@ -182,7 +154,6 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
             bads=recorded.bads,
             provenance={"format": "simulated", "seed": parameters.seed, "subject": index, "notes": []},
         )
-    truth = Truth(regions, person, timeline, activity, free, states, sources, lead_fields, clean, masks)
     return Subject(person.name, recordings, truth)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .parameters import SwitchingParameters
-from .regions import NETWORKS, Regions
+from .regions import Regions
 from .timeline import SLOW_RATE
 
 
@@ -29,5 +29,4 @@ def lifted(states: np.ndarray, regions: Regions) -> np.ndarray | None:
     """1 where the network of a region is up, shape (n_regions, n_slow), float32; None when switched off."""
     if not len(states):
         return None
-    number = np.array([NETWORKS.index(network) for network in regions.networks])
-    return (number[:, None] == states).astype(np.float32)
+    return (regions.network_index[:, None] == states).astype(np.float32)

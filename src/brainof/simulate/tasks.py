@@ -9,20 +9,14 @@ from .parameters import CohortParameters
 
 _NO_EFFECT: dict[str, Any] = {"amplitude": {}, "activity": {}, "frequency": 0.0, "lateral": 0.0}
 
-#: Name -> parameters that differ from the defaults. What each is for:
-#:
-#: * rest_vs_task: seen in every modality by itself;
-#: * frequency: EEG and MEG only, in the place of the alpha peak; its power and topography stay;
-#: * topography: EEG and MEG only, in the side of alpha; spectra averaged over both sides stay;
-#: * pair: no modality alone, only EEG or MEG together with fMRI;
-#: * diagnosis: by person;
-#: * confounded: the group is the site (its gain and noise) and nothing else, so that any score above chance comes from
-#:   the nuisance;
-#: * null: nothing to find.
+#: Name -> parameters that differ from the defaults
 TASKS: dict[str, dict[str, Any]] = {
-    "rest_vs_task": {},
+    "rest_vs_task": {},  # seen in every modality by itself
+    # EEG and MEG only, in the place of the alpha peak; its power and topography stay
     "frequency": {"effects": {"state": {**_NO_EFFECT, "frequency": 1.5}}},
+    # EEG and MEG only, in the side of alpha; spectra averaged over both sides stay
     "topography": {"effects": {"state": {**_NO_EFFECT, "lateral": 0.6}}},
+    # no modality alone, only EEG or MEG together with fMRI
     "pair": {
         "t_r": 0.5,
         "seconds": 256.0,
@@ -33,6 +27,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "effects": {"pair": True},
     },
     "diagnosis": {"effects": {"state_strength": 0.0, "group_alpha": 1.5, "group_connectivity": 0.6}},
+    # the group is the site (its gain and noise) and nothing else: any score above chance comes from the nuisance
     "confounded": {
         "effects": {
             "state_strength": 0.0,
@@ -48,14 +43,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 def task_parameters(name: str, **changes: Any) -> CohortParameters:
-    """Parameters of a task's cohort.
-
-    Parameters
-    ----------
-    name : str
-        A key of TASKS.
-    **changes
-        Further top-level parameters, such as `subjects`.
+    """Parameters of the cohort of a task (a key of TASKS), with further top-level changes such as `subjects`.
 
     Raises
     ------

@@ -18,26 +18,17 @@ RISE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Blocks of rest and task, without gaps.
+    """Blocks of rest and task, without gaps: block k lasts from edges[k] to edges[k + 1].
 
-    Attributes
-    ----------
-    edges : ndarray, shape (n_blocks + 1,)
-        Block k lasts from edges[k] to edges[k + 1], seconds.
-    working : ndarray of bool, shape (n_blocks,)
-        True for task, False for rest: the label.
-    rhythms, bold : ndarray of bool, shape (n_blocks,)
-        Whether the amplitudes of rhythms, and the activity behind BOLD, are those of the task. Both equal `working`,
-        unless the cohort was made for pairs (`effects.pair`): there their exclusive or does.
-    stimuli : ndarray
-        Onsets of stimuli in seconds.
+    `rhythms` and `bold` say whether the amplitudes of rhythms, and the activity behind BOLD, are those of the task.
+    Both equal `working`, unless the cohort was made for pairs (`effects.pair`): there their exclusive or does.
     """
 
-    edges: np.ndarray
-    working: np.ndarray
-    rhythms: np.ndarray
-    bold: np.ndarray
-    stimuli: np.ndarray
+    edges: np.ndarray  # (n_blocks + 1,), seconds
+    working: np.ndarray  # bool, (n_blocks,): task or rest, the label
+    rhythms: np.ndarray  # bool, (n_blocks,)
+    bold: np.ndarray  # bool, (n_blocks,)
+    stimuli: np.ndarray  # onsets in seconds
 
     @property
     def duration(self) -> float:
@@ -70,21 +61,10 @@ class Timeline:
         return SLOW_RATE * np.bincount(place, minlength=n_slow)[:n_slow].astype(np.float64)
 
     def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
-        """Rows of an events table between two times.
+        """Rows of an events table between two times (s): onset, duration, trial_type, block (-1 for stimuli).
 
-        Parameters
-        ----------
-        start, stop : float
-            Seconds; onsets stay on the common clock.
-        epoch : float or None
-            Cut blocks into epochs of so many seconds, the length of a labelled window; None keeps whole blocks.
-        suffix : str
-            Appended to "rest" and "task".
-
-        Returns
-        -------
-        DataFrame
-            onset, duration, trial_type and block (number of the block, -1 for stimuli).
+        Blocks are cut into epochs of so many seconds, the length of a labelled window; None keeps whole blocks.
+        `suffix` is appended to "rest" and "task".
         """
         rows: list[tuple[float, float, str, int]] = []
         for block, working in enumerate(self.working):

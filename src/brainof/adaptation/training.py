@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, did_you_mean
 from ..inference.batches import batches
 from ..inference.examples import Examples
+from ..pretraining.optimizer import Schedule
 from ..pretraining.trainer import Step, Trainer, require_finite
 from ..stats.splits import CrossSubject
 from ..utils.modules import evaluating
@@ -56,14 +57,6 @@ class Trained(Adaptation):
     """Epochs after the warm-up without a lower validation loss, after which training stops; the best weights stay."""
 
 
-class Schedule(NamedTuple):
-    """What `learning_rate` reads."""
-
-    lr: float
-    warmup: float
-    steps: int
-
-
 class Network(NamedTuple):
     """What the loop needs of a model: rows -> features, the head, and the groups of its optimizer."""
 
@@ -74,10 +67,7 @@ class Network(NamedTuple):
 
 
 class Fit(nn.Module):
-    """The objective of an adaptation: rows of a batch -> their mean loss.
-
-    In training mode with label smoothing and mixup of `options`, in evaluation mode without.
-    """
+    """Rows of a batch -> their mean loss; label smoothing and mixup of `options` are for training mode only."""
 
     def __init__(self, network: Network, target: Target, rows: np.ndarray, options: Trained, seed: int) -> None:
         super().__init__()
@@ -120,13 +110,8 @@ def split_groups(target: Target, fraction: float, random_state: int) -> tuple[np
 def train(
     network: Network, examples: Examples, target: Target, options: Trained, random_state: int
 ) -> tuple[dict[str, Any], float]:
-    """Train in place; returns what happened and the temperature of the outputs.
-
-    Raises
-    ------
-    HealthError
-        The loss is not finite.
-    """
+    """Train in place; returns what happened and the temperature of the outputs. A HealthError where the loss is not
+    finite."""
     rows, held_out = split_groups(target, options.validation, random_state)
     if not len(held_out):
         log.info("no validation groups: training runs all %d epochs", options.epochs)
@@ -157,22 +142,15 @@ def train(
         parameter.data.copy_(value)
     fit.eval()
     report: dict[str, Any] = {"epochs": epoch, "steps": epoch * per_epoch, "final_loss": round(final_loss, 6)}
-    if not len(held_out):
+    if len(held_out):
+        report |= {"best_epoch": best_epoch, "validation_loss": round(float(best), 6)}
+        report["validation_groups"] = np.unique(target.groups[held_out]).tolist()  # type: ignore[index]
+    if not len(held_out) or target.kind != "classification":
         return report, 1.0
-    report |= {"best_epoch": best_epoch, "validation_loss": round(float(best), 6)}
-    report["validation_groups"] = np.unique(target.groups[held_out]).tolist()  # type: ignore[index]
-    return report, _temperature(network, examples, target, held_out, options.batch_size)
-
-
-def _temperature(network: Network, examples: Examples, target: Target, held_out: np.ndarray, batch_size: int) -> float:
-    """Temperature of the outputs, fitted on rows that were not trained on."""
-    if target.kind != "classification":
-        return 1.0
-    logits = np.empty((len(target), target.n_outputs))
+    chunks = list(batches(examples, held_out, options.batch_size))
     with torch.inference_mode():
-        for chunk in batches(examples, held_out, batch_size):
-            logits[chunk] = network.head(network.encode(chunk)).double().cpu()
-    return fit_temperature(logits[held_out], target.y[held_out])
+        logits = np.concatenate([network.head(network.encode(chunk)).double().cpu() for chunk in chunks])
+    return report, fit_temperature(logits, target.y[np.concatenate(chunks)])
 
 
 def loss_targets(head: Head, target: Target, rows: np.ndarray, options: Trained) -> tuple[Tensor, Tensor | None]:

@@ -36,13 +36,7 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 
 
 def restore_tensors(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Inverse of `training_tensors`, in place.
-
-    Raises
-    ------
-    RuntimeError, KeyError
-        The tensors belong to another model.
-    """
+    """Inverse of `training_tensors`, in place; a RuntimeError where they belong to another model."""
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     optimizer.state.clear()
     for name, parameter in model.named_parameters():

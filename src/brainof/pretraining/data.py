@@ -34,22 +34,10 @@ def index_of(corpora: Windows, sampling: SamplingConfig) -> pd.DataFrame:
 def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchSampler:
     """The sampler that a configuration describes."""
     sampling = config.sampling
-    sampler = BatchSampler(
-        rows,
-        config.batch_size,
-        sampling.weights,
-        config.seed,
-        patch=patch,
-        max_padding=sampling.max_padding,
-        limits=sampling.limits,
-        mix_shards=sampling.mix_shards,
-    )
-    log.info(
-        "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality",
-        len(sampler),
-        100 * sampler.padding,
-        sampler.span,
-    )
+    options = sampling.model_dump(include={"max_padding", "limits", "mix_shards"})
+    sampler = BatchSampler(rows, config.batch_size, sampling.weights, config.seed, patch=patch, **options)
+    text = "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality"
+    log.info(text, len(sampler), 100 * sampler.padding, sampler.span)
     return sampler
 
 
@@ -81,13 +69,7 @@ def rows_digest(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def require_same_rows(before: dict[str, Any], rows: pd.DataFrame, run: Path) -> None:
-    """Refuse to continue a run on other windows than it was started with.
-
-    Raises
-    ------
-    CheckpointError
-        Names the datasets whose number of windows differs, or says that the windows themselves do.
-    """
+    """Refuse to continue a run on other windows than it was started with; names the datasets that differ in number."""
     now = rows_digest(rows)
     if now["digest"] == before["digest"]:
         return
@@ -107,21 +89,18 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
     modalities: dict[str, ModalityContract] = {}
     for modality, part in rows.groupby("modality", observed=True):
         counts = part.groupby("dataset", observed=True).size().sort_values(ascending=False)
-        chains: dict[str, list[dict[str, Any]]] = {
-            str(name): corpora.datasets[str(name)]["steps"] for name in counts.index
-        }
-        leading = str(counts.index[0])
-        for name, steps in chains.items():
-            if steps != chains[leading]:
-                log.warning(
-                    "%s was prepared unlike %s; the contract for %s records the latter", name, leading, modality
-                )
+        leading, *others = map(str, counts.index)
+        steps = corpora.datasets[leading]["steps"]
+        for name in others:
+            if corpora.datasets[name]["steps"] != steps:
+                text = "%s was prepared unlike %s; the contract for %s records the latter"
+                log.warning(text, name, leading, modality)
         tables = [corpora.channels(digest) for digest in sorted(set(part["channel_set"]))]
         kinds = sorted({kind for table in tables for kind in table.types})
         seconds = part["n_times"] / part["sfreq"]
         modalities[str(modality)] = ModalityContract(
             units={kind: UNITS[kind] for kind in kinds},
-            steps=chains[leading],
+            steps=steps,
             sfreqs=sorted({round(float(value), 6) for value in part["sfreq"]}),
             window_seconds=(float(np.min(seconds)), float(np.max(seconds))),
             frames=sorted({table.frame for table in tables}),

@@ -35,20 +35,27 @@ def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
     Returns
     -------
     dict
-        The scores of `reconstruction_scores` with the right latents, and as `NAME_shuffled` with latents of other
-        windows; `rank`: effective rank (exponential of the entropy of the squared singular values) of the windows' mean
-        latents; `latent_cosine`: mean cosine between latents of a window.
+        `scores_of_latents`; `rank`: effective rank (exponential of the entropy of the squared singular values) of the
+        windows' mean latents; `latent_cosine`: mean cosine between latents of a window.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
         latents_BLD = objective.encode(masked, tokens)
-        row: dict[str, float] = {}
-        for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
-            outputs = objective.decode(masked, tokens, source_BLD)
-            scores = reconstruction_scores(objective, masked, tokens, outputs)
-            row |= {name + suffix: value for name, value in scores.items()}
+        row = scores_of_latents(objective, masked, tokens, latents_BLD)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
     return row
+
+
+def scores_of_latents(
+    objective: Objective, masked: MaskedBatch, tokens: Tokens, latents_BLD: Tensor
+) -> dict[str, float]:
+    """`reconstruction_scores` with the right latents, and as `NAME_shuffled` with latents of other windows."""
+    found: dict[str, float] = {}
+    for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
+        outputs = objective.decode(masked, tokens, source_BLD)
+        scores = reconstruction_scores(objective, masked, tokens, outputs)
+        found |= {name + suffix: value for name, value in scores.items()}
+    return found
 
 
 def reconstruction_scores(
@@ -98,18 +105,12 @@ def latent_use(row: Mapping[str, Any]) -> float:
 
 
 def datasets_ignoring_latents(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
-    """Names of the datasets whose reconstruction does not use the latents."""
+    """Names of those whose reconstruction does not use the latents."""
     return sorted(name for name, row in rows.items() if latent_use(row) < margin)
 
 
 def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
-    """As `datasets_ignoring_latents`.
-
-    Raises
-    ------
-    HealthError
-        When it holds for all of them: such a run has learned nothing, however plausible its loss.
-    """
+    """As `datasets_ignoring_latents`; a HealthError where it is all of them: such a run has learned nothing."""
     ignoring = datasets_ignoring_latents(rows, margin)
     if rows and len(ignoring) == len(rows):
         best = max(rows, key=lambda name: latent_use(rows[name]))

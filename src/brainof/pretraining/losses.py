@@ -19,7 +19,6 @@ def at_least_float32(x: Tensor) -> torch.dtype:
 
 
 def _smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 of each value."""
     return F.smooth_l1_loss(predicted.to(at_least_float32(predicted)), target, reduction="none")
 
 
@@ -57,21 +56,10 @@ def raw_component_loss(
     """Smooth L1 of the Fourier components of (reconstruction - target): each window's mean, times its predicted
     patches.
 
-    The published form: components along time in each channel (EEG, MEG) or across the ordered regions at each time
-    point (fMRI). The transform is linear, so that of the difference is the difference of the transforms; patches
-    that are not predicted count as reconstructed.
-
-    Parameters
-    ----------
-    difference_BCT : Tensor
-        Zero where a sample is not predicted, padding, or of a bad channel.
-    n_predicted_B : Tensor
-        Predicted patches of each window.
-    n_times_B, channel_mask_BC : Tensor
-        Valid samples and channels. A window is transformed over its own samples, and bad channels have no components.
-    place_BC, n_places
-        For fMRI: the place of each channel among the `n_places` ordered regions of the atlas; regions that are not at
-        hand count as reconstructed.
+    The published form: components along time in each channel (EEG, MEG), over the samples of each window, or for fMRI
+    across the `n_places` ordered regions of the atlas, in which channels have `place_BC`, at each time point. The
+    transform is linear, so that of the difference is the difference of the transforms. `difference_BCT` is zero where a
+    sample is padding, of a bad channel, or not predicted: that counts as reconstructed, as do regions not at hand.
     """
     if place_BC is not None:
         shape = (len(difference_BCT), n_places, difference_BCT.shape[2])

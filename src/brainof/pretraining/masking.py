@@ -10,7 +10,6 @@ patch, V visible tokens, H predicted tokens (the hidden ones, or all).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from .masks import (
     regions,
     remove_across_regions,
     remove_along_time,
+    streams_of,
     token_indices,
 )
 
@@ -90,37 +90,21 @@ class MaskedBatch(Tensors):
         return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
 
     def _take(self, windows: Tensor) -> MaskedBatch:
-        names = [entry.name for entry in fields(self) if isinstance(getattr(self, entry.name), Tensor)]
-        taken: dict[str, Any] = {name: getattr(self, name)[windows] for name in names}
-        count = int(taken["predicted_mask_BH"].sum())
-        return replace(self, batch=self.batch.take_windows(windows), n_predicted=count, **taken)
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        taken = {name: value[windows] for name, value in values.items() if isinstance(value, Tensor)}
+        values |= taken | {"batch": self.batch.take_windows(windows)}
+        return MaskedBatch(**values | {"n_predicted": int(taken["predicted_mask_BH"].sum())})
 
 
+@dataclass(frozen=True)
 class Masking:
-    """Batches -> masked batches.
+    """Batches -> masked batches; `patch` is in samples, see ObjectiveConfig and PretrainConfig for what follows it."""
 
-    Parameters
-    ----------
-    config : MaskConfig
-    patch : int
-        Samples per patch of the model.
-    predict : {"hidden", "all"}
-        See ObjectiveConfig.
-    max_tokens, min_channels
-        See PretrainConfig.
-    """
-
-    def __init__(
-        self,
-        config: MaskConfig,
-        patch: int,
-        *,
-        predict: str = "hidden",
-        max_tokens: int | None = None,
-        min_channels: float = 1.0,
-    ) -> None:
-        self.config, self.patch, self.predict = config, patch, predict
-        self.max_tokens, self.min_channels = max_tokens, min_channels
+    config: MaskConfig
+    patch: int
+    predict: str = "hidden"
+    max_tokens: int | None = None
+    min_channels: float = 1.0
 
     def plan(
         self,
@@ -143,13 +127,11 @@ class Masking:
         rng : numpy Generator
             What the batch shares: its subset of channels; and all else without `windows`.
         windows : WindowRandom, optional
-            A stream for each window, which makes its mask independent of the windows it is batched with.
+            A stream for each window.
         progress : float
             Fraction of the steps done, for the curriculum (`mask.changes`, `mask.fourier_start`).
-        fourier : bool
-            Whether components are removed at all.
-        hide_all : bool
-            Hide every patch, so that the encoder sees nothing.
+        fourier, hide_all : bool
+            Whether components are removed at all, and whether every patch is hidden.
 
         Returns
         -------
@@ -160,31 +142,30 @@ class Masking:
         RecordingError
             A batch that the model cannot read.
         """
-        mask, draw = self.config.at(progress, batch.modality), rng if windows is None else windows
+        mask = self.config.at(progress, batch.modality)
+        draw: Random = rng if windows is None else windows
         n_windows, usable_B = len(batch), self.usable(batch)
         if batch.channel_mask_BC.numel() and not usable_B.all():
-            rows = np.flatnonzero(usable_B)
-            if not len(rows):
+            if not usable_B.any():
                 return None
-            batch = batch.take_windows(torch.from_numpy(rows))
-            draw = draw.take(rows.tolist()) if isinstance(draw, WindowRandom) else draw
+            rows = np.flatnonzero(usable_B)
+            batch, draw = batch.take_windows(torch.from_numpy(rows)), streams_of(draw, rows)
         valid_BCT = _valid(batch)
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
         place_BC = _places(batch)
         seen_BCT = self._seen(batch, mask, place_BC, draw) if fourier else None
         n_places = place_BC.shape[1]
-        index_BC = choose_channels(
-            batch.channel_mask_BC.numpy(), self.n_patches(batch), self._n_channels(batch, rng), rng
-        )
+        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
+        index_BC = choose_channels(good_BC, self.n_patches(batch), count, rng)
         if index_BC.shape[-1] < n_places:
             batch = take_channels(batch, index_BC)
             index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
             place_BC = np.take_along_axis(place_BC, index_BC, 1)
             valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
             seen_BCT = None if seen_BCT is None else np.take_along_axis(seen_BCT, index_BC[..., None], 1)
-        B, C, T = valid_BCT.shape
-        valid_BCP = np.any(valid_BCT.reshape(B, C, T // self.patch, self.patch), axis=-1)
+        B, C, _ = valid_BCT.shape
+        valid_BCP = np.any(valid_BCT.reshape(B, C, -1, self.patch), axis=-1)
         valid_BN = valid_BCP.reshape(B, -1)
         hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
         visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
@@ -216,8 +197,7 @@ class Masking:
             return None
         signal_BCT = batch.signal_BCT.numpy()
         signal_BCT = signal_BCT.astype(np.promote_types(signal_BCT.dtype, np.float32), copy=False)
-        bands = mask.fourier_bands if mask.fourier_unit == "band" else None
-        ratio = mask.fourier_ratio
+        ratio, bands = mask.fourier_ratio, mask.fourier_bands if mask.fourier_unit == "band" else None
         if batch.modality == "fmri":
             good_BC = batch.channel_mask_BC.numpy()
             return remove_across_regions(signal_BCT, good_BC, place_BC, ratio=ratio, bands=bands, rng=draw)
@@ -238,24 +218,20 @@ class Masking:
         return int(rng.integers(least, most + 1))
 
 
+@dataclass(frozen=True)
 class Planner:
     """What the loader calls with each batch: its mask in this epoch, at this point of the curriculum.
 
-    Parameters
-    ----------
-    masking : Masking
-    corpora : Windows
-        For messages that name the recordings of a batch.
-    seed : int
-    per_epoch, per_step, steps : int
-        Batches of an epoch and of an optimizer step (over all ranks), and steps of the run.
+    There are `per_epoch` batches in an epoch, `per_step` in an optimizer step, and `steps` in the run; `corpora` names
+    the recordings of a batch in messages.
     """
 
-    def __init__(
-        self, masking: Masking, corpora: Windows, seed: int, *, per_epoch: int, per_step: int, steps: int
-    ) -> None:
-        self.masking, self.corpora, self.seed = masking, corpora, seed
-        self.per_epoch, self.per_step, self.steps = per_epoch, per_step, steps
+    masking: Masking
+    corpora: Windows
+    seed: int
+    per_epoch: int
+    per_step: int
+    steps: int
 
     def __call__(self, batch: SignalBatch, epoch: int, number: int) -> MaskedBatch | None:
         progress = (epoch * self.per_epoch + number) // self.per_step / self.steps

@@ -1,8 +1,6 @@
 """What is hidden from the encoder, in numpy: Fourier components and patches.
 
 Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C * P tokens (channel-major).
-Randomness comes from one numpy Generator, or from `WindowRandom`, one stream per window, with which the mask of a
-window does not depend on the windows it is batched with.
 """
 
 from __future__ import annotations
@@ -24,14 +22,10 @@ class Random(Protocol):
 
 
 class WindowRandom:
-    """Uniform numbers of several windows, each from a stream of its own.
+    """Uniform numbers of windows from a stream each, so that a mask does not depend on what a window is batched with.
 
-    Parameters
-    ----------
-    seed : sequence of int
-        What the windows share, such as (seed, stream, epoch).
-    windows : sequence of int
-        What tells them apart, such as their rows in the corpus index.
+    Windows share `seed`, such as (seed, stream, epoch), and are told apart by `windows`, such as their rows in the
+    index.
     """
 
     def __init__(self, seed: Sequence[int], windows: Sequence[int]) -> None:
@@ -40,11 +34,14 @@ class WindowRandom:
     def random(self, size: tuple[int, ...]) -> np.ndarray:
         return np.stack([stream.random(size[1:]) for stream in self.streams])
 
-    def take(self, windows: Sequence[int]) -> WindowRandom:
-        """The streams of some of the windows; they go on where they stand."""
-        taken = WindowRandom((), ())
-        taken.streams = [self.streams[window] for window in windows]
-        return taken
+
+def streams_of(rng: Random, rows: np.ndarray) -> Random:
+    """What some of the windows draw from; their streams go on where they stand."""
+    if not isinstance(rng, WindowRandom):
+        return rng
+    taken = WindowRandom((), ())
+    taken.streams = [rng.streams[row] for row in rows]
+    return taken
 
 
 def remove_components(
@@ -55,10 +52,6 @@ def remove_components(
     The spectrum's first `n_used` components are cut into about `bands` bands; a fraction `ratio` of them, drawn for
     each window, is set to zero. Because the transform sees the whole window, what stays visible keeps a linear trace of
     patches that are hidden afterwards; that is how the published objective is defined.
-
-    Returns
-    -------
-    float ndarray, same shape.
     """
     if ratio <= 0:
         return signal_BCT
@@ -93,9 +86,9 @@ def remove_along_time(
     used_B = (max_hz * n_times_B * interval_B.astype(np.float64)).astype(np.int64) + 1
     for length, n_used in np.unique(np.stack([n_times_B, used_B], 1), axis=0).tolist():
         rows = np.flatnonzero((n_times_B == length) & (used_B == n_used))
-        own = rng.take(rows.tolist()) if isinstance(rng, WindowRandom) else rng
+        own, stream = signal_BCT[rows, :, :length], streams_of(rng, rows)
         seen_BCT[rows, :, :length] = remove_components(
-            signal_BCT[rows, :, :length], axis=2, ratio=ratio, bands=bands or n_used, rng=own, n_used=n_used
+            own, axis=2, ratio=ratio, bands=bands or n_used, rng=stream, n_used=n_used
         )
     return seen_BCT
 
@@ -145,20 +138,20 @@ def hide_patches(
     halved_B = rng.random((n_windows, 1))[:, 0] < 0.5
     draws_BCP = rng.random((n_windows, n_patches, n_channels)).transpose(0, 2, 1)
     # a unit is hidden as a whole: its patches share one number
-    segment_BCP = np.broadcast_to(draws_BCP[:, :1], valid_BCP.shape)
     if unit == "patch":
         order_BCP = draws_BCP
     elif unit == "segment":
-        order_BCP = segment_BCP
+        order_BCP = draws_BCP[:, :1]
     elif unit == "mixed":
-        order_BCP = np.where(halved_B[:, None, None], draws_BCP, segment_BCP)
+        order_BCP = np.where(halved_B[:, None, None], draws_BCP, draws_BCP[:, :1])
     elif unit == "channel":
-        order_BCP = np.broadcast_to(draws_BCP[:, :, :1], valid_BCP.shape)
+        order_BCP = draws_BCP[:, :, :1]
     elif region_BC is not None:
-        order_BCP = np.broadcast_to(np.take_along_axis(draws_BCP[:, :, :1], region_BC[..., None], 1), valid_BCP.shape)
+        order_BCP = np.take_along_axis(draws_BCP[:, :, :1], region_BC[..., None], 1)
     else:
         raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
-    valid_BN, order_BN = valid_BCP.reshape(n_windows, -1), order_BCP.reshape(n_windows, -1)
+    order_BN = np.broadcast_to(order_BCP, valid_BCP.shape).reshape(n_windows, -1)
+    valid_BN = valid_BCP.reshape(n_windows, -1)
     sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
     single_B = rank_BN[:, -1] < 2  # one segment, channel or region
     if single_B.any():
@@ -186,15 +179,8 @@ def _distinct(order_BN: np.ndarray, valid_BN: np.ndarray) -> tuple[np.ndarray, n
 def regions(place_BCd: np.ndarray, good_BC: np.ndarray, size: int, rng: Random) -> np.ndarray:
     """Cut the channels of each window into neighbourhoods of about `size`, around good channels drawn at random.
 
-    Parameters
-    ----------
-    place_BCd : ndarray
-        Where each channel is, in any number of dimensions; B = 1 where the windows share it.
-
-    Returns
-    -------
-    int ndarray, shape (B, C)
-        Number of the channel at the centre of each channel's region.
+    `place_BCd` says where each channel is, in any number of dimensions (B = 1 where the windows share it). Returned is,
+    for each channel (B, C), the number of the channel at the centre of its region.
     """
     draws_BC = rng.random(good_BC.shape)
     found_BC = np.empty(good_BC.shape, np.int64)
@@ -207,15 +193,8 @@ def regions(place_BCd: np.ndarray, good_BC: np.ndarray, size: int, rng: Random) 
 
 
 def token_indices(chosen_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the chosen tokens of each window, filled up to the largest count.
-
-    Returns
-    -------
-    index : int64 ndarray, shape (B, largest count)
-        Token numbers in ascending order; fillers repeat the row's first one.
-    mask : bool ndarray, same shape
-        False for fillers.
-    """
+    """Numbers of the chosen tokens of each window, ascending, filled up to the largest count by repeating the first;
+    and the mask, False for fillers; both (B, largest count)."""
     counts = chosen_BN.sum(axis=1)
     order = np.argsort(~chosen_BN, axis=1, kind="stable")[:, : counts.max()]
     mask = np.arange(counts.max())[None] < counts[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,20 +14,12 @@ from .trainer import Step, require_finite
 
 
 class Meter:
-    """Sums on the device, read at log intervals.
-
-    Parameters
-    ----------
-    objective : Objective
-        Whose weights make one loss of its terms.
-    steps : int
-        Of the run, so that the weights are those of the fraction that is done.
-    """
+    """Sums on the device, read at log intervals; `steps` are those of the run, which the weights of terms depend on."""
 
     def __init__(self, objective: Objective, steps: int) -> None:
         self.objective, self.total_steps = objective, steps
         self._sums: dict[tuple[str, str], Tensor] = {}
-        self._counts: dict[tuple[str, str], list[int]] = {}
+        self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
 
@@ -36,9 +29,8 @@ class Meter:
         for batch, losses in zip(step.batches, step.losses, strict=True):
             sums = torch.stack([losses[name] for name in TERMS]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
-            counts = self._counts.setdefault(batch.name, [0, 0, 0])
-            for place, value in enumerate((batch.n_predicted, len(batch.batch), 1)):
-                counts[place] += value
+            counts = np.array([batch.n_predicted, len(batch.batch), 1])
+            self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
             self._skipped += batch.skipped
 
     def check(self) -> None:
@@ -56,29 +48,27 @@ class Meter:
             "lr": step.lr,
             "grad_norm": step.norm.item(),
             **step.balance,
-            "windows_per_second": sum(counts[1] for counts in self._counts.values()) / seconds,
+            "windows_per_second": float(sum(counts[1] for counts in self._counts.values())) / seconds,
             "data_wait": (waited - self._waited) / seconds,
             "skipped": self._skipped,
         }
+        config = self.objective.config
+        asked = {"time": True, "frequency": config.frequency != "none", "connectivity": config.connectivity > 0}
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
         for (name, modality), sums in self._sums.items():
-            n_predicted, _, n_batches = self._counts[name, modality]
+            n_predicted, _, n_batches = self._counts[name, modality].tolist()
             terms = dict(zip(TERMS, (sums / n_predicted).tolist(), strict=True))
             loss = sum(weights[term] * terms[term] for term in TERMS)
-            used = {f"loss_{term}": value for term, value in terms.items() if term == "time" or self._asked(term)}
+            used = {f"loss_{term}": value for term, value in terms.items() if asked[term]}
             rows.append({"dataset": name, "modality": modality, "loss": loss, **used, "batches": n_batches, **about})
         self._sums, self._counts = {}, {}
         self._skipped, self._waited, self._since = 0, waited, time.perf_counter()
         return rows
 
-    def _asked(self, term: str) -> bool:
-        config = self.objective.config
-        return config.frequency != "none" if term == "frequency" else config.connectivity > 0
-
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two log lines keeps: sums and counts as plain values."""
-        sums = [[*name, value.tolist(), self._counts[name]] for name, value in self._sums.items()]
+        sums = [[*name, value.tolist(), self._counts[name].tolist()] for name, value in self._sums.items()]
         return {"sums": sums, "skipped": self._skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -86,5 +76,5 @@ class Meter:
         device = next(self.objective.parameters()).device
         for name, modality, sums, counts in state["sums"]:
             self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)
-            self._counts[name, modality] = list(counts)
+            self._counts[name, modality] = np.array(counts)
         self._skipped = state["skipped"]

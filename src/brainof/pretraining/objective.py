@@ -28,12 +28,6 @@ TERMS = ("time", "frequency", "connectivity")
 class Objective(nn.Module):
     """The pretraining objective around a model.
 
-    Parameters
-    ----------
-    model : BrainOF
-        Must have the outputs that the objective needs.
-    config : ObjectiveConfig
-
     Raises
     ------
     ConfigError
@@ -42,11 +36,10 @@ class Objective(nn.Module):
 
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
         super().__init__()
-        needs = {"waveform": True, "log_spectrum": config.frequency == "log_spectrum"}
-        needs["connectivity"] = config.connectivity > 0
+        asked = config.frequency == "log_spectrum", config.connectivity > 0
         outputs = list(model.config.decoder.outputs)
-        for name in needs:
-            if needs[name] and name not in outputs:
+        for name, needed in zip(FIXES, (True, *asked), strict=True):
+            if needed and name not in outputs:
                 raise ConfigError(
                     f"the objective needs the output {name!r}, but the model has only {outputs}",
                     field="model.decoder.outputs",
@@ -55,21 +48,10 @@ class Objective(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, masked: MaskedBatch, counts: Mapping[str, float], progress: float = 1.0) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Losses: "loss", the part of this batch in the loss of the step, and the terms, summed over predicted patches.
 
-        Parameters
-        ----------
-        masked : MaskedBatch
-        counts : mapping
-            `patches` and `windows` of the whole optimizer step: batches of a step add up, however they are cut.
-        progress : float
-            Fraction of the steps done, for `frequency_start`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            "loss", the part of this batch in the loss of the step; and the terms "time", "frequency" and
-            "connectivity", summed over predicted patches.
+        `counts` are `patches` and `windows` of the whole optimizer step: its batches add up, however they are cut.
+        `progress` is the fraction of the steps done, for `frequency_start`.
         """
         tokens = self.model.tokens(masked.batch)
         latents_BLD = self.encode(masked, tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 
@@ -17,15 +17,12 @@ def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
-class Schedule(Protocol):
+class Schedule(NamedTuple):
     """What the learning rate depends on; `warmup` is a fraction of the steps."""
 
-    @property
-    def lr(self) -> float: ...
-    @property
-    def warmup(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
+    lr: float
+    warmup: float
+    steps: int
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:

@@ -32,9 +32,9 @@ from ..utils.modules import evaluating
 from ..utils.progress import progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
-from .health import reconstruction_scores
+from .health import scores_of_latents
 from .masking import MaskedBatch, Masking
-from .objective import Objective
+from .objective import TERMS, Objective
 from .run import masking_of, trainer_of
 from .run_folder import locked, remember_failure, settle_config
 from .trainer import Step, require_finite
@@ -91,19 +91,15 @@ class PairedObjective(Objective):
     def forward(  # type: ignore[override]
         self, pairs: MaskedPairs, counts: Mapping[str, float], progress: float = 1.0
     ) -> dict[str, Tensor]:
-        """Losses of a batch of pairs: "loss" is the mean over modalities of their mean loss per predicted patch.
-
-        The terms, too, are means over modalities. Arguments as in `Objective.forward`.
-        """
+        """As `Objective.forward`: "loss" and terms are means over modalities of the mean per predicted patch."""
         tokens, latents_BLD = self.fuse(pairs)
         n = len(pairs.parts)
         fractions = self.gradient_fractions(counts["windows"] * n, progress)
-        terms: dict[str, Tensor] = {}
+        found = []
         for name, masked in pairs.parts.items():
-            outputs = self.decode(masked, tokens[name], latents_BLD, fractions)
-            for term, value in self.compare(masked, tokens[name], outputs).items():
-                part = value / (counts[f"patches/{name}"] * n)
-                terms[term] = terms[term] + part if term in terms else part
+            losses = self.compare(masked, tokens[name], self.decode(masked, tokens[name], latents_BLD, fractions))
+            found.append({term: losses[term] / (counts[f"patches/{name}"] * n) for term in TERMS})
+        terms = {term: torch.stack([part[term] for part in found]).sum(0) for term in TERMS}
         return {"loss": self.combine(terms, progress), **terms}
 
     def fuse(self, pairs: MaskedPairs) -> tuple[dict[str, Tokens], Tensor]:
@@ -132,24 +128,17 @@ def mask_pairs(
     A pair of which a window has fewer than two good patches is left out; None where no pair is left.
     """
     usable = np.logical_and.reduce([masking.usable(batch) for batch in batches.values()])
+    if not usable.any():
+        return None
     if not usable.all():
         rows = torch.from_numpy(np.flatnonzero(usable))
         batches = {name: batch.take_windows(rows) for name, batch in batches.items()}
-    parts: dict[str, MaskedBatch] = {}
-    for name, batch in batches.items():
-        part = masking.plan(batch, rng, hide_all=name == lost, **options)
-        if part is None:
-            return None
-        parts[name] = part
-    return MaskedPairs({name: parts[name] for name in order or parts}, lost)
+    parts = {name: masking.plan(batch, rng, hide_all=name == lost, **options) for name, batch in batches.items()}
+    return MaskedPairs({name: parts[name] for name in order or parts}, lost)  # type: ignore[misc]
 
 
 def pretrain_pairs(
-    config: PairedConfig,
-    corpus: Windows,
-    table: pd.DataFrame,
-    model: Any,
-    out: str | PathLike[str] | None = None,
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, out: str | PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
     """Train a model in place on pairs, in one process.
 
@@ -188,10 +177,11 @@ def pretrain_pairs(
         raise ConfigError(f"{config.hide!r}", field="hide", fix=f"one of {names}")
     if out is None:
         return _train(config, corpus, table, model, None)
-    with locked(Path(out)):
-        settle_config(Path(out), config)
-        with remember_failure(Path(out)):
-            return _train(config, corpus, table, model, Path(out) / "checkpoints")
+    folder = Path(out)
+    with locked(folder):
+        settle_config(folder, config)
+        with remember_failure(folder):
+            return _train(config, corpus, table, model, folder / "checkpoints")
 
 
 def _train(
@@ -200,31 +190,24 @@ def _train(
     device = next(model.parameters()).device
     trainer = trainer_of(PairedObjective(model, config.objective), config, device)
     digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
-    rows: list[dict[str, Any]] = []
-    losses: list[float] = []
+    done, rows, losses = 0, [], []
     unread: list[Step] = []
-    done = 0
     state = load_checkpoint(checkpoints, model, trainer.optimizer) if checkpoints else None
     if state is not None:
         if state["pairs"] != digest:
             raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
         done, rows, losses = int(state["step"]), state["rows"], state["losses"]
-    batches = ahead(
-        partial(_masked, config, corpus, table, model.config.patch),
-        count_from(done * config.accumulate),
-        config.loader.prefetch,
-        config.loader.threads,
-    )
+    masked = partial(_masked, config, corpus, table, model.config.patch)
+    numbers = count_from(done * config.accumulate)
+    batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)
     with closing(batches), closing(trainer.steps((pairs and pairs.to(device) for _, pairs in batches), done)) as steps:
         for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
-            done = step.number
-            unread.append(step)
-            log_now = done % config.log_every == 0 or done == config.steps
-            save_now = done % config.checkpoint_every == 0 or done == config.steps
+            done, unread = step.number, [*unread, step]
+            ends = done == config.steps
+            log_now, save_now = ends or done % config.log_every == 0, ends or done % config.checkpoint_every == 0
             if log_now or save_now:
                 require_finite(unread)
-                losses += [each.loss.item() for each in unread]
-                unread = []
+                losses, unread = losses + [each.loss.item() for each in unread], []
             if log_now:
                 rows.append({"step": done, "loss": float(np.mean(losses)), "lr": step.lr})
                 log.info("pairs: step %d, loss %.4f", done, rows[-1]["loss"])
@@ -252,14 +235,7 @@ def _masked(config: PairedConfig, corpus: Windows, table: pd.DataFrame, patch: i
 def check_pairs(
     objective: PairedObjective, masking: Masking, batches: Mapping[str, SignalBatch], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Explained variance of each modality predicted from the others alone, with the right and with shuffled latents.
-
-    Returns
-    -------
-    dict
-        Modality -> the scores of `reconstruction_scores`, and the same as `NAME_shuffled`: healthy where the first is
-        above the second.
-    """
+    """Modality -> `scores_of_latents` of it predicted from the others: healthy where the right ones are higher."""
     found: dict[str, dict[str, float]] = {}
     with evaluating(objective):
         for name in batches:
@@ -267,9 +243,5 @@ def check_pairs(
             if pairs is None:
                 continue
             tokens, latents_BLD = objective.fuse(pairs)
-            found[name] = {}
-            for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
-                outputs = objective.decode(pairs.parts[name], tokens[name], source_BLD)
-                scores = reconstruction_scores(objective, pairs.parts[name], tokens[name], outputs)
-                found[name] |= {score + suffix: value for score, value in scores.items()}
+            found[name] = scores_of_latents(objective, pairs.parts[name], tokens[name], latents_BLD)
     return found

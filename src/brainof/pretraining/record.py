@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from ..corpus import Windows, subjects
+from ..utils.values import finite
 from ..version import __version__
 from .config import PretrainConfig
-
-_ABOUT_DATASET = ("title", "licence", "citation", "url")
 
 
 def run_record(
@@ -28,13 +27,7 @@ def run_record(
     bfloat16: bool,
     health: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """JSON values: data with licences, windows, seeds, hardware, steps and the last health check.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The training rows of the index.
-    """
+    """JSON values: data (`rows` of the index) with licences, seeds, hardware, steps and the last health check."""
     return {
         "steps": steps,
         "seconds": round(seconds, 1),
@@ -49,27 +42,28 @@ def run_record(
         "sampling": config.sampling.to_dict(),
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
         "data": data_record(corpora, rows),
-        "health": {name: {key: _rounded(value) for key, value in row.items()} for name, row in health.items()},
+        "health": finite(health, 4),
     }
 
 
 def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """What a card says of each dataset: title, licence, citation, address, people, recordings, windows, hours."""
-    return [_dataset(str(name), part, corpora) for name, part in rows.groupby("dataset", observed=True)]
-
-
-def _dataset(name: str, rows: pd.DataFrame, corpora: Windows) -> dict[str, Any]:
-    described = corpora.datasets.get(name, {})
-    return {
-        "dataset": name,
-        "modality": str(rows["modality"].iloc[0]),
-        "people": int(subjects(rows).nunique()),
-        "subjects": sorted(set(rows["subject"].astype(str))),  # so that an evaluation can tell whom it saw
-        "recordings": int(rows["recording"].nunique()),
-        "windows": len(rows),
-        "hours": round(float((rows["n_times"] / rows["sfreq"]).sum() / 3600), 3),
-        **{key: described[key] for key in _ABOUT_DATASET if described.get(key)},
-    }
+    found = []
+    for name, part in rows.groupby("dataset", observed=True):
+        described = corpora.datasets.get(str(name), {})
+        found.append(
+            {
+                "dataset": str(name),
+                "modality": str(part["modality"].iloc[0]),
+                "people": int(subjects(part).nunique()),
+                "subjects": sorted(set(part["subject"].astype(str))),  # so that an evaluation can tell whom it saw
+                "recordings": int(part["recording"].nunique()),
+                "windows": len(part),
+                "hours": round(float((part["n_times"] / part["sfreq"]).sum() / 3600), 3),
+                **{key: described[key] for key in ("title", "licence", "citation", "url") if described.get(key)},
+            }
+        )
+    return found
 
 
 def _hardware(device: torch.device) -> str:
@@ -81,16 +75,8 @@ def _hardware(device: torch.device) -> str:
 
 def _cpu() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _rounded(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return round(value, 4) if np.isfinite(value) else None
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

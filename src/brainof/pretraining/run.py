@@ -29,7 +29,7 @@ from .health import check_batch, require_latent_use
 from .masking import Masking, Planner
 from .meter import Meter
 from .objective import Objective
-from .optimizer import make_optimizer
+from .optimizer import Schedule, make_optimizer
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 #: Domain of the random numbers of health checks among those that are derived from the seed of a run
 HEALTH_STREAM = 2
-#: fewer windows do not keep a thread busy
+#: Fewer windows do not keep a thread busy
 WINDOWS_PER_THREAD = 4
 
 
@@ -49,17 +49,7 @@ def pretrain(
 ) -> Path:
     """Pretrain a model on one or more corpora; continues the run in `out` where it stands.
 
-    Parameters
-    ----------
-    config : PretrainConfig or path of its YAML file
-    corpus : path or list of paths
-    out : path
-        The run folder.
-
-    Returns
-    -------
-    Path
-        The run folder, which `brainof.load` accepts.
+    `config` may be the path of a YAML file. Returned is the run folder, which `brainof.load` accepts.
 
     Raises
     ------
@@ -108,18 +98,11 @@ class Run:
 
     def loader(self) -> Loader:
         """Masked batches, planned ahead of time."""
-        config = self.config
-        masking = masking_of(config, self.model.config.patch)
-        batches = {"per_epoch": len(self.sampler), "per_step": config.accumulate}
-        return Loader(
-            self.corpora,
-            self.sampler,
-            prefetch=config.loader.prefetch,
-            threads=config.loader.threads,
-            augmentation=config.augment,
-            transform=Planner(masking, self.corpora, config.seed, steps=config.steps, **batches),
-            device=self.device,
-        )
+        config, masking = self.config, masking_of(self.config, self.model.config.patch)
+        planner = Planner(masking, self.corpora, config.seed, len(self.sampler), config.accumulate, config.steps)
+        ways = config.loader.model_dump()
+        augmentation, device = config.augment, self.device
+        return Loader(self.corpora, self.sampler, augmentation=augmentation, transform=planner, device=device, **ways)
 
     def train(self) -> None:
         """Run the remaining steps, then write the release."""
@@ -135,9 +118,9 @@ class Run:
                     meter.add(step)
                     bar.update()
                     if done % config.log_every == 0 or done == config.steps:
-                        about = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
+                        seconds, epoch = time.perf_counter() - started, loader.position[0]
                         for row in meter.rows(loader.waited):
-                            metrics.write({**about, **row})
+                            metrics.write({"step": done, "epoch": epoch, "seconds": seconds, **row})
                         bar.set_postfix(loss=f"{step.loss.item():.3f}")
                     check = done % config.health_every == 0 and done < config.steps
                     if check or done % config.checkpoint_every == 0 or done == config.steps or stopped.is_set():
@@ -150,16 +133,9 @@ class Run:
             if last_health(self.metrics, done) is None:  # it may have been killed between its last step and here
                 metrics.write({"step": done, "health": self.health()})
             self._require_health(done)
-        record = run_record(
-            config,
-            self.corpora,
-            self.train_rows,
-            self.device,
-            steps=done,
-            seconds=time.perf_counter() - started,
-            bfloat16=self.trainer.bfloat16,
-            health=last_health(self.metrics) or {},
-        )
+        about: dict[str, Any] = {"steps": done, "seconds": time.perf_counter() - started}
+        about |= {"bfloat16": self.trainer.bfloat16, "health": last_health(self.metrics) or {}}
+        record = run_record(config, self.corpora, self.train_rows, self.device, **about)
         save_release(self.folder / "release", self.model, self.contract, **record)
 
     def health(self) -> dict[str, dict[str, Any]]:
@@ -232,7 +208,7 @@ def trainer_of(objective: Objective, config: PretrainConfig, device: torch.devic
     return Trainer(
         objective,
         make_optimizer(objective.model, config),
-        config,
+        Schedule(config.lr, config.warmup, config.steps),
         clip=config.clip,
         accumulate=config.accumulate,
         balance_rate=config.balance_rate,

@@ -100,14 +100,11 @@ def remember_failure(run: Path) -> Iterator[None]:
         raise
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Leaves of nested settings by their dotted names."""
+    if not isinstance(value, dict) or not value:
+        return {name: value}
+    return {k: leaf for key, part in value.items() for k, leaf in _flat(part, f"{name}.{key}".strip(".")).items()}
 
 
 class Metrics:

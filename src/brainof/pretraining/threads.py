@@ -20,18 +20,17 @@ Job = TypeVar("Job")
 Losses = dict[str, Tensor]
 
 
+def detached(losses: Losses) -> Losses:
+    """The values without their graph."""
+    return {name: value.detach() for name, value in losses.items()}
+
+
 class GradientThreads:
-    """Sums gradients of jobs that run side by side on one model.
+    """Sums the gradients of `parameters` over jobs that run side by side on `count` threads.
 
-    While it is open, operators of a job use what is left of the processors (one thread each, as a rule); those of the
-    caller, who waits for the jobs, use all of them.
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-        What receives gradients.
-    count : int
-        Threads; with 1 the jobs run in the caller's thread by a plain `backward`, whose hooks DDP and FSDP need.
+    With one thread the jobs run in the caller's by a plain `backward`, whose hooks DDP and FSDP need. While it is open,
+    operators of a job use what is left of the processors (one thread each, as a rule); those of the caller, who waits
+    for the jobs, use all of them.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
@@ -55,14 +54,8 @@ class GradientThreads:
         """Add the gradients of the jobs' losses to `.grad`, always in the order of the jobs.
 
         The result does not depend on which thread is done first: `backward` in several threads would add to `.grad` in
-        the order of their ends, and resume would not be exact.
-
-        Parameters
-        ----------
-        jobs : sequence
-            What the threads take, one each at a time.
-        losses_of : callable
-            Job -> losses, of which "loss" is descended. Autocast and the like belong inside: they are per thread.
+        the order of their ends, and resume would not be exact. `losses_of` makes the losses of a job, of which "loss"
+        is descended; autocast and the like belong inside, since they are per thread.
 
         Returns
         -------
@@ -70,12 +63,12 @@ class GradientThreads:
             The losses of each job, without their graph.
         """
         if self._pool is None:
-            return [self._plain(job, losses_of) for job in jobs]
+            return [self._plain(losses_of(job)) for job in jobs]
 
         def run(job: Job) -> tuple[Losses, tuple[Tensor | None, ...]]:
             losses = losses_of(job)
             gradients = torch.autograd.grad(losses["loss"], self.parameters, allow_unused=True)
-            return {name: value.detach() for name, value in losses.items()}, gradients
+            return detached(losses), gradients
 
         found = []
         for losses, gradients in self._pool.map(run, jobs):
@@ -83,22 +76,19 @@ class GradientThreads:
             self._add(gradients)
         return found
 
-    def _plain(self, job: Job, losses_of: Callable[[Job], Losses]) -> Losses:
-        losses = losses_of(job)
+    def _plain(self, losses: Losses) -> Losses:
         losses["loss"].backward()
-        return {name: value.detach() for name, value in losses.items()}
+        return detached(losses)
 
     @torch.no_grad()
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
-        held: list[Tensor] = []
-        added: list[Tensor] = []
+        held: list[tuple[Tensor, Tensor]] = []
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is None:
                 continue
             if parameter.grad is None:
                 parameter.grad = gradient.clone()  # several parameters may have been given one tensor
             else:
-                held.append(parameter.grad)
-                added.append(gradient)
+                held.append((parameter.grad, gradient))
         if held:
-            torch._foreach_add_(held, added)
+            torch._foreach_add_(*map(list, zip(*held, strict=True)))

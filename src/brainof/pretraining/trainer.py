@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -24,19 +25,8 @@ from .threads import GradientThreads, Losses
 class Step:
     """What a finished optimizer step tells; tensors stay on the device until somebody reads them.
 
-    Attributes
-    ----------
-    number : int
-        Steps done, this one included.
-    batches : list
-        What the step was made of.
-    losses : list of dict
-        Losses of each batch, without their graph.
-    lr : float
-    norm : Tensor
-        Norm of the gradient before clipping.
-    balance : dict of str to float
-        Balance of the experts, see `update_balance`.
+    `number` counts the steps done, this one included; `losses` are those of each batch, without their graph; `norm` is
+    that of the gradient before clipping; `balance` is what `update_balance` says of the experts.
     """
 
     number: int
@@ -94,19 +84,16 @@ class Trainer:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def steps(self, batches: Iterator[Any], start: int = 0) -> Generator[Step]:
-        """The steps from `start` on, to the last of the schedule; close it to end earlier.
+        """The steps after the first `start` ones, to the last of the schedule; close it to end earlier.
 
-        Parameters
-        ----------
-        batches : iterator
-            With `counts` (name -> number) and `split(count)`; plain batches where counts and threads are not used.
-        start : int
-            Steps done before.
+        Batches have `counts` (name -> number) and `split(count)` where counts and threads are used.
         """
         with closing(GradientThreads(self.parameters, self.threads).open()) as team:
             for number in range(start, self.schedule.steps):
                 chosen = [batch for batch in islice(batches, self.accumulate) if batch is not None]
-                counts = total_counts(chosen)
+                counts: Counter[str] = Counter()  # what losses are divided by
+                for batch in chosen:
+                    counts.update(getattr(batch, "counts", {}))
                 lr = learning_rate(number, self.schedule)
                 for group in self.optimizer.param_groups:
                     group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -119,7 +106,7 @@ class Trainer:
                 balance = update_balance(self.objective, self.balance_rate)
                 yield Step(number + 1, chosen, losses, lr, norm, balance)
 
-    def _backward(self, team: GradientThreads, batch: Any, counts: dict[str, float], progress: float) -> Losses:
+    def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
         """Add the gradient of a batch; returns its losses."""
 
         def losses_of(part: Any) -> Losses:
@@ -129,15 +116,6 @@ class Trainer:
         parts = batch.split(team.count) if team.count > 1 else [batch]
         losses = team.backward(parts, losses_of)
         return {name: torch.stack([part[name] for part in losses]).sum(0) for name in losses[0]}
-
-
-def total_counts(batches: Sequence[Any]) -> dict[str, float]:
-    """What the losses of the batches of a step are divided by: their counts, added."""
-    counts: dict[str, float] = {}
-    for batch in batches:
-        for name, value in getattr(batch, "counts", {}).items():
-            counts[name] = counts.get(name, 0) + value
-    return counts
 
 
 def require_finite(steps: Sequence[Step]) -> None:

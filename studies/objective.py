@@ -134,7 +134,7 @@ def run_untrained(ledger: Ledger, fold: Fold, seed: int) -> None:
     for name, options in UNTRAINED.items():
         key = {"cell": name, "seed": seed, "fold": fold.number}
         if not ledger.has(key):
-            config = find_config("tiny").replaced([*SHARED, *options], name)
+            config = find_config("per_output").replaced([*SHARED, *options], name)
             torch.manual_seed(1000 + seed)
             overrides = dict(config.model)
             model = BrainOF.from_preset(overrides.pop("preset"), **overrides)

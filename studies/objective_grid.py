@@ -87,7 +87,7 @@ def configuration(
     weights = {"dataset": {name: share for name, (_, share) in DATASETS.items()} | SIMULATED}
     fixed = [f"steps={steps}", f"health_every={steps}", f"checkpoint_every={steps}", f"seed={seed}"]
     fixed += [f"sampling={json.dumps({'weights': weights, 'validation': 0.0, 'exclude': sorted(excluded)})}"]
-    return find_config("tiny").replaced([*SHARED, *fixed, *CELLS[cell], *changes], f"cell {cell!r}")
+    return find_config("per_output").replaced([*SHARED, *fixed, *CELLS[cell], *changes], f"cell {cell!r}")
 
 
 def folds(people: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:

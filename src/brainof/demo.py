@@ -23,7 +23,7 @@ MODALITIES = ("eeg", "meg", "fmri")
 def demo(
     out: Path, say: Callable[[str], None], *, subjects: int = 12, seed: int = 0, changes: Sequence[str] = ()
 ) -> Path:
-    """Simulate, prepare, pretrain `tiny` on the three modalities together, probe each, write `report.html`.
+    """Simulate, prepare, pretrain `per_output` on the three modalities together, probe each, write `report.html`.
 
     Parameters
     ----------

@@ -373,7 +373,8 @@ def test_every_recipe_trains(name, corpus, tmp_path):
 
 
 def test_recipes_by_name():
-    assert find_config("tiny").model["preset"] == "per_output"
+    for name in ("tiny", "per_output"):
+        assert find_config(name).model["preset"] == name  # a recipe has the name of the preset it trains
     published = find_config("published")
     for modality in ("eeg", "meg", "fmri"):
         first = published.mask.at(0.0, modality)
@@ -389,7 +390,7 @@ def test_the_published_recipe_fits_the_published_sizes_and_others_say_so(corpus,
         run = Run(find_config("published").replaced([f"model.preset={name}"]), corpora, tmp_path)
         assert "waveform" in run.model.config.decoder.outputs
     with pytest.raises(ConfigError, match="needs the output 'connectivity'.* or use the recipe `published`"):
-        Run(find_config("tiny").replaced(["model.preset=debug"]), corpora, tmp_path)
+        Run(find_config("per_output").replaced(["model.preset=debug"]), corpora, tmp_path)
 
 
 def test_an_unknown_recipe_is_named():

@@ -7,12 +7,12 @@ import argparse
 from . import out, takes_assignments
 
 EXAMPLE = """example:
-  brainof pretrain tiny --corpus corpus --out runs/first steps=400 sampling.weights.eegmat=0.5
+  brainof pretrain per_output --corpus corpus --out runs/first steps=400 sampling.weights.eegmat=0.5
   brainof pretrain my_recipe.yaml --corpus corpus_eeg corpus_fmri --out runs/joint"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (tiny)")
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (per_output)")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
     parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
     takes_assignments(parser, "the recipe")

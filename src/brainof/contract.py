@@ -68,13 +68,8 @@ class ModalityContract(Schema):
     def check(self, prepared: Recording, accept: Collection[str] = (), window_seconds: float | None = None) -> None:
         """Compare a recording, after the steps of this contract (`Chain.apply`), with what training saw.
 
-        Parameters
-        ----------
-        prepared : Recording
-        accept : collection of {"sfreq", "window", "frame", "atlas", "positions", "bads"}
-            Differences that are allowed.
-        window_seconds : float, optional
-            Length of the windows that will be cut, where the user asks for one.
+        Differences in `accept` (of ACCEPTABLE) are allowed; `window_seconds` is the length of the windows that will be
+        cut, where the user asks for one.
 
         Raises
         ------

@@ -43,10 +43,7 @@ class BrainOFError(Exception):
     def on_command_line(self, options: Collection[str]) -> str:
         """The message in the words of a command: `accept='sfreq'` in the fix becomes `--accept sfreq`.
 
-        Parameters
-        ----------
-        options : collection of str
-            Names of the command's options as Python writes them (window_seconds); other words stay.
+        `options` are the names of the command's options as Python writes them (window_seconds); other words stay.
         """
 
         def flag(name: str, value: str | None = None) -> str:

@@ -26,63 +26,58 @@ def recipes() -> list[Recipe]:
 
 
 def overlaps(evaluation: str, among: Collection[str] | None = None) -> dict[str, Overlap]:
-    """Datasets that share recordings or people with an evaluation set: name -> what they share.
-
-    Parameters
-    ----------
-    evaluation : str
-        Name of its recipe.
-    among : collection of str, optional
-        Only these datasets.
-    """
+    """Datasets (of those in `among`) that share recordings or people with an evaluation set: name -> what is shared."""
     shared = {recipe.name: recipe.overlap[evaluation] for recipe in recipes() if evaluation in recipe.overlap}
     return {name: overlap for name, overlap in shared.items() if among is None or name in among}
 
 
 def page() -> str:
     """The index page as Markdown."""
-    known = recipes()
-    parts = [_HEAD]
-    for title, chosen in (
-        ("The published pretraining corpus", [recipe for recipe in known if recipe.published is not None]),
-        ("Evaluation sets", [recipe for recipe in known if "evaluation" in recipe.roles]),
-        ("Others", [recipe for recipe in known if recipe.published is None and not recipe.roles]),
-    ):
-        lines = [f"## {title} ({len(chosen)})", ""]
-        if title.startswith("The published"):
-            lines += ["People, windows and rates are those of the publication (arXiv:2602.23410).", ""]
-            lines += ["| recipe | data | people | windows | channels | rate | window | licence | access |"]
-            lines += ["|---|---|---|---|---|---|---|---|---|"]
-        elif title == "Evaluation sets":
-            lines += ["| recipe | data | task | published split | licence | access |", "|---|---|---|---|---|---|"]
-        else:
-            lines += ["| recipe | data | tasks | licence |", "|---|---|---|---|"]
-        lines += [_row(recipe, title) for recipe in sorted(chosen, key=lambda r: (r.modality, r.name))]
-        parts.append("\n".join(lines) + "\n")
-    parts.append(_overlap_section(known))
-    return "\n".join(parts)
+    known = sorted(recipes(), key=lambda recipe: (recipe.modality, recipe.name))
+    published = [f"{_about(recipe)} | {_published(recipe)}" for recipe in known if recipe.published is not None]
+    evaluation = [f"{_about(recipe)} | {_evaluation(recipe)}" for recipe in known if "evaluation" in recipe.roles]
+    rest = [recipe for recipe in known if recipe.published is None and not recipe.roles]
+    others = [f"{_about(recipe)} | {', '.join(recipe.tasks) or 'none'} | {recipe.licence}" for recipe in rest]
+    overlap = [
+        f"`{recipe.name}` | `{evaluation_set}` | {shared.kind} | {shared.why}"
+        for recipe in recipes()
+        for evaluation_set, shared in recipe.overlap.items()
+    ]
+    source = "People, windows and rates are those of the publication (arXiv:2602.23410)."
+    columns = "recipe | data | people | windows | channels | rate | window | licence | access"
+    sections = [
+        _table(f"The published pretraining corpus ({len(published)})\n\n{source}", columns, published),
+        _table(
+            f"Evaluation sets ({len(evaluation)})",
+            "recipe | data | task | published split | licence | access",
+            evaluation,
+        ),
+        _table(f"Others ({len(others)})", "recipe | data | tasks | licence", others),
+        _table("Overlap registry", "dataset | evaluation set | | why", overlap),
+    ]
+    return "\n".join([_HEAD, *sections])
 
 
-def _row(recipe: Recipe, title: str) -> str:
-    name = f"`{recipe.name}`" + ("" if recipe.layout == "verified" else " **?**")
-    data = f"{_NAMES[recipe.modality]}: " + (f"[{recipe.title}]({recipe.url})" if recipe.url else recipe.title)
-    access = recipe.access or "open"
-    if title == "Evaluation sets":
-        tasks = ", ".join(recipe.tasks) or "none"
-        splits = [task.published_split for task in recipe.tasks.values() if task.published_split is not None]
-        sizes = [f"by {s.by} {len(s.train)}/{len(s.validation)}/{len(s.test)}: " if s.test else "" for s in splits]
-        text = "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True)) or "none"
-        return f"| {name} | {data} | {tasks} | {text} | {recipe.licence} | {access} |"
+def _table(title: str, columns: str, rows: list[str]) -> str:
+    rule = "|" + "---|" * len(columns.split("|"))
+    return "\n".join([f"## {title}\n", f"| {columns} |", rule, *(f"| {row} |" for row in rows)]) + "\n"
+
+
+def _about(recipe: Recipe) -> str:
+    mark = "" if recipe.layout == "verified" else " **?**"
+    title = f"[{recipe.title}]({recipe.url})" if recipe.url else recipe.title
+    return f"`{recipe.name}`{mark} | {_NAMES[recipe.modality]}: {title}"
+
+
+def _published(recipe: Recipe) -> str:
     entry = recipe.published
-    if entry is not None:
-        numbers = f"{entry.participants:,} | {entry.windows:,} | {entry.channels} | {entry.rate} | {entry.window}"
-        return f"| {name} | {data} | {numbers} | {recipe.licence} | {access} |"
-    return f"| {name} | {data} | {', '.join(recipe.tasks) or 'none'} | {recipe.licence} |"
+    assert entry is not None
+    numbers = f"{entry.participants:,} | {entry.windows:,} | {entry.channels} | {entry.rate} | {entry.window}"
+    return f"{numbers} | {recipe.licence} | {recipe.access or 'open'}"
 
 
-def _overlap_section(known: list[Recipe]) -> str:
-    lines = ["## Overlap registry", "", "| dataset | evaluation set | | why |", "|---|---|---|---|"]
-    for recipe in known:
-        for evaluation, shared in recipe.overlap.items():
-            lines.append(f"| `{recipe.name}` | `{evaluation}` | {shared.kind} | {shared.why} |")
-    return "\n".join(lines) + "\n"
+def _evaluation(recipe: Recipe) -> str:
+    splits = [task.published_split for task in recipe.tasks.values() if task.published_split is not None]
+    sizes = [f"by {s.by} {len(s.train)}/{len(s.validation)}/{len(s.test)}: " if s.test else "" for s in splits]
+    text = "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True)) or "none"
+    return f"{', '.join(recipe.tasks) or 'none'} | {text} | {recipe.licence} | {recipe.access or 'open'}"

@@ -58,11 +58,8 @@ def merged(events: pd.DataFrame, gap: float) -> pd.DataFrame:
 def split_segments(recording: Recording, segments: Segments, root: str | Path) -> list[Recording]:
     """Events and parts from a table with one row per sample (volume).
 
-    Returns
-    -------
-    list of Recording
-        One per stretch of equal values in the `split` columns, each with those values as entities, onsets counted
-        from its own first sample, and `provenance["part"]`; one recording where nothing is to be split.
+    A part is a stretch of equal values in the `split` columns, with those values as entities, onsets counted from its
+    own first sample, and `provenance["part"]`; where nothing is to be split there is one.
 
     Raises
     ------

@@ -91,13 +91,7 @@ class Job:
         return {"recording": name, "dataset": self.recipe.name, "modality": self.recipe.modality}
 
     def parts(self, found: Found, config: str) -> Iterator[tuple[dict[str, Any], Recording, list[Window]]]:
-        """Prepared recordings with their index row and windows: one, or one per part where the recipe splits files.
-
-        Raises
-        ------
-        BrainOFError
-            The file cannot be read, used, cut or labelled.
-        """
+        """Prepared recordings with their index row and windows: one, or one per part where the recipe splits files."""
         raw = self._read(found)
         for left in reversed(range(len(raw))):
             raw[0] = raw[0].replace(provenance={**raw[0].provenance, "quality": before(raw[0])})

@@ -16,13 +16,7 @@ from .tables import read_table
 
 
 class Labels:
-    """Looks up the labels of a recipe.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    root : path-like
-        Folder of the dataset.
+    """Looks up the labels of a recipe for the dataset in `root`.
 
     Raises
     ------
@@ -74,13 +68,7 @@ class Labels:
         return {name: value for name, value in labels.items() if value}
 
     def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
-        """The table of each label that has one for a recording.
-
-        Raises
-        ------
-        LabelError
-            A table is missing or lacks a column, or its path names an entity that the recording does not have.
-        """
+        """The table of each label that has one for a recording; raises as `of`."""
         sources = {name: source for name, source in self.sources.items() if source.table is not None}
         opened = {name: self._open(name, source, entities) for name, source in sources.items()}
         return {name: path for name, (path, table) in opened.items() if table is not None}

@@ -28,30 +28,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands on disk after a run.
-
-    Attributes
-    ----------
-    recipe : str
-    table : DataFrame
-        One row per recording of this run: recording, state ("done", "failed" or "unfinished"), windows (of all
-        views), reason (of a failure).
-    views : dict of str to int
-        Windows of these recordings per view.
-    skipped : int
-        Recordings that the corpus held already.
-    seconds : float
-        Time of this run.
-    notes : dict of str to int
-        Notes of the reader and how many recordings of this run have them.
-    """
+    """What stands on disk after a run."""
 
     recipe: str
     table: pd.DataFrame
+    """One row per recording of this run: recording, state ("done", "failed" or "unfinished"), windows (of all views),
+    reason (of a failure)."""
     views: dict[str, int]
+    """Windows of these recordings per view."""
     skipped: int = 0
+    """Recordings that the corpus held already."""
     seconds: float = 0.0
     notes: dict[str, int] = field(default_factory=dict)
+    """Notes of the reader, and how many recordings of this run have them."""
 
     def count(self, state: str) -> int:
         """Recordings in a state."""
@@ -148,13 +137,7 @@ def prepare(
 
 
 def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:
-    """The recordings of one run.
-
-    Raises
-    ------
-    ConfigError
-        An unknown subject, or a part that does not exist.
-    """
+    """The recordings of one run; ConfigError for an unknown subject or a part that does not exist."""
     number, parts = part
     if not 1 <= number <= parts:
         raise ConfigError(f"{number}/{parts}", field="part", fix="give I/N with I from 1 to N")

@@ -104,18 +104,9 @@ class Filter(Step):
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
-    """Second-order sections run forwards and backwards over each row, in float64.
+    """Second-order sections (n_sections, 6) run forwards and backwards over (n_channels, n_times), in float64.
 
-    Parameters
-    ----------
-    data : ndarray, shape (n_channels, n_times)
-    sections : ndarray, shape (n_sections, 6)
-    pad : int
-        Samples of odd reflection at both ends; cut to the length of the recording.
-
-    Returns
-    -------
-    ndarray, shape (n_channels, n_times), float32
+    The ends are continued by `pad` samples of odd reflection, as far as the recording reaches. Returns float32.
     """
     n_times, overlap = data.shape[1], memory_of(sections)
     pad = min(pad, n_times - 1)

@@ -28,8 +28,7 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
         Not EEG, an unknown channel, a channel without position, or fewer than four good channels.
     """
     names = recording.bads if names is None else tuple(names)
-    file = recording.file
-    channels = recording.channels
+    file, channels = recording.file, recording.channels
     if recording.modality != "eeg":
         fix = "leave them bad: the model masks them"
         raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)

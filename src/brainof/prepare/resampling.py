@@ -56,17 +56,7 @@ def reach(up: int, down: int) -> int:
 
 
 def resampled(values: np.ndarray, up: int, down: int) -> np.ndarray:
-    """Rows at up / down times their rate; the first sample stays where it is.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_rows, n_times)
-    up, down : int
-
-    Returns
-    -------
-    ndarray, shape (n_rows, ceil(n_times * up / down)), float32
-    """
+    """Rows (n_rows, n) at up / down times their rate: (n_rows, ceil(n * up / down)), float32, from the same instant."""
     n_rows, n = values.shape
     # whole periods, so that output samples fall on the first input sample, of one row and of the next
     before = down * ceil_div(reach(up, down), down)

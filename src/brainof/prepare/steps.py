@@ -70,19 +70,9 @@ def with_bads(recording: Recording, rows: Iterable[int]) -> tuple[str, ...]:
 def robust_centre_and_scale(
     data: np.ndarray, rows: np.ndarray | None = None, step: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median and robust standard deviation (interquartile range / 1.349) of rows.
+    """Median and robust standard deviation (interquartile range / 1.349) of rows, both (n_rows,) in float64.
 
-    Parameters
-    ----------
-    data : ndarray, shape (n_channels, n_times)
-    rows : ndarray of int, optional
-        Only these rows.
-    step : int
-        Use every `step`-th sample.
-
-    Returns
-    -------
-    centres, scales : ndarray, shape (n_rows,), float64
+    Of `data` (n_channels, n_times) only `rows` where they are given, and every `step`-th sample.
     """
     chosen = np.arange(len(data)) if rows is None else rows
     step = max(step, data.shape[1] // MOST_FOR_QUARTILES)

@@ -42,13 +42,8 @@ _budget: ContextVar[tuple[float, str | PathLike[str] | None]] = ContextVar("budg
 def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None) -> Iterator[None]:
     """Keep the process below `n_bytes` while the block runs, as far as `empty` is used for everything large.
 
-    Parameters
-    ----------
-    n_bytes : int or None
-        For the whole process. None: no budget.
-    folder : path-like, optional
-        Where the files go; they have no name there and vanish with the process. Default: the system's folder for
-        temporary files, which on some machines is itself in memory.
+    None is no budget. The files go to `folder`; they have no name there and vanish with the process. By default it is
+    the system's folder for temporary files, which on some machines is itself in memory.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import fft
 from scipy.stats import norm
 
@@ -19,21 +20,12 @@ BANDS = ((4.0, 7.5), (7.5, 9.0), (9.0, 10.0), (10.0, 11.0), (11.0, 13.5), (15.0,
 
 @dataclass(frozen=True, eq=False)
 class Epochs:
-    """Features of labelled epochs.
+    """Features of labelled epochs."""
 
-    Attributes
-    ----------
-    features : ndarray, shape (n_epochs, n_features)
-    labels : ndarray of bool, shape (n_epochs,)
-        True for task.
-    subjects : ndarray of str, shape (n_epochs,)
-    blocks : ndarray of int, shape (n_epochs,)
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    subjects: np.ndarray
-    blocks: np.ndarray
+    features: np.ndarray  # (n_epochs, n_features)
+    labels: np.ndarray  # bool, (n_epochs,): True for task
+    subjects: np.ndarray  # str, (n_epochs,)
+    blocks: np.ndarray  # int, (n_epochs,)
 
 
 def true_features(subject: Subject, modality: str) -> Epochs:
@@ -49,10 +41,10 @@ def true_features(subject: Subject, modality: str) -> Epochs:
         start, length = round(onset * recording.sfreq), round(duration * recording.sfreq)
         if modality == "fmri":
             change = truth.clean["fmri"][:, start : start + length].mean(axis=1) / BASELINE - 1
-            rows.append(100 * _by_place(change[:, None], truth.regions, len(change)))
+            rows.append(100 * _by_place(change[:, None], truth.regions))
         else:
             power = _band_power(truth.sources[:, start : start + length], recording.sfreq)
-            rows.append(np.log(_by_place(power, truth.regions, len(power))))
+            rows.append(np.log(_by_place(power, truth.regions)))
     return Epochs(
         np.array([row.ravel() for row in rows]),
         (events["trial_type"] == "task").to_numpy(),
@@ -68,55 +60,43 @@ def _band_power(signal: np.ndarray, sfreq: float) -> np.ndarray:
     return np.stack([power[:, (frequency >= low) & (frequency < high)].mean(axis=1) for low, high in BANDS], axis=1)
 
 
-def _by_place(values: np.ndarray, regions: Regions, n: int) -> np.ndarray:
-    """Means over the regions of each network and hemisphere, shape (n_places, n_columns)."""
-    means = []
-    for network in NETWORKS:
-        for left in (True, False):
-            rows = np.flatnonzero((regions.networks == network) & (regions.left == left))
-            rows = rows[rows < n]
-            if len(rows):
-                means.append(values[rows].mean(axis=0))
-    return np.array(means)
+def _by_place(values: np.ndarray, regions: Regions) -> np.ndarray:
+    """Means over the regions of each network and hemisphere, shape (n_places, n_columns); fMRI may lack the last."""
+    networks, lefts = regions.networks[: len(values)], regions.left[: len(values)]
+    places = [(networks == network) & (lefts == left) for network in NETWORKS for left in (True, False)]
+    return np.array([values[place].mean(axis=0) for place in places if place.any()])
 
 
 def pooled(parts: Iterable[Epochs]) -> Epochs:
     """Epochs of several subjects."""
-    parts = list(parts)
-    return Epochs(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("features", "labels", "subjects", "blocks")
-        )
-    )
+    columns = zip(*((part.features, part.labels, part.subjects, part.blocks) for part in parts), strict=True)
+    return Epochs(*map(np.concatenate, columns))
 
 
 def joined(first: Epochs, second: Epochs) -> Epochs:
     """Features of two modalities for the blocks both have, with their products, so that an exclusive or is linear."""
-    keys_first = list(zip(first.subjects, first.blocks, strict=True))
-    keys_second = list(zip(second.subjects, second.blocks, strict=True))
-    shared = sorted(set(keys_first) & set(keys_second))
-    one, two = [], []
-    for key in shared:
-        one.append(first.features[[k == key for k in keys_first]].mean(axis=0))
-        two.append(second.features[[k == key for k in keys_second]].mean(axis=0))
-    left, right = _principal(np.array(one), shared), _principal(np.array(two), shared)
+    one, two = (_by_block(epochs, epochs.features) for epochs in (first, second))
+    shared = one.index.intersection(two.index)
+    subjects, blocks = (shared.get_level_values(level).to_numpy() for level in (0, 1))
+    left, right = (_principal(table.loc[shared].to_numpy(), subjects) for table in (one, two))
     products = (left[:, :, None] * right[:, None, :]).reshape(len(shared), -1)
-    labels = np.array([first.labels[keys_first.index(key)] for key in shared])
-    return Epochs(
-        np.concatenate([left, right, products], axis=1),
-        labels,
-        np.array([key[0] for key in shared]),
-        np.array([key[1] for key in shared]),
-    )
+    labels = _by_block(first, first.labels).loc[shared, 0].to_numpy() > 0
+    return Epochs(np.concatenate([left, right, products], axis=1), labels, subjects, blocks)
 
 
-def _principal(values: np.ndarray, keys: list, n: int = 4) -> np.ndarray:
+def _by_block(epochs: Epochs, values: np.ndarray) -> pd.DataFrame:
+    """Means over the epochs of each (subject, block)."""
+    return pd.DataFrame(values.astype(float)).groupby([epochs.subjects, epochs.blocks]).mean()
+
+
+def _centred(features: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+    """Features without the mean of their subject."""
+    return features - pd.DataFrame(features).groupby(subjects).transform("mean").to_numpy()
+
+
+def _principal(values: np.ndarray, subjects: np.ndarray, n: int = 4) -> np.ndarray:
     """First components of features centred by subject (no label is used), unit variance."""
-    subjects = np.array([key[0] for key in keys])
-    centred = values.copy()
-    for subject in np.unique(subjects):
-        centred[subjects == subject] -= centred[subjects == subject].mean(axis=0)
+    centred = _centred(values, subjects)
     left, _, _ = np.linalg.svd(centred / (centred.std(axis=0) + 1e-12), full_matrices=False)
     return left[:, :n] * np.sqrt(len(left))
 
@@ -135,11 +115,7 @@ def oracle_score(epochs: Epochs, n_folds: int = 5, centre: bool = True) -> float
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = epochs.features.copy()
-    if centre:
-        for subject in np.unique(epochs.subjects):
-            rows = epochs.subjects == subject
-            features[rows] -= features[rows].mean(axis=0)
+    features = _centred(epochs.features, epochs.subjects) if centre else epochs.features
     folds = GroupKFold(min(n_folds, len(np.unique(epochs.subjects))))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     predicted = cross_val_predict(model, features, epochs.labels, groups=epochs.subjects, cv=folds)

@@ -20,10 +20,8 @@ def realism(recording: Recording) -> dict[str, float]:
         fMRI: `low_share` (power in 0.01-0.1 Hz over that above 0.01 Hz), `connectivity_mean`, `connectivity_sd`
         (correlations between regions).
     """
-    data = recording.data[[name not in recording.bads for name in recording.channels.names]].astype(np.float64)
-    kinds = np.array(
-        [k for k, n in zip(recording.channels.types, recording.channels.names, strict=True) if n not in recording.bads]
-    )
+    good = ~np.isin(recording.channels.names, recording.bads)
+    data, kinds = recording.data[good].astype(np.float64), np.array(recording.channels.types)[good]
     if recording.modality == "fmri":
         return _of_bold(signal.detrend(data), recording.sfreq)
     found = {}

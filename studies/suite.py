@@ -6,7 +6,6 @@ so that a score can be read as a fraction of it: (score - chance) / (oracle - ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +14,9 @@ from pydantic import Field
 from brainof.channels import Modality
 from brainof.schema import Schema
 from brainof.simulate.parameters import CohortParameters
-from brainof.simulate.subjects import Subject, cohort
+from brainof.simulate.subjects import cohort
 from brainof.simulate.tasks import task_parameters
-from studies.oracle import Epochs, best_accuracy, joined, oracle_score, pooled, true_features
+from studies.oracle import best_accuracy, joined, oracle_score, pooled, true_features
 
 
 class SuiteTask(Schema):
@@ -102,20 +101,13 @@ def oracle(task: SuiteTask, subjects: int, seed: int) -> dict[str, float]:
         fast = best_accuracy(effects.group_alpha)
         slow = 1.0 if effects.group_connectivity else 0.5
         return {modality: slow if modality == "fmri" else fast for modality in task.modalities}
-    found = _true_epochs(cohort(parameters), task.modalities)
-    scores = {modality: oracle_score(epochs) for modality, epochs in found.items()}
+    parts = [{kind: true_features(subject, kind) for kind in task.modalities} for subject in cohort(parameters)]
+    found = {modality: pooled(part[modality] for part in parts) for modality in task.modalities}
+    scores: dict[str, float] = {modality: oracle_score(epochs) for modality, epochs in found.items()}
     if task.together:
         first, second = (found[modality] for modality in task.modalities[:2])
         scores["+".join(task.modalities)] = oracle_score(joined(first, second), centre=False)
     return scores
-
-
-def _true_epochs(people: Iterable[Subject], modalities: tuple[Modality, ...]) -> Mapping[str, Epochs]:
-    parts: dict[str, list[Epochs]] = {modality: [] for modality in modalities}
-    for subject in people:
-        for modality in modalities:
-            parts[modality].append(true_features(subject, modality))
-    return {modality: pooled(found) for modality, found in parts.items()}
 
 
 def fraction(score: float, chance: float, best: float) -> float:

@@ -43,16 +43,9 @@ class Contaminated:
 def contaminate(
     clean: np.ndarray, channels: Channels, helmet: str | None, sfreq: float, level: ArtefactParameters, stream: Stream
 ) -> Contaminated:
-    """Add everything that is switched on to clean EEG or MEG.
+    """Add everything that is switched on to clean EEG or MEG (n_channels, n_times), float32, SI units.
 
-    Parameters
-    ----------
-    clean : ndarray, shape (n_channels, n_times), float32
-        SI units; left unchanged.
-    helmet : str or None
-        Name of the MEG helmet; None for EEG.
-    stream : callable
-        Purpose -> random generator of this subject.
+    `helmet` is the name of the MEG helmet, None for EEG; `stream` gives this subject's random generator of a purpose.
     """
     n_times = clean.shape[1]
     modality = 0 if helmet is None else 1

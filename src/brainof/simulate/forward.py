@@ -18,19 +18,9 @@ SPHERE_RADIUS = 0.0965
 def free_lead_field(modality: str, layout: int | str, n_regions: int) -> np.ndarray:
     """Lead field of the template head for three orthogonal dipoles in each region; computed once per process.
 
-    EEG: four-layer sphere (MNE's default radii and conductivities), average reference. MEG: sphere, where only
-    tangential currents are seen.
-
-    Parameters
-    ----------
-    modality : {"eeg", "meg"}
-    layout : int or str
-        Number of electrodes, or name of the helmet.
-
-    Returns
-    -------
-    ndarray, shape (n_channels, n_regions, 3), float64
-        V, T or T/m per A m; the last axis is x, y, z of the head frame.
+    EEG ("eeg", number of electrodes): four-layer sphere (MNE's default radii and conductivities), average reference.
+    MEG ("meg", name of the helmet): sphere, where only tangential currents are seen. Returns shape (n_channels,
+    n_regions, 3), float64: V, T or T/m per A m; the last axis is x, y, z of the head frame.
     """
     import mne
 

@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
 # names added by each layout to the smaller ones
 _NAMES = {
-    19: """
-        Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2
-    """,
-    32: """
-        FC5 FC1 FC2 FC6 CP5 CP1 CP2 CP6 TP9 TP10 POz PO9 PO10
-    """,
+    19: "Fp1 Fp2 F7 F3 Fz F4 F8 T7 C3 Cz C4 T8 P7 P3 Pz P4 P8 O1 O2",
+    32: "FC5 FC1 FC2 FC6 CP5 CP1 CP2 CP6 TP9 TP10 POz PO9 PO10",
     64: """
         AF7 AF3 AF4 AF8 AFz F5 F1 F2 F6 FT7 FC3 FCz FC4 FT8 C5 C1 C2 C6 TP7 CP3 CPz CP4 TP8 P5 P1 P2 P6 PO7 PO3 PO4
         PO8 Oz
@@ -49,21 +45,14 @@ MEG_HELMETS: dict[str, tuple[str, tuple[float, float, float]]] = {
 
 
 @cache
-def _template() -> mne.channels.DigMontage:
-    import mne
-
-    new, old = EEG_MONTAGES
-    return mne.channels.make_standard_montage(new if new in mne.channels.get_builtin_montages() else old)
-
-
-@cache
 def eeg_info(n_channels: int) -> mne.Info:
     """MNE info of a layout: electrode positions in metres in the head frame (nasion, LPA, RPA)."""
     import mne
 
     info = mne.create_info(EEG_LAYOUTS[n_channels], 256.0, "eeg")
-    info.set_montage(_template(), verbose="ERROR")
-    return info
+    new, old = EEG_MONTAGES
+    template = new if new in mne.channels.get_builtin_montages() else old
+    return info.set_montage(mne.channels.make_standard_montage(template), verbose="ERROR")
 
 
 @cache
@@ -88,13 +77,10 @@ def meg_info(helmet: str) -> mne.Info:
 
 
 def _coil_type(channel: dict) -> SensorType:
-    import mne
+    from mne.io.constants import FIFF
 
-    kind = int(channel["coil_type"])
-    constants = mne.io.constants.FIFF
-    if kind == constants.FIFFV_COIL_VV_PLANAR_T1:
-        return "grad"
-    return "mag" if kind == constants.FIFFV_COIL_VV_MAG_T3 else "axial"
+    kinds: dict[int, SensorType] = {FIFF.FIFFV_COIL_VV_PLANAR_T1: "grad", FIFF.FIFFV_COIL_VV_MAG_T3: "mag"}
+    return kinds.get(int(channel["coil_type"]), "axial")
 
 
 @cache

@@ -64,26 +64,18 @@ class SourceParameters(Schema):
 class StateEffect(Schema):
     """What the task state changes against rest, at strength 1."""
 
-    amplitude: dict[Rhythm, dict[Network, float]] = Field(
-        default={
-            "alpha": {"visual": -0.5, "dorsal_attention": -0.6, "default": -0.3},
-            "theta": {"frontoparietal": 0.4, "salience": 0.4},
-            "beta": {"somatomotor": -0.4, "frontoparietal": -0.2},
-        }
-    )
+    amplitude: dict[Rhythm, dict[Network, float]] = {
+        "alpha": {"visual": -0.5, "dorsal_attention": -0.6, "default": -0.3},
+        "theta": {"frontoparietal": 0.4, "salience": 0.4},
+        "beta": {"somatomotor": -0.4, "frontoparietal": -0.2},
+    }
     """Change of log amplitude, by rhythm and network."""
     frequency: float = Field(default=0.0, ge=-3, le=3)
     """Shift of the alpha peak, Hz."""
     lateral: float = Field(default=0.0, ge=-2, le=2)
     """Change of log alpha amplitude in the left hemisphere, and its negative in the right: topography alone."""
     activity: dict[Network, float] = Field(
-        default={
-            "visual": 0.5,
-            "dorsal_attention": 1.0,
-            "frontoparietal": 0.8,
-            "somatomotor": 0.4,
-            "default": -0.7,
-        }
+        default={"visual": 0.5, "dorsal_attention": 1.0, "frontoparietal": 0.8, "somatomotor": 0.4, "default": -0.7}
     )
     """Change of local activity, in standard deviations of its spontaneous part; seen in fMRI."""
 
@@ -251,7 +243,7 @@ class CohortParameters(Schema):
         from .regions import make_regions
 
         if self.channels not in EEG_LAYOUTS:
-            sizes = ", ".join(str(size) for size in sorted(EEG_LAYOUTS))
+            sizes = ", ".join(map(str, EEG_LAYOUTS))
             raise ValueError(f"channels is {self.channels}: electrode positions exist for {sizes} channels")
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise ValueError(

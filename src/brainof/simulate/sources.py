@@ -120,12 +120,8 @@ def source_currents(
 ) -> np.ndarray:
     """Dipole moments of all regions, shape (n_regions, n_times), A m, float32, at `parameters.sfreq`.
 
-    Parameters
-    ----------
-    activity : ndarray, shape (n_regions, n_slow)
-        Spontaneous activity at SLOW_RATE.
-    up : ndarray, shape (n_regions, n_slow), optional
-        Networks that a hidden state lifts (see `switching`).
+    `activity`, the spontaneous one, and `up`, networks that a hidden state lifts (see `switching`), are
+    (n_regions, n_slow) at SLOW_RATE.
     """
     sfreq, sources = parameters.sfreq, parameters.sources
     n_regions, n_times = len(regions), round(parameters.seconds * parameters.sfreq)

@@ -27,7 +27,7 @@ from .timeline import SLOW_RATE, Timeline, make_timeline
 TASK = "blocks"
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What the recordings of a subject were made from; arrays over time are (n_regions, n_slow) at SLOW_RATE."""
 
@@ -121,11 +121,10 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
         weight = parameters.evoked.activity * regions.by_network(dict(parameters.evoked.networks))
         activity += (weight[:, None] * timeline.impulses(activity.shape[1])).astype(np.float32)
 
-    truth = Truth(
-        regions, person, timeline, activity, free, states, np.zeros((len(regions), 0), np.float32), {}, {}, {}
-    )
+    sources = np.zeros((len(regions), 0), np.float32)
     if set(parameters.modalities) != {"fmri"}:
-        truth.sources = source_currents(parameters, person, regions, timeline, free, own("sources"), up)
+        sources = source_currents(parameters, person, regions, timeline, free, own("sources"), up)
+    truth = Truth(regions, person, timeline, activity, free, states, sources, {}, {}, {})
     gain = np.float32(np.exp(person.log_gain))
     level = parameters.artefacts.louder(person.log_noise)
     recordings: dict[str, Recording] = {}
@@ -141,7 +140,7 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
             helmet = parameters.meg if modality == "meg" else None
             channels = meg_channels(helmet) if helmet else eeg_channels(parameters.channels)
             truth.lead_fields[modality] = lead_field(modality, helmet or parameters.channels, person.orientations)
-            clean = (gain * truth.lead_fields[modality]).astype(np.float32) @ truth.sources
+            clean = (gain * truth.lead_fields[modality]).astype(np.float32) @ sources
             recorded = contaminate(clean, channels, helmet, float(parameters.sfreq), level, own)
         truth.clean[modality], truth.masks[modality] = clean, recorded.masks
         recordings[modality] = Recording(

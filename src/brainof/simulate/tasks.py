@@ -26,6 +26,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "meg_epoch": 32.0,
         "effects": {"pair": True},
     },
+    # by person
     "diagnosis": {"effects": {"state_strength": 0.0, "group_alpha": 1.5, "group_connectivity": 0.6}},
     # the group is the site (its gain and noise) and nothing else: any score above chance comes from the nuisance
     "confounded": {
@@ -38,6 +39,7 @@ TASKS: dict[str, dict[str, Any]] = {
             "site_noise": 1.0,
         }
     },
+    # nothing to find
     "null": {"effects": {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0, "site_gain": 0.0}},
 }
 

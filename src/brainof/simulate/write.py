@@ -54,11 +54,10 @@ def write(
     truth: bool = False,
     eeg_format: str = "brainvision",
 ) -> Path:
-    """Write a cohort.
+    """Write a cohort and return its folder.
 
     Parameters
     ----------
-    parameters : CohortParameters
     out : path-like
         A new or empty folder, or one that an interrupted call with the same parameters began: its complete subjects
         are kept.
@@ -68,11 +67,6 @@ def write(
         Also write source currents, activity, states and masks (`derivatives/truth`).
     eeg_format : {"brainvision", "edf"}
         BrainVision holds float32; EDF rounds to 16 bits.
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------
@@ -88,9 +82,8 @@ def write(
         _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
         shutil.rmtree(root / ".partial", ignore_errors=True)
         for index in progress(range(parameters.subjects), desc="simulate", unit="subject"):
-            name = f"{index + 1:03d}"
-            targets = [root / part for part in _parts(name, parameters, nifti, truth)]
-            if not all(target.exists() for target in targets):
+            parts = _parts(f"{index + 1:03d}", parameters, nifti, truth)
+            if not all((root / part).exists() for part in parts):
                 _write_subject(simulate_subject(parameters, index), parameters, root, nifti, truth, eeg_format)
         _write_dataset(root, parameters, nifti, eeg_format)
     except OSError as error:
@@ -124,7 +117,7 @@ def _parts(name: str, parameters: CohortParameters, nifti: bool, truth: bool) ->
         parts.append(bids.PARCELLATED / f"sub-{name}")
     if truth:
         parts.append(Path("derivatives") / "truth" / f"sub-{name}_truth.npz")
-    if nifti or any(modality != "fmri" for modality in parameters.modalities):
+    if nifti or set(parameters.modalities) != {"fmri"}:
         parts.append(Path(f"sub-{name}"))
     return parts
 

@@ -64,11 +64,13 @@ class SourceParameters(Schema):
 class StateEffect(Schema):
     """What the task state changes against rest, at strength 1."""
 
-    amplitude: dict[Rhythm, dict[Network, float]] = {
-        "alpha": {"visual": -0.5, "dorsal_attention": -0.6, "default": -0.3},
-        "theta": {"frontoparietal": 0.4, "salience": 0.4},
-        "beta": {"somatomotor": -0.4, "frontoparietal": -0.2},
-    }
+    amplitude: dict[Rhythm, dict[Network, float]] = Field(
+        default={
+            "alpha": {"visual": -0.5, "dorsal_attention": -0.6, "default": -0.3},
+            "theta": {"frontoparietal": 0.4, "salience": 0.4},
+            "beta": {"somatomotor": -0.4, "frontoparietal": -0.2},
+        }
+    )
     """Change of log amplitude, by rhythm and network."""
     frequency: float = Field(default=0.0, ge=-3, le=3)
     """Shift of the alpha peak, Hz."""

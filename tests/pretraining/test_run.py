@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,8 +80,18 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return brainof.load(run)[0].state_dict()
 
 
-def test_a_run_leaves_config_metrics_checkpoints_and_a_release(corpus, tmp_path):
-    run = pretrain(config(), corpus, tmp_path / "run")
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory) -> Path:
+    return pretrain(config(), corpus, tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A finished run that may be spoilt."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_a_release(run):
     rows = read_metrics(run / "metrics.jsonl")
     losses = [row for row in rows if "loss" in row]
     assert {row["modality"] for row in losses} == {"eeg", "meg", "fmri"}
@@ -97,16 +108,22 @@ def test_a_run_leaves_config_metrics_checkpoints_and_a_release(corpus, tmp_path)
     assert moved == pytest.approx(8e-3, rel=0.7)  # the balance bias moves once per step
 
 
+UNEVEN = {"log_every": 3, "checkpoint_every": 2, "loader": {"threads": 2, "prefetch": 3}}
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory) -> Path:
+    return pretrain(config(**UNEVEN), corpus, tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize("stop", [2, 5])
-def test_resume_is_bit_exact(corpus, tmp_path, stop, monkeypatch, power_cut):
+def test_resume_is_bit_exact(corpus, whole, tmp_path, stop, monkeypatch, power_cut):
     """Weights and metrics of a run that was cut, also where checkpoints are no multiple of the log interval."""
-    options = {"log_every": 3, "checkpoint_every": 2, "loader": {"threads": 2, "prefetch": 3}}
-    whole = pretrain(config(**options), corpus, tmp_path / "whole")
     with monkeypatch.context() as patched:
         power_cut(patched, stop)
         with pytest.raises(RuntimeError, match="power cut"):
-            pretrain(config(**options), corpus, tmp_path / "cut")
-    resumed = pretrain(config(**{**options, "loader": {"prefetch": 0}}), corpus, tmp_path / "cut")
+            pretrain(config(**UNEVEN), corpus, tmp_path / "cut")
+    resumed = pretrain(config(**{**UNEVEN, "loader": {"prefetch": 0}}), corpus, tmp_path / "cut")
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
     timing = ("seconds", "windows_per_second", "data_wait")
@@ -142,8 +159,6 @@ def test_a_run_that_diverged_goes_on_with_a_lower_learning_rate(corpus, tmp_path
 
 
 def test_a_run_is_not_continued_on_another_corpus(corpus, tmp_path):
-    import shutil
-
     run = pretrain(config(steps=2), corpus, tmp_path / "run")
     shutil.copytree(corpus, tmp_path / "grown")
     with CorpusWriter(tmp_path / "grown") as writer:
@@ -261,9 +276,8 @@ def damage(checkpoint: Path) -> None:
     path.write_bytes(content)
 
 
-def test_an_edited_state_is_not_continued(corpus, tmp_path):
+def test_an_edited_state_is_not_continued(corpus, run):
     """The step of the newest checkpoint was changed by hand: the one before it is used."""
-    run = pretrain(config(), corpus, tmp_path / "run")
     expected = weights(run)
     state = run / "checkpoints" / "step-8" / "state.json"
     state.write_text(state.read_text().replace('"step": 8', '"step": 7'))
@@ -272,8 +286,7 @@ def test_an_edited_state_is_not_continued(corpus, tmp_path):
     assert json.loads(state.read_text())["step"] == 8
 
 
-def test_damaged_checkpoints_fall_back_to_the_one_before(corpus, tmp_path):
-    run = pretrain(config(), corpus, tmp_path / "run")
+def test_damaged_checkpoints_fall_back_to_the_one_before(corpus, run):
     expected = weights(run)
     damage(run / "checkpoints" / "step-8")
     pretrain(config(), corpus, run)

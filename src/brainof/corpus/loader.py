@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -63,20 +63,12 @@ class Loader:
 
     Parameters
     ----------
-    corpus : Corpus or Corpora
-        Where the windows are.
-    sampler : BatchSampler
-        The order.
     patch : int, optional
         Patch length in samples; that of the sampler when left out.
     start : (int, int)
         Epoch and batch to start with.
-    prefetch : int
-        Batches read ahead; 0 reads when asked.
-    threads : int
-        Threads that read ahead. The order does not depend on them.
-    dtype : torch.dtype
-        Of the signal.
+    prefetch, threads : int
+        Batches read ahead (0 reads when asked), and threads that do so; the order does not depend on them.
     device : torch.device or str
         Where batches are handed out. To any but the processor the signal travels as float16, as it is stored, and is
         cast there: half the bytes, and not a value changed. Augmented windows travel as `dtype`: they would be
@@ -142,13 +134,7 @@ class Loader:
         return {"epoch": self.position[0], "batch": self.position[1]}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a saved position; iterators that were made before are not moved.
-
-        Raises
-        ------
-        ConfigError
-            The position lies outside the sampler's epochs.
-        """
+        """Continue from a saved position; a ConfigError where it lies outside the sampler's epochs."""
         epoch, batch = int(state["epoch"]), int(state["batch"])
         if epoch < 0 or not 0 <= batch <= len(self.sampler):
             raise ConfigError(
@@ -156,10 +142,7 @@ class Loader:
                 field="position",
                 fix="the corpus or the sampler's settings changed; continue with those the position was saved with",
             )
-        self.position = self._normal(epoch, batch)
-
-    def _normal(self, epoch: int, batch: int) -> tuple[int, int]:
-        return (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
+        self.position = (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
 
     def _planned(self, last_epoch: int | None) -> Iterator[_Planned]:
         """The batches of this rank from the position on."""
@@ -222,11 +205,8 @@ def on_device(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
 def _pinned(batch: Any) -> Any:
     """A dataclass of tensors with all of them in pinned memory."""
-    pinned: dict[str, Any] = {}
-    for entry in fields(batch):
-        value = getattr(batch, entry.name)
-        if isinstance(value, Tensor):
-            pinned[entry.name] = value.pin_memory()
-        elif hasattr(value, "__dataclass_fields__"):
-            pinned[entry.name] = _pinned(value)
-    return replace(batch, **pinned)
+    if isinstance(batch, Tensor):
+        return batch.pin_memory()
+    if not is_dataclass(batch):
+        return batch
+    return replace(batch, **{entry.name: _pinned(getattr(batch, entry.name)) for entry in fields(batch)})  # type: ignore[type-var]

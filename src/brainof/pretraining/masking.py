@@ -135,12 +135,7 @@ class Masking:
 
         Returns
         -------
-        MaskedBatch, or None where no window has two good patches.
-
-        Raises
-        ------
-        RecordingError
-            A batch that the model cannot read.
+        MaskedBatch, or None where no window has two good patches; a RecordingError where the model cannot read it.
         """
         mask = self.config.at(progress, batch.modality)
         draw: Random = rng if windows is None else windows

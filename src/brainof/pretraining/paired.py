@@ -146,12 +146,8 @@ def pretrain_pairs(
 
     Parameters
     ----------
-    config : PairedConfig
-    corpus : Corpus or Corpora
     table : DataFrame
         Complete pairs of training subjects, from `brainof.corpus.pairs`.
-    model : BrainOF
-        From scratch or pretrained.
     out : path, optional
         Run folder, for checkpoints every `checkpoint_every` steps and at the end: called again with the same
         configuration and pairs, training goes on where the folder stands, whatever the weights of `model` are.

@@ -146,11 +146,8 @@ class Run:
             held_out = self.held_out[self.held_out["dataset"] == name]
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
             rng = np.random.default_rng([config.seed, HEALTH_STREAM])
-            # one shape: the most frequent one
             shapes = pool.groupby(["n_channels", "n_times"], observed=True).indices
-            largest = np.sort(max(shapes.values(), key=len))
-            if len(largest) < 2:
-                continue
+            largest = np.sort(max(shapes.values(), key=len))  # a batch has one shape: the most frequent one
             chosen = np.sort(rng.choice(largest, min(config.batch_size, len(largest)), replace=False))
             batch = self.corpora.batch(pool.index[chosen].tolist(), patch=self.model.config.patch)
             masked = masking.plan(batch, rng, fourier=False)
@@ -162,10 +159,9 @@ class Run:
         return rows
 
     def _require_health(self, step: int) -> None:
-        if step < self.config.health_grace * self.config.steps:
-            return
-        for name in require_latent_use(last_health(self.metrics) or {}, self.config.health_margin):
-            log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
+        if step >= self.config.health_grace * self.config.steps:
+            for name in require_latent_use(last_health(self.metrics) or {}, self.config.health_margin):
+                log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
 
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
         meter.check()

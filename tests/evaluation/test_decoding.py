@@ -55,11 +55,17 @@ def scores(design, seed: int) -> np.ndarray:
     return probe_folds(replace(problem, folds=problem.null_folds or problem.folds), x, False, problem.labellings_NP)[1]
 
 
-@pytest.mark.parametrize("design", [blocks, rare_events, labels_of_subjects])
-def test_the_null_is_calibrated(design):
+@pytest.mark.parametrize(("design", "largest"), [(blocks, 0.5), (rare_events, 1.0), (labels_of_subjects, 1.0)])
+def test_the_null_is_calibrated(design, largest):
+    """No p value up to `largest` is more frequent than it says.
+
+    For blocks that is 1/2: in another order runs of one label may touch, so permuted labels have fewer, longer runs than
+    true ones (21 against 30), the null is wider than the scores (SD 0.074 against 0.054), and p values crowd in the
+    middle: conservative below 1/2, and too small above, where nothing is decided.
+    """
     mains = [scores(design, seed) for seed in range(200)]
     p = np.array([p_value(main[0], main[1:]) for main in mains])
-    grid = np.arange(1, 11) / 20  # above 1/2 a p value decides nothing
+    grid = np.arange(1, round(20 * largest) + 1) / 20  # every value that 19 permutations can give
     too_small = max((p <= value + 1e-9).mean() - value for value in grid)
     assert too_small < 1.22 / np.sqrt(200)  # Kolmogorov-Smirnov, one-sided, 5 %
     assert np.mean([main[0] - main[1:].mean() for main in mains]) == pytest.approx(0, abs=0.025)
@@ -90,12 +96,13 @@ def test_the_null_of_identification_pairs_both_directions_alike():
 
 
 def test_features_are_standardised_over_sessions_only_when_asked():
+    """Loud features without information hide the quiet ones that tell subjects apart, until all are equally loud."""
     rng = np.random.default_rng(0)
-    shared = 1000 * rng.standard_normal(20)  # what all sessions have in common hides what tells subjects apart
-    own = rng.standard_normal((6, 20))
-    features = np.concatenate([own, own]) + shared + 0.1 * rng.standard_normal((12, 20))
-    raw, standardised = (identify(features * [*np.full(10, 1e3), *np.ones(10)], matching(6), s) for s in (False, True))
+    own, noise = rng.standard_normal((12, 20)), rng.standard_normal((24, 30))
+    quiet = np.concatenate([own, own]) + 0.1 * noise[:, :20]
+    features = np.concatenate([quiet, 100 * noise[:, 20:]], axis=1)
+    raw, standardised = (identify(features, matching(12), asked) for asked in (False, True))
+    assert raw.score < 0.3
     assert standardised.score == 1.0
-    noise = identify(np.concatenate([own, rng.standard_normal((6, 20))]), matching(6), True)
-    assert noise.score < 0.5
-    assert not np.array_equal(raw.null, [1.0])
+    strangers = np.concatenate([own, rng.standard_normal((12, 20))])
+    assert identify(strangers, matching(12), True).score < 0.5

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brainof.errors import ConfigError, LabelError
@@ -197,24 +198,38 @@ def test_tasks_come_from_the_recipes_of_the_corpus(rest_and_task):
 
 
 def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
-    """The group is decoded, against the plain null significantly so; with labels exchanged inside sites it is not."""
+    """The group is decoded, against the plain null significantly so; with labels exchanged inside sites it is not.
+
+    Over many placements of the two subjects whose group is not that of their site: a single one may do so by chance.
+    """
     corpus = rest_and_task(n_people=16)
+    corpus.index = corpus.index.groupby("subject", observed=True).head(3).reset_index(drop=True)
     subject = corpus.index["subject"].astype(int).to_numpy()
     site = subject % 2
-    group = np.where(np.isin(subject, (8, 13)), 1 - site, site)  # follows the site in 14 of 16 subjects
-    corpus.index["label.site"], corpus.index["label.group"] = site.astype(str), group.astype(str)
-    noise = 0.3 * np.random.default_rng(1).standard_normal((192, 3))
-    task = Task(name="g", view="pretrain", label="group", n_splits=3, repeats=3, baselines=[], nuisance="site")
-    features = {"from the site": noise + site[:, None], "from the group": noise + group[:, None]}
-    rows = evaluate_task(corpus, task, features, n_permutations=99)
-    caught, real = score(rows, "from the site"), score(rows, "from the group")
-    assert caught["score"] > 0.75
-    assert caught["p_value"] < 0.05
-    assert caught["nuisance_null_mean"] > 0.7
-    assert caught["nuisance_p_value"] > 0.2
-    assert real["nuisance_p_value"] < 0.06
+    corpus.index["label.site"] = site.astype(str)
+    task = Task(name="g", view="pretrain", label="group", n_splits=3, repeats=1, baselines=[], nuisance="site")
+    rng = np.random.default_rng(0)
+    caught, real = [], []
+    for seed in range(30):
+        group = np.where(np.isin(subject, 2 * rng.integers(0, 8, 2) + [0, 1]), 1 - site, site)
+        corpus.index["label.group"] = group.astype(str)
+        noise = 0.3 * rng.standard_normal((len(subject), 3))
+        features = {"from the site": noise + site[:, None], "from the group": noise + group[:, None]}
+        rows = evaluate_task(corpus, task.model_copy(update={"random_state": seed}), features, n_permutations=39)
+        caught.append(score(rows, "from the site"))
+        real.append(score(rows, "from the group"))
+    caught, real = pd.DataFrame(caught), pd.DataFrame(real)
+    assert (caught["p_value"] <= 0.05).mean() > 0.9
+    assert caught["score"].mean() > 0.75
+    assert caught["nuisance_null_mean"].mean() > 0.7
+    assert caught["nuisance_null_mean"].mean() == pytest.approx(caught["score"].mean(), abs=0.03)
+    assert (caught["nuisance_p_value"] <= 0.05).sum() <= 4  # 98 % of draws of a test that keeps its level
+    assert caught["nuisance_p_value"].median() > 0.2
+    # one labelling in 64 (8 x 8 placements) is the true one: of 39 drawn, 0.6 tie with it, and 99 % of draws up to three
+    assert (real["nuisance_p_value"] <= 0.1).mean() > 0.9
+    assert real["nuisance_p_value"].median() <= 0.05
     with pytest.raises(LabelError, match="did you mean 'site'"):
         evaluate_task(corpus, task.model_copy(update={"nuisance": "sit"}), features)
     with pytest.raises(LabelError, match="varies within"):
-        corpus.index["label.site"] = np.arange(192).astype(str)
+        corpus.index["label.site"] = np.arange(len(subject)).astype(str)
         evaluate_task(corpus, task, features)

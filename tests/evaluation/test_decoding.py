@@ -59,9 +59,9 @@ def scores(design, seed: int) -> np.ndarray:
 def test_the_null_is_calibrated(design, largest):
     """No p value up to `largest` is more frequent than it says.
 
-    For blocks that is 1/2: in another order runs of one label may touch, so permuted labels have fewer, longer runs than
-    true ones (21 against 30), the null is wider than the scores (SD 0.074 against 0.054), and p values crowd in the
-    middle: conservative below 1/2, and too small above, where nothing is decided.
+    For blocks that is 1/2: in another order runs of one label may touch, so permuted labels have fewer, longer runs
+    than true ones (21 against 30), the null is wider than the scores (SD 0.074 against 0.054), and p values crowd in
+    the middle: conservative below 1/2, and too small above, where nothing is decided.
     """
     mains = [scores(design, seed) for seed in range(200)]
     p = np.array([p_value(main[0], main[1:]) for main in mains])

@@ -225,7 +225,7 @@ def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
     assert caught["nuisance_null_mean"].mean() == pytest.approx(caught["score"].mean(), abs=0.03)
     assert (caught["nuisance_p_value"] <= 0.05).sum() <= 4  # 98 % of draws of a test that keeps its level
     assert caught["nuisance_p_value"].median() > 0.2
-    # one labelling in 64 (8 x 8 placements) is the true one: of 39 drawn, 0.6 tie with it, and 99 % of draws up to three
+    # one labelling in 64 is the true one: of 39 drawn, 0.6 tie with it, and in 99 % of draws up to three
     assert (real["nuisance_p_value"] <= 0.1).mean() > 0.9
     assert real["nuisance_p_value"].median() <= 0.05
     with pytest.raises(LabelError, match="did you mean 'site'"):

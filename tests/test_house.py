@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from pkgutil import resolve_name
 
 import brainof
 
@@ -90,3 +92,16 @@ def test_no_modules_import_each_other():
         TopologicalSorter(imports()).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_the_three_ways_of_the_architecture_page_name_what_is_there():
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    ways = page.split("## Three ways through the code")[1].split("## Contracts")[0]
+    rooms = {name.split(".")[0] for name in modules()}
+    names = re.findall(
+        r"\b[a-z_]+(?:\.[A-Za-z_]\w*)+", "\n".join(li for li in ways.splitlines() if li.startswith("    "))
+    )
+    named = [name for name in names if name.split(".")[0] in rooms]
+    assert len(named) > 20
+    for name in named:
+        assert resolve_name(f"brainof.{name}") is not None

@@ -54,7 +54,7 @@ TIED: dict[str, Any] = {
 
 
 class Sizes(Schema):
-    """How large the study is; the defaults are those of docs/fusion.md, some twelve minutes of one core."""
+    """How large the study is; the defaults are those of docs/guide/fusion.md, some twelve minutes of one core."""
 
     people: int = Field(default=12, ge=1)
     test_people: int = Field(default=4, ge=1)

@@ -229,10 +229,10 @@ def test_evaluation_sets_and_what_contains_them():
 
 
 def test_index_page_is_in_step():
-    page = Path(__file__).parents[2] / "docs" / "datasets.md"
+    page = Path(__file__).parents[2] / "docs" / "guide" / "datasets.md"
     assert page.read_text(encoding="utf-8") == catalogue.page(), (
         'write it again: python -c "from pathlib import Path; from brainof.datasets import catalogue; '
-        "Path('docs/datasets.md').write_text(catalogue.page())\""
+        "Path('docs/guide/datasets.md').write_text(catalogue.page())\""
     )
 
 

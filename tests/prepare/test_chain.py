@@ -87,7 +87,7 @@ def test_wrong_overrides_are_named(overrides, message):
 
 
 def test_every_step_is_in_the_documentation():
-    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "recipes.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| `")]
     assert [row for row in rows if row.strip("`") in STEPS] == [f"`{name}`" for name in STEPS]  # in order
 

@@ -54,7 +54,8 @@ THREE = [
     "objective.connectivity=0.5",
 ]
 
-#: cell -> changes to the shared recipe. Those of retired options are in the record only, see docs/results/objective_study.md.
+#: cell -> changes to the shared recipe. Those of retired options are in the record only,
+#: see docs/results/objective_study.md.
 CELLS: dict[str, list[str]] = {
     "one decoder": [],
     "a decoder each": ["model.decoder.kind=separate"],

@@ -34,8 +34,8 @@ class BrainOFModule(nn.Module):
     """`(batch, channels, times)` in, `(batch, outputs)` out, with the six signal arguments of braindecode.
 
     Windows are prepared inside, by the steps of the model's contract, with the statistics of each window alone (its
-    median, its robust scale), as nothing else is there; see docs/guide/interop.md for what that changes. Preparation runs in
-    NumPy and is not differentiated: gradients reach the weights, not the raw input.
+    median, its robust scale), as nothing else is there; see docs/guide/interop.md for what that changes. Preparation
+    runs in NumPy and is not differentiated: gradients reach the weights, not the raw input.
 
     Parameters
     ----------

@@ -68,13 +68,14 @@ def _compare(path: Path) -> list[str]:
 def _of_mne(path: Path, format_name: str) -> Any:
     import mne
 
-    from brainof.io.mne_open import READERS
-
-    function, arguments = READERS[format_name]
-    if format_name == "edf":
-        arguments = {**arguments, "encoding": "latin1"}
+    arguments: dict[str, Any] = {
+        "edf": {"encoding": "latin1"},
+        "ctf": {"clean_names": True},
+        "egi": {"events_as_annotations": True},
+        "fif": {"allow_maxshield": "yes"},
+    }.get(format_name, {})
     path = path.with_suffix(".vhdr") if format_name == "brainvision" else path
-    return getattr(mne.io, function)(path, preload=False, verbose="error", **arguments)
+    return getattr(mne.io, f"read_raw_{format_name}")(path, preload=False, verbose="error", **arguments)
 
 
 def _compare_raw(recording: Recording, raw: Any) -> list[str]:

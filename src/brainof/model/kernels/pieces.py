@@ -1,7 +1,7 @@
 """A function of rows, some rows at a time where no gradient is asked for.
 
-Reason: the contents of 8 windows of 2560 tokens take 0.55 of the time when the intermediate values of a piece stay in
-the cache (embedding as a whole: 1.15 times as fast).
+Reason: the contents of 8 windows of 2560 tokens took 97 instead of 164 ms (once, on a loaded machine), because the
+intermediate values of a piece stay in the cache.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from .cache import cached_features
 from .loading import load_model
 from .saving import load_estimator, save_estimator
 
-log = logging.getLogger(__name__)
+#: Arguments of an estimator that say what its input is
+_INPUT = ("sfreq", "channels", "modality", "units", "prepared", "window_seconds", "accept")
 
 
 class BrainOFEstimator(BaseEstimator):
@@ -81,13 +81,7 @@ class BrainOFEstimator(BaseEstimator):
         return InputOptions(
             self.contract_,
             patch_of(self.model_, self.contract_),
-            self.sfreq,
-            self.channels,
-            self.modality,
-            self.units,
-            self.prepared,
-            self.window_seconds,
-            self.accept,
+            **{name: getattr(self, name) for name in _INPUT},
         )
 
     def _samples(self, X: Any, reset: bool = False) -> Samples:

@@ -12,16 +12,18 @@ import logging
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from ..adaptation import adaptation
-from ..adaptation.base import Adapted, AdaptedEnsemble
+from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble
 from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import model_digest, save_adapter
 from ..adaptation.training_set import Target, TrainingSet
+from ..contract import InputContract
 from ..corpus import Windows, open_corpora
 from ..errors import ConfigError, did_you_mean
 from ..inference.batches import pooled
@@ -44,6 +46,20 @@ log = logging.getLogger(__name__)
 _INHERITED = ("data", "windows", "notes")
 
 
+class Question(NamedTuple):
+    """What is asked: how which model should be adapted, to which windows and targets, scored on which folds."""
+
+    config: AdaptConfig
+    model: str
+    chosen: Adaptation
+    base: Any
+    contract: InputContract | None
+    task: Task
+    examples: CorpusRows
+    data: TrainingSet
+    folds: list[tuple[np.ndarray, np.ndarray]]
+
+
 def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str], out: str | PathLike[str]) -> Path:
     """Adapt a model to a task of a corpus.
 
@@ -53,7 +69,6 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     model : str or path
         What `brainof.load` takes. A preset is a model trained from scratch.
     out : path
-        The run folder.
 
     Returns
     -------
@@ -65,15 +80,22 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     ConfigError, LabelError, ContractError, CheckpointError
         Wrong input; nothing is written then.
     """
-    if not isinstance(config, AdaptConfig):
-        config = AdaptConfig.load(config)
+    asked = question(config if isinstance(config, AdaptConfig) else AdaptConfig.load(config), str(model))
+    folder = Path(out)
+    make_folder(folder)
+    if asked.config.repeats:
+        write_json(folder / "scores.json", finite(scores(asked)))
+    write_run(folder, asked, asked.chosen.apply(asked.base, asked.data))
+    return folder
+
+
+def question(config: AdaptConfig, model: str) -> Question:
+    """Model, corpus, task, examples and target of a configuration, checked."""
     chosen = adaptation(config.adaptation)
     base, contract = load(model, seed=config.random_state)
-    patch = int(base.config.patch)
     corpora = open_corpora([config.corpus] if isinstance(config.corpus, str) else config.corpus)
     task = find_task(corpora, config)
-    rows = task_rows(corpora.index, task)
-    examples = CorpusRows(corpora, rows, patch)
+    examples = CorpusRows(corpora, task_rows(corpora.index, task), int(base.config.patch))
     if contract is None:
         log.warning("%s is a preset: its weights are random, this is training from scratch", model)
     else:
@@ -84,45 +106,8 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
         target = Target("classification", y.astype(np.int64), len(names), groups, np.array(names))
     else:
         target = Target.values(y, groups)
-    folder = Path(out)
-    make_folder(folder)
-    features = cache(lambda pool: pooled(base, examples, pool))
-    data = TrainingSet(examples, target, features, config.random_state)
-    if config.repeats:
-        scores = cross_validate(chosen, base, data, folds)
-        if config.beside:
-            table = evaluate_task(corpora, task, {"frozen features": features("auto")}, n_permutations=0)
-            scores["beside"] = [row for row in table if row["row"] == "score"]
-        write_json(folder / "scores.json", finite(scores))
-    fitted = chosen.apply(base, data)
-    contract = contract or contract_of(corpora, corpora.index.iloc[rows], patch)
-    name = str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-    about = {
-        "estimator": "BrainOFClassifier" if names else "BrainOFRegressor",
-        "arguments": {"random_state": config.random_state, "accept": config.accept},
-        "classes": names or None,
-        "subjects": np.unique(examples.subjects).tolist(),
-        "task": task.to_dict(),
-    }
-    save_adapter(folder / "adapter", fitted, name, model_digest(base), about)
-    adapted: Any = fitted.model
-    # the card of what was adapted names the data of both, with their licences
-    before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
-    if "data" not in before:
-        before["notes"] = [*before.get("notes", ()), f"{model} brought no record of data: random weights, or unknown."]
-    save_release(
-        folder / "release",
-        adapted,
-        contract,
-        **before,
-        base_model=str(model),
-        task=task.name,
-        adaptation=chosen.to_dict(),
-        adaptation_data=data_record(corpora, examples.index),
-        report=fitted.report,
-    )
-    write_atomically(folder / "config.yaml", [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
-    return folder
+    data = TrainingSet(examples, target, cache(lambda pool: pooled(base, examples, pool)), config.random_state)
+    return Question(config, model, chosen, base, contract, task, examples, data, folds)
 
 
 def find_task(corpora: Windows, config: AdaptConfig) -> Task:
@@ -139,26 +124,27 @@ def find_task(corpora: Windows, config: AdaptConfig) -> Task:
     return task.model_copy(update=folds)
 
 
-def cross_validate(
-    chosen: Any, base: Any, data: TrainingSet, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, Any]:
-    """Scores of an adaptation: per metric the mean over folds, the standard error over groups, and all values."""
-    target, tested, report = data.target, [], {}
+def scores(asked: Question) -> dict[str, Any]:
+    """By cross-validation: per metric the mean over folds, the standard error over groups, and all values."""
+    target, tested, report = asked.data.target, [], {}
     y = target.y if target.kind == "classification" else target.y[:, 0]
     assert target.groups is not None
-    for train, test in progress(folds, desc="folds", unit="fold"):
-        fitted = chosen.apply(base, data.take(train))
+    for train, test in progress(asked.folds, desc="folds", unit="fold"):
+        fitted = asked.chosen.apply(asked.base, asked.data.take(train))
         report = fitted.report
-        tested.append((y[test], decision(fitted, data.take(test)), target.groups[test]))
-    repeats = sum(len(test) for _, test in folds) // len(y)
+        tested.append((y[test], decision(fitted, asked.data.take(test)), target.groups[test]))
+    repeats = sum(len(test) for _, test in asked.folds) // len(y)
     by_fold, by_group = cross_validated(target.kind, tested, repeats)
     found = {}
     for name, groups in by_group.items():
-        values = np.array(list(groups.values()))
-        values = values[np.isfinite(values)]
-        error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+        error = float(pd.Series(groups, dtype=float).replace([np.inf, -np.inf], np.nan).sem())
         found[name] = {"mean": nanmean(by_fold[name]), "se": error, "folds": by_fold[name], "groups": groups}
-    return {"adaptation": chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+    result = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+    if asked.config.beside:
+        features = {"frozen features": asked.data.pooled(asked.base, "auto")}
+        table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
+        result["beside"] = [row for row in table if row["row"] == "score"]
+    return result
 
 
 def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:
@@ -170,3 +156,34 @@ def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray
     if fitted.kind == "regression":
         return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
     return decision_values(log_probabilities(outputs))
+
+
+def write_run(folder: Path, asked: Question, fitted: Adapted | AdaptedEnsemble) -> None:
+    """Adapter, release and configuration of a run."""
+    config, model, examples, names = asked.config, asked.model, asked.examples, asked.data.target.names
+    about = {
+        "estimator": "BrainOFRegressor" if names is None else "BrainOFClassifier",
+        "arguments": {"random_state": config.random_state, "accept": config.accept},
+        "classes": None if names is None else names.tolist(),
+        "subjects": np.unique(examples.subjects).tolist(),
+        "task": asked.task.to_dict(),
+    }
+    name = str(Path(model).resolve()) if Path(model).is_dir() else model
+    save_adapter(folder / "adapter", fitted, name, model_digest(asked.base), about)
+    # the card of what was adapted names the data of both, with their licences
+    before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
+    if "data" not in before:
+        before["notes"] = [*before.get("notes", ()), f"{model} brought no record of data: random weights, or unknown."]
+    adapted: Any = fitted.model
+    save_release(
+        folder / "release",
+        adapted,
+        asked.contract or contract_of(examples.corpus, examples.index, examples.patch),
+        **before,
+        base_model=model,
+        task=asked.task.name,
+        adaptation=asked.chosen.to_dict(),
+        adaptation_data=data_record(examples.corpus, examples.index),
+        report=fitted.report,
+    )
+    write_atomically(folder / "config.yaml", [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .calibration import Calibration, calibrate
 from .embedding import embed
 from .embeddings import Embeddings, load_embeddings
-from .live import Calibration, StreamingEmbedder, calibrate
+from .live import StreamingEmbedder
 
 __all__ = ["Calibration", "Embeddings", "StreamingEmbedder", "calibrate", "embed", "load_embeddings"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from .batches import patch_of, pooled
 from .embeddings import Embeddings
 from .examples import CorpusRows
 from .windows import InputOptions, as_input, is_array, read_samples
-
-if TYPE_CHECKING:
-    pass
 
 
 def embed(
@@ -112,15 +109,7 @@ def embed(
             fix="pass the contract that brainof.load gives, or contract=None for the default preparation, unchecked",
         )
     options = InputOptions(
-        checked,
-        patch or patch_of(network, checked),
-        sfreq,
-        channels,
-        modality,
-        units,
-        False,
-        window_seconds,
-        accept,
+        checked, patch or patch_of(network, checked), sfreq, channels, modality, units, False, window_seconds, accept
     )
     with memory_budget(parse_bytes(memory) if memory is not None and not corpus else None):
         if corpus:

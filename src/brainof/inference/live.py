@@ -9,249 +9,30 @@ that run forwards and backwards, and resampling that sees both sides. A stream h
 
 Hence what "equal to offline" means. The embeddings do not depend on the sizes of the chunks, bit for bit, because the
 stretch of raw samples of a window depends on the number of the window alone. They are those of `Calibration.apply`, the
-same chain over the whole recording with the frozen statistics, up to what the filters remember over `lookahead`. For
-the recording that was calibrated on, `Calibration.apply` is the offline chain itself.
+same chain over the whole recording with the frozen statistics, up to what filters and resampling see beyond
+`lookahead`. For the recording that was calibrated on, `Calibration.apply` is the offline chain itself.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..channels import Channels
-from ..contract import InputContract
-from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
-from ..prepare import Chain
-from ..prepare.bads import BadChannels, Repair
-from ..prepare.filters import Detrend, Filter, Notch, memory_of
+from ..errors import ConfigError, ContractError
+from ..prepare.filters import Filter, Notch, memory_of
 from ..prepare.resampling import ratio, reach
-from ..prepare.scaling import Normalise, Scales
-from ..prepare.steps import Step
 from ..recording import Recording
-from ..utils.files import write_json
 from ..utils.values import ceil_div
 from .batches import patch_of, pooled
+from .calibration import Calibration
 from .embeddings import Embeddings
 from .examples import PreparedWindow, WindowList
-from .windows import preparation, window_options
+from .windows import window_options
 
-#: Of the file of a calibration
-LAYOUT = 1
 #: What the filters may still remember at the near end of a window by default
 TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """The statistics of one recording, frozen, and the chain they belong to.
-
-    Attributes
-    ----------
-    steps : tuple of Step
-        The whole chain.
-    channels : Channels
-        Of the stream, in its order.
-    sfreq : float
-        Of the stream, Hz.
-    modality : str
-    means : ndarray, shape (n_channels,)
-        Offsets in SI units.
-    bads : tuple of str
-        Bad channels before normalisation.
-    scales : Scales
-    contract : InputContract or None
-    """
-
-    steps: tuple[Step, ...]
-    channels: Channels
-    sfreq: float
-    modality: str
-    means: np.ndarray
-    bads: tuple[str, ...]
-    scales: Scales
-    contract: InputContract | None = None
-
-    @property
-    def rate(self) -> float:
-        """Rate after preparation, Hz."""
-        return Chain(self.steps).sfreq or self.sfreq
-
-    @property
-    def good(self) -> np.ndarray:
-        """Bool (n_channels,): True where the channel is used."""
-        bads = {*self.bads, *self.scales.bads}
-        return np.array([name not in bads for name in self.channels.names])
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write everything as one JSON file, by rename; `load` reads it to the last bit."""
-        scales = self.scales
-        values = {
-            "layout": LAYOUT,
-            "steps": Chain(self.steps).to_steps(),
-            # Channels.to_dict rounds geometry for its digest; a stream goes on with the positions it had
-            "channels": self.channels.to_dict(),
-            "positions": _plain(self.channels.positions),
-            "orientations": _plain(self.channels.orientations),
-            "sfreq": self.sfreq,
-            "modality": self.modality,
-            "means": _plain(self.means),
-            "bads": list(self.bads),
-            "scales": {
-                "centres": _plain(scales.centres),
-                "divisors": _plain(scales.divisors),
-                "bads": list(scales.bads),
-                "middle": scales.middle,
-                "dead": list(scales.dead),
-            },
-            "contract": self.contract.to_dict() if self.contract else None,
-        }
-        write_json(Path(path), values)
-        return Path(path)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Calibration:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        CheckpointError
-            Not there, damaged, or of another layout.
-        """
-        try:
-            values = json.loads(Path(path).read_bytes())
-            if not isinstance(values, dict) or values.get("layout") != LAYOUT:
-                raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
-            table = {**values["channels"], "positions": values["positions"], "orientations": values["orientations"]}
-            scales = values["scales"]
-            found = cls(
-                Chain.from_steps(values["steps"], path).steps,
-                Channels.from_dict(table),
-                float(values["sfreq"]),
-                str(values["modality"]),
-                _array(values["means"]),
-                tuple(values["bads"]),
-                Scales(
-                    _array(scales["centres"]),
-                    _array(scales["divisors"]),
-                    tuple(scales["bads"]),
-                    dict(scales["middle"]),
-                    list(scales["dead"]),
-                ),
-                InputContract.parse(values["contract"], path) if values["contract"] else None,
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, BrainOFError):
-                raise
-            raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="calibrate again") from None
-        n = len(found.channels)
-        if {len(found.means), len(found.scales.centres), len(found.scales.divisors)} != {n}:
-            raise CheckpointError(f"does not hold values for {n} channels", file=path, fix="calibrate again")
-        return found
-
-    def apply(self, recording: Recording) -> Recording:
-        """A whole recording through the chain with the frozen statistics.
-
-        Raises
-        ------
-        ContractError
-            Other channels or another rate than those calibrated on.
-        """
-        if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
-            raise ContractError(
-                f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",
-                file=recording.provenance.get("file"),
-                field="channels",
-                fix="calibrate on a recording of the same set-up",
-            )
-        data, gaps = self.prepare(recording.data)
-        bads = tuple(name for name, fine in zip(self.channels.names, self.good & ~gaps, strict=True) if not fine)
-        return recording.replace(data=data, sfreq=self.rate, bads=bads)
-
-    def prepare(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A stretch of raw data as normalised float32, and the channels (bool) with gaps too long to bridge."""
-        recording = Recording(data, self.sfreq, self.modality, self.channels)
-        gaps = np.zeros(len(data), dtype=bool)
-        for step in self.steps[:-1]:
-            if isinstance(step, BadChannels):
-                continue  # those of the calibration
-            repaired = step.apply(recording)
-            if isinstance(step, Repair):
-                # the offset of the calibration in place of that of the stretch
-                gaps = np.array([name in repaired.bads for name in self.channels.names])
-                moved = np.where(gaps, 0.0, offsets(recording.data, repaired.data) - self.means)
-                repaired.data[...] += moved[:, None].astype(np.float32)
-                repaired = repaired.replace(bads=self.bads)
-            recording = repaired
-        normalise = self.steps[-1]
-        assert isinstance(normalise, Normalise)
-        values, _ = self.scales.apply(recording, normalise.clip)
-        values[gaps] = 0.0
-        return values, gaps
-
-
-def calibrate(recording: Recording, contract: InputContract | None = None) -> Calibration:
-    """Measure on a recording what a stream from the same set-up needs.
-
-    Parameters
-    ----------
-    recording : Recording
-        A minute or more of the same subject and set-up; checked against `contract`.
-    contract : InputContract, optional
-        Of the model; without it the default chain of the modality is used.
-
-    Raises
-    ------
-    ContractError
-        The recording does not meet the contract.
-    ConfigError
-        The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
-    """
-    steps = preparation(recording, contract)[1].steps
-    if not any(isinstance(step, Repair) for step in steps):
-        steps = (Repair(), *steps)  # a live stream always may have gaps and offsets
-    for step in steps:
-        if isinstance(step, Detrend):
-            raise ConfigError(
-                "needs the whole recording and cannot run on a stream", field=step.name, fix="embed whole recordings"
-            )
-    if not isinstance(steps[-1], Normalise):
-        raise ConfigError("is not the last step", field="normalise", fix="normalise last")
-    prepared, means = recording, np.zeros(recording.n_channels)
-    for step in steps[:-1]:
-        before, prepared = prepared, step.apply(prepared)
-        if isinstance(step, Repair):
-            means = offsets(before.data, prepared.data)
-    scales = steps[-1].measure(prepared)
-    return Calibration(
-        steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
-    )
-
-
-def offsets(raw: np.ndarray, repaired: np.ndarray) -> np.ndarray:
-    """What `Repair` took out of each channel; 0 where all samples are missing."""
-    found = np.zeros(len(raw))
-    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
-        known = np.isfinite(before)
-        if known.any():
-            found[row] = np.subtract(before[known], after[known], dtype=np.float64).mean()
-    return found
-
-
-def _plain(values: np.ndarray) -> list[Any]:
-    """Lists for JSON, which knows no NaN: rows of geometry that are unknown, and such values, are null."""
-    if values.ndim == 2:
-        return [None if np.isnan(row).any() else row.tolist() for row in values]
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _array(values: list[Any]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 class StreamingEmbedder:
@@ -268,8 +49,8 @@ class StreamingEmbedder:
     window_seconds : float, optional
         Windows follow each other without overlap; by default as long as in training.
     lookahead : float, optional
-        Seconds of signal after a window that are waited for. By default what the filters need to forget all but 1e-4
-        (about 8 s for a 0.5 Hz high-pass); less is faster and less equal to offline.
+        Seconds of signal after a window that are waited for, in all. By default what the filters need to forget all but
+        1e-4 (about 8 s for a 0.5 Hz high-pass) and the reach of the resampler; less is faster and less equal to offline.
 
     Attributes
     ----------

@@ -1,0 +1,223 @@
+"""The statistics of one recording, frozen for a live stream, and their file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..channels import Channels
+from ..contract import InputContract
+from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
+from ..prepare import Chain
+from ..prepare.bads import BadChannels, Repair
+from ..prepare.filters import Detrend
+from ..prepare.scaling import Normalise, Scales
+from ..prepare.steps import Step
+from ..recording import Recording
+from ..utils.files import write_json
+from .windows import preparation
+
+#: Of the file of a calibration
+LAYOUT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The statistics of one recording, frozen, and the chain they belong to.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The whole chain.
+    channels : Channels
+        Of the stream, in its order.
+    sfreq : float
+        Of the stream, Hz.
+    modality : str
+    means : ndarray, shape (n_channels,)
+        Offsets in SI units.
+    bads : tuple of str
+        Bad channels before normalisation.
+    scales : Scales
+    contract : InputContract or None
+    """
+
+    steps: tuple[Step, ...]
+    channels: Channels
+    sfreq: float
+    modality: str
+    means: np.ndarray
+    bads: tuple[str, ...]
+    scales: Scales
+    contract: InputContract | None = None
+
+    @property
+    def rate(self) -> float:
+        """Rate after preparation, Hz."""
+        return Chain(self.steps).sfreq or self.sfreq
+
+    @property
+    def good(self) -> np.ndarray:
+        """Bool (n_channels,): True where the channel is used."""
+        bads = {*self.bads, *self.scales.bads}
+        return np.array([name not in bads for name in self.channels.names])
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write everything as one JSON file, by rename; `load` reads it to the last bit."""
+        values = {
+            "layout": LAYOUT,
+            "steps": Chain(self.steps).to_steps(),
+            # Channels.to_dict rounds geometry for its digest; a stream goes on with the positions it had
+            "channels": self.channels.to_dict(),
+            "positions": _plain(self.channels.positions),
+            "orientations": _plain(self.channels.orientations),
+            "sfreq": self.sfreq,
+            "modality": self.modality,
+            "means": _plain(self.means),
+            "bads": self.bads,
+            "scales": {name: _plain(value) for name, value in vars(self.scales).items()},
+            "contract": self.contract.to_dict() if self.contract else None,
+        }
+        write_json(Path(path), values)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            Not there, damaged, or of another layout.
+        """
+        try:
+            values = json.loads(Path(path).read_bytes())
+            if not isinstance(values, dict) or values.get("layout") != LAYOUT:
+                raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
+            geometry = {name: values[name] for name in ("positions", "orientations")}
+            scales = values["scales"]
+            arrays = {name: _array(scales[name]) for name in ("centres", "divisors")}
+            found = cls(
+                Chain.from_steps(values["steps"], path).steps,
+                Channels.from_dict({**values["channels"], **geometry}),
+                float(values["sfreq"]),
+                str(values["modality"]),
+                _array(values["means"]),
+                tuple(values["bads"]),
+                Scales(**{**scales, **arrays, "bads": tuple(scales["bads"])}),
+                InputContract.parse(values["contract"], path) if values["contract"] else None,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, BrainOFError):
+                raise
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="calibrate again") from None
+        n = len(found.channels)
+        if {len(found.means), len(found.scales.centres), len(found.scales.divisors)} != {n}:
+            raise CheckpointError(f"does not hold values for {n} channels", file=path, fix="calibrate again")
+        return found
+
+    def apply(self, recording: Recording) -> Recording:
+        """A whole recording through the chain with the frozen statistics.
+
+        Raises
+        ------
+        ContractError
+            Other channels or another rate than those calibrated on.
+        """
+        if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
+            raise ContractError(
+                f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",
+                file=recording.provenance.get("file"),
+                field="channels",
+                fix="calibrate on a recording of the same set-up",
+            )
+        data, gaps = self.prepare(recording.data)
+        bads = tuple(name for name, fine in zip(self.channels.names, self.good & ~gaps, strict=True) if not fine)
+        return recording.replace(data=data, sfreq=self.rate, bads=bads)
+
+    def prepare(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A stretch of raw data as normalised float32, and the channels (bool) with gaps too long to bridge."""
+        recording = Recording(data, self.sfreq, self.modality, self.channels)
+        gaps = np.zeros(len(data), dtype=bool)
+        for step in self.steps[:-1]:
+            if isinstance(step, BadChannels):
+                continue  # those of the calibration
+            repaired = step.apply(recording)
+            if isinstance(step, Repair):
+                # the offset of the calibration in place of that of the stretch
+                gaps = np.array([name in repaired.bads for name in self.channels.names])
+                moved = np.where(gaps, 0.0, offsets(recording.data, repaired.data) - self.means)
+                repaired.data[...] += moved[:, None].astype(np.float32)
+                repaired = repaired.replace(bads=self.bads)
+            recording = repaired
+        normalise = self.steps[-1]
+        assert isinstance(normalise, Normalise)
+        values, _ = self.scales.apply(recording, normalise.clip)
+        values[gaps] = 0.0
+        return values, gaps
+
+
+def calibrate(recording: Recording, contract: InputContract | None = None) -> Calibration:
+    """Measure on a recording what a stream from the same set-up needs.
+
+    Parameters
+    ----------
+    recording : Recording
+        A minute or more of the same subject and set-up; checked against `contract`.
+    contract : InputContract, optional
+        Of the model; without it the default chain of the modality is used.
+
+    Raises
+    ------
+    ContractError
+        The recording does not meet the contract.
+    ConfigError
+        The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
+    """
+    steps = preparation(recording, contract)[1].steps
+    if not any(isinstance(step, Repair) for step in steps):
+        steps = (Repair(), *steps)  # a live stream always may have gaps and offsets
+    for step in steps:
+        if isinstance(step, Detrend):
+            raise ConfigError(
+                "needs the whole recording and cannot run on a stream", field=step.name, fix="embed whole recordings"
+            )
+    if not isinstance(steps[-1], Normalise):
+        raise ConfigError("is not the last step", field="normalise", fix="normalise last")
+    prepared, means = recording, np.zeros(recording.n_channels)
+    for step in steps[:-1]:
+        before, prepared = prepared, step.apply(prepared)
+        if isinstance(step, Repair):
+            means = offsets(before.data, prepared.data)
+    scales = steps[-1].measure(prepared)
+    return Calibration(
+        steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
+    )
+
+
+def offsets(raw: np.ndarray, repaired: np.ndarray) -> np.ndarray:
+    """What `Repair` took out of each channel; 0 where all samples are missing."""
+    found = np.zeros(len(raw))
+    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
+        known = np.isfinite(before)
+        if known.any():
+            found[row] = np.subtract(before[known], after[known], dtype=np.float64).mean()
+    return found
+
+
+def _plain(values: Any) -> Any:
+    """Lists for JSON, which knows no NaN: rows of geometry that are unknown, and such values, are null."""
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.ndim == 2:
+        return [None if np.isnan(row).any() else row.tolist() for row in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    return np.array(values, dtype=np.float64)  # None becomes NaN

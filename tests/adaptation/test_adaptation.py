@@ -23,7 +23,7 @@ from brainof.adaptation import (
     adaptation,
     few_shot_rows,
 )
-from brainof.adaptation.calibration import expected_calibration_error, fit_temperature
+from brainof.adaptation.calibration import fit_temperature
 from brainof.adaptation.low_rank import add_low_rank, merge_low_rank
 from brainof.adaptation.training import Trained, class_weights, split_groups, train
 from brainof.errors import ConfigError, LabelError
@@ -105,7 +105,7 @@ def test_merged_low_rank_updates_equal_unmerged_ones_in_float64(examples):
     chosen = LoRA(rank=3, expert_rank=2)
     ranks = chosen.ranks(model)
     assert {name.rsplit(".", 1)[1] for name in ranks} == {"weight", "gate_up_ED2F", "down_EFD"}
-    updates = add_low_rank(model, ranks, chosen.alphas(ranks))
+    updates = add_low_rank(model, ranks, chosen.alpha / chosen.rank)
     np.testing.assert_array_equal(pooled(model, examples, "mean_std"), plain)  # B starts at zero
     for hook in hooks:
         hook.remove()
@@ -267,6 +267,14 @@ def test_few_shots_are_nested_and_repeats_differ(target):
     assert set(few_shot_rows(target, 3, repeat=1)) != set(few)
     with pytest.raises(LabelError, match="class 'rest' has 18 examples, 19 were asked for"):
         few_shot_rows(target, 19)
+
+
+def expected_calibration_error(probabilities, codes, bins=10):
+    """Mean distance between confidence and accuracy, over bins of confidence weighted by their size."""
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == codes
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    inside = [which == b for b in range(bins) if (which == b).any()]
+    return sum(abs(correct[rows].mean() - confidence[rows].mean()) * rows.mean() for rows in inside)
 
 
 def test_temperature_calibrates_overconfident_logits():

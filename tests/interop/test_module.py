@@ -73,7 +73,8 @@ def test_two_types_of_sensors_go_through_the_chain():
         2, chs_info=info["chs"], n_times=900, sfreq=300.0, model=brainof.load("debug")[0],
         contract=InputContract(modalities={"meg": part}), unit="none",
     )  # fmt: skip
-    signal, good = module._prepared(torch.tensor(data[None]))
+    batch = module._prepared(torch.tensor(data[None]))
+    signal, good = batch.signal_BCT[..., : batch.n_times_B[0]], batch.channel_mask_BC
     prepared = chain.apply(recording)
     np.testing.assert_allclose(signal[0], prepared.data, atol=1e-5)
     assert good[0].tolist() == [name not in prepared.bads for name in recording.channels.names]

@@ -46,18 +46,6 @@ def decision_values(logs_NK: np.ndarray) -> np.ndarray:
     return logs_NK[:, 1] - logs_NK[:, 0] if logs_NK.shape[1] == 2 else logs_NK
 
 
-def expected_calibration_error(probabilities_NK: np.ndarray, codes_N: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy, over bins of confidence weighted by their size."""
-    confidence, correct = probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == codes_N
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(correct[which == b].mean() - confidence[which == b].mean()) * (which == b).mean()
-        for b in range(bins)
-        if (which == b).any()
-    ]
-    return float(sum(gaps))
-
-
 def class_uncertainty(probabilities_MNK: np.ndarray) -> dict[str, np.ndarray]:
     """Entropy of the mean prediction (total), mean entropy of the members (aleatoric) and their difference (epistemic).
 

@@ -74,13 +74,13 @@ def targets(model: nn.Module, patterns: Iterable[str]) -> list[str]:
     return found
 
 
-def add_low_rank(model: nn.Module, ranks: dict[str, int], alpha: dict[str, float]) -> dict[str, LowRank]:
+def add_low_rank(model: nn.Module, ranks: dict[str, int], scale: float) -> dict[str, LowRank]:
     """Parametrize the named weights in place; returns their updates."""
     updates = {}
     for name, rank in ranks.items():
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
-        updates[name] = LowRank(getattr(module, leaf), rank, alpha[name] / rank)
+        updates[name] = LowRank(getattr(module, leaf), rank, scale)
         parametrize.register_parametrization(module, leaf, updates[name])
     return updates
 

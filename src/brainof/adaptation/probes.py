@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from ..errors import LabelError
@@ -78,7 +79,6 @@ def _ridge(x_NF: np.ndarray, target: Target, random_state: int, class_weight: An
 
 def _logistic(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
 
     mean, spread = x_NF.mean(axis=0), x_NF.std(axis=0)
     gain = np.where(spread > 1e-12 * np.abs(mean) + 1e-300, 1 / np.maximum(spread, 1e-300), 0.0)
@@ -93,19 +93,15 @@ def _logistic(x_NF: np.ndarray, target: Target, random_state: int, class_weight:
         scores = fit.decision_function(z_NF[rows])
         return np.stack([-scores / 2, scores / 2], 1) if scores.ndim == 1 else scores
 
-    everything, best = np.arange(len(x_NF)), (np.inf, 1.0, 1.0)
+    best = (np.inf, 1.0, 1.0)  # loss, penalty, temperature
     usable = [(inside, out) for inside, out in folds if len(np.unique(target.y[inside])) == target.n_outputs]
     for penalty in 10.0 ** np.arange(-6.0, 1.0) if usable else ():
-        held_out, rows = [], []
-        for inside, outside in usable:
-            held_out.append(logits(fitted(inside, float(penalty)), outside))
-            rows.append(outside)
-        scores, seen = np.concatenate(held_out), target.y[np.concatenate(rows)]
+        scores = np.concatenate([logits(fitted(inside, float(penalty)), outside) for inside, outside in usable])
+        seen = target.y[np.concatenate([outside for _, outside in usable])]
         temperature = fit_temperature(scores, seen)
-        e = np.exp((scores - scores.max(1, keepdims=True)) / temperature)
-        loss = log_loss(seen, e / e.sum(1, keepdims=True), labels=np.arange(target.n_outputs))
+        loss = -log_softmax(scores / temperature, axis=1)[np.arange(len(seen)), seen].mean()
         best = min(best, (float(loss), float(penalty), temperature))
-    fit = fitted(everything, best[1])
+    fit = fitted(np.arange(len(x_NF)), best[1])
     weight, bias = fit.coef_, fit.intercept_
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -145,15 +145,11 @@ def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Mo
     state = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     head.to(state["mean_F"].dtype).load_state_dict(state)
     changes = {_plain_name(k): v for k, v in tensors.items() if not k.startswith(HEAD)}
-    model = base_model
+    model = copied(base_model).eval() if changes else base_model
     if about["alpha"]:
-        model = copied(base_model).eval()
         apply_factors(model, changes, about["alpha"])
-    elif changes:
-        model = copied(base_model).eval()
-        missing = model.load_state_dict(changes, strict=False)
-        if missing.unexpected_keys:
-            raise KeyError(missing.unexpected_keys[0])
+    elif unexpected := model.load_state_dict(changes, strict=False).unexpected_keys:
+        raise KeyError(unexpected[0])
     head.eval().requires_grad_(False)
     chosen = adaptation(about["adaptation"])
     return Adapted(model, head, about["kind"], chosen, temperature, about["report"], changes)
@@ -161,7 +157,7 @@ def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Mo
 
 def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Alpha of each adapted weight, and the tensors under the names that PEFT gives them."""
-    weights = sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
+    weights = _low_rank_weights(part)
     if not weights:
         return {}, {f"{PEFT}{name}": value for name, value in part.changes.items()}
     alpha: dict[str, float] = {}
@@ -175,6 +171,10 @@ def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:
         tail = ".weight" if a.ndim == 2 else ""
         tensors |= {f"{PEFT}{stem}.lora_A{tail}": a, f"{PEFT}{stem}.lora_B{tail}": b}
     return alpha, tensors
+
+
+def _low_rank_weights(part: Adapted) -> list[str]:
+    return sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
 
 
 def _plain_name(name: str) -> str:
@@ -193,7 +193,7 @@ def _lora(part: Adapted) -> LoRA:
 
 
 def _peft_config(part: Adapted) -> dict[str, Any]:
-    weights = sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
+    weights = _low_rank_weights(part)
     if not weights:
         return {"peft_type": "BRAINOF"}
     lora = _lora(part)

@@ -78,8 +78,7 @@ class Target:
 
     def take(self, rows: np.ndarray) -> Target:
         """The targets of some examples."""
-        groups = None if self.groups is None else self.groups[rows]
-        return replace(self, y=self.y[rows], groups=groups)
+        return replace(self, y=self.y[rows], groups=None if self.groups is None else self.groups[rows])
 
 
 def _groups(groups: Any, n: int) -> np.ndarray | None:
@@ -119,10 +118,6 @@ class TrainingSet:
 
     def take(self, rows: np.ndarray) -> TrainingSet:
         """Some of the examples, possibly repeated."""
-        features = None if self.features is None else taken(self.features, rows)
+        whole = self.features
+        features = None if whole is None else lambda pool: whole(pool)[rows]
         return replace(self, examples=Subset(self.examples, rows), target=self.target.take(rows), features=features)
-
-
-def taken(features: Features, rows: np.ndarray) -> Features:
-    """The features of some of the examples."""
-    return lambda pool: features(pool)[rows]

@@ -102,13 +102,8 @@ class LoRA(_Tuned):
         sizes = {name: min(model.get_parameter(name).shape[-2:]) for name in ranks}
         return {name: min(rank, sizes[name]) for name, rank in ranks.items()}
 
-    def alphas(self, ranks: dict[str, int]) -> dict[str, float]:
-        """Alpha of each weight: scale alpha / rank is the same for all."""
-        return {name: self.alpha * rank / self.rank for name, rank in ranks.items()}
-
     def _open(self, model: nn.Module) -> tuple[list[dict[str, Any]], Close]:
-        ranks = self.ranks(model)
-        updates = add_low_rank(model, ranks, self.alphas(ranks))
+        updates = add_low_rank(model, self.ranks(model), self.alpha / self.rank)
 
         def close() -> dict[str, torch.Tensor]:
             changes = factors(updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +97,8 @@ class BrainOFEstimator(BaseEstimator):
 
     def _features(self, samples: Samples) -> Any:
         """pooling -> features of the windows by the backbone as it was given, each computed once."""
-        found: dict[str, np.ndarray] = {}
-
-        def features(pool: str) -> np.ndarray:
-            if pool not in found:
-                found[pool] = cached_features(
-                    self.model_, self.digest_, samples.examples, pool, self.batch_size, self.memory
-                )
-            return found[pool]
-
-        return features
+        known = self.model_, self.digest_, samples.examples
+        return cache(lambda pool: cached_features(*known, pool, self.batch_size, self.memory))
 
     def _window_groups(self, samples: Samples, groups: Any) -> np.ndarray | None:
         """Groups of the windows: those given, or the subjects that the input names, or else samples of several windows.
@@ -125,14 +118,14 @@ class BrainOFEstimator(BaseEstimator):
         """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""
         check_is_fitted(self, "adapted_")
         samples = self._samples(X)
-        features = self._features(samples)
-        found = []
-        for member in self.adapted_.members():
-            values = member.outputs(
-                samples.examples, features=features, batch_size=self.batch_size, samples=passes, random_state=0
-            )
-            found.append((member, samples.average(values)))
-        return found
+        given: Any = {"features": self._features(samples), "batch_size": self.batch_size, "samples": passes}
+        members = self.adapted_.members()
+        return [(member, samples.average(member.outputs(samples.examples, **given))) for member in members]
+
+    def _varied(self, X: Any, passes: int) -> list[tuple[Adapted, np.ndarray]]:
+        """Outputs that differ by what is uncertain: over members, or with one member over passes with dropout."""
+        check_is_fitted(self, "adapted_")
+        return self._outputs(X, 1 if len(self.adapted_.members()) > 1 else passes)
 
     def _refuse_shared_subjects(self, X: Any) -> None:
         """A score on subjects that were trained on says nothing of new ones."""

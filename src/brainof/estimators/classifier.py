@@ -11,12 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ..adaptation import Target
-from ..adaptation.calibration import (
-    class_uncertainty,
-    decision_values,
-    log_probabilities,
-    member_log_probabilities,
-)
+from ..adaptation.calibration import class_uncertainty, decision_values, log_probabilities, member_log_probabilities
 from ..errors import LabelError
 from .base import BrainOFEstimator
 
@@ -148,8 +143,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n_samples,)."""
-        codes = self.predict_log_proba(X).argmax(axis=1)
-        return self.classes_[codes]
+        return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
 
     def uncertainty(self, X: Any, passes: int = 20) -> dict[str, np.ndarray]:
         """Total, aleatoric and epistemic uncertainty (nats, each (n_samples,)).
@@ -157,8 +151,7 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         Epistemic is what the members of an ensemble disagree on or, with one member, `passes` passes with dropout; a
         probe without dropout has none.
         """
-        parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
-        return class_uncertainty(np.exp(member_log_probabilities(parts)))
+        return class_uncertainty(np.exp(member_log_probabilities(self._varied(X, passes))))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy.

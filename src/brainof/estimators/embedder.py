@@ -19,17 +19,34 @@ from .base import BrainOFEstimator
 
 
 class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
-    """Pooled latents of a pretrained Brain-OF model, one vector per sample; inputs of `BrainOFClassifier`.
+    """Pooled latents of a pretrained Brain-OF model, one vector per sample.
+
+    `X` may be Epochs, Recordings, files, `CorpusRows` or arrays (n, channels, times); see `BrainOFClassifier`.
 
     Parameters
     ----------
     model : str, path, module or (module, InputContract)
+        A preset (random weights), a run or release folder, a Hub id, or a module with `forward_features` and `pool`.
     adapt : str, dict or Adaptation
         "frozen", or an adaptation that changes the backbone ("lora", "full"), for which `fit` needs `y`.
     pool : str
         Pooling over latents: "auto" is the model's own; see `BrainOF.pool`.
-    sfreq, channels, modality, units, prepared, window_seconds, accept, memory, batch_size, device, random_state
-        As in `BrainOFClassifier`.
+    sfreq, channels, modality, units
+        Of arrays: samples per second, Channels or names, "eeg", "meg" or "fmri", and the unit (SI without it).
+    prepared : bool
+        The signals went through the model's preparation already.
+    window_seconds : float, optional
+        Windows that longer samples are cut into; by default the longest of training.
+    accept : collection of str
+        Differences from training that are taken as they are (see `ModalityContract.check`).
+    memory : None, str or joblib.Memory
+        Where features of the frozen backbone are kept, so that each window is computed once.
+    batch_size : int
+        Windows per batch at most when features are computed.
+    device : str
+        Where the model runs.
+    random_state : int, RandomState or None
+        An int makes results repeat.
 
     Attributes
     ----------

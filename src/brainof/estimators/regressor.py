@@ -14,7 +14,34 @@ from .base import BrainOFEstimator
 
 
 class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
-    """A regressor of brain signals on a pretrained Brain-OF model; parameters and inputs of `BrainOFClassifier`.
+    """A regressor of brain signals on a pretrained Brain-OF model.
+
+    `X` may be Epochs, Recordings, files, `CorpusRows` or arrays (n, channels, times); see `BrainOFClassifier`.
+
+    Parameters
+    ----------
+    model : str, path, module or (module, InputContract)
+        A preset (random weights), a run or release folder, a Hub id, or a module with `forward_features` and `pool`.
+    adapt : str, dict or Adaptation
+        "probe" (closed-form ridge on frozen features), "mlp", "lora", "full", ..., or from `brainof.adaptation`.
+    sfreq, channels, modality, units
+        Of arrays: samples per second, Channels or names, "eeg", "meg" or "fmri", and the unit (SI without it).
+    prepared : bool
+        The signals went through the model's preparation already.
+    window_seconds : float, optional
+        Windows that longer samples are cut into; by default the longest of training.
+    accept : collection of str
+        Differences from training that are taken as they are (see `ModalityContract.check`).
+    within_subject : bool
+        Let `score` take subjects that were trained on.
+    memory : None, str or joblib.Memory
+        Where features of the frozen backbone are kept, so that each window is computed once.
+    batch_size : int
+        Windows per batch at most when features are computed.
+    device : str
+        Where the model runs.
+    random_state : int, RandomState or None
+        An int makes results repeat.
 
     Attributes
     ----------
@@ -80,8 +107,7 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
 
         Its shape is that of `predict`.
         """
-        parts = self._outputs(X, passes=1 if len(getattr(self.adapted_, "parts", [0])) > 1 else passes)
-        return _squeezed(np.concatenate([values for _, values in parts]).std(axis=0))
+        return _squeezed(np.concatenate([values for _, values in self._varied(X, passes)]).std(axis=0))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R2 (the mean over targets); LabelError when a subject was trained on and is tested (see `within_subject`)."""

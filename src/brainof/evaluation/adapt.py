@@ -137,9 +137,10 @@ def scores(asked: Question) -> dict[str, Any]:
     by_fold, by_group = cross_validated(target.kind, tested, repeats)
     found = {}
     for name, groups in by_group.items():
-        error = float(pd.Series(groups, dtype=float).replace([np.inf, -np.inf], np.nan).sem())
+        values = pd.Series(groups, dtype=float)
+        error = values[np.isfinite(values)].sem()
         found[name] = {"mean": nanmean(by_fold[name]), "se": error, "folds": by_fold[name], "groups": groups}
-    result = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+    result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
     if asked.config.beside:
         features = {"frozen features": asked.data.pooled(asked.base, "auto")}
         table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)

@@ -50,7 +50,7 @@ class StreamingEmbedder:
         Windows follow each other without overlap; by default as long as in training.
     lookahead : float, optional
         Seconds of signal after a window that are waited for, in all. By default what the filters need to forget all but
-        1e-4 (about 8 s for a 0.5 Hz high-pass) and the reach of the resampler; less is faster and less equal to offline.
+        1e-4 (about 8 s for a 0.5 Hz high-pass) and the resampler's reach; less is faster and less equal to offline.
 
     Attributes
     ----------

@@ -101,17 +101,11 @@ def _by_onset(embeddings: Embeddings, epochs: Any, first: int | None) -> np.ndar
     table = embeddings.table
     if "file" in table and table["file"].nunique() > 1:
         raise ConfigError("windows of several recordings", field="embeddings", fix="pass those of one recording")
-    order = np.argsort(table["onset"].to_numpy(), kind="stable")
-    onset = table["onset"].to_numpy(dtype=float)[order]
-    end = onset + table["duration"].to_numpy(dtype=float)[order]
     if first is None:
         raw = getattr(epochs, "_raw", None)
         if raw is None:
             raise ConfigError("is unknown: loaded epochs forget it", field="first_samp", fix="give raw.first_samp")
         first = int(raw.first_samp)
     times = (epochs.events[:, 0] - first) / epochs.info["sfreq"]
-    window = np.searchsorted(onset, times, side="right") - 1
-    inside = (window >= 0) & (times < end[np.maximum(window, 0)])
-    values = np.full((len(times), embeddings.values.shape[1]), np.nan, np.float32)
-    values[inside] = embeddings.values[order][window[inside]]
-    return values
+    window = embeddings.windows_at(times)
+    return np.where((window >= 0)[:, None], embeddings.values[window], np.float32(np.nan))

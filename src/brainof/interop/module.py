@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
+from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
 from ..model import BrainOF
@@ -20,14 +20,20 @@ from ..model.norm import RMSNorm
 from ..plausibility import PLAUSIBLE_AMPLITUDE
 from ..prepare import Chain, default_chain
 from ..recording import Recording
-from ..signals import Sensors, SignalBatch
+from ..signals import SignalBatch
+from ..utils.modules import to_device
 
 log = logging.getLogger(__name__)
 
 _FACTORS = {"uV": 1e-6, "mV": 1e-3, "V": 1.0, "fT": 1e-15, "pT": 1e-12, "SI": 1.0, "none": None}
 
-#: What a channel of MNE's `info["chs"]` must say to be rebuilt
-_CHANNEL_KEYS = ("ch_name", "kind", "coil_type", "unit", "unit_mul", "cal", "range", "coord_frame", "loc")
+#: What a channel of MNE's `info["chs"]` must say to be rebuilt, and how it becomes a JSON value
+_CHANNEL: dict[str, Callable[[Any], Any]] = {
+    "ch_name": str,
+    **dict.fromkeys(("kind", "coil_type", "unit", "unit_mul", "coord_frame"), int),
+    **dict.fromkeys(("cal", "range"), float),
+    "loc": lambda values: np.asarray(values, dtype=float).tolist(),
+}
 
 
 class BrainOFModule(nn.Module):
@@ -101,7 +107,13 @@ class BrainOFModule(nn.Module):
         self.n_outputs = n_outputs
         self.sfreq, self.n_times = _timing(n_times, input_window_seconds, sfreq)
         self.input_window_seconds = self.n_times / self.sfreq
-        self.chs_info = None if chs_info is None else [_channel(channel) for channel in chs_info]
+        self.chs_info = (
+            None
+            if chs_info is None
+            else [
+                {key: plain(channel[key]) for key, plain in _CHANNEL.items() if key in channel} for channel in chs_info
+            ]
+        )
         self.ch_names = None if ch_names is None else list(ch_names)
         if adapt not in ("full", "frozen"):
             raise ConfigError(f"{adapt!r}", field="adapt", fix=did_you_mean(str(adapt), ("full", "frozen")))
@@ -128,7 +140,6 @@ class BrainOFModule(nn.Module):
         part = contract.modalities[self.modality] if contract else None
         self.chain = Chain.from_steps(part.steps) if part else default_chain(self.modality)
         self.channels = channels
-        self._sensors = Sensors.from_channels(channels)
         if not channels.located.any():
             log.warning("no channel has a position: give chs_info (mne.Epochs carry it) or ch_names")
         self._checked = False
@@ -180,33 +191,19 @@ class BrainOFModule(nn.Module):
             self._check_amplitude(x)
             self._checked = True
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.adapt != "frozen"):
-            signal, good = self._prepared(x)
-            latents = self.encoder.forward_features(self._batch(signal, good))
+            batch = to_device(self._prepared(x), self.encoder)
+            latents = self.encoder.forward_features(batch)
             return self.encoder.pool(latents, self.pool, self.modality)
 
-    @torch.no_grad()
-    def _prepared(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows (B, C, U) through the chain, each by itself, and which channels are good (B, C)."""
-        signals, good = [], []
-        for window in x.detach().double().cpu().numpy():
-            ready = self.chain.apply(Recording(window, self.sfreq, self.modality, self.channels))
-            signals.append(ready.data)
-            good.append([name not in ready.bads for name in self.channels.names])
-        like = self.norm.weight
-        return torch.from_numpy(np.stack(signals)).to(like), torch.tensor(good, device=like.device)
-
-    def _batch(self, signal: Tensor, good: Tensor) -> SignalBatch:
-        patch, length = self.encoder.config.patch, signal.shape[-1]
-        padded = nn.functional.pad(signal, (0, -length % patch))
-        count, device = len(signal), signal.device
-        return SignalBatch(
-            signal_BCT=padded,
-            sensors=self._sensors.to(device),
-            channel_mask_BC=good,
-            n_times_B=torch.full((count,), length, device=device),
-            interval_B=torch.full((count,), 1.0 / (self.chain.sfreq or self.sfreq), device=device),
-            modality_B=torch.full((count,), MODALITIES.index(self.modality), device=device),  # type: ignore[arg-type]
-        )
+    def _prepared(self, x: Tensor) -> SignalBatch:
+        """Windows (B, C, U) through the chain, each by itself."""
+        ready = [
+            self.chain.apply(Recording(window, self.sfreq, self.modality, self.channels))
+            for window in x.detach().double().cpu().numpy()
+        ]
+        good = np.array([[name not in one.bads for name in self.channels.names] for one in ready])
+        data, patch = [one.data for one in ready], self.encoder.config.patch
+        return SignalBatch.from_arrays(data, self.channels, ready[0].sfreq, self.modality, patch, good)
 
     def _check_contract(self, channels: Channels) -> None:
         if self.contract is None:
@@ -265,21 +262,6 @@ def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> 
     if seconds is not None and abs(n_times - seconds * sfreq) > 1.5:  # an epoch of MNE holds both of its ends
         raise ConfigError(f"{n_times} samples are not {seconds:g} s at {sfreq:g} Hz", field="n_times")
     return float(sfreq), int(n_times)
-
-
-def _channel(channel: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry of `info["chs"]` as JSON values."""
-    kept = {key: channel[key] for key in _CHANNEL_KEYS if key in channel}
-    return {
-        key: np.asarray(value, dtype=float).tolist()
-        if key == "loc"
-        else value
-        if isinstance(value, str)
-        else float(value)
-        if key in ("cal", "range")
-        else int(value)
-        for key, value in kept.items()
-    }
 
 
 def _channels(

@@ -133,28 +133,17 @@ def to_regressors(
     heights = left[:, :n_components] * np.sqrt(len(embeddings))
     # the sign of a component is arbitrary: the window that weighs most counts up
     heights *= np.sign(heights[np.abs(heights).argmax(axis=0), np.arange(n_components)])
-    table = embeddings.table
-    blocks = table["onset"].to_numpy(dtype=float), table["duration"].to_numpy(dtype=float)
+    blocks = embeddings.table[["onset", "duration"]].to_numpy(dtype=float)
+    times = np.asarray(frame_times, dtype=float)
+    window = embeddings.windows_at(times)
     columns = {}
-    for number in range(n_components):
+    for number, height in enumerate(heights.T, 1):
         if hrf_model is None:
-            column = _held(*blocks, heights[:, number], np.asarray(frame_times, dtype=float))
+            column = np.where(window >= 0, height[window], 0.0)
         else:
-            regressor, _ = compute_regressor(
-                np.stack([*blocks, heights[:, number]]), hrf_model, np.asarray(frame_times, dtype=float)
-            )
-            column = regressor[:, 0]
-        columns[f"{prefix}_{number + 1}"] = column
+            column = compute_regressor(np.column_stack([blocks, height]).T, hrf_model, times)[0][:, 0]
+        columns[f"{prefix}_{number}"] = column
     return pd.DataFrame(columns, index=pd.Index(frame_times, name="frame_time"))
-
-
-def _held(onset: np.ndarray, duration: np.ndarray, heights: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Height of the window that holds each time; 0 where none does."""
-    order = np.argsort(onset, kind="stable")
-    window = np.searchsorted(onset[order], times, side="right") - 1
-    chosen = order[np.maximum(window, 0)]
-    inside = (window >= 0) & (times < onset[chosen] + duration[chosen])
-    return np.where(inside, heights[chosen], 0.0)
 
 
 def _unique(names: list[str], labels: np.ndarray) -> tuple[str, ...]:

@@ -16,24 +16,15 @@ _BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOA
 
 
 def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
-    """Check a .vhdr file.
+    """Check a .vhdr file: whether its data is cut (within a frame, before a marker or `DataPoints`), and notes.
 
-    Returns
-    -------
-    truncated : bool
-        The data file ends within a frame, before a marker, or before `DataPoints`.
-    notes : list of str
-
-    Raises
-    ------
-    ReadError
-        A path inside leaves `root`, the data file is missing or empty.
+    Raises ReadError: a path inside leaves `root`, the data file is missing or empty.
     """
     text = _text(path)
-    named = {key: _value(text, key) for key in ("DataFile", "MarkerFile")}
-    if named["DataFile"] is None:
+    data_name, marker_name = _value(text, "DataFile"), _value(text, "MarkerFile")
+    if data_name is None:
         raise ReadError("is not given", file=path, field="DataFile", fix="the header is damaged")
-    if "$b" in (named["DataFile"] or ""):
+    if "$b" in data_name:
         fix = f"write {path.stem}.eeg, or whatever the data file is called"
         raise ReadError("is given by the placeholder $b, which MNE does not read", file=path, field="DataFile", fix=fix)
     names = [name for name, _ in _entries(text)]
@@ -41,14 +32,14 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
     if twice is not None:
         fix = "give each channel of the header its own name"
         raise ReadError(f"two channels are called {twice!r}", file=path, field="channels", fix=fix)
-    files = {key: _inside(path, root, name, key) for key, name in named.items() if name}
-    data = files["DataFile"]
+    data = _inside(path, root, data_name, "DataFile")
+    markers = _inside(path, root, marker_name, "MarkerFile") if marker_name else None
     if not data.is_file():
         raise ReadError(f"{data.name} is missing", file=path, field="DataFile", fix="copy all files of the recording")
     size = data.stat().st_size
     if size == 0:
         raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
-    return _cut(text, size, files.get("MarkerFile"))
+    return _cut(text, size, markers)
 
 
 def channel_units(path: Path) -> dict[str, str]:

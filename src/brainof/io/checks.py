@@ -19,10 +19,7 @@ MAX_SPREAD = 5e-4
 def checked(recording: Recording) -> Recording:
     """The recording with notes on non-finite, flat and implausible channels.
 
-    Raises
-    ------
-    ReadError
-        It holds no sample or only one.
+    Raises ReadError: it holds no sample or only one.
     """
     file = recording.provenance.get("file")
     if recording.n_times == 0:

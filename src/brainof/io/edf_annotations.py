@@ -79,10 +79,7 @@ def _inside(
 def read_edf_events(path: Path) -> pd.DataFrame:
     """Events table of an EDF+ file that may hold annotations alone (a hypnogram).
 
-    Raises
-    ------
-    ReadError
-        It is not EDF or has no annotations.
+    Raises ReadError: it is not EDF or has no annotations.
     """
     events, _ = read_annotations(path, read_edf_header(path))
     if events is None:

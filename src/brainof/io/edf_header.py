@@ -10,9 +10,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ReadError
 
-_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes per signal: label, transducer, unit, 4 limits, filter, samples, -
+#: bytes per signal, in order
+_LIMITS = {"pmin": 8, "pmax": 8, "dmin": 8, "dmax": 8}
+_WIDTHS = {"label": 16, "transducer": 80, "unit": 8, **_LIMITS, "filter": 80, "samples": 8}
+_USED = ("label", "unit", *_LIMITS, "samples")
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,8 @@ class EdfHeader:
 def read_edf_header(path: Path) -> EdfHeader:
     """Read and check the header of an EDF or BDF file.
 
-    Raises
-    ------
-    ReadError
-        The file is empty, a field is no number, the header is longer than the file, or no data record is complete.
+    Raises ReadError: the file is empty, a field is no number, the header is longer than the file, or no data record is
+    complete.
     """
     size = path.stat().st_size
     if size == 0:
@@ -74,33 +77,27 @@ def read_edf_header(path: Path) -> EdfHeader:
         if n <= 0:
             raise ReadError(f"header says {n} signals", file=path, field="number of signals")
         if 256 * (n + 1) > size:
-            raise ReadError(
-                f"header says {n} signals, whose header needs {256 * (n + 1)} bytes; the file has {size}",
-                file=path,
-                field="number of signals",
-                fix="the header is damaged",
-            )
+            problem = f"header says {n} signals, whose header needs {256 * (n + 1)} bytes; the file has {size}"
+            raise ReadError(problem, file=path, field="number of signals", fix="the header is damaged")
         table = stream.read(256 * n)
     record_seconds = _number(fixed[244:252], path, "record duration")
     if record_seconds < 0:
         raise ReadError(f"{record_seconds:g} s", file=path, field="record duration", fix="the header is damaged")
-    columns, start = [], 0
-    for width in _FIELDS:
-        columns.append([table[start + i * width : start + (i + 1) * width] for i in range(n)])
-        start += width * n
-    labels, _, units, pmin, pmax, dmin, dmax, _, samples, _ = columns
+    columns = {}
+    for name, width in _WIDTHS.items():
+        columns[name], table = np.frombuffer(table, f"S{width}", n).tolist(), table[width * n :]
     signals = []
-    for i in range(n):
-        label = labels[i].decode("latin-1").strip(" \0")
-        count = _integer(samples[i], path, f"samples per record of {label}")
+    for label, unit, pmin, pmax, dmin, dmax, samples in zip(*(columns[name] for name in _USED), strict=True):
+        label = label.decode("latin-1").strip(" \0")
+        count = _integer(samples, path, f"samples per record of {label}")
         if count <= 0:
             raise ReadError(f"{count}", file=path, field=f"samples per record of {label}", fix="the header is damaged")
         signals.append(
             EdfSignal(
                 label=label,
-                unit=units[i].decode("latin-1").strip(" \0"),
-                physical=(_number(pmin[i], path, f"{label} minimum"), _number(pmax[i], path, f"{label} maximum")),
-                digital=(_number(dmin[i], path, f"{label} minimum"), _number(dmax[i], path, f"{label} maximum")),
+                unit=unit.decode("latin-1").strip(" \0"),
+                physical=(_number(pmin, path, f"{label} minimum"), _number(pmax, path, f"{label} maximum")),
+                digital=(_number(dmin, path, f"{label} minimum"), _number(dmax, path, f"{label} maximum")),
                 samples=count,
                 rate=count / record_seconds if record_seconds else 0.0,
             )
@@ -116,9 +113,8 @@ def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ..
         raise ReadError(f"{data_start} bytes", file=path, field="header size", fix="the header is damaged")
     said, there = _integer(fixed[236:244], path, "number of records"), (size - data_start) // record
     if there <= 0:
-        raise ReadError(
-            "empty recording: no data record is complete", file=path, field="number of records", fix="copy it again"
-        )
+        problem = "empty recording: no data record is complete"
+        raise ReadError(problem, file=path, field="number of records", fix="copy it again")
     notes = []
     if said > there:
         notes.append(f"the file is cut: {there} of {said} data records are there")
@@ -126,8 +122,8 @@ def _with_size(path: Path, size: int, fixed: bytes, signals: tuple[EdfSignal, ..
         notes.append(f"the header does not know the number of records ({said}); {there} were found")
     elif said < there:
         notes.append(f"the header says {said} records, the file holds {there}")
-    twice = [label for label, count in Counter(signal.label for signal in signals).items() if count > 1]
-    twice = [label for label in twice if label not in ("EDF Annotations", "BDF Annotations")]
+    labels = Counter(signal.label for signal in signals if not signal.is_annotation)
+    twice = [label for label, count in labels.items() if count > 1]
     if twice:
         notes.append(f"channel names that occur twice were numbered: {', '.join(twice)}")
     apart = fixed[192:197] in (b"EDF+D", b"BDF+D")

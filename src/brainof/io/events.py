@@ -132,10 +132,7 @@ def read_events_file(path: Path) -> tuple[pd.DataFrame, list[str]]:
     Types and further columns stay the text that is written (`01`, `NA`); rows without an onset (n/a) are left out and
     counted in a note. An empty file holds no event.
 
-    Raises
-    ------
-    LabelError
-        It is not a table, has no `onset`, or an onset is neither a number nor n/a.
+    Raises LabelError: it is not a table, has no `onset`, or an onset is neither a number nor n/a.
     """
     table, notes = read_text_table(path)
     if not len(table.columns):

@@ -81,10 +81,7 @@ def reader_module(format_name: str) -> str:
 def expanded(path: str | PathLike[str]) -> Path:
     """The path with `~` replaced.
 
-    Raises
-    ------
-    ReadError
-        There is no such user.
+    Raises ReadError: there is no such user.
     """
     try:
         return Path(path).expanduser()
@@ -95,10 +92,7 @@ def expanded(path: str | PathLike[str]) -> Path:
 def format_of(path: Path) -> tuple[Path, str]:
     """The file to open (a partner is replaced by its header file) and its format.
 
-    Raises
-    ------
-    ReadError
-        The file is missing (the nearest name is suggested) or its suffix is not known.
+    Raises ReadError: the file is missing (the nearest name is suggested) or its suffix is not known.
     """
     try:
         there = path.exists()

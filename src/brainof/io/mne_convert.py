@@ -65,10 +65,7 @@ def recording_of_raw(
 ) -> Recording:
     """One modality of a Raw; without `modality` MEG where there is any, else EEG.
 
-    Raises
-    ------
-    ReadError
-        No channel of the modality, a wrong unit, or more samples than `options.max_bytes`.
+    Raises ReadError: no channel of the modality, a wrong unit, or more samples than `options.max_bytes`.
     """
     raw, options, notes = opened.raw, opened.options or options, list(opened.notes)
     original = list(raw.ch_names)

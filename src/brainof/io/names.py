@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 
+import pandas as pd
+
 from ..errors import ReadError, did_you_mean
 from .options import ReadOptions
 
@@ -78,32 +80,18 @@ def is_lettered_cap(names: Sequence[str]) -> bool:
 
 def unique(names: Sequence[str]) -> list[str]:
     """Repeated names with -0, -1, ... added in order (as MNE does)."""
-    counts = Counter(names)
-    seen: Counter[str] = Counter()
-    out = []
-    for name in names:
-        if counts[name] > 1:
-            out.append(f"{name}-{seen[name]}")
-            seen[name] += 1
-        else:
-            out.append(name)
-    return out
+    series = pd.Series(names, dtype=object)
+    number = series.groupby(series).cumcount().astype(str)
+    return series.where(~series.duplicated(keep=False), series + "-" + number).tolist()
 
 
 def renamed(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[str]:
-    """The names after `channel_names` and `rename`, still unique.
-
-    Raises
-    ------
-    ReadError
-        The number of names is wrong, a regular expression is not valid, or two channels get one name.
-    """
+    """The names after `channel_names` and `rename`, still unique."""
     out = [name.strip() for name in names]
     if options.channel_names is not None:
         if len(options.channel_names) != len(out):
-            raise ReadError(
-                f"{len(options.channel_names)} names for {len(out)} channels", file=file, field="channel_names"
-            )
+            problem = f"{len(options.channel_names)} names for {len(out)} channels"
+            raise ReadError(problem, file=file, field="channel_names")
         out = list(options.channel_names)
     for pattern, replacement in options.rename.items():
         try:
@@ -124,21 +112,14 @@ def chosen_type(name: str, options: ReadOptions) -> str | None:
 def kept(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[int]:
     """Indices of the names that `drop` and `pick` leave, in file order.
 
-    Raises
-    ------
-    ReadError
-        A pick without a wildcard is not there, or nothing is left.
+    Raises ReadError: a pick without a wildcard is not there, or nothing is left.
     """
     left = [i for i, name in enumerate(names) if not any(fnmatchcase(name, pattern) for pattern in options.drop)]
+    for pattern in options.pick:
+        if not any(fnmatchcase(names[i], pattern) for i in left):
+            fix = did_you_mean(pattern, names) if names else ""
+            raise ReadError(f"no channel {pattern!r}", file=file, field="pick", fix=fix)
     if options.pick:
-        for pattern in options.pick:
-            if not any(fnmatchcase(names[i], pattern) for i in left):
-                raise ReadError(
-                    f"no channel {pattern!r}",
-                    file=file,
-                    field="pick",
-                    fix=did_you_mean(pattern, names) if names else "",
-                )
         left = [i for i in left if any(fnmatchcase(names[i], pattern) for pattern in options.pick)]
     if not left:
         raise ReadError("no channel is left", file=file, field="drop", fix="drop fewer channels")

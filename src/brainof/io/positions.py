@@ -39,10 +39,7 @@ def electrode_positions(
     positions : ndarray, shape (n, 3)
         Metres; NaN where the name is not known.
 
-    Raises
-    ------
-    ReadError
-        `montage` is not a montage of MNE.
+    Raises ReadError: `montage` is not a montage of MNE.
     """
     positions = np.full((len(names), 3), np.nan)
     if montage == "none" or (montage is None and is_lettered_cap(names)):

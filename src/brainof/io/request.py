@@ -11,28 +11,17 @@ from .options import ReadOptions
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """One file to read.
-
-    Attributes
-    ----------
-    path : Path
-    format : str
-        A value of `FORMATS`.
-    modality : {"eeg", "meg", "fmri"} or None
-        None where the file decides.
-    options : ReadOptions
-    entities : dict of str
-        BIDS entities of the recording.
-    root : Path
-        Dataset root: atlas paths are relative to it, and paths inside the file must not leave it.
-    sidecars : Sidecars
-        Of the BIDS dataset the file lies in; found once.
-    """
+    """One file to read."""
 
     path: Path
     format: str
+    """A value of `FORMATS`."""
     modality: str | None
+    """None where the file decides."""
     options: ReadOptions
     entities: dict[str, str]
+    """BIDS entities of the recording."""
     root: Path
+    """Dataset root: atlas paths are relative to it, and paths inside the file must not leave it."""
     sidecars: Sidecars
+    """Of the BIDS dataset the file lies in; found once."""

@@ -49,10 +49,7 @@ def read_text_table(
         empty.
     notes : list of str
 
-    Raises
-    ------
-    LabelError, or `error`
-        It cannot be read, or a row has more cells than the header.
+    Raises LabelError, or `error`: it cannot be read, or a row has more cells than the header.
     """
     try:
         text, notes = decoded(path.read_bytes())

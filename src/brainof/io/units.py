@@ -67,10 +67,7 @@ def override_factors(
 ) -> np.ndarray:
     """Factor per channel that `ReadOptions.units` asks for; NaN where it does not name the channel.
 
-    Raises
-    ------
-    ReadError
-        A unit is unknown, or not one of the channel's quantity.
+    Raises ReadError: a unit is unknown, or not one of the channel's quantity.
     """
     patterns = {"*": units} if isinstance(units, str) else units
     factors = np.full(len(names), np.nan)
@@ -80,11 +77,7 @@ def override_factors(
             continue
         factor = factor_to_si(unit, UNITS[kind])
         if factor is None:
-            raise ReadError(
-                f"{unit!r} is not a unit of {kind} channels",
-                file=file,
-                field=f"unit of {name}",
-                fix=f"known: {', '.join(FACTORS[UNITS[kind]])}",
-            )
+            problem, fix = f"{unit!r} is not a unit of {kind} channels", f"known: {', '.join(FACTORS[UNITS[kind]])}"
+            raise ReadError(problem, file=file, field=f"unit of {name}", fix=fix)
         factors[row] = factor
     return factors

@@ -12,12 +12,13 @@ import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import ReadError
-from .units import factor_to_si
+from .units import volts_per_unit
+
+_DAMAGED = "the file is cut or its header is damaged"
 
 #: GDF data type -> bytes
 _GDF_BYTES = {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 16: 4, 17: 8, 279: 3, 535: 3}
@@ -26,104 +27,74 @@ _VOLT, _DECIMALS = 4256, {0: 1.0, 17: 1e-2, 18: 1e-3, 19: 1e-6, 20: 1e-9, 21: 1e
 
 
 @dataclass
-class Checked:
-    """What a header says: factors that bring MNE's values to volts, and SI values of one stored unit, by name.
-
-    `unknown` names channels whose unit is no voltage.
-    """
+class GdfHeader:
+    """What a GDF header says of its channels, by name."""
 
     corrections: dict[str, float] = field(default_factory=dict)
+    """Factors that bring MNE's values to volts."""
     stored: dict[str, float] = field(default_factory=dict)
+    """SI values of one stored unit."""
     unknown: dict[str, str] = field(default_factory=dict)
+    """Units that are no voltage."""
     flat: list[str] = field(default_factory=list)
     """Channels whose minimum equals their maximum: the scale is undefined."""
 
 
-def check_gdf(path: Path) -> Checked:
-    """Check the header of a GDF file against its size, and find the units that MNE does not know.
-
-    Raises
-    ------
-    ReadError
-        It is no GDF file, or announces more than the file holds.
-    """
+def check_gdf(path: Path) -> GdfHeader:
+    """Check the header of a GDF file against its size, and find the units that MNE does not know."""
+    size = path.stat().st_size
     with path.open("rb") as stream:
-        magic = stream.read(8)
+        fixed = stream.read(256)
         try:
-            version = float(magic[4:8].decode("ascii"))
+            version = float(fixed[4:8].decode("ascii"))
         except ValueError:
             version = 0.0
-        if magic[:3] != b"GDF" or version <= 0:
-            raise ReadError(f"{magic!r} begins no GDF file", file=path, field="version")
+        if fixed[:3] != b"GDF" or version <= 0:
+            raise ReadError(f"{fixed[:8]!r} begins no GDF file", file=path, field="version")
+        if len(fixed) < 256:
+            raise ReadError("header is cut", file=path, fix="copy the file again")
         new = version >= 1.9
-        n = int(_numbers(stream, 252, "<u2" if new else "<u4", 1, path)[0])
-        size = path.stat().st_size
-        if not 0 < n <= size // 256:
+        n = int.from_bytes(fixed[252 : 254 if new else 256], "little")
+        if not 0 < n < size // 256:
             raise ReadError(f"header says {n} signals", file=path, field="number of signals", fix="it is damaged")
-        records = int(_numbers(stream, 236, "<i8", 1, path)[0])
-        names = [_text(stream, 256 + 16 * i, 16) for i in range(n)]
-        at = 256 + n * (16 + 80)
-        if new:
-            codes = _numbers(stream, at + 6 * n, "<u2", n, path).tolist()
-            volts = [_volts_of_code(code) for code in codes]
-            known = [{4275: 1e-6, 4274: 1e-3}.get(code, 1.0) for code in codes]
-            units = [f"code {code}" for code in codes]
-        else:
-            units = [_text(stream, at + 8 * i, 8) for i in range(n)]
-            volts = [factor_to_si(unit, "V") for unit in units]
-            known = [1e-6 if unit[:2] == "uV" else 1.0 for unit in units]
-        at += 8 * n
-        limits = _numbers(stream, at, "<f8", 2 * n, path).reshape(2, n)
-        digital = _numbers(stream, at + 16 * n, "<f8" if new else "<i8", 2 * n, path).reshape(2, n)
-        at += 32 * n + (80 * n)
-        samples, kinds = _numbers(stream, at, "<i4", 2 * n, path).reshape(2, n).tolist()
+        table = stream.read(256 * n)
+    records = int.from_bytes(fixed[236:244], "little", signed=True)
+    samples, kinds = np.frombuffer(table, "<i4", 2 * n, 216 * n).reshape(2, n).tolist()
     record = sum(count * _GDF_BYTES.get(kind, 1) for count, kind in zip(samples, kinds, strict=True))
     if min(samples) <= 0 or records <= 0 or record * records > size:
-        raise ReadError(
-            f"header says {records} records of {record} bytes, the file has {size}",
-            file=path,
-            field="number of records",
-            fix="the file is cut or its header is damaged",
-        )
-    checked = Checked()
-    for i, name in enumerate(names):
-        factor = volts[i]
-        if limits[0, i] == limits[1, i] or digital[0, i] == digital[1, i]:
-            checked.flat.append(name)
+        problem = f"header says {records} records of {record} bytes, the file has {size}"
+        raise ReadError(problem, file=path, field="number of records", fix=_DAMAGED)
+    names = _texts(table, 16, n, 0)
+    if new:
+        codes = np.frombuffer(table, "<u2", n, 102 * n).tolist()
+        units = [f"code {code}" for code in codes]
+        volts = [_DECIMALS.get(code & 31) if code & ~31 == _VOLT else None for code in codes]
+        known = [{4275: 1e-6, 4274: 1e-3}.get(code, 1.0) for code in codes]
+    else:
+        units = _texts(table, 8, n, 96 * n)
+        volts = [volts_per_unit(unit) for unit in units]
+        known = [1e-6 if unit[:2] == "uV" else 1.0 for unit in units]
+    physical = np.frombuffer(table, "<f8", 2 * n, 104 * n).reshape(2, n)
+    digital = np.frombuffer(table, "<f8" if new else "<i8", 2 * n, 120 * n).reshape(2, n)
+    flat = (physical[0] == physical[1]) | (digital[0] == digital[1])
+    header = GdfHeader(flat=[name for name, is_flat in zip(names, flat, strict=True) if is_flat])
+    for name, unit, factor, of_mne in zip(names, units, volts, known, strict=True):
         if factor is None:
-            checked.unknown[name] = units[i]
+            header.unknown[name] = unit
         else:
-            checked.corrections[name] = factor / known[i]
-            checked.stored[name] = factor
-    return checked
+            header.corrections[name], header.stored[name] = factor / of_mne, factor
+    return header
 
 
-def _volts_of_code(code: int) -> float | None:
-    """Factor to volts of a GDF 2 unit code; None where it is no voltage."""
-    return _DECIMALS.get(code & 31) if code & ~31 == _VOLT else None
-
-
-def _numbers(stream: BinaryIO, at: int, kind: str, count: int, path: Path) -> np.ndarray:
-    width = np.dtype(kind).itemsize
-    stream.seek(at)
-    content = stream.read(width * count)
-    if len(content) < width * count:
-        raise ReadError("header is cut", file=path, fix="copy the file again")
-    return np.frombuffer(content, kind)
-
-
-def _text(stream: BinaryIO, at: int, width: int) -> str:
-    stream.seek(at)
-    return stream.read(width).decode("latin-1").split("\0")[0].strip()
+def _texts(table: bytes, width: int, n: int, at: int) -> list[str]:
+    cells = (table[at + i * width : at + (i + 1) * width] for i in range(n))
+    return [cell.decode("latin-1").split("\0")[0].strip() for cell in cells]
 
 
 def check_egi(path: Path) -> float:
     """Check the header of an EGI simple binary file; the factor that brings MNE's values to volts.
 
-    Raises
-    ------
-    ReadError
-        It is no such file, or announces more than the file holds.
+    Raises ReadError: it is no such file, or announces more than the file holds.
     """
     with path.open("rb") as stream:
         header, size = stream.read(36), path.stat().st_size
@@ -134,22 +105,15 @@ def check_egi(path: Path) -> float:
         raise ReadError(f"version {version}", file=path, field="version", fix="give a continuous simple binary file")
     needed = 36 + 4 * n_events + (n_channels + n_events) * n_samples * {2: 2, 4: 4, 6: 8}[version]
     if min(n_channels, n_samples, rate) <= 0 or n_events < 0 or needed > size:
-        raise ReadError(
-            f"says {n_channels} channels x {n_samples} samples at {rate} Hz, {needed} bytes; the file has {size}",
-            file=path,
-            field="size",
-            fix="the file is cut or its header is damaged",
-        )
+        said = f"says {n_channels} channels x {n_samples} samples at {rate} Hz, {needed} bytes"
+        raise ReadError(f"{said}; the file has {size}", file=path, field="size", fix=_DAMAGED)
     return 1e-6 if bits and value_range else 1.0
 
 
 def check_mff(path: Path) -> None:
     """Check the blocks of the signals in an EGI .mff folder against the size of their files.
 
-    Raises
-    ------
-    ReadError
-        A block announces more than the file holds, or there is no signal.
+    Raises ReadError: a block announces more than the file holds, or there is no signal.
     """
     signals = sorted(path.glob("signal*.bin"))
     if not signals:
@@ -172,10 +136,7 @@ def check_mff(path: Path) -> None:
 def check_curry(path: Path) -> None:
     """Check the counts of a Curry parameter file against the size of its data.
 
-    Raises
-    ------
-    ReadError
-        It has no parameter file or no counts, or announces more than the file holds.
+    Raises ReadError: it has no parameter file or no counts, or announces more than the file holds.
     """
     names = [path.name + end for end in (".dpa", ".dpo")]
     header = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
@@ -192,8 +153,8 @@ def check_curry(path: Path) -> None:
     least = 2 if re.search(r"DataFormat\s*=\s*ASCII", text) else 4
     if values <= 0 or least * values > size:
         said = " x ".join(f"{count} {name[3:].lower()}" for name, count in counts.items())
-        fix = "the file is cut or its header is damaged"
-        raise ReadError(f"{header.name} announces {said}, the file has {size} bytes", file=path, field="size", fix=fix)
+        problem = f"{header.name} announces {said}, the file has {size} bytes"
+        raise ReadError(problem, file=path, field="size", fix=_DAMAGED)
 
 
 def where_fif_ends(path: Path) -> str | None:

@@ -54,11 +54,8 @@ class ChannelTable:
     def compare(self, there: Sequence[str]) -> None:
         """Hold the table against the channels of the file.
 
-        Raises
-        ------
-        ReadError
-            A name of the table is not in the file, or a channel of the file (other than a trigger or of the body) not
-            in the table.
+        Raises ReadError: a name of the table is not in the file, or a channel of the file (other than a trigger or of
+        the body) not in the table.
         """
         known, listed_names = set(there), set(self.names)
         absent = [name for name in self.names if name not in known]
@@ -75,10 +72,7 @@ class ChannelTable:
 def read_channels(path: Path) -> ChannelTable:
     """Read a channels.tsv.
 
-    Raises
-    ------
-    ReadError
-        It is no table or has no column `name`.
+    Raises ReadError: it is no table or has no column `name`.
     """
     table, notes = read_text_table(path, error=ReadError)
     if "name" not in table.columns:

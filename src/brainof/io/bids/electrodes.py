@@ -47,10 +47,7 @@ def find_electrodes(sidecars: Sidecars) -> Electrodes | None:
     Positions are in the head frame where the coordinate system is defined like it, or where the anatomical landmarks
     are given; any other frame is said in `notes` and not guessed.
 
-    Raises
-    ------
-    ReadError
-        A table has no name, x, y and z, or a JSON file is damaged.
+    Raises ReadError: a table has no name, x, y and z, or a JSON file is damaged.
     """
     found = sidecars.all("electrodes", ".tsv", free=("space",))
     notes = []
@@ -84,10 +81,7 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     names : tuple of str, length n
     positions : ndarray, shape (n, 3)
 
-    Raises
-    ------
-    ReadError
-        It is no table with the columns name, x, y and z, or one name has two positions.
+    Raises ReadError: it is no table with the columns name, x, y and z, or one name has two positions.
     """
     table, _ = read_text_table(path, error=ReadError)
     for column in ("name", "x", "y", "z"):

@@ -23,10 +23,7 @@ def kit_digitisation(path: Path, sidecars: Sidecars) -> tuple[dict[str, Any], li
     fiducials and five coils) and `*_acq-HSP_headshape.pos`, beside the recording. Points are in the unit that
     coordsystem.json gives, else in millimetres, the unit of the digitiser's export.
 
-    Raises
-    ------
-    ReadError
-        Points cannot be read, or the fiducials and coils are not eight.
+    Raises ReadError: points cannot be read, or the fiducials and coils are not eight.
     """
     entities = sidecars.entities
     if not sidecars.is_bids or not sidecars.folders:

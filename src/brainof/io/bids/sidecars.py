@@ -119,10 +119,7 @@ class Sidecars:
     def metadata(self) -> dict[str, tuple[Any, str]]:
         """Metadata of the JSON files: key -> (value, file it comes from); nearer files win key by key.
 
-        Raises
-        ------
-        ReadError
-            A JSON file is damaged or not a mapping.
+        Raises ReadError: a JSON file is damaged or not a mapping.
         """
         return self.merged(self.suffix)
 
@@ -136,10 +133,7 @@ class Sidecars:
     def number(self, key: str) -> float | None:
         """A number of the metadata; None where there is none.
 
-        Raises
-        ------
-        ReadError
-            The value is not a finite number.
+        Raises ReadError: the value is not a finite number.
         """
         value, file = self.metadata.get(key, (None, ""))
         if value is None:

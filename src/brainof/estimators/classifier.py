@@ -143,7 +143,8 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n_samples,)."""
-        return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
+        likeliest = self.predict_log_proba(X).argmax(axis=1)  # first: it refuses where nothing is fitted
+        return self.classes_[likeliest]
 
     def uncertainty(self, X: Any, passes: int = 20) -> dict[str, np.ndarray]:
         """Total, aleatoric and epistemic uncertainty (nats, each (n_samples,)).

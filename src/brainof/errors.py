@@ -1,6 +1,7 @@
 """The named errors of brainof. Each message is one line that names the file, the field and the fix.
 
-The command line maps them to exit codes: 2 for wrong input, 3 for disk or permission, 1 for everything else.
+The command line maps them to exit codes: 2 for wrong input, 3 for disk or permission, 1 for a training run
+that failed its health check.
 """
 
 from __future__ import annotations

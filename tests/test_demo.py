@@ -32,5 +32,5 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     assert modalities == {"eeg", "meg", "fmri"}
     # a second call finds everything done and writes the same scores
     assert main(command) == 0
-    assert "4 done (4 of them before)" in capsys.readouterr().out
+    assert "4 recordings prepared (4 already up to date)" in capsys.readouterr().out
     assert json.loads((tmp_path / "scores.json").read_text()) == rows

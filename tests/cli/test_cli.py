@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from brainof.cli import COMMANDS, main
+from brainof.datasets import recipe_names
 from brainof.version import __version__
 
 
@@ -31,7 +33,9 @@ def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkey
     lines = [line for line in module.EXAMPLE.splitlines() if line.startswith("  brainof ")]
     assert lines
     for line in lines:
-        words = shlex.split(line, comments=True)[1:]
+        words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+        if "--list" in words:  # has a test of its own
+            continue
         called = importlib.import_module(f"brainof.cli.{words[0]}")
         monkeypatch.setattr(called, "run", lambda args: 0)
         assert main(words) == 0, line
@@ -47,7 +51,7 @@ def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkey
         (["prepare", "x", "--root", "d", "--out", "c", "--limits", "3"], "did you mean '--limit'?"),
         (["embed", "f", "--model", "m", "--out", "o", "--batchsize", "3"], "did you mean '--batch-size'?"),
         (["atlas", "fetch", "x", "--jsn"], "did you mean '--json'?"),
-        (["atlas", "get"], "invalid choice: 'get'"),
+        (["atlas", "get"], "unknown action 'get'"),
         (["simulate", "--subjects", "many", "--out", "x"], "argument --subjects: invalid int value: 'many'"),
     ],
 )
@@ -58,6 +62,47 @@ def test_wrong_words_are_one_line(words, line, capsys):
     error = capsys.readouterr().err
     assert line in error
     assert error.count("\n") == 1
+
+
+def test_no_words_show_the_help(capsys):
+    assert main([]) == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def test_each_action_of_corpus_has_its_own_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["corpus", "split", "--help"])
+    text = capsys.readouterr().out
+    assert "--fraction" in text
+    assert "--subject " not in text
+
+
+def test_recipes_are_listed_with_a_line_each(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["prepare", "--list"])
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(recipe_names())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_options(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "prepare" in script
+    assert "--allow-failures" in script
+
+
+def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr("brainof.cli.doctor._version", lambda name: None if name == "zarr" else "1.0")
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["brainof"] == __version__
+    assert found["packages"]["torch"] == "1.0"
+    assert found["extras"]["zarr"] == ["zarr"]
+    assert main(["doctor"]) == 0
+    assert "pip install 'brainof[zarr]' brings zarr" in capsys.readouterr().out
 
 
 def test_version(capsys):

@@ -35,14 +35,17 @@ def run(dataset, *words: str, recipe: str = "toy.yaml") -> int:
 
 def test_done_and_again(dataset, capsys):
     assert run(dataset) == 0
-    assert "toy: 2 done (0 of them before), 0 failed, 0 unfinished; 8 windows" in capsys.readouterr().out
+    assert (
+        "toy: 2 recordings prepared (0 already up to date), 0 failed, 0 unfinished; 8 windows"
+        in capsys.readouterr().out
+    )
     assert run(dataset) == 0
-    assert "2 done (2 of them before)" in capsys.readouterr().out
+    assert "2 recordings prepared (2 already up to date)" in capsys.readouterr().out
 
 
 def test_assignments_behind_options(dataset, capsys):
     assert run(dataset, "windows.length=2", "--limit", "1", "prepare.filter.high=40") == 0
-    assert "1 done (0 of them before), 0 failed, 0 unfinished; 2 windows" in capsys.readouterr().out
+    assert "1 recording prepared (0 already up to date), 0 failed, 0 unfinished; 2 windows" in capsys.readouterr().out
 
 
 def test_a_failure_is_exit_code_2_unless_allowed(dataset, capsys):

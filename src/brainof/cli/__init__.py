@@ -14,25 +14,27 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NoReturn
 
 from ..errors import BrainOFError, did_you_mean
 from ..version import __version__
 
 #: command -> one-line help; the file of the same name holds the rest
 COMMANDS = {
-    "info": "what brainof understands of a recording, preset or checkpoint",
-    "prepare": "recordings -> windows -> corpus, as a recipe says",
-    "index": "the BIDS datasets in a folder: recordings, and what is missing",
-    "atlas": "the atlases that are known by name, and downloads of them",
-    "corpus": "inspect and verify a corpus",
+    "info": "show channels, units and positions of a file, or the size of a model",
+    "prepare": "turn a dataset into a corpus of windows, as its recipe says",
+    "index": "list the BIDS datasets in a folder, and what is missing in them",
+    "atlas": "list the atlases known by name, or download one",
+    "corpus": "inspect, check, copy or reduce a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
-    "pretrain": "pretrain a model on corpora (continues where a run stands)",
-    "adapt": "adapt a model to a task of a corpus: probe, LoRA, full fine-tuning, ...",
-    "embed": "recordings -> embeddings with their window times",
+    "pretrain": "pretrain a model on corpora, or continue a run",
+    "adapt": "adapt a model to a task: probe, LoRA, full fine-tuning, ...",
+    "embed": "turn recordings into embeddings with their window times",
     "push": "upload a release to the Hugging Face Hub",
     "demo": "the whole path on a simulated cohort, with one HTML page",
+    "doctor": "versions, devices, extras and disk of this machine, and what would help",
+    "completion": "print the completion script of a shell",
 }
 
 
@@ -42,32 +44,63 @@ class Parser(argparse.ArgumentParser):
     known: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-        fix = did_you_mean(unknown[1], self.known) if unknown and self.known else f"see `{self.prog} --help`"
+        fix = f"see `{self.prog} --help`"
+        if (unknown := re.match(r"unrecognized arguments: (--[\w-]+)", message)) and self.known:
+            fix = did_you_mean(unknown[1], self.known)
+        elif word := re.match(r"argument ACTION: invalid choice: '([^']*)'", message):
+            message = f"unknown action {word[1]!r}"
+            fix = did_you_mean(word[1], next(iter(_subparsers(self))).choices)
         self.exit(2, f"{self.prog}: {message}; {fix}\n")
+
+
+class ListAction(argparse.Action):
+    """An option such as `--list`, which prints `lines()` and ends the command, whatever else is required."""
+
+    def __init__(self, option_strings: list[str], lines: Callable[[], Iterable[str]], help: str, **_: Any) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+        self.lines = lines
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        out("\n".join(self.lines()))
+        parser.exit(0)
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> list[argparse._SubParsersAction]:
+    return [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
 
 
 def option_strings(parser: argparse.ArgumentParser) -> list[str]:
     """The long options of a command and of its actions."""
     found = [text for text in parser._option_string_actions if text.startswith("--")]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found += [text for inner in action.choices.values() for text in option_strings(inner)]
+    for action in _subparsers(parser):
+        found += [text for inner in action.choices.values() for text in option_strings(inner)]
     return sorted(set(found))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    named = next((word for word in argv if not word.startswith("-")), None)
+    if named is not None and named not in COMMANDS:
+        return _say(f"unknown command {named!r}; {did_you_mean(named, COMMANDS)}", 2)
+    parser = make_parser([] if named is None else [named])
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    takes = named is not None and _subparsers(parser)[0].choices[named].get_default("assignments") is not None
+    return guarded(parse(parser, argv, takes))
+
+
+def make_parser(named: Collection[str] = tuple(COMMANDS)) -> Parser:
+    """The parser with all commands, of which only those in `named` are imported and know their options."""
     parser = Parser(prog="brainof", description="Brain-OF: one foundation model for fMRI, EEG and MEG")
     parser.add_argument("--version", action="version", version=f"brainof {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    named = next((word for word in argv if not word.startswith("-")), None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=bool(named))
     for name, line in COMMANDS.items():
         command = commands.add_parser(
             name, help=line, description=line, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        if name == named:  # only the command at hand is imported
+        if name in named:
             module = importlib.import_module(f".{name}", __package__)
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
@@ -75,10 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.known = option_strings(command)
             options = [text.removeprefix("--").replace("-", "_") for text in parser.known]
             command.set_defaults(run=module.run, options=options)
-    if named is not None and named not in COMMANDS:
-        return _say(f"unknown command {named!r}; {did_you_mean(named, COMMANDS)}", 2)
-    takes = named is not None and commands.choices[named].get_default("assignments") is not None
-    return guarded(parse(parser, argv, takes))
+    return parser
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> argparse.Namespace:
@@ -100,10 +130,6 @@ def guarded(args: argparse.Namespace) -> int:
         if args.debug:
             raise
         return _say(error.on_command_line(getattr(args, "options", ())), error.exit_code)
-    except BrokenPipeError:
-        # `| head` has read enough; the flush at exit needs a place to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if args.debug or error.errno not in (
             errno.ENOSPC,
@@ -143,4 +169,9 @@ def _say(message: str, code: int) -> int:
 
 def out(text: str) -> None:
     """Print a command's result on standard output."""
-    print(text, flush=True)  # noqa: T201
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # `| head` has read enough; the flush at exit needs a place to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

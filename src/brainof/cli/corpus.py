@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..utils.values import counted
 from . import out
 
 EXAMPLE = """examples:
@@ -23,32 +24,32 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
-    parser.add_argument("corpus", metavar="CORPUS", nargs="+", help="the folder that holds corpus.json, or a URL of it")
-    where = "merge, split, export: the folder of the result; quality: the page (quality.html)"
-    parser.add_argument("--out", metavar="PATH", help=where)
-    parser.add_argument("--by", default="subject", help="split: subject (default), dataset or modality")
-    parser.add_argument("--fraction", type=float, default=0.1, help="split: fraction of subjects for validation (0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="split: another seed gives another split")
-    parser.add_argument("--to", default="braindecode-zarr", help="export: the format (braindecode-zarr)")
-    parser.add_argument("--label", help="export: the label that becomes the target")
-    for name, form in (("recording", "DATASET/RECORDING"), ("subject", "DATASET/SUBJECT"), ("dataset", "DATASET")):
-        parser.add_argument(
-            f"--{name}", metavar=form, action="append", default=[], help="delete: this, may be repeated"
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    action = {name: actions.add_parser(name, help=line, description=line) for name, (_, line) in _ACTIONS.items()}
+    for name, command in action.items():
+        several = "+" if name == "merge" else None
+        command.add_argument(
+            "corpus", metavar="CORPUS", nargs=several, help="folder that holds corpus.json, or its URL"
         )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    for name in ("merge", "split", "export"):
+        action[name].add_argument("--out", metavar="DIR", required=True, help="folder of the result")
+    action["quality"].add_argument("--out", metavar="FILE", default="quality.html", help="the page (quality.html)")
+    split, export, delete = action["split"], action["export"], action["delete"]
+    split.add_argument("--by", default="subject", help="subject (default), dataset or modality")
+    split.add_argument("--fraction", type=float, default=0.1, help="fraction of subjects for validation (0.1)")
+    split.add_argument("--seed", type=int, default=0, help="random seed of the split (0)")
+    export.add_argument("--to", default="braindecode-zarr", help="format of the result (braindecode-zarr)")
+    export.add_argument("--label", help="the label that becomes the target")
+    for name, form in (("recording", "DATASET/RECORDING"), ("subject", "DATASET/SUBJECT"), ("dataset", "DATASET")):
+        delete.add_argument(f"--{name}", metavar=form, action="append", default=[], help="may be given several times")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
-    from ..errors import ConfigError
 
-    if len(args.corpus) > 1 and args.action != "merge":
-        raise ConfigError(f"{args.action} takes one corpus", field="CORPUS", fix="`merge` takes several")
-    if args.action in ("merge", "split", "export") and not args.out:
-        raise ConfigError("is required", field="--out", fix=f"say where {args.action} writes: --out DIR")
-    corpora = [Corpus(path) for path in args.corpus]
-    found, lines = _ACTIONS[args.action](corpora if args.action == "merge" else corpora[0], args)
+    corpora = [Corpus(path) for path in args.corpus] if args.action == "merge" else Corpus(args.corpus)
+    found, lines = _ACTIONS[args.action][0](corpora, args)
     for line in [json.dumps(found, ensure_ascii=False)] if args.json else lines:
         out(line)
     return 2 if args.action == "verify" and found["problems"] else 0
@@ -61,8 +62,8 @@ Result = tuple[dict[str, Any], list[str]]
 def _info(corpus: Any, args: argparse.Namespace) -> Result:
     found = corpus.info()
     head = (
-        f"{found['corpus']}: {found['windows']:,} windows of {found['subjects']:,} subjects "
-        f"in {found['shards']:,} shards, {found['disk_megabytes']:,.1f} MB on disk (version {found['version']})"
+        f"{found['corpus']}: {counted(found['windows'], 'window')} of {counted(found['subjects'], 'subject')} "
+        f"in {counted(found['shards'], 'shard')}, {found['disk_megabytes']:,.1f} MB (version {found['version']})"
     )
     columns = ("modality", "dataset", "view", "windows", "recordings", "subjects", "hours", "MB", "epoch", "channels")
     rows = [[*columns, "samples", "Hz"]]
@@ -89,8 +90,8 @@ def _info(corpus: Any, args: argparse.Namespace) -> Result:
 
 def _verify(corpus: Any, args: argparse.Namespace) -> Result:
     found = corpus.verify()
-    verdict = f"{len(found.problems)} problems" if found.problems else "all as written"
-    size = f"{found.windows:,} windows, {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards"
+    verdict = counted(len(found.problems), "problem") if found.problems else "all as written"
+    size = f"{counted(found.windows, 'window')}, {found.bytes / 1e6:,.1f} MB in {counted(found.shards, 'shard')}"
     problems = [f"problem: {problem}" for problem in found.problems]
     return vars(found), [*problems, *_notes(found.notes), f"{corpus.folder}: {size}: {verdict}"]
 
@@ -102,18 +103,19 @@ def _compact(corpus: Any, args: argparse.Namespace) -> Result:
         "forgotten": "its files are gone; its windows are forgotten",
         "removed": "was left by a writer that died and is removed",
     }
-    head = f"{corpus.folder}: {done['windows']:,} windows of {done['shards']:,} shards in one index"
+    head = f"{corpus.folder}: {counted(done['windows'], 'window')} of {counted(done['shards'], 'shard')} in one index"
     return done, [head, *_notes(f"{item}: {words}" for name, words in what.items() for item in done[name])]
 
 
 def _quality(corpus: Any, args: argparse.Namespace) -> Result:
     from ..report.quality import summary, write_quality_page
 
-    page = args.out or "quality.html"
+    page = args.out
     write_quality_page(corpus, page)
     found = summary(corpus.quality)
     line = (
-        f"{page}: {found['recordings']:,} recordings of {found['people']:,} people, {found['hours']:.1f} h; "
+        f"{page}: {counted(found['recordings'], 'recording')} of {counted(found['people'], 'subject')}, "
+        f"{found['hours']:.1f} h; "
         f"{found['in windows %']:.1f} % in windows, {found['channels dropped %']:.1f} % of channels dropped, "
         f"{len(corpus.failures)} failed"
     )
@@ -124,24 +126,24 @@ def _merge(corpora: Any, args: argparse.Namespace) -> Result:
     from ..corpus.copying import merge
 
     done = merge(corpora, args.out)
-    counts = f"{done['windows']:,} windows of {done['recordings']:,} recordings in {done['shards']:,} shards"
-    return done, [f"{args.out}: {counts}"]
+    windows, recordings, shards = (counted(done[f"{noun}s"], noun) for noun in ("window", "recording", "shard"))
+    return done, [f"{args.out}: {windows} of {recordings} in {shards}"]
 
 
 def _split(corpus: Any, args: argparse.Namespace) -> Result:
     from ..corpus.copying import split
 
     done = split(corpus, args.out, args.by, args.fraction, args.seed)
-    return done, [f"{args.out}/{name}: {windows:,} windows" for name, windows in done.items()]
+    return done, [f"{args.out}/{name}: {counted(windows, 'window')}" for name, windows in done.items()]
 
 
 def _delete(corpus: Any, args: argparse.Namespace) -> Result:
     done = corpus.delete(recordings=args.recording, subjects=args.subject, datasets=args.dataset)
-    gone = f"{done['deleted']:,} windows of {done['recordings']:,} recordings are gone"
+    gone = f"deleted {counted(done['deleted'], 'window')} of {counted(done['recordings'], 'recording')}"
     notes = [f"{name} was deleted before" for name in done["before"]]
     if done["deleted"]:
         notes.append("their bytes stay in the shards until `brainof corpus merge` copies the rest into a new folder")
-    return done, [f"{corpus.folder}: {gone}, {done['windows']:,} windows are left", *_notes(notes)]
+    return done, [f"{corpus.folder}: {gone}; {done['windows']:,} left", *_notes(notes)]
 
 
 def _export(corpus: Any, args: argparse.Namespace) -> Result:
@@ -150,19 +152,20 @@ def _export(corpus: Any, args: argparse.Namespace) -> Result:
     stores, lines = export(corpus, args.out, args.to, args.label), []
     for store in stores:
         targets = f", targets {', '.join(store['targets'])}" if store["targets"] else ""
-        lines.append(f"{store['path']}: {store['windows']:,} windows of {store['recordings']:,} recordings{targets}")
+        windows, recordings = counted(store["windows"], "window"), counted(store["recordings"], "recording")
+        lines.append(f"{store['path']}: {windows} of {recordings}{targets}")
     return {"stores": stores}, lines
 
 
-_ACTIONS: dict[str, Callable[[Any, argparse.Namespace], Result]] = {
-    "info": _info,
-    "verify": _verify,
-    "compact": _compact,
-    "merge": _merge,
-    "split": _split,
-    "delete": _delete,
-    "export": _export,
-    "quality": _quality,
+_ACTIONS: dict[str, tuple[Callable[[Any, argparse.Namespace], Result], str]] = {
+    "info": (_info, "size, windows, hours, subjects and reading time of each dataset"),
+    "verify": (_verify, "read every byte and compare it with its checksum; exit code 2 if anything is wrong"),
+    "quality": (_quality, "one HTML page: what was found, dropped and why"),
+    "compact": (_compact, "write one index file, so that the corpus opens fast"),
+    "merge": (_merge, "copy the windows of several corpora into one; deleted windows stay behind"),
+    "split": (_split, "copy into DIR/train and DIR/validation, by subject, dataset or modality"),
+    "delete": (_delete, "delete recordings, subjects or datasets (`merge` into a new folder frees their bytes)"),
+    "export": (_export, "write the windows in another format"),
 }
 
 

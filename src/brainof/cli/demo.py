@@ -13,8 +13,8 @@ EXAMPLE = """example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="runs/demo", help="folder for everything the demo makes (runs/demo)")
-    parser.add_argument("--subjects", type=int, default=12, help="simulated people (12)")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (0)")
+    parser.add_argument("--subjects", type=int, default=12, help="number of simulated subjects (12)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     takes_assignments(parser, "the pretraining recipe `demo`")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from ..errors import ConfigError
-from . import out, takes_assignments
+from . import ListAction, out, takes_assignments
 
 EXAMPLE = """\
 examples:
+  brainof prepare --list
   brainof prepare eegmat --root data/eegmat --out corpus
   brainof prepare my_recipe.yaml --root data --out corpus windows.length=2 prepare.filter.high=40
   brainof prepare eegmat --root data/eegmat --out corpus --engine dask --workers 8 --memory 2GB
@@ -21,16 +23,17 @@ Running it again prepares only what is missing or has changed. Exit code 2 when 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
+    parser.add_argument("--list", action=ListAction, lines=_recipes, help="print all recipes, a line each")
     parser.add_argument("--root", required=True, metavar="DIR", help="folder of the dataset")
     parser.add_argument("--out", required=True, metavar="CORPUS", help="corpus to write to (made if absent)")
     parser.add_argument("--engine", metavar="NAME", help="serial, dask (this machine) or slurm (default: serial)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes, or SLURM jobs")
     parser.add_argument(
-        "--memory", metavar="SIZE", help="of a worker, such as 2GB; what is larger goes through the disk"
+        "--memory", metavar="SIZE", help="memory per worker, such as 2GB; larger recordings go through the disk"
     )
     for name in ("queue", "account", "walltime"):
         parser.add_argument(f"--{name}", help=f"{name} of the SLURM jobs (default: Dask's jobqueue.slurm settings)")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N shares")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N parts")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N recordings, evenly spread")
     parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
     parser.add_argument("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
@@ -67,6 +70,13 @@ def run(args: argparse.Namespace) -> int:
     )
     out(summary.text())
     return 0 if summary.complete or args.allow_failures else 2
+
+
+def _recipes() -> Iterator[str]:
+    from ..datasets.catalogue import recipes
+
+    for recipe in recipes():
+        yield f"{recipe.name:<24} {recipe.modality:<5} {recipe.title}"
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -18,9 +18,9 @@ Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="run folder or release folder")
     parser.add_argument("repo_id", metavar="ORG/NAME", help="model on the Hub, made where it does not exist")
-    parser.add_argument("--revision", help="branch to commit to")
+    parser.add_argument("--revision", help="branch that receives the commit")
     parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
-    parser.add_argument("--message", help="of the commit")
+    parser.add_argument("--message", help="commit message")
     parser.add_argument("--pr", action="store_true", help="propose the change instead of making it")
     parser.add_argument("--license", help="licence of the weights, for the card")
     parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the card")

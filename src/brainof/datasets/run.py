@@ -18,6 +18,7 @@ from ..errors import BrainOFError, ConfigError, CorpusError, did_you_mean
 from ..utils.files import read_json
 from ..utils.memory import memory_budget
 from ..utils.progress import progress
+from ..utils.values import counted
 from .discover import Found, discover
 from .engines import KILLED, Engine
 from .job import DIED, Job
@@ -55,8 +56,9 @@ class Summary:
         """The table a command ends with: totals, then at most `most` recordings that are not done, with reasons."""
         n_windows = sum(self.views.values())
         lines = [
-            f"{self.recipe}: {self.count('done')} done ({self.skipped} of them before), {self.count('failed')} failed, "
-            f"{self.count('unfinished')} unfinished; {n_windows} windows in {self.seconds:.1f} s",
+            f"{self.recipe}: {counted(self.count('done'), 'recording')} prepared ({self.skipped} already up to date), "
+            f"{self.count('failed')} failed, {self.count('unfinished')} unfinished; "
+            f"{counted(n_windows, 'window')} in {self.seconds:.1f} s",
             *(f"  {view:<24} {count:>8} windows" for view, count in self.views.items()),
         ]
         if self.notes:

@@ -29,6 +29,11 @@ def finite(value: Any, digits: int = 6) -> Any:
     return value
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 window`, `3,000 windows`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """The first names as text, and how many more there are."""
     text = ", ".join(names[:most])

@@ -10,7 +10,7 @@ from torch import nn
 from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
-from brainof.pretraining.objective import TERMS, Objective
+from brainof.pretraining.objective import Objective
 from brainof.pretraining.threads import GradientThreads
 
 
@@ -45,7 +45,7 @@ def test_gradients_and_counts_equal_those_of_one_thread(threads, make_batch, fie
         results = team.backward(masked.split(count), lambda part: objective(part, masked.counts))
         team.close()
         assert len(results) == min(count, 5)
-        assert not any(losses[name].requires_grad for losses in results for name in TERMS)
+        assert not any(losses[name].requires_grad for losses in results for name in objective.terms)
         gradients = [p.grad for p in model.parameters()]
         loads = [block.ffn.load_ME.clone() for block in model.blocks]
         found.append((sum(losses["loss"].item() for losses in results), gradients, loads))

@@ -63,9 +63,7 @@ def test_three_steps_equal_a_loop_written_out_to_the_bit(make_batch, precision):
                 terms = Objective(plain, config.objective)
                 out = terms.decode(masked, tokens, terms.encode(masked, tokens))
                 found = terms.compare(masked, tokens, out)
-                part = (
-                    (1 - alpha) * found["time"] + alpha * found["frequency"] + 0 * found["connectivity"]
-                ) / n_patches
+                part = ((1 - alpha) * found["time"] + alpha * found["frequency"]) / n_patches
             part.backward()
             loss += part.item()
         norm = torch.stack([p.grad.norm() for p in plain.parameters() if p.grad is not None]).norm()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -62,9 +62,10 @@ class MaskConfig(Schema):
 
 
 class ObjectiveConfig(Schema):
-    """The loss (1 - alpha) L_time + alpha L_freq + connectivity L_connectivity, each Smooth L1 over predicted patches.
+    """The loss (1 - alpha) L_time + alpha L_freq + connectivity L_connectivity + others, a mean over predicted patches.
 
-    Where the model normalises the gradients of its decoders, the weights are those of the gradients' norms.
+    Where the model normalises the gradients of its decoders (`decoder.kind` "per_output"), the weights are those of the
+    gradients' norms: of an output, the sum of the weights of its terms.
     """
 
     frequency: Literal["log_spectrum", "raw", "none"] = "log_spectrum"
@@ -78,6 +79,8 @@ class ObjectiveConfig(Schema):
     power is far less noisy."""
     connectivity: float = Field(0.0, ge=0)
     """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
+    terms: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Weights of further terms by name (`brainof.pretraining.terms`), added to the others."""
     predict: Literal["hidden", "all"] = "hidden"
     """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
     lies in visible patches, and is a target with "all" alone."""

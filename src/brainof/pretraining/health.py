@@ -16,10 +16,13 @@ from ..errors import HealthError
 from ..model.tokens import Tokens, take_tokens
 from ..utils.modules import evaluating
 from .masking import MaskedBatch
-from .objective import Objective, clean_patches, connectivity_targets
+from .objective import Objective
+from .terms.comparison import clean_patches
+from .terms.connectivity import connectivity_targets
+from .terms.log_spectrum import spectra
 
 #: Explained variances of a health check, by what is predicted
-SCORES = ("r2", "r2_log_spectrum", "r2_connectivity")
+SCORES = ("r2", "r2_visible", "r2_log_spectrum", "r2_connectivity")
 
 
 def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre: Tensor | float = 0.0) -> float:
@@ -61,20 +64,24 @@ def scores_of_latents(
 def reconstruction_scores(
     objective: Objective, masked: MaskedBatch, tokens: Tokens, outputs: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """Explained variance of the predicted patches.
+    """Explained variance of the hidden patches.
 
     Returns
     -------
     dict
-        `r2`: of samples, against zero; `r2_log_spectrum`: of log spectra, against their mean over the batch;
-        `r2_connectivity`: of correlation profiles, against the mean of each place over the batch; the latter two where
-        the model predicts them.
+        `r2`: of samples, against zero, and `r2_visible` that of the visible patches, where the objective predicts them;
+        `r2_log_spectrum`: of log spectra, against their mean over the batch; `r2_connectivity`: of correlation
+        profiles, against the mean of each place over the batch; the latter two where the model predicts them.
     """
     target_BHS, sample_mask_BHS = clean_patches(masked, tokens)
-    scores = {"r2": explained_variance(outputs["waveform"].float(), target_BHS, sample_mask_BHS.float())}
-    full_BH1 = sample_mask_BHS.all(-1, keepdim=True).float()
+    hidden_BH1, waveform_BHS = masked.hidden_mask_BH[..., None], outputs["waveform"].float()
+    scores = {"r2": explained_variance(waveform_BHS, target_BHS, (sample_mask_BHS & hidden_BH1).float())}
+    visible_BHS = sample_mask_BHS & ~hidden_BH1
+    if visible_BHS.any():
+        scores["r2_visible"] = explained_variance(waveform_BHS, target_BHS, visible_BHS.float())
+    full_BH1 = (sample_mask_BHS.all(-1, keepdim=True) & hidden_BH1).float()
     if "log_spectrum" in outputs and full_BH1.any():
-        target_BHF = objective.spectra(masked, target_BHS)
+        target_BHF = spectra(masked, target_BHS, objective.config)
         centre_F = (target_BHF * full_BH1).sum((0, 1)) / full_BH1.sum()
         predicted_BHF = outputs["log_spectrum"].float()
         scores["r2_log_spectrum"] = explained_variance(predicted_BHF, target_BHF, full_BH1, centre_F)
@@ -82,7 +89,7 @@ def reconstruction_scores(
         profile_BND = connectivity_targets(tokens)
         mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
         target_BHD, centre_BHD = (take_tokens(each, masked.predicted_BH) for each in (profile_BND, mean_BND))
-        weight_BH1, predicted_BHD = masked.predicted_mask_BH[..., None].float(), outputs["connectivity"].float()
+        weight_BH1, predicted_BHD = hidden_BH1.float(), outputs["connectivity"].float()
         scores["r2_connectivity"] = explained_variance(predicted_BHD, target_BHD, weight_BH1, centre_BHD)
     return scores
 

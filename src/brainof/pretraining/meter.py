@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .objective import TERMS, Objective
+from .objective import Objective
 from .trainer import Step, require_finite
 
 
@@ -27,7 +27,7 @@ class Meter:
         """Count a step."""
         self._unread.append(step)
         for batch, losses in zip(step.batches, step.losses, strict=True):
-            sums = torch.stack([losses[name] for name in TERMS]).double()
+            sums = torch.stack([losses[name] for name in self.objective.terms]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
             counts = np.array([batch.n_predicted, len(batch.batch), 1])
             self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
@@ -52,15 +52,13 @@ class Meter:
             "data_wait": (waited - self._waited) / seconds,
             "skipped": self._skipped,
         }
-        config = self.objective.config
-        asked = {"time": True, "frequency": config.frequency != "none", "connectivity": config.connectivity > 0}
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
         for (name, modality), sums in self._sums.items():
             n_predicted, _, n_batches = self._counts[name, modality].tolist()
-            terms = dict(zip(TERMS, (sums / n_predicted).tolist(), strict=True))
-            loss = sum(weights[term] * terms[term] for term in TERMS)
-            used = {f"loss_{term}": value for term, value in terms.items() if asked[term]}
+            terms = dict(zip(self.objective.terms, (sums / n_predicted).tolist(), strict=True))
+            loss = sum(weight * terms[term] for term, weight in weights.items())
+            used = {f"loss_{term}": value for term, value in terms.items()}
             rows.append({"dataset": name, "modality": modality, "loss": loss, **used, "batches": n_batches, **about})
         self._sums, self._counts = {}, {}
         self._skipped, self._waited, self._since = 0, waited, time.perf_counter()

@@ -34,7 +34,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .health import scores_of_latents
 from .masking import MaskedBatch, Masking
-from .objective import TERMS, Objective
+from .objective import Objective
 from .run import masking_of, trainer_of
 from .run_folder import locked, remember_failure, settle_config
 from .trainer import Step, require_finite
@@ -97,9 +97,10 @@ class PairedObjective(Objective):
         fractions = self.gradient_fractions(counts["windows"] * n, progress)
         found = []
         for name, masked in pairs.parts.items():
-            losses = self.compare(masked, tokens[name], self.decode(masked, tokens[name], latents_BLD, fractions))
-            found.append({term: losses[term] / (counts[f"patches/{name}"] * n) for term in TERMS})
-        terms = {term: torch.stack([part[term] for part in found]).sum(0) for term in TERMS}
+            outputs = self.decode(masked, tokens[name], latents_BLD, fractions)
+            losses = self.compare(masked, tokens[name], outputs, latents_BLD)
+            found.append({term: loss / (counts[f"patches/{name}"] * n) for term, loss in losses.items()})
+        terms = {term: torch.stack([part[term] for part in found]).sum(0) for term in self.terms}
         return {"loss": self.combine(terms, progress), **terms}
 
     def fuse(self, pairs: MaskedPairs) -> tuple[dict[str, Tokens], Tensor]:

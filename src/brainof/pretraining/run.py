@@ -141,7 +141,8 @@ class Run:
     def health(self) -> dict[str, dict[str, Any]]:
         """Health of each dataset on a fixed batch: held-out subjects where there are any, training windows else."""
         config, rows = self.config, {}
-        masking = Masking(config.mask, self.model.config.patch, max_tokens=config.max_tokens)
+        predict, patch = config.objective.predict, self.model.config.patch
+        masking = Masking(config.mask, patch, predict=predict, max_tokens=config.max_tokens)
         for name in sorted(set(self.train_rows["dataset"])):
             held_out = self.held_out[self.held_out["dataset"] == name]
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
@@ -149,7 +150,7 @@ class Run:
             shapes = pool.groupby(["n_channels", "n_times"], observed=True).indices
             largest = np.sort(max(shapes.values(), key=len))  # a batch has one shape: the most frequent one
             chosen = np.sort(rng.choice(largest, min(config.batch_size, len(largest)), replace=False))
-            batch = self.corpora.batch(pool.index[chosen].tolist(), patch=self.model.config.patch)
+            batch = self.corpora.batch(pool.index[chosen].tolist(), patch=patch)
             masked = masking.plan(batch, rng, fourier=False)
             if masked is None or len(masked.batch) < 2:
                 continue

@@ -4,13 +4,10 @@ import numpy as np
 import torch
 
 from brainof.model import log_spectrum
-from brainof.pretraining.losses import (
-    connectivity_loss,
-    log_spectrum_loss,
-    raw_component_loss,
-    waveform_loss,
-    window_spectrum,
-)
+from brainof.pretraining.terms.connectivity import connectivity_loss
+from brainof.pretraining.terms.log_spectrum import log_spectrum_loss, window_spectrum
+from brainof.pretraining.terms.raw_components import raw_component_loss
+from brainof.pretraining.terms.waveform import waveform_loss
 
 
 def smooth_l1(a: np.ndarray) -> np.ndarray:

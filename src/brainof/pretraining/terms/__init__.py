@@ -1,0 +1,18 @@
+"""The terms of the loss by name, a file each; the objective is a weighted sum of them (`objective.py`).
+
+To add one: write its file with a `TERM`, and name it here; `objective.terms.NAME=WEIGHT` then adds it to any recipe.
+"""
+
+from __future__ import annotations
+
+from . import connectivity, log_spectrum, raw_components, waveform
+from .comparison import Comparison, Term
+
+TERMS: dict[str, Term] = {
+    "waveform": waveform.TERM,
+    "raw": raw_components.TERM,
+    "log_spectrum": log_spectrum.TERM,
+    "connectivity": connectivity.TERM,
+}
+
+__all__ = ["TERMS", "Comparison", "Term"]

@@ -1,0 +1,80 @@
+"""What a term compares, and what a term is.
+
+Shape suffixes: B windows, N tokens (channel-major), S samples per patch, H predicted patches, L latents, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...model.decoder import Output
+from ...model.tokens import Tokens, take_tokens
+from ..config import ObjectiveConfig
+from ..masking import MaskedBatch
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A masked batch beside what the model made of it.
+
+    Attributes
+    ----------
+    masked, tokens : MaskedBatch, Tokens
+        The batch, and the clean patches with their identities.
+    outputs : mapping of str to Tensor
+        Predictions (B, H, ...) of the decoder, by output.
+    latents_BLD : Tensor or None
+        Where they were decoded from.
+    config : ObjectiveConfig
+        Options of the terms.
+    target_BHS, sample_mask_BHS : Tensor
+        See `clean_patches`.
+    """
+
+    masked: MaskedBatch
+    tokens: Tokens
+    outputs: Mapping[str, Tensor]
+    latents_BLD: Tensor | None
+    config: ObjectiveConfig
+    target_BHS: Tensor
+    sample_mask_BHS: Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss.
+
+    Attributes
+    ----------
+    loss : callable
+        Comparison -> loss, summed over predicted patches (the objective divides by their count in the whole step).
+    output : str or None
+        Output of the decoder that it compares; None: it looks at the latents alone.
+    """
+
+    loss: Callable[[Comparison], Tensor]
+    output: Output | None
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for all else."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 of each element, in float32 at least."""
+    return F.smooth_l1_loss(predicted.to(at_least_float32(predicted)), target, reduction="none")
+
+
+def clean_patches(masked: MaskedBatch, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """Clean samples (B, H, S) of the predicted patches, and where they are signal: no padding, no fillers."""
+    target_BHS = take_tokens(tokens.patch_BNS, masked.predicted_BH)
+    mask_BH1 = masked.predicted_mask_BH[..., None]
+    if tokens.valid_BNS is None:
+        return target_BHS, mask_BH1.expand_as(target_BHS)
+    return target_BHS, take_tokens(tokens.valid_BNS, masked.predicted_BH) & mask_BH1

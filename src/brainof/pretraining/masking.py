@@ -82,7 +82,9 @@ class MaskedBatch(Tensors):
     @property
     def hidden_mask_BH(self) -> Tensor:
         """True where a predicted token is one that the encoder did not see; False for fillers."""
-        seen_BN = self.predicted_BH.new_zeros(len(self.batch), 1 + int(torch.cat([self.visible_BV, self.predicted_BH], 1).max()))
+        seen_BN = self.predicted_BH.new_zeros(
+            len(self.batch), 1 + int(torch.cat([self.visible_BV, self.predicted_BH], 1).max())
+        )
         seen_BN = seen_BN.scatter_add(1, self.visible_BV, self.visible_mask_BV.long())
         return self.predicted_mask_BH & (seen_BN.gather(1, self.predicted_BH) == 0)
 

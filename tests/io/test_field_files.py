@@ -63,6 +63,24 @@ def test_the_unit_of_channels_tsv_serves_where_the_file_has_none(tmp_path, micro
     assert any("save it as UTF-8" in note for note in recording.notes) == (code == "latin-1")
 
 
+@pytest.mark.parametrize("kind", ["edf", "gdf", "brainvision"])
+def test_the_unit_of_channels_tsv_serves_where_that_of_the_file_tells_nothing(tmp_path, microvolts, vendor, kind):
+    write = {
+        "edf": lambda: vendor.write_edf_plus(tmp_path / "sub-01_eeg.edf", microvolts, 100, unit="?V"),
+        "gdf": lambda: vendor.write_gdf(tmp_path / "sub-01_eeg.gdf", microvolts, NAMES, 100, units=["none"] * 3),
+        "brainvision": lambda: vhdr(tmp_path, microvolts, units=("BS",) * 3).rename(tmp_path / "sub-01_eeg.vhdr"),
+    }
+    path = write[kind]()
+    with pytest.raises(ReadError, match="unknown unit"):
+        read(path)
+    rows = [f"{name}\tEEG\t{unit}\n" for name, unit in zip(NAMES, ("µV", "uV", "µV"), strict=True)]
+    (tmp_path / "sub-01_channels.tsv").write_text("name\ttype\tunits\n" + "".join(rows))
+    recording = read(path)
+    np.testing.assert_allclose(recording.data, microvolts * 1e-6, atol=1e-7)
+    assert any("no unit for 3 channels" in note for note in recording.notes)
+    np.testing.assert_allclose(read(path, options=ReadOptions(units="mV")).data, microvolts * 1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "begin", "words"),
     [

@@ -52,10 +52,21 @@ def test_every_format_gives_the_same_volts(kind, error, events, tmp_path, microv
     assert not recording.provenance["truncated"]
 
 
+@pytest.mark.parametrize("kind", ["gdf2", "cnt", "egi", "egi16", "nihon", "persyst"])
+def test_units_that_are_given_are_those_of_the_stored_values(tmp_path, microvolts, vendor, kind):
+    path = _files(vendor, tmp_path, microvolts)[kind]()
+    for unit, factor in (("uV", 1e-6), ("mV", 1e-3)):
+        recording = read(path, options=ReadOptions(units=unit))
+        np.testing.assert_allclose(recording.data / factor, microvolts, atol=0.051)
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("uV", 1e-6), ("mV", 1e-3), ("nV", 1e-9), ("V", 1.0)])
 @pytest.mark.parametrize("version", ["1.25", "2.20"])
 def test_gdf_units_that_mne_does_not_know_are_scaled(tmp_path, microvolts, vendor, unit, factor, version):
     path = vendor.write_gdf(tmp_path / "a.gdf", microvolts, NAMES, 100, version=version, units=[unit] * 3)
+    np.testing.assert_allclose(
+        read(path, options=ReadOptions(units="uV")).data, microvolts * 1e-6, rtol=1e-4, atol=1e-9
+    )
     np.testing.assert_allclose(read(path).data, microvolts * factor, rtol=1e-5, atol=factor * 1e-3)
 
 

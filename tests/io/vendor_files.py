@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 #: unit code of GDF 2 -> unit
-GDF_CODES = {"uV": 4275, "mV": 4274, "nV": 4276, "V": 4256, "degC": 6048}
+GDF_CODES = {"uV": 4275, "mV": 4274, "nV": 4276, "V": 4256, "degC": 6048, "none": 0}
 
 
 def _padded(texts: Sequence[str], width: int) -> bytes:
@@ -17,9 +17,9 @@ def _padded(texts: Sequence[str], width: int) -> bytes:
 
 
 def write_gdf(
-    path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, version="2.20", units=None, event=3
+    path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, version="2.20", units=None, event=3, code=769
 ) -> Path:
-    """One-second records of float32 (GDF type 16) in the given units; one event of type 769 at sample `event`."""
+    """One-second records of float32 (GDF type 16) in the given units; one event of type `code` at sample `event`."""
     n, n_times = data.shape
     units, records = units or ["uV"] * n, n_times // sfreq
     new = float(version) >= 1.9
@@ -44,7 +44,7 @@ def write_gdf(
     assert len(head) == 256 * (n + 1)
     body = data[:, : records * sfreq].reshape(n, records, sfreq).transpose(1, 0, 2).astype("<f4").tobytes()
     table = struct.pack("<B3Bf", 1, 1, 0, 0, sfreq) if new else struct.pack("<B3BI", 1, sfreq, 0, 0, 1)
-    path.write_bytes(head + body + table + struct.pack("<IH", event + 1, 769))
+    path.write_bytes(head + body + table + struct.pack("<IH", event + 1, code))
     return path
 
 
@@ -110,14 +110,15 @@ def write_nihon(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int) 
     return path
 
 
-def write_persyst(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int) -> Path:
-    """Persyst: a .lay header and a .dat file of int16 in 0.1 uV."""
+def write_persyst(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, times="0=0.0") -> Path:
+    """Persyst: a .lay header and a .dat file of int16 in 0.1 uV; `times` are lines sample=seconds of the day."""
     np.rint(data.T * 10).astype("<i2").tofile(path.with_suffix(".dat"))
     channels = "\n".join(f"{name}-Ref={i + 1}" for i, name in enumerate(names))
     path.write_text(
         f"[FileInfo]\nFile={path.with_suffix('.dat').name}\nFileType=Interleaved\nSamplingRate={sfreq}\n"
         f"HeaderLength=0\nCalibration=0.1\nWaveformCount={len(names)}\nDataType=0\n[ChannelMap]\n{channels}\n"
-        "[SampleTimes]\n0=0.0\n[Patient]\nFirst=\nLast=\nSex=\nHand=\nID=\nBirthDate=01/01/70\nTestDate=01/02/2020\nTestTime=12:00:00\n"
+        f"[SampleTimes]\n{times}\n"
+        "[Patient]\nFirst=\nLast=\nSex=\nHand=\nID=\nBirthDate=01/01/70\nTestDate=01/02/2020\nTestTime=12:00:00\n"
         "[Comments]\n0.03,0.5,0,100,tone\n"
     )
     return path
@@ -221,9 +222,15 @@ def write_bti(
     return folder / "c,rfDC"
 
 
-def write_curry(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, places: np.ndarray, event=3) -> Path:
-    """Curry 8: float32 microvolts in .cdt, parameters in .cdt.dpa, one event of type 7 in .cdt.cef; places in mm."""
+def write_curry(
+    path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, places: np.ndarray, event=3, unit="uV", trials=()
+) -> Path:
+    """Curry 8: float32 values in .cdt, parameters in .cdt.dpa, one event of type 7 in .cdt.cef; places in mm.
+
+    `trials` are the types of equal epochs that the file is cut into.
+    """
     n, n_times = data.shape
+    n_trials = max(1, len(trials))
     data.T.astype("<f4").tofile(path)
 
     def listed(name: str, lines: Sequence[str]) -> str:
@@ -231,15 +238,20 @@ def write_curry(path: Path, data: np.ndarray, names: Sequence[str], sfreq: int, 
         return f"\n{name} START\n   ListType = 1\n{name} END\n\n{name} START_LIST\n{body}\n{name} END_LIST\n"
 
     values = {
-        "FileVersion": 804, "NumSamples": n_times, "NumChannels": n, "NumTrials": 1, "SampleFreqHz": sfreq,
+        "FileVersion": 804, "NumSamples": n_times // n_trials, "NumChannels": n, "NumTrials": n_trials,
+        "SampleFreqHz": sfreq,
         "TriggerOffsetUsec": 0, "DataFormat": "FLOAT", "DataByteOrder": "INTEL", "DataSampOrder": "SAMP",
         "SampleTimeUsec": 10**6 / sfreq, "StartYear": 2020, "StartMonth": 1, "StartDay": 2, "StartHour": 12,
         "StartMin": 0, "StartSec": 0, "StartMillisec": 0, "AmplifierInfo": "",
     }  # fmt: skip
     text = "\n".join(f"   {key:<20} = {value}" for key, value in values.items())
-    text += f"\nDEVICE_PARAMETERS EEG START\n   DataUnit = uV\n   NumChanThisGroup = {n}\nDEVICE_PARAMETERS EEG END\n"
+    text += (
+        f"\nDEVICE_PARAMETERS EEG START\n   DataUnit = {unit}\n   NumChanThisGroup = {n}\nDEVICE_PARAMETERS EEG END\n"
+    )
     text += listed("LABELS", names) + listed("SENSORS", ["\t".join(f"{x:.3f}" for x in place) for place in places])
-    text += listed("IMPEDANCE_VALUES", ["-1 " * n]) + listed("EPOCH_INFORMATION", [])
+    text += listed("IMPEDANCE_VALUES", ["-1 " * n])
+    text += listed("EPOCH_LABELS", [f"kind{kind}" for kind in trials]) if trials else ""
+    text += listed("EPOCH_INFORMATION", [f"1 0 {kind} 1 1 0 0" for kind in trials])
     path.with_name(path.name + ".dpa").write_text(text)
     row = f"{event} 0 7 0 {event} {event} 0 0 0 0 0"
     path.with_name(path.name + ".cef").write_text(listed("NUMBER_LIST", [row]) + listed("REMARK_LIST", ["tone"]))

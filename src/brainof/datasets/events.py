@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import LabelError, did_you_mean
 from ..io.edf_annotations import read_edf_events
-from ..io.events import only_boundaries
+from ..io.events import joined, only_boundaries
 from ..recording import EVENT_COLUMNS, Recording
 from .discover import fill, inside
 from .recipe import EventSource, Segments
@@ -37,9 +37,7 @@ def with_events(recording: Recording, source: EventSource, root: str | Path) -> 
         events["duration"] = duration.where(duration > 0, source.duration)
     if source.merge is not None:
         events = merged(events, source.merge)
-    if len(pauses):
-        events = pd.concat([events, pauses])
-    return recording.replace(events=events.sort_values("onset", kind="stable").reset_index(drop=True))
+    return recording.replace(events=joined(events.sort_values("onset", kind="stable", ignore_index=True), pauses))
 
 
 def merged(events: pd.DataFrame, gap: float) -> pd.DataFrame:

@@ -20,9 +20,15 @@ from .text_table import read_text_table
 #: the first sample that follows, and no window may lie over it
 BOUNDARY = "BAD boundary"
 
+#: what formats call such a place, in lower case; `new segment` and GDF's start of a run may also begin a recording
+_BOUNDARIES = ("boundary", "bad boundary", "edge boundary")
+_OF_FORMAT = {"eeglab": ("-99",), "gdf": ("32766",)}
+
 #: texts of a cell that mean "not known"
 UNKNOWN = ("", "n/a", "nan")
 
+#: bits of a BioSemi status word: the triggers, and the one that rises where a recording begins or goes on
+_TRIGGER_BITS, _EPOCH_BIT = 0xFFFF, 0x10000
 #: a channel called "Trigger" that changes more often carries a signal
 MAX_TRIGGERS_PER_SECOND = 10
 
@@ -41,6 +47,19 @@ def events_table(
         }
     )
     return table.sort_values("onset", kind="stable", ignore_index=True)
+
+
+def boundaries(samples: Sequence[int] | np.ndarray, sfreq: float) -> pd.DataFrame:
+    """Events for the samples before which others are missing."""
+    return events_table(np.asarray(samples) / sfreq, np.zeros(len(samples)), [BOUNDARY] * len(samples))
+
+
+def joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Several events tables as one, in order of onset."""
+    filled = [table for table in tables if len(table)]
+    if not filled:
+        return tables[0] if tables else no_events()
+    return pd.concat(filled).sort_values("onset", kind="stable", ignore_index=True)
 
 
 def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.DataFrame:
@@ -67,50 +86,52 @@ def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.D
 
 
 def events_of_raw(
-    raw: Any, format_name: str, annotations: pd.DataFrame | None = None
+    raw: Any, format_name: str, annotations: pd.DataFrame | None = None, pauses: Sequence[int] | np.ndarray = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """Annotations and triggers of an MNE Raw, in seconds from its first sample, and notes.
 
     Trigger values are event names ("1", "32"); of BioSemi status words only the 16 trigger bits count. Places where the
-    recording was paused or cut become events called `BOUNDARY`, whatever the format calls them. `annotations` is an
-    events table that stands for those of the Raw.
+    recording was paused or cut (`pauses`: samples that follow one) become events called `BOUNDARY`, whatever the format
+    calls them. `annotations` is an events table that stands for those of the Raw.
     """
-    import mne
-
-    notes = []
+    sfreq = float(raw.info["sfreq"])
     if annotations is None:
         own = raw.annotations
         # MNE counts annotations from the measurement date, or without one from where sample 0 would lie
         annotations = events_table(own.onset - raw.first_time, own.duration, own.description)
-    parts = [with_boundaries(annotations, float(raw.info["sfreq"]))]
+    annotations = with_boundaries(joined(annotations, boundaries(pauses, sfreq)), sfreq, format_name)
     # EGI files keep each event twice: as an annotation and as a channel of its code
-    if "stim" in raw.get_channel_types() and not (format_name == "egi" and len(annotations)):
-        mask = {"mask": 0xFFFF, "mask_type": "and"} if format_name == "bdf" else {}
-        try:
-            found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **mask)
-        except Exception as error:  # any failure of the trigger channel must not cost the signal
-            found = np.zeros((0, 3), int)
-            notes.append(f"the trigger channel could not be read ({str(error).splitlines()[0]})")
-        if len(found) > MAX_TRIGGERS_PER_SECOND * raw.n_times / raw.info["sfreq"]:
-            notes.append(f"the trigger channel changes {len(found)} times: no triggers, left out")
-            found = found[:0]
-        seconds = (found[:, 0] - raw.first_samp) / raw.info["sfreq"]
-        parts.append(events_table(seconds, np.zeros(len(found)), [str(code) for code in found[:, 2]]))
-    filled = [part for part in parts if len(part)]
-    if not filled:
-        return no_events(), notes
-    return pd.concat(filled).sort_values("onset", kind="stable", ignore_index=True), notes
+    if "stim" not in raw.get_channel_types() or (format_name == "egi" and len(annotations)):
+        return annotations, []
+    try:
+        found = _triggers(raw, _TRIGGER_BITS if format_name == "bdf" else None)
+        epochs = _triggers(raw, _EPOCH_BIT) if format_name == "bdf" else found[:0]
+    except Exception as error:  # any failure of the trigger channel must not cost the signal
+        return annotations, [f"the trigger channel could not be read ({str(error).splitlines()[0]})"]
+    if len(found) > MAX_TRIGGERS_PER_SECOND * raw.n_times / sfreq:
+        return annotations, [f"the trigger channel changes {len(found)} times: no triggers, left out"]
+    triggers = events_table(found[:, 0] / sfreq, np.zeros(len(found)), [str(code) for code in found[:, 2]])
+    return joined(annotations, triggers, boundaries(epochs[:, 0], sfreq)), []
 
 
-def with_boundaries(events: pd.DataFrame, sfreq: float) -> pd.DataFrame:
-    """The events with EEGLAB's `boundary` and BrainVision's `New Segment` as `BOUNDARY` at the first sample after it.
+def _triggers(raw: Any, mask: int | None) -> np.ndarray:
+    """Samples (from the first of the recording), values before and after, of every onset in the trigger channel."""
+    import mne
+
+    arguments = {} if mask is None else {"mask": mask, "mask_type": "and"}
+    found = mne.find_events(raw, shortest_event=1, initial_event=False, verbose="error", **arguments)
+    return found - [raw.first_samp, 0, 0]
+
+
+def with_boundaries(events: pd.DataFrame, sfreq: float, format_name: str) -> pd.DataFrame:
+    """The events with what formats call a pause as one `BOUNDARY` at the first sample after it.
 
     Those at the start of the recording are dropped (`boundary`) or stay (`New Segment`): nothing lies before them.
     """
     kinds = events["trial_type"].str.lower()
-    segment, boundary = kinds.str.startswith("new segment"), kinds.isin(["boundary", "bad boundary"])
+    boundary = kinds.isin(_BOUNDARIES)
     inside = events["onset"] * sfreq > 0.5
-    cut = (segment | boundary) & inside
+    cut = (kinds.str.startswith("new segment") | kinds.isin(_OF_FORMAT.get(format_name, ())) | boundary) & inside
     if not (cut | boundary).any():
         return events
     events = events.assign(
@@ -118,7 +139,8 @@ def with_boundaries(events: pd.DataFrame, sfreq: float) -> pd.DataFrame:
         duration=events["duration"].mask(cut, 0.0),
         trial_type=events["trial_type"].mask(cut, BOUNDARY),
     )
-    return events[inside | ~boundary].reset_index(drop=True)
+    again = cut & events.duplicated(["onset", "trial_type"])
+    return events[(inside | ~boundary) & ~again].reset_index(drop=True)
 
 
 def only_boundaries(events: pd.DataFrame) -> pd.DataFrame:

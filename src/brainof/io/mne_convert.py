@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class Opened:
     corrections: dict[str, float] = field(default_factory=dict)
     """Name -> factor that turns MNE's values into SI, where MNE does not know the unit."""
     stored: dict[str, float] = field(default_factory=dict)
-    """Name -> SI value of one unit as stored (1e-6 for microvolts), needed when `options.units` overrides it."""
+    """Name -> SI value of one unit as the file stores it (1e-6 for microvolts); `options.units` may override it."""
     at_once: bool = False
     """Decode in one piece, for readers that resample while they read."""
     names: list[str] = field(default_factory=list)
@@ -52,6 +52,8 @@ class Opened:
     """Options that are left to apply, where opening applied some."""
     annotations: pd.DataFrame | None = None
     """Events table, where the annotations are not those of the Raw."""
+    pauses: Sequence[int] | np.ndarray = ()
+    """Samples before which others are missing, where no annotation says so."""
 
 
 def recording_of_raw(
@@ -92,8 +94,8 @@ def recording_of_raw(
     if options.units is not None:
         wanted = override_factors(options.units, chosen, kinds, file)
         as_stored = np.array([opened.stored.get(original[row], 1.0) for row in rows])
-        factors = np.where(np.isnan(wanted), factors, wanted / as_stored)
-    events, event_notes = events_of_raw(raw, format_name, opened.annotations)
+        factors = np.where(np.isnan(wanted), factors, wanted * factors / as_stored)
+    events, event_notes = events_of_raw(raw, format_name, opened.annotations, opened.pauses)
     sfreq = float(raw.info["sfreq"])
     if options.rate is not None and options.rate != sfreq:
         notes.append(f"the file says {sfreq:g} Hz; {options.rate:g} Hz was asked for")

@@ -12,7 +12,7 @@ from .edf_header import EdfHeader, EdfSignal, read_edf_header
 from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
-from .units import is_body_unit, volts_per_unit
+from .units import is_body_unit, volts_of_table, volts_per_unit
 
 
 def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[str, str]) -> Opened:
@@ -29,11 +29,11 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
     signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
     factors = {label: _edf_factor_of_mne(signal.unit) for label, signal in signals.items()}
-    blank = [label for label, signal in signals.items() if not signal.unit and label.strip() in units]
+    unknown = {label: signal.unit for label, signal in signals.items() if volts_per_unit(signal.unit) is None}
+    blank, of_table = volts_of_table(unknown, units)
     signals |= {label: replace(signals[label], unit=units[label.strip()]) for label in blank}
     wanted, notes = _edf_channels(path, header, signals, names, options)
-    if blank:
-        notes.append(f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken")
+    notes += of_table
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
     open_with_mne = getattr(mne.io, f"read_raw_{format_name}")
     raw = open_with_mne(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
@@ -51,7 +51,7 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
         notes=notes,
         truncated=header.truncated,
         corrections={names[label]: stored[names[label]] / factors[label] for label in wanted},
-        stored={names[label]: factors[label] for label in wanted},
+        stored=stored,
         at_once=len(rates) > 1,
         names=list(signals),
         without_unit=frozenset(label.strip() for label in blank),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
 from .request import ReadRequest
-from .units import is_body_unit, volts_per_unit
-from .vendor_headers import check_curry, check_egi, check_gdf, check_mff
+from .units import is_body_unit, volts_of_table, volts_per_unit
+from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, curry_units, persyst_pauses
+
+#: formats of one unit, which no field of the file says
+_IN_MICROVOLTS = ("eeglab", "cnt", "nihon", "persyst", "egi")
+#: samples by which a clock may be off from one sample to the next
+_CLOCK_TOLERANCE = 1.0
 
 
 def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
@@ -59,18 +65,37 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
     except TypeError as error:
         if "trials" not in str(error):
             raise
-        return _open_epochs(mne.io.read_epochs_eeglab(path), path, options)
-    stored = dict.fromkeys(raw.ch_names, 1e-6) if format_name == "eeglab" else {}
-    return Opened(raw, notes, stored=stored, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+        raw = mne.io.read_epochs_eeglab(path)
+    if isinstance(raw, mne.BaseEpochs):
+        return _open_epochs(raw, path, options)
+    opened = Opened(raw, notes, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
+    if format_name in _IN_MICROVOLTS:
+        opened.stored = dict.fromkeys(raw.ch_names, 1e-6)
+    if format_name == "curry":
+        opened.stored, opened.corrections = curry_units(raw)
+    elif format_name == "persyst":
+        opened.pauses = persyst_pauses(path, raw.info["sfreq"])
+    elif format_name == "ctf":
+        opened.pauses = _clock_jumps(raw)
+    return opened
+
+
+def _clock_jumps(raw: Any) -> np.ndarray:
+    """Samples before which the system clock of a CTF recording (seconds) jumped: a new trial, after a pause."""
+    if "SCLK01" not in raw.ch_names:
+        return np.array([], dtype=int)
+    steps = np.diff(raw.get_data(picks=["SCLK01"])[0]) * raw.info["sfreq"]
+    return np.flatnonzero(np.abs(steps - 1) > _CLOCK_TOLERANCE) + 1
 
 
 def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
     """Epochs one after the other, with a boundary between them and the event of each at its time."""
     import mne
 
-    n_epochs, n_times, sfreq = len(epochs), len(epochs.times), float(epochs.info["sfreq"])
-    check_size(float(n_epochs) * n_times * len(epochs.ch_names) * 8, options.max_bytes, path)
+    n_times, sfreq = len(epochs.times), float(epochs.info["sfreq"])
+    check_size(float(len(epochs.events)) * n_times * len(epochs.ch_names) * 8, options.max_bytes, path)
     data = epochs.get_data(copy=False)
+    n_epochs = len(data)
     raw = mne.io.RawArray(data.transpose(1, 0, 2).reshape(len(epochs.ch_names), -1), epochs.info, verbose="error")
     starts = np.arange(n_epochs) * (n_times / sfreq)
     names = {code: name for name, code in epochs.event_id.items()}
@@ -109,11 +134,15 @@ def _check_maker(path: Path, format_name: str) -> None:
         raise ReadError("is not a recording of Nihon Kohden", file=path, field="format", fix=fix)
 
 
-def open_gdf(path: Path, options: ReadOptions) -> Opened:
-    """GDF, whose units MNE knows only in part."""
+def open_gdf(path: Path, options: ReadOptions, units: Mapping[str, str]) -> Opened:
+    """GDF, whose units MNE knows only in part; `units` are those of channels.tsv."""
     import mne
 
     header = check_gdf(path)
+    blank, notes = volts_of_table(header.unknown, units)
+    header.corrections.update(blank)
+    header.stored.update(blank)
+    header.unknown = {name: unit for name, unit in header.unknown.items() if name not in blank}
     names = unique([*header.stored, *header.unknown]) if not set(header.stored) & set(header.unknown) else []
     body = [name for name in names if kind_of_name(name) is not None and not chosen_type(name, options)]
     unknown = [name for name in header.unknown if name not in body and options.units is None]
@@ -121,17 +150,23 @@ def open_gdf(path: Path, options: ReadOptions) -> Opened:
         field = f"unit of {unknown[0]}"
         raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units")
     raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
-    notes = [f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}"]
-    return Opened(raw, notes if header.flat else [], corrections=header.corrections, stored=header.stored)
+    if header.flat:
+        notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}")
+    without_unit = frozenset(name.strip() for name in blank)
+    return Opened(raw, notes, corrections=header.corrections, stored=header.stored, without_unit=without_unit)
 
 
-def open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
-    """BrainVision, whose channels of unknown unit MNE takes for no EEG."""
+def open_brainvision(path: Path, options: ReadOptions, root: Path, units_of_table: Mapping[str, str]) -> Opened:
+    """BrainVision, whose channels of unknown unit MNE takes for no EEG; `units_of_table` are those of channels.tsv."""
     import mne
 
     truncated, notes = check_brainvision(path, root)
     raw = mne.io.read_raw_brainvision(path, preload=False)
     units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    blank, of_table = volts_of_table(
+        {n: unit for n, unit in units.items() if volts_per_unit(unit) is None}, units_of_table
+    )
+    units |= {name: units_of_table[name.strip()] for name in blank}
     own = renamed(list(units), options, path)
     left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
     unknown = [
@@ -142,6 +177,12 @@ def open_brainvision(path: Path, options: ReadOptions, root: Path) -> Opened:
     if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
         name, unit = unknown[0]
         raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units")
-    raw.set_channel_types({name: "eeg" for name, _ in unknown}, on_unit_change="ignore")
-    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
-    return Opened(raw, notes=notes, truncated=truncated, stored=stored)
+    raw.set_channel_types(dict.fromkeys([name for name, _ in unknown] + list(blank), "eeg"), on_unit_change="ignore")
+    return Opened(
+        raw,
+        notes=[*notes, *of_table],
+        truncated=truncated,
+        corrections=blank,
+        stored={name: volts_per_unit(unit) or 1.0 for name, unit in units.items()},
+        without_unit=frozenset(name.strip() for name in blank),
+    )

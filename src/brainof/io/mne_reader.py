@@ -41,9 +41,9 @@ def read_mne(request: ReadRequest) -> Recording:
         if format_name in ("edf", "bdf"):
             opened = open_edf(path, format_name, options, units)
         elif format_name == "brainvision":
-            opened = open_brainvision(path, options, root)
+            opened = open_brainvision(path, options, root, units)
         elif format_name == "gdf":
-            opened = open_gdf(path, options)
+            opened = open_gdf(path, options, units)
         else:
             opened = open_raw(request, options)
         _stay_inside(opened.raw, path, root)

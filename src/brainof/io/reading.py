@@ -9,8 +9,6 @@ from contextlib import redirect_stdout
 from os import PathLike
 from pathlib import Path
 
-import pandas as pd
-
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
 from ..recording import Recording
@@ -18,7 +16,7 @@ from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
-from .events import only_boundaries, read_events_file
+from .events import joined, only_boundaries, read_events_file
 from .formats import expanded, format_of, reader_module
 from .options import ReadOptions
 from .request import ReadRequest
@@ -105,9 +103,7 @@ def _with_events_file(recording: Recording, beside: Path | None) -> Recording:
     note = f"{len(events)} events come from {beside.name}"
     if len(recording.events):
         note += f" instead of {len(recording.events)} in the file"
-    pauses = only_boundaries(recording.events)
-    if len(pauses):
-        events = pd.concat([events, pauses]).sort_values("onset", kind="stable", ignore_index=True)
+    events = joined(events, only_boundaries(recording.events))
     notes = [note, *odd, *([f"{late} of these events begin after the end of the recording"] if late else [])]
     return recording.replace(events=events).noted(*notes)
 

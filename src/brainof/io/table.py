@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, did_you_mean
@@ -14,7 +13,7 @@ from ..utils.values import listed
 from .arrays import Arrays, open_arrays
 from .atlas import Atlas
 from .atlas_store import load_atlas
-from .events import BOUNDARY, events_from_vector
+from .events import boundaries, events_from_vector, joined
 from .inference import (
     CHANNEL_NAMES,
     INDEX_NAMES,
@@ -59,11 +58,7 @@ def read_table(request: ReadRequest) -> Recording:
     if options.events_variable is not None:
         vector = _event_vector(vectors, options.events_variable, values.shape[1], path)
         events = events_from_vector(vector, sfreq)
-    if pauses.size:
-        breaks = pd.DataFrame({"onset": pauses / sfreq, "duration": 0.0, "trial_type": BOUNDARY})
-        events = pd.concat([events, breaks] if len(events) else [breaks]).sort_values(
-            "onset", kind="stable", ignore_index=True
-        )
+    events = joined(events, boundaries(pauses, sfreq))
     return Recording(
         data=(values[rows] * factors[:, None]).astype(np.float32),
         sfreq=sfreq,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 
@@ -35,6 +35,9 @@ NOT_ELECTRICAL = frozenset((
 ))
 # fmt: on
 
+#: texts that stand where a unit is not known
+NO_UNIT = ("", "n/a", "na", "none", "1", "unitless")
+
 _MICRO = str.maketrans({"µ": "u", "μ": "u", "\u0083": None, "Ê": "u"})
 
 
@@ -55,6 +58,27 @@ def factor_to_si(unit: str, si: str) -> float | None:
 def volts_per_unit(unit: str) -> float | None:
     """Factor to volts of a unit text, or None where it is no voltage."""
     return factor_to_si(unit, "V")
+
+
+def volts_of_table(unknown: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, float], list[str]]:
+    """Volts per unit of channels whose own unit text tells none, where channels.tsv gives a voltage; and a note.
+
+    Parameters
+    ----------
+    unknown : mapping of str to str
+        Channel -> unit text of the file.
+    table : mapping of str to str
+        Channel -> unit of channels.tsv.
+    """
+    volts = {
+        name: volts_per_unit(table[name.strip()])
+        for name, unit in unknown.items()
+        if name.strip() in table and (plain(unit).lower() in NO_UNIT or not is_body_unit(unit))
+    }
+    found = {name: factor for name, factor in volts.items() if factor is not None}
+    if not found:
+        return {}, []
+    return found, [f"the file gives no unit for {len(found)} channels: those of channels.tsv were taken"]
 
 
 def is_body_unit(unit: str) -> bool:

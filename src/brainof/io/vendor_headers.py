@@ -11,14 +11,20 @@ import math
 import re
 import struct
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import ReadError
+from .text_table import decoded
 from .units import volts_per_unit
 
 _DAMAGED = "the file is cut or its header is damaged"
+
+#: seconds: in a day (clocks of Persyst begin again), and by which the written time of a packet may differ
+_DAY, _JITTER = 86_400.0, 0.1
 
 #: GDF data type -> bytes
 _GDF_BYTES = {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 16: 4, 17: 8, 279: 3, 535: 3}
@@ -155,6 +161,21 @@ def check_curry(path: Path) -> None:
         said = " x ".join(f"{count} {name[3:].lower()}" for name, count in counts.items())
         problem = f"{header.name} announces {said}, the file has {size} bytes"
         raise ReadError(problem, file=path, field="size", fix=_DAMAGED)
+
+
+def curry_units(raw: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Of a Curry recording: SI value of one stored unit, and what MNE's values lack (it knows uV and fT alone)."""
+    stored = {name: volts_per_unit(unit) for name, unit in raw._orig_units.items()}
+    known = {name: factor for name, factor in stored.items() if factor is not None}
+    return known, {name: factor for name, factor in known.items() if factor != 1e-6}
+
+
+def persyst_pauses(path: Path, sfreq: float) -> list[int]:
+    """Samples of a Persyst recording before which its `[SampleTimes]` jump; MNE does not read them."""
+    text = decoded(path.read_bytes())[0].lower().partition("[sampletimes]")[2].partition("[")[0]
+    rows = [(int(n), float(time)) for n, time in re.findall(r"^\s*(\d+)\s*=\s*([\d.]+)\s*$", text, flags=re.MULTILINE)]
+    steps = [(b[0], (b[1] - a[1]) % _DAY - (b[0] - a[0]) / sfreq) for a, b in pairwise(rows)]
+    return [sample for sample, lost in steps if abs(lost) > max(_JITTER, 1 / sfreq)]
 
 
 def where_fif_ends(path: Path) -> str | None:

@@ -24,6 +24,20 @@ EXPECTED = {
     "hcp_aal2": ("hcp_aal2_rsfmri", 4, 94, 1 / 0.72, {"pretrain": 7}),
     "hcp_glasser360": ("hcp_glasser360_rest", 20, 360, 1 / 0.72, {"pretrain": 7}),
     "rpn_rest": ("rpn_rest_mist122", 90, 122, 0.4, {"pretrain": 2}),
+    "studyforrest_movie": (
+        "studyforrest_movie_shen",
+        64,
+        273,
+        0.5,
+        {"pretrain": 3, "segments_16s": 56, "segments_30s": 30, "segments_100s": 9, "loudness": 88},
+    ),
+    "pain_regulation": (
+        "ds000140_pain_mist122",
+        66,
+        122,
+        0.5,
+        {"pretrain": 2, "epoch": 22, "temperature": 11, "identification": 1},
+    ),
     "cni_adhd": ("cni_adhd_rsfmri", 200, 116, 0.4, {"pretrain": 1}),
     "haxby2001": ("haxby2001_mini", 12, None, 0.4, {"pretrain": 1, "categories": 8}),
     "haxby2001_slice": ("haxby2001_mini", 1, None, 0.4, {"pretrain": 1, "categories": 8}),
@@ -56,7 +70,7 @@ def test_one_file_of_each(real_data, name):
     for task_name, task in recipe.tasks.items():
         mine = [w for w in windows if w.view == recipe.view_of(task_name)]
         if name != "eegmmidb" or task_name == "fists":
-            assert all(w.labels.get(task.label) for w in mine)
+            assert name == "pain_regulation" or all(w.labels.get(task.label) for w in mine)
 
 
 def test_labels_follow_the_descriptions(real_data):
@@ -96,3 +110,69 @@ def test_regions_and_people_in_the_corpus(real_data, tmp_path):
     assert set(index["session"].astype(str)) == {"1", "2"}
     assert index["channel_set"].nunique() == 1  # equal order at every visit, dead regions masked
     assert (index["good"].astype(str).str.len() == 419).all()
+
+
+def test_people_of_two_sites_with_one_number_stay_apart(real_data):
+    recipe = find_recipe("rpn_rest")
+    found = discover(recipe.files, real_data / "rpn_rest_mist122")
+    assert len({entry.entities["subject"] for entry in found}) == 90
+    job = Job(recipe, real_data / "rpn_rest_mist122")
+    sites = [job.labels.of(entry.entities)["site"] for entry in found]
+    assert (sites.count("bochum"), sites.count("essen")) == (41, 49)
+
+
+def test_regions_of_the_film_are_placed_by_the_id_in_their_name(real_data):
+    recipe, root = find_recipe("studyforrest_movie"), real_data / "studyforrest_movie_shen"
+    channels = []
+    for person in ("01", "06"):
+        entry = next(
+            f for f in discover(recipe.files, root) if f.entities == {"subject": person, "run": "1", "task": "movie"}
+        )
+        channels.append(next(Job(recipe, root).parts(entry, "x"))[1].channels)
+    places = [dict(zip(table.names, table.order.tolist(), strict=True)) for table in channels]
+    shared = places[0].keys() & places[1].keys()
+    assert (len(places[0]), len(places[1])) == (273, 267)
+    assert all(places[0][name] == places[1][name] == int(name[4:]) - 1 for name in shared)
+
+
+def test_loudness_is_the_sound_four_seconds_before_the_window(real_data):
+    recipe, root = find_recipe("studyforrest_movie"), real_data / "studyforrest_movie_shen"
+    entry = discover(recipe.files, root)[0]
+    windows = [w for w in next(Job(recipe, root).parts(entry, "x"))[2] if w.view == "loudness"]
+    with np.load(root / "events" / "audio_run-1.npz") as audio:
+        level = np.log(np.maximum(audio["rms"].astype(float), 1e-4))
+    assert windows[0].onset == 16.0  # what repeats the run before is left out
+    assert float(windows[3].labels["loudness"]) == pytest.approx(level[1050:1300].mean(), rel=1e-5)
+
+
+def test_events_of_the_pain_runs_count_from_the_start_of_the_run(real_data):
+    recipe, root = find_recipe("pain_regulation"), real_data / "ds000140_pain_mist122"
+    job = Job(recipe, root)
+    for run, regulation in (("01", None), ("03", "up"), ("07", "down")):
+        entry = next(f for f in discover(recipe.files, root) if f.name.endswith(f"sub-05_run-{run}.npz"))
+        _, recording, windows = next(job.parts(entry, "x"))
+        heat = [w for w in windows if w.view == "epoch" and w.labels["epoch"] == "heat"]
+        assert len(heat) == (11 if run == "01" else 10)
+        # 10.216 s into each run, 4 s of haemodynamics later, on the grid of 2 s
+        assert heat[0].onset == 14.0
+        assert heat[0].labels["temperature"] == ("46.300000" if run == "01" else "42.300000")
+        assert {w.labels.get("regulation") for w in windows} == {regulation}
+        assert 0 < float(heat[0].labels["motion"]) < 1
+        assert recording.sfreq == 0.5
+
+
+def test_maps_without_time_become_blocks(real_data):
+    recipe, root = find_recipe("hcp_glasser360_tasks"), real_data / "hcp_glasser360_rest"
+    parts = list(Job(recipe, root).parts(discover(recipe.files, root)[0], "x"))
+    assert len(parts) == 20
+    row, recording, windows = parts[3]
+    blocks = [w for w in windows if w.view == "conditions"]
+    assert len({w.labels["condition"] for w in blocks}) == len(blocks) == 24
+    with np.load(root / "task_betas.npz") as file:
+        betas, subjects = file["data"][3].astype(float), file["subjects"]
+    assert row["subject"] == subjects[3]
+    ours = np.stack([w.data[:, 0] for w in blocks])
+    np.testing.assert_array_equal(ours, np.stack([w.data[:, -1] for w in blocks]))
+    centred = betas - np.median(betas, axis=0)
+    per_region = [np.corrcoef(a, b)[0, 1] for a, b in zip(ours.T, centred.T, strict=True)]
+    assert min(per_region) > 0.99

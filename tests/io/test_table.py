@@ -220,3 +220,15 @@ def test_only_members_that_are_needed_are_read(tmp_path, monkeypatch):
     options = ReadOptions.parse({"variable": "x", "units": "uV", "sfreq": 100, "time_axis": 1})
     read(path, modality="eeg", options=options)
     assert len(loads) < 5
+
+
+def test_regions_keep_the_place_of_the_id_in_their_name(tmp_path):
+    path = tmp_path / "run.npz"
+    np.savez(path, data=np.random.default_rng(0).standard_normal((30, 3)), labels=["shen001", "shen004", "shen009"])
+    options = ReadOptions(variable="data", time_axis=0, t_r=2.0, atlas={"name": "shen-278", "ids": "shen([0-9]+)"})
+    channels = read(path, modality="fmri", options=options).channels
+    assert channels.labels.tolist() == [1, 4, 9]
+    assert channels.order.tolist() == [0, 3, 8]
+    wrong = ReadOptions(variable="data", time_axis=0, t_r=2.0, atlas={"name": "shen-278", "ids": "roi([0-9]+)"})
+    with pytest.raises(ReadError, match="'shen001' has no id by"):
+        read(path, modality="fmri", options=wrong)

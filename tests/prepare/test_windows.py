@@ -140,3 +140,13 @@ def test_windows_are_views():
 def test_wrong_options_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         WindowOptions.parse(values)
+
+
+def test_the_start_of_a_recording_can_be_left_out(make):
+    recording = make(np.arange(100.0)[None], 1.0)
+    windows = cut(recording, WindowOptions(length=10, skip=16))
+    assert [window.onset for window in windows] == [16.0, 26.0, 36.0, 46.0, 56.0, 66.0, 76.0, 86.0]
+    with pytest.raises(ConfigError, match="skip goes with length or n_times"):
+        WindowOptions.parse({"whole": True, "skip": 3})
+    with pytest.raises(RecordingError, match="shorter than one window .26 samples"):
+        cut(make(np.zeros((1, 20)), 1.0), WindowOptions(length=10, skip=16))

@@ -12,6 +12,7 @@ from ..errors import LabelError, did_you_mean
 from ..io.edf_annotations import read_edf_events
 from ..io.events import joined, only_boundaries
 from ..recording import EVENT_COLUMNS, Recording
+from .arrays import scalar
 from .discover import fill, inside
 from .recipe import EventSource, Segments
 from .tables import UNKNOWN, read_table
@@ -28,7 +29,9 @@ def with_events(recording: Recording, source: EventSource, root: str | Path) -> 
     pauses = only_boundaries(recording.events)
     events = recording.events.drop(pauses.index)
     if source.file is not None:
-        events = _from_table(inside(root, fill(source.file, recording.entities, "events.file")), source.columns)
+        events = _from_table(inside(root, fill(source.file, recording.entities, "events.file")), source)
+    if source.origin is not None:
+        events["onset"] = events["onset"] - scalar(Path(str(recording.file)), source.origin, "events.origin")
     events["trial_type"] = events["trial_type"].astype(str).str.strip()
     if source.values:
         events["trial_type"] = events["trial_type"].replace(source.values)
@@ -87,10 +90,12 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     return parts
 
 
-def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def _from_table(path: Path, source: EventSource) -> pd.DataFrame:
     if path.suffix.lower() in (".edf", ".bdf"):  # a hypnogram: annotations without a signal
         return read_edf_events(path)
-    table = read_table(path, unknown=("n/a",)).rename(columns=dict(columns))  # NA may be the name of a condition
+    table = read_table(path, unknown=("n/a",)).rename(columns=source.columns)  # NA may be the name of a condition
+    if source.filled:
+        table["trial_type"] = _filled_column(table, source.filled, path)
     for column in EVENT_COLUMNS:
         if column not in table.columns:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
@@ -102,6 +107,19 @@ def _from_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if table["onset"].isna().any():
         raise LabelError("an event has no onset", file=path, field="onset", fix="give seconds")
     return table
+
+
+def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -> pd.Series:
+    """The trial type whose column has a value in a row."""
+    for column in filled.values():
+        if column not in table.columns:
+            fix = did_you_mean(column, table.columns)
+            raise LabelError(f"no column {column!r}", file=path, field="events.filled", fix=fix)
+    found = pd.DataFrame({name: table[column] != "" for name, column in filled.items()})
+    if not (found.sum(axis=1) == 1).all():
+        row = int(np.flatnonzero(found.sum(axis=1) != 1)[0]) + 1
+        raise LabelError(f"row {row} has not exactly one of {', '.join(filled.values())}", file=path, field="events")
+    return found.idxmax(axis=1)
 
 
 def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:

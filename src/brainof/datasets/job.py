@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ..utils.values import listed
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels
+from .patterns import read_patterns
 from .recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,8 @@ class Job:
         labels, windows = self.labels.of(recording.entities), []
         for view, options in self.recipe.views().items():
             windows += cut(recording, options, labels, view=view, event_labels=self.labels.of_event)
+        if self.labels.signals(recording.entities):
+            windows = [self._with_signals(window, recording) for window in windows]
         if not windows:
             raise RecordingError(
                 "gives no window (all touch bad stretches, or no event matches)",
@@ -124,15 +128,23 @@ class Job:
             )
         return windows
 
+    def _with_signals(self, window: Window, recording: Recording) -> Window:
+        duration = window.data.shape[1] / recording.sfreq
+        return replace(
+            window,
+            labels={**window.labels, **self.labels.of_span(recording.entities, window.onset, duration)},
+        )
+
     def config(self, found: Found) -> str:
         """Hash of everything that decides what the windows of a recording are: recipe, labels, and the files."""
         recipe = self.recipe.to_dict()
         values = {
             "version": VERSION,
-            "recipe": {key: recipe.get(key) for key in ("name", "modality", "read", "segments", "events")},
+            "recipe": {key: recipe.get(key) for key in ("name", "modality", "read", "segments", "events")}
+            | ({"patterns": recipe["patterns"]} if recipe.get("patterns") else {}),
             "steps": self.chain.to_steps(),
             "views": {view: options.to_dict() for view, options in self.recipe.views().items()},
-            "event_labels": {name: s.to_dict() for name, s in self.recipe.labels.items() if s.event is not None},
+            "event_labels": {name: s.to_dict() for name, s in self.recipe.labels.items() if s.event or s.signal},
             "entities": found.entities,
             "labels": self._labels(found),
             "files": [fingerprint(path) for path in [found.path, *self._other_files(found)]],
@@ -141,6 +153,8 @@ class Job:
 
     def _read(self, found: Found) -> list[Recording]:
         inside(self.root, found.name)
+        if self.recipe.patterns is not None:
+            return read_patterns(found.path, self.recipe.patterns, found.entities)
         if "subject" not in found.entities:
             raise ConfigError(
                 "the recording has no subject, so it cannot be kept apart from others of the same person",
@@ -161,7 +175,7 @@ class Job:
         return [recording] if recipe.segments is None else split_segments(recording, recipe.segments, self.root)
 
     def _labels(self, found: Found) -> dict[str, Any]:
-        if self.recipe.segments is None:
+        if self.recipe.segments is None and self.recipe.patterns is None:
             return self.labels.of(found.entities)
         # entities of the parts are not known yet: any change of a source counts
         return {name: source.to_dict() for name, source in self.recipe.labels.items()} | {
@@ -181,6 +195,7 @@ class Job:
         if read.confounds is not None and read.confounds.file is not None:
             names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
         names += Sidecars.find(found.path, Path(self.root)).paths()
+        names += self.labels.signals(found.entities).values()
         return [name for name in names if name.exists()]
 
 

@@ -7,9 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, LabelError, did_you_mean
+from .arrays import scalar, vector
 from .discover import fill, inside
 from .recipe import LabelSource, Recipe
 from .tables import read_table
@@ -41,7 +43,7 @@ class Labels:
         """
         labels = {}
         for name, source in self.sources.items():
-            if source.event is not None:
+            if source.event is not None or source.signal is not None:
                 continue
             file: Path | None = None
             if source.entity is not None:
@@ -66,6 +68,33 @@ class Labels:
                 raise LabelError(f"events have no column {source.event!r}", field=f"labels.{name}.event", fix=fix)
             labels[name] = _renamed(name, source, str(row[source.event]), None)
         return {name: value for name, value in labels.items() if value}
+
+    def of_span(self, entities: Mapping[str, str], onset: float, duration: float) -> dict[str, str]:
+        """Labels of a window that come from signals beside the recording; onset and duration in seconds.
+
+        Raises
+        ------
+        LabelError
+            The file is missing or lacks the array.
+        """
+        labels = {}
+        for name, path in self.signals(entities).items():
+            source = self.sources[name]
+            values = vector(path, str(source.variable), f"labels.{name}")
+            step = scalar(path, source.step, f"labels.{name}") if isinstance(source.step, str) else source.step
+            first, last = (round((time - source.lag) / float(step or 1)) for time in (onset, onset + duration))
+            if first >= 0 and last <= len(values):
+                part = values[first:last]
+                mean = np.log(np.maximum(part, 1e-4)).mean() if source.log else part.mean()
+                labels[name] = f"{mean:.6g}"
+        return labels
+
+    def signals(self, entities: Mapping[str, str]) -> dict[str, Path]:
+        """The file of each label that comes from a signal."""
+        named = {name: source.signal for name, source in self.sources.items() if source.signal is not None}
+        return {
+            name: inside(self.root, _filled(path, entities, f"labels.{name}.signal")) for name, path in named.items()
+        }
 
     def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The table of each label that has one for a recording; raises as `of`."""
@@ -101,7 +130,7 @@ def _look_up(name: str, source: LabelSource, entities: Mapping[str, str], path: 
         value = _filled(template, entities, f"labels.{name}.key", path)
         keys.append(f"{column} = {value!r}")
         rows = rows[rows[column] == value]
-    where, optional = ", ".join(keys), f"set labels.{name}.optional"
+    where, optional = ", ".join(keys) or "this recording", f"set labels.{name}.optional"
     values = sorted(set(rows[source.column]))
     if len(values) > 1:
         text = f"{len(rows)} rows with {where} disagree ({', '.join(values[:3])})"
@@ -110,7 +139,7 @@ def _look_up(name: str, source: LabelSource, entities: Mapping[str, str], path: 
         return values[0] if values else ""
     if values:
         raise LabelError(f"no value where {where}", file=path, field=source.column, fix=f"fill it in or {optional}")
-    column = next(iter(source.key))
+    column = next(iter(source.key), str(source.column))
     known = f"the table has {column} such as {', '.join(map(repr, table[column].unique()[:3]))}"
     fix = f"{known}; add the row, correct the key, or {optional}"
     raise LabelError(f"no row with {where}", file=path, field=f"labels.{name}", fix=fix)

@@ -63,10 +63,15 @@ class EventSource(Schema):
     without it the events are those of the recording itself (annotations, `read.events_variable`). `columns` renames
     columns of the table; `values` renames trial types; `duration` (s) is used for events without one; `merge` joins
     neighbouring events of one trial_type with gaps up to so many seconds into one block.
+
+    Tables that are no BIDS: `filled` maps a trial type to the column that has a value in its rows; `origin` names the
+    scalar in the recording's file (npz, mat, HDF5) that holds the time of its first sample on the clock of the table.
     """
 
     file: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    filled: dict[Text, str] = Field(default_factory=dict)
+    origin: str | None = None
     values: dict[Text, Text] = Field(default_factory=dict)
     duration: float | None = Field(default=None, gt=0)
     merge: float | None = Field(default=None, ge=0)
@@ -85,6 +90,21 @@ class Segments(Schema):
     split: list[str] = Field(default_factory=list)
 
 
+class Patterns(Schema):
+    """Maps without time (such as task activations): one array, subjects x conditions x regions, in one file.
+
+    Every subject becomes a recording in which each condition lasts `n_times` equal volumes, one event each. `subjects`,
+    `conditions` and `regions` name the arrays of names beside `variable`.
+    """
+
+    variable: str = "data"
+    subjects: str = "subjects"
+    conditions: str = "conditions"
+    regions: str = "labels"
+    n_times: int = Field(default=16, ge=2)
+    t_r: float = Field(gt=0, le=20)
+
+
 #: short name -> table and key of the tables that BIDS defines
 _BIDS_TABLES: dict[str, dict[str, Any]] = {
     "participants": {"table": "participants.tsv", "key": {"participant_id": "sub-{subject}"}},
@@ -93,14 +113,18 @@ _BIDS_TABLES: dict[str, dict[str, Any]] = {
 
 
 class LabelSource(Schema):
-    """Where a label comes from: exactly one of `participants`, `sessions`, `entity`, `table` and `event`.
+    """Where a label comes from: exactly one of `participants`, `sessions`, `entity`, `table`, `event` and `signal`.
 
     * `participants`: a column of BIDS participants.tsv (short for `table`, `key` and `column`);
     * `sessions`: a column of the subject's BIDS sessions.tsv (likewise);
     * `entity`: an entity of the recording;
     * `table` (root-relative csv or tsv; its path may hold entities: `sub-{subject}/log.tsv`) with `key` (column ->
-      template of entities, such as `{Subj: "{subject}"}`) and `column`;
-    * `event`: a column (usually trial_type) of the event that the window was cut on.
+      template of entities, such as `{Subj: "{subject}"}`) and `column`; a table of the recording's own (entities in
+      its path) needs no key where all its rows agree;
+    * `event`: a column (usually trial_type) of the event that the window was cut on;
+    * `signal` (root-relative npz, mat or HDF5; its path may hold entities) with `variable` and `step` (seconds per
+      value, or the name of the scalar that holds it): its mean over the time of the window, `lag` seconds earlier,
+      after the logarithm where `log`. A window that it does not cover has no label.
 
     `values` renames; a value that it does not list is an error, or no label where `optional`.
     """
@@ -110,6 +134,11 @@ class LabelSource(Schema):
     key: dict[str, Text] = Field(default_factory=dict)
     column: str | None = None
     event: str | None = None
+    signal: str | None = None
+    variable: str | None = None
+    step: float | str | None = None
+    lag: float = 0.0
+    log: bool = False
     values: dict[Text, Text] = Field(default_factory=dict)
     optional: bool = False
 
@@ -130,12 +159,14 @@ class LabelSource(Schema):
 
     @model_validator(mode="after")
     def _one_source(self) -> LabelSource:
-        if sum(source is not None for source in (self.entity, self.table, self.event)) != 1:
+        if sum(source is not None for source in (self.entity, self.table, self.event, self.signal)) != 1:
             raise ValueError(
-                "give exactly one of entity, table and event (participants and sessions are short for a table)"
+                "give exactly one of entity, table, event and signal (participants and sessions are short for a table)"
             )
-        if self.table is not None and (not self.key or self.column is None):
+        if self.table is not None and (not (self.key or self.varies) or self.column is None):
             raise ValueError("a table needs key (column -> template of entities) and column")
+        if (self.signal is None) != (self.variable is None) or (self.signal is None) != (self.step is None):
+            raise ValueError("signal, variable and step go together")
         return self
 
 
@@ -224,6 +255,7 @@ class Recipe(Schema):
     files: list[Files] = Field(min_length=1)
     read: ReadOptions = ReadOptions()
     segments: Segments | None = None
+    patterns: Patterns | None = None
     events: EventSource | None = None
     prepare: dict[str, dict[str, Any] | bool] = Field(default_factory=dict)
     windows: WindowOptions | None = None

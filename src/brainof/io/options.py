@@ -36,6 +36,9 @@ class AtlasOptions(Schema):
     (`brainof atlas list`)."""
     space: Literal["mni", "scanner"] | None = None
     """Space of the image; default: from its header and file name."""
+    ids: str | None = None
+    """Regular expression whose group is the label id in the name of a column ("shen(\\d+)"): regions that a
+    person lacks leave their place in the order of the atlas empty."""
     grid_mm: float | None = Field(default=None, gt=0)
     """Edge of cubes that cut the brain mask into regions, for images without an atlas; rounded to whole voxels."""
     mask: str | None = None

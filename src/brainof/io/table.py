@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,9 @@ def _regions(
     if atlas is None:
         names = tuple(renamed(names or tuple(f"region-{i + 1:03d}" for i in range(n)), options, path))
         note = f"no position for {n} regions: give the atlas (image or labels)"
+        if options.atlas is not None and options.atlas.ids is not None:
+            ids = _ids_in_names(names, options.atlas.ids, path)
+            return Channels(names, ("roi",) * n, labels=ids, order=ids - 1), rows, [note]
         return Channels(names, ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n)), rows, [note]
     if len(atlas) != n:
         problem = f"{n} regions in the table, {len(atlas)} in {atlas.name}"
@@ -190,6 +194,19 @@ def _regions(
         notes.append(f"regions were brought into the order of {atlas.name} by name")
     missing = int(np.isnan(atlas.centroids).any(axis=1).sum())
     return atlas.channels(), rows, notes + ([f"no position for {missing} of {n} regions"] if missing else [])
+
+
+def _ids_in_names(names: tuple[str, ...], pattern: str, path: Path) -> np.ndarray:
+    """The label id that each region's name holds."""
+    found = [re.fullmatch(pattern, name) for name in names]
+    wrong = [name for name, match in zip(names, found, strict=True) if match is None or not match.groups()]
+    if wrong:
+        fix = "write a regular expression with one group, such as 'roi([0-9]+)'"
+        raise ReadError(f"{wrong[0]!r} has no id by {pattern!r}", file=path, field="atlas.ids", fix=fix)
+    ids = np.array([int(match[1]) for match in found if match])
+    if len(np.unique(ids)) < len(ids) or ids.min() < 1:
+        raise ReadError(f"ids by {pattern!r} are not different numbers from 1", file=path, field="atlas.ids")
+    return ids
 
 
 def _sensors(

@@ -51,6 +51,8 @@ class WindowOptions(Schema):
         Seconds from the onset of the event.
     lag : float
         Seconds added to every onset, such as 5 for the haemodynamic delay.
+    skip : float
+        Seconds at the start of the recording that no window of `length` or `n_times` uses, such as a repeated scene.
     max_windows : int, optional
         Keep at most so many, evenly spread over the recording.
     """
@@ -64,6 +66,7 @@ class WindowOptions(Schema):
     tmin: float = 0.0
     tmax: float | None = None
     lag: float = 0.0
+    skip: float = Field(default=0.0, ge=0)
     max_windows: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -79,6 +82,8 @@ class WindowOptions(Schema):
             raise ValueError("n_times, and stride without length, do not go with events")
         if self.events is not None and self.length is not None and (self.tmax is not None or self.tmin):
             raise ValueError("give length or tmin and tmax of events, not both")
+        if self.skip and (self.events is not None or self.whole):
+            raise ValueError("skip goes with length or n_times")
         if self.tmax is not None and self.tmax <= self.tmin:
             raise ValueError(f"tmax ({self.tmax}) must be above tmin ({self.tmin})")
         return self
@@ -167,10 +172,11 @@ def _sliding_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
     n_times = options.n_times or _samples(options.length or 0, recording)
     stride = n_times if options.stride is None else _samples(options.stride, recording)
     shortest = n_times if options.min_length is None else _samples(options.min_length, recording)
-    _refuse_shorter(recording, min(shortest, n_times))
-    starts = range(0, recording.n_times - n_times + 1, stride)
+    skip = round(options.skip * recording.sfreq)
+    _refuse_shorter(recording, skip + min(shortest, n_times))
+    starts = range(skip, recording.n_times - n_times + 1, stride)
     spans: list[_Span] = [(start, start + n_times, None) for start in starts]
-    rest = starts[-1] + stride if spans else 0
+    rest = starts[-1] + stride if spans else skip
     if shortest <= recording.n_times - rest < n_times:
         spans.append((rest, recording.n_times, None))
     return spans

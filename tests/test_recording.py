@@ -19,6 +19,37 @@ def table(n: int = 3) -> Channels:
     return Channels(tuple("abcdef"[:n]), ("eeg",) * n, positions=positions, frame="head")
 
 
+def test_to_mne_keeps_types_positions_bads_and_events():
+    channels = Channels(("Fz", "Cz", "x"), ("eeg",) * 3, [[0, 0.07, 0.1], [0, 0, 0.12], [np.nan] * 3], frame="head")
+    events = pd.DataFrame({"onset": [1.0, 2.5], "duration": [0.5, np.nan], "trial_type": ["a", "b"]})
+    data = np.random.default_rng(0).normal(0, 1e-5, (3, 512)).astype(np.float32)
+    raw = Recording(data, 128.0, "eeg", channels, events=events, bads=("Cz",)).to_mne()
+    np.testing.assert_array_equal(raw.get_data(), data.astype(np.float64))
+    assert raw.info["bads"] == ["Cz"]
+    np.testing.assert_allclose(raw.info["chs"][1]["loc"][:3], [0, 0, 0.12])
+    assert not np.nan_to_num(raw.info["chs"][2]["loc"][:3]).any()
+    assert list(raw.annotations.description) == ["a", "b"]
+    np.testing.assert_allclose(raw.annotations.onset, [1.0, 2.5])
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_plots_are_figures_and_a_notebook_shows_a_table(modality):
+    kind = {"eeg": "eeg", "fmri": "roi"}[modality]
+    data = np.random.default_rng(0).normal(0, 1e-5, (3, 256)).astype(np.float32)
+    recording = Recording(data, 64.0, modality, Channels(("a<b>", "b", "c"), (kind,) * 3)).noted("cut")
+    figure = recording.plot()
+    labels = [axes.get_xlabel().lower() for axes in figure.axes]
+    assert any("time (s)" in label for label in labels), labels
+    table = recording._repr_html_()
+    assert "a&lt;b&gt;" in table
+    assert "cut" in table
+
+
+def test_mne_holds_no_fmri():
+    with pytest.raises(RecordingError, match="MNE holds no fMRI"):
+        Recording(np.zeros((1, 9)), 0.5, "fmri", Channels(("a",), ("roi",))).to_mne()
+
+
 def test_half_a_position_is_unknown():
     assert table().located.tolist() == [True, False, True]
     assert np.isnan(table().positions[1]).all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from brainof.channels import SENSOR_TYPES, Channels
+from brainof.errors import RecordingError
 from brainof.signals import CENTRES, Sensors, SignalBatch
 
 
@@ -38,3 +39,19 @@ def test_windows_are_padded_to_whole_patches(lengths):
     half = batch.take_channels(torch.tensor([2, 0]))
     assert half.sensors.located_BC.tolist() == [[True, True]]
     assert half.to(torch.float64).signal_BCT.dtype == torch.float64
+
+
+def test_a_tensor_is_the_same_batch_as_arrays_and_keeps_its_gradient():
+    rng = np.random.default_rng(0)
+    data, places = rng.standard_normal((2, 3, 100)).astype(np.float32), rng.normal(0, 0.1, (3, 3))
+    channels = Channels(("channel 0", "channel 1", "channel 2"), ("eeg",) * 3, places, frame="head")
+    expected = SignalBatch.from_arrays(list(data), channels, 128.0, "eeg", 64)
+    signal = torch.from_numpy(data).requires_grad_()
+    batch = SignalBatch.from_tensor(signal, 128.0, 64, positions=places)
+    for name in ("signal_BCT", "channel_mask_BC", "n_times_B", "interval_B", "modality_B"):
+        assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+    assert torch.equal(batch.sensors.position_BC3, expected.sensors.position_BC3)
+    batch.signal_BCT.sum().backward()
+    assert torch.equal(signal.grad, torch.ones(2, 3, 100))
+    with pytest.raises(RecordingError, match=r"shape \(3, 100\)"):
+        SignalBatch.from_tensor(signal[0], 128.0, 64)

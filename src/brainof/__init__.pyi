@@ -5,10 +5,10 @@ from .inference import embed as embed
 from .io import from_array as from_array
 from .io import from_mne as from_mne
 from .io import read as read
-from .model import BrainOF as BrainOF
 from .model import BrainOFConfig as BrainOFConfig
 from .pretraining import pretrain as pretrain
 from .recording import Recording as Recording
+from .release import BrainOF as BrainOF
 from .release import load as load
 from .release import push_to_hub as push_to_hub
 from .release import save_pretrained as save_pretrained

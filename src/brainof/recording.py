@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -148,6 +149,110 @@ class Recording:
         picked = self.pick([name for name in names if name in self.channels.names])
         order = np.array([ranks[name] for name in picked.channels.names])
         return picked.replace(channels=replace(picked.channels, order=order))
+
+    def to_mne(self, annotations: bool = True) -> Any:
+        """An `mne.io.RawArray` (float64 copy) with types, bad channels, known positions and events as annotations.
+
+        MEG keeps the measurement info of its file where the reader kept it (`info`); without it only names and types
+        are known, and nothing that needs coils can run.
+
+        Raises
+        ------
+        RecordingError
+            fMRI, which MNE does not hold.
+        """
+        import mne
+
+        if self.modality == "fmri":
+            raise RecordingError("MNE holds no fMRI", file=self.file, fix="use data and channels, or plot()")
+        channels = self.channels
+        if self.info is not None:
+            info = self.info.copy()
+            with info._unlock():
+                info["sfreq"] = self.sfreq
+        else:
+            kinds = ["mag" if kind == "axial" else kind for kind in channels.types]
+            info = mne.create_info(list(channels.names), self.sfreq, kinds, verbose="error")
+            if self.modality == "eeg" and channels.frame == "head" and channels.located.any():
+                places = {channels.names[row]: channels.positions[row] for row in np.flatnonzero(channels.located)}
+                montage = mne.channels.make_dig_montage(places, coord_frame="head")
+                info.set_montage(montage, on_missing="ignore")
+        info["bads"] = list(self.bads)
+        raw = mne.io.RawArray(self.data.astype(np.float64), info, verbose="error")
+        if annotations:
+            onset, duration = self.events["onset"], self.events["duration"].fillna(0)
+            raw.set_annotations(mne.Annotations(onset, duration, self.events["trial_type"]), emit_warning=False)
+        return raw
+
+    def plot(self, start: float = 0.0, duration: float = 20.0, n_channels: int = 20, show: bool = False) -> Any:
+        """A figure of the signal: MNE's browser for EEG and MEG, a carpet (regions by time) for fMRI.
+
+        Parameters
+        ----------
+        start, duration : float
+            Seconds shown (EEG and MEG; a carpet shows all).
+        n_channels : int
+            Channels shown at once (EEG and MEG).
+        show : bool
+            Open a window, where there is a screen.
+
+        Returns
+        -------
+        matplotlib.figure.Figure, or the window of mne-qt-browser where that is installed and `show` is True
+
+        Examples
+        --------
+        >>> import numpy as np, brainof
+        >>> recording = brainof.from_array(np.random.randn(60, 4), t_r=2.0, modality="fmri", time_axis=0)
+        >>> recording.plot().savefig("carpet.png")  # doctest: +SKIP
+        """
+        if self.modality != "fmri":
+            import mne
+
+            with mne.viz.use_browser_backend(mne.viz.get_browser_backend() if show else "matplotlib"):
+                return self.to_mne().plot(
+                    start=start,
+                    duration=min(duration, self.duration),
+                    n_channels=min(n_channels, self.n_channels),
+                    scalings="auto",
+                    show=show,
+                    block=show,
+                    verbose="error",
+                )
+        import matplotlib.pyplot as plt
+
+        spread = self.data.std(axis=1, keepdims=True)
+        standard = (self.data - self.data.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+        figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+        shown = axes.imshow(
+            standard, aspect="auto", cmap="gray", vmin=-2.5, vmax=2.5, extent=(0, self.duration, self.n_channels, 0)
+        )
+        axes.set(xlabel="time (s)", ylabel=f"region of {self.channels.atlas or 'the atlas'}")
+        figure.colorbar(shown, label="standard deviations of the region")
+        if show:
+            plt.show()
+        else:
+            plt.close(figure)
+        return figure
+
+    def _about(self) -> dict[str, str]:
+        rate = f"TR {self.t_r:g} s" if self.modality == "fmri" else f"{self.sfreq:g} Hz"
+        located = f"{self.channels.located.sum()} of {self.n_channels}, frame {self.channels.frame}"
+        return {
+            "file": self.file or "from memory",
+            "modality": self.modality,
+            "channels": f"{self.n_channels}: {', '.join(self.channels.names[:6])}{', ...' * (self.n_channels > 6)}",
+            "signal": f"{self.n_times} samples, {rate}, {self.duration:.1f} s",
+            "positions": located + (f", atlas {self.channels.atlas}" if self.channels.atlas else ""),
+            "events": f"{len(self.events)} of {self.events['trial_type'].nunique()} types",
+            "bad": ", ".join(self.bads) or "none",
+            **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
+        }
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows."""
+        rows = (f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in self._about().items())
+        return f"<table><caption>Recording</caption>{''.join(rows)}</table>"
 
     def __repr__(self) -> str:
         size = f"{self.n_channels} channels x {self.n_times} samples"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .channels import MODALITIES, SENSOR_TYPES, Channels
+from .errors import RecordingError
 
 #: Centre of the brain in each coordinate frame (metres); positions are given to the model relative to it
 CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni": (0.0, -0.018, 0.012)}
@@ -131,6 +132,55 @@ class SignalBatch(Tensors):
             interval_B=torch.full((len(windows),), 1.0 / sfreq),
             modality_B=torch.full((len(windows),), MODALITIES.index(modality)),  # type: ignore[arg-type]
         )
+
+    @classmethod
+    def from_tensor(
+        cls,
+        signal_BCT: Tensor,
+        sfreq: float,
+        patch: int,
+        positions: np.ndarray | Tensor | None = None,
+        modality: str = "eeg",
+        types: Sequence[str] | None = None,
+        frame: str = "head",
+    ) -> SignalBatch:
+        """Windows of one channel set as they are; gradients reach `signal_BCT`.
+
+        Parameters
+        ----------
+        signal_BCT : Tensor, shape (n_windows, n_channels, n_times)
+            Normalised per channel (median 0, scale 1), as a model's contract says; no unit.
+        sfreq : float
+            Samples per second.
+        patch : int
+            Samples per patch: `model.config.patch`. Windows are padded with zeros to a whole number of patches.
+        positions : array, shape (n_channels, 3), optional
+            Metres in `frame`; NaN is unknown.
+        types : sequence of str, optional
+            Sensor type of each channel; by default electrodes, magnetometers or regions.
+
+        Raises
+        ------
+        RecordingError
+            Another number of dimensions, positions or types.
+        """
+        if signal_BCT.ndim != 3:
+            fix = "give (n_windows, n_channels, n_times)"
+            raise RecordingError(f"shape {tuple(signal_BCT.shape)}", field="signal", fix=fix)
+        windows, n_channels, n_times = signal_BCT.shape
+        kinds = types or [{"eeg": "eeg", "meg": "mag", "fmri": "roi"}[modality]] * n_channels
+        names = tuple(f"channel {number}" for number in range(n_channels))
+        places = None if positions is None else np.array(positions)
+        channels = Channels(names, tuple(kinds), places, frame=frame)  # type: ignore[arg-type]
+        batch = cls(
+            signal_BCT=torch.nn.functional.pad(signal_BCT, (0, -n_times % patch)),
+            sensors=Sensors.from_channels(channels),
+            channel_mask_BC=torch.ones(windows, n_channels, dtype=torch.bool),
+            n_times_B=torch.full((windows,), n_times),
+            interval_B=torch.full((windows,), 1.0 / sfreq),
+            modality_B=torch.full((windows,), MODALITIES.index(modality)),  # type: ignore[arg-type]
+        )
+        return batch.to(signal_BCT.device)
 
     def take_channels(self, channels: Tensor) -> SignalBatch:
         """The same windows with only the channels numbered in a 1-D index tensor."""

@@ -45,3 +45,22 @@ def test_wrong_files_are_named(tmp_path):
     (tmp_path / "e.parquet").write_bytes(b"nonsense")
     with pytest.raises(ReadError, match="holds no embeddings"):
         load_embeddings(tmp_path / "e.parquet")
+
+
+@pytest.mark.parametrize("by", [None, "subject", "onset"])
+def test_plot_says_the_variance_of_each_component(by):
+    values = np.zeros((6, 3), np.float32)
+    values[:, 1] = [3, -3, 3, -3, 3, -3]
+    values[:, 2] = [1, 1, -1, -1, 0, 0]
+    found = Embeddings(values, pd.DataFrame({"onset": np.arange(6.0), "subject": list("aabbcc")}))
+    axes = found.plot(by).axes[0]
+    total = values.var(0).sum()
+    assert axes.get_xlabel() == f"component 1 ({values.var(0)[1] / total:.0%} of variance)"
+    assert sum(len(points.get_offsets()) for points in axes.collections) == 6
+    assert repr(found) == "<Embeddings, 6 windows x 3 features, table: onset, subject>"
+
+
+def test_plot_by_an_unknown_column_names_the_nearest():
+    found = Embeddings(np.zeros((2, 2), np.float32), pd.DataFrame({"subject": ["a", "b"]}))
+    with pytest.raises(ConfigError, match="did you mean 'subject'"):
+        found.plot("subjects")

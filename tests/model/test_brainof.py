@@ -10,6 +10,7 @@ import torch
 
 from brainof.errors import ConfigError, ContractError, RecordingError
 from brainof.model import BrainOF, BrainOFConfig, attention, update_balance
+from brainof.signals import SignalBatch
 
 MODALITIES = ("eeg", "meg", "fmri")
 PER_OUTPUT = {
@@ -176,9 +177,9 @@ def test_mixed_modalities_are_counted_apart(make_batch):
 
 def test_head_and_frozen_parts(make_batch):
     model, batch = BrainOF.from_preset("debug"), make_batch()
-    with pytest.raises(ConfigError, match="reset_head"):
-        model(batch)
-    model.reset_head(3, pool="mean").freeze()
+    features = model.eval()(batch)
+    assert torch.equal(features, model.pool(model.forward_features(batch), modality="eeg"))
+    model.train().reset_head(3, pool="mean").freeze()
     assert model(batch).shape == (2, 3)
     model(batch).sum().backward()
     assert {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None} == {"head"}
@@ -290,3 +291,17 @@ def spoiled(latents: torch.Tensor) -> torch.Tensor:
     latents = latents.clone()
     latents[1, 2, 3] = torch.nan
     return latents
+
+
+def test_a_tensor_gives_what_its_batch_gives():
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").eval()
+    signal, places = torch.randn(2, 5, 128), 0.1 * torch.randn(5, 3)
+    batch = SignalBatch.from_tensor(signal, 128.0, model.config.patch, positions=places)
+    expected = model.pool(model.forward_features(batch), modality="eeg")
+    assert torch.equal(model(signal, sfreq=128.0, positions=places), expected)
+    signal.requires_grad_()
+    model.reset_head(2)(signal, sfreq=128.0, positions=places).sum().backward()
+    assert (signal.grad != 0).any()
+    with pytest.raises(ConfigError, match="sfreq"):
+        model(signal)

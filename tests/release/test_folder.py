@@ -22,6 +22,18 @@ def test_round_trip_with_a_head(tmp_path, model, contract):
         torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_methods_of_the_class_do_as_the_functions(tmp_path, model, contract, hub):
+    model.contract = contract
+    model.save_pretrained(tmp_path / "m", name="Mine")
+    again = brainof.BrainOF.from_pretrained(tmp_path / "m")
+    assert again.contract == contract
+    again.push_to_hub("lab/mine", license="mit")
+    card = hub.repos["lab/mine"][-1][1]["README.md"].decode()
+    assert 'license: "mit"' in card
+    online = brainof.BrainOF.from_pretrained("lab/mine")
+    assert all(torch.equal(online.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
 def test_shards_hold_all_tensors_within_their_size(tmp_path, model, contract):
     save_release(tmp_path / "m", model, contract, max_shard_bytes=60_000)
     index = json.loads((tmp_path / "m" / INDEX).read_text())

@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import ConfigError, ReadError
+from ..errors import ConfigError, ReadError, did_you_mean
 from ..utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".parquet", ".npz")
 
@@ -37,6 +41,57 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        columns = ", ".join(map(str, self.table))
+        return f"<Embeddings, {len(self)} windows x {self.values.shape[1]} features, table: {columns}>"
+
+    def plot(self, by: str | None = None) -> Figure:
+        """The windows in the plane of their first two principal components.
+
+        Parameters
+        ----------
+        by : str, optional
+            Column of the table that gives the colour: subject, modality, onset, a label ...
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Axes say the fraction of variance of each component.
+
+        Raises
+        ------
+        ConfigError
+            No such column, or fewer than two windows or features.
+        """
+        import matplotlib.pyplot as plt
+        from sklearn.decomposition import PCA
+
+        if by is not None and by not in self.table:
+            raise ConfigError(f"no column {by!r}", field="by", fix=did_you_mean(by, map(str, self.table)))
+        if min(self.values.shape) < 2:
+            raise ConfigError(
+                f"embeddings of shape {self.values.shape}", field="values", fix="give two windows or more"
+            )
+        components = PCA(2)
+        points = components.fit_transform(self.values)
+        figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
+        plt.close(figure)  # it belongs to the caller, not to pyplot
+        colour = pd.Series("window", self.table.index) if by is None else self.table[by]
+        if pd.api.types.is_numeric_dtype(colour):
+            figure.colorbar(axes.scatter(points[:, 0], points[:, 1], c=colour, s=12, cmap="viridis"), label=by)
+        else:
+            names, numbers = np.unique(colour.astype("string").fillna("none").to_numpy(dtype=str), return_inverse=True)
+            for number, name in enumerate(names):
+                shown = points[numbers == number]
+                axes.scatter(shown[:, 0], shown[:, 1], s=12, color=plt.colormaps["tab20"](number % 20), label=name)
+            if 1 < len(names) <= 20:
+                axes.legend(title=by, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        x, y = (
+            f"component {i + 1} ({part:.0%} of variance)" for i, part in enumerate(components.explained_variance_ratio_)
+        )
+        axes.set(xlabel=x, ylabel=y)
+        return figure
 
     def to_frame(self) -> pd.DataFrame:
         """The table with one further column per feature: e0000, e0001, ..."""

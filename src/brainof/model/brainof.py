@@ -371,11 +371,34 @@ class BrainOF(nn.Module):
         with torch.device("meta"):
             return self.pool(torch.empty(1, *self.latents_LD.shape), kind).shape[-1]
 
-    def forward(self, batch: SignalBatch) -> Tensor:
-        """Outputs of the head (B, outputs)."""
+    def forward(self, batch: SignalBatch | Tensor, sfreq: float | None = None, **about: Any) -> Tensor:
+        """Outputs of the head (B, outputs), or the pooled features (B, n_features) of a model without a head.
+
+        Parameters
+        ----------
+        batch : SignalBatch, or Tensor of shape (n_windows, n_channels, n_times)
+            A tensor is taken as it is, already normalised per channel.
+        sfreq : float
+            Samples per second of a tensor.
+        **about
+            `positions`, `modality`, `types`, `frame` of a tensor, as `SignalBatch.from_tensor` takes them.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from brainof.model import BrainOF
+        >>> model = BrainOF.from_preset("debug").reset_head(2)
+        >>> model(torch.randn(8, 19, 512), sfreq=128, positions=0.1 * torch.randn(19, 3)).shape
+        torch.Size([8, 2])
+        """
+        if isinstance(batch, Tensor):
+            if sfreq is None:
+                raise ConfigError("is required for a tensor", field="sfreq", fix="give samples per second, sfreq=")
+            batch = SignalBatch.from_tensor(batch, sfreq, self.config.patch, **about)
+        latents = self.forward_features(batch)
         if self.head is None:
-            raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
-        return self.head(self.pool(self.forward_features(batch), self.head.pool, batch.modality))
+            return self.pool(latents, modality=batch.modality)
+        return self.head(self.pool(latents, self.head.pool, batch.modality))
 
     def reset_head(self, outputs: int, pool: str = "auto") -> Self:
         """A new head for `outputs` classes or targets (0: none), on latents pooled as `pool` says."""

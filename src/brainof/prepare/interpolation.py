@@ -9,7 +9,6 @@ import numpy as np
 
 from ..errors import RecordingError, did_you_mean
 from ..recording import Recording
-from .mne_raw import raw_of
 
 
 def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
@@ -47,7 +46,9 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
         raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
     picked = recording.pick(used)
     known = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
-    raw = raw_of(picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head")))
+    raw = picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head")).to_mne(
+        annotations=False
+    )
     raw.interpolate_bads(reset_bads=True, verbose="error")
     values = recording.data.copy()
     values[used] = raw.get_data().astype(values.dtype)

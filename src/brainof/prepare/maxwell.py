@@ -9,7 +9,6 @@ from pydantic import Field
 
 from ..errors import RecordingError
 from ..recording import Recording
-from .mne_raw import raw_of
 from .steps import Step
 
 
@@ -39,7 +38,7 @@ class Maxwell(Step):
             return self.done(recording, {"applied": False, "why": why}).noted(f"no Maxwell filtering: {why}")
         import mne
 
-        raw = raw_of(recording)
+        raw = recording.to_mne(annotations=False)
         with mne.use_log_level("error"):
             digitised = any(int(point["kind"]) == 4 for point in raw.info["dig"] or ())  # extra head-shape points
             space = {

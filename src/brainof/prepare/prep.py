@@ -7,7 +7,6 @@ import numpy as np
 from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.optional import optional
-from .mne_raw import raw_of
 
 
 def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
@@ -34,7 +33,7 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
     import mne
 
     with mne.use_log_level("error"):
-        judge = pyprep.NoisyChannels(raw_of(recording), random_state=0)
+        judge = pyprep.NoisyChannels(recording.to_mne(annotations=False), random_state=0)
         judge.find_bad_by_deviation()
         judge.find_bad_by_correlation()
         if ransac:

@@ -11,7 +11,6 @@ from pydantic import Field
 from ..recording import Recording
 from ..utils.optional import optional
 from .bads import refuse_too_short
-from .mne_raw import raw_of
 from .steps import Step, good_rows
 
 
@@ -33,7 +32,7 @@ class AutoReject(Step):
 
         n_times = max(2, round(self.length * recording.sfreq))
         refuse_too_short(recording, 10 * n_times, "autoreject, which learns from at least 10 stretches")
-        raw = raw_of(recording).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
+        raw = recording.to_mne(annotations=False).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
         with mne.use_log_level("error"):
             epochs = mne.make_fixed_length_epochs(raw, n_times / recording.sfreq, preload=True)
             bad, statistics = (_global if self.method == "global" else _local)(package, epochs)

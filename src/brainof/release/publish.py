@@ -36,11 +36,11 @@ def save_pretrained(
     Parameters
     ----------
     model : BrainOF or path
-        A model (give its `contract`), or a run or release folder, whose contract and record of training are kept.
+        A model, or a run or release folder, whose contract and record of training are kept.
     folder : path
         Written beside and renamed into place; replaces an earlier release.
     contract : InputContract, optional
-        What the model accepts; needed for a model in memory.
+        What the model accepts; by default what it was loaded with (`model.contract`).
     name, license : str, optional
         Title of the card; licence of the weights (an SPDX name, or the Hub's word for it).
     scores : path or list of dict, optional
@@ -72,6 +72,7 @@ def save_pretrained(
         contract = contract or own
     else:
         loaded = model
+        contract = contract or getattr(model, "contract", None)
     if contract is None:
         raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
     extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes), "base_model": base_model}

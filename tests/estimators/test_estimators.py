@@ -315,3 +315,32 @@ def test_a_foreign_adapter_names_no_cache_and_no_unknown_argument(release, signa
     config.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match="unknown argument 'hook'"):
         BrainOFClassifier.load(folder)
+
+
+def test_a_damaged_config_is_named_with_its_key(release, signals, tmp_path):
+    import json
+
+    X, y, people = signals(n_people=2)
+    folder = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).save(tmp_path / "adapter")
+    config = folder / "adapter_config.json"
+    whole = config.read_text()
+    changes = {
+        "base_model_name_or_path": lambda values: values.pop("base_model_name_or_path"),
+        "brainof.about": lambda values: values["brainof"].pop("about"),
+        "brainof.members": lambda values: values["brainof"].update(members=[]),
+        "brainof.members.0.temperature": lambda values: values["brainof"]["members"][0].update(temperature="x"),
+        "brainof.members.0.head": lambda values: values["brainof"]["members"][0].update(head=[1]),
+        "brainof.base_digest": lambda values: values["brainof"].update(base_digest=None),
+        "arguments": lambda values: values["brainof"]["about"].pop("arguments"),
+        "classes": lambda values: values["brainof"]["about"].update(classes=3),
+    }
+    for field, change in changes.items():
+        values = json.loads(whole)
+        change(values)
+        config.write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match=rf"adapter_config\.json: {field}: .*; save it again$"):
+            BrainOFClassifier.load(folder)
+    for text in ("[" * 100_000, "[]", "\xff"):
+        config.write_bytes(text.encode("latin-1"))
+        with pytest.raises(CheckpointError, match="is damaged, or no adapter of brainof"):
+            BrainOFClassifier.load(folder)

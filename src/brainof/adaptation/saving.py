@@ -17,18 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_atomically, write_json
 from . import adaptation
+from .adapter_config import LAYOUT, AdapterConfig, Member, Own
 from .base import Adapted, AdaptedEnsemble, copied
 from .heads import make_head
 from .low_rank import apply_factors
 from .tuning import LoRA
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-#: 2 since the checksum of the tensors is stored
-LAYOUT = 2
 PEFT = "base_model.model."
 HEAD = "brainof.head."
 
@@ -67,25 +66,25 @@ def save_adapter(
         tensors |= {prefix + name: value.cpu().contiguous() for name, value in values.items()}
         tensors |= {f"{prefix}{HEAD}{k}": v.cpu().contiguous() for k, v in part.head.state_dict().items()}
         members.append(
-            {
-                "adaptation": part.adaptation.to_dict(),
-                "kind": part.kind,
-                "head": part.head.config(),
-                "temperature": part.temperature,
-                "report": part.report,
-                "alpha": names,
-            }
+            Member(
+                adaptation=part.adaptation.to_dict(),
+                kind=part.kind,
+                head=part.head.config(),
+                temperature=part.temperature,
+                report=part.report,
+                alpha=names,
+            )
         )
     content = save(tensors)
-    own = {"layout": LAYOUT, "base_digest": digest, "crc32c": crc32c(content), "members": members, "about": about}
-    config = {**_peft_config(parts[0]), "base_model_name_or_path": base, "brainof": own}
+    own = Own(base_digest=digest, crc32c=crc32c(content), members=members, about=about)
+    config = {**_peft_config(parts[0]), "base_model_name_or_path": base, "brainof": own.to_dict()}
     make_folder(folder)  # what else a user keeps there stays
     write_atomically(folder / TENSORS, [content])
     write_json(folder / CONFIG, config)
     return folder
 
 
-def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:
     """Config and tensors of an adapter folder.
 
     Raises
@@ -97,16 +96,20 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[dict[str, Any], dict[str,
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
     try:
-        config = json.loads((folder / CONFIG).read_text())
-        layout = config["brainof"]["layout"]
+        values = json.loads((folder / CONFIG).read_text())
+        layout = values["brainof"]["layout"]
         if layout != LAYOUT:
             raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder, fix="fit it again")
         content = (folder / TENSORS).read_bytes()
         tensors = load(content)
-        if crc32c(content) != config["brainof"]["crc32c"]:
+        if crc32c(content) != values["brainof"]["crc32c"]:
             raise CheckpointError("is damaged (its checksum differs)", file=folder / TENSORS, fix="save it again")
-        return config, tensors
-    except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
+        return AdapterConfig.parse(values), tensors
+    except ConfigError as error:
+        raise CheckpointError(
+            error.problem, file=folder / CONFIG, field=error.field, fix=error.fix or "save it again"
+        ) from None
+    except (OSError, ValueError, SafetensorError, KeyError, TypeError, RecursionError) as error:
         text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
         raise CheckpointError(text, file=folder, fix="save it again") from None
 
@@ -120,39 +123,36 @@ def load_adapter(folder: str | PathLike[str], base_model: nn.Module) -> Adapted 
         The folder is damaged, or `base_model` is not the base it was made on.
     """
     config, tensors = read_adapter(folder)
-    own = config["brainof"]
-    if model_digest(base_model) != own["base_digest"]:
-        base = config["base_model_name_or_path"]
+    if model_digest(base_model) != config.brainof.base_digest:
+        base = config.base_model_name_or_path
         raise CheckpointError("was made on another base model", file=folder, fix=f"load it with {base}")
+    members = config.brainof.members
     parts = []
     try:
-        for number, about in enumerate(own["members"]):
-            prefix = "" if len(own["members"]) == 1 else f"member{number}."
+        for number, about in enumerate(members):
+            prefix = "" if len(members) == 1 else f"member{number}."
             values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             parts.append(_member(about, values, base_model))
-    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"does not fit its base model ({error})", file=folder, fix="save it again") from None
     if len(parts) == 1:
         return parts[0]
     return AdaptedEnsemble(parts, parts[0].adaptation, {**parts[0].report, "members": len(parts)})
 
 
-def _member(about: dict[str, Any], tensors: dict[str, Tensor], base_model: nn.Module) -> Adapted:
-    temperature = about["temperature"]
-    if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
-        raise CheckpointError(f"{temperature!r}", field="temperature", fix="save it again")
-    head = make_head(about["head"])
+def _member(about: Member, tensors: dict[str, Tensor], base_model: nn.Module) -> Adapted:
+    head = make_head(about.head)
     state = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     head.to(state["mean_F"].dtype).load_state_dict(state)
     changes = {_plain_name(k): v for k, v in tensors.items() if not k.startswith(HEAD)}
     model = copied(base_model).eval() if changes else base_model
-    if about["alpha"]:
-        apply_factors(model, changes, about["alpha"])
+    if about.alpha:
+        apply_factors(model, changes, about.alpha)
     elif unexpected := model.load_state_dict(changes, strict=False).unexpected_keys:
         raise KeyError(unexpected[0])
     head.eval().requires_grad_(False)
-    chosen = adaptation(about["adaptation"])
-    return Adapted(model, head, about["kind"], chosen, temperature, about["report"], changes)
+    chosen = adaptation(about.adaptation)
+    return Adapted(model, head, about.kind, chosen, about.temperature, about.report, changes)
 
 
 def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -6,15 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict
 
-from ..adaptation.saving import load_adapter, read_adapter, save_adapter
+from ..adaptation.saving import CONFIG, load_adapter, read_adapter, save_adapter
 from ..channels import Channels
 from ..errors import CheckpointError, ConfigError
+from ..schema import Schema
 from .loading import load_model
 
 #: Arguments that say where a model runs and what is kept, not what it does; never taken from a file: a cache holds
 #: pickles, which run as code when they are read
 LOCAL = ("memory", "device", "model", "adapt")
+
+
+class Saved(Schema):
+    """What an estimator keeps beside its adapter."""
+
+    model_config = ConfigDict(extra="ignore")  # a run of `brainof adapt` keeps its task there too
+
+    estimator: str
+    arguments: dict[str, Any]
+    classes: list[Any] | None = None
+    subjects: list[Any] | None = None
 
 
 def save_estimator(estimator: Any, folder: Any) -> Path:
@@ -26,13 +39,13 @@ def save_estimator(estimator: Any, folder: Any) -> Path:
         raise ConfigError("random weights need an int to be made again", field="random_state")
     arguments = {name: _plain(value) for name, value in estimator.get_params(deep=False).items() if name not in LOCAL}
     classes = getattr(estimator, "classes_", None)
-    about = {
-        "estimator": type(estimator).__name__,
-        "arguments": arguments,
-        "classes": None if classes is None else classes.tolist(),
-        "subjects": None if estimator.subjects_ is None else estimator.subjects_.tolist(),
-    }
-    return save_adapter(folder, estimator.adapted_, str(model), estimator.digest_, about)
+    about = Saved(
+        estimator=type(estimator).__name__,
+        arguments=arguments,
+        classes=None if classes is None else classes.tolist(),
+        subjects=None if estimator.subjects_ is None else estimator.subjects_.tolist(),
+    )
+    return save_adapter(folder, estimator.adapted_, str(model), estimator.digest_, about.to_dict())
 
 
 def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
@@ -46,28 +59,30 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     folder = Path(folder)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)
-    about = config["brainof"]["about"]
-    if about.get("estimator") != cls.__name__:
-        kind = about.get("estimator")
+    try:
+        about = Saved.parse(config.brainof.about, folder / CONFIG)
+    except ConfigError as error:
+        raise CheckpointError(error.problem, file=error.file, field=error.field, fix="save it again") from None
+    if about.estimator != cls.__name__:
+        kind = about.estimator
         raise CheckpointError(f"holds a {kind}, no {cls.__name__}", file=folder, fix=f"use {kind}.load")
-    stored = {name: value for name, value in about["arguments"].items() if name not in LOCAL}
+    stored = {name: value for name, value in about.arguments.items() if name not in LOCAL}
     if unknown := sorted(set(stored) - set(cls._get_param_names())):  # type: ignore[attr-defined]
         raise CheckpointError(f"unknown argument {unknown[0]!r}", file=folder, fix="save it again")
-    arguments = {**stored, "model": config["base_model_name_or_path"], **changes}
+    arguments = {**stored, "model": config.base_model_name_or_path, **changes}
     if isinstance(arguments.get("channels"), dict):
         arguments["channels"] = Channels.from_dict(arguments["channels"])
-    members = config["brainof"]["members"]
-    estimator = cls(**{"adapt": members[0]["adaptation"], **arguments})
+    estimator = cls(**{"adapt": config.brainof.members[0].adaptation, **arguments})
     estimator.model_, estimator.contract_ = load_model(estimator.model, estimator.random_state)
     estimator.model_.to(estimator.device)
-    estimator.digest_ = config["brainof"]["base_digest"]
+    estimator.digest_ = config.brainof.base_digest
     estimator.adapted_ = load_adapter(folder, estimator.model_)
     for part in estimator.adapted_.members():
         part.model.to(estimator.device)
         part.head.to(estimator.device)
-    if about["classes"] is not None:
-        estimator.classes_ = np.array(about["classes"])
-    estimator.subjects_ = None if about["subjects"] is None else np.array(about["subjects"])
+    if about.classes is not None:
+        estimator.classes_ = np.array(about.classes)
+    estimator.subjects_ = None if about.subjects is None else np.array(about.subjects)
     return estimator
 
 

@@ -148,7 +148,7 @@ def cut(
         spans = _whole_spans(recording, options)
     else:
         spans = _sliding_spans(recording, options)
-    bad = _bad_stretches(recording)
+    bad = bad_stretches(recording)
     spans = [span for span in spans if not ((bad[:, 0] < span[1]) & (bad[:, 1] > span[0])).any()]
     if options.max_windows is not None and len(spans) > options.max_windows:
         kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
@@ -209,7 +209,7 @@ def _event_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
     return spans
 
 
-def _bad_stretches(recording: Recording) -> np.ndarray:
+def bad_stretches(recording: Recording) -> np.ndarray:
     """First and last sample, shape (n, 2), of the annotations that no window may touch."""
     names = recording.events["trial_type"].astype(str).str.lower()
     bad = recording.events[names.str.startswith(BAD_PREFIXES)]

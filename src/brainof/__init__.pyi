@@ -1,3 +1,4 @@
+from . import datasets as datasets
 from .estimators import BrainOFClassifier as BrainOFClassifier
 from .estimators import BrainOFEmbedder as BrainOFEmbedder
 from .estimators import BrainOFRegressor as BrainOFRegressor

@@ -209,12 +209,17 @@ class Recording:
         if self.modality != "fmri":
             import mne
 
+            raw = self.to_mne()
+            centred = np.abs(self.data - np.median(self.data, axis=1, keepdims=True))
+            kinds = np.array(raw.get_channel_types())
+            scalings = {kind: np.percentile(centred[kinds == kind], 99) or 1.0 for kind in set(kinds)}
             with mne.viz.use_browser_backend(mne.viz.get_browser_backend() if show else "matplotlib"):
-                return self.to_mne().plot(
+                return raw.plot(
                     start=start,
                     duration=min(duration, self.duration),
                     n_channels=min(n_channels, self.n_channels),
-                    scalings="auto",
+                    scalings=scalings,
+                    remove_dc=True,
                     show=show,
                     block=show,
                     verbose="error",

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from .fetch import fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
 from .recipe import Recipe, find_recipe, recipe_names
 from .run import Source, Summary, prepare, prepare_sources
 
-__all__ = ["Recipe", "Source", "Summary", "find_recipe", "prepare", "prepare_sources", "recipe_names"]
+__all__ = [
+    "Recipe",
+    "Source",
+    "Summary",
+    "fetch_chb_mit",
+    "fetch_eegmat",
+    "fetch_eegmmidb",
+    "find_recipe",
+    "prepare",
+    "prepare_sources",
+    "recipe_names",
+]

@@ -82,6 +82,7 @@ def fetch_chb_mit(folder: str | PathLike[str] | None = None, subjects: Collectio
             starts, ends = (re.findall(rf"Seizure(?: \d+)? {word} Time:\s*(\d+)", text) for word in ("Start", "End"))
             seizures = [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
             recording, events = summary.with_name(f"{name}.edf"), folder / "events" / f"{name}.tsv"
+            events.parent.mkdir(exist_ok=True)
             if recording.exists() and not events.exists():
                 write_atomically(events, [_seizure_table(seizures, _seconds(recording)).encode()])
     return folder

@@ -261,7 +261,7 @@ def test_examples_of_the_documentation_run(estimator):
 def test_tensors_and_lists_of_arrays_are_arrays(release, signals):
     X, y, people = signals(n_people=2)
     expected = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).predict_proba(X)
-    for other in (torch.tensor(X), list(X), [torch.tensor(x) for x in X]):
+    for other in (torch.tensor(X, requires_grad=True), list(X), tuple(torch.tensor(x) for x in X), X.tolist()):
         fitted = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(other, y, people)
         np.testing.assert_array_equal(fitted.predict_proba(other), expected)
 
@@ -279,6 +279,50 @@ def test_averages_and_missing_labels_are_named(release, signals):
     with pytest.raises(LabelError, match="1 of 8 labels are missing; leave those samples out"):
         classifier.fit(X, pd.Series([pd.NA, *y[1:]], dtype="string"))
     assert classifier.fit(X, pd.Series(y, dtype="string")).classes_.tolist() == ["rest", "task"]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (lambda X, one: None, "expected signals, got NoneType"),
+        (lambda X, one: {"eeg": X}, "expected signals, got dict"),
+        (lambda X, one: X[None], r"an array of shape \(1, 8, 4, 256\)"),
+        (lambda X, one: [X[0], X[1][:, :100]], "arrays of shapes"),
+        (lambda X, one: [one[0], X[0]], "expected signals, got ndarray; give Epochs"),
+        (lambda X, one: np.full(X.shape, "a", object), "not numbers"),
+        (lambda X, one: [], "no samples"),
+        (lambda X, one: X[:0], "no samples"),
+    ],
+)
+def test_what_holds_no_signals_is_said(release, signals, recordings, what, words):
+    X, y, _ = signals(n_people=2)
+    with pytest.raises((ConfigError, RecordingError), match=words):
+        BrainOFClassifier(release, **ARRAYS).fit(what(X, recordings(X)), y)
+
+
+def test_subjects_that_are_missing_are_named(release, signals, recordings, epochs):
+    X, y, people = signals(n_people=2)
+    classifier = BrainOFClassifier(release, random_state=0, **ARRAYS)
+    for groups in ([None, *"aaabbbb"], np.array([np.nan, 1, 1, 1, 2, 2, 2, 2]), ["", *"aaabbbb"]):
+        with pytest.raises(LabelError, match="groups: the subject of 1 of 8 samples is not known"):
+            classifier.fit(X, y, groups=groups)
+    partly = [r if i else r.replace(entities={}) for i, r in enumerate(recordings(X, people))]
+    with pytest.raises(LabelError, match="subject of 1 of 8 samples"):
+        classifier.fit(partly, y)
+    assert "" not in classifier.fit(partly, y, groups=[*"aaaabbbb"]).subjects_
+    with pytest.raises(LabelError, match="one subject alone, so set within_subject=True"):
+        alone = [recording.replace(entities={"subject": "01"}) for recording in recordings(X)]
+        classifier.fit(alone, y).score(alone, y)
+
+
+def test_an_embedder_checks_its_labels_like_the_others(release, signals):
+    X, y, _ = signals(n_people=2)
+    embedder = BrainOFEmbedder(release, adapt=LoRA(epochs=1), **ARRAYS)
+    for labels, words in (([None, *y[1:]], "1 of 8 labels are missing"), (y[:3], "3 labels for 8 samples")):
+        with pytest.raises(LabelError, match=words):
+            embedder.fit(X, labels)
+    with pytest.raises(LabelError, match="NaN or infinity in 1 of 8 targets"):
+        embedder.fit(X, [np.nan, *np.arange(7.0)])
 
 
 def test_windows_of_one_sample_stay_in_one_inner_fold(release, signals, recordings):

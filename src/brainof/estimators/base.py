@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -105,14 +106,16 @@ class BrainOFEstimator(BaseEstimator):
 
         Windows of one sample in two inner folds would make penalty and temperature blind to overfitting.
         """
-        if groups is None:
-            if samples.subjects is not None:
-                return samples.subjects[samples.owner]
+        if groups is None and samples.subjects is None:
             return samples.owner.astype(str) if samples.n_samples < len(samples.owner) else None
-        names = np.asarray(groups).astype(str)
+        names = pd.Series(np.asarray(samples.subjects if groups is None else groups), dtype=object)
         if len(names) != samples.n_samples:
             raise LabelError(f"{len(names)} groups for {samples.n_samples} samples", field="groups")
-        return names[samples.owner]
+        unknown = int((names.isna() | (names == "")).sum())
+        if unknown:
+            problem = f"the subject of {unknown} of {len(names)} samples is not known"
+            raise LabelError(problem, field="groups", fix="name it, or leave those samples out")
+        return names.to_numpy().astype(str)[samples.owner]
 
     def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:
         """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""
@@ -136,13 +139,19 @@ class BrainOFEstimator(BaseEstimator):
         here = subjects_of(X, self._options())
         if here is None:
             return
-        known, tested = self.subjects_.tolist(), here.tolist()
+        known, tested = self.subjects_.tolist(), here[here != ""].tolist()
         if not all("/" in name for name in (*known, *tested)):  # windows of a corpus are named dataset/subject
             known, tested = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, tested))
         both = np.intersect1d(known, tested)
         if len(both):
             text = f"{len(both)} subjects are in both training and test, such as {str(both[0])!r}"
-            raise LabelError(text, field="groups", fix="split by subject (GroupKFold), or set within_subject=True")
+            fix = "split by subject (GroupKFold), or set within_subject=True"
+            if len(set(known) | set(tested)) == 1:
+                fix = "there is one subject alone, so set within_subject=True"
+            raise LabelError(text, field="groups", fix=fix)
+
+    def _subjects(self, samples: Samples) -> np.ndarray | None:
+        return None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
 
     # Files
 

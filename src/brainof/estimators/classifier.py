@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 from ..adaptation import Target
 from ..adaptation.calibration import class_uncertainty, decision_values, log_probabilities, member_log_probabilities
-from ..errors import LabelError
 from .base import BrainOFEstimator
+from .labels import checked_labels
 
 
 class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
@@ -102,28 +99,13 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         """
         chosen, seed = self._start()
         samples = self._samples(X, reset=True)
-        labels = self._check_labels(y, samples.n_samples)
+        labels = checked_labels(y, samples.n_samples)
         target = Target.classes(labels[samples.owner], self._window_groups(samples, groups))
         assert target.names is not None
         self.classes_ = target.names
-        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
+        self.subjects_ = self._subjects(samples)
         self.adapted_ = self._adapt(chosen, samples, target, seed)
         return self
-
-    def _check_labels(self, y: Any, n_samples: int) -> np.ndarray:
-        if y is None:
-            raise LabelError("requires y to be passed, but the target y is None", field="y")
-        labels = column_or_1d(y.to_numpy() if isinstance(y, pd.Series) else y, warn=True)
-        if len(labels) != n_samples:
-            raise LabelError(f"{len(labels)} labels for {n_samples} samples", field="y")
-        missing = pd.isna(labels)
-        if missing.any():
-            text = f"Input y contains NaN: {int(missing.sum())} of {len(labels)} labels are missing"
-            raise LabelError(text, field="y", fix="leave those samples out")
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise LabelError("Input y contains infinity", field="y", fix="leave those samples out")
-        check_classification_targets(labels)
-        return labels
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities (n_samples, n_classes)."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from ..adaptation import Target
@@ -16,6 +15,7 @@ from ..inference.batches import pooled
 from ..inference.examples import Subset
 from ..inference.windows import Samples
 from .base import BrainOFEstimator
+from .labels import checked_labels, checked_values
 
 
 class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
@@ -115,9 +115,11 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
             if y is None:
                 raise LabelError(f"adapt={chosen.name!r} learns from labels, y is None", field="y")
             groups = self._window_groups(samples, groups)
-            labels = np.asarray(y)[samples.owner]
-            continuous = type_of_target(y).startswith("continuous")
-            target = Target.values(labels, groups) if continuous else Target.classes(labels, groups)
+            numbers = np.asarray(y)
+            if numbers.dtype.kind == "f" and (numbers % 1 != 0).any():
+                target = Target.values(checked_values(y, samples.n_samples)[samples.owner], groups)
+            else:
+                target = Target.classes(checked_labels(y, samples.n_samples)[samples.owner], groups)
             fitted = self._adapt(chosen, samples, target, seed)
             if len(fitted.members()) > 1:
                 raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import column_or_1d
 
 from ..adaptation import Target
-from ..errors import LabelError
 from .base import BrainOFEstimator
+from .labels import checked_values
 
 
 class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
@@ -77,24 +76,9 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         """
         chosen, seed = self._start()
         samples = self._samples(X, reset=True)
-        if y is None:
-            raise LabelError("requires y to be passed, but the target y is None", field="y")
-        try:
-            values = np.asarray(y, dtype=np.float64)
-            if values.ndim != 2 or values.shape[1] == 1:
-                values = column_or_1d(values)
-        except (TypeError, ValueError) as error:
-            raise LabelError(f"targets are not numbers ({error})", field="y", fix="give one number each") from None
-        if len(values) == 1:
-            raise LabelError("1 sample is too few to fit", field="y", fix="give two or more")
-        if len(values) != samples.n_samples:
-            raise LabelError(f"{len(values)} targets for {samples.n_samples} samples", field="y")
-        if not np.isfinite(values).all():
-            wrong = int((~np.isfinite(values)).sum())
-            text = f"Input y contains NaN or infinity in {wrong} of {values.size} targets"
-            raise LabelError(text, field="y", fix="leave those samples out")
+        values = checked_values(y, samples.n_samples)
         target = Target.values(values[samples.owner], self._window_groups(samples, groups))
-        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects)
+        self.subjects_ = self._subjects(samples)
         self.adapted_ = self._adapt(chosen, samples, target, seed)
         return self
 

@@ -53,7 +53,7 @@ class Samples:
         Sample of each window: a recording longer than the model's window has several.
     n_samples : int
     subjects : ndarray of str, shape (n_samples,), or None
-        Subject of each sample, where all are known.
+        Subject of each sample, empty text where it is not known; None where none is.
     """
 
     examples: Examples
@@ -72,40 +72,61 @@ class Samples:
 
 
 def as_input(X: Any) -> Any:
-    """X with tensors and lists of arrays as one array; everything else as it is.
+    """X with tensors and lists of arrays or numbers as one array; everything else as it is.
 
     Raises
     ------
     ConfigError
-        An average over trials, or arrays of several shapes.
+        Nothing that holds signals, an average over trials, or arrays of several shapes.
+    RecordingError
+        No sample.
     """
-    if _is_mne(X, "Evoked") or (isinstance(X, (list, tuple)) and X and _is_mne(X[0], "Evoked")):
+    items = X if isinstance(X, (list, tuple)) else [X]
+    if not items:
+        raise RecordingError("no samples", field="X")
+    if any(_is_mne(item, "Evoked") for item in items):
         raise ConfigError(
             "an Evoked is an average over trials, the model reads single ones",
             field="X",
             fix="give the Epochs, or mne.EpochsArray(evoked.data[None], evoked.info) to take it as one",
         )
+    if isinstance(X, CorpusRows) or any(map(_is_signal, items)):
+        return X
+    if X is items:
+        return _stacked(items)
     if _is_tensor(X):
-        return X.detach().cpu().numpy()
-    if isinstance(X, (list, tuple)) and X and all(_is_tensor(x) or isinstance(x, np.ndarray) for x in X):
-        parts = [as_input(part) for part in X]
-        if len({part.shape for part in parts}) > 1:
-            shapes = sorted({part.shape for part in parts})
-            raise ConfigError(
-                f"arrays of shapes {shapes[0]} and {shapes[1]}",
-                field="X",
-                fix="cut them to one length, or give a list of brainof.from_array(...)",
-            )
-        return np.stack(parts)
+        return (X.detach().cpu().float() if str(X.dtype) == "torch.bfloat16" else X.detach().cpu()).numpy()
+    if np.ndim(X) == 0 or np.ndim(X) > 3 or (np.ndim(X) == 3 and not isinstance(X, np.ndarray)):
+        got = f"an array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
+        raise ConfigError(f"expected signals, got {got}", field="X", fix=_FIX)
+    if np.ndim(X) == 3 and X.dtype == object:
+        try:
+            return X.astype(float)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"its values are not numbers ({error})", field="X", fix=_FIX) from None
     return X
+
+
+def _stacked(items: Sequence[Any]) -> np.ndarray:
+    """Arrays, tensors or lists of numbers of one shape as one array."""
+    try:
+        parts = [as_input(item) if _is_tensor(item) else np.asarray(item) for item in items]
+    except ValueError as error:  # of lists of several lengths
+        raise ConfigError(f"expected signals, got lists ({error})", field="X", fix=_FIX) from None
+    shapes = sorted({part.shape for part in parts})
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"arrays of shapes {shapes[0]} and {shapes[1]}",
+            field="X",
+            fix="cut them to one length, or give a list of brainof.from_array(...)",
+        )
+    return np.stack(parts)
 
 
 def is_array(X: Any) -> bool:
     """True for what scikit-learn would take for a table of numbers, False for signals with metadata."""
-    if isinstance(X, (CorpusRows, Recording, str, PathLike)) or _is_mne(X):
+    if isinstance(X, CorpusRows) or any(map(_is_signal, X if isinstance(X, (list, tuple)) else [X])):
         return False
-    if isinstance(X, (list, tuple)) and X:
-        return not (isinstance(X[0], (Recording, PathLike, str)) or _is_mne(X[0]))
     return np.ndim(X) != 3 if isinstance(X, np.ndarray) else True
 
 
@@ -137,7 +158,7 @@ def read_samples(X: Any, options: InputOptions) -> Samples:
 
 
 def subjects_of(X: Any, options: InputOptions) -> np.ndarray | None:
-    """The subject of each sample, where all are known, without preparing anything."""
+    """The subject of each sample (see `Samples`), without preparing anything."""
     if isinstance(X, CorpusRows):
         return _known(X.subjects)
     if is_array(X) or isinstance(X, np.ndarray):
@@ -252,6 +273,8 @@ def _rows(X: np.ndarray, options: InputOptions) -> Samples:
 def _recordings_of_array(X: np.ndarray, options: InputOptions) -> list[Recording]:
     from ..io import from_array
 
+    if not len(X):
+        raise RecordingError("no samples", field="X")
     if options.sfreq is None:
         raise ConfigError("is unknown", field="sfreq", fix="give the samples per second of the array (1 / TR for fMRI)")
     table = options.channels if isinstance(options.channels, Channels) else None
@@ -284,6 +307,10 @@ def _is_mne(X: Any, *names: str) -> bool:
     return any(home is not None and isinstance(X, getattr(home, name)) for name, home in homes.items())
 
 
+def _is_signal(X: Any) -> bool:
+    return isinstance(X, (Recording, str, PathLike)) or _is_mne(X)
+
+
 def _is_tensor(X: Any) -> bool:
     return "torch" in sys.modules and isinstance(X, sys.modules["torch"].Tensor)
 
@@ -292,8 +319,9 @@ def _epoch_subjects(instance: Any) -> list[str] | None:
     metadata = getattr(instance, "metadata", None)
     if metadata is None or "subject" not in metadata:
         return None
-    return metadata["subject"].astype(str).tolist()
+    names = metadata["subject"]
+    return names.astype(str).where(names.notna(), "").tolist()
 
 
 def _known(subjects: np.ndarray) -> np.ndarray | None:
-    return subjects if len(subjects) and (subjects != "").all() else None
+    return subjects if (subjects != "").any() else None

@@ -96,10 +96,11 @@ def as_input(X: Any) -> Any:
         return _stacked(items)
     if _is_tensor(X):
         return (X.detach().cpu().float() if str(X.dtype) == "torch.bfloat16" else X.detach().cpu()).numpy()
-    if np.ndim(X) == 0 or np.ndim(X) > 3 or (np.ndim(X) == 3 and not isinstance(X, np.ndarray)):
+    n_dims = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+    if n_dims == 0 or n_dims > 3 or (n_dims == 3 and not isinstance(X, np.ndarray)):
         got = f"an array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
         raise ConfigError(f"expected signals, got {got}", field="X", fix=_FIX)
-    if np.ndim(X) == 3 and X.dtype == object:
+    if n_dims == 3 and X.dtype == object:
         try:
             return X.astype(float)
         except (TypeError, ValueError) as error:

@@ -115,7 +115,7 @@ def embed(
         if corpus:
             X = CorpusRows(source, rows, options.patch)
         else:
-            X = as_input(source)
+            X = as_input(source, "source")
             if is_array(X):
                 got = f"an array of shape {np.shape(X)}" if isinstance(X, np.ndarray) else type(source).__name__
                 fix = "give a path, Recording, Raw, Epochs, an array (n, channels, times) or a Corpus"

@@ -71,8 +71,8 @@ class Samples:
         return np.moveaxis(total, 0, -2) / np.bincount(self.owner, minlength=self.n_samples)[:, None]
 
 
-def as_input(X: Any) -> Any:
-    """X with tensors and lists of arrays or numbers as one array; everything else as it is.
+def as_input(X: Any, field: str = "X") -> Any:
+    """X with tensors and lists of arrays or numbers as one array; everything else as it is; `field` is its name.
 
     Raises
     ------
@@ -83,42 +83,42 @@ def as_input(X: Any) -> Any:
     """
     items = X if isinstance(X, (list, tuple)) else [X]
     if not items:
-        raise RecordingError("no samples", field="X")
+        raise RecordingError("no samples", field=field)
     if any(_is_mne(item, "Evoked") for item in items):
         raise ConfigError(
             "an Evoked is an average over trials, the model reads single ones",
-            field="X",
+            field=field,
             fix="give the Epochs, or mne.EpochsArray(evoked.data[None], evoked.info) to take it as one",
         )
     if isinstance(X, CorpusRows) or any(map(_is_signal, items)):
         return X
     if X is items:
-        return _stacked(items)
+        return _stacked(items, field)
     if _is_tensor(X):
         return (X.detach().cpu().float() if str(X.dtype) == "torch.bfloat16" else X.detach().cpu()).numpy()
     n_dims = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
     if n_dims == 0 or n_dims > 3 or (n_dims == 3 and not isinstance(X, np.ndarray)):
         got = f"an array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
-        raise ConfigError(f"expected signals, got {got}", field="X", fix=_FIX)
+        raise ConfigError(f"expected signals, got {got}", field=field, fix=_FIX)
     if n_dims == 3 and X.dtype == object:
         try:
             return X.astype(float)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"its values are not numbers ({error})", field="X", fix=_FIX) from None
+            raise ConfigError(f"its values are not numbers ({error})", field=field, fix=_FIX) from None
     return X
 
 
-def _stacked(items: Sequence[Any]) -> np.ndarray:
+def _stacked(items: Sequence[Any], field: str) -> np.ndarray:
     """Arrays, tensors or lists of numbers of one shape as one array."""
     try:
         parts = [as_input(item) if _is_tensor(item) else np.asarray(item) for item in items]
     except ValueError as error:  # of lists of several lengths
-        raise ConfigError(f"expected signals, got lists ({error})", field="X", fix=_FIX) from None
+        raise ConfigError(f"expected signals, got lists ({error})", field=field, fix=_FIX) from None
     shapes = sorted({part.shape for part in parts})
     if len(shapes) > 1:
         raise ConfigError(
             f"arrays of shapes {shapes[0]} and {shapes[1]}",
-            field="X",
+            field=field,
             fix="cut them to one length, or give a list of brainof.from_array(...)",
         )
     return np.stack(parts)

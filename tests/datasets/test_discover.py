@@ -93,6 +93,9 @@ def test_bids_recordings_by_entity(tmp_path):
     assert len(discover([Files(bids={"run": None}), Files(bids={"run": "2"})], tmp_path)) == 2
     with pytest.raises(ConfigError, match=r"nothing under .*; check root= .*; task is one of nback, rest$"):
         discover([Files(bids={"task": "rset"})], tmp_path)
+    with pytest.raises(ConfigError, match=r"bids\.task: no recording has task 'rset'; task is one of nback, rest$"):
+        discover([Files(bids={"task": ["nback", "rset"]})], tmp_path)
+    assert len(discover([Files(bids={"task": ["nback", "re*"]})], tmp_path)) == 2
     with pytest.raises(ConfigError, match=r"; run is one of 2; task is one of nback, rest$"):
         discover([Files(bids={"suffix": "eeg", "task": "rset", "run": "3"})], tmp_path)
 

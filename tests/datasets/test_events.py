@@ -50,13 +50,31 @@ def test_neighbours_are_merged_into_blocks():
     [
         ("onset\ttrial_type\n1\ta\n", r"e\.tsv: events: no column 'duration'; name it in events\.columns"),
         ("onset\tduration\ttrial_type\nx\t1\ta\n", r"e\.tsv: onset: .*give seconds"),
-        ("onset\tduration\ttrial_type\nn/a\t1\ta\n", r"an event has no onset"),
     ],
 )
 def test_bad_tables_are_named(make, tmp_path, text, message):
     (tmp_path / "e.tsv").write_text(text)
     with pytest.raises(LabelError, match=message):
         with_events(make(np.ones((2, 100))), EventSource(file="e.tsv"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "onsets", "kinds", "note"),
+    [
+        (b"onset\tduration\ttrial_type\nn/a\t1\ta\n2\tn/a\tb\n", [2.0], ["b"], "1 events of e.tsv have no onset"),
+        (b"onset\tduration\ttrial_type\t\n3\t1\t01\t\n2\t1\tNA\t\n", [2.0, 3.0], ["NA", "01"], None),
+        ("onset\tduration\ttrial_type\n2\t1\té\n".encode("utf-16"), [2.0], ["é"], None),
+        ("onset\tduration\ttrial_type\n2\t1\té\n".encode("latin-1"), [2.0], ["é"], None),
+        (b"onset\tduration\ttrial_type\n", [], [], "holds no event"),
+        (b"", [], [], "holds no event"),
+    ],
+)
+def test_tables_of_a_recipe_as_they_are_in_the_field(make, tmp_path, content, onsets, kinds, note):
+    (tmp_path / "e.tsv").write_bytes(content)
+    found = with_events(make(np.ones((2, 100))), EventSource(file="e.tsv", duration=0.5), tmp_path)
+    assert (found.events.onset.tolist(), found.events.trial_type.tolist()) == (onsets, kinds)
+    assert found.events.duration.tolist() == ([0.5] if "n/a" in str(content) else [1.0] * len(onsets))
+    assert any(note in line for line in found.notes) if note else not found.notes
 
 
 def test_missing_entity(make, tmp_path):
@@ -67,6 +85,14 @@ def test_missing_entity(make, tmp_path):
 def segments(tmp_path, rows: str) -> Segments:
     (tmp_path / "attributes.txt").write_text(rows)
     return Segments(file="attributes.txt", columns=["what", "run"], trial_type="what", split=["run"])
+
+
+def test_parts_keep_the_events_of_their_own_stretch(make, tmp_path):
+    (tmp_path / "runs.txt").write_text("0\n" * 6 + "1\n" * 6)
+    own = pd.DataFrame({"onset": [2.0, 14.0], "duration": [0.0, 0.0], "trial_type": ["a", "b"]})
+    recording = make(np.ones((2, 12)), 0.5, "roi", entities={"subject": "1"}).replace(events=own)
+    parts = split_segments(recording, Segments(file="runs.txt", columns=["run"], split=["run"]), tmp_path)
+    assert [part.events[["onset", "trial_type"]].to_numpy().tolist() for part in parts] == [[[2.0, "a"]], [[2.0, "b"]]]
 
 
 def test_segments_split_and_become_events(make, tmp_path):

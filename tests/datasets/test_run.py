@@ -41,6 +41,18 @@ def test_from_files_to_labelled_windows(toy, tmp_path):
     assert corpus.datasets["toy"] == describe(recipe)
 
 
+def test_an_event_that_no_recording_has_is_named_beside_those_there_are(toy, tmp_path):
+    recipe, out = find_recipe(toy[0]), tmp_path / "corpus"
+    wrong = recipe.replaced(["tasks.sounds.windows.events=[tone, clik]"])
+    for _ in range(2):  # all are done the second time
+        with pytest.raises(
+            ConfigError, match=r"tasks\.sounds\.windows\.events: no recording has an event 'clik'; did you"
+        ):
+            prepare(wrong, toy[1], out)
+    assert prepare(wrong, toy[1], out, limit=5).count("done") == 5  # the others may have it
+    assert prepare(recipe, toy[1], out).complete
+
+
 def test_second_run_prepares_nothing(toy, tmp_path, monkeypatch):
     recipe = find_recipe(toy[0])
     prepare(recipe, toy[1], tmp_path / "corpus")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ConfigError, ReadError
 from ..io import bids
+from ..io.bids.names import ENTITY_NAMES
 from ..io.bids.scan import is_utf8, shown
 from ..io.formats import is_later_part
 from ..utils.values import listed
@@ -67,6 +68,8 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
         if len(found) == before:
             what = repr(entry.pattern) if entry.bids is None else f"bids {entry.bids!r}"
             logger.warning("%s: nothing matches %s under %s", recipe, what, base)
+        elif entry.bids is not None:
+            _refuse_absent(entry.bids, list(found.values())[before:], base, recipe)
     if not found:
         patterns = ", ".join(repr(entry.pattern or entry.bids) for entry in files)
         there = [text for entry in files if entry.bids is not None for text in _there(base, entry.bids)]
@@ -88,13 +91,23 @@ def _matches(entry: Files, base: Path, recipe: str) -> Iterator[tuple[Path, dict
     yield from _walk(base, parts, {})
 
 
+def _refuse_absent(wanted: Mapping[str, Any], found: Sequence[Found], base: Path, recipe: str) -> None:
+    """ConfigError where a list of a BIDS filter names a value (a task) that no recording has."""
+    for key, values in wanted.items():
+        there = {known.entities.get(ENTITY_NAMES.get(key, key)) for known in found}
+        for value in values if isinstance(values, list) and there != {None} else ():
+            if value not in there and not set(value) & set("*?["):
+                fix = "; ".join(_there(base, {**wanted, key: [value]}))
+                raise ConfigError(f"no recording has {key} {value!r}", file=recipe, field=f"files.bids.{key}", fix=fix)
+
+
 def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
     """For each entity of a BIDS filter that no recording has: the values there are."""
     kind = {key: value for key, value in wanted.items() if key in ("suffix", "extension", "datatype", "derivative")}
     entities = [file.entities for file in bids.index(base).select(kind)]
     texts = []
     for key in wanted.keys() - kind.keys():
-        values = sorted({known[key] for known in entities if key in known})
+        values = sorted({known[name] for known in entities if (name := ENTITY_NAMES.get(key, key)) in known})
         if values:
             texts.append(f"{key} is one of {listed(values)}")
     return sorted(texts)

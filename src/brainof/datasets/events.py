@@ -10,12 +10,12 @@ import pandas as pd
 
 from ..errors import LabelError, did_you_mean
 from ..io.edf_annotations import read_edf_events
-from ..io.events import joined, only_boundaries
-from ..recording import EVENT_COLUMNS, Recording
+from ..io.events import joined, only_boundaries, parsed_events
+from ..recording import EVENT_COLUMNS, Recording, no_events
 from .arrays import scalar
 from .discover import fill, inside
 from .recipe import EventSource, Segments
-from .tables import UNKNOWN, read_table
+from .tables import read_table
 
 
 def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
@@ -29,7 +29,9 @@ def with_events(recording: Recording, source: EventSource, root: str | Path) -> 
     pauses = only_boundaries(recording.events)
     events = recording.events.drop(pauses.index)
     if source.file is not None:
-        events = _from_table(inside(root, fill(source.file, recording.entities, "events.file")), source)
+        path = inside(root, fill(source.file, recording.entities, "events.file"))
+        events, notes = _from_table(path, source)
+        recording = recording.noted(*notes)
     if source.origin is not None:
         events["onset"] = events["onset"] - scalar(Path(str(recording.file)), source.origin, "events.origin")
     events["trial_type"] = events["trial_type"].astype(str).str.strip()
@@ -83,30 +85,34 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
         part = recording.replace(
             data=recording.data[:, start:stop],
             entities={**recording.entities, **named},
-            events=_from_rows(rows[segments.trial_type], recording.sfreq) if segments.trial_type else recording.events,
+            events=_from_rows(rows[segments.trial_type], recording.sfreq)
+            if segments.trial_type
+            else _between(recording.events, start / recording.sfreq, stop / recording.sfreq),
             provenance={**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())},
         )
         parts.append(part)
     return parts
 
 
-def _from_table(path: Path, source: EventSource) -> pd.DataFrame:
+def _between(events: pd.DataFrame, start: float, stop: float) -> pd.DataFrame:
+    """The events that begin between two times (seconds), counted from the first."""
+    inside_part = (events["onset"] >= start) & (events["onset"] < stop)
+    return events[inside_part].assign(onset=events["onset"] - start).reset_index(drop=True)
+
+
+def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str]]:
     if path.suffix.lower() in (".edf", ".bdf"):  # a hypnogram: annotations without a signal
         return read_edf_events(path)
-    table = read_table(path, unknown=("n/a",)).rename(columns=source.columns)  # NA may be the name of a condition
+    table = read_table(path, unknown=("n/a",), may_be_empty=True)  # NA may be the name of a condition
+    if table.empty:
+        return no_events(), [f"{path.name} holds no event"]
+    table = table.rename(columns=source.columns)
     if source.filled:
         table["trial_type"] = _filled_column(table, source.filled, path)
     for column in EVENT_COLUMNS:
         if column not in table.columns:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
-    for column in ("onset", "duration"):
-        try:
-            table[column] = pd.to_numeric(table[column].mask(table[column].str.lower().isin(UNKNOWN))).astype(float)
-        except ValueError as error:
-            raise LabelError(f"{error}", file=path, field=column, fix="give seconds") from None
-    if table["onset"].isna().any():
-        raise LabelError("an event has no onset", file=path, field="onset", fix="give seconds")
-    return table
+    return parsed_events(table, path)
 
 
 def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -> pd.Series:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -106,7 +107,8 @@ def prepare(
     Raises
     ------
     ConfigError
-        Nothing matches, or an option is wrong.
+        Nothing matches, an option is wrong, or (once all are prepared) windows are to be cut on an event that no
+        recording has.
     LabelError
         A label table is missing or lacks a column.
     StorageError
@@ -135,7 +137,24 @@ def prepare(
         configs[record["recording"]] = record["config"]
         notes.update(record["notes"])
     seconds = time.monotonic() - started
-    return Summary(recipe.name, *judge(recipe, configs, out), before, seconds, dict(notes))
+    summary = Summary(recipe.name, *judge(recipe, configs, out), before, seconds, dict(notes))
+    if summary.complete and limit is None and subjects is None and part == (1, 1):
+        refuse_absent_events(recipe, Corpus(out).quality)
+    return summary
+
+
+def refuse_absent_events(recipe: Recipe, quality: Iterable[Mapping[str, Any]]) -> None:
+    """ConfigError where a view is cut on an event that no recording has; `quality` is what the corpus notes of each."""
+    notes = [note for note in quality if (note["dataset"], note["modality"]) == (recipe.name, recipe.modality)]
+    if not all("events" in note for note in notes):  # prepared by an older version
+        return
+    there = {name for note in notes for name in note["events"]}
+    for view, options in recipe.views().items():
+        for name in options.events if isinstance(options.events, list) else ():
+            if name not in there:
+                field = "windows.events" if view == "pretrain" else f"tasks.{view}.windows.events"
+                fix = did_you_mean(name, there) if there else "the recordings have no event"
+                raise ConfigError(f"no recording has an event {name!r}", file=recipe.name, field=field, fix=fix)
 
 
 def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None, part: tuple[int, int]) -> list[Found]:

@@ -15,7 +15,12 @@ from ..io.text_table import read_text_table
 UNKNOWN = ("", "n/a", "na", "nan")
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None, unknown: tuple[str, ...] = UNKNOWN) -> pd.DataFrame:
+def read_table(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    unknown: tuple[str, ...] = UNKNOWN,
+    may_be_empty: bool = False,
+) -> pd.DataFrame:
     """A csv, tsv or white-space table (by its suffix) as text; `unknown` values, in lower case, are empty text.
 
     `columns` names those of a table without a header line.
@@ -31,7 +36,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, unknown: tuple[
         why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise LabelError(f"table {why}", file=path, fix="restore it, or correct its path in the recipe") from None
     names = None if columns is None else tuple(columns)
-    return _read(path, (state.st_mtime_ns, state.st_size), names, unknown).copy(deep=False)
+    table = _read(path, (state.st_mtime_ns, state.st_size), names, unknown)
+    if table.empty and not may_be_empty:
+        raise LabelError("table has no rows", file=path)
+    return table.copy(deep=False)
 
 
 @lru_cache(maxsize=64)  # by its state on disk: one recording after the other asks for the same table
@@ -40,5 +48,5 @@ def _read(
 ) -> pd.DataFrame:
     table, _ = read_text_table(path, columns)
     if table.empty:
-        raise LabelError("table has no rows", file=path)
+        return table
     return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "")

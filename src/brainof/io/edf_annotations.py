@@ -76,15 +76,15 @@ def _inside(
     return events[kept].reset_index(drop=True), notes
 
 
-def read_edf_events(path: Path) -> pd.DataFrame:
-    """Events table of an EDF+ file that may hold annotations alone (a hypnogram).
+def read_edf_events(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Events table of an EDF+ file that may hold annotations alone (a hypnogram), and notes.
 
     Raises ReadError: it is not EDF or has no annotations.
     """
-    events, _ = read_annotations(path, read_edf_header(path))
+    events, notes = read_annotations(path, read_edf_header(path))
     if events is None:
         raise ReadError("holds no annotations", file=path, field="events", fix="give an EDF+ file or a table")
-    return events
+    return events, notes
 
 
 def _records(path: Path, header: EdfHeader) -> list[bytes] | None:

@@ -149,10 +149,7 @@ def only_boundaries(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_events_file(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """A BIDS events file, and notes; unknown durations are 0, a missing trial_type is "event".
-
-    Types and further columns stay the text that is written (`01`, `NA`); rows without an onset (n/a) are left out and
-    counted in a note. An empty file holds no event.
+    """A BIDS events file as `parsed_events` reads it, and notes; unknown durations are 0, an empty file holds no event.
 
     Raises LabelError: it is not a table, has no `onset`, or an onset is neither a number nor n/a.
     """
@@ -161,6 +158,20 @@ def read_events_file(path: Path) -> tuple[pd.DataFrame, list[str]]:
         return no_events(), [f"{path.name} is empty"]
     if "onset" not in table.columns:
         raise LabelError("has no such column", file=path, field="onset", fix=f"columns: {', '.join(table.columns)}")
+    events, more = parsed_events(table, path)
+    known = {"duration": events["duration"].fillna(0.0), "trial_type": events["trial_type"].replace("", "n/a")}
+    return events.assign(**known), notes + more
+
+
+def parsed_events(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Events of a table of text in order of onset, and notes; unknown durations are NaN, without a trial_type "event".
+
+    Types and further columns stay the text that is written (`01`, `NA`); rows without an onset (n/a) are left out and
+    counted in a note.
+
+    Raises LabelError: an onset is neither a number nor n/a.
+    """
+    table, notes = table.copy(), list[str]()
     onset = pd.to_numeric(table["onset"], errors="coerce").astype(float)
     known = np.isfinite(onset)
     odd = np.flatnonzero(~known & ~table["onset"].str.lower().isin(UNKNOWN))
@@ -172,12 +183,11 @@ def read_events_file(path: Path) -> tuple[pd.DataFrame, list[str]]:
     table["onset"] = onset
     if "duration" in table.columns:
         duration = pd.to_numeric(table["duration"], errors="coerce").astype(float)
-        table["duration"] = duration.where(np.isfinite(duration), 0.0)
+        table["duration"] = duration.where(np.isfinite(duration))
     else:
         table["duration"] = 0.0
     if "trial_type" not in table.columns:
         table["trial_type"] = table["value"] if "value" in table.columns else "event"
-    table["trial_type"] = table["trial_type"].replace("", "n/a")
     rest = [column for column in table.columns if column not in EVENT_COLUMNS]
     table = table[[*EVENT_COLUMNS, *rest]][known]
     return table.sort_values("onset", kind="stable", ignore_index=True), notes

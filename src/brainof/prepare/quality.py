@@ -40,7 +40,8 @@ def before(recording: Recording) -> dict[str, Any]:
     -------
     dict
         amplitude: type -> quantiles 0.05, 0.5 and 0.95 over channels of the robust SD; spectrum: type -> frequencies
-        (Hz) and the median over channels of the power density (dB relative to 1 unit^2/Hz); and what the file said.
+        (Hz) and the median over channels of the power density (dB relative to 1 unit^2/Hz); events: their types, and
+        what the file said.
     """
     amplitude, spectrum = {}, {}
     step = max(1, recording.n_times // 20_000)
@@ -59,6 +60,7 @@ def before(recording: Recording) -> dict[str, Any]:
         "channels": recording.n_channels,
         "truncated": bool(recording.provenance.get("truncated")),
         "bad_in_file": list(recording.bads),
+        "events": sorted(set(recording.events["trial_type"].astype(str))),
         "amplitude": amplitude,
         "spectrum": spectrum,
     }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..errors import ReadError
 from .checks import check_size
 from .damage import damage_named
 from .mat5 import check_mat5
+from .text_table import decoded
 
 #: bytes; shapes and types of arrays take some hundred
 _LONGEST_HEADER = 100_000
@@ -169,29 +172,31 @@ def _text(path: Path, max_bytes: int) -> Arrays:
     import pandas as pd
 
     check_size(path.stat().st_size, max_bytes, path, "the text")
-    with path.open(encoding="utf-8-sig", errors="strict", newline="") as stream:
-        lines = [line for line, _ in zip(stream, range(5), strict=False)]
-    first = next((line for line in lines if line.strip()), "")
+    text, _ = decoded(path.read_bytes())
+    text, extra = _without_remarks(text)
+    first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     if not first:
         raise ReadError("holds no line of values", file=path)
     separator = _separator(first)
     cells = next(csv.reader([first.strip()], delimiter=separator)) if len(separator) == 1 else first.split()
     has_header = any(cell.strip() and not _is_number(cell) for cell in cells)
     table = pd.read_csv(
-        path,
+        StringIO(text),
         sep=separator,
         header=0 if has_header else None,
-        encoding="utf-8-sig",
         skipinitialspace=True,
         na_values=["n/a"],
         engine="c",
     )
     table = table.dropna(axis="columns", how="all")  # a separator at the end of each line
     numbers = table.select_dtypes("number")
-    texts = {str(name): table[name].to_numpy() for name in table.columns if name not in numbers.columns}
-    if not has_header and texts:
+    texts = extra | {str(name): table[name].to_numpy() for name in table.columns if name not in numbers.columns}
+    if not has_header and len(numbers.columns) < len(table.columns):
         raise ReadError(
-            "a column is not numeric", file=path, field=f"column {next(iter(texts))}", fix="remove the text"
+            "a column is not numeric",
+            file=path,
+            field=f"column {next(name for name in texts if name not in extra)}",
+            fix="remove the text",
         )
     values = numbers.to_numpy()
     return Arrays(
@@ -200,6 +205,25 @@ def _text(path: Path, max_bytes: int) -> Arrays:
         columns=tuple(str(name) for name in numbers.columns) if has_header else None,
         extra=texts,
         is_table=True,
+    )
+
+
+def _without_remarks(text: str) -> tuple[str, dict[str, np.ndarray]]:
+    """The text without the lines of `%` or `#` that it begins with, and the rate that one of them tells (OpenBCI).
+
+    The last of them stays as the names of the columns where it has as many words as the line that follows.
+    """
+    lines = text.splitlines()
+    n = next((i for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] not in "%#"), 0)
+    if not n:
+        return text, {}
+    rates = re.findall(r"^\s*[%#]\s*sampl\w* rate\s*[=:]\s*([\d.]+)", text, flags=re.IGNORECASE | re.MULTILINE)
+    names, separator = lines[n - 1].lstrip("%# \t"), _separator(lines[n])
+    is_header = len(re.split(separator, names)) == len(re.split(separator, lines[n].strip())) and not _is_number(
+        lines[n - 1]
+    )
+    return "\n".join([*([names] if is_header else []), *lines[n:]]), (
+        {"sampling_rate": np.array([float(rates[0])])} if rates else {}
     )
 
 

@@ -8,14 +8,15 @@ import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, ReadError, did_you_mean
 from .damage import damage_named
+from .events import UNKNOWN
 from .options import ConfoundOptions
+from .text_table import read_text_table
 
 #: entities of an image that its confounds do not have
 _NOT_OF_CONFOUNDS = ("space-", "desc-", "res-", "cohort-", "hemi-", "den-")
@@ -99,11 +100,15 @@ def _columns_of_strategy(options: ConfoundOptions) -> list[str]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    separator = {".tsv": "\t", ".csv": ","}.get(path.suffix.lower())
-    layout: dict[str, Any] = {"sep": separator} if separator else {"sep": r"\s+", "header": None}
-    with damage_named(path, field="confounds", fix="give a table of numbers"):
-        table = pd.read_csv(path, na_values=["n/a"], **layout)
-    return table.rename(columns=str)
+    """Numbers where a column holds only numbers and n/a, else its text."""
+    has_header = path.suffix.lower() in (".tsv", ".csv")
+    table, _ = read_text_table(path, None if has_header else (), ReadError)
+    if table.empty:
+        raise ReadError("holds no row", file=path, field="confounds", fix="give a table of numbers")
+    cells = table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)))
+    numbers = cells.apply(pd.to_numeric, errors="coerce")
+    is_text = numbers.isna().sum() > cells.isna().sum()
+    return pd.concat([table[name] if is_text[name] else numbers[name] for name in table], axis=1)
 
 
 def _by_strategy(options: ConfoundOptions, table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarray]:
@@ -118,9 +123,10 @@ def _by_strategy(options: ConfoundOptions, table: pd.DataFrame, path: Path) -> t
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that all volumes are scrubbed is an error here
         # nilearn finds a table by the name of an fMRIPrep image alone: a copy of any table gets that name
-        for suffix in (".tsv", ".json"):
-            if path.with_suffix(suffix).is_file():
-                shutil.copyfile(path.with_suffix(suffix), Path(folder) / f"sub-1_desc-confounds_timeseries{suffix}")
+        copy = Path(folder) / "sub-1_desc-confounds_timeseries.tsv"
+        table.to_csv(copy, sep="\t", index=False, na_rep="n/a")
+        if path.with_suffix(".json").is_file():
+            shutil.copyfile(path.with_suffix(".json"), copy.with_suffix(".json"))
         image = str(Path(folder) / "sub-1_desc-preproc_bold.nii.gz")
         with damage_named(path, "does not fit the strategy", "confounds", "give columns instead"):
             chosen, mask = load_confounds(image, demean=False, std_dvars_threshold=limit, **words)

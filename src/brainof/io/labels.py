@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import ReadError
+from .text_table import decoded
 
 #: columns that hold ids and nothing else, then those that may hold ids or names
 _ID_NAMES = ("index", "id", "label_id", "roi_id", "value", "label", "number", "no", "roi", "intensity", "key")
@@ -95,8 +96,8 @@ def _rows(path: Path) -> list[list[str]]:
     try:
         if path.suffix.lower() == ".xml":
             return _xml_rows(ElementTree.parse(path).getroot())
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        text, _ = decoded(path.read_bytes())
+    except (OSError, ElementTree.ParseError) as error:
         raise ReadError(f"cannot be read ({error})", file=path, field="atlas.labels", fix="save it as UTF-8") from None
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "//"))]
     separator = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), None)

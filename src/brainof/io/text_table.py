@@ -38,7 +38,7 @@ def read_text_table(
     path : Path
         `.csv` and `.tsv` by their separators, anything else by white space.
     columns : sequence of str, optional
-        Names of the columns of a table without a header line.
+        Names of the columns of a table without a header line; numbers from 0 where they are empty.
     error : type
         Raised where it is not a table.
 
@@ -56,6 +56,8 @@ def read_text_table(
         rows = list(_rows(text, _SEPARATORS.get(path.suffix.lower())))
     except (OSError, csv.Error) as problem:
         raise error(f"table cannot be read ({problem})", file=path) from None
+    if columns is not None and not columns and rows:
+        columns = [str(number) for number in range(max(len(row) for _, row in rows))]
     header = list(columns) if columns is not None else [name.strip() for name in rows.pop(0)[1]] if rows else []
     if columns is None:
         while header and not header[-1]:  # a separator at the end of the line

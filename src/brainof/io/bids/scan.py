@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..text_table import decoded
 from .ignore import Ignore
 from .names import FOLDER_EXTENSIONS, BidsFile, file_of, parse
 
@@ -75,7 +76,7 @@ def _is_subject(entry: os.DirEntry[str]) -> bool:
 
 def _description(dataset: Scanned) -> dict[str, Any]:
     try:
-        values = json.loads((dataset.root / DESCRIPTION).read_text(encoding="utf-8-sig"))
+        values = json.loads(decoded((dataset.root / DESCRIPTION).read_bytes())[0])
         if isinstance(values, dict):
             return values
         dataset.problems.append(f"{DESCRIPTION} holds no keys")

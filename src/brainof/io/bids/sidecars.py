@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ReadError
+from ..text_table import decoded
 from .names import DATATYPES, BidsFile, file_of, parse, same_entity
 from .scan import DESCRIPTION
 
@@ -198,7 +199,7 @@ def read_json(path: str) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _json(path: str, _changed: int) -> Mapping[str, Any]:
-    values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    values = json.loads(decoded(Path(path).read_bytes())[0])
     if not isinstance(values, dict):
         raise ValueError("it holds no keys")
     return values

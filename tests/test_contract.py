@@ -66,7 +66,12 @@ def test_channels_that_training_never_saw_are_fine_where_their_positions_are_kno
             "sfreq",
             r"100 Hz .* saw 128, 256 Hz; .*resample\(recording, 128\)",
         ),
-        (part(), located(positions=[[0, 0, 0.1], [0.1, 0, 0], [np.nan] * 3]), "positions", r"'Pz'; recording\.pick"),
+        (
+            part(),
+            located(positions=[[0, 0, 0.1], [0.1, 0, 0], [np.nan] * 3]),
+            "positions",
+            r"'Pz'; read it without them: drop='Pz'",
+        ),
         (part(), located(positions=None), "positions", "3 of 3 channels have no position.*montage"),
         (part(), located(frame="device"), "frame", "frame 'device', training saw head"),
         (

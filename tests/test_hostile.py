@@ -247,7 +247,7 @@ HOSTILE = {
         "the file has 0.00135 MB",
     ),
     20: (lambda path: path.write_bytes(gzip.compress(_nifti())[:-900]), "a.nii.gz", "the file is cut"),
-    21: (lambda path: path.write_bytes(_nifti(t_r=0.0)), "a.nii", "TR 0 s; give t_r in seconds"),
+    21: (lambda path: path.write_bytes(_nifti(t_r=0.0)), "a.nii", "TR 0 s; give --t-r in seconds"),
     22: (lambda path: path.write_bytes(_nifti(t_r=2000.0)), "a.nii", "looks like milliseconds"),
     23: (lambda path: path.write_bytes(_nifti((4, 4, 4))), "a.nii", "shape 4x4x4 is 3-D, not 4-D"),
 }

@@ -106,7 +106,9 @@ class InputContract(Schema):
         for kind in sorted(set(recording.channels.types)):
             if kind not in contract.units:
                 text = f"{kind} channels were not in training"
-                raise ContractError(text, file=file, field="channels", fix=f"pick {sorted(contract.units)}")
+                raise ContractError(
+                    text, file=file, field="channels", fix=f"read {' or '.join(sorted(contract.units))} alone"
+                )
             if contract.units[kind] != UNITS[kind]:
                 problem = f"the model needs {contract.units[kind]}, but the recording is in {UNITS[kind]}"
                 raise ContractError(problem, file=file, field=f"unit of {kind}")
@@ -145,8 +147,9 @@ def differences(
     if nowhere.any() and not part.unlocated:
         first = channels.names[int(np.flatnonzero(nowhere)[0])]
         text = f"{int(nowhere.sum())} of {len(channels)} channels have no position, such as {first!r}"
-        some = "recording.pick(recording.channels.located.nonzero()[0])"
-        fix = "read it with a montage or positions" if nowhere.all() else f"{some} leaves them out"
+        names = [channels.names[row] for row in np.flatnonzero(nowhere)]
+        some = ", ".join(f"drop={name!r}" for name in names[:4]) + (", ..." if len(names) > 4 else "")
+        fix = "read it with montage= or positions" if nowhere.all() else f"read it without them: {some}"
         yield Difference(text, "channels", fix, "positions")
     if part.frames and channels.located.any() and channels.frame not in part.frames:
         text = f"positions in frame {channels.frame!r}, training saw {', '.join(part.frames)}"

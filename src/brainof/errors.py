@@ -46,19 +46,10 @@ class BrainOFError(Exception):
 
         `options` are the names of the command's options as Python writes them (window_seconds); other words stay.
         """
-
-        def flag(name: str, value: str | None = None) -> str:
-            return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
-
-        def in_flags(text: str) -> str:
-            return _ASSIGNMENT.sub(
-                lambda match: flag(match[1], match[2] or match[3]) if match[1] in options else match[0], text
-            )
-
         field = self.field
         if field is not None and self.file is None:  # with a file it is a key of the file
-            field = flag(field) if field in options else in_flags(field)
-        return _line(self.problem, self.file, field, self.fix and in_flags(self.fix))
+            field = _flag(field) if field in options else in_options(field, options)
+        return _line(self.problem, self.file, field, self.fix and in_options(self.fix, options))
 
     def __reduce__(self):
         # keyword-only arguments do not survive the default reduction, and workers send errors between processes
@@ -66,7 +57,34 @@ class BrainOFError(Exception):
 
 
 #: name='value', name=value or name= in a fix
-_ASSIGNMENT = re.compile(r"\b([a-z]\w*)=(?:'([^']*)'|(\w(?:[\w.]*\w)?))?")
+_ASSIGNMENT = re.compile(r"\b([a-z]\w*(?:\.\w+)*)=(?:'([^']*)'|(\w(?:[\w.]*\w)?))?")
+#: what Python calls otherwise than the command line
+_OPTIONS = {
+    "window_seconds": "window",
+    "atlas.image": "atlas",
+    "atlas.labels": "labels",
+    "atlas.grid_mm": "grid_mm",
+    "confounds.file": "confounds",
+}
+
+
+def in_options(text: str, options: Collection[str]) -> str:
+    """A text in the words of a command: `units='uV'` becomes `--units uV` where the command has that option."""
+
+    def one(match: re.Match[str]) -> str:
+        name, value = match[1], match[2] or match[3]
+        name = name if name in options else _OPTIONS.get(name, name)
+        if value == "False" and f"no_{name}" in options:
+            return _flag(f"no_{name}")
+        return _flag(name, None if value == "True" else value) if name in options else match[0]
+
+    return _ASSIGNMENT.sub(one, text)
+
+
+def _flag(name: str, value: str | None = None) -> str:
+    if value and not re.fullmatch(r"[\w.,+-]+", value):
+        value = f"'{value}'"
+    return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
 
 def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix: str | None) -> str:

@@ -115,7 +115,7 @@ def test_row_20_a_cut_image(nifti, bold, atlas):
 
 
 @pytest.mark.parametrize(
-    ("t_r", "word"), [(0.0, "TR 0 s"), (2500.0, "looks like milliseconds; give t_r: 2.5"), (25.0, "TR 25 s; give")]
+    ("t_r", "word"), [(0.0, "TR 0 s"), (2500.0, "looks like milliseconds; give t_r=2.5"), (25.0, "TR 25 s; give")]
 )
 def test_rows_21_22_impossible_repetition_times(nifti, bold, atlas, t_r, word):
     path = nifti(bold, t_r=t_r)
@@ -127,7 +127,7 @@ def test_rows_21_22_impossible_repetition_times(nifti, bold, atlas, t_r, word):
 def test_seconds_that_are_marked_as_milliseconds(nifti, bold, atlas):
     """parrec2nii wrote seconds with the unit msec (nibabel #931)."""
     path = nifti(bold, name="bold.nii", patches=[(123, b"\x12")])
-    with pytest.raises(ReadError, match="TR 0.002 s looks like seconds marked as milliseconds; give t_r: 2"):
+    with pytest.raises(ReadError, match="TR 0.002 s looks like seconds marked as milliseconds; give t_r=2"):
         read(path, options=with_atlas(atlas))
 
 
@@ -229,7 +229,8 @@ def test_fmriprep_confounds_are_found_by_name(nifti, bold, atlas, tmp_path):
 
 def test_an_image_needs_regions(nifti, bold):
     with pytest.raises(
-        ReadError, match="atlas: is needed for a 4-D image; give an atlas image with labels, or grid_mm"
+        ReadError,
+        match="atlas: is needed for a 4-D image; give a label image with atlas.image=, or cubes with atlas.grid_mm=",
     ):
         read(nifti(bold))
     with pytest.raises(ReadError, match="no eeg"):

@@ -199,7 +199,7 @@ def test_clocks_that_are_rounded_or_late_have_no_pause(tmp_path):
 
 def test_a_time_column_in_milliseconds_is_named(tmp_path):
     path = _timed(tmp_path, np.arange(300) * 1000 / 256)
-    with pytest.raises(ReadError, match=r"time column: steps of 3.90625 look like milliseconds; give sfreq: 256"):
+    with pytest.raises(ReadError, match=r"time column: steps of 3.90625 look like milliseconds; give sfreq=256"):
         read(path, modality="eeg", options=ReadOptions(units="uV"))
     assert read(path, modality="eeg", options=ReadOptions(units="uV", sfreq=256)).events.empty
 

@@ -15,7 +15,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NoReturn
+from contextlib import redirect_stdout
+from typing import Any, NoReturn, TextIO
 
 from ..errors import BrainOFError, did_you_mean
 from ..version import __version__
@@ -124,8 +125,10 @@ def guarded(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
+    results.append(sys.stdout)
     try:
-        return int(args.run(args) or 0)
+        with redirect_stdout(sys.stderr):  # MNE logs, and readers of vendors print
+            return int(args.run(args) or 0)
     except BrainOFError as error:
         if args.debug:
             raise
@@ -143,6 +146,8 @@ def guarded(args: argparse.Namespace) -> int:
         return _say(f"{error.filename or 'disk'}: {os.strerror(error.errno)}", 3)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
+    finally:
+        results.pop()
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,11 +172,10 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+#: where the results of a command go: standard output is theirs alone
+results: list[TextIO] = []
+
+
 def out(text: str) -> None:
     """Print a command's result on standard output."""
-    try:
-        print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        # `| head` has read enough; the flush at exit needs a place to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    print(text, file=results[-1] if results else sys.stdout, flush=True)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..contract import ACCEPTABLE
-from ..errors import BrainOFError, ConfigError, ReadError
+from ..errors import BrainOFError, ConfigError, ReadError, in_options
 from ..utils.memory import memory_budget, parse_bytes
 from . import out
 from .info import add_read_arguments, read_options
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             with memory_budget(memory):
                 recording = read(file, modality=args.modality, options=options)
                 for note in recording.notes:
-                    _say(f"{file}: {note}")
+                    _say(f"{file}: {in_options(note, args.options)}")
                 part = embed(
                     recording,
                     model,
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             if len(args.files) == 1:
                 raise
             failed.append(error)
-            _say(str(error))
+            _say(error.on_command_line(args.options))
         except Exception as error:  # of a library: the embeddings of the other files are not lost to it
             if len(args.files) == 1:
                 raise

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..channels import MODALITIES, UNITS
-from ..errors import ConfigError, ReadError
+from ..errors import ConfigError, ReadError, in_options
 from ..io import ReadOptions, read
 from ..io.checks import amplitude_problems
 from ..io.formats import missing
@@ -25,6 +25,21 @@ EXAMPLE = """examples:
   brainof info regions.npz --variable ts --time-axis 0 --t-r 2
   brainof info tiny"""
 
+#: options of reading that are taken as they are
+_AS_GIVEN = (
+    "units",
+    "sfreq",
+    "t_r",
+    "variable",
+    "events_variable",
+    "time_axis",
+    "montage",
+    "confounds",
+    "drop",
+    "data_format",
+    "allow_maxshield",
+    "sidecars",
+)
 #: files that mark a folder as a run or a release of a model
 _MODEL_FILES = ("contract.json", "config.json", "config.yaml", "preprocessing.json")
 
@@ -46,7 +61,7 @@ def add_read_arguments(parser: Any) -> None:
     parser.add_argument("--events-variable", help="name of the array or column of event codes")
     parser.add_argument("--time-axis", type=int, choices=(0, 1), help="axis of time of an array")
     parser.add_argument("--channel-names", help="names of all channels, separated by commas")
-    parser.add_argument("--drop", action="append", default=[], metavar="PATTERN", help="leave channels out")
+    parser.add_argument("--drop", action="append", metavar="PATTERN", help="leave channels out")
     parser.add_argument("--montage", help="template of electrode positions by name")
     parser.add_argument("--atlas", help="label image of an fMRI atlas")
     parser.add_argument("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
@@ -54,23 +69,27 @@ def add_read_arguments(parser: Any) -> None:
     parser.add_argument("--grid-mm", type=float, help="cubes of this edge instead of an atlas")
     parser.add_argument("--confounds", help="table of nuisance regressors")
     parser.add_argument("--max-bytes", type=float, help="refuse larger recordings")
+    parser.add_argument(
+        "--channel-types", action="append", default=[], metavar="PATTERN=TYPE", help="such as 'EXG*=eeg' or 'X1=eog'"
+    )
+    parser.add_argument("--data-format", choices=("int16", "int32"), help="samples of a Neuroscan .cnt")
+    parser.add_argument("--allow-maxshield", action="store_true", default=None, help="read raw MaxShield recordings")
+    parser.add_argument(
+        "--no-sidecars", dest="sidecars", action="store_false", default=None, help="read the file as if it stood alone"
+    )
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:
     """ReadOptions from the arguments of `add_read_arguments`."""
-    given = {
-        name: getattr(args, name)
-        for name in ("units", "sfreq", "t_r", "variable", "events_variable", "time_axis", "montage", "confounds")
-        if getattr(args, name) is not None
-    }
+    given = {name: getattr(args, name) for name in _AS_GIVEN if getattr(args, name) is not None}
     atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm, "name": args.atlas_name}
     atlas = {key: value for key, value in atlas.items() if value is not None}
     if atlas:
         given["atlas"] = atlas
     if args.channel_names:
         given["channel_names"] = [name.strip() for name in args.channel_names.split(",")]
-    if args.drop:
-        given["drop"] = args.drop
+    if args.channel_types:
+        given["channel_types"] = dict(text.rpartition("=")[::2] for text in args.channel_types)
     if args.max_bytes is not None:
         given["max_bytes"] = int(args.max_bytes)
     return ReadOptions.parse(given)
@@ -85,7 +104,9 @@ def run(args: argparse.Namespace) -> int:
     if not path.exists():
         return _show(_preset(args.target, path), args.json)
     recording = read(path, modality=args.modality, options=read_options(args))
-    return _show(describe(recording), args.json)
+    values = describe(recording)
+    values["notes"] = [in_options(note, args.options) for note in values["notes"]]
+    return _show(values, args.json)
 
 
 def _preset(name: str, path: Path) -> dict[str, Any]:

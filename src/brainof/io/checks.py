@@ -75,5 +75,5 @@ def check_size(n_bytes: float, max_bytes: int, file: object, said_by: str = "hea
             f"{said_by} announces {n_bytes / 1e9:.3g} GB of samples, more than {max_bytes / 1e9:.3g} GB",
             file=file,  # type: ignore[arg-type]
             field="size",
-            fix="raise max_bytes if that is right",
+            fix="raise max_bytes= if that is right",
         )

@@ -65,7 +65,7 @@ def read_cifti(request: ReadRequest) -> Recording:
         else:
             labels, channels, provenance = _structures(places, coordinates, frame)
             notes.append(
-                f"regions are the {len(channels)} brain structures: give atlas.image (dlabel.nii) for finer ones"
+                f"regions are the {len(channels)} brain structures: give atlas.image= (dlabel.nii) for finer ones"
             )
         coverage = label_coverage(labels, usable, channels.labels)
         if not coverage.any():

@@ -150,7 +150,7 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
         if (recording.parent / name).is_file():
             return recording.parent / name
     raise ReadError(
-        "no confounds file beside the recording", file=recording.parent / names[0], fix="give confounds.file"
+        "no confounds file beside the recording", file=recording.parent / names[0], fix="give confounds.file="
     )
 
 

@@ -37,7 +37,7 @@ def read_gifti(request: ReadRequest) -> Recording:
     t_r, notes = checked_tr(0.0, "RepetitionTime", request)
     atlas = options.atlas or AtlasOptions()
     if atlas.image is None:
-        raise ReadError("is needed for a surface", file=path, field="atlas", fix="give atlas.image, a label.gii file")
+        raise ReadError("is needed for a surface", file=path, field="atlas", fix="give atlas.image=, a label.gii file")
     labels, ids, names, atlas_path = _labels(atlas, root, path, len(data))
     usable = np.isfinite(data).all(axis=1)
     data[~usable] = 0.0

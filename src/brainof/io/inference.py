@@ -64,7 +64,7 @@ def time_axis(
         return options.time_axis, []
     if n_channels is not None and n_channels not in shape:
         problem = f"shape {n0}x{n1} does not fit {n_channels} channels"
-        raise ReadError(problem, file=request.path, field=variable, fix="check the atlas or channel_names")
+        raise ReadError(problem, file=request.path, field=variable, fix="check atlas.labels= or channel_names=")
     if n0 != n1:
         if n_channels is not None:
             return int(n0 == n_channels), []
@@ -81,7 +81,7 @@ def time_axis(
         f"which axis of {n0}x{n1} is time?",
         file=request.path,
         field=variable,
-        fix="give time_axis: 0 or 1, or an atlas",
+        fix="give time_axis=0 or time_axis=1, or an atlas",
     )
 
 
@@ -110,13 +110,13 @@ def sampling_rate(
         if name in RATE_NAMES:
             return value, pauses, notes
         if value > MAX_TR:
-            raise ReadError(f"{value:g} s looks like milliseconds", file=path, field=name, fix="give t_r in seconds")
+            raise ReadError(f"{value:g} s looks like milliseconds", file=path, field=name, fix="give t_r= in seconds")
         return 1 / value, pauses, notes
     if by_time <= 0:
-        raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq (Hz) or t_r (s)")
+        raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq= (Hz) or t_r= (s)")
     slowest = 1 / MAX_TR if modality == "fmri" else _LOWEST_SFREQ
     if by_time < slowest:
-        fix = f"give t_r: {1e-3 / by_time:g}" if modality == "fmri" else f"give sfreq: {by_time * 1000:g}"
+        fix = f"give t_r={1e-3 / by_time:g}" if modality == "fmri" else f"give sfreq={by_time * 1000:g}"
         problem = f"steps of {1 / by_time:g} look like milliseconds"
         raise ReadError(problem, file=path, field="time column", fix=fix)
     return by_time, pauses, notes
@@ -168,5 +168,5 @@ def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, r
     if not told and variable.lower() in ("eeg", "meg", "bold", "fmri"):
         return "fmri" if variable.lower() == "bold" else variable.lower()
     raise ReadError(
-        "cannot be told from a table", file=request.path, field="modality", fix="give modality: eeg, meg or fmri"
+        "cannot be told from a table", file=request.path, field="modality", fix="give modality=: eeg, meg or fmri"
     )

@@ -157,10 +157,10 @@ def _choose_modality(types: list[str], modality: str | None, file: str | None) -
             raise ReadError(f"no {modality} channel", file=file, field="modality", fix=f"the channels are: {there}")
         return modality, []
     if not counts:
-        raise ReadError("no EEG or MEG channel", file=file, field="channels", fix="give channel_types")
+        raise ReadError("no EEG or MEG channel", file=file, field="channels", fix="give channel_types=")
     chosen = "meg" if counts["meg"] else "eeg"
     others = [
-        f'also holds {count} {kind.upper()} channels: read them with modality="{kind}"'
+        f"also holds {count} {kind.upper()} channels: read them with modality='{kind}'"
         for kind, count in counts.items()
         if kind != chosen
     ]

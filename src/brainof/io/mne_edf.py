@@ -24,7 +24,7 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
         fix = "name it as events.file in a recipe, beside the recording"
         raise ReadError("empty recording: holds annotations only, no signal", file=path, field="signals", fix=fix)
     if not header.record_seconds and options.rate is None:
-        raise ReadError("is 0: the sampling rate is unknown", file=path, field="record duration", fix="give sfreq")
+        raise ReadError("is 0: the sampling rate is unknown", file=path, field="record duration", fix="give sfreq=")
     labels = unique([signal.label for signal in header.signals])
     signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
@@ -89,11 +89,11 @@ def _edf_channels(
     if ranges:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(ranges)}")
     if not wanted:
-        raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types")
+        raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types=")
     wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
     for label in wanted:
         if options.units is None and volts_per_unit(signals[label].unit) is None:
             raise ReadError(
-                f"unknown unit {signals[label].unit!r}", file=path, field=f"unit of {names[label]}", fix="give units"
+                f"unknown unit {signals[label].unit!r}", file=path, field=f"unit of {names[label]}", fix="give units="
             )
     return wanted, notes

@@ -148,7 +148,7 @@ def open_gdf(path: Path, options: ReadOptions, units: Mapping[str, str]) -> Open
     unknown = [name for name in header.unknown if name not in body and options.units is None]
     if unknown:
         field = f"unit of {unknown[0]}"
-        raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units")
+        raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units=")
     raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
     if header.flat:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}")
@@ -176,7 +176,7 @@ def open_brainvision(path: Path, options: ReadOptions, root: Path, units_of_tabl
     ]
     if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
         name, unit = unknown[0]
-        raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units")
+        raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units=")
     raw.set_channel_types(dict.fromkeys([name for name, _ in unknown] + list(blank), "eeg"), on_unit_change="ignore")
     return Opened(
         raw,

@@ -90,11 +90,11 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
             reason = _reason(error)
             fix = "the file is damaged or of another format"
             if "data_format" in reason:
-                fix = "set data_format to int16 or int32"
+                fix = "give data_format='int16' or data_format='int32'"
             elif "MaxShield" in reason or "allow_maxshield" in reason:
                 reason, fix = (
                     "recorded with active shielding (MaxShield)",
-                    "clean it with Maxwell filtering first, or set allow_maxshield",
+                    "clean it with Maxwell filtering first, or read it as it is with allow_maxshield=True",
                 )
             elif path.name.lower().endswith(".fif"):
                 broken = where_fif_ends(path)

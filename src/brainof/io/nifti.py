@@ -52,7 +52,10 @@ def recording_of_image(
         if atlas_options.name in KNOWN and atlas_options.image is None:
             open_atlas(str(atlas_options.name))  # says how to fetch it
         raise ReadError(
-            "is needed for a 4-D image", file=path, field="atlas", fix="give an atlas image with labels, or grid_mm"
+            "is needed for a 4-D image",
+            file=path,
+            field="atlas",
+            fix="give a label image with atlas.image=, or cubes with atlas.grid_mm=",
         )
     data = np.array(voxels(image, path, np.float32))
     flawed = ~np.isfinite(data).all(axis=-1) | (np.abs(data).max(axis=-1) > _MAX_VALUE)

@@ -173,14 +173,14 @@ def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[fl
     t_r, where = (from_header, field) if from_sidecar is None else (from_sidecar, "RepetitionTime")
     file = request.path if from_sidecar is None else sidecar
     if not np.isfinite(t_r) or t_r <= 0:
-        raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r in seconds")
+        raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r= in seconds")
     if t_r > MAX_TR:
-        hint = f"give t_r: {t_r / 1000:g}" if 0.1 <= t_r / 1000 <= MAX_TR else "give t_r in seconds"
+        hint = f"give t_r={t_r / 1000:g}" if 0.1 <= t_r / 1000 <= MAX_TR else "give t_r= in seconds"
         looks = " looks like milliseconds" if 0.1 <= t_r / 1000 <= MAX_TR else ""
         raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
     if t_r < MIN_TR:
         looks = " looks like seconds marked as milliseconds" if 0.1 <= t_r * 1000 <= MAX_TR else " is too short"
-        hint = f"give t_r: {t_r * 1000:g}" if 0.1 <= t_r * 1000 <= MAX_TR else "give t_r in seconds"
+        hint = f"give t_r={t_r * 1000:g}" if 0.1 <= t_r * 1000 <= MAX_TR else "give t_r= in seconds"
         raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
     if from_sidecar is not None and from_header > 0 and abs(from_header - t_r) > 1e-3:
         return t_r, [f"TR is {t_r:g} s in {sidecar.name} and {from_header:g} s in the header: the former was taken"]  # type: ignore[union-attr]

@@ -89,7 +89,7 @@ def read(
         with redirect_stdout(sys.stderr):
             recording = reader(request)
     except MemoryError:
-        raise ReadError("does not fit into memory", file=path, fix="set max_bytes, or read fewer channels") from None
+        raise ReadError("does not fit into memory", file=path, fix="set max_bytes=, or read fewer channels") from None
     recording = with_dataset(recording, request.sidecars, options)
     return checked(_with_events_file(recording, request.sidecars.events))
 

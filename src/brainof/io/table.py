@@ -122,7 +122,7 @@ def _variable(arrays: Arrays, options: ReadOptions, path: Path) -> str:
         return next(iter(matrices))
     there = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()) or "none"
     problem = "holds several arrays" if matrices else "holds no 2-D array"
-    raise ReadError(problem, file=path, field="variable", fix=f"choose one with variable; there are: {there}")
+    raise ReadError(problem, file=path, field="variable", fix=f"choose one with variable=; there are: {there}")
 
 
 def _numeric(values: np.ndarray, path: Path, variable: str) -> np.ndarray:
@@ -186,7 +186,9 @@ def _regions(
         return Channels(names, ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n)), rows, [note]
     if len(atlas) != n:
         problem = f"{n} regions in the table, {len(atlas)} in {atlas.name}"
-        raise ReadError(problem, file=path, field="atlas", fix="give the label table of these regions")
+        raise ReadError(
+            problem, file=path, field="atlas", fix="give the label table of these regions with atlas.labels="
+        )
     notes = []
     if names is not None and names != atlas.names and set(names) == set(atlas.names):
         row_of = {name: row for row, name in enumerate(names)}
@@ -221,7 +223,7 @@ def _sensors(
     chosen = {row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality}
     rows = np.array(sorted(chosen), dtype=int)
     if not len(rows):
-        raise ReadError(f"no {modality} column", file=path, field="channels", fix="give channel_types")
+        raise ReadError(f"no {modality} column", file=path, field="channels", fix="give channel_types=")
     notes = []
     if others := [f"{name} ({types[row]})" for row, name in enumerate(names) if row not in chosen]:
         notes.append(f"left out: {listed(others)}")
@@ -229,7 +231,7 @@ def _sensors(
     factors = override_factors(options.units or {}, kept_names, kept_types, path)
     if (silent := np.flatnonzero(np.isnan(factors))).size:
         si = UNITS[kept_types[silent[0]]]
-        fix = f"give units, such as {'uV' if si == 'V' else 'fT'}"
+        fix = f"give units='{'uV' if si == 'V' else 'fT'}', or what it is"
         raise ReadError("is not in the file", file=path, field=f"unit of {kept_names[silent[0]]}", fix=fix)
     positions = np.full((len(rows), 3), np.nan)
     if modality == "eeg":

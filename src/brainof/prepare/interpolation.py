@@ -38,7 +38,7 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
     used = [row for row, name in enumerate(channels.names) if name not in left]
     for row in used:
         if not channels.located[row]:
-            fix = "read it with a montage, or pick the channels that have one"
+            fix = f"read it with montage=, or without it: drop={channels.names[row]!r}"
             raise RecordingError("has no position", file=file, field=channels.names[row], fix=fix)
     if not names:
         return recording

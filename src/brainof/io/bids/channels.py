@@ -65,7 +65,7 @@ class ChannelTable:
         parts = [f"lists {listed(absent, 4)}, which the recording does not have"] if absent else []
         parts += [f"does not list {listed(extra, 4)}"] if extra else []
         raise ReadError(
-            " and ".join(parts), file=self.path, field="name", fix="correct it, or read with sidecars: false"
+            " and ".join(parts), file=self.path, field="name", fix="correct it, or read it alone with sidecars=False"
         )
 
 

@@ -1,0 +1,96 @@
+"""Cures in the words of the interface at hand, and standard output for results alone."""
+
+from __future__ import annotations
+
+import json
+
+import edfio
+import mne
+import numpy as np
+import pytest
+
+from brainof.cli import main, out
+from brainof.errors import in_options
+
+
+def edf(path, names=("Fp1", "C3"), unit="uV"):
+    values = np.random.default_rng(0).normal(0, 20, (2, 500))
+    signals = [
+        edfio.EdfSignal(row, 100, label=name, physical_dimension=unit, physical_range=(-200, 200))
+        for row, name in zip(values, names, strict=True)
+    ]
+    edfio.Edf(signals).write(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: edf(folder / "a.edf", unit="?V"), "unknown unit '?V'; give --units"),
+        (lambda folder: edf(folder / "a.edf", names=("EOG1", "ECG")), "no EEG channel; give --channel-types"),
+        (
+            lambda folder: npy(folder, (3, 4)),
+            "modality: cannot be told from a table; give --modality: eeg, meg or fmri",
+        ),
+    ],
+)
+def test_cures_name_options_of_the_command(tmp_path, capsys, make, words):
+    assert main(["info", make(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def npy(folder, shape):
+    np.savez(folder / "a.npz", x=np.ones(shape), t=np.arange(4.0) / 100)
+    return str(folder / "a.npz")
+
+
+def test_options_of_reading_that_a_cure_names(tmp_path, capsys):
+    path = edf(tmp_path / "sub-01_eeg.edf", names=("EOG1", "ECG"))
+    assert main(["info", path, "--channel-types", "EOG*=eeg", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["channels"] == ["EOG1"]
+    (tmp_path / "sub-01_channels.tsv").write_text("name\ttype\nCz\tEEG\n")
+    assert main(["info", path, "--channel-types", "EOG*=eeg"]) == 2
+    assert "or read it alone with --no-sidecars" in capsys.readouterr().err
+    assert main(["info", path, "--channel-types", "EOG*=eeg", "--no-sidecars"]) == 0
+
+
+def test_notes_name_options_too(tmp_path, capsys):
+    info = mne.create_info(["MEG1", "Fp1"], 100.0, ["mag", "eeg"])
+    mne.io.RawArray(np.zeros((2, 300)), info, verbose="error").save(tmp_path / "a_raw.fif", verbose="error")
+    assert main(["info", str(tmp_path / "a_raw.fif")]) == 0
+    assert "read them with --modality eeg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("read it with sidecars=False", {"no_sidecars"}, "read it with --no-sidecars"),
+        ("read it with allow_maxshield=True", {"allow_maxshield"}, "read it with --allow-maxshield"),
+        ("give atlas.image=, a label.gii file", {"atlas"}, "give --atlas, a label.gii file"),
+        ("use window_seconds=4", {"window"}, "use --window 4"),
+        ("without it: drop='EEG A1'", {"drop"}, "without it: --drop 'EEG A1'"),
+        ("set random=1", {"drop"}, "set random=1"),
+    ],
+)
+def test_words_of_python_become_options(text, options, words):
+    assert in_options(text, options) == words
+
+
+def test_what_libraries_print_does_not_reach_standard_output(tmp_path, capsys, monkeypatch):
+    import brainof.cli.index as command
+
+    def run(args):
+        print("categories.xml not found")  # noqa: T201
+        mne.set_log_level("info")
+        mne.utils.logger.info("Reading")
+        out(json.dumps({}))
+
+    monkeypatch.setattr(command, "run", run)
+    try:
+        assert main(["index", str(tmp_path), "--json"]) == 0
+    finally:
+        mne.set_log_level("warning")
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {}
+    assert "categories.xml" in said.err

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",
     "formats": "DIR: every recording below it against MNE or nibabel alone: samples, rate, annotations",
     "fuzz": "damaged files of all formats: readings, named errors, tracebacks, hangs, above 1 GB",
+    "mutants": "[--per-room N] [--room ROOM] [--seed S]: small changes of meaning that the tests must notice",
     "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 import pandas as pd
@@ -136,6 +136,33 @@ def test_partial_batches_can_be_left_out(make):
     sampler = BatchSampler(index, 10, drop=True)
     assert sorted(map(len, sampler.batches(0))) == [3, 10, 10]  # the only MEG batch stays
     assert len(sampler) == 3
+    index = make.index([{"modality": "eeg", "dataset": "a", "count": 13}])
+    assert [len(batch) for batch in BatchSampler(index, 10, drop=True).batches(0)] == [10]
+
+
+def test_rare_modalities_get_a_batch_each_and_the_others_the_rest(make):
+    """1 % and 20 % of 4 batches: one each, which leaves 2; raising the first takes the second below one."""
+    names = {"eeg": 790, "meg": 200, "fmri": 10}
+    index = make.index([{"modality": name, "dataset": name, "count": count} for name, count in names.items()])
+    weights = {"dataset": {"eeg": 0.7, "meg": 0.26, "fmri": 0.04}}
+    for epoch in range(3):
+        batches = BatchSampler(index, 1, weights, batches_per_epoch=4).batches(epoch)
+        assert Counter(index.loc[batch[0], "modality"] for batch in batches) == {"eeg": 2, "meg": 1, "fmri": 1}
+
+
+def test_rare_modalities_are_not_next_to_each_other(make):
+    names = {"eeg": 8, "meg": 1, "fmri": 1}
+    index = make.index([{"modality": name, "dataset": "a", "count": count} for name, count in names.items()])
+    series = [index.loc[batch[0], "modality"] for batch in BatchSampler(index, 1).batches(0)]
+    distance = abs(series.index("meg") - series.index("fmri"))
+    assert min(distance, 10 - distance) > 2
+
+
+def test_offsets_of_thirteen_epochs_fill_the_circle(make):
+    """Golden-ratio steps leave gaps of at most 1 / phi^5 = 0.0902; random ones of 0.24 on average."""
+    sampler = BatchSampler(make.index(THREE), 10, batches_per_epoch=10)
+    offsets = np.sort([sampler._offset("name", epoch) for epoch in range(13)])
+    assert np.diff(offsets, append=offsets[0] + 1).max() == pytest.approx(0.0902, abs=1e-4)
 
 
 def test_large_windows_make_smaller_batches(make):
@@ -169,6 +196,10 @@ def test_settings_that_cannot_be_met(make):
         BatchSampler(index, 1, seed=-1)
     with pytest.raises(ConfigError, match="at least 2: every epoch visits every modality"):
         BatchSampler(index, 4, batches_per_epoch=1)
+
+
+def test_one_process_goes_on_from_where_it_starts():
+    assert list(islice(numbers(5), 3)) == [5, 6, 7]
 
 
 def test_ranks_and_workers_share_one_series(make):

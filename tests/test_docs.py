@@ -1,7 +1,8 @@
 """The commands and the Python of README.md and docs/guide are run as they stand, on small made data.
 
 Every fenced block of a page runs, in order, in one folder and one namespace. A block below the line
-`<!-- not run: REASON -->` does not; `SMALLER` names what is added to a command, and what is replaced, so that it is quick.
+`<!-- not run: REASON -->` does not. `SMALLER` and `REPLACED` name what is added to a command, and what stands for what
+only a user has.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from benchmarks.__main__ import BENCHMARKS
 
 import brainof
-from benchmarks.__main__ import BENCHMARKS
 from brainof.channels import Channels
 from brainof.cli import main
 from brainof.corpus import CorpusWriter
@@ -55,7 +56,9 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> Iterator[Block]:
     """The fenced blocks of a page."""
-    fence = re.compile(r"(?:<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+    fence = re.compile(
+        r"(?:<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+    )
     text = page.read_text()
     for found in fence.finditer(text):
         line = text[: found.start("text")].count("\n") + 1

@@ -85,6 +85,13 @@ def test_a_flipped_bit_and_an_impossible_temperature_are_seen(model, examples, t
         config.write_text(json.dumps(values))
         with pytest.raises(CheckpointError, match="temperature"):
             load_adapter(folder, model)
+    for change in (
+        {"report": {}, "temperature": 1.0, "head": {**values["brainof"]["members"][0]["head"], "width": 3}},
+    ):
+        values["brainof"]["members"][0] |= change
+        config.write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match="does not fit its base model"):
+            load_adapter(folder, model)
     content[-2] ^= 0x40
     tensors.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"safetensors: is damaged .its checksum differs.; save it again"):

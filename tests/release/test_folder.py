@@ -34,6 +34,18 @@ def test_methods_of_the_class_do_as_the_functions(tmp_path, model, contract, hub
     assert all(torch.equal(online.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
+def test_a_preset_has_its_own_stream_of_random_weights():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, _ = brainof.load("debug")
+    assert torch.equal(torch.rand(3), expected)
+    again, other = brainof.load("debug", seed=0)[0], brainof.load("debug", seed=1)[0]
+    weights = [next(model.parameters()) for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_shards_hold_all_tensors_within_their_size(tmp_path, model, contract):
     save_release(tmp_path / "m", model, contract, max_shard_bytes=60_000)
     index = json.loads((tmp_path / "m" / INDEX).read_text())

@@ -7,7 +7,6 @@ import logging
 from typing import Any
 
 from ..release import load
-from ..utils.modules import seeded
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,7 @@ def load_model(model: Any, random_state: Any = None):
     if hasattr(model, "forward_features"):
         return copy.deepcopy(model).eval(), getattr(model, "contract", None)
     seed = random_state if isinstance(random_state, int) else 0
-    with seeded(seed):  # random weights are drawn from a stream of their own
-        loaded, contract = load(model, seed=seed)
+    loaded, contract = load(model, seed=seed)
     if contract is None:
         log.warning("%s is a preset: its weights are RANDOM", model)
     return loaded, contract

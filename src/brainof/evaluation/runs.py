@@ -8,14 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..corpus import Corpus
 from ..errors import LabelError, did_you_mean
 from ..inference import embed
 from ..model import BrainOF
 from ..release import load
 from ..release.load import record_of
+from ..utils.modules import seeded
 from .protocol import Task, recipe_tasks, task_rows
 from .task import evaluate_task
 
@@ -67,8 +66,8 @@ def evaluate_run(
     if (seen := trained_on(run)) is None:
         log.warning("%s does not say which subjects trained it: its scores may be transductive", run)
     for seed in range(untrained):
-        torch.manual_seed(1000 + seed)
-        models.append(BrainOF(model.config).eval())
+        with seeded(1000 + seed):
+            models.append(BrainOF(model.config).eval())
     rows: list[dict[str, Any]] = []
     for task, pool in tasks:
         chosen = task_rows(corpus.index, task)

@@ -59,18 +59,17 @@ def load(
     DependencyError
         The Hub is needed and huggingface_hub is not installed.
     """
-    import torch
-
     from ..model import BrainOF
     from ..model.presets import PRESETS
+    from ..utils.modules import seeded
 
     if _is_preset(model):
         if revision is not None:
             raise ConfigError(
                 f"{str(model)!r} is a preset, which has no revision", field="revision", fix="leave it out"
             )
-        torch.manual_seed(seed)
-        return BrainOF.from_preset(str(model)).eval(), None
+        with seeded(seed):  # the caller's own stream stays where it is
+            return BrainOF.from_preset(str(model)).eval(), None
     folder = _locate(model, revision, offline, cache_dir, token, known=PRESETS)
     found, contract = load_folder(folder)
     found.contract = contract  # type: ignore[assignment]  # so that `embed(source, model)` can check what it is given

@@ -84,14 +84,17 @@ def _read_all(
         signal.alarm(SECONDS)
         try:
             read(path, options=options, modality=modality)
-            outcome = "readings"
+            outcome, said = "readings", ""
         except BrainOFError as error:
-            outcome = "above 1 GB" if "does not fit into memory" in str(error) else "named errors"
-        except MemoryError:
-            outcome = "above 1 GB"
+            outcome, said = "named errors", ""
+            if "does not fit into memory" in str(error):
+                outcome, said = "above 1 GB", str(error)
+        except MemoryError as error:
+            outcome, said = "above 1 GB", f"MemoryError: {error}"
         except Exception as error:
-            outcome = "tracebacks"
-            warnings.warn(f"fuzz: {spoiled.name}: {type(error).__name__}: {error}", stacklevel=1)
+            outcome, said = "tracebacks", f"{type(error).__name__}: {error}"
+        if said:
+            warnings.warn(f"fuzz: {spoiled.name}: {said}", stacklevel=1)
         os.write(writer, bytes([OUTCOMES.index(outcome)]))
         signal.alarm(0)
 

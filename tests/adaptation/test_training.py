@@ -43,6 +43,19 @@ def test_values_out_of_range_are_refused(kind):
             kind.parse({field: value})
 
 
+def test_low_rank_updates_are_scaled_by_alpha_over_rank_two():
+    assert (LoRA().rank, LoRA().alpha, LoRA().expert_rank) == (32, 64.0, 1)
+
+
+def test_features_stand_for_a_backbone_that_was_not_changed(model, examples, target):
+    probe = LinearProbe().apply(model, TrainingSet(examples, target))
+    tuned = FullFineTune(epochs=1, validation=0.0).apply(model, TrainingSet(examples, target))
+    assert (probe.frozen, tuned.frozen) == (True, False)
+    zeros = {"features": lambda pool: np.zeros((len(examples), probe.head.width), np.float32)}
+    assert np.ptp(probe.outputs(examples, **zeros), axis=1).max() == 0
+    np.testing.assert_array_equal(tuned.outputs(examples, **zeros), tuned.outputs(examples))
+
+
 def test_values_at_the_edge_of_the_range_are_taken():
     assert LoRA.parse({"expert_rank": 0, "weight_decay": 0, "warmup": 0, "validation": 0, "mixup": 0}).expert_rank == 0
     assert FullFineTune.parse({"layer_decay": 1, "epochs": 1, "batch_size": 1, "patience": 1}).layer_decay == 1

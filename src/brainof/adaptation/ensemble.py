@@ -35,8 +35,9 @@ class Ensemble(Adaptation):
 
 def bootstrap(target: Target, rng: np.random.Generator, attempts: int = 100) -> np.ndarray:
     """Rows of as many groups as there are, drawn with replacement; every class is in the sample."""
-    names = np.unique(target.groups)
-    rows_of = {name: np.flatnonzero(target.groups == name) for name in names}
+    groups = np.asarray(target.groups)
+    names = np.unique(groups)
+    rows_of = {name: np.flatnonzero(groups == name) for name in names}
     for _ in range(attempts):
         rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
         if target.kind == "regression" or len(np.unique(target.y[rows])) == target.n_outputs:

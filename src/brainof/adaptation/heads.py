@@ -111,7 +111,7 @@ class AttentiveHead(Head):
     kind = "attentive"
 
     def __init__(
-        self, pool: str, width: int, outputs: int, latents: int = 1, queries: int = 4, dropout: float = 0.0
+        self, pool: str, width: int, outputs: int, latents: int, queries: int = 4, dropout: float = 0.0
     ) -> None:
         super().__init__(pool, width, outputs)
         self.latents, dim = latents, width // latents

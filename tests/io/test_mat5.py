@@ -39,6 +39,18 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
         check_mat5(path, 10**6)
 
 
+def test_text_shorter_than_it_says_is_found(tmp_path):
+    """Its 2 GB of characters would be taken before any is read; UTF-8 has at least a byte for each."""
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"text": "Fp1 C3"})
+    content = path.read_bytes()
+    sizes = np.array([1, 6], "<i4").tobytes()
+    assert content.count(sizes) == 1
+    path.write_bytes(content.replace(sizes, np.array([1, 2**31 - 1], "<i4").tobytes()))
+    with pytest.raises(ReadError, match="damaged text"):
+        check_mat5(path, 10**6)
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_every_cut_is_found(tmp_path, compressed):
     path = tmp_path / "a.mat"

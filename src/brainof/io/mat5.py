@@ -144,8 +144,8 @@ def _matrix(content: bytes, matrix: _Element, order: str, depth: int) -> None:
         if len(starts) != sizes[1] + 1 or list(starts) != sorted(starts) or starts[0] != 0 or starts[-1] > len(rows):
             raise _Damaged("sparse array")
         _check_values(values[2:], starts[-1], bool(flags[0] & 0x0800), exact=False)
-    elif kind == _CHAR:  # UTF-8 has another number of bytes than of characters
-        if count and (not values or (values[0].kind != 16 and _n_values(values[0]) < count)):
+    elif kind == _CHAR:  # UTF-8 may have more bytes than characters
+        if count and (not values or _n_values(values[0]) < count):
             raise _Damaged("text")
     elif count or values:
         _check_values(values, count, bool(flags[0] & 0x0800), exact=True)

@@ -2,10 +2,11 @@
 
 Linear maps of a patch, and its spectrum, say nothing of other channels; who goes with whom is what identifies a person
 in fMRI and what the spatial covariance of EEG holds. The profile of channel i in a window is sum_j r_ij phi_j over the
-other visible channels j, with r_ij their correlation where what is not visible counts as zero, so that it shrinks with
-the fraction that is hidden of either, and phi_j the identity of j (centred): a row of the correlation matrix, projected
-from channels to the width of the model, so that it means the same in every layout. Every visible patch of a channel carries the profile of the window: correlations of single patches are
-mostly noise, and latents that weigh patches differently would not average it away (docs/decisions/0053).
+other visible channels j, with phi_j the identity of j (centred) and r_ij their correlation, where what is not visible
+counts as zero, so that it shrinks with the fraction that is hidden of either: a row of the correlation matrix,
+projected from channels to the width of the model, so that it means the same in every layout. Every visible patch of a
+channel carries the profile of the window: correlations of single patches are mostly noise, and latents that weigh
+patches differently would not average it away (docs/decisions/0053).
 
 Legend: B windows (1 where the batch shares identities), C channels, P patches per channel, N = C * P tokens
 (channel-major), S samples per patch, V visible tokens, D width.

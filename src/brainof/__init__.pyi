@@ -2,6 +2,7 @@ from . import datasets as datasets
 from .estimators import BrainOFClassifier as BrainOFClassifier
 from .estimators import BrainOFEmbedder as BrainOFEmbedder
 from .estimators import BrainOFRegressor as BrainOFRegressor
+from .evaluation import evaluate as evaluate
 from .inference import embed as embed
 from .io import from_array as from_array
 from .io import from_mne as from_mne

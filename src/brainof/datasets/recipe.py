@@ -226,7 +226,7 @@ class TaskRecipe(Schema):
     """
 
     label: str
-    kind: Literal["classification", "regression", "identification"] = "classification"
+    kind: Literal["classification", "regression", "identification", "matching"] = "classification"
     split: Literal["subject", "session", "run"] = "subject"
     windows: WindowOptions | None = None
     positive: Text | None = None

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from .adapt import adapt
 from .baselines import BASELINES
+from .bench import Evaluation, evaluate
 from .protocol import Task, recipe_tasks, task_rows
+from .suite import Suite, SuiteTask, find_suite
 from .task import evaluate_task, rows_to_frame, save_rows
 
 __all__ = [
     "BASELINES",
+    "Evaluation",
+    "Suite",
+    "SuiteTask",
     "Task",
     "adapt",
+    "evaluate",
     "evaluate_task",
+    "find_suite",
     "recipe_tasks",
     "rows_to_frame",
     "save_rows",

@@ -119,8 +119,8 @@ def find_task(corpora: Windows, config: AdaptConfig) -> Task:
     if config.task not in known:
         raise ConfigError(f"no task {config.task!r} in the corpus", field="task", fix=did_you_mean(config.task, known))
     task = known[config.task]
-    if task.kind == "identification":
-        raise ConfigError(f"{task.name} is an identification", field="task", fix="choose a task with labels")
+    if task.kind in ("identification", "matching"):
+        raise ConfigError(f"{task.name} is a task of {task.kind}", field="task", fix="choose a task with labels")
     return task.model_copy(update=folds)
 
 

@@ -65,6 +65,11 @@ def block_means(windows: np.ndarray, sfreq: float) -> np.ndarray:
     return windows.astype(np.float64).mean(axis=2)
 
 
+def time_course(windows: np.ndarray, sfreq: float) -> np.ndarray:
+    """All samples of all channels: what people who see the same thing have in common, moment by moment."""
+    return windows.astype(np.float64).reshape(len(windows), -1)
+
+
 def tangent_space(windows: np.ndarray, sfreq: float, rank: int = 64) -> TangentSpace:
     """Shrunk covariances on at most `rank` leading components, seen from the mean of the training side."""
     return TangentSpace(covariances(windows.astype(np.float64)), rank)
@@ -97,7 +102,12 @@ BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
         # helmets hold about as many independent components; the cost grows with the cube
         "tangent space": partial(tangent_space, rank=32),
     },
-    "fmri": {"amplitude": amplitude, "block means": block_means, "functional connectivity": functional_connectivity},
+    "fmri": {
+        "amplitude": amplitude,
+        "block means": block_means,
+        "functional connectivity": functional_connectivity,
+        "time course": time_course,
+    },
 }
 #: Volumes below which an fMRI window is a block (its level counts), not a stretch of rest (its correlations count)
 BLOCK_VOLUMES = 32
@@ -109,14 +119,16 @@ def default_baselines(modality: str, kind: str, n_times: int) -> list[str]:
     Parameters
     ----------
     modality : {"eeg", "meg", "fmri"}
-    kind : {"classification", "regression", "identification"}
-        Identification compares single vectors, so it takes no reference from a training side.
+    kind : {"classification", "regression", "identification", "matching"}
+        Identification and matching compare single vectors, so they take no reference from a training side.
     n_times : int
         Samples of the longest window.
     """
+    if kind == "matching" and modality == "fmri":
+        return ["block means", "time course"]
     if modality == "fmri":
         return ["amplitude", "block means" if n_times < BLOCK_VOLUMES else "functional connectivity"]
-    return ["amplitude", "band power", "log covariance" if kind == "identification" else "tangent space"]
+    return ["amplitude", "band power", "log covariance" if kind in ("identification", "matching") else "tangent space"]
 
 
 def baseline_features(

@@ -27,7 +27,7 @@ class Task(Schema):
     name: str
     view: str
     label: str = ""
-    kind: Literal["classification", "regression", "identification"] = "classification"
+    kind: Literal["classification", "regression", "identification", "matching"] = "classification"
     dataset: str | None = None
     modality: str | None = None
     split: str = "subject"
@@ -114,9 +114,15 @@ def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
     text = index[task.column].astype("string").to_numpy(dtype=str)
     if task.kind == "regression":
         try:
-            return text.astype(np.float64), []
+            values = text.astype(np.float64)
         except ValueError as error:
             raise LabelError(str(error), field=f"{task.name}.{task.label}", fix="regression takes numbers") from None
+        if not np.isfinite(values).all():
+            row = index.iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
+            where = f"{row['recording']} at {row['onset']:g} s"
+            text_of = f"{int((~np.isfinite(values)).sum())} targets are not finite, the first in {where}"
+            raise LabelError(text_of, field=f"{task.name}.{task.label}", fix="leave those recordings out")
+        return values, []
     names, codes = np.unique(text, return_inverse=True)
     if len(names) < 2:
         raise LabelError(f"one class only, {names.tolist()}", field=f"{task.name}.{task.label}")

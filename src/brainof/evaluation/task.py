@@ -23,6 +23,7 @@ from .baselines import baseline_features, default_baselines
 from .decoding import Features
 from .decoding_rows import decoding_rows
 from .identity import identification_rows
+from .matching import matching_rows
 from .protocol import Task, task_rows, task_windows
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def evaluate_task(
     log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
     if task.kind == "identification":
         return identification_rows(index, offered, about, reference, overlap, n_permutations, task.random_state)
+    if task.kind == "matching":
+        return matching_rows(index, offered, about, reference, overlap, n_permutations, task.random_state)
     return decoding_rows(index, task, offered, about, reference, recentred, overlap, n_permutations)
 
 

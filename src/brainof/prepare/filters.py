@@ -18,7 +18,7 @@ class Detrend(Step):
     """Subtract the least-squares polynomial of degree `order` from each channel (scanner drift)."""
 
     name: ClassVar[str] = "detrend"
-    order: int = Field(default=1, ge=0, le=12)
+    order: int = Field(default=1, ge=0, le=5)
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, self.order + 2, "detrending")

@@ -1,0 +1,134 @@
+"""`brainof evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import ConfigError
+from . import out
+
+EXAMPLE = """examples:
+  brainof evaluate real-small --model tiny --root data --out runs/real-small
+  brainof evaluate states --model runs/real --root data --out runs/states --task heat film_30s
+  brainof evaluate brainof-bench --model runs/real --out runs/bench --part 3/20   # one job of an array
+  brainof evaluate states --list --root data
+
+Suites: real-small, states, simulated, brainof-bench, or a YAML file; NAME@VERSION for a fixed version. Models stand
+beside random weights, classical features, controls and chance. OUT/results.md is the page, OUT/results.parquet the
+table in MOABB's columns, OUT/summary.csv one row per model and task. Runs that are on disk are kept; data that are not
+here are listed with their access page."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="name, NAME@VERSION, or a YAML file")
+    parser.add_argument("--model", nargs="+", default=[], metavar="M", help="preset, run or release folder, or Hub id")
+    parser.add_argument("--out", help="folder for everything the evaluation makes")
+    parser.add_argument("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
+    parser.add_argument("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="the I-th of N shares of the runs")
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        help="differences from a contract to accept; overlap: score models that saw people of a task, as transductive",
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
+    parser.add_argument("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")
+    parser.add_argument("--list", action="store_true", help="list the tasks and whether their data are here")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..evaluation.bench import evaluate
+    from ..evaluation.suite import find_suite
+
+    if args.list:
+        return _listed(find_suite(args.suite).only(args.tasks), args)
+    if not args.model or not args.out:
+        missing = "model" if not args.model else "out"
+        raise ConfigError("is required", field=missing, fix=f"give {missing}=, or list the tasks with --list")
+    found = evaluate(
+        args.suite,
+        args.model,
+        args.out,
+        root=args.root,
+        tasks=args.tasks,
+        part=_part(args.part),
+        accept=args.accept,
+        seeds=args.seeds,
+        permutations=args.permutations,
+        say=(lambda text: None) if args.json else out,
+    )
+    if args.json:
+        out(json.dumps(_plain(found), allow_nan=False))
+        return 0
+    for line in found.summary.to_dict("records"):
+        if line["kind"] == "model" and line["option"] == "plain":
+            out(_sentence(line))
+    for task, reason in found.refused.items():
+        out(f"{task}: refused: {reason}")
+    out(f"{found.folder / 'results.md'}: {_counted(found)}")
+    return 0
+
+
+def _sentence(line: dict[Any, Any]) -> str:
+    if line.get("reason"):
+        return f"{line['task']}: {line['entry']}: {line['reason']}"
+    if line.get("score") is None or line["score"] != line["score"]:
+        return f"{line['task']}: {line['entry']} ({line['readout']}): unfinished"
+    gain = line.get("gain")
+    beside = (
+        ""
+        if gain is None or gain != gain
+        else f", {gain:+.3f} [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}] over random weights"
+    )
+    return f"{line['task']}: {line['entry']} ({line['readout']}): {line['metric']} {line['score']:.3f}{beside}"
+
+
+def _counted(found: Any) -> str:
+    n_tasks = found.summary["task"].nunique() if len(found.summary) else 0
+    text = f"{n_tasks} tasks scored, {len(found.absent)} without data, {len(found.refused)} refused"
+    return f"{text}, {found.unfinished} runs unfinished" if found.unfinished else text
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    from ..utils.values import finite
+
+    return {
+        "folder": str(found.folder),
+        "summary": finite(json.loads(found.summary.to_json(orient="records"))),
+        "absent": [vars(one) for one in found.absent],
+        "refused": found.refused,
+    }
+
+
+def _listed(suite: Any, args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..datasets import find_recipe
+    from ..evaluation.sources import access
+
+    rows = []
+    for name, task in suite.tasks.items():
+        if task.simulate is not None:
+            rows.append({"task": name, "dataset": "simulated", "here": True, "access": "made on this machine"})
+            continue
+        recipe = find_recipe(task.dataset_name)
+        here = any((Path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
+        rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
+    if args.json:
+        out(json.dumps({"suite": suite.name, "version": suite.version, "tasks": rows}))
+        return 0
+    for row in rows:
+        out(f"{row['task']:<24} {row['dataset']:<24} {'here' if row['here'] else 'absent: ' + row['access']}")
+    return 0
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit()):
+        raise ConfigError(f"{text!r}", field="part", fix="give I/N, such as 3/20")
+    return int(number), int(parts)

@@ -1,0 +1,212 @@
+"""`evaluate`: a suite of tasks for models, beside random weights, classical features, controls and chance.
+
+OUT/suite.json         the suite, so that results of two versions are never mixed
+OUT/corpora/           the prepared datasets
+OUT/features/          pooled features of every task and model, which anyone can score again
+OUT/runs/              one file per run: task, model, read-out, option, seed and fold
+OUT/results.parquet    one row per person, seed and pipeline, in MOABB's columns
+OUT/summary.csv        one row per pipeline: score, intervals, gain over random weights, controls
+OUT/results.md         the page
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import BrainOFError, ConfigError
+from ..utils.files import make_folder, read_json, write_atomically, write_json
+from ..utils.progress import progress
+from .decoding import Features
+from .entries import MODEL, Entry, classical, controls, models
+from .questions import ask
+from .results_page import page
+from .sources import Absent, open_task
+from .suite import Suite, find_suite
+from .summary import Pipeline, collect, moabb_table, summary
+from .units import Unit, plan, reason_of, saved
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What stands on disk after a call of `evaluate`.
+
+    Attributes
+    ----------
+    results : DataFrame
+        One row per person, seed and pipeline, in MOABB's columns (`results.parquet`).
+    summary : DataFrame
+        One row per pipeline (`summary.csv`).
+    absent : list of Absent
+        Tasks whose data are not here.
+    refused : dict of task -> reason
+        Tasks that cannot be asked of the data: a leak, labels that do not fit.
+    folder : Path
+    """
+
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    absent: list[Absent]
+    refused: dict[str, str]
+    folder: Path
+
+    @property
+    def unfinished(self) -> int:
+        """Runs that are not on disk: of other parts, or interrupted."""
+        return int(self.summary["unfinished"].sum()) if len(self.summary) else 0
+
+
+def evaluate(
+    suite: str | PathLike[str] | Suite,
+    models: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    root: str | PathLike[str] = "data",
+    tasks: Sequence[str] = (),
+    part: tuple[int, int] = (1, 1),
+    accept: Collection[str] = (),
+    seeds: int | None = None,
+    permutations: int | None = None,
+    say: Callable[[str], None] = log.info,
+) -> Evaluation:
+    """Score models on a suite of tasks.
+
+    Runs that are on disk are kept, so a call can be repeated, resumed after a kill, or shared between machines with
+    `part`; the tables are made from what is on disk.
+
+    Parameters
+    ----------
+    suite : str, path or Suite
+        Name ("states"), name and version ("states@1.0"), or a YAML file.
+    models : str or list of str
+        What `brainof.load` takes: presets (random weights), run or release folders, Hub ids.
+    out : path
+    root : path
+        Folder of the datasets, each in a folder named as the suite or its recipe says.
+    tasks : sequence of str
+        Only these.
+    part : (int, int)
+        (i, n): the i-th of n shares of the runs, counted from 1.
+    accept : collection of str
+        Differences from a model's contract that are taken as they are, and "overlap": models that saw people of a task
+        are scored and marked as transductive.
+    seeds, permutations : int, optional
+        Other numbers than the suite's.
+    say : callable
+        Called with a line of progress.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ConfigError
+        Unknown suite, version or task, a part that does not exist, or OUT holds results of another suite.
+    CheckpointError
+        A model cannot be loaded.
+    StorageError
+        OUT cannot be written.
+
+    Examples
+    --------
+    >>> import brainof
+    >>> found = brainof.evaluate("real-small", "tiny", "runs/real-small", root="data")  # doctest: +SKIP
+    >>> found.summary[["task", "entry", "score", "gain"]]  # doctest: +SKIP
+    """
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise ConfigError(f"{number}/{parts}", field="part", fix="give I/N with I from 1 to N")
+    whole = find_suite(suite)
+    chosen = whole.only(list(tasks))
+    folder = Path(out)
+    claim(folder, whole)
+    names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
+    entries = _models(names, whole.random_weights, folder / "features", list(accept))
+    n_seeds, n_permutations = seeds or whole.seeds, whole.permutations if permutations is None else permutations
+    units: list[Unit] = []
+    absent: list[Absent] = []
+    refused: dict[str, str] = {}
+    for name, task in chosen.tasks.items():
+        opened = open_task(task, Path(root), folder)
+        if isinstance(opened, Absent):
+            absent.append(opened)
+            say(f"{name}: {opened.why}; {opened.access}")
+            continue
+        try:
+            question = ask(opened[0], opened[1], n_seeds)
+            offered = [*entries, *classical(question), *controls(question)]
+            units += plan(question, offered, n_seeds, n_permutations, max((e.width for e in entries), default=0))
+        except BrainOFError as error:
+            refused[name] = str(error)
+            say(f"{name}: {error}")
+    reasons = run(units, folder, part, say)
+    pipelines = collect(units, reasons, folder)
+    return written(whole, pipelines, absent, refused, folder)
+
+
+_models = models
+
+
+def claim(folder: Path, suite: Suite) -> None:
+    """Make the folder the suite's; ConfigError where it holds results of another one."""
+    make_folder(folder)
+    place, label = folder / "suite.json", f"{suite.name} {suite.version}"
+    if place.exists():
+        held = read_json(place)
+        other = f"{held.get('name')} {held.get('version')}"
+        if other != label:
+            raise ConfigError(
+                f"holds results of {other}, not {label}", file=folder, field="out", fix="give another out="
+            )
+    write_json(place, suite.to_dict())
+
+
+def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[str], None]) -> dict[str, str]:
+    """Run what is not on disk of one part; path of a unit -> why it could not be done."""
+    number, parts = part
+    shares = {share: i for i, share in enumerate(dict.fromkeys(unit.share for unit in units))}
+    mine = [unit for unit in units if shares[unit.share] % parts == number - 1]
+    reasons: dict[str, str] = {}
+    refusals: dict[tuple[str, str], str] = {}
+    cache: dict[Any, Features] = {}
+    for unit in units:
+        key = (unit.question.task.name, unit.entry.name)
+        if key not in refusals:
+            refusals[key] = _refusal(unit.entry, unit)
+        if refusals[key]:
+            reasons[str(unit.path(out))] = refusals[key]
+    todo = [unit for unit in mine if str(unit.path(out)) not in reasons and saved(unit, out) is None]
+    say(f"{len(mine)} runs, {len(mine) - len(todo)} of them on disk or refused")
+    for unit in progress(todo, desc="evaluate", unit="run"):
+        if reason := reason_of(unit, cache, out):
+            reasons[str(unit.path(out))] = reason
+    return reasons
+
+
+def _refusal(entry: Entry, unit: Unit) -> str:
+    return entry.refused(unit.question) if entry.kind == MODEL and entry.refused is not None else ""
+
+
+def written(
+    suite: Suite, pipelines: Sequence[Pipeline], absent: list[Absent], refused: dict[str, str], folder: Path
+) -> Evaluation:
+    """Write the tables and the page."""
+    results, lines = moabb_table(pipelines, f"{suite.name} {suite.version}"), summary(pipelines)
+    found = Evaluation(results, lines, absent, refused, folder)
+    buffer = io.BytesIO()
+    results.to_parquet(buffer, index=False)
+    write_atomically(folder / "results.parquet", [buffer.getvalue()])
+    write_atomically(folder / "summary.csv", [lines.to_csv(index=False).encode()])
+    questions = {pipeline.question.task.name: pipeline.question for pipeline in pipelines}
+    write_atomically(folder / "results.md", [page(suite, lines, questions, absent, refused).encode()])
+    return found

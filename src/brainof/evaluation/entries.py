@@ -1,0 +1,230 @@
+"""What is scored on a task: models, the same with random weights, classical features, and controls."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..adaptation.saving import model_digest
+from ..corpus.index import LABEL
+from ..errors import BrainOFError, LabelError, did_you_mean
+from ..inference import embed
+from ..inference.examples import CorpusRows
+from ..model import BrainOF
+from ..release import load
+from ..stats.covariance import covariances
+from ..utils.files import make_folder, write_atomically
+from ..utils.modules import seeded
+from .baselines import baseline_features, default_baselines
+from .decoding import Features
+from .leaks import pretraining_overlap
+from .protocol import task_windows
+from .questions import Question
+from .transforms import SecondOrder
+
+MODEL, RANDOM, CLASSICAL, CONTROL = "model", "random weights", "classical", "control"
+#: Seeds of random weights begin here, away from those that a user would choose
+FIRST_SEED = 1000
+#: Windows whose latents are held at once for second-order features
+CHUNK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One thing that is scored.
+
+    Attributes
+    ----------
+    name, kind : str
+    digest : str
+        Of the weights; empty where the name says all.
+    seeds : int
+        Initialisations of random weights; 1 for everything else.
+    features : callable
+        (question, seed, read-out) -> array (n, F) or a callable (train, test) -> arrays.
+    network : callable, optional
+        Seed -> the model, for read-outs that train.
+    refused : callable, optional
+        Question -> why it is not scored on it ("" where it is).
+    n_seen : callable, optional
+        Question -> people of the task whose windows trained it.
+    """
+
+    name: str
+    kind: str
+    features: Callable[[Question, int, str], Features]
+    digest: str = ""
+    seeds: int = 1
+    network: Callable[[int], torch.nn.Module] | None = None
+    refused: Callable[[Question], str] | None = None
+    n_seen: Callable[[Question], int] | None = None
+    width: int = 0
+
+
+def models(names: Sequence[str], random_weights: int, store: Path, accept: Sequence[str] = ()) -> list[Entry]:
+    """Each model, and once for every architecture the same with random weights."""
+    entries: list[Entry] = []
+    architectures: dict[str, str] = {}
+    for name in names:
+        network, contract = load(name)
+        architectures.setdefault(str(network.config.to_dict()), name)
+        digest = model_digest(network)
+        shown = Path(name).name if Path(name).is_dir() else name
+        shown = name if shown in {entry.name for entry in entries} else shown
+        fixed = partial(_given, network)
+        entries.append(
+            Entry(
+                shown if contract is not None else f"{shown} (random weights)",
+                MODEL,
+                partial(_features_of_model, fixed, digest, store),
+                digest,
+                network=fixed,
+                refused=partial(_refused, name, network, contract, tuple(accept)),
+                n_seen=partial(_n_seen, name),
+                width=int(network.latents_LD.shape[1]),
+            )
+        )
+    for name in architectures.values() if random_weights else ():
+        config = load(name)[0].config
+        drawn = partial(_initialised, config)
+        digest = f"random-{model_digest(drawn(0))}"
+        entries.append(
+            Entry(
+                RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})",
+                RANDOM,
+                partial(_features_of_model, drawn, digest, store),
+                digest,
+                random_weights,
+                network=drawn,
+                width=int(drawn(0).latents_LD.shape[1]),
+            )
+        )
+    return entries
+
+
+def classical(question: Question) -> list[Entry]:
+    """The baselines of a task by name."""
+    task = question.task
+    modality = str(question.index["modality"].iloc[0])
+    usual = default_baselines(modality, task.kind, int(question.index["n_times"].max()))
+    names = usual if task.baselines is None else task.baselines
+    return [Entry(name, CLASSICAL, partial(_classical_features, name, modality)) for name in names]
+
+
+def controls(question: Question) -> list[Entry]:
+    """Labels that are known of a person or a recording, each alone as a feature."""
+    return [Entry(f"{label} alone", CONTROL, partial(_label, label)) for label in question.task.controls]
+
+
+def _classical_features(name: str, modality: str, question: Question, seed: int, readout: str) -> Features:
+    return baseline_features(name, modality, *_windows(question))
+
+
+def _label(label: str, question: Question, seed: int, readout: str) -> Features:
+    return label_features(question.index, label, question.task.name)
+
+
+def label_features(index: pd.DataFrame, label: str, task: str) -> np.ndarray:
+    """A label as features: its number, or one column per value; NaN where it is not known.
+
+    Raises
+    ------
+    LabelError
+        The corpus has no such label.
+    """
+    column = f"{LABEL}{label}"
+    if column not in index:
+        known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
+        raise LabelError(f"the corpus has no label {label!r}", field=f"{task}.controls", fix=did_you_mean(label, known))
+    text = index[column].astype("string").fillna("")
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if np.isfinite(numbers).sum() == (text != "").sum():
+        return numbers[:, None]
+    values = text.to_numpy(dtype=str)
+    return (values[:, None] == np.unique(values[values != ""])).astype(float)
+
+
+@lru_cache(maxsize=1)
+def _windows(question: Question) -> tuple[list[np.ndarray], np.ndarray]:
+    return task_windows(question.corpus, question.rows)
+
+
+def _given(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    return network
+
+
+def _initialised(config: Any, seed: int) -> BrainOF:
+    with seeded(FIRST_SEED + seed):
+        return BrainOF(config).eval()
+
+
+def _features_of_model(
+    network: Callable[[int], torch.nn.Module], digest: str, store: Path, question: Question, seed: int, readout: str
+) -> Features:
+    """Features, kept in `store` so that anyone can score them again: TASK/WEIGHTS-SEED-POOL-QUESTION.npy."""
+    pool = "second_order" if readout == "second_order" else question.task.pool
+    place = store / question.task.name / f"{digest[:20]}-{seed}-{pool.replace('@', '_')}-{question.digest}.npy"
+    if place.exists():
+        values = np.load(place)
+    else:
+        model = network(seed)
+        values = _latent_covariances(question, model) if pool == "second_order" else _pooled(question, model, pool)
+        make_folder(place.parent)
+        write_atomically(place, _npy(values))
+    return SecondOrder(values) if pool == "second_order" else values
+
+
+def _pooled(question: Question, model: torch.nn.Module, pool: str) -> np.ndarray:
+    return embed(question.corpus, model, contract=None, rows=question.rows, pool=pool).values
+
+
+def _latent_covariances(question: Question, model: Any) -> np.ndarray:
+    """Shrunk covariance over latents of the D features of each window, float32 (n, D, D)."""
+    width = int(model.latents_LD.shape[1])
+    parts = []
+    for start in range(0, len(question.rows), CHUNK):
+        values = _pooled_rows(question, model, question.rows[start : start + CHUNK])
+        parts.append(covariances(values.reshape(len(values), -1, width).transpose(0, 2, 1).astype(np.float64)))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _pooled_rows(question: Question, model: torch.nn.Module, rows: np.ndarray) -> np.ndarray:
+    return embed(question.corpus, model, contract=None, rows=rows, pool="concat").values
+
+
+def _npy(values: np.ndarray) -> list[bytes]:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return [buffer.getvalue()]
+
+
+@lru_cache(maxsize=256)
+def _overlap(name: str, question: Question) -> tuple[int, str]:
+    return pretraining_overlap(name, question.index)
+
+
+def _n_seen(name: str, question: Question) -> int:
+    return _overlap(name, question)[0]
+
+
+def _refused(name: str, network: Any, contract: Any, accept: Sequence[str], question: Question) -> str:
+    """Why a model is not scored on a task: its contract, or people of the task that trained it."""
+    if contract is None:
+        return ""
+    try:
+        differences = [what for what in accept if what != "overlap"]
+        CorpusRows(question.corpus, question.rows, int(network.config.patch)).check(contract, differences)
+    except BrainOFError as error:
+        return str(error)
+    n_seen, why = _overlap(name, question)
+    if n_seen and "overlap" not in accept:
+        return f"{why}; leave them out of pretraining, or score it as transductive with accept='overlap'"
+    return ""

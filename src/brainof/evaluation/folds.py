@@ -1,0 +1,159 @@
+"""Folds of a task: cross-validation by group, two levels held out at once, published splits, split files.
+
+Every fold is (train, validation, test) row numbers; validation is empty where the split does not name it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..corpus.index import LABEL
+from ..errors import LabelError, did_you_mean
+from ..stats.splits import check_disjoint, group_keys
+from .protocol import task_folds
+from .suite import SuiteTask
+
+
+class Split(NamedTuple):
+    """Row numbers of the sides of one fold, among the rows of the task."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+#: Parts of the values of a second level that are held out one after the other
+ALSO_PARTS = 4
+
+_NONE = np.zeros(0, np.int64)
+
+
+def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) -> tuple[np.ndarray, list[Split]]:
+    """Groups and folds of the rows of a task.
+
+    Parameters
+    ----------
+    index : DataFrame
+        The task's rows of a corpus index.
+    task : SuiteTask
+    y : ndarray, shape (n,)
+        Class codes or values.
+    seeds : int
+        Draws of `task.fractions`.
+
+    Raises
+    ------
+    LabelError
+        A split names a group that is not there, a side is empty, a group is on two sides, or the training side of a
+        fold has one class.
+    """
+    groups = group_keys(index, task.split)
+    if task.published and task.published_split is not None and task.published_split.test:
+        known = task.published_split
+        found = [named(_member(index, known.by), _sides(known.to_dict()), f"{task.name}.published_split")]
+    elif task.split_file:
+        subjects = index["subject"].astype(str).to_numpy() if task.split == "subject" else groups
+        found = [named(subjects, sides, task.split_file) for sides in read_splits(task.split_file)]
+        _no_group_twice(subjects, found)
+    elif task.fractions is not None:
+        found = [fractions(groups, task, seed) for seed in range(seeds)]
+    else:
+        groups, folds = task_folds(index, task, y if task.kind == "classification" else None)
+        found = [Split(train, _NONE, test) for train, test in folds]
+        if task.also:
+            found = both_held_out(found, index, task)
+    for number, split in enumerate(found):
+        if not len(split.train) or not len(split.test):
+            raise LabelError(f"one side of fold {number} is empty", field=f"{task.name}.split")
+        if task.kind == "classification" and len(np.unique(y[split.train])) < 2:
+            text = f"fold {number} trains on one class only ({len(split.train)} windows)"
+            raise LabelError(text, field=f"{task.name}.{task.label}", fix="give fewer folds, or another split")
+    return groups, found
+
+
+def both_held_out(folds: Sequence[Split], index: pd.DataFrame, task: SuiteTask) -> list[Split]:
+    """Each fold's test side cut by the second level (run 3 of everybody), whose values leave the training side."""
+    values = index[task.also].astype("string").fillna("").to_numpy(dtype=str)
+    if (values == "").any():
+        raise LabelError(f"{task.also!r} is empty in some rows", field=f"{task.name}.also")
+    parts = [part for part in np.array_split(np.unique(values), min(ALSO_PARTS, len(np.unique(values)))) if len(part)]
+    found = []
+    for split in folds:
+        for part in parts:
+            inside = np.isin(values, part)
+            found.append(Split(split.train[~inside[split.train]], _NONE, split.test[inside[split.test]]))
+    return found
+
+
+def fractions(groups: np.ndarray, task: SuiteTask, seed: int) -> Split:
+    """One draw of train, validation and test groups."""
+    assert task.fractions is not None
+    names = np.random.default_rng(task.random_state + seed).permutation(np.unique(groups))
+    ends = np.round(np.cumsum(task.fractions) / sum(task.fractions) * len(names)).astype(int)
+    sides = [names[: ends[0]], names[ends[0] : ends[1]], names[ends[1] :]]
+    return Split(*(np.flatnonzero(np.isin(groups, side)) for side in sides))
+
+
+def named(values: np.ndarray, sides: Mapping[str, Sequence[str]], where: str) -> Split:
+    """Rows of the sides of a split that lists its members.
+
+    Raises
+    ------
+    LabelError
+        A member is not among `values` (the nearest is named).
+    """
+    known = set(values.tolist())
+    for side, members in sides.items():
+        for member in members:
+            if member not in known:
+                raise LabelError(
+                    f"names {member!r}, which is not here", field=f"{where}.{side}", fix=did_you_mean(member, known)
+                )
+    return Split(*(np.flatnonzero(np.isin(values, list(sides[side]))) for side in ("train", "validation", "test")))
+
+
+def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
+    """The folds of a split file.
+
+    Raises
+    ------
+    LabelError
+        It is missing or holds something else.
+    """
+    try:
+        folds = json.loads(Path(path).read_text())
+        return [_sides(fold) for fold in folds]
+    except FileNotFoundError:
+        raise LabelError("file not found", file=path, field="split_file") from None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise LabelError(
+            f"holds no folds ({error})", file=path, field="split_file", fix="write [{train, test}]"
+        ) from None
+
+
+def _sides(fold: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {side: [str(name) for name in fold.get(side, ())] for side in ("train", "validation", "test")}
+
+
+def _member(index: pd.DataFrame, by: str) -> np.ndarray:
+    """The entity or label that a published split goes by, in each row."""
+    column = by if by in index else f"{LABEL}{by}"
+    if column not in index:
+        raise LabelError(
+            f"no entity or label {by!r}", field="published_split.by", fix=did_you_mean(by, map(str, index))
+        )
+    return index[column].astype("string").fillna("").to_numpy(dtype=str)
+
+
+def _no_group_twice(groups: np.ndarray, folds: Sequence[Split]) -> None:
+    for split in folds:
+        check_disjoint(groups, [(split.train, split.test)])
+        for first, second in ((split.train, split.validation), (split.validation, split.test)):
+            if len(first) and len(second):
+                check_disjoint(groups, [(first, second)])

@@ -1,0 +1,95 @@
+"""Leak checks: what makes a score look better than it is, refused with the name of the leak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets.catalogue import overlaps
+from ..errors import LabelError
+from ..release.load import record_of
+from ..stats.splits import check_disjoint, group_keys
+from .folds import Split
+from .runs import trained_on
+
+#: MOABB's name of an evaluation by the level that no fold shares
+EVALUATIONS = {"subject": "CrossSubject", "session": "CrossSession", "run": "WithinSession"}
+
+
+def check_people(index: pd.DataFrame, folds: Sequence[Split], level: str) -> None:
+    """Where a split is between people, no person is on two sides of a fold; a person of two datasets is two people.
+
+    Raises
+    ------
+    LabelError
+        Names the person and the fold.
+    """
+    if level == "subject":
+        people = group_keys(index, "subject")
+        check_disjoint(people, [(np.concatenate([split.train, split.validation]), split.test) for split in folds])
+
+
+def check_duplicates(index: pd.DataFrame, folds: Sequence[Split]) -> None:
+    """No window of a test side is, byte by byte, a window of its training side.
+
+    Raises
+    ------
+    LabelError
+        Names both recordings.
+    """
+    content = index["crc32c"].astype(str) + "-" + index["n_channels"].astype(str) + "x" + index["n_times"].astype(str)
+    codes = content.to_numpy(dtype=str)
+    if len(np.unique(codes)) == len(codes):
+        return
+    for number, split in enumerate(folds):
+        shared = np.intersect1d(codes[split.train], codes[split.test])
+        if len(shared):
+            first, second = (
+                index.iloc[side[np.flatnonzero(codes[side] == shared[0])[0]]] for side in (split.train, split.test)
+            )
+            one, two = (f"{row['recording']} at {row['onset']:g} s" for row in (first, second))
+            text = f"the window of {one} is that of {two}"
+            fix = "leave one of the recordings out"
+            raise LabelError(f"{text}: both sides of fold {number} hold it", field="duplicates", fix=fix)
+
+
+def check_inductive(features: Callable[..., Any], split: Split) -> None:
+    """Features that are fitted must not change with the test rows.
+
+    Raises
+    ------
+    LabelError
+        The training side, or a test row, looks different when the other half of the test side is there.
+    """
+    half = split.test[: max(1, len(split.test) // 2)]
+    (inside, outside), (again, part) = features(split.train, split.test), features(split.train, half)
+    same = np.allclose(inside, again, rtol=1e-6, atol=1e-9, equal_nan=True)
+    if not (same and np.allclose(outside[: len(half)], part, rtol=1e-6, atol=1e-9, equal_nan=True)):
+        raise LabelError(
+            "change with the rows of the test side: something is fitted on test people",
+            field="features",
+            fix="fit scaling and erasure on the training side",
+        )
+
+
+def pretraining_overlap(model: str, index: pd.DataFrame) -> tuple[int, str]:
+    """How many people of a task trained a model (without labels), and a sentence; 0 and "" for none.
+
+    Named people count where the release lists them; beside them the registry of datasets that hold one another.
+    """
+    people = set(group_keys(index, "subject"))
+    seen = trained_on(model)
+    if seen is None:
+        return 0, "its release does not say which people trained it"
+    if both := people & seen:
+        return len(both), f"pretraining saw {len(both)} of {len(people)} people ({min(both)} is one)"
+    trained = {str(dataset["dataset"]) for dataset in record_of(model).get("data", ())}
+    for evaluation in sorted(set(index["dataset"].astype(str))) if trained else ():
+        others = trained - {evaluation}  # of the evaluation set itself the people are listed
+        for name, overlap in sorted(overlaps(evaluation, others).items()) if others else ():
+            if overlap.kind == "contains":
+                return len(people), f"it was trained on {name}, which contains {evaluation} ({overlap.why})"
+    return 0, ""

@@ -1,0 +1,196 @@
+"""A task resolved to arrays: rows, labels, groups and folds, the same for everything that is scored on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..corpus import Windows
+from ..errors import ConfigError, did_you_mean
+from ..stats.compare import pseudo_values
+from ..stats.metrics import METRICS, average_within, per_group
+from ..stats.nulls import constant_within, permute_labels
+from ..stats.splits import CrossSubject, group_keys, label_of_groups
+from .decoding import nanmean
+from .folds import Split, splits
+from .identity import Matching, matching
+from .leaks import check_duplicates, check_people
+from .matching import Segments, segments
+from .protocol import nuisance_of, targets, task_rows
+from .suite import SuiteTask
+
+DECODING = ("classification", "regression")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Everything about a task that does not depend on features.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        Row numbers in the index of the corpus; all other arrays go by them.
+    y, classes, groups, recordings : arrays
+        Labels (decoding), class names (classification), units of the folds, recordings.
+    folds : list of Split
+        One empty fold for identification and matching, which have no training side.
+    pairs : Matching or Segments, optional
+        What is matched with what.
+    """
+
+    task: SuiteTask
+    corpus: Windows
+    rows: np.ndarray
+    index: pd.DataFrame
+    y: np.ndarray
+    classes: list[str]
+    groups: np.ndarray
+    recordings: np.ndarray
+    folds: list[Split]
+    pairs: Matching | Segments | None = None
+
+    @property
+    def decodes(self) -> bool:
+        return self.task.kind in DECODING
+
+    @property
+    def metric(self) -> str:
+        """The tested metric."""
+        if not self.decodes:
+            return "top1"
+        return self.task.metric or next(iter(METRICS[self.task.kind]))
+
+    @property
+    def digest(self) -> str:
+        """Changes with the task, the windows, the labels or the folds."""
+        state = hashlib.sha256(json.dumps(self.task.to_dict(), sort_keys=True).encode())
+        for column in ("recording", "onset", "crc32c"):
+            state.update("\n".join(self.index[column].astype(str)).encode())
+        state.update("\n".join(map(str, self.y)).encode())
+        for split in self.folds:
+            for side in split:
+                state.update(np.asarray(side, np.int64).tobytes())
+        return state.hexdigest()[:24]
+
+    @property
+    def chance(self) -> float:
+        """Of matching and identification; NaN for decoding, where chance is a row of its own."""
+        if isinstance(self.pairs, Segments):
+            return self.pairs.chance
+        return 1 / len(self.pairs.subjects) if self.pairs is not None else float("nan")
+
+    def measure(self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> float:
+        """The metric of some rows, of windows or of whole recordings."""
+        y, scores, _ = self._levelled(y, scores, rows)
+        return METRICS[self.task.kind][self.metric](y, scores)
+
+    def by_group(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+        """Group -> its score, from the (rows, scores) of each test side.
+
+        The metric inside the group (or inside its recordings, averaged); the group's pseudo-value where labels belong
+        to groups, with the test sides of one repeat put together.
+        """
+        metric = METRICS[self.task.kind][self.metric]
+        found: dict[str, list[float]] = {}
+        belongs = constant_within(self.y, self.groups)
+        for rows, scores in _repeats(parts, len(self.y)) if belongs else parts:
+            y, scores, rows = self._levelled(self.y[rows], scores, rows)
+            groups = self.groups[rows]
+            if belongs:
+                values = pseudo_values(metric, y, scores, groups)
+            elif self.task.within == "recording":
+                owners = self.recordings[rows]
+                inside = per_group(metric, y, scores, owners)
+                owner = dict(zip(owners.tolist(), groups.tolist(), strict=True))
+                values = {
+                    str(name): nanmean(value for key, value in inside.items() if owner[key] == name)
+                    for name in np.unique(groups)
+                }
+            else:
+                values = per_group(metric, y, scores, groups)
+            for name, value in values.items():
+                found.setdefault(name, []).append(value)
+        return {name: nanmean(values) for name, values in sorted(found.items())}
+
+    def _levelled(
+        self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self.task.level == "window":
+            return y, scores, rows
+        averaged = average_within(y, scores, self.recordings[rows])
+        if averaged is None:
+            text = "its label changes inside recordings"
+            raise ConfigError(text, field=f"{self.task.name}.level", fix="choose level: window")
+        return averaged[0], averaged[1], rows[averaged[2]]
+
+    def labellings(self, n: int, nuisance: bool = False) -> np.ndarray:
+        """The labels in column 0, `n` permutations of them (that keep the nuisance) in the others."""
+        rng = np.random.default_rng(self.task.random_state)
+        onsets = self.index["onset"].to_numpy(dtype=float)
+        strata = nuisance_of(self.index, self.task) if nuisance else None
+        drawn = [
+            permute_labels(self.y, self.groups, self.recordings, rng, onsets=onsets, strata=strata) for _ in range(n)
+        ]
+        return np.stack([self.y, *drawn], axis=1)
+
+    def null_folds(self) -> list[Split]:
+        """Folds of the permutation test: those of the task, or ones that know no labels where its are stratified."""
+        task = self.task
+        stratified = (
+            task.kind == "classification"
+            and not (task.published or task.split_file or task.fractions)
+            and label_of_groups(np.unique(self.groups), self.groups, self.y) is not None
+        )
+        if not stratified:
+            return self.folds
+        n = len(np.unique(self.groups))
+        splitter = CrossSubject(min(task.n_splits or n, n), 1, task.random_state)
+        return [Split(train, test[:0], test) for train, test in splitter.split(groups=self.groups)]
+
+
+def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
+    """Resolve a task on a corpus, with its leak checks.
+
+    Raises
+    ------
+    LabelError, ConfigError
+        Labels, windows or folds do not fit, or the split leaks.
+    """
+    rows = task_rows(corpus.index, task)
+    index = corpus.index.iloc[rows].reset_index(drop=True)
+    recordings = group_keys(index, "recording")
+    empty = np.zeros(0)
+    if task.kind == "matching":
+        return Question(
+            task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], segments(index)
+        )
+    if task.kind == "identification":
+        sessions = index.assign(session=index["run"]) if task.split == "run" else index
+        return Question(
+            task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], matching(sessions)
+        )
+    if task.metric and task.metric not in METRICS[task.kind]:
+        fix = did_you_mean(task.metric, METRICS[task.kind])
+        raise ConfigError(f"no metric {task.metric!r} of {task.kind}", field=f"{task.name}.metric", fix=fix)
+    y, classes = targets(index, task)
+    groups, folds = splits(index, task, y, seeds)
+    if not (task.published and task.published_split is not None and task.published_split.by not in ("subject", "part")):
+        check_people(index, folds, task.split)
+    check_duplicates(index, folds)
+    return Question(task, corpus, rows, index, y, classes, groups, recordings, folds)
+
+
+def _repeats(parts: list[tuple[np.ndarray, np.ndarray]], n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Test sides put together until they hold all `n` rows: one repeat of a cross-validation after the other."""
+    whole: list[tuple[np.ndarray, np.ndarray]] = []
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(rows) for rows, _ in held) == n:
+            whole.append((np.concatenate([rows for rows, _ in held]), np.concatenate([s for _, s in held])))
+            held = []
+    return whole or parts

@@ -1,0 +1,69 @@
+"""The data of a suite: found below a root, prepared into corpora, or named as absent with their access page."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..corpus import Corpus
+from ..datasets import find_recipe
+from ..datasets.recipe import Recipe
+from ..datasets.run import prepare
+from ..errors import BrainOFError
+from ..simulate import task_parameters
+from ..simulate.write import write
+from .suite import SuiteTask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A task whose data are not here, why, and where one gets them."""
+
+    task: str
+    dataset: str
+    why: str
+    access: str
+
+
+def open_task(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] | Absent:
+    """The task, completed from its recipe, and the corpus of its dataset, prepared where that was not done before."""
+    if task.simulate is not None:
+        return _simulated(task, out)
+    recipe = find_recipe(task.dataset_name)
+    task = task.resolved(recipe)
+    names = [name for name in (task.folder, recipe.name) if name]
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
+        return Absent(task.name, recipe.name, f"no folder {' or '.join(names)} in {root}", access(recipe))
+    try:
+        return task, prepared(recipe, folder, out / "corpora" / recipe.name)
+    except BrainOFError as error:
+        return Absent(task.name, recipe.name, str(error), access(recipe))
+
+
+def prepared(recipe: Recipe, folder: Path, out: Path) -> Corpus:
+    """The corpus of a dataset; recordings that it holds already are kept."""
+    summary = prepare(recipe, folder, out)
+    log.info(summary.text())
+    return Corpus(out)
+
+
+def access(recipe: Recipe) -> str:
+    """Where and on what terms the data are had."""
+    return f"{recipe.url or 'no page known'} ({recipe.access or 'open'})"
+
+
+def _simulated(task: SuiteTask, out: Path) -> tuple[SuiteTask, Corpus]:
+    cohort = task.simulate
+    assert cohort is not None
+    values = {"meg": "neuromag102", **cohort.changes, "modalities": (cohort.modality,)}
+    parameters = task_parameters(cohort.task, subjects=cohort.subjects, seed=cohort.seed, **values)
+    place = out / "simulated" / f"{cohort.task}-{cohort.modality}-{cohort.subjects}-{cohort.seed}"
+    if cohort.changes:
+        place = place.with_name(f"{place.name}-{task.name}")
+    folder = write(parameters, place / "cohort")
+    recipe = Recipe.load(folder / f"recipe_{cohort.modality}.yaml")
+    return task.resolved(recipe), prepared(recipe, folder, place / "corpus")

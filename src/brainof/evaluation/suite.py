@@ -1,0 +1,176 @@
+"""Suites: named, versioned sets of tasks as YAML files; a task is data, never code."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..channels import Modality
+from ..datasets.recipe import PublishedSplit, Recipe, Score
+from ..errors import ConfigError, did_you_mean
+from ..schema import Schema, read_yaml
+from .protocol import Task
+
+#: Folder of the suites that come with brainof, one file NAME-VERSION.yaml each
+SUITES = Path(__file__).with_name("suites")
+
+
+class Cohort(Schema):
+    """A simulated cohort as the data of a task (`brainof.simulate.task_parameters`)."""
+
+    task: str
+    modality: Modality
+    subjects: int = Field(default=24, ge=2)
+    seed: int = 2602
+    changes: dict[str, Any] = Field(default_factory=dict)
+
+
+class SuiteTask(Task):
+    """One question of a suite: data, label, windows, split, metric, read-outs and controls.
+
+    `recipe` is `dataset/task` (or `file.yaml/task`) of a dataset recipe, from which label, kind, split, windows,
+    published split and reference come unless given here. The data lie below the root in `folder`, or in a folder named
+    like the dataset.
+    """
+
+    recipe: str
+    view: str = ""
+    folder: str = ""
+    simulate: Cohort | None = None
+    asks: str = ""
+    metric: str = ""
+    """The tested metric; the first of the kind unless given."""
+    level: Literal["window", "file"] = "window"
+    """Score windows, or whole recordings by the mean over their windows."""
+    pool: str = "auto"
+    """Pooling of a model's latents."""
+    within: Literal["group", "recording"] = "group"
+    """Where a metric is computed before it is averaged over people."""
+    also: str = ""
+    """A second level (such as "run") that no fold shares between its sides."""
+    published: bool = False
+    """Use the split of publications as the recipe has it."""
+    published_split: PublishedSplit | None = None
+    fractions: tuple[float, float, float] | None = None
+    """Train, validation and test fractions of the groups, drawn anew for each seed, where no split is published."""
+    split_file: str = ""
+    """JSON: a list of {"train": [...], "validation": [...], "test": [...]} with names of groups."""
+    readouts: tuple[str, ...] = ("ridge",)
+    options: tuple[Literal["erased", "centred", "recentred"], ...] = ()
+    """Features that are scored again, in rows of their own, see `evaluation.transforms`."""
+    controls: tuple[str, ...] = ()
+    """Labels that are tried alone as features: age, site, motion."""
+    equal: bool = True
+    """Reduce classical features by PCA, fitted on training people, to the width of the model's."""
+    permutations: int | None = Field(default=None, ge=0)
+    reference: Score | None = None
+    tunings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Read-out -> fields of its adaptation (epochs, batch size)."""
+
+    @property
+    def dataset_name(self) -> str:
+        return self.recipe.rpartition("/")[0]
+
+    def resolved(self, recipe: Recipe) -> SuiteTask:
+        """The task with what it leaves out filled in from its dataset's recipe.
+
+        Raises
+        ------
+        ConfigError
+            The recipe has no task of that name.
+        """
+        name = self.recipe.rpartition("/")[2]
+        if name not in recipe.tasks:
+            fix = did_you_mean(name, recipe.tasks)
+            raise ConfigError(f"recipe {recipe.name} has no task {name!r}", field=f"{self.name}.recipe", fix=fix)
+        source = recipe.tasks[name]
+        found = {
+            "view": recipe.view_of(name),
+            "label": source.label,
+            "kind": source.kind,
+            "split": source.split,
+            "published_split": source.published_split,
+            "reference": source.reference,
+        }
+        missing = {key: value for key, value in found.items() if key not in self.model_fields_set}
+        return self.model_copy(update={**missing, "dataset": recipe.name, "modality": recipe.modality})
+
+
+class Suite(Schema):
+    """A named, versioned set of tasks; scores of two versions are never mixed.
+
+    Examples
+    --------
+    >>> from brainof.evaluation.suite import find_suite
+    >>> find_suite("real-small").tasks["arithmetic"].recipe
+    'eegmat/arithmetic'
+    """
+
+    name: str
+    version: str
+    title: str
+    seeds: int = Field(default=1, ge=1)
+    """Seeds of read-outs that are trained."""
+    random_weights: int = Field(default=3, ge=0)
+    permutations: int = Field(default=100, ge=0)
+    notes: tuple[str, ...] = ()
+    tasks: dict[str, SuiteTask]
+
+    @classmethod
+    def parse(cls, values: Any, file: str | PathLike[str] | None = None) -> Suite:
+        """Build from a mapping; the key of a task is its name."""
+        tasks = values.get("tasks")
+        if not isinstance(tasks, dict) or not tasks:
+            raise ConfigError("holds no tasks", file=file, field="tasks")
+        for name, task in tasks.items():
+            if not isinstance(task, dict):
+                raise ConfigError("is no mapping", file=file, field=f"tasks.{name}")
+        named = {name: {"name": str(name), **task} for name, task in tasks.items()}
+        return super().parse({**values, "tasks": named}, file)
+
+    def only(self, names: tuple[str, ...] | list[str]) -> Suite:
+        """Some of the tasks; ConfigError with the nearest name for one that is not there."""
+        for name in names:
+            if name not in self.tasks:
+                fix = did_you_mean(name, self.tasks)
+                raise ConfigError(f"suite {self.name} {self.version} has no task {name!r}", field="tasks", fix=fix)
+        return self.model_copy(update={"tasks": {name: self.tasks[name] for name in names}}) if names else self
+
+
+def suite_versions() -> dict[str, list[str]]:
+    """Name -> versions of the suites that come with brainof, the newest last."""
+    found: dict[str, list[str]] = {}
+    for path in SUITES.glob("*.yaml"):
+        name, _, version = path.stem.rpartition("-")
+        found.setdefault(name, []).append(version)
+    order = lambda version: [int(part) for part in version.split(".")]  # noqa: E731
+    return {name: sorted(versions, key=order) for name, versions in sorted(found.items())}
+
+
+def find_suite(suite: str | PathLike[str] | Suite) -> Suite:
+    """A suite by name (the newest version), by NAME@VERSION, or from a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        No such suite, version or file, or it is not valid.
+    """
+    if isinstance(suite, Suite):
+        return suite
+    text = str(suite)
+    if Path(text).suffix in (".yaml", ".yml"):
+        return Suite.parse(read_yaml(text), text)
+    name, _, version = text.partition("@")
+    known = suite_versions()
+    if name not in known:
+        fix = f"{did_you_mean(name, known)} or give the path of a YAML file"
+        raise ConfigError(f"no suite {name!r}", field="suite", fix=fix)
+    if version and version not in known[name]:
+        raise ConfigError(
+            f"no version {version!r} of suite {name}", field="suite", fix=f"known: {', '.join(known[name])}"
+        )
+    path = SUITES / f"{name}-{version or known[name][-1]}.yaml"
+    return Suite.parse(read_yaml(path), path)

@@ -1,0 +1,258 @@
+"""From the units on disk to two tables: one row per person in MOABB's columns, and one row per pipeline and task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from ..stats.compare import paired, standard_error
+from ..stats.metrics import LOWER_IS_BETTER
+from ..stats.nulls import p_value
+from .decoding import nanmean
+from .entries import CLASSICAL, MODEL, RANDOM, Entry
+from .leaks import EVALUATIONS
+from .questions import Question
+from .transforms import TRANSDUCTIVE
+from .units import ALL, EQUAL, NULL, PLAIN, Result, Unit, saved
+
+#: Columns of MOABB's results, in its words, before our own
+MOABB = ("score", "time", "samples", "subject", "session", "channels", "n_sessions", "dataset", "pipeline")
+CHANCE = "chance"
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """Everything found for one entry, read-out and option of a task."""
+
+    question: Question
+    entry: Entry | None
+    readout: str
+    option: str
+    folds: dict[int, dict[int, Result]] = field(default_factory=dict)
+    null: Result | None = None
+    reason: str = ""
+    unfinished: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.entry.name if self.entry is not None else CHANCE
+
+    @property
+    def kind(self) -> str:
+        return self.entry.kind if self.entry is not None else CHANCE
+
+    @property
+    def seeds(self) -> dict[int, dict[str, float]]:
+        """Seed -> person -> score."""
+        return {seed: _by_group(self.question, results) for seed, results in self.folds.items()}
+
+    def groups(self) -> dict[str, float]:
+        """Person -> score, averaged over seeds."""
+        found = list(self.seeds.values())
+        names = dict.fromkeys(name for seed in found for name in seed)
+        return {name: nanmean(seed.get(name, np.nan) for seed in found) for name in names}
+
+    def results(self) -> list[Result]:
+        return [result for results in self.folds.values() for result in results.values()]
+
+
+def collect(units: Sequence[Unit], reasons: Mapping[str, str], out: Path) -> list[Pipeline]:
+    """The pipelines of a plan with what is on disk of them; `reasons` maps the path of a unit to why it failed."""
+    found: dict[tuple[str, ...], Pipeline] = {}
+    for unit in units:
+        key = (unit.question.task.name, *unit.pipeline)
+        pipeline = found.setdefault(key, Pipeline(unit.question, unit.entry, unit.readout, unit.option))
+        reason = reasons.get(str(unit.path(out)), "")
+        results = None if reason else saved(unit, out)
+        if results is None:
+            pipeline.reason = pipeline.reason or reason
+            pipeline.unfinished += 1
+        elif unit.fold == NULL:
+            pipeline.null = results[0]
+        else:
+            folds = dict(enumerate(results)) if unit.fold == ALL else {unit.fold: results[0]}
+            pipeline.folds.setdefault(unit.seed, {}).update(folds)
+    return [*found.values(), *map(chance, {id(unit.question): unit.question for unit in units}.values())]
+
+
+def chance(question: Question) -> Pipeline:
+    """Prediction without features: the largest class, or the mean target, of the training side."""
+    pipeline = Pipeline(question, None, CHANCE, PLAIN)
+    if not question.decodes:
+        people = np.unique(question.groups) if question.task.kind == "matching" else question.pairs.subjects  # type: ignore[union-attr]
+        hits = dict.fromkeys(map(str, people), question.chance)
+        pipeline.folds[0] = {0: Result(np.zeros(0, int), np.zeros(0), {"hits": hits})}
+        return pipeline
+    results = {}
+    for number, split in enumerate(question.folds):
+        y, n_classes = question.y[split.train], len(question.classes)
+        if n_classes:
+            fraction = np.bincount(y, minlength=n_classes) / len(y)
+            one = fraction if n_classes > 2 else fraction[1] - 0.5
+        else:
+            one = y.mean()
+        results[number] = Result(split.test, np.broadcast_to(one, (len(split.test), *np.shape(one))), {})
+    pipeline.folds[0] = results
+    return pipeline
+
+
+def _by_group(question: Question, results: Mapping[int, Result]) -> dict[str, float]:
+    if not question.decodes:
+        return dict(results[0].about["hits"])
+    return question.by_group([(result.rows, result.scores) for _, result in sorted(results.items())])
+
+
+def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
+    """One row per person, seed and pipeline: MOABB's columns, then task, read-out, option, kind, metric and seed.
+
+    `score` is the tested metric inside the person, or the person's pseudo-value where labels belong to people (their
+    mean is the metric over all, see `stats.compare.pseudo_values`).
+    """
+    rows = []
+    for pipeline in pipelines:
+        question = pipeline.question
+        index, task = question.index, question.task
+        sessions = index.groupby(["dataset", "subject"], observed=True)["session"].nunique(dropna=False)
+        for seed, groups in pipeline.seeds.items():
+            results = list(pipeline.folds[seed].values())
+            for group, score in groups.items():
+                dataset, _, subject = group.partition("/")
+                rows.append(
+                    {
+                        "score": score,
+                        "time": float(np.mean([result.about.get("time", 0.0) for result in results])),
+                        "samples": int(np.mean([result.about.get("n_train", 0) for result in results])),
+                        "subject": subject,
+                        "session": "all",
+                        "channels": int(index["n_channels"].median()),
+                        "n_sessions": int(sessions.max()),
+                        "dataset": dataset,
+                        "pipeline": " | ".join((pipeline.name, pipeline.readout, pipeline.option)),
+                        "suite": suite,
+                        "task": task.name,
+                        "evaluation": _evaluation(question),
+                        "entry": pipeline.name,
+                        "kind": pipeline.kind,
+                        "readout": pipeline.readout,
+                        "option": pipeline.option,
+                        "metric": question.metric,
+                        "seed": seed,
+                        "transductive": pipeline.option in TRANSDUCTIVE or n_seen(pipeline) > 0,
+                    }
+                )
+    return pd.DataFrame(rows, columns=None if rows else [*MOABB])
+
+
+def n_seen(pipeline: Pipeline) -> int:
+    """People of the task that trained the model."""
+    entry = pipeline.entry
+    return entry.n_seen(pipeline.question) if entry is not None and entry.n_seen is not None else 0
+
+
+def _evaluation(question: Question) -> str:
+    split = question.task.published_split if question.task.published else None
+    level = question.task.split if split is None or split.by in ("subject", "part") else "run"
+    return EVALUATIONS.get(level, level)
+
+
+def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
+    """One row per pipeline: score and gain over random weights, each with its 95 % interval over people.
+
+    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score, gain, gain_low, gain_high, wins,
+    losses, chance, null_95, p_value, nuisance_p_value, identity, identity_chance, n_people, n_windows, n_features,
+    n_seeds, transductive, unfinished, reason.
+    """
+    rows = []
+    for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
+        own = [pipeline for pipeline in pipelines if pipeline.question.task.name == task]
+        floor = next(pipeline for pipeline in own if pipeline.kind == CHANCE)
+        chance_score = nanmean(floor.groups().values())
+        rows += [_line(pipeline, own, chance_score) for pipeline in own]
+    return pd.DataFrame(rows)
+
+
+def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
+    question = pipeline.question
+    line: dict[str, Any] = {
+        "task": question.task.name,
+        "entry": pipeline.name,
+        "kind": pipeline.kind,
+        "readout": pipeline.readout,
+        "option": pipeline.option,
+        "metric": question.metric,
+        "chance": floor,
+        "n_windows": len(question.rows),
+        "transductive": pipeline.option in TRANSDUCTIVE,
+        "unfinished": pipeline.unfinished,
+        "reason": pipeline.reason,
+    }
+    if not pipeline.folds:
+        return line
+    groups = pipeline.groups()
+    values = [value for value in groups.values() if np.isfinite(value)]
+    line["transductive"] |= n_seen(pipeline) > 0
+    line["score"] = nanmean(values)
+    line["low"], line["high"] = _interval(line["score"], standard_error(values), len(values))
+    line["n_people"], line["n_seeds"] = len(values), len(pipeline.folds)
+    if question.decodes:
+        line["fold_score"] = nanmean(question.measure(question.y[r.rows], r.scores, r.rows) for r in pipeline.results())
+    for name in ("identity", "identity_chance", "n_features"):
+        known = [result.about[name] for result in pipeline.results() if result.about.get(name) is not None]
+        line[name] = float(np.mean(known)) if known else None
+    line |= _significance(pipeline)
+    random = random_of(pipeline, own)
+    if random is not None:
+        gain = paired(groups, random.groups(), question.metric not in LOWER_IS_BETTER)
+        sign = -1 if question.metric in LOWER_IS_BETTER else 1
+        line["gain"] = sign * gain["difference"]
+        line["gain_low"], line["gain_high"] = _interval(line["gain"], gain["se"], gain["n_groups"])
+        line["wins"], line["losses"], line["gain_p_value"] = gain["wins"], gain["losses"], gain["p_value"]
+    return line
+
+
+def random_of(pipeline: Pipeline, own: Sequence[Pipeline]) -> Pipeline | None:
+    """The random weights that a pipeline is held against: the same read-out and option, or ridge on plain features."""
+    if pipeline.kind in (RANDOM, CHANCE):
+        return None
+    there = [other for other in own if other.kind == RANDOM and other.folds]
+    option = PLAIN if pipeline.option == EQUAL else pipeline.option
+    same = [other for other in there if (other.readout, other.option) == (pipeline.readout, option)]
+    plain = [other for other in there if other.option == option and pipeline.kind != MODEL]
+    return next(iter(same or plain), None)
+
+
+def _significance(pipeline: Pipeline) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    result = pipeline.null or next(iter(pipeline.folds[min(pipeline.folds)].values()))
+    larger = pipeline.question.metric not in LOWER_IS_BETTER
+    for name, prefix in (("null", ""), ("nuisance", "nuisance_")):
+        values = result.about.get(name) or []
+        if len(values) > 1:
+            found[f"{prefix}null_95"] = float(np.nanquantile(values[1:], 0.95 if larger else 0.05))
+            found[f"{prefix}p_value"] = p_value(values[0], np.array(values[1:]), larger)
+    return found
+
+
+def _interval(mean: float, error: float, n: int) -> tuple[float, float]:
+    """95 % of Student's t over people."""
+    if n < 2 or not np.isfinite(error):
+        return float("nan"), float("nan")
+    reach = float(student.ppf(0.975, n - 1)) * error
+    return mean - reach, mean + reach
+
+
+def best_classical(table: pd.DataFrame, task: str) -> str | None:
+    """Name of the classical features with the best score on a task: chosen after the fact, which flatters them."""
+    own = table[(table["task"] == task) & (table["kind"] == CLASSICAL) & ~table["transductive"].astype(bool)]
+    own = own[own["score"].notna()] if "score" in own else own[:0]
+    if own.empty:
+        return None
+    lower = own["metric"].iloc[0] in LOWER_IS_BETTER
+    row = own.sort_values("score", ascending=lower, kind="stable").iloc[0]
+    return f"{row['entry']} ({row['readout']}, {row['option']})"

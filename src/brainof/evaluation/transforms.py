@@ -1,0 +1,118 @@
+"""What may be done to features before a read-out. Everything that is fitted is fitted on the training side.
+
+Each option is a function (X_train, X_test, groups_train, groups_test) -> (X_train, X_test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..stats.covariance import log_euclidean
+from ..stats.ridge import recentre
+
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares concept erasure: the smallest linear change of X after which no linear map can predict Z.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, n_features)
+    Z : ndarray, shape (n, n_concepts)
+        Such as one column per person.
+
+    Returns
+    -------
+    mean : ndarray, shape (n_features,)
+    eraser : ndarray, shape (n_features, n_features)
+        Erased features are `X - (X - mean) @ eraser`. Belrose et al. 2023, arXiv:2306.03819, theorem 4.2.
+    """
+    mean = X.mean(axis=0)
+    X, Z = X - mean, Z - Z.mean(axis=0)
+    values, vectors = np.linalg.eigh(X.T @ X / len(X))
+    kept = values > values[-1] * 1e-10 if values[-1] > 0 else np.zeros(len(values), bool)
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    whitened = (vectors / root).T @ (X.T @ Z / len(X))  # covariance with Z, seen in white coordinates
+    left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
+    left = left[:, singular > 1e-8 * max(singular[0], 1e-300)]
+    return mean, (vectors / root) @ left @ left.T @ (vectors * root).T
+
+
+def erased(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, _: np.ndarray) -> Sides:
+    """The axes that tell training people apart are erased (LEACE), for both sides alike."""
+    X_train, X_test = filled(X_train, X_test)
+    Z = (groups[:, None] == np.unique(groups)).astype(float)
+    mean, eraser = leace(X_train, Z)
+    return X_train - (X_train - mean) @ eraser, X_test - (X_test - mean) @ eraser
+
+
+def centred(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, _: np.ndarray) -> Sides:
+    """Training people lose their own mean, test people the mean of training people: nothing is known of them."""
+    X_train, X_test = filled(X_train, X_test)
+    names, codes = np.unique(groups, return_inverse=True)
+    means = np.stack([X_train[codes == code].mean(axis=0) for code in range(len(names))])
+    return X_train - means[codes], X_test - means.mean(axis=0)
+
+
+def recentred(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, groups_test: np.ndarray) -> Sides:
+    """Every person loses their own mean, test people too: it uses their unlabelled windows (transductive)."""
+    return recentre(X_train, groups), recentre(X_test, groups_test)
+
+
+OPTIONS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Sides]] = {
+    "erased": erased,
+    "centred": centred,
+    "recentred": recentred,
+}
+TRANSDUCTIVE = frozenset({"recentred"})
+
+
+def filled(X_train: np.ndarray, X_test: np.ndarray) -> Sides:
+    """Missing features (bad channels) take the training mean."""
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(X_train).any(axis=0)
+    mean = np.zeros(X_train.shape[1])
+    mean[known] = np.nanmean(np.where(np.isfinite(X_train[:, known]), X_train[:, known], np.nan), axis=0)
+    return tuple(np.where(np.isfinite(X), X, mean) for X in (X_train, X_test))  # type: ignore[return-value]
+
+
+def equal_dimension(X_train: np.ndarray, X_test: np.ndarray, width: int) -> Sides:
+    """Both sides on at most `width` principal components of the training side."""
+    if X_train.shape[1] <= width:
+        return X_train, X_test
+    X_train, X_test = filled(X_train.astype(np.float64), X_test.astype(np.float64))
+    mean = X_train.mean(axis=0)
+    X_train, X_test = X_train - mean, X_test - mean
+    if X_train.shape[0] <= X_train.shape[1]:
+        values, vectors = np.linalg.eigh(X_train @ X_train.T)
+        kept = np.flatnonzero(values > values[-1] * 1e-12)[-width:]
+        axes = X_train.T @ vectors[:, kept] / np.sqrt(values[kept])
+    else:
+        axes = np.linalg.eigh(X_train.T @ X_train)[1][:, -width:]
+    return X_train @ axes, X_test @ axes
+
+
+class SecondOrder:
+    """Shrunk covariances of latents -> matrix logarithms on the leading directions of the training side.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n, D, D)
+    rank : int
+        Directions that are kept.
+    """
+
+    def __init__(self, matrices: np.ndarray, rank: int = 32) -> None:
+        self.matrices, self.rank = matrices, rank
+
+    def __call__(self, train: np.ndarray, test: np.ndarray) -> Sides:
+        mean = self.matrices[train].mean(axis=0, dtype=np.float64)
+        leading = np.linalg.eigh(mean)[1][:, -self.rank :]
+
+        def seen(rows: np.ndarray) -> np.ndarray:
+            return log_euclidean(leading.T @ self.matrices[rows].astype(np.float64) @ leading)
+
+        return seen(train), seen(test)

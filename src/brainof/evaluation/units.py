@@ -1,0 +1,290 @@
+"""Units of work: one model (or baseline), read-out, option and seed of a task; each is one file that is kept.
+
+Read-outs that train have one unit per fold; the folds of the others take milliseconds and share a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BrainOFError, ConfigError
+from ..stats.metrics import identification, similarity
+from ..stats.ridge import RidgeSolver, classify
+from ..utils.files import make_folder, write_atomically
+from .decoding import Features
+from .entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry
+from .folds import Split
+from .identity import identify
+from .leaks import check_inductive
+from .matching import Segments, hit_rates, matched, matching_null
+from .questions import Question
+from .readouts import READOUTS, TRAINED, trained
+from .suite import SuiteTask
+from .transforms import OPTIONS, equal_dimension
+
+#: Changes when the same unit gives another result, so that older files are computed again
+VERSION = 1
+PLAIN, EQUAL = "plain", "equal"
+#: Numbers of the fold that stand for all folds, and for a whole permutation test
+ALL, NULL = -1, -2
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One run; its fold is ALL, NULL (the permutation test) or, for read-outs that train, a number."""
+
+    question: Question
+    entry: Entry
+    readout: str
+    option: str
+    seed: int
+    fold: int
+    width: int = 0
+    permutations: int = 0
+
+    @property
+    def pipeline(self) -> tuple[str, str, str]:
+        return self.entry.name, self.readout, self.option
+
+    @property
+    def share(self) -> tuple[Any, ...]:
+        """Units of one share use the same features, so that one part of an array of jobs takes them."""
+        shared = (self.question.task.name, self.entry.name, self.seed)
+        return (*shared, self.readout, self.fold) if self.readout in TRAINED else shared
+
+    def path(self, out: Path) -> Path:
+        folder = "__".join("".join(c if c.isalnum() else "-" for c in part) for part in self.pipeline)
+        number = {ALL: "folds", NULL: "null"}.get(self.fold, f"fold-{self.fold}")
+        return out / "runs" / self.question.task.name / folder / f"seed-{self.seed}_{number}.npz"
+
+    @property
+    def digest(self) -> str:
+        """Of everything that the result depends on."""
+        values = [VERSION, self.question.digest, self.entry.digest, *self.pipeline, self.seed, self.fold]
+        return hashlib.sha256(json.dumps([*values, self.width, self.permutations]).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a unit found: scores of the rows of its test side, and what is known of how."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    about: dict[str, Any]
+
+
+def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations: int, width: int) -> list[Unit]:
+    """The units of a task, in the order in which they run.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    seeds : int
+        Of read-outs that train.
+    permutations : int
+        Labellings of the null of closed-form read-outs.
+    width : int
+        Dimension to which classical features are also reduced; 0 leaves that out.
+    """
+    task = question.task
+    units: list[Unit] = []
+    n = permutations if task.permutations is None else task.permutations
+    for entry in entries:
+        if not question.decodes:
+            for option in (PLAIN, "recentred"):
+                drawn = range(entry.seeds)
+                units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
+            continue
+        for readout in readouts_of(entry, task.readouts):
+            for option in options_of(entry, readout, task, width):
+                for seed in range(max(entry.seeds, seeds if readout in TRAINED else 1)):
+                    folds = tuple(range(len(question.folds))) if readout in TRAINED else (ALL,)
+                    if task.fractions is not None and readout in TRAINED:  # each seed has a draw of its own
+                        folds = (seed,) if seed < len(question.folds) else ()
+                    units += [Unit(question, entry, readout, option, seed, fold, width) for fold in folds]
+                if n and readout in READOUTS and option in (PLAIN, EQUAL):
+                    units.append(Unit(question, entry, readout, option, 0, NULL, width, n))
+    return units
+
+
+def readouts_of(entry: Entry, asked: Sequence[str]) -> list[str]:
+    """The read-outs of a task that fit an entry: classical features have no latents, controls are read by ridge."""
+    for readout in asked:
+        if readout not in READOUTS and readout not in TRAINED:
+            known = ", ".join((*READOUTS, *TRAINED))
+            raise ConfigError(f"unknown read-out {readout!r}", field="readouts", fix=f"known: {known}")
+    if entry.kind in (MODEL, RANDOM):
+        return list(asked)
+    usual = [readout for readout in asked if readout in ("ridge", "logistic")]
+    return usual[:1] or ["ridge"] if entry.kind == CONTROL else usual or ["ridge"]
+
+
+def options_of(entry: Entry, readout: str, task: SuiteTask, width: int) -> list[str]:
+    """Plain features; the task's options for its first read-out; classical features at the width of the model, too."""
+    if readout in TRAINED or entry.kind == CONTROL:
+        return [PLAIN]
+    asked = task.options if readout == task.readouts[0] else ()
+    return [PLAIN, *asked, *([EQUAL] if entry.kind == CLASSICAL and width and task.equal else [])]
+
+
+def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
+    """The result of each fold of a unit; `cache` keeps features between units of one share."""
+    question = unit.question
+    if unit.readout in TRAINED:
+        return [_trained(unit)]
+    key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
+    if key not in cache:
+        cache.clear()
+        cache[key] = unit.entry.features(question, unit.seed, unit.readout)
+    features = cache[key]
+    if not question.decodes:
+        return [_matched(unit, features)]
+    if unit.fold == NULL:
+        return [_null(unit, features)]
+    if callable(features):
+        check_inductive(features, question.folds[0])
+    return [_read_out(unit, features, split) for split in question.folds]
+
+
+def _trained(unit: Unit) -> Result:
+    assert unit.entry.network is not None
+    started, split = time.process_time(), unit.question.folds[unit.fold]
+    scores, about = trained(unit.readout, unit.entry.network(unit.seed), unit.question, split, unit.seed)
+    return Result(split.test, scores, {**about, "time": time.process_time() - started, "n_train": len(split.train)})
+
+
+def _read_out(unit: Unit, features: Features, split: Split) -> Result:
+    question = unit.question
+    inside, outside = sides(unit, features, split)
+    started = time.process_time()
+    y, groups = question.y[split.train], question.groups[split.train]
+    scores = READOUTS[unit.readout](inside, y, groups, outside, len(question.classes))
+    about = {"time": time.process_time() - started, "n_train": len(y), "n_features": inside.shape[1]}
+    hits, chance = identity(outside, question, split.test)
+    return Result(split.test, scores, {**about, "identity": hits, "identity_chance": chance})
+
+
+def sides(unit: Unit, features: Features, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Features of both sides of a fold, with the option applied; everything fitted sees the training side alone."""
+    groups = unit.question.groups
+    if callable(features):
+        inside, outside = features(split.train, split.test)
+    else:
+        inside, outside = features[split.train], features[split.test]
+    inside, outside = inside.astype(np.float64), outside.astype(np.float64)
+    if unit.option == EQUAL:
+        return equal_dimension(inside, outside, unit.width)
+    if unit.option == PLAIN:
+        return inside, outside
+    if unit.option == "erased":  # an axis per person in as many dimensions as it has samples cannot be told from noise
+        inside, outside = equal_dimension(inside, outside, unit.width or 256)
+    return OPTIONS[unit.option](inside, outside, groups[split.train], groups[split.test])
+
+
+def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tuple[float | None, float | None]:
+    """How well the features tell test people apart: top-1 between the halves of each person's windows, and chance.
+
+    Halves are the first and the last recordings of a person, or of the windows where there is one recording. None where
+    fewer than two people have two windows.
+    """
+    index = question.index.iloc[rows]
+    people = (index["dataset"].astype(str) + "/" + index["subject"].astype(str)).to_numpy()
+    order = np.lexsort((index["onset"].to_numpy(dtype=float), index["recording"].astype(str).to_numpy(), people))
+    first, last = [], []
+    for name in np.unique(people):
+        own = order[people[order] == name]
+        if len(own) > 1:
+            first.append(np.nanmean(features[own[: len(own) // 2]], axis=0))
+            last.append(np.nanmean(features[own[len(own) // 2 :]], axis=0))
+    if len(first) < 2:
+        return None, None
+    one, two = np.nan_to_num(np.stack(first)), np.nan_to_num(np.stack(last))
+    forward, backward = identification(similarity(one, two, standardised=True))
+    own = np.arange(len(one))
+    return float(((forward == own).mean() + (backward == own).mean()) / 2), 1 / len(one)
+
+
+def _null(unit: Unit, features: Features) -> Result:
+    """The metric with the true and with permuted labels, in the folds of the permutation test."""
+    question, found = unit.question, {}
+    kinds = {"null": False} | ({"nuisance": True} if question.task.nuisance else {})
+    for name, keeps in kinds.items():
+        labellings = question.labellings(unit.permutations, keeps)
+        values = []
+        for split in question.null_folds():
+            inside, outside = sides(unit, features, split)
+            solver = RidgeSolver(inside, question.groups[split.train])
+            if question.task.kind == "classification":
+                scores = classify(solver, labellings[split.train], len(question.classes), outside)
+            else:
+                scores = solver.predict(solver.solve(labellings[split.train][:, :, None]), outside)
+            scores = scores[:, :, 0] if scores.shape[2] == 1 else scores
+            columns = range(labellings.shape[1])
+            values.append([question.measure(labellings[split.test, c], scores[:, c], split.test) for c in columns])
+        found[name] = np.nanmean(values, axis=0).tolist()
+    return Result(np.zeros(0, int), np.zeros(0), found)
+
+
+def _matched(unit: Unit, features: Features) -> Result:
+    """Hits of each person: of their segments, or of their sessions both ways."""
+    question, recentred = unit.question, unit.option == "recentred"
+    if callable(features):
+        raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
+    n = unit.permutations if unit.seed == 0 else 0
+    if isinstance(question.pairs, Segments):
+        found = matched(features, question.pairs, recentred)
+        hits = hit_rates(found)
+        null = matching_null(found, n, question.task.random_state)
+    else:
+        assert question.pairs is not None
+        result = identify(features, question.pairs, recentred, n, question.task.random_state)
+        values = (result.forward.astype(float) + result.backward) / 2
+        hits, null = dict(zip(question.pairs.subjects.tolist(), values.tolist(), strict=True)), result.null
+    about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *null.tolist()] if n else []}
+    return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
+
+
+def save(unit: Unit, results: Sequence[Result], out: Path) -> None:
+    """Write the results of a unit by rename."""
+    path = unit.path(out)
+    make_folder(path.parent)
+    buffer = io.BytesIO()
+    about = {"digest": unit.digest, "sizes": [len(r.rows) for r in results], "folds": [r.about for r in results]}
+    rows, scores = (np.concatenate([getattr(r, name) for r in results]) for name in ("rows", "scores"))
+    np.savez_compressed(buffer, rows=rows, scores=scores, about=np.array(json.dumps(about)))
+    write_atomically(path, [buffer.getvalue()])
+
+
+def saved(unit: Unit, out: Path) -> list[Result] | None:
+    """The results on disk, unless something that they depend on has changed, or the file is damaged."""
+    try:
+        with np.load(unit.path(out), allow_pickle=False) as arrays:
+            about, rows, scores = json.loads(str(arrays["about"])), arrays["rows"], arrays["scores"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if about.get("digest") != unit.digest:
+        return None
+    ends = np.cumsum(about["sizes"])[:-1]
+    parts = zip(np.split(rows, ends), np.split(scores, ends), about["folds"], strict=True)
+    return [Result(*part) for part in parts]
+
+
+def reason_of(unit: Unit, cache: dict[Any, Features], out: Path) -> str:
+    """Run and keep a unit; why it cannot be done, or ""."""
+    try:
+        save(unit, run_unit(unit, cache), out)
+    except BrainOFError as error:
+        if error.exit_code == 3:
+            raise
+        return str(error)
+    return ""

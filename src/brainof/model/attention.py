@@ -134,14 +134,19 @@ class Attention(nn.Module):
         return self.out(merge_heads(o_BHNe).to(v_BHNe.dtype))
 
     @torch.no_grad()
+    def half_maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The two softmax maps A1 and A2 that "dint" and "diff" combine, (B, H, N, N) each."""
+        halves = zip(self._halves(self.query(x_BND)), self._halves(self.key(x_BND)), strict=True)
+        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
+        return one, two
+
+    @torch.no_grad()
     def maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """The map that `forward` applies to the values, (B, H, N, N), for explanation."""
-        q_BND, k_BND = self.query(x_BND), self.key(x_BND)
         if self.kind == "softmax":
+            q_BND, k_BND = self.query(x_BND), self.key(x_BND)
             return attention_map(split_heads(q_BND, self.heads), split_heads(k_BND, self.heads), self.scale, mask_BN)
-        halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
-        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-        return combine(self.kind, one, two, self.lam(), mask_BN)
+        return combine(self.kind, *self.half_maps(x_BND, mask_BN), self.lam(), mask_BN)
 
 
 class CrossAttention(nn.Module):

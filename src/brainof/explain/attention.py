@@ -1,0 +1,227 @@
+"""Where the latents look (space, time, modality), and the parts of the DINT maps, beside random weights.
+
+No label enters either, so that permuted labels are no null here.
+
+Legend: B windows, H heads, L latents, N = C * P tokens, C channels, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import mannwhitneyu
+from torch import nn
+
+from ..channels import Channels
+from ..errors import ConfigError
+from ..model import BrainOF
+from ..model.attention import Attention, CrossAttention
+from ..model.sampler import Encoder
+from ..utils.modules import evaluating, to_device
+from ..utils.values import finite
+from .effects import ALPHA
+from .source import Explained, untrained
+
+#: Windows that maps are averaged over
+WINDOWS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Attended:
+    """Where each latent looks in windows of one layout.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (L, C, P)
+        Attention of the encoder's last block, mean over heads and windows; each latent sums to 1.
+    strength : ndarray, shape (L,)
+        RMS of what each latent reads, in windows of this modality.
+    channels, seconds, modality
+        Of the layout; seconds per patch.
+    reach : ndarray, shape (L,)
+        Channels that a latent attends to: the exponential of the entropy over channels.
+    untrained_reach : ndarray or None
+        The same with random weights.
+    p_untrained : float or None
+        Mann-Whitney test that trained latents are as focused as random ones.
+    """
+
+    weights: np.ndarray
+    strength: np.ndarray
+    channels: Channels
+    seconds: float
+    modality: str
+    about: dict[str, Any]
+    reach: np.ndarray
+    untrained_reach: np.ndarray | None = None
+    p_untrained: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the figure."""
+        if self.p_untrained is None or self.untrained_reach is None:
+            return "held against no null"
+        beats = "beats its null" if self.p_untrained < ALPHA else "DOES NOT BEAT ITS NULL"
+        pair = f"{np.median(self.reach):.1f} channels attended, random weights {np.median(self.untrained_reach):.1f}"
+        return f"{beats} (random weights): {pair} (median of latents, p = {self.p_untrained:.3g})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        space, time = self.weights.sum(2), self.weights.sum(1)
+        values = {"space": space, "time": time, "strength": self.strength, "reach": self.reach}
+        values |= {"untrained_reach": self.untrained_reach, "p_untrained": self.p_untrained}
+        names = list(self.channels.names)
+        return finite(
+            {"kind": "attended", "about": self.about, "channels": names, **values, "verdict": self.verdict}, 5
+        )
+
+
+def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = 1) -> list[Attended]:
+    """Where each latent looks, for each layout given.
+
+    Parameters
+    ----------
+    found : list of Explained
+    model : BrainOF
+        With the sampler "arness".
+    n_untrained : int
+        Random initialisations of the null.
+
+    Raises
+    ------
+    ConfigError
+        The sampler interpolates: it attends to nothing.
+    """
+    if not isinstance(model.encoder, Encoder):
+        raise ConfigError("the sampler interpolates and attends to nothing", field="model.sampler.kind")
+    nulls = untrained(model, n_untrained)
+    made = []
+    for each in found:
+        weights_LN, strength_L, n_patches = _looked(model, each)
+        others = [_reach(_looked(null, each)[0].reshape(len(weights_LN), -1, n_patches)) for null in nulls]
+        weights_LCP = weights_LN.reshape(len(weights_LN), -1, n_patches)
+        reach_L = _reach(weights_LCP)
+        null_L = np.concatenate(others) if others else None
+        p = None if null_L is None else float(mannwhitneyu(reach_L, null_L).pvalue)
+        seconds = model.config.patch / each.sfreq
+        made.append(
+            Attended(weights_LCP, strength_L, each.channels, seconds, each.modality, each.about, reach_L, null_L, p)
+        )
+    return made
+
+
+def _reach(weights_LCP: np.ndarray) -> np.ndarray:
+    p_LC = weights_LCP.sum(2)
+    p_LC = p_LC / p_LC.sum(1, keepdims=True)
+    return np.exp(-(p_LC * np.log(p_LC + 1e-12)).sum(1))
+
+
+def _looked(model: BrainOF, explained: Explained) -> tuple[np.ndarray, np.ndarray, int]:
+    """Weights (L, N), RMS of what is read (L,), and patches per channel."""
+    maps: list[torch.Tensor] = []
+    read: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        queries, keys, _, mask = inputs
+        assert isinstance(module, CrossAttention)
+        maps.append(module.maps(queries, keys, mask).mean((0, 1)))
+        read.append(output.float().square().mean((0, 2)).sqrt())
+
+    batch = to_device(explained.examples.batch(np.arange(min(WINDOWS, len(explained)))), model)
+    encoder: Any = model.encoder
+    last = encoder.blocks[-1]
+    handle = last.attention.register_forward_hook(keep)
+    try:
+        with evaluating(model):
+            tokens = model.tokens(batch)
+            model.sample(tokens)
+    finally:
+        handle.remove()
+    # a model with latents for each output calls the encoder once for each of them
+    return torch.cat(maps).cpu().numpy(), torch.cat(read).cpu().numpy(), tokens.n_patches
+
+
+@dataclass(frozen=True, eq=False)
+class DintParts:
+    """The parts of A = A1 - lam A2 + lam G in each layer, means over heads and windows.
+
+    Attributes
+    ----------
+    parts : dict of str -> ndarray, shape (layers, L, L)
+        "A1", "lam A2", "lam G" and "A".
+    lam : ndarray, shape (layers,)
+    removed, untrained_removed : ndarray, shape (layers, B)
+        How much of A1 the other parts change in each window: |A - A1| / |A1|; and with random weights.
+    p_untrained : float
+        Mann-Whitney test over windows and layers' means.
+    """
+
+    parts: dict[str, np.ndarray]
+    lam: np.ndarray
+    removed: np.ndarray
+    untrained_removed: np.ndarray | None
+    p_untrained: float | None
+    about: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the figure."""
+        if self.untrained_removed is None or self.p_untrained is None:
+            return "held against no null"
+        beats = "beats its null" if self.p_untrained < ALPHA else "DOES NOT BEAT ITS NULL"
+        pair = f"{self.removed.mean():.2f} of A1 is changed, with random weights {self.untrained_removed.mean():.2f}"
+        return f"{beats} (random weights): {pair} (p = {self.p_untrained:.3g})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; of the maps their means over queries."""
+        values = {f"mean {name}": part.mean(1) for name, part in self.parts.items()}
+        values |= {"lam": self.lam, "changed": self.removed, "untrained_changed": self.untrained_removed}
+        return finite({"kind": "dint", "about": self.about, **values, "verdict": self.verdict}, 5)
+
+
+def dint_parts(explained: Explained, model: BrainOF, n_untrained: int = 1) -> DintParts:
+    """The parts of the DINT maps on some windows.
+
+    Raises
+    ------
+    ConfigError
+        The model's attention is not DINT.
+    """
+    if model.config.backbone.attention != "dint":
+        raise ConfigError(f"the attention is {model.config.backbone.attention!r}", field="model.backbone.attention")
+    parts, lam, removed = _parts(model, explained)
+    nulls = [_parts(null, explained)[2] for null in untrained(model, n_untrained)]
+    other = np.concatenate(nulls, axis=1) if nulls else None
+    p = None if other is None else float(mannwhitneyu(removed.mean(0), other.mean(0)).pvalue)
+    return DintParts(parts, lam, removed, other, p, explained.about)
+
+
+def _parts(model: BrainOF, explained: Explained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    kept: list[tuple[float, dict[str, torch.Tensor], torch.Tensor]] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        assert isinstance(module, Attention)
+        one, two = module.half_maps(*inputs)
+        lam = float(module.lam())
+        mean = one.mean(-2, keepdim=True).expand_as(one)
+        parts = {"A1": one, "lam A2": lam * two, "lam G": lam * mean, "A": one - lam * two + lam * mean}
+        change_B = ((parts["A"] - one).square().sum((1, 2, 3)) / one.square().sum((1, 2, 3))).sqrt()
+        kept.append((lam, {name: part.mean((0, 1)) for name, part in parts.items()}, change_B))
+
+    batch = to_device(explained.examples.batch(np.arange(min(WINDOWS, len(explained)))), model)
+    blocks: Any = model.blocks
+    handles = [block.attention.register_forward_hook(keep) for block in blocks]
+    try:
+        with evaluating(model):
+            model.forward_features(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = kept[0][1]
+    stacked = {name: np.stack([parts[name].cpu().numpy() for _, parts, _ in kept]) for name in names}
+    changed = np.stack([change.cpu().numpy() for _, _, change in kept])
+    return stacked, np.array([lam for lam, _, _ in kept]), changed

@@ -1,0 +1,102 @@
+"""What can be hidden from a model: channels, regions of the head, networks of an atlas, stretches of time, bands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..channels import Channels
+from ..errors import ConfigError, did_you_mean
+
+#: Frequency bands (Hz) that are filtered out; fMRI: the slow bands of Zuo et al. (2010)
+BANDS: dict[str, dict[str, tuple[float, float]]] = {
+    "eeg": {"delta": (1, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 80)},
+    "fmri": {"slow-5": (0.01, 0.027), "slow-4": (0.027, 0.073), "slow-3": (0.073, 0.198)},
+}
+BANDS["meg"] = BANDS["eeg"]
+
+KINDS = ("channel", "region", "network", "time", "band")
+
+#: Words in the names of regions that say nothing about the network
+_SIDES = re.compile(r"^(?:(?:7|17)Networks|Schaefer\d*|LH|RH|L|R|lh|rh|left|right)$", re.IGNORECASE)
+
+
+def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: float) -> dict[str, np.ndarray]:
+    """Name of each part -> numbers of its tokens (channel-major, as in `model.tokens`).
+
+    Raises
+    ------
+    ConfigError
+        An unknown kind, or one that these channels do not have.
+    """
+    if by == "time":
+        tokens_CP = np.arange(len(channels) * n_patches).reshape(len(channels), n_patches)
+        edges = np.arange(n_patches + 1) * seconds_per_patch
+        return {f"{edges[p]:.3g}-{edges[p + 1]:.3g} s": tokens_CP[:, p] for p in range(n_patches)}
+    if by not in ("channel", "region", "network"):
+        raise ConfigError(f"{by!r}", field="by", fix=did_you_mean(by, KINDS))
+    groups = {name: [i] for i, name in enumerate(channels.names)} if by == "channel" else channel_groups(by, channels)
+    own = np.arange(n_patches)
+    return {name: (np.array(rows)[:, None] * n_patches + own).ravel() for name, rows in groups.items()}
+
+
+def channel_groups(by: str, channels: Channels) -> dict[str, list[int]]:
+    """Name of each region of the head or network of the atlas -> rows of its channels.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two are found: no positions, or names that tell no network.
+    """
+    named = _regions(channels) if by == "region" else [network_of(name) for name in channels.names]
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(named):
+        if name:
+            groups.setdefault(name, []).append(row)
+    if len(groups) < 2:
+        found = "positions are unknown" if by == "region" else f"names such as {channels.names[0]!r} tell no network"
+        raise ConfigError(found, field=f"by='{by}'", fix="explain by channel")
+    return dict(sorted(groups.items()))
+
+
+def network_of(region: str) -> str:
+    """The network in the name of a region: Vis of 7Networks_LH_Vis_1, visual of L_visual_1; empty where there is none.
+
+    A name without a number at its end (Precentral_L) is that of an anatomical region, not of a part of a network.
+    """
+    words = region.split("_")
+    if not words[-1].isdigit():
+        return ""
+    words = [word for word in words[:-1] if not _SIDES.match(word)]
+    schaefer = region.startswith(("7Networks", "17Networks"))
+    return words[0] if schaefer and words else "_".join(words)
+
+
+def _regions(channels: Channels) -> list[str]:
+    """Frontal, central, ... of each channel, by its direction from the centre of the head; empty where unknown."""
+    names = []
+    centre = np.array([0.0, -0.018, 0.012] if channels.frame == "mni" else [0.0, 0.0, 0.04])
+    for position, known in zip(channels.positions, channels.located, strict=True):
+        if not known:
+            names.append("")
+            continue
+        right, front, up = position - centre
+        turned = np.degrees(np.arctan2(abs(right), front))  # 0 is the nose, 180 the back
+        raised = np.degrees(np.arctan2(up, np.hypot(right, front)))
+        if raised > 55:
+            names.append("central")
+        elif turned < 50:
+            names.append("frontal")
+        elif turned > 130:
+            names.append("parieto-occipital")
+        else:
+            names.append("right temporal" if right > 0 else "left temporal")
+    return names
+
+
+def bands_of(modality: str, sfreq: float, n_times: int) -> Mapping[str, tuple[float, float]]:
+    """The bands of a modality that a window can hold: below the Nyquist frequency, and at least one full cycle long."""
+    half, lowest = sfreq / 2, sfreq / n_times
+    return {name: (lo, min(hi, half)) for name, (lo, hi) in BANDS[modality].items() if lo < half and hi > lowest}

@@ -1,0 +1,111 @@
+"""How much evidence for the true label a linear probe reads from features, with and without a part of the input.
+
+Legend: N windows, K hidden parts, F features, P labellings (the true one first, then permuted ones).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import LabelError
+from ..stats.nulls import permute_labels
+from ..stats.ridge import RidgeSolver, classify
+from ..stats.splits import CrossSubject, Fold
+from .source import Explained
+
+#: What an effect of 1 means, with labels and without
+EVIDENCE = "loss of evidence for the true label (SD of the decision value)"
+ACCURACY = "loss of accuracy of the value (variance of the target)"
+CHANGE = "change of the embedding (SD over windows)"
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """Labels, permuted labels and folds, the same for every set of features."""
+
+    labellings_NP: np.ndarray
+    n_classes: int
+    groups: np.ndarray
+    folds: list[Fold]
+
+    def effects(
+        self, intact_NF: np.ndarray, hidden_KNF: np.ndarray, n_labellings: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What hiding costs: (K, N) with the true labels, and (P, K) means over windows with permuted ones.
+
+        And the mean evidence of intact windows, (1 + P): whether there is anything to lose.
+
+        Probes are fitted on intact windows of some groups and read those of others.
+        """
+        labellings_NP = self.labellings_NP[:, :n_labellings]
+        drop_KN = np.zeros(hidden_KNF.shape[:2])
+        null_PK = np.zeros((n_labellings - 1, len(hidden_KNF)))
+        whole_P = np.zeros(n_labellings)
+        for train, test in self.folds:
+            solver = RidgeSolver(intact_NF[train], self.groups[train])
+            stacked = np.concatenate([intact_NF[None, test], hidden_KNF[:, test]])
+            flat = stacked.reshape(-1, stacked.shape[-1])
+            if self.n_classes:
+                scores = classify(solver, labellings_NP[train], self.n_classes, flat)
+            else:
+                scores = solver.predict(solver.solve(labellings_NP[train][:, :, None]), flat)
+            scores = scores.reshape(len(stacked), len(test), *scores.shape[1:])
+            evidence = self._evidence(scores, labellings_NP[test])  # (1 + K, n_test, P)
+            lost = evidence[0] - evidence[1:]
+            drop_KN[:, test] += lost[:, :, 0]
+            null_PK += lost[:, :, 1:].sum(1).T
+            whole_P += evidence[0].sum(0)
+        return drop_KN, null_PK / len(intact_NF), whole_P / len(intact_NF)
+
+    def _evidence(self, scores: np.ndarray, labels_nP: np.ndarray) -> np.ndarray:
+        """Decision value for the label over its SD; of a regression minus the squared error over the variance."""
+        if not self.n_classes:
+            return -((scores[..., 0] - labels_nP) ** 2) / self.labellings_NP[:, 0].var()
+        if self.n_classes == 2:
+            margin = scores[..., 0] * np.where(labels_nP == 1, 1.0, -1.0)
+        else:
+            own = np.take_along_axis(scores, np.broadcast_to(labels_nP, scores.shape[:-1])[..., None], -1)[..., 0]
+            margin = own - (scores.sum(-1) - own) / (self.n_classes - 1)
+        return margin / (scores[0].std(axis=0, keepdims=True).mean(-1) + 1e-9)
+
+
+def readout_of(explained: Explained, n_permutations: int, random_state: int = 0, n_splits: int = 6) -> Readout:
+    """Folds over the groups, and permuted labels that respect them.
+
+    Raises
+    ------
+    LabelError
+        One group.
+    """
+    y, groups = explained.y, explained.groups
+    assert y is not None
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise LabelError("one window only", field="source", fix="give several windows")
+    rng = np.random.default_rng(random_state)
+    onsets = explained.table["onset"].to_numpy(dtype=float) if "onset" in explained.table else None
+    if explained.unit == "windows":  # of one subject: nothing says what else could be exchanged
+        drawn = [rng.permutation(y) for _ in range(n_permutations)]
+    else:
+        recordings = explained.recordings
+        drawn = [permute_labels(y, groups, recordings, rng, onsets=onsets) for _ in range(n_permutations)]
+    folds = list(CrossSubject(min(n_splits, n_groups), 1, random_state).split(groups=groups))
+    return Readout(np.stack([y, *drawn], axis=1), len(explained.classes), groups, folds)
+
+
+def changes(intact_NF: np.ndarray, hidden_KNF: np.ndarray) -> np.ndarray:
+    """How far hiding moves the embedding of each window, (K, N), relative to how much windows differ."""
+    scale_F = intact_NF.std(0)
+    useful = scale_F > 1e-6 * max(float(scale_F.max()), 1e-12)
+    moved_KNF = (hidden_KNF[..., useful] - intact_NF[:, useful]) / scale_F[useful]
+    return np.sqrt((moved_KNF**2).mean(-1))
+
+
+def over_groups(values_KN: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Means over the windows of each group, (S, K)."""
+    _, codes = np.unique(groups, return_inverse=True)
+    sums_SK = np.zeros((codes.max() + 1, len(values_KN)))
+    np.add.at(sums_SK, codes, values_KN.T)
+    return sums_SK / np.bincount(codes)[:, None]

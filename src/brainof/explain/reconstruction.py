@@ -1,0 +1,219 @@
+"""Reconstructions: what a model puts into patches that it does not see, beside shuffled latents and random weights.
+
+No label enters, so that permuted labels are no null here: latents of other windows take their place.
+
+Legend: B windows, C channels, T samples, H hidden tokens, S samples per patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..channels import Channels
+from ..errors import ConfigError
+from ..model import BrainOF
+from ..pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
+from ..pretraining.masking import MaskedBatch, Masking
+from ..pretraining.objective import Objective
+from ..utils.modules import evaluating, to_device
+from ..utils.values import finite
+from .effects import ALPHA, sign_flip_p
+from .source import Explained, untrained
+
+#: Windows that are reconstructed
+WINDOWS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One window and what the model made of it.
+
+    Attributes
+    ----------
+    title : str
+    modality : str
+    true_CT, reconstructed_CT : ndarray, shape (n_channels, n_times)
+        Normalised signal: SD over the recording, per sensor type.
+    hidden_CT : ndarray of bool, shape (n_channels, n_times)
+        What the encoder did not see.
+    sfreq : float
+    names : sequence of str
+        Channel names.
+    """
+
+    title: str
+    modality: str
+    true_CT: np.ndarray
+    reconstructed_CT: np.ndarray
+    hidden_CT: np.ndarray
+    sfreq: float
+    names: Sequence[str]
+
+    @property
+    def r2(self) -> float:
+        """Explained variance of the hidden samples, against zero; NaN where none is hidden."""
+        true = self.true_CT[self.hidden_CT]
+        error = true - self.reconstructed_CT[self.hidden_CT]
+        return float(1 - (error**2).sum() / (true**2).sum()) if (true**2).sum() > 0 else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Windows of one dataset, reconstructed.
+
+    Attributes
+    ----------
+    examples : list of Example
+    r2, shuffled : ndarray, shape (B,)
+        Explained variance of hidden samples, with the right latents and with those of other windows.
+    untrained : ndarray, shape (B,), or None
+        With random weights.
+    p : float
+        That the right latents are no better than the other ones (sign flips over windows).
+    """
+
+    examples: list[Example]
+    channels: Channels
+    about: dict[str, Any]
+    r2: np.ndarray
+    shuffled: np.ndarray
+    untrained: np.ndarray | None
+    p: float
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the figure."""
+        lost = [] if self.p < ALPHA else ["latents of other windows"]
+        parts = f"R2 {np.nanmean(self.r2):.2f}, other windows' latents {np.nanmean(self.shuffled):.2f}"
+        if self.untrained is not None:
+            parts += f", random weights {np.nanmean(self.untrained):.2f}"
+            if np.nanmean(self.r2) <= np.nanmean(self.untrained):
+                lost.append("random weights")
+        return f"DOES NOT BEAT ITS NULL ({' and '.join(lost)}): {parts}" if lost else f"beats its nulls: {parts}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the signals."""
+        values = {"r2": self.r2, "shuffled": self.shuffled, "untrained": self.untrained, "p": self.p}
+        return finite({"kind": "reconstruction", "about": self.about, **values, "verdict": self.verdict}, 4)
+
+
+def reconstructed(
+    explained: Explained,
+    model: BrainOF,
+    run: str | PathLike[str] | None = None,
+    *,
+    n_untrained: int = 1,
+    random_state: int = 0,
+) -> Reconstruction:
+    """Hide patches as in pretraining and let the model put them back.
+
+    Parameters
+    ----------
+    explained : Explained
+    model : BrainOF
+        With the output "waveform".
+    run : path, optional
+        Run folder whose masks are used; the default masks without it.
+
+    Raises
+    ------
+    ConfigError
+        The model has no waveform, or every window is too short to hide something.
+    """
+    if "waveform" not in model.config.decoder.outputs:
+        raise ConfigError(
+            "the decoder has no waveform", field="model.decoder.outputs", fix="train one with this output"
+        )
+    settings = Path(run) / "config.yaml" if run else None
+    masks, objectives = MaskConfig(), ObjectiveConfig()
+    if settings is not None and settings.is_file():
+        config = PretrainConfig.load(settings)
+        masks, objectives = config.mask, config.objective
+    batch = explained.examples.batch(np.arange(min(WINDOWS, len(explained))))
+    masking = Masking(masks, model.config.patch)
+    masked = masking.plan(batch, np.random.default_rng(random_state), fourier=False)
+    if masked is None:
+        raise ConfigError("windows are too short to hide a patch of them", field="source", fix="give longer ones")
+    masked = to_device(masked, model)
+    own = Objective(model, objectives)
+    names = explained.channels.names
+    examples = reconstruct(own, masked, title=explained.name, n_examples=len(batch), names=names)
+    r2 = np.array([example.r2 for example in examples])
+    others = reconstruct(own, masked, n_examples=len(batch), names=names, shift=1)
+    shuffled = np.array([example.r2 for example in others])
+    random = []
+    for null in untrained(model, n_untrained):
+        made = reconstruct(Objective(null, objectives), masked, n_examples=len(batch), names=names)
+        random.append([example.r2 for example in made])
+    known = np.isfinite(r2) & np.isfinite(shuffled)
+    p = float(sign_flip_p((r2 - shuffled)[known, None])[0]) if known.sum() > 1 else 1.0
+    other = np.mean(random, axis=0) if random else None
+    return Reconstruction(examples, explained.channels, explained.about, r2, shuffled, other, p, explained.notes)
+
+
+def reconstruct(
+    objective: Objective,
+    masked: MaskedBatch,
+    *,
+    title: str = "",
+    n_examples: int = 1,
+    names: Sequence[str] | None = None,
+    shift: int = 0,
+) -> list[Example]:
+    """Let the model put back what is hidden of the first windows of a batch.
+
+    Parameters
+    ----------
+    objective : Objective
+        Its model must have the output `waveform`.
+    masked : MaskedBatch
+        From `Masking.plan`; of one modality and sampling rate.
+    title : str
+        Dataset name by default.
+    n_examples : int
+        Windows to return.
+    names : sequence of str, optional
+        Of the channels; their numbers by default.
+    shift : int
+        Windows by which latents are shifted: above 0 each window is decoded from the latents of another.
+    """
+    with evaluating(objective):
+        tokens = objective.model.tokens(masked.batch)
+        latents: Tensor = objective.encode(masked, tokens)
+        outputs = objective.decode(masked, tokens, torch.roll(latents, shift, 0))
+        made_BHS = outputs["waveform"].float().cpu().numpy()
+    shown = masked.batch
+    true_BCT = shown.signal_BCT.float().cpu().numpy()
+    B, C, T = true_BCT.shape
+    patch = made_BHS.shape[-1]
+    hidden_BN = np.zeros((B, C * T // patch), bool)
+    made_BNS = np.zeros((B, C * T // patch, patch), np.float32)
+    for row in range(B):
+        chosen = masked.predicted_mask_BH[row].cpu().numpy()
+        numbers = masked.predicted_BH[row].cpu().numpy()[chosen]
+        hidden_BN[row, numbers], made_BNS[row, numbers] = True, made_BHS[row, chosen]
+    n_times_B = shown.n_times_B.cpu().numpy()
+    examples = []
+    for row in range(min(n_examples, B)):
+        stop = int(n_times_B[row])
+        examples.append(
+            Example(
+                title=title or (shown.datasets[row] if shown.datasets else shown.modality),
+                modality=shown.modality,
+                true_CT=true_BCT[row, :, :stop],
+                reconstructed_CT=made_BNS[row].reshape(C, T)[:, :stop],
+                hidden_CT=np.repeat(hidden_BN[row].reshape(C, T // patch), patch, axis=1)[:, :stop],
+                sfreq=float(1 / shown.interval_B[row]),
+                names=names or [str(channel + 1) for channel in range(C)],
+            )
+        )
+    return examples

@@ -1,0 +1,130 @@
+"""Modality Shapley values: what each modality of paired windows adds to the score of a probe, over all orders.
+
+Legend: S subjects, K modalities.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+import numpy as np
+
+from ..corpus.index import LABEL
+from ..errors import ConfigError, LabelError
+from ..inference.pairs import PairedRows, embed_pairs
+from ..model import BrainOF
+from ..stats.nulls import permute_labels
+from ..stats.ridge import RidgeSolver, classify
+from ..stats.splits import CrossSubject
+from .effects import EffectMap, effect_map
+from .source import spread, untrained
+
+MEASURE = "share of windows classified (0.5 = half of them)"
+
+
+def modality_shapley(
+    rows: PairedRows,
+    model: BrainOF,
+    label: str,
+    *,
+    anchor: str | None = None,
+    most: int = 200,
+    n_untrained: int = 1,
+    n_permutations: int = 200,
+    random_state: int = 0,
+    pool: str = "auto",
+) -> EffectMap:
+    """Shapley value of each modality for a classification of paired windows.
+
+    A probe reads the fused latents of every subset of modalities, on the same folds over subjects; what the empty
+    subset scores is chance. The value of a modality is its mean gain over all orders in which modalities may arrive
+    (Shapley 1953), computed for each subject; values of a subject sum to its score above chance.
+
+    Parameters
+    ----------
+    rows : PairedRows
+        Complete pairs.
+    model : BrainOF
+    label : str
+        Of the corpus.
+    anchor : str, optional
+        The modality whose rows bear the label; the first by default.
+    most : int
+        Pairs at most.
+
+    Raises
+    ------
+    ConfigError, LabelError
+        Fewer than two modalities or subjects, missing modalities, or one class.
+    """
+    names = [str(name) for name in rows.table]
+    if len(names) < 2 or (rows.table.to_numpy() < 0).any():
+        raise ConfigError("needs complete pairs of two modalities or more", field="rows", fix="pairs(complete=True)")
+    column = f"{LABEL}{label}"
+    if column not in rows.corpus.index:
+        raise LabelError(f"the corpus has no label {label!r}", field="label")
+    anchored = rows.corpus.index.iloc[rows.table[anchor or names[0]].to_numpy()]
+    text = anchored[column].astype("string").fillna("").to_numpy(dtype=str)
+    rows, anchored, text = rows[text != ""], anchored[text != ""], text[text != ""]
+    classes, y = np.unique(text, return_inverse=True)
+    if len(classes) < 2:
+        raise LabelError(f"one class only, {classes.tolist()}", field=label)
+    kept = spread(rows.subjects, y, most)
+    rows, y, anchored = rows[kept], y[kept], anchored.iloc[kept]
+    if len(np.unique(rows.subjects)) < 2:
+        raise LabelError("one subject only", field="rows", fix="probes are tested on other subjects")
+    rng = np.random.default_rng(random_state)
+    recordings = anchored["recording"].astype(str).to_numpy()
+    onsets = anchored["onset"].to_numpy(dtype=float)
+    drawn = [permute_labels(y, rows.subjects, recordings, rng, onsets=onsets) for _ in range(n_permutations)]
+    labellings_NP = np.stack([y, *drawn], axis=1)
+    by_model, null = [], None
+    for number, each in enumerate([model, *untrained(model, n_untrained)]):
+        used = labellings_NP[:, :1] if number else labellings_NP
+        values: dict[tuple, np.ndarray] = {
+            (): np.full((len(np.unique(rows.subjects)), used.shape[1]), 1 / len(classes))
+        }
+        for size in range(1, len(names) + 1):
+            for subset in combinations(names, size):
+                features = embed_pairs(rows, each, subset, pool=pool)
+                values[subset] = _accuracy(features, used, rows.subjects, len(classes), random_state)
+        shapley_KSP = np.stack([_shapley(values, name, names) for name in names])
+        by_model.append(shapley_KSP[:, :, 0].T)
+        if not number:
+            null = shapley_KSP[:, :, 1:].mean(1).T
+    about: dict[str, Any] = {"name": label, "modality": "+".join(names), "windows": len(y), "unit": "subjects"}
+    return effect_map(
+        by_model[0],
+        np.mean(by_model[1:], axis=0) if n_untrained else None,
+        null,
+        random_state,
+        by="modality",
+        names=tuple(names),
+        measure=MEASURE,
+        unit="subjects",
+        about={**about, "task": label},
+    )
+
+
+def _shapley(values: dict[tuple, np.ndarray], name: str, names: list[str]) -> np.ndarray:
+    others, n = [other for other in names if other != name], len(names)
+    total = np.zeros_like(values[()])
+    for size in range(n):
+        weight = factorial(size) * factorial(n - size - 1) / factorial(n)
+        for subset in combinations(others, size):
+            joined = tuple(other for other in names if other in subset or other == name)
+            total += weight * (values[joined] - values[subset])
+    return total
+
+
+def _accuracy(features: np.ndarray, labels_NP: np.ndarray, groups: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
+    """Share of the windows of each subject that a probe of other subjects classifies, (S, P)."""
+    _, codes = np.unique(groups, return_inverse=True)
+    right_SP = np.zeros((codes.max() + 1, labels_NP.shape[1]))
+    for train, test in CrossSubject(min(6, codes.max() + 1), 1, seed).split(groups=groups):
+        scores = classify(RidgeSolver(features[train], groups[train]), labels_NP[train], n_classes, features[test])
+        chosen = (scores[..., 0] > 0).astype(int) if n_classes == 2 else scores.argmax(-1)
+        np.add.at(right_SP, codes[test], chosen == labels_NP[test])
+    return right_SP / np.bincount(codes)[:, None]

@@ -1,0 +1,182 @@
+"""How alike representations are: between layers, and between modalities of the same moments (CKA, RSA).
+
+Legend: N windows, F features, J layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+from torch import nn
+
+from ..corpus import Windows
+from ..inference.batches import batches
+from ..inference.examples import CorpusRows, Examples
+from ..model import BrainOF
+from ..stats.nulls import p_value
+from ..utils.modules import evaluating, to_device
+from ..utils.values import finite
+from .effects import ALPHA
+from .source import untrained
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Similarity of representations, layer by layer.
+
+    Attributes
+    ----------
+    first, second : str
+        Modalities; the same for layers of one modality.
+    cka, rsa : ndarray, shape (J, J)
+        Unbiased linear CKA, and Spearman correlation of the distances between windows; rows are layers of `first`.
+        Layer 0 is the sampler.
+    untrained : ndarray, shape (J, J), or None
+        CKA with random weights.
+    null_95, p_pairing : float or None
+        CKA with windows of one side in another order: 95th percentile of the largest over layers, and the p value of
+        the largest. None within a modality, where the windows are the same by construction.
+    """
+
+    first: str
+    second: str
+    cka: np.ndarray
+    rsa: np.ndarray
+    untrained: np.ndarray | None
+    null_95: float | None
+    p_pairing: float | None
+    n_windows: int
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the figure."""
+        parts, lost = [f"largest CKA {self._largest(self.cka):.2f}"], []
+        if self.p_pairing is not None:
+            parts.append(f"95 % of shuffled pairs below {self.null_95:.2f}")
+            if self.p_pairing >= ALPHA:
+                lost.append("shuffled pairs")
+        if self.untrained is not None:
+            other = self._largest(self.untrained)
+            parts.append(f"random weights {other:.2f}")
+            if self.first != self.second and self._largest(self.cka) <= other:
+                lost.append("random weights")
+        head = f"DOES NOT BEAT ITS NULL ({' and '.join(lost)}): " if lost else ""
+        return head + ", ".join(parts)
+
+    def _largest(self, cka: np.ndarray) -> float:
+        between = self.first != self.second or len(cka) < 2
+        return float(cka.max() if between else cka[~np.eye(len(cka), dtype=bool)].max())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return finite({"kind": "similarity", **vars(self), "verdict": self.verdict}, 4)
+
+
+def layer_similarity(
+    corpus: Windows,
+    model: BrainOF,
+    pairs: pd.DataFrame,
+    *,
+    most: int = 200,
+    n_untrained: int = 1,
+    n_permutations: int = 200,
+    random_state: int = 0,
+) -> list[Similarity]:
+    """Similarity of layers within each modality, and between each two modalities.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    model : BrainOF
+    pairs : DataFrame
+        From `brainof.corpus.pairs`: one column per modality (one column alone is allowed).
+    most : int
+        Pairs at most, spread over the table.
+    """
+    table = pairs.iloc[np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)]
+    examples = {str(name): CorpusRows(corpus, table[name].to_numpy(), model.config.patch) for name in table}
+    own = {name: layers_of(model, rows) for name, rows in examples.items()}
+    nulls = [{name: layers_of(null, rows) for name, rows in examples.items()} for null in untrained(model, n_untrained)]
+    names, found = list(examples), []
+    rng = np.random.default_rng(random_state)
+    for i, first in enumerate(names):
+        for second in names[i:]:
+            grams = [[centred_gram(x) for x in own[name]] for name in (first, second)]
+            cka = _each(grams[0], grams[1], cka_of)
+            rsa = _each([pdist(x) for x in own[first]], [pdist(x) for x in own[second]], _spearman)
+            other = None
+            if nulls:
+                other = np.mean(
+                    [
+                        _each([centred_gram(x) for x in null[first]], [centred_gram(x) for x in null[second]], cka_of)
+                        for null in nulls
+                    ],
+                    axis=0,
+                )
+            null_95 = p = None
+            if first != second and n_permutations:
+                drawn = []
+                for _ in range(n_permutations):
+                    order = rng.permutation(len(table))
+                    drawn.append(_each(grams[0], [g[np.ix_(order, order)] for g in grams[1]], cka_of).max())
+                null_95, p = float(np.quantile(drawn, 0.95)), p_value(float(cka.max()), np.array(drawn))
+            found.append(Similarity(first, second, cka, rsa, other, null_95, p, len(table)))
+    return found
+
+
+def layers_of(model: BrainOF, examples: Examples) -> list[np.ndarray]:
+    """Mean latents of the sampler and of each block, (N, D) each."""
+    kept: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: tuple[torch.Tensor, Any]) -> None:
+        kept.append(output[0].float().mean(1).cpu())
+        if len(kept) == 1:  # what enters the first block is what the sampler made
+            kept.insert(0, inputs[0].float().mean(1).cpu())
+
+    layers = [np.empty((len(examples), model.config.dim)) for _ in range(len(model.blocks) + 1)]
+    handles = [block.register_forward_hook(keep) for block in model.blocks]
+    try:
+        with evaluating(model):
+            for rows in batches(examples, np.arange(len(examples)), 32):
+                kept.clear()
+                model.forward_features(to_device(examples.batch(rows), model))
+                for layer, values in zip(layers, kept, strict=True):
+                    layer[rows] = values.numpy()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return layers
+
+
+def centred_gram(X_NF: np.ndarray) -> np.ndarray:
+    """U-centred Gram matrix of windows (diagonal zero), whose products are unbiased.
+
+    Source: Szekely & Rizzo (2014), Annals of Statistics 42, 2382-2412, definition 2.
+    """
+    gram, n = (X_NF - X_NF.mean(0)) @ (X_NF - X_NF.mean(0)).T, len(X_NF)
+    np.fill_diagonal(gram, 0.0)
+    mean = gram.sum(0) / (n - 2)
+    gram = gram - mean - mean[:, None] + mean.sum() / (n - 1)
+    np.fill_diagonal(gram, 0.0)
+    return gram
+
+
+def cka_of(one: np.ndarray, two: np.ndarray) -> float:
+    """Unbiased linear CKA of two U-centred Gram matrices (Kornblith et al. 2019; Nguyen et al. 2021)."""
+    scale = np.sqrt(max((one * one).sum(), 0.0) * max((two * two).sum(), 0.0))
+    return float((one * two).sum() / scale) if scale > 0 else 0.0
+
+
+def _each(one: Sequence[Any], two: Sequence[Any], measure: Any) -> np.ndarray:
+    return np.array([[measure(a, b) for b in two] for a in one])
+
+
+def _spearman(one: np.ndarray, two: np.ndarray) -> float:
+    return float(spearmanr(one, two).statistic)

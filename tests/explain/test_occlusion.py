@@ -130,7 +130,7 @@ def test_intervals_and_nulls_of_a_map():
     assert found.p_labels.tolist() == [0.01, 1.0]
     assert found.labels_95 == pytest.approx(0.2)
     assert found.to_dict()["beats_nulls"] == [True, False]
-    one = effect_map(effect[:1], effect[:1], None, by="channel", names=("a", "b"), measure="m", unit="windows")
+    one = effect_map(effect[:1], effect[None, :1], None, by="channel", names=("a", "b"), measure="m", unit="windows")
     assert np.isnan(one.low).all()
     assert one.verdict == "not tested: one of windows"
 

@@ -15,7 +15,8 @@ from brainof.datasets.run import prepare
 from brainof.errors import CorpusError
 from brainof.prepare.quality import before
 from brainof.recording import Recording
-from brainof.report.quality import coverage, flattened, summary, write_quality_page
+from brainof.report.maps import flattened
+from brainof.report.quality import amplitudes, coverage, summary, systems, write_quality_page
 
 RECIPE = """\
 name: toy
@@ -68,16 +69,23 @@ def test_spectrum_has_the_right_density():
 
 def test_page(corpus, tmp_path):
     page = write_quality_page(corpus, tmp_path / "q.html").read_text()
-    for text in ("toy (EEG)", "too loud", "P4 (too loud)", "sub-03.npz", "Sensors seen from above", "data:image/png"):
+    for text in (
+        "toy (EEG)",
+        "too loud",
+        "P4 (too loud)",
+        "sub-03.npz",
+        "Sensors seen from above",
+        "data:image/svg+xml",
+    ):
         assert text in page
     line = summary(corpus.quality)
-    assert (line["recordings"], line["people"], line["channels dropped %"]) == (2, 2, 10.0)
+    assert (line["recordings"], line["subjects"], line["channels dropped %"]) == (2, 2, 10.0)
 
 
 def test_command(corpus, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["corpus", "quality", str(corpus.root), "--out", str(page)]) == 0
-    assert "2 recordings of 2 people" in capsys.readouterr().out
+    assert "2 recordings of 2 subjects" in capsys.readouterr().out
     assert page.exists()
 
 
@@ -107,3 +115,17 @@ def test_regions_that_are_lost():
     bars = coverage(records, {}).axes[1]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["V1"]
     assert bars.patches[0].get_width() == 50
+
+
+def test_amplitudes_are_in_the_units_of_the_field(corpus):
+    panel = amplitudes(corpus.quality).axes[0]
+    assert panel.get_xlabel() == "amplitude (µV)"
+    assert 10 < panel.lines[0].get_xdata()[0] < 40  # 26 uV, not 2.6e-5
+
+
+def test_each_system_has_its_own_head():
+    """CTF in the head frame and KIT in the device frame share no sensor; two helmets of CTF do."""
+    ctf = Channels(("MLC11", "MRC11"), ("axial",) * 2, frame="head")
+    part = Channels(("MLC11", "MLC12"), ("axial",) * 2, frame="head")
+    kit = Channels(("MEG 001", "MEG 002"), ("axial",) * 2, frame="device")
+    assert systems({"a": ctf, "b": kit, "c": part}) == [("axial", "head", ["a", "c"]), ("axial", "device", ["b"])]

@@ -114,7 +114,7 @@ def _quality(corpus: Any, args: argparse.Namespace) -> Result:
     write_quality_page(corpus, page)
     found = summary(corpus.quality)
     line = (
-        f"{page}: {counted(found['recordings'], 'recording')} of {counted(found['people'], 'subject')}, "
+        f"{page}: {counted(found['recordings'], 'recording')} of {counted(found['subjects'], 'subject')}, "
         f"{found['hours']:.1f} h; "
         f"{found['in windows %']:.1f} % in windows, {found['channels dropped %']:.1f} % of channels dropped, "
         f"{len(corpus.failures)} failed"

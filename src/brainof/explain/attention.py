@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import mannwhitneyu
 from torch import nn
 
 from ..channels import Channels
@@ -26,8 +25,10 @@ from ..utils.values import finite
 from .effects import ALPHA
 from .source import Explained, untrained
 
-#: Windows that maps are averaged over
-WINDOWS = 16
+#: Windows that maps are averaged over; of models with random weights, which are many
+WINDOWS, FEW = 16, 4
+#: Models with random weights: as many as a rank below 0.05 needs
+SEEDS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Attended:
     untrained_reach : ndarray or None
         The same with random weights.
     p_untrained : float or None
-        Mann-Whitney test that trained latents are as focused as random ones.
+        That the median reach is that of one more model with random weights (see `rank_p`).
     """
 
     weights: np.ndarray
@@ -80,7 +81,7 @@ class Attended:
         )
 
 
-def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = 1) -> list[Attended]:
+def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = SEEDS) -> list[Attended]:
     """Where each latent looks, for each layout given.
 
     Parameters
@@ -102,11 +103,11 @@ def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = 1) -
     made = []
     for each in found:
         weights_LN, strength_L, n_patches = _looked(model, each)
-        others = [_reach(_looked(null, each)[0].reshape(len(weights_LN), -1, n_patches)) for null in nulls]
+        others = [_reach(_looked(null, each, FEW)[0].reshape(len(weights_LN), -1, n_patches)) for null in nulls]
         weights_LCP = weights_LN.reshape(len(weights_LN), -1, n_patches)
         reach_L = _reach(weights_LCP)
         null_L = np.concatenate(others) if others else None
-        p = None if null_L is None else float(mannwhitneyu(reach_L, null_L).pvalue)
+        p = rank_p(float(np.median(reach_L)), [float(np.median(other)) for other in others])
         seconds = model.config.patch / each.sfreq
         made.append(
             Attended(weights_LCP, strength_L, each.channels, seconds, each.modality, each.about, reach_L, null_L, p)
@@ -120,7 +121,19 @@ def _reach(weights_LCP: np.ndarray) -> np.ndarray:
     return np.exp(-(p_LC * np.log(p_LC + 1e-12)).sum(1))
 
 
-def _looked(model: BrainOF, explained: Explained) -> tuple[np.ndarray, np.ndarray, int]:
+def rank_p(observed: float, null: Sequence[float]) -> float | None:
+    """Two-sided rank of a statistic among those of models with random weights; None without any.
+
+    With 20 of them the least value is 1 / 21.
+    """
+    if not null:
+        return None
+    values = np.array([observed, *null])
+    distance = np.abs(values - np.median(values))
+    return float((distance >= distance[0] - 1e-12).mean())
+
+
+def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[np.ndarray, np.ndarray, int]:
     """Weights (L, N), RMS of what is read (L,), and patches per channel."""
     maps: list[torch.Tensor] = []
     read: list[torch.Tensor] = []
@@ -131,7 +144,7 @@ def _looked(model: BrainOF, explained: Explained) -> tuple[np.ndarray, np.ndarra
         maps.append(module.maps(queries, keys, mask).mean((0, 1)))
         read.append(output.float().square().mean((0, 2)).sqrt())
 
-    batch = to_device(explained.examples.batch(np.arange(min(WINDOWS, len(explained)))), model)
+    batch = to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model)
     encoder: Any = model.encoder
     last = encoder.blocks[-1]
     handle = last.attention.register_forward_hook(keep)
@@ -157,7 +170,7 @@ class DintParts:
     removed, untrained_removed : ndarray, shape (layers, B)
         How much of A1 the other parts change in each window: |A - A1| / |A1|; and with random weights.
     p_untrained : float
-        Mann-Whitney test over windows and layers' means.
+        Rank of the mean among models with random weights (see `rank_p`).
     """
 
     parts: dict[str, np.ndarray]
@@ -183,7 +196,7 @@ class DintParts:
         return finite({"kind": "dint", "about": self.about, **values, "verdict": self.verdict}, 5)
 
 
-def dint_parts(explained: Explained, model: BrainOF, n_untrained: int = 1) -> DintParts:
+def dint_parts(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> DintParts:
     """The parts of the DINT maps on some windows.
 
     Raises
@@ -194,13 +207,15 @@ def dint_parts(explained: Explained, model: BrainOF, n_untrained: int = 1) -> Di
     if model.config.backbone.attention != "dint":
         raise ConfigError(f"the attention is {model.config.backbone.attention!r}", field="model.backbone.attention")
     parts, lam, removed = _parts(model, explained)
-    nulls = [_parts(null, explained)[2] for null in untrained(model, n_untrained)]
+    nulls = [_parts(null, explained, FEW)[2] for null in untrained(model, n_untrained)]
     other = np.concatenate(nulls, axis=1) if nulls else None
-    p = None if other is None else float(mannwhitneyu(removed.mean(0), other.mean(0)).pvalue)
+    p = rank_p(float(removed.mean()), [float(null.mean()) for null in nulls])
     return DintParts(parts, lam, removed, other, p, explained.about)
 
 
-def _parts(model: BrainOF, explained: Explained) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _parts(
+    model: BrainOF, explained: Explained, most: int = WINDOWS
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     kept: list[tuple[float, dict[str, torch.Tensor], torch.Tensor]] = []
 
     def keep(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
@@ -212,7 +227,7 @@ def _parts(model: BrainOF, explained: Explained) -> tuple[dict[str, np.ndarray],
         change_B = ((parts["A"] - one).square().sum((1, 2, 3)) / one.square().sum((1, 2, 3))).sqrt()
         kept.append((lam, {name: part.mean((0, 1)) for name, part in parts.items()}, change_B))
 
-    batch = to_device(explained.examples.batch(np.arange(min(WINDOWS, len(explained)))), model)
+    batch = to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model)
     blocks: Any = model.blocks
     handles = [block.attention.register_forward_hook(keep) for block in blocks]
     try:

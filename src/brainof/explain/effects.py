@@ -40,8 +40,8 @@ class EffectMap:
     untrained : ndarray, shape (K,), or None
         The same effect in the model with random weights (mean over its seeds).
     p_untrained, p_labels : ndarray, shape (K,), or None
-        p values, corrected over all parts, that an effect is no larger than with random weights (sign flips of paired
-        differences) and than with permuted labels (the largest effect of each permutation). None: not tested.
+        p values, corrected over all parts, that an effect is no larger than with random weights (see `effect_map`) and
+        than with permuted labels (the largest effect of each permutation). None: not tested.
     labels_95 : float or None
         95th percentile of the largest effect over parts with permuted labels.
     about : dict
@@ -102,27 +102,41 @@ class EffectMap:
 
 def effect_map(
     effect_SK: np.ndarray,
-    untrained_SK: np.ndarray | None,
+    untrained_RSK: np.ndarray | None,
     labels_PK: np.ndarray | None,
     random_state: int = 0,
     **about: Any,
 ) -> EffectMap:
-    """The map of effects per subject, with its interval and tests; `about` are further fields of EffectMap."""
+    """The map of effects per subject, with its interval and tests; `about` are further fields of EffectMap.
+
+    To beat random weights (R seeds) an effect must be larger than theirs in the subjects, by sign flips, and larger
+    than the effects of all parts and seeds vary: another draw of random weights differs from the first as well.
+    """
     n_units = len(effect_SK)
     mean_K = effect_SK.mean(0)
     half_K = np.full_like(mean_K, np.nan)
     if n_units > 1:
         half_K = student.ppf(0.975, n_units - 1) * effect_SK.std(0, ddof=1) / np.sqrt(n_units)
     found: dict[str, Any] = {"effect": mean_K, "low": mean_K - half_K, "high": mean_K + half_K, "n_units": n_units}
-    if untrained_SK is not None:
-        found["untrained"] = untrained_SK.mean(0)
+    if untrained_RSK is not None and len(untrained_RSK):
+        found["untrained"] = untrained_RSK.mean((0, 1))
         if n_units > 1:
-            found["p_untrained"] = sign_flip_p(effect_SK - untrained_SK, random_state)
+            paired_K = sign_flip_p(effect_SK - untrained_RSK.mean(0), random_state)
+            found["p_untrained"] = np.maximum(paired_K, beyond_p(mean_K, untrained_RSK.mean(1)))
     if labels_PK is not None and len(labels_PK):
         largest_P = labels_PK.max(1)
         found["labels_95"] = float(np.quantile(largest_P, 0.95))
         found["p_labels"] = (1 + (largest_P >= mean_K[:, None]).sum(1)) / (1 + len(largest_P))
     return EffectMap(**found, **about)
+
+
+def beyond_p(effect_K: np.ndarray, null_RK: np.ndarray) -> np.ndarray:
+    """p values (Bonferroni over K) that an effect is one more draw from those of all parts and seeds (Student's t)."""
+    n = null_RK.size
+    if n < 3:
+        return np.ones_like(effect_K)
+    t_K = (effect_K - null_RK.mean()) / (null_RK.std(ddof=1) * np.sqrt(1 + 1 / n) + 1e-300)
+    return np.minimum(1.0, len(effect_K) * student.sf(t_K, n - 1))
 
 
 def sign_flip_p(difference_SK: np.ndarray, random_state: int = 0, most: int = 2000) -> np.ndarray:

@@ -40,7 +40,7 @@ class Factor:
     null_95, p_labels : float or None
         95th percentile with permuted values, and p value; None where nothing can be exchanged.
     untrained : float or None
-        Share with random weights.
+        Share with random weights (largest of the seeds).
     """
 
     name: str
@@ -86,7 +86,7 @@ def embedding_map(
     model: Any,
     *,
     methods: Sequence[str] = ("pca", "tsne"),
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     n_permutations: int = 200,
     random_state: int = 0,
     pool: str = "auto",
@@ -135,10 +135,12 @@ def embedding_map(
             drawn = np.array(
                 [variance_share(X_NF, permute_labels(values, groups, recordings, rng)) for _ in range(n_permutations)]
             )
-        elif name == "subject" and not constant_within(recordings, groups):
-            # recordings of subjects exchange their subjects: what is left is that windows of a recording are alike
-            drawn = np.array([variance_share(X_NF, _exchanged(groups, recordings, rng)) for _ in range(n_permutations)])
-        other = float(np.mean([variance_share(null, values) for null in nulls])) if nulls else None
+        elif name == "subject" and n_permutations:
+            # where subjects have several recordings these exchange subjects: windows of one are alike in any case
+            several = not constant_within(recordings, groups)
+            units = recordings if several else np.arange(len(groups)).astype(str)
+            drawn = np.array([variance_share(X_NF, _exchanged(groups, units, rng)) for _ in range(n_permutations)])
+        other = float(np.max([variance_share(null, values) for null in nulls])) if nulls else None
         null_95 = float(np.quantile(drawn, 0.95)) if len(drawn) else None
         p = p_value(share, drawn) if len(drawn) else None
         factors.append(Factor(name, values, share, null_95, p, other))
@@ -184,8 +186,8 @@ def standardised(X_NF: np.ndarray) -> np.ndarray:
     return ((X_NF - X_NF.mean(0)) / np.where(scale > 1e-9, scale, np.inf)).astype(np.float64)
 
 
-def _exchanged(groups: np.ndarray, recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    names, first, codes = np.unique(recordings, return_index=True, return_inverse=True)
+def _exchanged(groups: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    names, first, codes = np.unique(units, return_index=True, return_inverse=True)
     return groups[first][rng.permutation(len(names))][codes]
 
 

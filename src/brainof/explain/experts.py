@@ -37,7 +37,7 @@ class ExpertUsage:
     information : ndarray, shape (J,)
         Bits that a choice of experts tells about the group: mutual information.
     untrained : ndarray, shape (J,), or None
-        The same with random weights (mean over seeds).
+        The same with random weights (largest of the seeds).
     labels_95, p_labels : ndarray, shape (J,), or None
         95th percentile with groups permuted over windows, and p values corrected over layers.
     """
@@ -72,7 +72,7 @@ def expert_usage(
     found: Sequence[Explained],
     model: BrainOF,
     *,
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     n_permutations: int = 200,
     random_state: int = 0,
 ) -> ExpertUsage:
@@ -106,7 +106,7 @@ def expert_usage(
             counts, _ = _counts(null, found)
             totals = np.stack([counts[owner_W == g].sum(0) for g in range(len(found))])
             made.append(mutual_information(totals / totals.sum(-1, keepdims=True)))
-        other = np.mean(made, axis=0)
+        other = np.max(made, axis=0)
     p_J = np.array([p_value(value, null_PJ.max(1)) for value in observed_J])
     return ExpertUsage(share_GJE, groups, layers, observed_J, other, np.quantile(null_PJ, 0.95, axis=0), p_J)
 

@@ -26,7 +26,7 @@ def gradients(
     *,
     most: int = 32,
     n_steps: int = 8,
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     random_state: int = 0,
     pool: str = "auto",
 ) -> EffectMap:
@@ -61,7 +61,7 @@ def gradients(
         effects.append(over_groups(size_KN / np.maximum(size_KN.sum(0), 1e-12), explained.groups))
     return effect_map(
         effects[0],
-        np.mean(effects[1:], axis=0) if n_untrained else None,
+        np.array(effects[1:]),
         None,
         random_state,
         by="gradient",

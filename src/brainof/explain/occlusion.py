@@ -27,7 +27,7 @@ def occlusion(
     by: str = "channel",
     y: Any = None,
     groups: Any = None,
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     n_permutations: int = 200,
     pool: str = "auto",
     random_state: int = 0,
@@ -120,7 +120,7 @@ def _map(
     measure = CHANGE if read is None else EVIDENCE if read.n_classes else ACCURACY
     return effect_map(
         effects[0],
-        np.mean(effects[1:], axis=0) if len(models) > 1 else None,
+        np.array(effects[1:]),
         null,
         random_state,
         by=by,

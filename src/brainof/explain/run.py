@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from ..corpus import Windows, pairs
 from ..errors import BrainOFError, ConfigError, did_you_mean
 from ..inference.pairs import PairedRows
 from ..utils.progress import progress
-from .attention import attended, dint_parts
+from .attention import SEEDS, attended, dint_parts
 from .embedding import embedding_map
 from .experts import expert_usage
 from .gradients import gradients
@@ -43,10 +44,11 @@ def explain(
     what: Collection[str] = WHAT,
     task: str | None = None,
     most: int = 120,
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     n_permutations: int = 200,
     umap: bool = False,
     random_state: int = 0,
+    run: str | PathLike[str] | None = None,
     say: Callable[[str], None] = log.warning,
     **options: Any,
 ) -> Iterator[Any]:
@@ -66,6 +68,8 @@ def explain(
         Models with random weights, and labellings, of the nulls.
     umap : bool
         Draw UMAP as well (extra `explain`).
+    run : path, optional
+        Run folder of the model, whose masks reconstructions use.
     say : callable
         Called with a line for each map that cannot be made, and why.
     **options
@@ -96,9 +100,10 @@ def explain(
     few = [each.first(FEW) for each in found]
     null: dict[str, Any] = {"n_untrained": n_untrained}
     both: dict[str, Any] = {**null, "n_permutations": n_permutations, "random_state": random_state}
+    seeds = SEEDS if n_untrained else 0  # of maps that need few windows
     paired = _pairs_of(source, found)
     methods = ("pca", "tsne", "umap") if umap else ("pca", "tsne")
-    run = model if isinstance(model, str) else None
+    run = model if run is None and isinstance(model, (str, PathLike)) else run
     jobs: list[tuple[str, Callable[[], Any]]] = []
     for by in KINDS:
         # regions are groups of sensors, networks those of an atlas
@@ -106,8 +111,8 @@ def explain(
         jobs += [(by, partial(occlusion, [one], network, by=by, pool=pool, **both)) for one in suited]
     drawn = {"pool": pool, "random_state": random_state, **null}
     jobs += [("gradient", partial(gradients, one, network, **drawn)) for one in few]
-    jobs += [("attention", partial(attended, found, network, **null))]
-    jobs += [("dint", partial(dint_parts, one, network, **null)) for one in few]
+    jobs += [("attention", partial(attended, found, network, seeds))]
+    jobs += [("dint", partial(dint_parts, one, network, seeds)) for one in few]
     jobs += [("experts", partial(expert_usage, few, network, **both))]
     jobs += [("reconstruction", partial(reconstructed, one, network, run, **null)) for one in few]
     jobs += [("embedding", partial(embedding_map, one, network, methods=methods, pool=pool, **both)) for one in found]

@@ -31,7 +31,7 @@ def modality_shapley(
     *,
     anchor: str | None = None,
     most: int = 200,
-    n_untrained: int = 1,
+    n_untrained: int = 2,
     n_permutations: int = 200,
     random_state: int = 0,
     pool: str = "auto",
@@ -97,7 +97,7 @@ def modality_shapley(
     about: dict[str, Any] = {"name": label, "modality": "+".join(names), "windows": len(y), "unit": "subjects"}
     return effect_map(
         by_model[0],
-        np.mean(by_model[1:], axis=0) if n_untrained else None,
+        np.array(by_model[1:]),
         null,
         random_state,
         by="modality",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .results import Example, reconstructions, scores
+from ..explain.reconstruction import Example
+from .results import reconstructions, scores
 from .style import png
 from .training import expert_load, explained_variance, loss_curves
 

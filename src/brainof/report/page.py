@@ -1,10 +1,12 @@
-"""One self-contained HTML file per run: text, figures as inline PNG, tables. No script, no outside resource."""
+"""One self-contained HTML file: text, figures, sortable tables, and the numbers as JSON; nothing is loaded."""
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from os import PathLike
@@ -14,13 +16,13 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ..utils.files import write_atomically
-from .style import png
-
-#: Pixels per inch of the figures; they are shown at half their size, sharp on dense screens
-DPI = 150
+from ..utils.values import finite
+from .provenance import provenance as current
+from .style import svg
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: paragraphs, then figures, then tables."""
+    """A part of the page: paragraphs, a list, text to copy, then figures, then tables."""
 
     title: str
     text: Sequence[str] = ()
     images: Sequence[Image] = ()
     tables: Sequence[Table] = field(default=())
+    points: Sequence[str] = ()
+    paste: Sequence[str] = ()
 
 
-def write_page(path: str | PathLike[str], sections: Sequence[Section], title: str = "Brain-OF", lead: str = "") -> Path:
+def write_page(
+    path: str | PathLike[str], sections: Sequence[Section], title: str = "Brain-OF", lead: str = "", **more: Any
+) -> Path:
     """Write sections as one HTML file; it appears complete or not at all.
 
     Parameters
@@ -60,10 +66,8 @@ def write_page(path: str | PathLike[str], sections: Sequence[Section], title: st
     sections : sequence of Section
     title, lead : str
         Heading, and the sentence under it.
-
-    Returns
-    -------
-    path : Path
+    **more
+        `provenance` and `data`, see `render`.
 
     Raises
     ------
@@ -71,36 +75,66 @@ def write_page(path: str | PathLike[str], sections: Sequence[Section], title: st
         The disk is full or the folder cannot be written.
     """
     path = Path(path)
-    write_atomically(path, [render(sections, title, lead).encode()])
+    write_atomically(path, [render(sections, title, lead, **more).encode()])
     return path
 
 
-def render(sections: Sequence[Section], title: str = "Brain-OF", lead: str = "") -> str:
-    """The page as text; everything in it is escaped."""
+def render(
+    sections: Sequence[Section],
+    title: str = "Brain-OF",
+    lead: str = "",
+    provenance: Mapping[str, str] | None = None,
+    data: Any = None,
+) -> str:
+    """The page as text; everything in it is escaped.
+
+    Parameters
+    ----------
+    sections, title, lead
+        As in `write_page`.
+    provenance : dict of str, optional
+        What stands at the foot; version, commit and date of now without it.
+    data : JSON values, optional
+        For machines; the tables of the page without it.
+    """
+    if data is None:
+        tables = [table.frame for section in sections for table in section.tables]
+        data = {"tables": [table.astype(object).where(table.notna(), None).to_dict("records") for table in tables]}
     source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     values = [
         {
-            "title": section.title,
-            "text": list(section.text),
+            **vars(section),
             "images": [_image(image) for image in section.images],
             "tables": [_table(table) for table in section.tables],
         }
         for section in sections
     ]
-    return environment.from_string(source).render(title=title, lead=lead, sections=values)
+    # a "<" inside a script element could end it
+    text = Markup(json.dumps(finite(data, 9), default=str, ensure_ascii=False).replace("<", "\\u003c"))
+    foot = current() if provenance is None else provenance
+    return environment.from_string(source).render(
+        title=title, lead=lead, sections=values, provenance={"version": "", **foot}, data=text
+    )
 
 
 def _image(image: Image) -> dict[str, Any]:
-    data = image.figure if isinstance(image.figure, bytes) else png(image.figure, DPI)
-    width = struct.unpack(">I", data[16:20])[0]  # the first field of the PNG header
+    data = image.figure if isinstance(image.figure, bytes) else svg(image.figure)
+    if data.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", data[16:24])  # the first fields of the PNG header
+        kind, scale = "image/png", 100 / 130
+    else:
+        width, height = (float(value) for value in re.findall(rb'(?:width|height)="([\d.]+)pt"', data[:2000])[:2])
+        kind, scale = "image/svg+xml", 100 / 72
     return {
         "data": base64.b64encode(data).decode(),
+        "kind": kind,
         "caption": image.caption,
         "alt": image.alt or image.caption,
-        "width": round(width * 100 / DPI),
+        "width": round(width * scale),
+        "height": round(height * scale),
     }
 
 
@@ -109,18 +143,20 @@ def _table(table: Table) -> dict[str, Any]:
     digits = table.digits if isinstance(table.digits, dict) else dict.fromkeys(map(str, frame), table.digits)
     text = {name: not pd.api.types.is_numeric_dtype(frame[name]) for name in frame}
     rows = [
-        [_cell(value, digits.get(str(name), 3), text[name]) for name, value in zip(frame, row, strict=True)]
+        [_cell(value, digits.get(str(name), 3), text[name], str(name)) for name, value in zip(frame, row, strict=True)]
         for row in frame.itertuples(index=False, name=None)
     ]
     columns = [{"name": str(name), "text": text[name]} for name in frame]
     return {"caption": table.caption, "columns": columns, "rows": rows}
 
 
-def _cell(value: Any, digits: int, text: bool) -> dict[str, str]:
+def _cell(value: Any, digits: int, text: bool, name: str) -> dict[str, str]:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return {"text": "–", "kind": "missing"}
     if isinstance(value, (bool, np.bool_)):
         return {"text": "yes" if value else "no", "kind": "text"}
     if isinstance(value, (float, np.floating)):
-        return {"text": f"{value:.{digits}f}", "kind": "text" if text else ""}
+        least = 10.0**-digits
+        small = name.startswith("p ") and value < least  # a p value is never 0
+        return {"text": f"<{least:g}" if small else f"{value:.{digits}f}", "kind": "text" if text else ""}
     return {"text": str(value), "kind": "text" if text else ""}

@@ -1,4 +1,4 @@
-"""The quality page of a corpus: what was found in the recordings, what was dropped and why."""
+"""The quality page of a corpus: what was found in the recordings, what was dropped and why; in uV and fT."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..channels import Channels
 from ..corpus import Corpus
 from ..errors import CorpusError
+from .maps import SENSORS, topomap
 from .page import Image, Section, Table, write_page
 from .style import GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, panels, say_empty, styled
 
@@ -22,11 +24,12 @@ Record = dict[str, Any]
 
 #: Recordings that a table lists at most; the ones with most dropped channels come first
 MOST = 200
-_TYPES = {"eeg": "electrodes", "mag": "magnetometers", "grad": "gradiometers", "axial": "axial", "roi": "regions"}
+#: SI unit -> unit of the field, and what one SI unit is in it
+UNITS = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13), "a.u.": ("a.u.", 1.0)}
 
 
-def write_quality_page(corpus: Corpus, path: str | PathLike[str]) -> Path:
-    """Write the quality page as one HTML file.
+def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -> Path:
+    """Write the quality page as one HTML file; `more` goes to `write_page`.
 
     Raises
     ------
@@ -41,10 +44,20 @@ def write_quality_page(corpus: Corpus, path: str | PathLike[str]) -> Path:
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
+    found = summary(records)
+    lead = (
+        f"{len(records):,} recordings of {found['subjects']:,} subjects in {len(groups)} datasets: "
+        f"{found['in windows %']:.1f} % of the time is in windows, {found['channels dropped %']:.1f} % of the channels "
+        "were dropped. Amplitudes and spectra are of the signal as read."
+    )
+    return write_page(path, quality_sections(corpus, groups), "Data quality", lead, **more)
+
+
+def quality_sections(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> list[Section]:
+    """Overview, what was dropped, and one section per dataset and modality."""
+    records = [record for group in groups.values() for record in group]
     sections = [_overview(corpus, groups), _dropped(corpus, records)]
-    sections += [_dataset(corpus, *key, group) for key, group in sorted(groups.items())]
-    lead = f"{len(records):,} recordings in {len(groups)} datasets. Amplitudes and spectra are of the signal as read."
-    return write_page(path, sections, "Data quality", lead)
+    return sections + [_dataset(corpus, *key, group) for key, group in sorted(groups.items())]
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
@@ -54,7 +67,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     used, whole = (sum(record[key] for record in records) for key in ("seconds_in_windows", "seconds"))
     return {
         "recordings": len(records),
-        "people": len({record["subject"] for record in records}),
+        "subjects": len({record["subject"] for record in records}),
         "hours": whole / 3600,
         "in windows %": 100 * used / whole if whole else np.nan,
         "channels dropped %": 100 * sum(len(record["dropped"]) for record in records) / max(1, n_channels),
@@ -65,7 +78,6 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
 
 def _overview(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> Section:
     failed = Counter((str(entry.get("dataset")), str(entry.get("modality"))) for entry in corpus.failures)
-    keys = sorted(set(groups) | set(failed))
     lines = [
         {
             "dataset": dataset,
@@ -73,47 +85,62 @@ def _overview(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> Se
             **summary(groups.get((dataset, modality), [])),
             "failed": failed[dataset, modality],
         }
-        for dataset, modality in keys
+        for dataset, modality in sorted(set(groups) | set(failed))
     ]
     digits = {"hours": 2, "in windows %": 1, "channels dropped %": 2, "samples clipped %": 3}
-    return Section("Overview", tables=[Table(pd.DataFrame(lines), digits=digits)])
+    return Section("Overview", tables=[Table(pd.DataFrame(lines), "Recordings that were prepared.", digits)])
 
 
 def _dropped(corpus: Corpus, records: Sequence[Record]) -> Section:
     reasons = Counter((record["dataset"], reason) for record in records for reason in record["dropped"].values())
-    tables = []
-    if reasons:
-        lines = [{"dataset": name, "channels": n, "why": why} for (name, why), n in reasons.most_common()]
-        tables.append(Table(pd.DataFrame(lines), "Channels that were marked bad; their place is kept and masked."))
     notes = Counter((record["dataset"], note) for record in records for note in record["notes"])
-    common = [{"dataset": name, "recordings": n, "note": note} for (name, note), n in notes.most_common(40)]
-    if common:
-        tables.append(Table(pd.DataFrame(common), "What was assumed, left out or found odd, most frequent first."))
     failures = [
         {"dataset": entry.get("dataset"), "recording": entry.get("recording"), "why": entry.get("reason")}
         for entry in corpus.failures[:MOST]
     ]
-    if failures:
-        tables.append(Table(pd.DataFrame(failures), f"Recordings that failed ({len(corpus.failures)})."))
-    text = [] if tables else ["Nothing was dropped."]
-    return Section("What was dropped, and why", text, tables=tables)
+    offered = [
+        (
+            [{"dataset": name, "channels": n, "why": why} for (name, why), n in reasons.most_common()],
+            "Channels that were marked bad; their place is kept and masked.",
+        ),
+        (
+            [{"dataset": name, "recordings": n, "note": note} for (name, note), n in notes.most_common(40)],
+            "What was assumed, left out or found odd, most frequent first.",
+        ),
+        (failures, f"Recordings that failed ({len(corpus.failures)})."),
+    ]
+    tables = [Table(pd.DataFrame(lines), caption) for lines, caption in offered if lines]
+    return Section("What was dropped, and why", [] if tables else ["Nothing was dropped."], tables=tables)
 
 
 def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record]) -> Section:
     images = [
-        Image(spectra(records), "Spectrum before preparation: median over recordings, 5th to 95th percentile shaded."),
-        Image(amplitudes(records), "Robust standard deviation of a recording (median over its channels)."),
+        Image(
+            spectra(records),
+            "Power density before preparation, median over channels. Line: median over recordings; shaded: 5th to 95th "
+            "percentile of the recordings.",
+        ),
+        Image(
+            amplitudes(records),
+            "Robust standard deviation of each recording (median over its channels). Dotted: median over recordings.",
+        ),
     ]
     tables = {str(record["channel_set"]) for record in records}
     channels = {digest: corpus.channels(digest) for digest in sorted(tables)}
-    if modality == "fmri":
+    text: list[str] = []
+    if not any(record["dropped"] for record in records):
+        text.append("No channel was dropped in any recording.")
+    elif modality == "fmri":
         caption = "Recordings in which a region had no signal or lay outside the image, worst first."
         images.append(Image(coverage(records, channels), caption))
     else:
-        caption = "Sensors seen from above, nose up; colour: share of the recordings in which they were dropped."
-        images.append(Image(head(records, channels), caption))
+        caption = (
+            "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
+        )
+        images += [Image(figure, caption) for figure in heads(records, channels)]
     worst = sorted(
-        records, key=lambda record: (-len(record["dropped"]) / max(1, record["channels"]), record["recording"])
+        (record for record in records if record["dropped"] or record["truncated"] or not sum(record["views"].values())),
+        key=lambda record: (-len(record["dropped"]) / max(1, record["channels"]), record["recording"]),
     )
     lines = [
         {
@@ -129,11 +156,10 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
         }
         for record in worst[:MOST]
     ]
-    caption = f"Most dropped channels first{f'; {MOST} of {len(records)}' if len(records) > MOST else ''}."
     digits = {"seconds": 1, "Hz": 2, "in windows %": 1}
-    return Section(
-        f"{dataset} ({MODALITY_NAMES[modality]})", images=images, tables=[Table(pd.DataFrame(lines), caption, digits)]
-    )
+    caption = f"The {len(lines)} of {len(records)} recordings that lost something, most dropped channels first."
+    title = f"{dataset} ({MODALITY_NAMES[modality]})"
+    return Section(title, text, images, [Table(pd.DataFrame(lines), caption, digits)] if lines else [])
 
 
 def _listed(dropped: dict[str, str], most: int = 6) -> str:
@@ -155,16 +181,15 @@ def spectra(records: Sequence[Record]) -> Figure:
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
         found = [record["spectrum"][kind] for record in records if kind in record["spectrum"]]
-        highest = max(entry["hz"][-1] for entry in found)
-        lowest = min(entry["hz"][0] for entry in found)
-        grid = np.geomspace(lowest, highest, 60)
+        unit, factor = UNITS[next(r["amplitude"][kind]["unit"] for r in records if kind in r["amplitude"])]
+        grid = np.geomspace(min(entry["hz"][0] for entry in found), max(entry["hz"][-1] for entry in found), 60)
         values = np.array([np.interp(grid, entry["hz"], entry["db"], left=np.nan, right=np.nan) for entry in found])
         seen = np.isfinite(values).any(axis=0)
-        low, middle, high = np.nanpercentile(values[:, seen], (5, 50, 95), axis=0)
+        low, middle, high = np.nanpercentile(values[:, seen] + 20 * np.log10(factor), (5, 50, 95), axis=0)
         panel.fill_between(grid[seen], low, high, color=colour, alpha=0.25, linewidth=0)
         panel.plot(grid[seen], middle, color=colour)
-        unit = next(record["amplitude"][kind]["unit"] for record in records if kind in record["amplitude"])
-        panel.set(xscale="log", title=_TYPES[kind], xlabel="Hz", ylabel=f"dB re 1 ({unit})²/Hz")
+        panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel="frequency (Hz)")
+        panel.set_ylabel(f"dB re 1 ({unit})²/Hz")
     return figure
 
 
@@ -178,78 +203,61 @@ def amplitudes(records: Sequence[Record]) -> Figure:
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
         found = [record["amplitude"][kind] for record in records if kind in record["amplitude"]]
-        values = np.array([entry["median"] for entry in found if entry["median"] > 0])
+        unit, factor = UNITS[found[0]["unit"]]
+        values = factor * np.array([entry["median"] for entry in found if entry["median"] > 0])
         if not len(values):
             say_empty(panel, "no amplitude above zero")
             continue
-        edges = np.geomspace(values.min() / 1.3, values.max() * 1.3, 25)
-        panel.hist(values, edges, color=colour)
+        panel.hist(values, np.geomspace(values.min() / 1.3, values.max() * 1.3, 25), color=colour)
         panel.axvline(np.median(values), color=GREY, linestyle=":")
-        panel.set(xscale="log", title=_TYPES[kind], xlabel=found[0]["unit"], ylabel="recordings")
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel=f"amplitude ({unit})", ylabel="recordings")
     return figure
+
+
+def systems(channels: dict[str, Channels]) -> list[tuple[str, str, list[str]]]:
+    """(sensor type, coordinate frame, digests of the tables) of each system: tables that share sensors of one frame."""
+    found: list[tuple[str, str, set[str], list[str]]] = []
+    for digest, table in channels.items():
+        for kind in sorted(set(table.types)):
+            names = {name for name, each in zip(table.names, table.types, strict=True) if each == kind}
+            for known, frame, shared, digests in found:
+                if (known, frame) == (kind, table.frame) and shared & names:
+                    shared |= names
+                    digests.append(digest)
+                    break
+            else:
+                found.append((kind, table.frame, names, [digest]))
+    return [(kind, frame, digests) for kind, frame, _, digests in found]
+
+
+def heads(records: Sequence[Record], channels: dict[str, Channels]) -> list[Figure]:
+    """Sensors on the head, coloured by how often they were dropped; one figure per system and sensor type."""
+    return [_head(records, channels, *system) for system in systems(channels)]
 
 
 @styled
-def head(records: Sequence[Record], channels: dict[str, Channels]) -> Figure:
-    """Sensors on the head, coloured by how often they were dropped; one panel per sensor type."""
-    places: dict[tuple[str, str], np.ndarray] = {}
-    for table in channels.values():
-        for name, kind, place, known in zip(table.names, table.types, table.positions, table.located, strict=True):
-            if known:
-                places.setdefault((kind, name), place)
-    there, lost = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+def _head(
+    records: Sequence[Record], channels: dict[str, Channels], kind: str, frame: str, digests: list[str]
+) -> Figure:
+    there, lost = Counter[str](), Counter[str]()
+    places: dict[str, np.ndarray] = {}
     for record in records:
-        table = channels[str(record["channel_set"])]
-        for name, kind in zip(table.names, table.types, strict=True):
-            there[kind, name] += 1
-            lost[kind, name] += name in record["dropped"]
-    kinds = sorted({kind for kind, _ in there})
-    figure, axes = panels(1, max(1, len(kinds)), width=3.6, height=3.3)
-    for panel, kind in zip(axes[0], kinds, strict=False):
-        keys = [key for key in places if key[0] == kind]
-        unknown = sum(key[0] == kind and key not in places for key in there)
-        panel.set(title=f"{_TYPES[kind]}" + (f", {unknown} without position" if unknown else ""))
-        if not keys:
-            say_empty(panel, f"none of {unknown} {_TYPES[kind]} has a position")
-            continue
-        points = flattened(np.array([places[key] for key in keys]))
-        share = np.array([lost[key] / there[key] for key in keys])
-        radius = 1.08 * np.abs(points).max()
-        panel.add_patch(_circle(radius))
-        panel.plot([-0.1 * radius, 0, 0.1 * radius], [radius, 1.12 * radius, radius], color=GREY, linewidth=1)
-        dots = panel.scatter(
-            *points.T,
-            c=100 * share,
-            s=26 if len(keys) < 100 else 12,
-            cmap="Reds",
-            vmin=0,
-            vmax=max(1, 100 * share.max()),
-            edgecolors=GREY,
-            linewidths=0.4,
-        )
-        figure.colorbar(dots, ax=panel, shrink=0.7, label="dropped in % of recordings")
-        panel.set_aspect("equal")
-        panel.set_axis_off()
-        if len(keys) <= 40:
-            for key, point in zip(keys, points, strict=True):
-                panel.annotate(
-                    key[1], point, fontsize=5.5, color=GREY, xytext=(0, 4), textcoords="offset points", ha="center"
-                )
+        if record["channel_set"] in digests:
+            table = channels[str(record["channel_set"])]
+            for name, each, place in zip(table.names, table.types, table.positions, strict=True):
+                if each == kind:
+                    there[name] += 1
+                    lost[name] += name in record["dropped"]
+                    places.setdefault(name, place)
+    names = tuple(there)
+    share = np.array([100 * lost[name] / there[name] for name in names])
+    shown = Channels(names, (kind,) * len(names), positions=np.array([places[name] for name in names]), frame=frame)
+    figure, axes = panels(1, 1, width=4.0, height=3.2)
+    limits = (0.0, max(1.0, float(share.max())))
+    topomap(axes[0, 0], share, shown, label="dropped in % of recordings", vlim=limits)
+    axes[0, 0].set_title(f"{len(names)} {SENSORS[kind]} ({frame} frame)")
     return figure
-
-
-def flattened(positions: np.ndarray) -> np.ndarray:
-    """Positions (n, 3) seen from above: the angle from the vertical becomes the distance from the middle."""
-    centred = positions - [0.0, 0.0, 0.04]
-    flat = np.hypot(centred[:, 0], centred[:, 1])
-    angle = np.arctan2(flat, centred[:, 2])
-    return centred[:, :2] * (angle / np.maximum(flat, 1e-9))[:, None]
-
-
-def _circle(radius: float) -> Any:
-    from matplotlib.patches import Circle
-
-    return Circle((0, 0), radius, fill=False, color=GREY, linewidth=1)
 
 
 @styled

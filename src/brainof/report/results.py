@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..explain.reconstruction import Example
 from .style import BLACK, BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, panels, say_empty, styled
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One window and what the model made of it.
-
-    Attributes
-    ----------
-    title : str
-    modality : str
-    true_CT, reconstructed_CT : ndarray, shape (n_channels, n_times)
-        Normalised signal.
-    hidden_CT : ndarray of bool, shape (n_channels, n_times)
-        What the encoder did not see.
-    sfreq : float
-    names : sequence of str
-        Channel names.
-    """
-
-    title: str
-    modality: str
-    true_CT: np.ndarray
-    reconstructed_CT: np.ndarray
-    hidden_CT: np.ndarray
-    sfreq: float
-    names: Sequence[str]
 
 
 @styled
@@ -48,11 +22,12 @@ def reconstructions(examples: Sequence[Example], n_channels: int = 4) -> Figure:
         return figure
     figure, axes = panels(len(examples), 1, width=8.2, height=2.1)
     for panel, example in zip(axes[:, 0], examples, strict=True):
-        _reconstruction(panel, example, n_channels)
+        draw_example(panel, example, n_channels)
     return figure
 
 
-def _reconstruction(panel: Axes, example: Example, n_channels: int) -> None:
+def draw_example(panel: Axes, example: Example, n_channels: int = 4) -> None:
+    """Some channels of a window: the signal, and in shaded patches what the model put there."""
     shown = np.linspace(0, len(example.names) - 1, min(n_channels, len(example.names))).round().astype(int)
     true, made, hidden = (values[shown] for values in (example.true_CT, example.reconstructed_CT, example.hidden_CT))
     times = np.arange(true.shape[1]) / example.sfreq
@@ -76,7 +51,7 @@ def _reconstruction(panel: Axes, example: Example, n_channels: int) -> None:
     panel.set_ylim(-(len(shown) - 0.45) * spacing, 0.55 * spacing)
     panel.set_xlim(times[0], times[-1])
     panel.grid(visible=False)
-    panel.set(title=example.title, xlabel="seconds")
+    panel.set(title=example.title, xlabel="time (s)", ylabel="channel (normalised)")
 
 
 @styled

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..corpus import Corpus, subjects
+from ..explain.reconstruction import reconstruct
 from ..pretraining.config import PretrainConfig
 from ..pretraining.health import datasets_ignoring_latents
 from ..pretraining.masking import Masking
 from ..pretraining.objective import Objective
 from ..pretraining.run_folder import read_metrics
 from ..release import load
-from .examples import reconstruct
 from .page import Image, Section, Table
 from .results import reconstructions, scores
 from .tables import paired_table, score_table

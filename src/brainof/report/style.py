@@ -23,18 +23,32 @@ MODALITY_NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "text.color": BLACK,
+    "axes.labelcolor": BLACK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9AA0A6",
     "axes.grid": True,
-    "grid.color": "#E6E8EB",
+    "grid.color": "#B8BEC6",
+    "grid.alpha": 0.4,
     "grid.linewidth": 0.7,
     "axes.axisbelow": True,
-    "xtick.color": "#50555B",
-    "ytick.color": "#50555B",
+    "xtick.color": "#5A6068",
+    "ytick.color": "#5A6068",
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "svg.hashsalt": "brainof",
+    "font.family": "sans-serif",
 }
+
+#: Text and lines that are dark on paper are light on a dark screen; an image in a page follows the reader's setting
+_DARK = """<style>text{font-family:"DejaVu Sans",Verdana,sans-serif}
+@media (prefers-color-scheme:dark){text{fill:#e4e7eb!important}
+[style*="stroke: #222222"],[style*="stroke: #000000"]{stroke:#e4e7eb!important}
+[style*="fill: #222222"],[style*="fill: #000000"]{fill:#e4e7eb!important}
+[style*="fill: #d55e00"]{fill:#ff9a5c!important}[style*="stroke: #5a6068"]{stroke:#a7b0bb!important}}</style>"""
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -71,10 +85,22 @@ def hide_unused(axes: Iterable[Axes]) -> None:
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
-    """The figure as PNG."""
+    """The figure as PNG on white."""
+    return _saved(figure, format="png", dpi=dpi, facecolor="white")
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG without a ground, whose text is text and whose colours follow a dark screen."""
+    made = _saved(figure, format="svg", dpi=130, facecolor="none", metadata={"Date": None, "Creator": None})
+    _, start, rest = made.decode().partition("<svg ")
+    tag, end, body = rest.partition(">")
+    return f"{start}{tag}{end}{_DARK}{body}".encode()
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
-        figure.savefig(buffer, format="png", dpi=dpi)
+        figure.savefig(buffer, bbox_inches="tight", pad_inches=0.05, **options)
     return buffer.getvalue()
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from brainof.channels import Channels
+from brainof.explain.reconstruction import reconstruct
 from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.report.examples import reconstruct
 from brainof.signals import SignalBatch
 
 

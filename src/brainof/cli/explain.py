@@ -1,0 +1,106 @@
+"""`brainof explain`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from ..contract import ACCEPTABLE
+from . import out
+from .info import add_read_arguments, read_options
+
+EXAMPLE = """\
+examples:
+  brainof explain runs/first rest.edf --out explained
+  brainof explain runs/first corpora/eegmat --task eegmat/arithmetic --out explained --what channel band embedding
+  brainof explain tiny rest.edf --out untrained  # a preset: random weights
+
+DIR holds explain.html, one PNG per map, and explain.json with all numbers. Every map stands beside its nulls: the same
+architecture with random weights, and permuted labels where there are labels. Maps: channel, region, network, time and
+band (occlusion), gradient, attention, dint, experts, reconstruction, embedding, similarity, shapley."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="preset (random weights), run folder, release folder or Hub id")
+    parser.add_argument("source", metavar="FILE|CORPUS", nargs="+", help="recordings, or one corpus folder")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--what", nargs="+", metavar="MAP", help="maps to make (default: all)")
+    parser.add_argument("--task", metavar="NAME", help="dataset/task of the corpus; 'none': without labels")
+    parser.add_argument("--windows", type=int, default=100, metavar="N", help="windows per dataset at most (100)")
+    parser.add_argument("--untrained", type=int, default=2, metavar="N", help="models with random weights (2)")
+    parser.add_argument("--permutations", type=int, default=200, metavar="N", help="permutations of the labels (200)")
+    parser.add_argument("--umap", action="store_true", help="draw embeddings with UMAP too (extra: explain)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        choices=ACCEPTABLE,
+        help="differences from training to accept",
+    )
+    add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..corpus import Corpus
+    from ..explain.run import WHAT, explain
+    from ..io import read
+    from ..release import load
+    from ..report.explanations import explanation_section, write_explanations
+    from ..report.page import write_page
+    from ..report.provenance import provenance
+
+    model, contract = load(args.model, seed=args.seed)
+    source: object
+    if len(args.source) == 1 and (Path(args.source[0]) / "corpus.json").is_file():
+        source = Corpus(args.source[0])
+    else:
+        options = read_options(args)
+        source = [read(file, modality=args.modality, options=options) for file in args.source]
+    if contract is None:
+        _say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
+    command = shlex.join(["brainof", *sys.argv[1:]])
+    about = {"model": args.model, "source": args.source, "seed": args.seed, "command": command}
+    found = explain(
+        model,
+        source,
+        what=args.what or WHAT,
+        task=args.task,
+        most=args.windows,
+        n_untrained=args.untrained,
+        n_permutations=args.permutations,
+        umap=args.umap,
+        random_state=args.seed,
+        say=_say,
+        contract=contract,
+        accept=args.accept,
+        run=args.model,
+    )
+    folder = Path(args.out)
+    made = write_explanations(found, folder, **about)
+    for each, _ in made:
+        if hasattr(each, "verdict"):
+            out(f"{type(each).__name__}{f' by {each.by}' if hasattr(each, 'by') else ''}: {each.verdict}")
+    page = write_page(
+        folder / "explain.html",
+        [explanation_section(made)],
+        title=f"What {args.model} uses",
+        lead=_lead(made),
+        provenance=provenance(command=command, seed=args.seed),
+        data={**about, "maps": [each.to_dict() for each, _ in made]},
+    )
+    out(f"{page}: {len(made)} maps")
+    return 0
+
+
+def _lead(made: list) -> str:
+    verdicts = [each.verdict for each, _ in made if hasattr(each, "verdict")]
+    lost = sum("DOES NOT BEAT" in verdict for verdict in verdicts)
+    return f"Of {len(verdicts)} maps with a null, {len(verdicts) - lost} beat it and {lost} do not."
+
+
+def _say(message: str) -> None:
+    print(f"brainof: {message}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,149 @@
+"""Explanations on disk: one PNG per map, `explain.json` with the numbers, and one page; and read back for a report."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..errors import ConfigError
+from ..explain.attention import Attended, DintParts
+from ..explain.effects import EffectMap
+from ..explain.embedding import EmbeddingMap
+from ..explain.experts import ExpertUsage
+from ..explain.reconstruction import Reconstruction
+from ..explain.similarity import Similarity
+from ..utils.files import make_folder, write_atomically, write_json
+from .maps import draw
+from .page import Image, Section
+from .style import png
+
+log = logging.getLogger(__name__)
+
+FILE = "explain.json"
+
+_OCCLUSION = (
+    "Each {by} is hidden from the model, which was made for windows that lack patches; the dot is what that costs, the "
+    "bar its 95 % interval over {unit}. Diamonds: the same architecture with random weights. Red dotted line: 95 % of "
+    "the largest effects with permuted labels. Blue beats every null it was held against, corrected over all parts."
+)
+#: Class -> (short name, what the figure shows)
+ABOUT: dict[type, tuple[str, str]] = {
+    EffectMap: ("occlusion", _OCCLUSION),
+    Attended: (
+        "attention",
+        "Attention of the sampler's last block, mean over heads and windows, of the four latents that attend to the "
+        "fewest channels; thin lines: each latent over time, thick: their mean.",
+    ),
+    DintParts: (
+        "dint",
+        "Self-attention of the latents, A = A1 - λ A2 + λ G, in the first and last layer; mean over heads and windows.",
+    ),
+    ExpertUsage: (
+        "experts",
+        "Share of the tokens that the router sends to each expert; right: bits that a choice tells of the dataset.",
+    ),
+    Reconstruction: (
+        "reconstruction",
+        "Black: signal, in SD of the recording. Colour: what the model puts into hidden patches. "
+        "R2 of 1 is perfect, of 0 no better than zeros.",
+    ),
+    EmbeddingMap: (
+        "embedding",
+        "Each dot is a window. Percentages: variance of all features that lies between the values of a factor.",
+    ),
+    Similarity: (
+        "similarity",
+        "Unbiased linear CKA of mean latents, and rank correlation of the distances between windows (RSA); 1 is equal.",
+    ),
+}
+
+
+def caption(found: Any) -> str:
+    """What a figure shows, its units and lines, and whether it beats its nulls."""
+    _, text = ABOUT[type(found)]
+    if isinstance(found, EffectMap):
+        if found.by == "gradient":
+            text = "Share of the absolute integrated gradients of each channel. " + text.partition("; ")[2].capitalize()
+        elif found.by == "modality":
+            text = (
+                "Gain in accuracy of each modality over all orders in which modalities may arrive; "
+                + (text.partition("; ")[2])
+            )
+        text = text.format(by=found.by, unit=found.unit) + f" Unit: {found.measure}."
+        if "evidence" in found.about:
+            text += f" Intact windows: evidence {found.about['evidence']:.2f} (p = {found.about['p_evidence']:.3g})."
+    verdict = getattr(found, "verdict", "")
+    notes = "; ".join(getattr(found, "notes", ()))
+    return " ".join(part for part in (text, f"{verdict}." if verdict else "", f"{notes}." if notes else "") if part)
+
+
+def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tuple[Any, Figure]]:
+    """Draw and save each explanation as it comes; `explain.json` holds those made so far.
+
+    Parameters
+    ----------
+    found : iterable
+        From `brainof.explain.explain`.
+    out : Path
+        Folder.
+    **about
+        Model, source, seed, command: what the file says of itself.
+    """
+    make_folder(out)
+    made: list[tuple[Any, Figure]] = []
+    entries: list[dict[str, Any]] = []
+    for each in found:
+        figure = draw(each)
+        name = ABOUT[type(each)][0] if not isinstance(each, EffectMap) else f"{each.by}"
+        path = out / f"{len(entries) + 1:02d}_{name}.png"
+        write_atomically(path, [png(figure)])
+        made.append((each, figure))
+        entries.append({"figure": path.name, "caption": caption(each), **each.to_dict()})
+        write_json(out / FILE, {"format": "brainof-explain", "version": 1, **about, "maps": entries})
+    if not made:
+        raise ConfigError("nothing could be explained", field="source", fix="see the lines above for what is missing")
+    return made
+
+
+def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanations") -> Section:
+    """Figures as they were drawn."""
+    return Section(title, _text(), [Image(figure, caption(each), _alt(each)) for each, figure in made])
+
+
+def stored_section(folder: Path, title: str = "Explanations") -> Section:
+    """Figures of a folder that `write_explanations` made.
+
+    Raises
+    ------
+    ConfigError
+        It holds none, or `explain.json` is damaged.
+    """
+    try:
+        entries = json.loads((folder / FILE).read_text())["maps"]
+        images = [
+            Image((folder / Path(entry["figure"]).name).read_bytes(), entry["caption"], entry["verdict"])
+            for entry in entries
+            if (folder / Path(entry["figure"]).name).is_file()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"is damaged ({error})", file=folder / FILE, fix="run brainof explain again") from None
+    return Section(title, _text(), images)
+
+
+def _alt(found: Any) -> str:
+    if isinstance(found, EffectMap):
+        top = found.to_frame().iloc[0]
+        return f"Effects by {found.by}; largest: {top[found.by]}, {top['effect']:.3g}. {found.verdict}"
+    return f"{ABOUT[type(found)][0]}. {getattr(found, 'verdict', '')}"
+
+
+def _text() -> list[str]:
+    return [
+        "A map shows what this model uses on these windows. It does not show what the brain does: a model may use an "
+        "artefact, and what it does not use may still matter. A map that does not beat its nulls says so above it."
+    ]

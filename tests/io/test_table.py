@@ -232,3 +232,76 @@ def test_regions_keep_the_place_of_the_id_in_their_name(tmp_path):
     wrong = ReadOptions(variable="data", time_axis=0, t_r=2.0, atlas={"name": "shen-278", "ids": "roi([0-9]+)"})
     with pytest.raises(ReadError, match="'shen001' has no id by"):
         read(path, modality="fmri", options=wrong)
+
+
+VALUES = np.random.default_rng(3).normal(0, 20, (3, 60)).round(3)
+FRAME = pd.DataFrame(VALUES.T, columns=["Fp1", "C3", "O2"])
+NUMBERED = pd.DataFrame(VALUES.T)
+
+
+@pytest.mark.parametrize(
+    ("write", "names"),
+    [
+        (lambda path: FRAME.to_csv(path), ("Fp1", "C3", "O2")),
+        (lambda path: FRAME.rename_axis("row").to_csv(path), ("Fp1", "C3", "O2")),
+        (lambda path: FRAME.assign(n=np.arange(60) + 1.0).to_csv(path, index=False), ("Fp1", "C3", "O2")),
+        (lambda path: FRAME.to_csv(path, sep=";", decimal=","), ("Fp1", "C3", "O2")),
+        (lambda path: FRAME.set_axis(["C3", "C3", "O2"], axis=1).to_csv(path), ("C3-0", "C3-1", "O2")),
+        (lambda path: FRAME.T.to_csv(path), ("Fp1", "C3", "O2")),  # a channel per row
+        (lambda path: NUMBERED.to_csv(path), ("0", "1", "2")),
+        (lambda path: NUMBERED.to_csv(path, index=False), ("0", "1", "2")),
+    ],
+)
+def test_tables_as_pandas_and_spreadsheets_write_them(tmp_path, write, names):
+    write(tmp_path / "a.csv")
+    recording = read(tmp_path / "a.csv", modality="eeg", options=ReadOptions(units="uV", sfreq=100))
+    assert recording.channels.names == names
+    np.testing.assert_allclose(recording.data * 1e6, VALUES, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("Time (s)", 1), ("time_ms", 1000), ("Timestamp [us]", 1e6), ("t", 1)])
+def test_the_unit_of_time_stands_in_its_name(tmp_path, name, scale):
+    FRAME.assign(**{name: np.arange(60) * scale / 100}).to_csv(tmp_path / "a.csv", index=False)
+    recording = read(tmp_path / "a.csv", options=ReadOptions(units="uV"))
+    assert (recording.sfreq, recording.n_channels) == (100, 3)
+
+
+def test_microseconds_without_a_unit_are_named(tmp_path):
+    FRAME.assign(time=np.arange(60) * 10_000).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ReadError, match="look like microseconds; give sfreq=100"):
+        read(tmp_path / "a.csv", options=ReadOptions(units="uV"))
+
+
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        (np.array(["C3", "C3", "O2"]), ("C3-0", "C3-1", "O2")),
+        (np.array(["Fp1", "C3", "O2"], dtype="S"), ("Fp1", "C3", "O2")),
+    ],
+)
+def test_names_in_an_npz_that_repeat_or_are_bytes(tmp_path, names, seen):
+    np.savez(tmp_path / "a.npz", data=VALUES.T, ch_names=names, fs="100")
+    recording = read(tmp_path / "a.npz", modality="eeg", options=ReadOptions(units="uV"))
+    assert (recording.channels.names, recording.sfreq) == (seen, 100)
+    np.testing.assert_allclose(recording.data * 1e6, VALUES, rtol=1e-5)
+
+
+def test_names_that_are_python_objects_are_noted(tmp_path):
+    np.savez(tmp_path / "a.npz", data=VALUES, ch_names=np.array(["Fp1", "C3", "O2"], dtype=object), sfreq=100)
+    notes = read(tmp_path / "a.npz", modality="eeg", options=ReadOptions(units="uV")).notes
+    assert any("ch_names holds Python objects" in note for note in notes)
+
+
+def test_names_and_rates_in_groups_and_attributes_of_hdf5(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["run/eeg"], file["run/ch_names"] = VALUES.T, ["Fp1", "C3", "O2"]
+        file["run/eeg"].attrs["sfreq"] = 100.0
+    recording = read(tmp_path / "a.h5", options=ReadOptions(units="uV"))
+    assert (recording.channels.names, recording.sfreq) == (("Fp1", "C3", "O2"), 100)
+    np.testing.assert_allclose(recording.data * 1e6, VALUES, rtol=1e-5)
+
+
+def test_a_struct_is_named(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"EEG": {"data": VALUES, "srate": 100.0}})
+    with pytest.raises(ReadError, match=r"holds a struct \(EEG\) and no array; save its array"):
+        read(tmp_path / "a.mat")

@@ -184,3 +184,19 @@ def test_bti_gives_tesla_and_coils_in_the_head_frame(tmp_path, vendor, monkeypat
     path.write_bytes(path.read_bytes()[400:])  # the header at the end stays, samples are missing
     with pytest.raises(ReadError):
         read(path)
+
+
+def test_two_channels_of_one_name_are_numbered_or_named(tmp_path, microvolts, vendor):
+    names = ["C3", "C3", "O2"]
+    for path in (
+        vendor.write_gdf(tmp_path / "a.gdf", microvolts, names, 100),
+        vendor.write_cnt(tmp_path / "a.cnt", microvolts, names, 100),
+    ):
+        assert read(path).channels.names == ("C3-0", "C3-1", "O2")
+    for path in (
+        vendor.write_persyst(tmp_path / "a.lay", microvolts, names, 100),
+        vendor.write_curry(tmp_path / "a.cdt", microvolts, names, 100, PLACES * 10),
+    ):
+        with pytest.raises(ReadError, match="two channels are called 'C3'; give each") as caught:
+            read(path)
+        assert "damaged" not in str(caught.value)

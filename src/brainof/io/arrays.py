@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -17,6 +18,7 @@ from ..errors import ReadError
 from .checks import check_size
 from .damage import damage_named
 from .mat5 import check_mat5
+from .names import unique
 from .text_table import decoded
 
 #: bytes; shapes and types of arrays take some hundred
@@ -38,6 +40,7 @@ class Arrays:
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     texts: frozenset[str] = frozenset()
     is_table: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def open_arrays(path: Path, max_bytes: int) -> Arrays:
@@ -103,7 +106,10 @@ def _npz(path: Path, max_bytes: int) -> Arrays:
             return archive[name]
 
     there = {name: shape for name, shape in shapes.items() if name not in objects} or shapes
-    return Arrays(there, load, texts=frozenset(texts))
+    notes = [
+        f"{name} holds Python objects and was not used: save it as text" for name in sorted(objects & shapes.keys())
+    ]
+    return Arrays(there, load, texts=frozenset(texts), notes=tuple(notes))
 
 
 def _npy(path: Path, max_bytes: int) -> Arrays:
@@ -128,7 +134,12 @@ def _mat(path: Path, max_bytes: int) -> Arrays:
     import scipy.io
 
     check_mat5(path, max_bytes)
-    listed = [(name, shape, kind) for name, shape, kind in scipy.io.whosmat(path) if kind != "struct"]
+    everything = scipy.io.whosmat(path)
+    listed = [(name, shape, kind) for name, shape, kind in everything if kind != "struct"]
+    structs = [name for name, _, kind in everything if kind == "struct"]
+    if structs and not any(len(shape) == 2 and min(shape) > 1 for _, shape, _ in listed):
+        fix = "save its array by itself, as channels x time; an EEGLAB dataset ends in .set"
+        raise ReadError(f"holds a struct ({structs[0]}) and no array", file=path, field="variable", fix=fix)
     for _, shape, _ in listed:
         check_size(float(np.prod(shape, dtype=float)) * 8, max_bytes, path)
     texts = frozenset(name for name, _, kind in listed if kind in ("char", "cell"))
@@ -145,9 +156,10 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-    texts = set()
+    texts, attributes = set(), dict[str, np.ndarray]()
 
     def visit(name: str, item: Any) -> None:
+        attributes.update({key: np.ravel(value) for key, value in item.attrs.items() if np.size(value) == 1})
         if not isinstance(item, h5py.Dataset) or name.startswith("#"):
             return
         if h5py.check_string_dtype(item.dtype) and len(item.shape) == 1:
@@ -158,6 +170,7 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
             shapes[name] = item.shape[::-1] if reverse else item.shape
 
     with h5py.File(path, "r") as stream:
+        visit("", stream)
         stream.visititems(visit)
 
     def load(name: str) -> np.ndarray:
@@ -165,7 +178,7 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
             values = stream[name].asstr()[()] if name in texts else np.asarray(stream[name])
         return values.T if reverse else values
 
-    return Arrays(shapes, load, texts=frozenset(texts))
+    return Arrays(shapes, load, extra=attributes, texts=frozenset(texts))
 
 
 def _text(path: Path, max_bytes: int) -> Arrays:
@@ -173,39 +186,52 @@ def _text(path: Path, max_bytes: int) -> Arrays:
 
     check_size(path.stat().st_size, max_bytes, path, "the text")
     text, _ = decoded(path.read_bytes())
+    if "\0" in text:
+        raise ReadError("holds bytes that are not text", file=path, fix=_DAMAGED)
     text, extra = _without_remarks(text)
     first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     if not first:
         raise ReadError("holds no line of values", file=path)
-    separator = _separator(first)
-    cells = next(csv.reader([first.strip()], delimiter=separator)) if len(separator) == 1 else first.split()
-    has_header = any(cell.strip() and not _is_number(cell) for cell in cells)
+    separator, lines = _separator(first), [line for line in text[:100_000].splitlines() if line.strip()][:5]
+    cells = _cells(first, separator)
+    row = _cells(lines[1], separator) if len(lines) > 1 else cells
+    if len(row) > len(cells):  # a separator at the end of each row, or a column of row names (R)
+        cells = [*cells, ""] if not row[-1] else ["", *cells]
+    # pandas names columns 0, 1, ... where they had no name
+    is_numbered = [cell for cell in cells if cell] == [str(i) for i in range(sum(map(bool, cells)))] and (
+        not cells[0] or len(cells) > 2
+    )
+    has_header = is_numbered or any(cell and not _is_number(cell) for cell in cells)
+    names, notes = [cell or f"Unnamed: {i}" for i, cell in enumerate(cells)], list[str]()
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        notes.append(f"channel names that occur twice were numbered: {', '.join(twice)}")
     table = pd.read_csv(
         StringIO(text),
         sep=separator,
         header=0 if has_header else None,
+        names=unique(names) if has_header else None,
         skipinitialspace=True,
         na_values=["n/a"],
+        decimal="," if separator != "," and any(re.search(r"\d,\d", line) for line in lines) else ".",
         engine="c",
     )
     table = table.dropna(axis="columns", how="all")  # a separator at the end of each line
     numbers = table.select_dtypes("number")
     texts = extra | {str(name): table[name].to_numpy() for name in table.columns if name not in numbers.columns}
     if not has_header and len(numbers.columns) < len(table.columns):
-        raise ReadError(
-            "a column is not numeric",
-            file=path,
-            field=f"column {next(name for name in texts if name not in extra)}",
-            fix="remove the text",
-        )
-    values = numbers.to_numpy()
+        column = next(name for name in table.columns if name not in numbers.columns)
+        raise ReadError("a column is not numeric", file=path, field=f"column {column}", fix="remove the text")
+    columns, values = tuple(map(str, numbers.columns)) if has_header else None, numbers.to_numpy()
+    if is_numbered and len(table.columns) == len(numbers.columns) + 1 and table.columns[0] not in numbers.columns:
+        columns, values, texts = tuple(map(str, table.iloc[:, 0])), values.T, extra  # a channel per row
     return Arrays(
-        {path.stem: values.shape},
-        lambda _: values,
-        columns=tuple(str(name) for name in numbers.columns) if has_header else None,
-        extra=texts,
-        is_table=True,
+        {path.stem: values.shape}, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes)
     )
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    cells = next(csv.reader([line.strip("\r\n")], delimiter=separator)) if len(separator) == 1 else line.split()
+    return [cell.strip() for cell in cells]
 
 
 def _without_remarks(text: str) -> tuple[str, dict[str, np.ndarray]]:

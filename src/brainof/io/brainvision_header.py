@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import ReadError
 from .text_table import decoded
+from .vendor_headers import refuse_twice
 
 _BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOAT_64": 8}
 
@@ -27,11 +28,7 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
     if "$b" in data_name:
         fix = f"write {path.stem}.eeg, or whatever the data file is called"
         raise ReadError("is given by the placeholder $b, which MNE does not read", file=path, field="DataFile", fix=fix)
-    names = [name for name, _ in _entries(text)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        fix = "give each channel of the header its own name"
-        raise ReadError(f"two channels are called {twice!r}", file=path, field="channels", fix=fix)
+    refuse_twice([name for name, _ in _entries(text)], path)
     data = _inside(path, root, data_name, "DataFile")
     markers = _inside(path, root, marker_name, "MarkerFile") if marker_name else None
     if not data.is_file():

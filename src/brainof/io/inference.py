@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +30,14 @@ CHANNEL_NAMES = (
     "rois",
 )
 #: columns that count rows
-INDEX_NAMES = ("index", "sample", "samples", "sample index", "sample_index")
+INDEX_NAMES = ("index", "row", "sample", "samples", "sample index", "sample_index")
+
+#: a name of the time of samples, and the unit that may follow it
+_TIME = re.compile(
+    rf"({'|'.join(TIME_NAMES)})(?:[\s_]*[\[(]?\s*(s|sec|secs|seconds?|ms|msec|milliseconds?|us|usec|\u00b5s)?[\])]?)?",
+    re.I,
+)
+_SECONDS = {"m": 1e-3, "u": 1e-6, "\u00b5": 1e-6}
 
 #: one axis this many times longer than the other is taken for time (with a note)
 _CLEARLY_LONGER = 20
@@ -37,6 +45,12 @@ _CLEARLY_LONGER = 20
 _LOWEST_SFREQ = 10.0
 #: a step of the time column is a pause above 1.5 usual steps, but not below this many seconds (packets come late)
 _SHORTEST_PAUSE = 0.1
+
+
+def time_column(name: str) -> tuple[str, float] | None:
+    """Of a column of times, such as `Time (ms)`: its name in `TIME_NAMES`, and seconds per unit; else None."""
+    found = _TIME.fullmatch(name.strip())
+    return None if found is None else (found[1].lower(), _SECONDS.get((found[2] or "s").lower()[0], 1.0))
 
 
 def time_axis(
@@ -97,6 +111,9 @@ def sampling_rate(
     """
     path = request.path
     named = {name.lower(): vector for name, vector in vectors.items() if vector.dtype.kind in "fiu"}
+    for name, vector in vectors.items():  # a rate that was saved as text
+        if vector.size == 1 and vector.dtype.kind in "USO" and re.fullmatch(r"[\d.]+(e\d+)?", str(vector[0])):
+            named[name.lower()] = np.array([float(vector[0])])
     time = next((named[name] for name in TIME_NAMES if name in named and named[name].size > 2), None)
     by_time, pauses, notes = (
         _steps(time, request.options.rate) if time is not None else (0.0, np.array([], dtype=int), [])
@@ -116,8 +133,9 @@ def sampling_rate(
         raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq= (Hz) or t_r= (s)")
     slowest = 1 / MAX_TR if modality == "fmri" else _LOWEST_SFREQ
     if by_time < slowest:
-        fix = f"give t_r={1e-3 / by_time:g}" if modality == "fmri" else f"give sfreq={by_time * 1000:g}"
-        problem = f"steps of {1 / by_time:g} look like milliseconds"
+        unit, scale = ("milliseconds", 1e3) if by_time * 1e3 >= slowest else ("microseconds", 1e6)
+        fix = f"give t_r={1 / by_time / scale:g}" if modality == "fmri" else f"give sfreq={by_time * scale:g}"
+        problem = f"steps of {1 / by_time:g} look like {unit}"
         raise ReadError(problem, file=path, field="time column", fix=fix)
     return by_time, pauses, notes
 
@@ -133,7 +151,8 @@ def _steps(time: np.ndarray, sfreq: float | None) -> tuple[float, np.ndarray, li
     good = np.abs(steps) <= max(1.5 * usual, shortest)
     pauses = np.flatnonzero(~good) + 1
     # packets overlap or share a time stamp (Muse), and clocks of milliseconds are rounded: only the mean is exact
-    rate = round(int(good.sum()) / float(steps[good].sum()), 3) if steps[good].sum() > 0 else 0.0
+    rate = int(good.sum()) / float(steps[good].sum()) if steps[good].sum() > 0 else 0.0
+    rate = round(rate, 3) if rate > 1 else float(f"{rate:.6g}")
     if not pauses.size:
         return rate, pauses, []
     longest = np.nanmax(np.abs(steps[pauses - 1]))

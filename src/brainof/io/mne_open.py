@@ -20,7 +20,7 @@ from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
 from .request import ReadRequest
 from .units import is_body_unit, volts_of_table, volts_per_unit
-from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, curry_units, persyst_pauses
+from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, check_persyst, curry_units, persyst_pauses
 
 #: formats of one unit, which no field of the file says
 _IN_MICROVOLTS = ("eeglab", "cnt", "nihon", "persyst", "egi")
@@ -52,6 +52,8 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
     elif format_name == "curry":
         optional("curryreader", "vendor", f"{path.name} (Curry)")
         check_curry(path)
+    elif format_name == "persyst":
+        check_persyst(path)
     elif format_name == "eeglab":
         _check_set(path, options.max_bytes)
     elif format_name in ("cnt", "nihon"):

@@ -24,8 +24,9 @@ from .inference import (
     modality_of,
     sampling_rate,
     time_axis,
+    time_column,
 )
-from .names import chosen_type, kept, kind_of_name, renamed
+from .names import chosen_type, kept, kind_of_name, renamed, unique
 from .options import ReadOptions
 from .positions import default_montage, electrode_positions
 from .request import ReadRequest
@@ -82,23 +83,31 @@ def _signals(
     arrays: Arrays, variable: str, atlas: Atlas | None, request: ReadRequest
 ) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
     """Channels x time, the channel names that the file holds, its vectors of time, rate and events, and notes."""
-    options, notes = request.options, list[str]()
+    options, notes = request.options, list(arrays.notes)
     values = _numeric(np.squeeze(arrays.load(variable)), request.path, variable)
-    vectors: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = dict(arrays.extra)
     names: tuple[str, ...] | None = None
     if arrays.is_table:
-        values, names, vectors, notes = _split_columns(values, arrays, options)
+        values, names, vectors, more = _split_columns(values, arrays, options, request.path)
+        notes += more
         if arrays.columns is not None:
             return values.T, names, vectors, notes
     lengths = {name: int(np.prod(shape)) for name, shape in arrays.shapes.items() if _is_vector(shape)}
     lengths.pop(variable, None)
     names, more = _names_in_file(arrays, lengths, values.shape, options)
     told = options.channel_names or names or atlas
-    numeric = {name: n for name, n in lengths.items() if name not in arrays.texts}
+    numeric = {_last(name): n for name, n in lengths.items() if name not in arrays.texts}
     axis, of_axis = time_axis(values.shape, len(told) if told is not None else None, numeric, variable, request)
-    wanted = {*RATE_NAMES, *TR_NAMES, *TIME_NAMES, options.events_variable}
-    vectors |= {name: np.ravel(arrays.load(name)) for name in lengths if {name, name.lower()} & wanted}
+    wanted = {*RATE_NAMES, *TR_NAMES, *TIME_NAMES}
+    vectors |= {_last(name): np.ravel(arrays.load(name)) for name in lengths if _last(name).lower() in wanted}
+    if (name := options.events_variable) in lengths:
+        vectors[str(name)] = np.ravel(arrays.load(str(name)))
     return (values.T if axis == 0 else values), names, vectors, [*notes, *more, *of_axis]
+
+
+def _last(name: str) -> str:
+    """The name of an array without the groups of HDF5."""
+    return name.rpartition("/")[2]
 
 
 def _is_vector(shape: tuple[int, ...]) -> bool:
@@ -141,32 +150,37 @@ def _names_in_file(
 ) -> tuple[tuple[str, ...] | None, list[str]]:
     """Channel names that an array of text holds, as many as an axis is long; text is never a sample."""
     for name in CHANNEL_NAMES:
-        found = next((other for other in arrays.texts if other.lower() == name and lengths.get(other, 0) > 1), None)
+        found = next((text for text in arrays.texts if _last(text).lower() == name and lengths.get(text, 0) > 1), None)
         if found is None or found == options.events_variable:
             continue
-        names = [str(text).strip() for text in np.ravel(arrays.load(found))]
-        if len(names) in shape and len(set(names)) == len(names):
-            return tuple(names), []
+        texts = np.ravel(arrays.load(found))
+        names = [(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)).strip() for text in texts]
+        if len(names) in shape:
+            twice = [] if len(set(names)) == len(names) else [f"names of {found} that occur twice were numbered"]
+            return tuple(unique(names)), twice
         return None, [f"{found} holds {len(names)} names for an array of {shape[0]} x {shape[1]}: not used"]
     return None, []
 
 
 def _split_columns(
-    values: np.ndarray, arrays: Arrays, options: ReadOptions
+    values: np.ndarray, arrays: Arrays, options: ReadOptions, path: Path
 ) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
     """The signals of a text table, their names, its time and event columns, and a note on columns that count rows."""
     columns = arrays.columns or tuple(f"column {i + 1}" for i in range(values.shape[1]))
-    apart = {name for name in columns if name.lower() in TIME_NAMES or name == options.events_variable}
-    steps = np.diff(values[:, 0]) if len(values) > 2 and len(columns) > 1 else np.array([])
+    times = {name: time for name in columns if (time := time_column(name)) is not None}
+    apart = {name for name in columns if name in times or name == options.events_variable}
     counted = {name for name in columns if name.lower() in INDEX_NAMES} if arrays.columns else set()
-    # pandas writes the index of a table as a first column without a name; no signal grows at every sample
-    if steps.size and (
-        (arrays.columns and columns[0].startswith("Unnamed: ") and (steps > 0).all())
-        or (arrays.columns is None and (steps == 1).all())
-    ):
-        counted.add(columns[0])
+    # no signal grows by one at every sample, nor a first column without a name (the index of pandas) at all
+    if len(values) > 2:
+        steps = np.diff(values[:, [0, -1]], axis=0)
+        counts = {columns[i] for i in (0, -1) if (steps[:, i] == 1).all()} - apart
+        counted |= {name for name in counts if np.isnan(electrode_positions([name])).all()}
+        counted |= {columns[0]} if columns[0].startswith("Unnamed: ") and (steps[:, 0] > 0).all() else set()
     signal = [i for i, name in enumerate(columns) if name not in apart | counted]
-    taken = {name: values[:, i] for i, name in enumerate(columns) if name in apart}
+    if not signal:
+        raise ReadError("holds no column of a signal", file=path, field="columns", fix="check the separator")
+    taken = {name: values[:, i] for i, name in enumerate(columns) if name == options.events_variable}
+    taken |= {time: values[:, columns.index(name)] * scale for name, (time, scale) in times.items()}
     notes = [f"left out: {', '.join(sorted(counted))} (counts the rows)"] if counted else []
     names = tuple(columns[i] for i in signal) if arrays.columns else None
     return values[:, signal], names, taken | arrays.extra, notes

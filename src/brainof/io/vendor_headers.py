@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -155,12 +157,22 @@ def check_curry(path: Path) -> None:
         if found is None:
             raise ReadError("is missing or no count", file=header, field=field_name, fix="the file is damaged")
         counts[field_name] = int(found[1])
+    labels = re.findall(r"^LABELS\w* START_LIST[^\n]*\n(.*?)^LABELS\w* END_LIST", text, flags=re.M | re.S)
+    refuse_twice([name.strip() for block in labels for name in block.splitlines() if name.strip()], header)
     values, size = math.prod(counts.values()), path.stat().st_size
     least = 2 if re.search(r"DataFormat\s*=\s*ASCII", text) else 4
     if values <= 0 or least * values > size:
         said = " x ".join(f"{count} {name[3:].lower()}" for name, count in counts.items())
         problem = f"{header.name} announces {said}, the file has {size} bytes"
         raise ReadError(problem, file=path, field="size", fix=_DAMAGED)
+
+
+def refuse_twice(names: Sequence[str], path: Path) -> None:
+    """Refuse channels of one name where MNE would read another number of them, or fail."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        fix = "give each channel of the header its own name"
+        raise ReadError(f"two channels are called {twice!r}", file=path, field="channels", fix=fix)
 
 
 def curry_units(raw: Any) -> tuple[dict[str, float], dict[str, float]]:
@@ -170,10 +182,24 @@ def curry_units(raw: Any) -> tuple[dict[str, float], dict[str, float]]:
     return known, {name: factor for name, factor in known.items() if factor != 1e-6}
 
 
+def persyst_section(path: Path, name: str) -> list[tuple[str, str]]:
+    """Keys and values of a section of a Persyst .lay file, also those that occur twice."""
+    text = re.split(rf"^\s*\[{name}\]\s*$", decoded(path.read_bytes())[0], maxsplit=1, flags=re.M | re.I)[1:]
+    lines = re.split(r"^\s*\[", text[0], maxsplit=1, flags=re.M)[0].splitlines() if text else []
+    return [(key.strip(), value.strip()) for key, mark, value in (line.rpartition("=") for line in lines) if mark]
+
+
+def check_persyst(path: Path) -> None:
+    """Refuse a recording of which two channels have one name: MNE counts them once."""
+    refuse_twice([re.split("-ref", key.upper(), flags=re.I)[0] for key, _ in persyst_section(path, "ChannelMap")], path)
+
+
 def persyst_pauses(path: Path, sfreq: float) -> list[int]:
     """Samples of a Persyst recording before which its `[SampleTimes]` jump; MNE does not read them."""
-    text = decoded(path.read_bytes())[0].lower().partition("[sampletimes]")[2].partition("[")[0]
-    rows = [(int(n), float(time)) for n, time in re.findall(r"^\s*(\d+)\s*=\s*([\d.]+)\s*$", text, flags=re.MULTILINE)]
+    try:
+        rows = [(int(sample), float(time)) for sample, time in persyst_section(path, "SampleTimes")]
+    except ValueError:
+        return []
     steps = [(b[0], (b[1] - a[1]) % _DAY - (b[0] - a[0]) / sfreq) for a, b in pairwise(rows)]
     return [sample for sample, lost in steps if abs(lost) > max(_JITTER, 1 / sfreq)]
 

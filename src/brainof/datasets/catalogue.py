@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
-from .recipe import Overlap, Recipe, find_recipe, recipe_names
+import pandas as pd
+
+from ..errors import ConfigError
+from .recipe import Entry, Overlap, Recipe, find_recipe, recipe_names
 
 _NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 
@@ -29,6 +33,43 @@ def overlaps(evaluation: str, among: Collection[str] | None = None) -> dict[str,
     """Datasets (of those in `among`) that share recordings or people with an evaluation set: name -> what is shared."""
     shared = {recipe.name: recipe.overlap[evaluation] for recipe in recipes() if evaluation in recipe.overlap}
     return {name: overlap for name, overlap in shared.items() if among is None or name in among}
+
+
+#: Volumes of runs whose length and repetition time are not published: the longest window of the recipes for fMRI
+UNKNOWN_VOLUMES = 192
+#: Hz that EEG and MEG are resampled to (`prepare.chain`)
+SFREQ = 256.0
+
+
+def published_index() -> pd.DataFrame:
+    """The published corpus as kinds of windows, a row each: columns of a corpus index, and `count`.
+
+    EEG and MEG at the rate of our preparation; a window of fMRI is a run, as published, at its own repetition time.
+    """
+    rows = []
+    for recipe in recipes():
+        if (entry := recipe.published) is not None:
+            sfreq, n_times = window_of(entry, recipe.modality)
+            row = {"modality": recipe.modality, "dataset": recipe.name, "sfreq": sfreq, "n_times": n_times}
+            rows.append({**row, "n_channels": entry.channels, "count": entry.windows, "people": entry.participants})
+    return pd.DataFrame(rows)
+
+
+def window_of(entry: Entry, modality: str) -> tuple[float, int]:
+    """Sampling rate and samples of a published window.
+
+    Raises
+    ------
+    ConfigError
+        Its rate or length cannot be read.
+    """
+    if entry.rate == "multi-site":
+        return 0.5, UNKNOWN_VOLUMES
+    seconds, rate = (re.fullmatch(r"([\d.]+) (s|Hz|ms)", text) for text in (entry.window, entry.rate))
+    if seconds is None or rate is None or seconds[2] != "s":
+        raise ConfigError(f"cannot read rate {entry.rate!r}, window {entry.window!r}", field=entry.name)
+    sfreq = SFREQ if modality != "fmri" else 1000 / float(rate[1])
+    return sfreq, round(float(seconds[1]) * sfreq)
 
 
 def page() -> str:

@@ -1,0 +1,255 @@
+"""What a recipe costs before anything starts: parameters, FLOPs, memory, communication, time and disk.
+
+All numbers come from `model/presets.py` (weights) and `model/cost.py` (products, activations); this file spreads them
+over the windows of a corpus and over devices. Nothing is built, no data is read but an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..corpus.weights import fractions
+from ..errors import ConfigError
+from ..model.config import BrainOFConfig
+from ..model.cost import WindowShape, activation_bytes, step_flops
+from ..model.presets import count, preset
+from ..utils.values import ceil_div
+from .config import PretrainConfig
+
+#: Bytes of a weight: in float32 with its gradient and two moments of AdamW; and on disk in a checkpoint
+STATE_BYTES, CHECKPOINT_BYTES = 16, 12
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device and its link, and how much of the device a step uses.
+
+    Attributes
+    ----------
+    peak : float
+        FLOP/s of dense bfloat16 products: 989e12 on an H100 or H200.
+    mfu : float
+        Fraction of the peak that the products of a step reach: 0.09 (`base`) and 0.14 (`large`) were measured, nothing
+        compiled (docs/performance.md).
+    link : float
+        Bytes/s that a device sends while it receives as much: 50e9 is a network card of 400 Gbit/s for each.
+    memory : float
+        Bytes.
+    """
+
+    peak: float = 989e12
+    mfu: float = 0.1
+    link: float = 50e9
+    memory: float = 80e9
+
+
+def plan(
+    config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware = Hardware()
+) -> dict[str, Any]:
+    """The plan of a recipe.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+        The recipe.
+    kinds : DataFrame
+        Kinds of windows, a row each: modality, dataset, sfreq, n_times, n_channels and their `count`; from
+        `datasets.catalogue.published_index` or `kinds_of`.
+    devices : int
+        Devices that share a step.
+    hardware : Hardware
+        What they can do.
+
+    Returns
+    -------
+    dict
+        Plain values, for JSON: "parameters", "data", "step", "memory" and "communication" by parallel kind (none, ddp,
+        fsdp, fsdp+ep: experts on devices of their own), "time", "disk".
+
+    Raises
+    ------
+    ConfigError
+        More devices than windows in a step.
+    """
+    model = model_of(config)
+    parameters = count(model)
+    batches = batches_of(config, model, kinds)
+    windows = float(config.accumulate * batches["windows"] @ batches["fraction"])
+    if devices > windows:
+        raise ConfigError(
+            f"{devices} devices, but a step has about {windows:.0f} windows",
+            field="batch_size",
+            fix="raise batch_size or accumulate, or plan fewer devices",
+        )
+    # devices take batches of a step in turn; more devices than batches share the windows of each
+    micros, share = max(1.0, config.accumulate / devices), max(1.0, devices / config.accumulate)
+    flops = config.accumulate * float(batches["flops"] @ batches["fraction"])
+    activations = {
+        checkpoint: float((np.ceil(batches["windows"] / share) * batches[f"activation_bytes{checkpoint}"]).max())
+        for checkpoint in ("", "_checkpointed")
+    }
+    memory = {kind: memory_of(model, parameters, kind, devices) for kind in KINDS if kind != "none" or devices == 1}
+    sent = {kind: sent_of(model, parameters, kind, devices, micros, windows / devices) for kind in memory}
+    steps = len_epoch = float(batches["count"].sum()) / config.accumulate
+    compute = flops / devices / (hardware.peak * hardware.mfu)
+    chosen = choose(memory, activations, hardware.memory)
+    seconds = max(compute, sent[chosen] / hardware.link)
+    steps = config.steps
+    return {
+        "devices": devices,
+        "hardware": vars(hardware),
+        "parameters": {name: parameters[name] for name in ("total", "active", "encoder")},
+        "data": {
+            "windows": int(kinds["count"].sum()),
+            "training_windows": round(float(batches["drawn"].sum())),
+            "bytes": float((kinds["count"] * kinds["n_channels"] * kinds["n_times"] * 2).sum()),
+            "tokens_per_window": float(batches["tokens"] @ batches["drawn"] / batches["drawn"].sum()),
+        },
+        "step": {
+            "windows": windows,
+            "windows_per_device": windows / devices,
+            "largest_batch_per_device": float(np.ceil(batches["windows"] / share).max()),
+            "flops": flops,
+            "flops_per_window": flops / windows,
+            "heaviest_batch": float(batches["flops"].max() / (batches["flops"] @ batches["fraction"])),
+        },
+        "memory": {
+            kind: {**parts, "activations": activations[""], "activations_checkpointed": activations["_checkpointed"]}
+            for kind, parts in memory.items()
+        },
+        "communication": {kind: {"bytes": sent[kind], "seconds": sent[kind] / hardware.link} for kind in sent},
+        "time": {
+            "parallel": chosen,
+            "compute_seconds_per_step": compute,
+            "seconds_per_step": seconds,
+            "steps_per_epoch": len_epoch,
+            "hours_per_epoch": len_epoch * seconds / 3600,
+            "steps": steps,
+            "epochs": steps / len_epoch,
+            "hours": steps * seconds / 3600,
+            "load_bytes_per_second": float(batches["bytes"] @ batches["fraction"]) * config.accumulate / devices / seconds,
+        },
+        "disk": {
+            "checkpoint": CHECKPOINT_BYTES * parameters["total"],
+            "checkpoints": config.keep_checkpoints * CHECKPOINT_BYTES * parameters["total"],
+            "release": 4 * parameters["total"],
+        },
+    }
+
+
+#: Ways in which devices share a step
+KINDS = ("none", "ddp", "fsdp", "fsdp+ep")
+
+
+def model_of(config: PretrainConfig) -> BrainOFConfig:
+    """The architecture of a recipe."""
+    overrides = dict(config.model)
+    return preset(overrides.pop("preset", "tiny"), **overrides)
+
+
+def kinds_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Kinds of windows of a corpus index, with their `count`."""
+    columns = ["modality", "dataset", "sfreq", "n_times", "n_channels"]
+    return rows.groupby(columns, observed=True).size().rename("count").reset_index()
+
+
+def batches_of(config: PretrainConfig, model: BrainOFConfig, kinds: pd.DataFrame) -> pd.DataFrame:
+    """What a batch of each kind of window costs.
+
+    Columns: `drawn` windows of an epoch, `windows` of a batch, `count` of batches in an epoch and their `fraction` of
+    all, mean `tokens` of a window; `flops` and `bytes` on disk of a batch, `activation_bytes` of a window.
+    """
+    sizes: dict[Any, int] = kinds.groupby(["modality", "dataset"], observed=True)["count"].sum().to_dict()
+    share = fractions(sizes, config.sampling.weights)
+    total = (1 - config.sampling.validation) * sum(sizes.values())
+    rows = []
+    for kind in kinds.itertuples():
+        pair = (kind.modality, kind.dataset)
+        drawn = total * share[pair] * kind.count / sizes[pair]
+        patches = ceil_div(kind.n_times, model.patch)
+        whole = kind.n_channels * patches
+        windows = float(min(config.batch_size, kind.count))
+        if config.tokens_per_batch is not None:
+            windows = min(windows, max(1, config.tokens_per_batch // whole))
+        shape = shape_of(config, str(kind.modality), int(kind.n_channels), patches)
+        target = "connectivity" in config.objective.terms or config.objective.connectivity > 0
+        flops = sum(step_flops(model, shape, int(windows), target).values())
+        of_window = (activation_bytes(model, shape, checkpoint=checkpoint) for checkpoint in (False, True))
+        rows.append(
+            {
+                "modality": kind.modality,
+                "dataset": kind.dataset,
+                "drawn": drawn,
+                "windows": windows,
+                "count": drawn / windows,
+                "tokens": whole,
+                "flops": flops,
+                "bytes": windows * kind.n_channels * kind.n_times * 2,
+                **dict(zip(("activation_bytes", "activation_bytes_checkpointed"), of_window, strict=True)),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(fraction=table["count"] / table["count"].sum())
+
+
+def shape_of(config: PretrainConfig, modality: str, channels: int, patches: int) -> WindowShape:
+    """The tokens of a window at the end of the curriculum: channels kept, visible and predicted patches."""
+    most = min(channels, max(2, config.max_tokens // patches))
+    kept = round((max(min(2, channels), round(config.min_channels * most)) + most) / 2)
+    mask, tokens = config.mask.at(1.0, modality), kept * patches
+    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}.get(mask.unit, tokens)
+    units = units if units > 1 else tokens
+    hidden = round(tokens * float(np.clip(round(mask.ratio * units), 1, units - 1)) / units)
+    return WindowShape(kept, patches, tokens - hidden, tokens if config.objective.predict == "all" else hidden)
+
+
+def memory_of(model: BrainOFConfig, parameters: Mapping[str, int], kind: str, devices: int) -> dict[str, float]:
+    """Bytes on each device that do not depend on the batch: weights, gradients, moments, and what is gathered.
+
+    Where nothing is sharded, autocast keeps copies of the weights in bfloat16; fully sharded, two blocks are there at a
+    time (one ahead) in bfloat16 with the gradient of one in float32.
+    """
+    total, depth = parameters["total"], model.backbone.depth
+    if kind in ("none", "ddp"):
+        return {"weights": 4.0 * total, "gradients": 4.0 * total, "optimizer": 8.0 * total, "gathered": 2.0 * total}
+    block = (total - sum(parameters[part] for part in ("tokens", "latents", "sampler", "decoder"))) / depth
+    if kind == "fsdp+ep":
+        block -= (1 - 1 / min(devices, model.backbone.experts)) * parameters["routed"] / depth
+    states = {"weights": 4.0 * total, "gradients": 4.0 * total, "optimizer": 8.0 * total}
+    return {name: size / devices for name, size in states.items()} | {"gathered": 2 * 2 * block + 4 * block}
+
+
+def sent_of(
+    model: BrainOFConfig, parameters: Mapping[str, int], kind: str, devices: int, micros: float, windows: float
+) -> float:
+    """Bytes that each device sends in a step, and receives.
+
+    ddp: an all-reduce of float32 gradients. fsdp: weights in bfloat16 gathered in forward and backward pass of each
+    batch, gradients scattered in float32. fsdp+ep: the same without the routed experts, whose tokens travel instead,
+    there and back, forward and backward, in bfloat16.
+    """
+    others = (devices - 1) / devices
+    if kind in ("none", "ddp"):
+        return 2 * others * 4 * parameters["total"]
+    gathered = parameters["total"] - (parameters["routed"] if kind == "fsdp+ep" else 0)
+    sent = others * gathered * (micros * 2 * 2 + 4)
+    if kind == "fsdp+ep":
+        backbone, away = model.backbone, 1 - 1 / min(devices, model.backbone.experts)
+        tokens = windows * model.sampler.latents * backbone.top_k
+        sent += away * backbone.depth * tokens * model.dim * 2 * 4
+    return sent
+
+
+def choose(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> str:
+    """The first kind that fits, without checkpointing before with it; else the last."""
+    for bytes_ in activations.values():
+        for kind, parts in memory.items():
+            if sum(parts.values()) + bytes_ <= available:
+                return kind
+    return list(memory)[-1]

@@ -18,8 +18,7 @@ from brainof.channels import Channels
 from brainof.corpus import CorpusWriter
 from brainof.errors import CheckpointError, ConfigError, HealthError
 from brainof.prepare import Window, default_chain
-from brainof.pretraining import PretrainConfig, find_config, pretrain
-from brainof.pretraining.recipes import recipe_names
+from brainof.pretraining import PretrainConfig, pretrain
 from brainof.pretraining.run import Run
 from brainof.pretraining.run_folder import locked, read_metrics
 
@@ -364,48 +363,3 @@ def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
     steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert 2 < reached < 400
     assert steps == sorted(steps)
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_trains(name, corpus, tmp_path):
-    """Two steps of each, on a cut of its model, with what it says of masks and objective."""
-    weights_ = {"weights": {"modality": "equal"}, "validation": 0.0}
-    recipe = find_config(name)
-    short = recipe.to_dict() | {
-        "steps": 2,
-        "sampling": weights_,
-        "health_grace": 1.0,
-        "health_margin": 0.0,
-        "threads": 1,
-    }
-    run = pretrain(PretrainConfig.parse({**short, "batch_size": 4}), corpus, tmp_path / "run")
-    rows = [row for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
-    assert rows
-    assert all(np.isfinite(row["loss"]) for row in rows)
-    assert ("loss_connectivity" in rows[0]) == (recipe.objective.connectivity > 0)
-
-
-def test_recipes_by_name():
-    for name in ("tiny", "per_output"):
-        assert find_config(name).model["preset"] == name  # a recipe has the name of the preset it trains
-    published = find_config("published")
-    for modality in ("eeg", "meg", "fmri"):
-        first = published.mask.at(0.0, modality)
-        assert (first.unit, first.fourier_ratio > 0, 0.5 <= first.ratio <= 0.7) == ("segment", True, True)
-    assert (published.objective.frequency, published.objective.predict) == ("raw", "all")
-
-
-def test_the_published_recipe_fits_the_published_sizes_and_others_say_so(corpus, tmp_path):
-    from brainof.corpus import open_corpora
-
-    corpora = open_corpora(corpus)
-    for name in ("debug", "tiny", "base"):
-        run = Run(find_config("published").replaced([f"model.preset={name}"]), corpora, tmp_path)
-        assert "waveform" in run.model.config.decoder.outputs
-    with pytest.raises(ConfigError, match="needs the output 'connectivity'.* or use the recipe `published`"):
-        Run(find_config("per_output").replaced(["model.preset=debug"]), corpora, tmp_path)
-
-
-def test_an_unknown_recipe_is_named():
-    with pytest.raises(ConfigError, match="did you mean 'tiny'"):
-        find_config("tinny")

@@ -29,6 +29,7 @@ COMMANDS = {
     "atlas": "list the atlases known by name, or download one",
     "corpus": "inspect, check, copy or reduce a corpus",
     "simulate": "write a simulated tri-modal cohort with known truth",
+    "plan": "what a pretraining recipe costs: memory, communication, time, disk",
     "pretrain": "pretrain a model on corpora, or continue a run",
     "adapt": "adapt a model to a task: probe, LoRA, full fine-tuning, ...",
     "evaluate": "score models on a suite of tasks, beside random weights, classical features and controls",

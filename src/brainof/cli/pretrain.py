@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
-from . import out, takes_assignments
+from . import ListAction, out, takes_assignments
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
+  brainof pretrain --list
   brainof pretrain per_output --corpus corpus --out runs/first steps=400 sampling.weights.eegmat=0.5
+  brainof pretrain published+softmax --corpus corpus --out runs/softmax
   brainof pretrain my_recipe.yaml --corpus corpus_eeg corpus_fmri --out runs/joint"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (per_output)")
+    parser.add_argument(
+        "recipe", help="a YAML file, or the name of a shipped recipe (per_output), with ablations: published+dense"
+    )
+    parser.add_argument("--list", action=ListAction, lines=_recipes, help="print recipes and ablations, a line each")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
     parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
     takes_assignments(parser, "the recipe")
@@ -25,3 +31,9 @@ def run(args: argparse.Namespace) -> int:
     folder = pretrain(config, args.corpus, args.out)
     out(f"{folder}: done; use it with `brainof embed FILE --model {folder} --out embeddings.parquet`")
     return 0
+
+
+def _recipes() -> Iterator[str]:
+    from ..pretraining.recipes import lines
+
+    return lines()

@@ -1,7 +1,8 @@
 """Presets of the published sizes and three small ones, and their parameter counts in one place.
 
 Published totals and active counts (site of arXiv:2602.23410): base 47.5 M / 21.5 M, large 331 M / 150 M, huge 1.7 G /
-500 M, giant 9 G / 1.2 G. Widths and expert counts are not published; these solve both numbers of each size.
+500 M, giant 9 G / 1.2 G. Widths and expert counts are not published; these solve both numbers of each size. They start
+with tied addresses (docs/decisions/0071): with independent ones the decoder finds no latents for hundreds of steps.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PRESETS: dict[str, BrainOFConfig] = {
         sampler=SamplerConfig(latents=8, heads=2),
         backbone=BackboneConfig(depth=2, heads=2, experts=4, hidden=16, shared=32),
     ),
-    "tiny": BrainOFConfig(),
+    "tiny": BrainOFConfig(sampler=SamplerConfig(initial_addressing="tied")),
     # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016)
     "per_output": BrainOFConfig(
         tokens=TokenConfig(connectivity=True),
@@ -37,23 +38,23 @@ PRESETS: dict[str, BrainOFConfig] = {
     ),
     "base": BrainOFConfig(
         dim=256,
-        sampler=SamplerConfig(latents=128),
+        sampler=SamplerConfig(latents=128, initial_addressing="tied"),
         backbone=BackboneConfig(depth=12, hidden=456, shared=912),
     ),
     "large": BrainOFConfig(
         dim=512,
-        sampler=SamplerConfig(latents=128, heads=8),
+        sampler=SamplerConfig(latents=128, heads=8, initial_addressing="tied"),
         backbone=BackboneConfig(depth=24, heads=8, hidden=808, shared=1616),
     ),
     "huge": BrainOFConfig(
         dim=1024,
-        sampler=SamplerConfig(latents=128, heads=16, blocks=2),
+        sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
         backbone=BackboneConfig(depth=36, heads=16, experts=32, top_k=4, hidden=384, shared=1152),
         decoder=DecoderConfig(blocks=2),
     ),
     "giant": BrainOFConfig(
         dim=1024,
-        sampler=SamplerConfig(latents=128, heads=16, blocks=2),
+        sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
         backbone=BackboneConfig(depth=48, heads=16, experts=64, top_k=6, hidden=896, shared=896),
         decoder=DecoderConfig(blocks=2),
     ),

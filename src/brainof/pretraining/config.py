@@ -98,6 +98,8 @@ class SamplingConfig(Schema):
     """Fraction of a window that may be padding so that it joins longer ones; 0 pads its last patch only."""
     mix_shards: int | None = Field(None, gt=0)
     """Shuffle among this many shards of a dataset at a time instead of among all: for corpora behind a URL."""
+    modalities: list[Literal["eeg", "meg", "fmri"]] = Field(default_factory=list)
+    """Only windows of these; all where empty."""
     exclude: list[str] = Field(default_factory=list)
     """Subjects (dataset/subject) that must not be seen: those of the test side of an inductive evaluation."""
     validation: float = Field(0.1, ge=0, lt=1)
@@ -127,6 +129,8 @@ class PretrainConfig(Schema):
 
     steps: int = Field(800, gt=0)
     batch_size: int = Field(16, gt=0)
+    tokens_per_batch: int | None = Field(None, gt=0)
+    """Most patches of a batch, over all channels and windows: windows of many channels make smaller batches."""
     accumulate: int = Field(1, gt=0)
     """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities: all of
     them from `BatchSampler.span` batches on, which the log names."""

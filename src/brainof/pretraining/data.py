@@ -35,7 +35,9 @@ def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchS
     """The sampler that a configuration describes."""
     sampling = config.sampling
     options = sampling.model_dump(include={"max_padding", "limits", "mix_shards"})
-    sampler = BatchSampler(rows, config.batch_size, sampling.weights, config.seed, patch=patch, **options)
+    options["tokens_per_batch"] = config.tokens_per_batch
+    weights = sampling.weights or None  # without any, an epoch is every window once
+    sampler = BatchSampler(rows, config.batch_size, weights, config.seed, patch=patch, **options)
     text = "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality"
     log.info(text, len(sampler), 100 * sampler.padding, sampler.span)
     return sampler
@@ -48,7 +50,7 @@ def choose_rows(
 
     Windows with fewer than two good patches are left out: either nothing could be hidden or nothing be seen.
     """
-    rows = select(index, view="pretrain", exclude_subjects=sampling.exclude)
+    rows = select(index, "pretrain", sampling.exclude, sampling.modalities or None)
     good = rows["good"].cat
     n_good = np.array([name.count("1") for name in good.categories], np.int64)[good.codes]
     usable = n_good * ceil_div(rows["n_times"].to_numpy(), patch) > 1

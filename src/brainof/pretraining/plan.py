@@ -49,9 +49,7 @@ class Hardware:
     memory: float = 80e9
 
 
-def plan(
-    config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware = Hardware()
-) -> dict[str, Any]:
+def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware | None = None) -> dict[str, Any]:
     """The plan of a recipe.
 
     Parameters
@@ -63,7 +61,7 @@ def plan(
         `datasets.catalogue.published_index` or `kinds_of`.
     devices : int
         Devices that share a step.
-    hardware : Hardware
+    hardware : Hardware, optional
         What they can do.
 
     Returns
@@ -77,10 +75,14 @@ def plan(
     ConfigError
         More devices than windows in a step.
     """
-    model = model_of(config)
+    model, hardware = model_of(config), hardware or Hardware()
     parameters = count(model)
     batches = batches_of(config, model, kinds)
-    windows = float(config.accumulate * batches["windows"] @ batches["fraction"])
+
+    def mean(column: str) -> float:
+        return float(np.average(batches[column], weights=batches["fraction"]))
+
+    windows = config.accumulate * mean("windows")
     if devices > windows:
         raise ConfigError(
             f"{devices} devices, but a step has about {windows:.0f} windows",
@@ -89,18 +91,19 @@ def plan(
         )
     # devices take batches of a step in turn; more devices than batches share the windows of each
     micros, share = max(1.0, config.accumulate / devices), max(1.0, devices / config.accumulate)
-    flops = config.accumulate * float(batches["flops"] @ batches["fraction"])
+    flops = config.accumulate * mean("flops")
     activations = {
         checkpoint: float((np.ceil(batches["windows"] / share) * batches[f"activation_bytes{checkpoint}"]).max())
         for checkpoint in ("", "_checkpointed")
     }
     memory = {kind: memory_of(model, parameters, kind, devices) for kind in KINDS if kind != "none" or devices == 1}
     sent = {kind: sent_of(model, parameters, kind, devices, micros, windows / devices) for kind in memory}
-    steps = len_epoch = float(batches["count"].sum()) / config.accumulate
+    read = config.accumulate * mean("bytes")
+    epoch = float(batches["count"].sum()) / config.accumulate
     compute = flops / devices / (hardware.peak * hardware.mfu)
-    chosen = choose(memory, activations, hardware.memory)
+    fitting = fits(memory, activations, hardware.memory)
+    chosen = fitting or ("none" if devices == 1 else "fsdp")
     seconds = max(compute, sent[chosen] / hardware.link)
-    steps = config.steps
     return {
         "devices": devices,
         "hardware": vars(hardware),
@@ -109,7 +112,7 @@ def plan(
             "windows": int(kinds["count"].sum()),
             "training_windows": round(float(batches["drawn"].sum())),
             "bytes": float((kinds["count"] * kinds["n_channels"] * kinds["n_times"] * 2).sum()),
-            "tokens_per_window": float(batches["tokens"] @ batches["drawn"] / batches["drawn"].sum()),
+            "tokens_per_window": float(np.average(batches["tokens"], weights=batches["drawn"])),
         },
         "step": {
             "windows": windows,
@@ -117,7 +120,7 @@ def plan(
             "largest_batch_per_device": float(np.ceil(batches["windows"] / share).max()),
             "flops": flops,
             "flops_per_window": flops / windows,
-            "heaviest_batch": float(batches["flops"].max() / (batches["flops"] @ batches["fraction"])),
+            "heaviest_batch": float(batches["flops"].max()) / mean("flops"),
         },
         "memory": {
             kind: {**parts, "activations": activations[""], "activations_checkpointed": activations["_checkpointed"]}
@@ -126,14 +129,15 @@ def plan(
         "communication": {kind: {"bytes": sent[kind], "seconds": sent[kind] / hardware.link} for kind in sent},
         "time": {
             "parallel": chosen,
+            "fits": fitting is not None,
             "compute_seconds_per_step": compute,
             "seconds_per_step": seconds,
-            "steps_per_epoch": len_epoch,
-            "hours_per_epoch": len_epoch * seconds / 3600,
-            "steps": steps,
-            "epochs": steps / len_epoch,
-            "hours": steps * seconds / 3600,
-            "load_bytes_per_second": float(batches["bytes"] @ batches["fraction"]) * config.accumulate / devices / seconds,
+            "steps_per_epoch": epoch,
+            "hours_per_epoch": epoch * seconds / 3600,
+            "steps": config.steps,
+            "epochs": config.steps / epoch,
+            "hours": config.steps * seconds / 3600,
+            "load_bytes_per_second": read / devices / seconds,
         },
         "disk": {
             "checkpoint": CHECKPOINT_BYTES * parameters["total"],
@@ -168,19 +172,17 @@ def batches_of(config: PretrainConfig, model: BrainOFConfig, kinds: pd.DataFrame
     sizes: dict[Any, int] = kinds.groupby(["modality", "dataset"], observed=True)["count"].sum().to_dict()
     share = fractions(sizes, config.sampling.weights)
     total = (1 - config.sampling.validation) * sum(sizes.values())
+    target = "connectivity" in config.objective.terms or config.objective.connectivity > 0
     rows = []
+    kind: Any
     for kind in kinds.itertuples():
         pair = (kind.modality, kind.dataset)
         drawn = total * share[pair] * kind.count / sizes[pair]
         patches = ceil_div(kind.n_times, model.patch)
-        whole = kind.n_channels * patches
-        windows = float(min(config.batch_size, kind.count))
-        if config.tokens_per_batch is not None:
-            windows = min(windows, max(1, config.tokens_per_batch // whole))
-        shape = shape_of(config, str(kind.modality), int(kind.n_channels), patches)
-        target = "connectivity" in config.objective.terms or config.objective.connectivity > 0
-        flops = sum(step_flops(model, shape, int(windows), target).values())
-        of_window = (activation_bytes(model, shape, checkpoint=checkpoint) for checkpoint in (False, True))
+        tokens = kind.n_channels * patches
+        most = config.batch_size if config.tokens_per_batch is None else max(1, config.tokens_per_batch // tokens)
+        windows = min(config.batch_size, kind.count, most)
+        shape = shape_of(config, kind.modality, kind.n_channels, patches)
         rows.append(
             {
                 "modality": kind.modality,
@@ -188,10 +190,11 @@ def batches_of(config: PretrainConfig, model: BrainOFConfig, kinds: pd.DataFrame
                 "drawn": drawn,
                 "windows": windows,
                 "count": drawn / windows,
-                "tokens": whole,
-                "flops": flops,
+                "tokens": tokens,
+                "flops": sum(step_flops(model, shape, windows, target).values()),
                 "bytes": windows * kind.n_channels * kind.n_times * 2,
-                **dict(zip(("activation_bytes", "activation_bytes_checkpointed"), of_window, strict=True)),
+                "activation_bytes": activation_bytes(model, shape),
+                "activation_bytes_checkpointed": activation_bytes(model, shape, checkpoint=True),
             }
         )
     table = pd.DataFrame(rows)
@@ -203,7 +206,9 @@ def shape_of(config: PretrainConfig, modality: str, channels: int, patches: int)
     most = min(channels, max(2, config.max_tokens // patches))
     kept = round((max(min(2, channels), round(config.min_channels * most)) + most) / 2)
     mask, tokens = config.mask.at(1.0, modality), kept * patches
-    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}.get(mask.unit, tokens)
+    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}.get(
+        mask.unit, tokens
+    )
     units = units if units > 1 else tokens
     hidden = round(tokens * float(np.clip(round(mask.ratio * units), 1, units - 1)) / units)
     return WindowShape(kept, patches, tokens - hidden, tokens if config.objective.predict == "all" else hidden)
@@ -246,10 +251,10 @@ def sent_of(
     return sent
 
 
-def choose(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> str:
-    """The first kind that fits, without checkpointing before with it; else the last."""
-    for bytes_ in activations.values():
+def fits(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> str | None:
+    """The first kind of KINDS that fits, without checkpointing before with it."""
+    for needed in activations.values():
         for kind, parts in memory.items():
-            if sum(parts.values()) + bytes_ <= available:
+            if sum(parts.values()) + needed <= available:
                 return kind
-    return list(memory)[-1]
+    return None

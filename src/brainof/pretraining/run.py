@@ -30,6 +30,7 @@ from .masking import Masking, Planner
 from .meter import Meter
 from .objective import Objective
 from .optimizer import Schedule, make_optimizer
+from .recipes import find_config
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
@@ -49,7 +50,8 @@ def pretrain(
 ) -> Path:
     """Pretrain a model on one or more corpora; continues the run in `out` where it stands.
 
-    `config` may be the path of a YAML file. Returned is the run folder, which `brainof.load` accepts.
+    `config` may be the path of a YAML file, or the name of a shipped recipe. Returned is the run folder, which
+    `brainof.load` accepts.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def pretrain(
         whose losses were finite.
     """
     if not isinstance(config, PretrainConfig):
-        config = PretrainConfig.load(config)
+        config = find_config(config)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise ConfigError(
             f"pretrain runs in one process, but a process group of {torch.distributed.get_world_size()} is initialised",

@@ -1,23 +1,31 @@
-"""Pretraining recipes by name: YAML files of PretrainConfig that ship with the package."""
+"""Pretraining recipes by name: YAML files of PretrainConfig that ship with the package, and what ablations change.
+
+A recipe may be `like` another one: it then holds what differs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConfigError, did_you_mean
+from ...schema import read_yaml
 from ..config import PretrainConfig
+
+ABLATIONS = "ablations"
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    folder = files(__package__)
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    names = (item.name.removesuffix(".yaml") for item in files(__package__).iterdir() if item.name.endswith(".yaml"))
+    return sorted(name for name in names if name != ABLATIONS)
 
 
 def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
-    """A PretrainConfig by file or by shipped name.
+    """A PretrainConfig by file or by shipped name, with ablations behind it: `published+dense+softmax`.
 
     Raises
     ------
@@ -25,9 +33,53 @@ def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
         Neither a file nor a known name (the nearest is suggested), or a wrong key or value.
     """
     if Path(name_or_path).is_file():
-        return PretrainConfig.load(name_or_path)
-    if str(name_or_path) in recipe_names():
-        return PretrainConfig.load(Path(str(files(__package__) / f"{name_or_path}.yaml")))
-    raise ConfigError(
-        "no such pretraining recipe", file=name_or_path, fix=did_you_mean(str(name_or_path), recipe_names())
-    )
+        return PretrainConfig.parse(_values(name_or_path), name_or_path)
+    name, *changes = str(name_or_path).split("+")
+    config = PretrainConfig.parse(_values(_path(name)), name)
+    known = ablations()
+    for change in changes:
+        if change not in known:
+            raise ConfigError("no such ablation", field=change, fix=did_you_mean(change, known))
+        config = config.replaced(known[change]["change"], file=str(name_or_path))
+    return config
+
+
+def ablations() -> dict[str, Any]:
+    """Ablation -> what it is `about`, and its `key=value` changes."""
+    return read_yaml(_shipped(ABLATIONS))
+
+
+def lines() -> Iterator[str]:
+    """Recipes and ablations, a line each."""
+    for name in recipe_names():
+        about = _shipped(name).read_text().splitlines()[0].removeprefix("# ")
+        yield f"{name:<16} {about}"
+    yield "\nablations, behind any recipe with a plus (published+dense):"
+    for name, entry in ablations().items():
+        yield f"{name:<16} {entry['about']}: {' '.join(entry['change'])}"
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(files(__package__) / f"{name}.yaml"))
+
+
+def _path(name: str) -> Path:
+    if name not in recipe_names():
+        raise ConfigError("no such pretraining recipe", file=name, fix=did_you_mean(name, recipe_names()))
+    return _shipped(name)
+
+
+def _values(path: str | PathLike[str]) -> dict[str, Any]:
+    """The values of a file, on top of those of the recipe that it is like."""
+    values = read_yaml(path)
+    like = values.pop("like", None)
+    return values if like is None else _merged(_values(_path(str(like))), values)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+    }
+    return {**below, **above, **both}

@@ -1,0 +1,116 @@
+"""`brainof plan`: what a recipe costs before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import out, takes_assignments
+
+EXAMPLE = """examples:
+  brainof plan base --devices 1 8 64 512
+  brainof plan large --corpus corpus --devices 8 --mfu 0.3 --link 400 batch_size=64
+  brainof plan published --corpus corpus --tune tuning
+Without --corpus the windows are those of the published corpus (42 entries, 5,870,984 windows)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (`brainof pretrain --list`)")
+    parser.add_argument(
+        "--corpus", nargs="+", metavar="CORPUS", help="corpora to train on (default: the published one)"
+    )
+    parser.add_argument("--devices", nargs="+", type=int, default=[1], metavar="N", help="devices that share a step")
+    parser.add_argument("--peak", type=float, default=989, metavar="TFLOPS", help="of a device (default: 989, an H100)")
+    parser.add_argument(
+        "--mfu", type=float, default=0.1, metavar="F", help="fraction of it that is used (default: 0.1)"
+    )
+    parser.add_argument("--link", type=float, default=50, metavar="GB/S", help="that a device sends (default: 50)")
+    parser.add_argument("--memory", type=float, default=80, metavar="GB", help="of a device (default: 80)")
+    parser.add_argument(
+        "--tune", metavar="DIR", help="measure on this machine: the largest batch that fits, then learning rates"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    takes_assignments(parser, "the recipe")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..corpus import open_corpora
+    from ..datasets.catalogue import published_index
+    from ..pretraining import find_config
+    from ..pretraining.data import index_of
+    from ..pretraining.plan import Hardware, kinds_of, plan
+
+    config = find_config(args.recipe).replaced(args.assignments, file=args.recipe)
+    if args.tune is not None:
+        return _tune(args, config)
+    kinds = published_index() if args.corpus is None else kinds_of(index_of(open_corpora(args.corpus), config.sampling))
+    hardware = Hardware(args.peak * 1e12, args.mfu, args.link * 1e9, args.memory * 1e9)
+    plans = [plan(config, kinds, devices, hardware) for devices in args.devices]
+    if args.json:
+        out(json.dumps({"recipe": args.recipe, "plans": plans}))
+    else:
+        out("\n".join([*_head(args.recipe, plans[0]), "", *table(plans)]))
+    return 0
+
+
+def _tune(args: argparse.Namespace, config: Any) -> int:
+    from ..errors import ConfigError
+    from ..pretraining.tune import tune
+
+    if args.corpus is None:
+        raise ConfigError("--tune needs windows to train on", field="corpus", fix="give --corpus")
+    found = tune(config, args.corpus, args.tune)
+    out(json.dumps(found) if args.json else "\n".join(f"{name:<24} {value}" for name, value in found.items()))
+    return 0
+
+
+def _head(recipe: str, plan: Mapping[str, Any]) -> Iterator[str]:
+    counts, data, step, time, disk = (plan[name] for name in ("parameters", "data", "step", "time", "disk"))
+    yield f"recipe       {recipe}: {_short(counts['total'])} parameters, {_short(counts['active'])} active"
+    tokens = f"{data['tokens_per_window']:,.0f} tokens a window"
+    yield f"data         {data['windows']:,} windows, {data['bytes'] / 1e12:.2f} TB in float16, {tokens}"
+    flops = f"{step['flops'] / 1e12:.3g} TFLOP ({step['flops_per_window'] / 1e9:.3g} GFLOP a window)"
+    heaviest = f"heaviest batch {step['heaviest_batch']:.2f} x the mean"
+    yield f"step         {step['windows']:,.0f} windows, {flops}; {heaviest}"
+    yield f"run          {time['steps']:,} steps, {time['epochs']:.1f} epochs of {time['steps_per_epoch']:,.0f}"
+    yield f"disk         {disk['checkpoint'] / 1e9:.2f} GB a checkpoint, {disk['release'] / 1e9:.2f} GB the release"
+
+
+#: Column -> its cell of a plan
+COLUMNS = {
+    "devices": lambda p: f"{p['devices']}",
+    "windows a step": lambda p: f"{p['step']['windows_per_device']:.1f}",
+    "memory, GiB": lambda p: _by_kind(p, lambda kind: _memory(p, kind)),
+    "sent a step, GB": lambda p: _by_kind(p, lambda kind: f"{p['communication'][kind]['bytes'] / 1e9:.3g}"),
+    "takes": lambda p: p["time"]["parallel"] if p["time"]["fits"] else "does not fit",
+    "step, ms": lambda p: f"{1e3 * p['time']['seconds_per_step']:.3g}",
+    "of it computing": lambda p: f"{p['time']['compute_seconds_per_step'] / p['time']['seconds_per_step']:.0%}",
+    "epoch, h": lambda p: f"{p['time']['hours_per_epoch']:.3g}",
+    "run, h": lambda p: f"{p['time']['hours']:.3g}",
+    "read, MB/s": lambda p: f"{p['time']['load_bytes_per_second'] / 1e6:.3g}",
+}
+
+
+def table(plans: list[dict[str, Any]]) -> Iterator[str]:
+    """A Markdown table of plans, a line for each number of devices; all columns are of one device."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|" + "---|" * len(COLUMNS)
+    for plan in plans:
+        yield f"| {' | '.join(cell(plan) for cell in COLUMNS.values())} |"
+
+
+def _by_kind(plan: Mapping[str, Any], cell: Any) -> str:
+    return ", ".join(f"{kind} {cell(kind)}" for kind in plan["memory"] if plan["devices"] > 1 or kind == "none")
+
+
+def _memory(plan: Mapping[str, Any], kind: str) -> str:
+    parts = plan["memory"][kind]
+    state = sum(value for name, value in parts.items() if not name.startswith("activations"))
+    sizes = [(state + parts[name]) / 2**30 for name in ("activations", "activations_checkpointed")]
+    return " ({:.3g})".join(["{:.3g}", ""]).format(*sizes)
+
+
+def _short(number: float) -> str:
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.1f} M"

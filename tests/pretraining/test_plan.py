@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import brainof
+from brainof.cli import main
+from brainof.corpus import BatchSampler
+from brainof.datasets.catalogue import published_index
+from brainof.errors import ConfigError
+from brainof.model.cost import step_flops
+from brainof.model.presets import count, preset
+from brainof.pretraining import find_config
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.plan import Hardware, batches_of, kinds_of, model_of, plan, shape_of
+
+KINDS = pd.DataFrame(
+    [
+        {"modality": "eeg", "dataset": "a", "sfreq": 256.0, "n_times": 2560, "n_channels": 19, "count": 900},
+        {"modality": "fmri", "dataset": "b", "sfreq": 0.5, "n_times": 192, "n_channels": 246, "count": 100},
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def published():
+    return published_index()
+
+
+def test_the_published_corpus_has_its_published_size(published):
+    assert (len(published), published["count"].sum()) == (42, 5_870_984)
+    counts = published.groupby("modality")["count"].sum() / 5_870_984
+    assert counts.round(3).to_dict() == {"eeg": 0.829, "fmri": 0.017, "meg": 0.155}
+    tueg = published.set_index("dataset").loc["tueg"]
+    assert (tueg["n_channels"], tueg["n_times"], tueg["count"]) == (19, 2560, 4_562_151)
+    assert published.set_index("dataset").loc["nadr", "n_times"] == 202  # 606 s at 3 s
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize("name", ["published", "tiny", "published+patches+hidden_only"])
+def test_shapes_are_those_that_masking_makes(name, modality, make_batch):
+    """Over many draws of the channel subset, which is random between two bounds."""
+    config = find_config(name).replaced(["max_tokens=40"])
+    batch = make_batch(modality, n_windows=1, n_channels=8, lengths=(640,))
+    masking = Masking(config.mask, 64, config.objective.predict, config.max_tokens, config.min_channels)
+    drawn = [masking.plan(batch, np.random.default_rng(seed)) for seed in range(60)]
+    shape = shape_of(config, modality, 8, 10)
+    assert shape.channels == pytest.approx(np.mean([x.batch.signal_BCT.shape[1] for x in drawn]), abs=0.6)
+    same = [x for x in drawn if x.batch.signal_BCT.shape[1] == shape.channels]
+    assert {x.visible_BV.shape[1] for x in same} == {shape.visible}
+    assert {x.predicted_BH.shape[1] for x in same} == {shape.predicted}
+
+
+@pytest.mark.parametrize("changes", [[], ["tokens_per_batch=20000"], ["sampling.weights={modality: equal}"]])
+def test_batches_are_those_of_the_sampler(changes):
+    config = find_config("base").replaced(["batch_size=32", "sampling.validation=0", "tokens_per_batch=null", *changes])
+    model = model_of(config)
+    table = batches_of(config, model, KINDS).set_index("modality")
+    index = KINDS.loc[KINDS.index.repeat(KINDS["count"])].reset_index(drop=True)
+    sampler = BatchSampler(index, 32, config.sampling.weights or None, tokens_per_batch=config.tokens_per_batch)
+    sizes = {"eeg": [], "fmri": []}
+    for rows in sampler.batches(0):
+        sizes[index["modality"][rows[0]]].append(len(rows))
+    for modality, found in sizes.items():
+        assert max(found) == table["windows"][modality]
+        assert len(found) == pytest.approx(table["count"][modality], rel=0.1, abs=1)
+
+
+def test_a_step_is_the_sum_of_its_batches():
+    config = find_config("base").replaced(["batch_size=32", "accumulate=4", "sampling.validation=0"])
+    found = plan(config, KINDS, 2, Hardware(peak=1e15, mfu=0.5, link=1e12))
+    eeg, fmri = (
+        step_flops(model_of(config), shape_of(config, *kind), 32) for kind in (("eeg", 19, 40), ("fmri", 246, 3))
+    )
+    flops = 4 * (0.9 * sum(eeg.values()) + 0.1 * sum(fmri.values()))  # no weights: batches by windows
+    assert found["step"]["flops"] == pytest.approx(flops)
+    assert found["step"]["windows"] == pytest.approx(128)
+    assert found["time"]["steps_per_epoch"] == pytest.approx(1000 / 128)
+    assert found["time"]["compute_seconds_per_step"] == pytest.approx(flops / 2 / 5e14)
+    assert found["time"]["hours_per_epoch"] == pytest.approx(1000 / 128 * flops / 1e15 / 3600)
+    assert found["data"]["bytes"] == 2 * (900 * 19 * 2560 + 100 * 246 * 192)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_memory_and_communication_of_each_kind():
+    config = find_config("giant")
+    counts = count(preset("giant", decoder={"outputs": ["waveform"]}))
+    found = plan(config, KINDS, 8)
+    memory, sent = found["memory"], {kind: entry["bytes"] for kind, entry in found["communication"].items()}
+    assert set(memory) == {"ddp", "fsdp", "fsdp+ep"}
+    assert memory["ddp"]["weights"] + memory["ddp"]["gradients"] + memory["ddp"]["optimizer"] == 16 * counts["total"]
+    assert memory["fsdp"]["optimizer"] == counts["total"]
+    assert memory["fsdp+ep"]["gathered"] < memory["fsdp"]["gathered"] < memory["ddp"]["gathered"]
+    assert sent["ddp"] == pytest.approx(2 * 7 / 8 * 4 * counts["total"])
+    assert sent["fsdp"] == pytest.approx(7 / 8 * counts["total"] * (8 * 4 + 4))  # 64 batches on 8 devices
+    windows = found["step"]["windows"] / 8
+    tokens = 7 / 8 * 48 * windows * 128 * 6 * 1024 * 2 * 4  # there and back, twice
+    assert sent["fsdp+ep"] == pytest.approx(7 / 8 * (counts["total"] - counts["routed"]) * 36 + tokens)
+    assert found["time"]["parallel"] == "fsdp"  # 9 G weights fit into 80 GB in parts alone
+    assert plan(find_config("base"), KINDS, 1)["time"]["parallel"] == "none"
+    assert plan(find_config("base"), KINDS, 1)["communication"]["none"]["bytes"] == 0
+
+
+def test_more_devices_than_windows_are_refused():
+    with pytest.raises(ConfigError, match="512 devices, but a step has about 16 windows"):
+        plan(find_config("published"), KINDS, 512)
+
+
+def test_kinds_of_a_corpus_are_counted():
+    rows = KINDS.loc[KINDS.index.repeat([3, 2])].drop(columns="count")
+    assert kinds_of(rows)["count"].tolist() == [3, 2]
+
+
+def test_the_tables_of_the_scaling_page_are_those_of_the_command(capsys):
+    page = (Path(brainof.__file__).parents[2] / "docs" / "scaling.md").read_text()
+    blocks = re.findall(r"    (brainof plan [^\n]+)\n\n(.*?\n)(?=\n)", page, flags=re.DOTALL)
+    assert {command.split()[2] for command, _ in blocks} == {"base", "large", "huge", "giant"}
+    for command, shown in blocks:
+        assert main(command.split()[1:]) == 0
+        table = "".join(line for line in capsys.readouterr().out.splitlines(keepends=True) if line.startswith("|"))
+        assert table == shown
+
+
+def test_the_command_prints_one_object_of_json(capsys):
+    assert main(["plan", "base", "--devices", "1", "8", "--json", "accumulate=16"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["devices"] for entry in found["plans"]] == [1, 8]
+    assert found["recipe"] == "base"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from ..utils.files import write_atomically
 from . import out, takes_assignments
 
 EXAMPLE = """examples:
@@ -58,11 +60,27 @@ def run(args: argparse.Namespace) -> int:
 def _tune(args: argparse.Namespace, config: Any) -> int:
     from ..errors import ConfigError
     from ..pretraining.tune import tune
+    from ..report.style import png
+    from ..report.tuning import tuning
 
     if args.corpus is None:
         raise ConfigError("--tune needs windows to train on", field="corpus", fix="give --corpus")
     found = tune(config, args.corpus, args.tune)
-    out(json.dumps(found) if args.json else "\n".join(f"{name:<24} {value}" for name, value in found.items()))
+    figure = Path(args.tune) / "tuning.png"
+    write_atomically(figure, [png(tuning(found))])
+    if args.json:
+        out(json.dumps({**found, "figure": str(figure)}))
+        return 0
+    words = " ".join(f"{name}={found[name]}" for name in ("tokens_per_batch", "batch_size", "accumulate", "lr"))
+    for trial in found["batches"]:
+        speed = trial["windows_per_second"]
+        result = "does not fit" if speed is None else f"{speed:.1f} windows/s"
+        memory = "" if trial["gib"] is None else f", {trial['gib']:.1f} GiB"
+        out(f"{trial['tokens_per_batch']:>10,} tokens a batch  {result}{memory}")
+    for trial in found["rates"]:
+        loss = "not finite" if trial["loss"] is None else f"loss {trial['loss']:.4f}"
+        out(f"{trial['lr']:>10g} learning rate    {loss}")
+    out(f"{figure}: look at it; then\nbrainof pretrain {args.recipe} {words} ...")
     return 0
 
 

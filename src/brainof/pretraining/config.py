@@ -139,6 +139,8 @@ class PretrainConfig(Schema):
     min_channels: float = Field(0.5, gt=0, le=1)
     """Smallest fraction of the affordable channels that a batch keeps (channel augmentation)."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: torch's Muon for matrices, AdamW for all else."""
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.95)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,10 +11,42 @@ from ..model import BrainOF
 from .config import PretrainConfig
 
 
-def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.AdamW:
+def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.Optimizer:
     """AdamW over the model's own groups: matrices decay; vectors, norms, scales, latents and routers do not."""
     groups = model.parameter_groups(config.weight_decay)
+    if config.optimizer == "muon":
+        return MuonAdamW(groups, config.lr, config.betas)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon (arXiv:2502.16982, steps as large as those of AdamW) for matrices that decay, AdamW for all else.
+
+    Stacked experts are no matrices to torch's Muon, and stay with AdamW. Both share groups and state, so that schedule
+    and checkpoints see one optimizer.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        parts: list[dict[str, Any]] = []
+        for group in groups:
+            for muon in (True, False):
+                chosen = [p for p in group["params"] if muon == (p.ndim == 2 and group["weight_decay"] > 0)]
+                rest = {name: value for name, value in group.items() if name not in ("params", "names")}
+                parts += [{**rest, "params": chosen, "muon": muon}] if chosen else []
+        super().__init__(parts, {"lr": lr})
+        matrices, others = ([group for group in self.param_groups if group["muon"] == muon] for muon in (True, False))
+        self._parts = [
+            torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=lr, betas=betas, fused=True),
+        ]
+        for part in self._parts:
+            part.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of both."""
+        for part in self._parts:
+            part.step()
 
 
 class Schedule(NamedTuple):

@@ -255,6 +255,6 @@ def fits(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, fl
     """The first kind of KINDS that fits, without checkpointing before with it."""
     for needed in activations.values():
         for kind, parts in memory.items():
-            if sum(parts.values()) + needed <= available:
+            if kind != "fsdp+ep" and sum(parts.values()) + needed <= available:  # the trainer has no such kind
                 return kind
     return None

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from brainof.channels import Channels
+from brainof.cli import main
+from brainof.corpus import CorpusWriter
+from brainof.errors import ConfigError
+from brainof.prepare import Window, default_chain
+from brainof.pretraining import PretrainConfig, tune
+from brainof.report.tuning import tuning
+
+SMALL = {"model": {"preset": "debug"}, "batch_size": 2, "threads": 1, "precision": "float32", "lr": 3e-3}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpus")
+    channels = Channels(list("abc"), ("eeg",) * 3, positions=np.eye(3) / 10, frame="head")
+    rng = np.random.default_rng(0)
+    with CorpusWriter(root) as writer:
+        writer.add_dataset("sim", {"steps": default_chain("eeg").to_steps()})
+        for subject in "abcd":
+            row = {"dataset": "sim", "modality": "eeg", "subject": subject, "sfreq": 256.0, "recording": subject}
+            signals = rng.standard_normal((8, 3, 128)).astype(np.float32)
+            windows = [Window(x, float(k), {}, "pretrain") for k, x in enumerate(signals)]
+            writer.add({**row, "config": subject}, channels, windows)
+    return root
+
+
+@pytest.fixture
+def speeds(monkeypatch):
+    """Windows per second by tokens per batch, in place of measured ones; above the last, memory ends."""
+
+    def given(values: dict[int, float]) -> list[dict]:
+        asked = []
+
+        def rows(config, corpus, run, changes):
+            asked.append(changes)
+            if run.name.startswith("lr"):
+                loss = abs(np.log10(changes["lr"] / 9e-3))
+                return [{"step": step, "loss": loss + 1 / step} for step in range(1, changes["steps"] + 1)]
+            if changes["tokens_per_batch"] not in values:
+                raise torch.OutOfMemoryError("out of memory")
+            speed = values[changes["tokens_per_batch"]]
+            return [{"step": step, "loss": 1.0, "windows_per_second": speed / step**0} for step in (1, 2, 3)]
+
+        monkeypatch.setattr(tune, "_rows", rows)
+        return asked
+
+    return given
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen", "tried"),
+    [
+        ({12: 10, 24: 19, 48: 19.1, 96: 40}, 24, [12, 24, 48]),  # 48 gains less than 3 %
+        ({12: 10, 24: 19}, 24, [12, 24, 48]),  # 48 does not fit
+        ({6: 9, 3: 5}, 6, [12, 6, 3]),  # the recipe's own does not fit
+    ],
+)
+def test_the_largest_batch_that_fits_and_pays(speeds, corpus, tmp_path, values, chosen, tried):
+    asked = speeds(values)
+    config = PretrainConfig.parse({**SMALL, "accumulate": 4})
+    found = tune.tune(config, [corpus], tmp_path)
+    assert found["tokens_per_batch"] == chosen
+    assert found["batch_size"] * found["accumulate"] == 8  # as many windows a step as before
+    assert [trial["tokens_per_batch"] for trial in found["batches"]] == tried
+    rates = [changes["lr"] for changes in asked if "lr" in changes]
+    assert rates == [3e-4, 9e-4, 3e-3, 9e-3, 3e-2]
+    assert found["lr"] == 9e-3
+    assert json.loads((tmp_path / "tuning.json").read_text()) == found
+
+
+def test_nothing_that_fits_is_said(speeds, corpus, tmp_path):
+    speeds({})
+    with pytest.raises(ConfigError, match="no batch fits into memory"):
+        tune.tune(PretrainConfig.parse(SMALL), [corpus], tmp_path)
+
+
+def test_trials_are_runs_of_pretrain(corpus, tmp_path):
+    """Nothing replaced: two batches and five learning rates of a few steps; same first loss, another last one."""
+    config = PretrainConfig.parse(SMALL)
+    found = tune.tune(config, [corpus], tmp_path, steps=3, trial_steps=2, doublings=1)
+    assert [trial["tokens_per_batch"] for trial in found["batches"]] == [12, 24]
+    first, last = ({trial["losses"][place] for trial in found["rates"]} for place in (0, -1))
+    assert (len(first), len(last)) == (1, 5)
+    assert not list(tmp_path.glob("*/release"))
+    figure = tuning(found)
+    assert [panel.get_xlabel() for panel in figure.axes] == ["tokens per batch", "step", "learning rate"]
+
+
+def test_the_command_wants_a_corpus(capsys):
+    assert main(["plan", "tiny", "--tune", "out"]) == 2
+    assert "--corpus" in capsys.readouterr().err

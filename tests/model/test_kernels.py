@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from brainof.model import BrainOF, experts, norm, tokens
+from brainof.model import BrainOF, experts, kernels, norm
+from brainof.model.attention import Attention
 from brainof.model.experts import all_experts, loop_experts
-from brainof.model.kernels import pieces
 from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 from brainof.model.kernels.norm import FastRMSNorm
 
@@ -119,30 +121,73 @@ def test_the_fast_norm_equals_the_plain_one_also_twice(view):
     torch.testing.assert_close(broadcast, dense, rtol=0, atol=1e-14)
 
 
-def test_the_fast_norm_is_used_for_gradients_in_float32_on_a_cpu_only(monkeypatch):
+def test_the_fast_norm_is_used_in_float32_on_a_cpu_only(monkeypatch):
     used = []
     monkeypatch.setattr(norm.FastRMSNorm, "apply", lambda *_: used.append(None))
     x, weight = torch.randn(2, 8), torch.ones(8)
     norm.rms_norm(x, weight, 1e-5)
-    assert len(used) == 1
     with torch.no_grad():
         norm.rms_norm(x, weight, 1e-5)
+    assert len(used) == 2
     norm.rms_norm(x.bfloat16(), weight, 1e-5)
-    assert len(used) == 1
+    assert len(used) == 2
 
 
-@pytest.mark.parametrize("extra", [False, True])
-def test_contents_in_pieces_equal_those_at_once(monkeypatch, extra):
-    content = tokens.Content(16, 8).double()
-    patch = torch.randn(3, 5, 8, dtype=torch.float64)
-    added = torch.randn(3, 5, 16, dtype=torch.float64) if extra else None
-    parts = {name: content.part(name, patch, added) for name in ("waveform", "log_spectrum")}
-    whole = content(patch, added)
-    monkeypatch.setattr(pieces, "ROWS", 4)  # 15 rows: the last piece is short
+SAMPLED = {
+    "all": {},
+    "visible": {"visible_BV": torch.tensor([[0, 3, 5], [1, 2, 8]])},
+    "masked": {
+        "visible_BV": torch.tensor([[0, 3, 5], [1, 2, 8]]),
+        "visible_mask_BV": torch.tensor([[True, True, False], [False, True, True]]),
+    },
+    "continued": {"start_BLD": torch.linspace(-1, 1, 2 * 12 * 32).reshape(2, 12, 32).sin().double()},
+}
+
+
+@pytest.mark.parametrize("tokens", [1, 1024], ids=["each", "together"])
+@pytest.mark.parametrize("preset", ["shared", "per_output"])
+@pytest.mark.parametrize("case", SAMPLED)
+def test_latents_sampled_by_window_equal_the_plain_form(make_batch, debug, monkeypatch, case, preset, tokens):
+    outputs = ("waveform", "log_spectrum", "connectivity")
+    decoder = {"kind": preset, "outputs": outputs}
+    config = {"sampler": {"latents": 12}, "tokens": {"connectivity": True}, "decoder": decoder}
+    model = debug(**config)
+    for weight in model.parameters():  # gains of one would hide where they went
+        weight.data += 0.1 * torch.randn_like(weight)
+    monkeypatch.setattr(kernels.sampler, "TOKENS", tokens)
+    other_rates = replace(make_batch(), interval_B=torch.tensor([1 / 128, 1 / 100]))
+    for batch in (make_batch(), make_batch(lengths=[192, 100]), other_rates):
+        expected = model.encode(model.tokens(batch), **SAMPLED[case])
+        with torch.no_grad():
+            assert kernels.sampler.use_by_window(model.encoder, model.latents_LD)
+            for layout in (None, model.layout(batch)):
+                found = model.encode(model.tokens(batch, layout), **SAMPLED[case])
+                torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-10)
+
+
+def test_latents_are_sampled_by_window_in_inference_only(debug):
+    use, encoder, x = kernels.sampler.use_by_window, debug().encoder, torch.randn(2, 3)
+    assert not use(encoder, x)
     with torch.no_grad():
-        torch.testing.assert_close(content(patch, added), whole, rtol=0, atol=1e-12)
-        for name, expected in parts.items():
-            torch.testing.assert_close(content.part(name, patch, added), expected, rtol=0, atol=1e-12)
+        assert use(encoder, x)
+        assert not use(encoder, x.bfloat16())
+        assert not use(debug(sampler={"blocks": 2}).encoder, x)
+        assert not use(debug(sampler={"kind": "interpolate", "latents": 16}).encoder, x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not use(encoder, x)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["dint", "diff"])
+def test_combined_attention_equals_the_plain_form(kind, masked):
+    attention = Attention(16, 2, kind).double()
+    x = torch.randn(3, 7, 16, dtype=torch.float64)
+    mask = torch.arange(7) < torch.tensor([[7], [4], [1]]) if masked else None
+    expected = attention(x, mask)
+    with torch.no_grad():
+        assert kernels.attention.use_combined(x)
+        assert not kernels.attention.use_combined(torch.empty(1, 200, 16))
+        torch.testing.assert_close(attention(x, mask), expected.detach(), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("attention", ["dint", "softmax"])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .kernels.attention import fused_attention, use_fused
+from .kernels.attention import combined_attention, fused_attention, use_combined, use_fused
 from .norm import RMSNorm, unit
 
 Kind = Literal["dint", "diff", "softmax"]
@@ -46,7 +46,11 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     """softmax(scale q k^T) v, (B, H, N, e); B may be 1 in q and k."""
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
-    map_BHNM = attention_map(q_BHNd, k_BHMd, scale, key_mask_BM)
+    return apply_map(attention_map(q_BHNd, k_BHMd, scale, key_mask_BM), v_BHMe)
+
+
+def apply_map(map_BHNM: Tensor, v_BHMe: Tensor) -> Tensor:
+    """map v, (B, H, N, e); B may be 1 in the map."""
     if map_BHNM.shape[0] == 1 < v_BHMe.shape[0]:  # one map: repeated for the batch, values would be copied
         return torch.stack([map_BHNM[0] @ v_HMe for v_HMe in v_BHMe])
     return map_BHNM @ v_BHMe
@@ -128,25 +132,34 @@ class Attention(nn.Module):
             q_BHNe, k_BHNe = split_heads(q_BND, self.heads), split_heads(k_BND, self.heads)
             return self.out(merge_heads(attend(q_BHNe, k_BHNe, v_BHNe, self.scale, mask_BN)))
         assert self.norm is not None
+        if use_combined(x_BND):
+            o_BHNe = combined_attention(self._combined_map, q_BND, k_BND, v_BHNe, mask_BN)
+        else:
+            halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
+            one, two = (attend(q_BHNd, k_BHNd, v_BHNe, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
+            o_BHNe = combine(self.kind, one, two, self.lam(), mask_BN)
+        return self.out(merge_heads(self.norm(o_BHNe)).to(v_BHNe.dtype))
+
+    def _half_maps(self, q_BND: Tensor, k_BND: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor]:
         halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
-        one, two = (attend(q_BHNd, k_BHNd, v_BHNe, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-        o_BHNe = self.norm(combine(self.kind, one, two, self.lam(), mask_BN))
-        return self.out(merge_heads(o_BHNe).to(v_BHNe.dtype))
+        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
+        return one, two
+
+    def _combined_map(self, q_BND: Tensor, k_BND: Tensor, mask_BN: Tensor | None) -> Tensor:
+        return combine(self.kind, *self._half_maps(q_BND, k_BND, mask_BN), self.lam(), mask_BN)
 
     @torch.no_grad()
     def half_maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two softmax maps A1 and A2 that "dint" and "diff" combine, (B, H, N, N) each."""
-        halves = zip(self._halves(self.query(x_BND)), self._halves(self.key(x_BND)), strict=True)
-        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-        return one, two
+        return self._half_maps(self.query(x_BND), self.key(x_BND), mask_BN)
 
     @torch.no_grad()
     def maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """The map that `forward` applies to the values, (B, H, N, N), for explanation."""
+        q_BND, k_BND = self.query(x_BND), self.key(x_BND)
         if self.kind == "softmax":
-            q_BND, k_BND = self.query(x_BND), self.key(x_BND)
             return attention_map(split_heads(q_BND, self.heads), split_heads(k_BND, self.heads), self.scale, mask_BN)
-        return combine(self.kind, *self.half_maps(x_BND, mask_BN), self.lam(), mask_BN)
+        return self._combined_map(q_BND, k_BND, mask_BN)
 
 
 class CrossAttention(nn.Module):

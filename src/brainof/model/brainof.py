@@ -23,6 +23,7 @@ from .decoder import Decoder
 from .gradient_normalisation import normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
+from .kernels.sampler import read_map, sample_by_window, use_by_window
 from .norm import RMSNorm
 from .pooling import pool, require_finite
 from .presets import preset
@@ -50,9 +51,12 @@ class Layout:
     ----------
     identity_BND : Tensor
         Where, what and when each token is; B = 1 where the batch shares it.
+    map_1HLN : Tensor or None
+        How the static latents read the tokens, where `kernels.sampler` needs it.
     """
 
     identity_BND: Tensor
+    map_1HLN: Tensor | None = None
 
 
 class BrainOF(nn.Module):
@@ -142,9 +146,15 @@ class BrainOF(nn.Module):
 
         Under `torch.no_grad()` it can be kept; with gradients it belongs to one graph.
         """
+        identity_BND, map_1HLN = self._identity(batch), None
+        if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
+            map_1HLN = read_map(self.encoder.blocks[0], self.latents_LD[None], identity_BND)
+        return Layout(identity_BND, map_1HLN)
+
+    def _identity(self, batch: SignalBatch) -> Tensor:
         count = 1 if is_shared(batch) else len(batch)
         patches = batch.signal_BCT.shape[2] // self.config.patch
-        return Layout(self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches))
+        return self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches)
 
     def tokens(self, batch: SignalBatch, layout: Layout | None = None) -> Tokens:
         """Patches with their identities.
@@ -174,7 +184,8 @@ class BrainOF(nn.Module):
             valid_BNS = valid_samples(batch, self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
-        identity_BND = (self.layout(batch) if layout is None else layout).identity_BND
+        layout = layout or Layout(self._identity(batch))
+        identity_BND = layout.identity_BND
         if identity_BND.shape[1] != patch_BNS.shape[1] or len(identity_BND) not in (1, len(batch)):
             raise ConfigError(
                 f"{len(identity_BND)} x {identity_BND.shape[1]} tokens, the batch has "
@@ -182,7 +193,9 @@ class BrainOF(nn.Module):
                 field="layout",
                 fix="make it with model.layout(batch) of the same sensors and length",
             )
-        return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete)
+        return Tokens(
+            patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete, layout.map_1HLN
+        )
 
     def encode(
         self,
@@ -246,21 +259,25 @@ class BrainOF(nn.Module):
                 visible_mask_BV,
                 tokens.valid_BNS,
             )
+        map_1HLN = tokens.map_1HLN if start_BLD is visible_BV is key_mask_BV is None else None
         start_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
         if isinstance(self.encoder, InterpolateEncoder):
             content_BVD = self.content(patch_BVS, correlations_BVD)
             shape = (tokens.n_channels, tokens.n_patches)
             return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV, shape)
-        if self.config.decoder.kind != "per_output":
-            content_BVD = self.content(patch_BVS, correlations_BVD)
-            return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV)
-        parts = []
-        for name in self.config.decoder.outputs:
-            own_BKD = start_BLD[:, self.config.latents_of(name)]
-            content_BVD = self.content.part(name, patch_BVS, correlations_BVD)
-            parts.append(self.encoder(own_BKD, content_BVD, identity_BND, visible_BV, key_mask_BV))
-        return torch.cat(parts, 1)
+        outputs = self.config.decoder.outputs if self.config.decoder.kind == "per_output" else (None,)
+        by_window, read = use_by_window(self.encoder, start_BLD), []
+        for output in outputs:
+            own = slice(None) if output is None else self.config.latents_of(output)
+            if by_window:
+                inputs = (start_BLD[:, own], identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
+                map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
+                read.append(sample_by_window(self.encoder.blocks[0], self.content, *inputs, output, map_1HKN))
+            else:
+                content_BVD = self.content(patch_BVS, correlations_BVD, output)
+                read.append(self.encoder(start_BLD[:, own], content_BVD, identity_BND, visible_BV, key_mask_BV))
+        return torch.cat(read, 1)
 
     def fuse(self, *sides: Tokens) -> Tensor:
         """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.

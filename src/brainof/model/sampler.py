@@ -85,6 +85,10 @@ class CrossBlock(nn.Module):
         self.attention = CrossAttention(dim, config.heads, config.temperature, config.gain)
         self.ffn = SwiGLU(dim, cross_hidden(dim))
 
+    def addresses(self, x_BQD: Tensor, source_BND: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries of x and keys of the source."""
+        return self.attention.queries(self.query_norm(x_BQD)), self.attention.keys(self.key_norm(source_BND))
+
     def forward(
         self,
         x_BQD: Tensor,
@@ -99,8 +103,8 @@ class CrossBlock(nn.Module):
         The indices take queries from x and keys from the source. They are taken after the projections: identities and
         latent vectors are shared by the batch (B = 1), so these are computed once.
         """
-        q_BQD = take_tokens(self.attention.queries(self.query_norm(x_BQD)), query_index_BQ)
-        k_BVD = take_tokens(self.attention.keys(self.key_norm(source_BND)), key_index_BV)
+        q_BQD, k_BND = self.addresses(x_BQD, source_BND)
+        q_BQD, k_BVD = take_tokens(q_BQD, query_index_BQ), take_tokens(k_BND, key_index_BV)
         x_BQD = take_tokens(x_BQD, query_index_BQ)
         x_BQD = x_BQD + self.attention(q_BQD, k_BVD, self.value_norm(value_BVD), key_mask_BV)
         return x_BQD + self.ffn(self.ffn_norm(x_BQD))

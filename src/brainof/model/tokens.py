@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..errors import RecordingError
 from ..schema import Schema
 from ..signals import SignalBatch
-from .kernels.pieces import in_pieces
 from .norm import RMSNorm
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
@@ -57,6 +56,8 @@ class Tokens:
         C and P.
     complete : bool
         Every token holds signal, so that no mask is needed.
+    map_1HLN : Tensor or None
+        From `BrainOF.layout`.
     """
 
     patch_BNS: Tensor
@@ -67,6 +68,7 @@ class Tokens:
     n_channels: int
     n_patches: int
     complete: bool = False
+    map_1HLN: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.patch_BNS)
@@ -90,7 +92,7 @@ class Tokens:
 def log_spectrum(patch_BNS: Tensor) -> Tensor:
     """log(|rFFT| + 0.05) of each patch, shape (..., S // 2 + 1), orthonormal Fourier transform, at least float32."""
     patch = patch_BNS if patch_BNS.dtype == torch.float64 else patch_BNS.float()
-    return (torch.fft.rfft(patch, norm="ortho").abs() + SPECTRUM_FLOOR).log()
+    return torch.fft.rfft(patch, norm="ortho").abs().add_(SPECTRUM_FLOOR).log()
 
 
 def patchify(signal_BCT: Tensor, patch: int) -> Tensor:
@@ -211,35 +213,32 @@ class Content(nn.Module):
                 nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None) -> Tensor:
-        """Contents (B, N, D); `extra_BND` (correlations) is added before the normalisation."""
-        return in_pieces(self._content, patch_BNS, extra_BND)
+    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
+        """Contents (B, N, D): of everything, or of the part that the latents of an output read.
 
-    def _content(self, patch_BNS: Tensor, extra_BND: Tensor | None) -> Tensor:
-        x_BND = self.waveform(patch_BNS)
-        if extra_BND is not None:
-            x_BND = x_BND + extra_BND
-        if self.spectrum_hidden is not None:
-            x_BND = x_BND + self.spectrum(patch_BNS)
-        return self.norm(x_BND)
+        `extra_BND` (correlations) is added before the normalisation.
+        """
+        return self.norm(self.raw(patch_BNS, extra_BND, output))
 
-    def part(self, output: str, patch_BNS: Tensor, extra_BND: Tensor | None) -> Tensor:
-        """The part of the contents that the latents of an output read, normalised; (B, N, D)."""
+    def raw(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
+        """Contents before their normalisation."""
         if output == "connectivity":
             assert extra_BND is not None
-            return self.norm(extra_BND)
-        embed = self.waveform if output == "waveform" else self.spectrum
-        return in_pieces(lambda patch_BNS: self.norm(embed(patch_BNS)), patch_BNS)
+            return extra_BND
+        if output == "log_spectrum":
+            assert self.spectrum_output is not None
+            return self.spectrum_output(self.hidden(patch_BNS))
+        x_BND = self.linear(patch_BNS.to(self.linear.weight.dtype))
+        if output == "waveform":
+            return x_BND
+        if extra_BND is not None:
+            x_BND = x_BND + extra_BND
+        return x_BND if self.spectrum_output is None else x_BND + self.spectrum_output(self.hidden(patch_BNS))
 
-    def waveform(self, patch_BNS: Tensor) -> Tensor:
-        """The linear map of the samples."""
-        return self.linear(patch_BNS.to(self.linear.weight.dtype))
-
-    def spectrum(self, patch_BNS: Tensor) -> Tensor:
-        """The MLP of the log spectrum."""
+    def hidden(self, patch_BNS: Tensor) -> Tensor:
+        """Hidden features (B, N, D) of the log spectrum."""
         assert self.spectrum_hidden is not None
-        assert self.spectrum_output is not None
-        return self.spectrum_output(F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(self.linear.weight.dtype))))
+        return F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(self.linear.weight.dtype)))
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

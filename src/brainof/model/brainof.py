@@ -148,7 +148,7 @@ class BrainOF(nn.Module):
         """
         identity_BND, map_1HLN = self._identity(batch), None
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
-            map_1HLN = read_map(self.encoder.blocks[0], self.latents_LD[None], identity_BND)
+            map_1HLN = read_map(self.encoder, self.latents_LD[None], identity_BND)
         return Layout(identity_BND, map_1HLN)
 
     def _identity(self, batch: SignalBatch) -> Tensor:
@@ -267,13 +267,13 @@ class BrainOF(nn.Module):
             shape = (tokens.n_channels, tokens.n_patches)
             return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV, shape)
         outputs = self.config.decoder.outputs if self.config.decoder.kind == "per_output" else (None,)
-        by_window, read = use_by_window(self.encoder, start_BLD), []
+        read = []
         for output in outputs:
             own = slice(None) if output is None else self.config.latents_of(output)
-            if by_window:
+            if use_by_window(self.encoder, start_BLD):
                 inputs = (start_BLD[:, own], identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
                 map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
-                read.append(sample_by_window(self.encoder.blocks[0], self.content, *inputs, output, map_1HKN))
+                read.append(sample_by_window(self.encoder, self.content, *inputs, output, map_1HKN))
             else:
                 content_BVD = self.content(patch_BVS, correlations_BVD, output)
                 read.append(self.encoder(start_BLD[:, own], content_BVD, identity_BND, visible_BV, key_mask_BV))

@@ -1,7 +1,8 @@
 """Softmax attention that never stores a map, and DINT attention that stores one for both halves.
 
-Reason of the fused form: faster than the explicit form on GPUs and, on CPU, for long sequences (float32 from 128 x 256, forward and
-backward: 1.6 to 3.8 times); below, and in bfloat16 up to 512 x 1024, the explicit form is faster (0.2 to 0.9 times).
+Reason of the fused form: faster than the explicit form on GPUs and, on CPU, for long sequences (float32 from 128 x 256,
+forward and backward: 1.6 to 3.8 times); below, and in bfloat16 up to 512 x 1024, the explicit form is faster (0.2 to
+0.9 times).
 
 Reason of the combined form: it halves the products with the values, and the maps of a window stay in the cache. Without
 gradients in float32, one thread: 16 x 64 x 128 in 0.8 and 16 x 128 x 256 in 0.78 of the time of the plain form.

@@ -14,36 +14,34 @@ a value, D width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import apply_map, attention_map, merge_heads, split_heads
-from ..tokens import take_tokens
+from ..sampler import CrossBlock, Encoder
+from ..tokens import Content, take_tokens
 from . import plain_inference
-
-if TYPE_CHECKING:
-    from ..sampler import CrossBlock
-    from ..tokens import Content
 
 #: Tokens at a time at least, where windows are smaller
 TOKENS = 1024
 
 
-def use_by_window(encoder: nn.Module, x: Tensor) -> bool:
+def use_by_window(encoder: nn.Module, x: Tensor) -> TypeGuard[Encoder]:
     """True in inference where one block reads the contents."""
     return plain_inference(x) and len(getattr(encoder, "blocks", ())) == 1
 
 
-def read_map(block: CrossBlock, latents_BLD: Tensor, identity_BND: Tensor) -> Tensor:
+def read_map(encoder: Encoder, latents_BLD: Tensor, identity_BND: Tensor) -> Tensor:
     """The map (B, H, L, N) with which latents read all tokens."""
+    block = cast(CrossBlock, encoder.blocks[0])
     return block.attention.maps(*block.addresses(latents_BLD, identity_BND))
 
 
 def sample_by_window(
-    block: CrossBlock,
+    encoder: Encoder,
     content: Content,
     start_BLD: Tensor,
     identity_BND: Tensor,
@@ -54,10 +52,11 @@ def sample_by_window(
     output: str | None = None,
     map_BHLV: Tensor | None = None,
 ) -> Tensor:
-    """As `block(start_BLD, identity_BND, content(patch_BVS, extra_BVD, output), visible_BV, mask_BV)`.
+    """As `encoder(start_BLD, content(patch_BVS, extra_BVD, output), identity_BND, visible_BV, mask_BV)`.
 
     B may be 1 in latents and identities; `map_BHLV` is that of `read_map`, if it is known.
     """
+    block = cast(CrossBlock, encoder.blocks[0])
     attention, first, second = block.attention, content.norm, block.value_norm
     if map_BHLV is None:
         queries_BLD, keys_BND = block.addresses(start_BLD, identity_BND)

@@ -7,6 +7,7 @@ type alone (`a + b` becomes `a - b`, not `a << b`; `a < b` becomes `a <= b`, not
 from __future__ import annotations
 
 import ast
+import difflib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ def _compiles(source: str) -> bool:
 
 
 def _change(source: str, mutated: str) -> str:
-    """`old line -> new line`, without indentation."""
-    lines = zip(source.splitlines(), mutated.splitlines(), strict=False)
-    old, new = next(pair for pair in lines if pair[0] != pair[1])
-    return f"{old.strip()} -> {new.strip()}"
+    """`old line -> new line`, without indentation; "nothing" where the line is gone."""
+    lines = list(difflib.ndiff(source.splitlines(), mutated.splitlines()))
+    old, new = ([line[2:].strip() for line in lines if line.startswith(sign)] for sign in ("- ", "+ "))
+    return f"{' '.join(filter(None, old))} -> {' '.join(filter(None, new)) or 'nothing'}"

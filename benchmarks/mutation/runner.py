@@ -26,7 +26,7 @@ from .places import Mutant
 
 COPIED = ("src", "tests", "studies", "benchmarks", "docs", "pyproject.toml", "README.md", "run")
 OWN = ("brainof", "tests", "studies", "benchmarks", "conftest")
-_OPTIONS = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+_OPTIONS = ["-q", "-x", *(word for name in ("cacheprovider", "xdist", "timeout") for word in ("-p", f"no:{name}"))]
 
 
 class Runner:
@@ -43,7 +43,7 @@ class Runner:
     def __init__(self, root: Path, tests: list[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mutants-")
         self.project, self.root, self.seconds = root, Path(self._folder.name).resolve(), {}
-        for name in COPIED:
+        for name in filter(lambda name: (root / name).exists(), COPIED):
             copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
             copy(root / name, self.root / name)
         first = self.root / "first.json"

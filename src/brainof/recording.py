@@ -203,7 +203,7 @@ class Recording:
         Examples
         --------
         >>> import numpy as np, brainof
-        >>> recording = brainof.from_array(np.random.randn(60, 4), t_r=2.0, modality="fmri", time_axis=0)
+        >>> recording = brainof.from_array(np.random.randn(4, 60), 0.5, "fmri")
         >>> recording.plot().savefig("carpet.png")  # doctest: +SKIP
         """
         if self.modality != "fmri":

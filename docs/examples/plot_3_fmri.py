@@ -21,12 +21,12 @@ from brainof.simulate.write import write
 
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
-parameters = CohortParameters(subjects=1, seconds=40, modalities=("fmri",), rois=40, fmri_blocks=2)
+parameters = CohortParameters(subjects=1, seconds=40, modalities=("fmri",), rois=40, fmri_blocks=6)
 cohort = write(parameters, folder / "cohort", nifti=True)
-image = next(cohort.glob("derivatives/**/*_bold.nii.gz"), None) or next(cohort.glob("**/*_bold.nii.gz"))
-atlas = next(cohort.glob("**/*dseg.nii.gz"))
-labels = next(cohort.glob("**/*dseg.tsv"))
-recording = brainof.read(image, atlas={"image": str(atlas), "labels": str(labels)})
+image = next(cohort.glob("sub-*/func/*_bold.nii.gz"))
+derivative = cohort / "derivatives" / "parcellated"
+atlas = {"image": str(derivative / "atlas_space-MNI152.nii.gz"), "labels": str(derivative / "atlas.tsv")}
+recording = brainof.read(image, atlas=atlas)
 recording
 
 # %%
@@ -43,10 +43,9 @@ figure.colorbar(shown, label="correlation")
 # would not know where a region is, so they are given, in metres.
 
 again = brainof.from_array(
-    recording.data.T,
-    t_r=recording.t_r,
-    modality="fmri",
-    time_axis=0,
+    recording.data,
+    recording.sfreq,
+    "fmri",
     channel_names=recording.channels.names,
     positions=recording.channels.positions,
     frame="mni",

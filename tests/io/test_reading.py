@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from brainof.errors import ReadError
+from brainof.errors import ConfigError, ReadError
 from brainof.io import read
 from brainof.io.formats import format_of, suffix_of
+from brainof.io.options import ReadOptions
 from brainof.io.reading import entities_of
 
 
@@ -79,3 +81,17 @@ def test_importing_the_room_imports_no_reader():
     code = f"import brainof.io, sys; print([m for m in {readers} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_options_may_be_keywords(tmp_path):
+    path = tmp_path / "x.npz"
+    data = np.random.default_rng(0).normal(0, 20, (2, 500))
+    np.savez(path, data=data)
+    options = {"sfreq": 100, "time_axis": 1, "channel_names": ["Fz", "Cz"]}
+    recording = read(path, modality="eeg", options=options, units="uV")
+    np.testing.assert_allclose(recording.data, 1e-6 * data, rtol=1e-6)
+    assert recording.sfreq == 100
+    same = read(path, modality="eeg", options=ReadOptions.parse(options), units="uV")
+    assert same.channels.digest == recording.channels.digest
+    with pytest.raises(ConfigError, match="did you mean 'units'"):
+        read(path, unit="uV")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
@@ -26,9 +27,10 @@ def read(
     path: str | PathLike[str],
     *,
     modality: str | None = None,
-    options: ReadOptions | None = None,
+    options: ReadOptions | Mapping[str, Any] | None = None,
     entities: Mapping[str, str] | None = None,
     root: str | PathLike[str] | None = None,
+    **given: Any,
 ) -> Recording:
     """Read a recording.
 
@@ -41,13 +43,15 @@ def read(
         The file, or the folder of formats that are folders (CTF `.ds`, EGI `.mff`).
     modality : {"eeg", "meg", "fmri"}, optional
         Needed where a file holds EEG and MEG (default: MEG) or does not say what it holds.
-    options : ReadOptions, optional
+    options : ReadOptions or mapping, optional
         What the file does not say itself.
     entities : mapping, optional
         BIDS entities (subject, session, task, run, ...); default: those in the file name.
     root : path-like, optional
         Dataset root: atlas paths are relative to it, and paths inside files must not leave it. Default: the folder of
         the file (atlas paths then count from the working folder).
+    **given
+        Fields of ReadOptions one by one: `units="uV"`, `sfreq=128`, `atlas={"image": "aal.nii.gz"}`.
 
     Returns
     -------
@@ -59,6 +63,8 @@ def read(
     ------
     ReadError
         The file is missing, of unknown format, damaged, empty or not what the options say.
+    ConfigError
+        An unknown option, or a value that it does not take.
 
     Examples
     --------
@@ -66,11 +72,14 @@ def read(
     >>> recording = brainof.read("sub-01_task-rest_eeg.edf")  # doctest: +SKIP
     >>> recording.n_channels, recording.sfreq  # doctest: +SKIP
     (19, 500.0)
+    >>> brainof.read("table.csv", sfreq=128, units="uV", time_axis=0)  # doctest: +SKIP
     """
     path = expanded(path)
     if modality is not None and modality not in MODALITIES:
         raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
-    options = options or ReadOptions()
+    if not isinstance(options, ReadOptions) or given:
+        known = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
+        options = ReadOptions.parse({**known, **given})
     path, format_name = format_of(path)
     base = expanded(root) if root is not None else path.parent
     request = ReadRequest(

@@ -170,7 +170,7 @@ class SignalBatch(Tensors):
         windows, n_channels, n_times = signal_BCT.shape
         kinds = types or [{"eeg": "eeg", "meg": "mag", "fmri": "roi"}[modality]] * n_channels
         names = tuple(f"channel {number}" for number in range(n_channels))
-        places = None if positions is None else np.array(positions)
+        places = None if positions is None else torch.as_tensor(positions).cpu().double().numpy()
         channels = Channels(names, tuple(kinds), places, frame=frame)  # type: ignore[arg-type]
         batch = cls(
             signal_BCT=torch.nn.functional.pad(signal_BCT, (0, -n_times % patch)),

@@ -57,7 +57,7 @@ def to_metadata(
     first_samp : int, optional
         `raw.first_samp` of the recording (by onset only): events count from it, and epochs forget it once loaded.
     prefix : str
-        Before the names e0000, e0001, ..., such as "brainof_".
+        Before the names e0000, e0001, ..., such as `"brainof_"`.
 
     Returns
     -------

@@ -1,0 +1,41 @@
+"""The documentation: the site builds without a warning, and examples in docstrings do what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import brainof
+
+ROOT = Path(brainof.__file__).parent
+MODULES = [
+    "brainof." + ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in sorted(ROOT.rglob("*.py"))
+    if ">>> " in file.read_text() and file.parent != ROOT / "recipes"
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_do_what_they_show(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert results.failed == 0
+
+
+@pytest.mark.timeout(400)
+def test_the_site_builds(tmp_path):
+    """Without running the gallery, which `./run docs` does."""
+    pytest.importorskip("sphinx_gallery")
+    docs = Path(__file__).parents[1] / "docs"
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", docs, tmp_path / "html"]
+    done = subprocess.run(command, env={**os.environ, "BRAINOF_GALLERY": "0"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "html" / "index.html").read_text()
+    assert "gallery/plot_1_eeg.html" in page
+    assert "brainof.read" in (tmp_path / "html" / "api.html").read_text()

@@ -1,7 +1,7 @@
 """The named errors of brainof. Each message is one line that names the file, the field and the fix.
 
 The command line maps them to exit codes: 2 for wrong input, 3 for disk or permission, 1 for a training run
-that failed its health check.
+that failed its health check or lost one of its processes.
 """
 
 from __future__ import annotations
@@ -135,6 +135,12 @@ class FetchError(BrainOFError):
     """A download that was asked for failed."""
 
     exit_code = 3
+
+
+class RankError(BrainOFError):
+    """A process of a run on several ended, or does not answer."""
+
+    exit_code = 1
 
 
 class HealthError(BrainOFError):

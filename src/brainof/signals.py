@@ -66,6 +66,19 @@ class Sensors(Tensors):
         return Sensors(**{name: tensor[:, channels] for name, tensor in vars(self).items()})
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What the host knows of a batch that it has checked, so that no step has to wait for a device to tell it.
+
+    `complete`: every sample is signal; `shared`: one identity serves all windows; `modality`: that of
+    all windows.
+    """
+
+    complete: bool
+    shared: bool
+    modality: str
+
+
 @dataclass(frozen=True, eq=False)
 class SignalBatch(Tensors):
     """Windows of equal channel count and padded length, possibly of several channel sets.
@@ -88,6 +101,8 @@ class SignalBatch(Tensors):
         Dataset name of each window.
     rows : tuple of int
         Row of each window in the corpus index (empty when it does not come from a corpus).
+    checked : Checked or None
+        From whoever has checked exactly this batch on the host.
     """
 
     signal_BCT: Tensor
@@ -98,6 +113,7 @@ class SignalBatch(Tensors):
     modality_B: Tensor
     datasets: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
+    checked: Checked | None = None
 
     def __len__(self) -> int:
         return len(self.signal_BCT)
@@ -105,7 +121,7 @@ class SignalBatch(Tensors):
     @property
     def modality(self) -> str:
         """The modality's name, where the whole batch is of one modality."""
-        return MODALITIES[int(self.modality_B[0])]
+        return MODALITIES[int(self.modality_B[0])] if self.checked is None else self.checked.modality
 
     @classmethod
     def from_arrays(

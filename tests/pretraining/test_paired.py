@@ -171,17 +171,17 @@ def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(make_batch, mon
 
     whole = fresh()
     expected = pretrain_pairs(config, corpus, corpus.table, whole)  # type: ignore[arg-type]
-    plain, steps = module.update_balance, iter(range(100))
+    plain, steps = module.move_biases, iter(range(100))
 
     def dying(*args):
         if next(steps) == 4:
             raise Killed
         return plain(*args)
 
-    monkeypatch.setattr(module, "update_balance", dying)
+    monkeypatch.setattr(module, "move_biases", dying)
     with pytest.raises(Killed):
         pretrain_pairs(config, corpus, corpus.table, fresh(), tmp_path)  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "update_balance", plain)
+    monkeypatch.setattr(module, "move_biases", plain)
     torch.manual_seed(1)
     other = BrainOF.from_preset("debug")  # its weights are those of the checkpoint from here on
     assert pretrain_pairs(config, corpus, corpus.table, other, tmp_path) == expected  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 
@@ -14,7 +15,7 @@ from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.optimizer import learning_rate, make_optimizer
+from brainof.pretraining.optimizer import Schedule, learning_rate, make_optimizer
 from brainof.pretraining.run import trainer_of
 from brainof.pretraining.trainer import Trainer, require_finite
 
@@ -101,7 +102,7 @@ def test_matrices_decay_and_vectors_latents_and_routers_do_not():
 
 
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
-    config = PretrainConfig(steps=100, warmup=0.1, lr=2.0)
+    config = Schedule(2.0, 0.1, 100)
     found = [learning_rate(step, config) for step in range(101)]
     assert found[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
     assert found[10:] == pytest.approx([1 + math.cos(math.pi * i / 90) for i in range(91)])
@@ -121,7 +122,7 @@ class Line(torch.nn.Module):
 def line(steps=4, accumulate=1):
     model = Line()
     groups = [{"params": [model.low], "lr_scale": 0.25}, {"params": [model.high]}]
-    schedule = PretrainConfig(steps=steps, lr=1.0, warmup=0.99)
+    schedule = Schedule(1.0, 0.99, steps)
     return model, Trainer(model, torch.optim.SGD(groups, lr=1.0), schedule, clip=1e9, accumulate=accumulate)
 
 
@@ -130,6 +131,14 @@ def test_groups_move_by_their_scale_of_the_learning_rate():
     list(trainer.steps(iter([1.0] * 4)))
     assert model.low.item() == pytest.approx(0.25 * model.high.item())
     assert model.high.item() == pytest.approx(-(0.25 + 0.5 + 0.75 + 1.0))
+
+
+def test_a_trapezoid_is_level_between_warm_up_and_cool_down():
+    config = Schedule(2.0, 0.1, 100, cooldown=0.2)
+    found = [learning_rate(step, config) for step in range(101)]
+    assert found[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert found[10:80] == [2.0] * 70
+    assert found[80:] == pytest.approx([2.0 - 0.1 * i for i in range(21)])
 
 
 def test_batches_of_a_step_add_and_empty_ones_are_left_out():
@@ -168,3 +177,46 @@ def test_nothing_waits_for_the_device_within_a_forward_pass_of_losses(make_batch
     with Reads() as reads:
         objective.combine(objective.compare(masked, tokens, outputs)) / masked.counts["patches"]
     assert reads.seen == ()
+
+
+@pytest.mark.parametrize("objective", [{}, {"frequency": "raw", "predict": "all"}], ids=["spectrum", "raw"])
+def test_a_step_asks_the_device_nothing(make_batch, monkeypatch, objective):
+    """From a planned batch to the balance of the experts no value of a tensor is read: each would wait for a GPU."""
+    from brainof.model import experts
+
+    masking = Masking(MaskConfig(fourier_start=0.0), 64, predict=objective.get("predict", "hidden"))
+    made = [masking.plan(make_batch(name, seed=3), np.random.default_rng(0)) for name in ("eeg", "fmri")]
+    if not objective:  # bad channels and padding
+        uneven = make_batch("meg", lengths=(256, 200, 128))
+        uneven.channel_mask_BC[1, 2] = False
+        made.append(masking.plan(uneven, np.random.default_rng(0)))
+    config = PretrainConfig.parse({"steps": 1, "accumulate": len(made), "objective": objective, "precision": "float32"})
+    trainer = trainer_of(Objective(BrainOF.from_preset("debug"), config.objective), config, torch.device("cpu"))
+    # on a CPU the loads of the experts are read; what a GPU does is `grouped_experts`, which no CPU differentiates
+    monkeypatch.setattr(experts, "choose", lambda x_TD: experts.all_experts)
+    with host_reads(monkeypatch) as seen:
+        (step,) = trainer.steps(iter(made))
+        assert seen == []
+        float(step.loss)
+    assert len(seen) == 1
+
+
+@contextlib.contextmanager
+def host_reads(monkeypatch):
+    """Where values of tensors are read: operators that bring one to the host, and conversions to Python."""
+    seen: list[str] = []
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "unique_dim", "bincount", "equal")
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            name = func.overloadpacket.__name__
+            indexed = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+            if indexed or name.startswith(waits):
+                seen.append(name)
+            return func(*args, **(kwargs or {}))
+
+    for name in ("tolist", "numpy", "cpu"):
+        plain = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda *args, plain=plain, name=name: seen.append(name) or plain(*args))
+    with Watch():
+        yield seen

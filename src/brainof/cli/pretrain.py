@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import sys
 from collections.abc import Iterator
 
 from . import ListAction, out, takes_assignments
@@ -27,9 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..pretraining import find_config, pretrain
 
+    if not sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":  # a job's log, which has no bar
+        logging.getLogger("brainof.pretraining").setLevel(logging.INFO)
     config = find_config(args.recipe).replaced(args.assignments, file=args.recipe)
     folder = pretrain(config, args.corpus, args.out)
-    out(f"{folder}: done; use it with `brainof embed FILE --model {folder} --out embeddings.parquet`")
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # the first rank speaks for all
+    if (folder / "release").is_dir():
+        out(f"{folder}: done; use it with `brainof embed FILE --model {folder} --out embeddings.parquet`")
+    else:
+        out(f"{folder}: asked to stop, and saved; the same command continues it")
     return 0
 
 

@@ -60,6 +60,7 @@ def buckets_of(
     max_padding: float,
     batch_size: int | None,
     tokens_per_batch: int | None,
+    tokens_per_window: int | None = None,
 ) -> tuple[list[Bucket], float]:
     """Rows by shape and dataset, in an order that depends on their names alone, and the fraction of padding."""
     kinds, order = _kinds(index)
@@ -85,6 +86,7 @@ def buckets_of(
             )
             cells.append(cell)
         tokens = int(shape[2]) * int(shape[3]) // patch
+        tokens = tokens if tokens_per_window is None else min(tokens, tokens_per_window)
         most = [sum(cell.limit for cell in cells)]
         most += [] if batch_size is None else [batch_size]
         most += [] if tokens_per_batch is None else [max(1, tokens_per_batch // tokens)]

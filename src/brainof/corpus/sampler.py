@@ -72,6 +72,8 @@ class BatchSampler:
     tokens_per_batch : int, optional
         Patches of a batch, over all its channels and windows, at most (or those of a single window): a step costs
         alike and takes as much memory whatever the channels of a shape. Beside it or in place of `batch_size`.
+    tokens_per_window : int, optional
+        Patches of a window that are used, at most: channels above it are left out later, and cost nothing.
     max_padding : float
         Windows of fewer samples join a longer shape as long as at most this fraction of them becomes padding: fewer,
         fuller shapes. At 0 only the last patch of a window is padded.
@@ -106,6 +108,7 @@ class BatchSampler:
         batches_per_epoch: int | None = None,
         patch: int = 64,
         tokens_per_batch: int | None = None,
+        tokens_per_window: int | None = None,
         max_padding: float = 0.0,
         limits: Mapping[str, int] | None = None,
         mix_shards: int | None = None,
@@ -123,7 +126,7 @@ class BatchSampler:
         self.batch_size, self.seed, self.drop, self.patch = batch_size, seed, drop, patch
         self.mix_shards = mix_shards
         self._buckets, self.padding = buckets_of(
-            index, weights, limits or {}, patch, max_padding, batch_size, tokens_per_batch
+            index, weights, limits or {}, patch, max_padding, batch_size, tokens_per_batch, tokens_per_window
         )
         self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
         whole = np.array([self._whole_batches(bucket) for bucket in self._buckets])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backbone import BackboneConfig
-from .balance import update_balance
+from .balance import balance_metrics, move_biases, update_balance
 from .brainof import BrainOF, Layout
 from .config import BrainOFConfig
 from .decoder import DecoderConfig
@@ -23,9 +23,11 @@ __all__ = [
     "SamplerConfig",
     "TokenConfig",
     "Tokens",
+    "balance_metrics",
     "count",
     "describe",
     "log_spectrum",
+    "move_biases",
     "pool",
     "preset",
     "update_balance",

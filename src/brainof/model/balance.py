@@ -17,9 +17,15 @@ def violation(load_E: Tensor) -> Tensor:
     return load_E.amax(-1) / load_E.mean(-1).clamp_min(1e-12) - 1
 
 
-@torch.no_grad()
 def update_balance(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> dict[str, float]:
-    """Move every selection bias by one step towards equal load, and start counting anew.
+    """`move_biases`, and what `balance_metrics` says of the load; waits for the device."""
+    load_LME = move_biases(model, gamma, group)
+    return {} if load_LME is None else balance_metrics(load_LME)
+
+
+@torch.no_grad()
+def move_biases(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> Tensor | None:
+    """Move every selection bias by one step towards equal load, and start counting anew; waits for nothing.
 
     bias += gamma (sign(mean load - load) - its mean), with the tokens counted since the last call: call it once after
     each optimizer step, whatever the number of accumulated batches. Evaluation passes and recomputed passes are not
@@ -36,13 +42,12 @@ def update_balance(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> 
 
     Returns
     -------
-    dict of str to float
-        "max_vio" (mean over layers), "max_vio_worst" (worst layer) and "max_vio/<modality>" for each modality seen;
-        empty when nothing was counted.
+    Tensor of int64 or None
+        Tokens (layers, modalities, experts) that each expert was sent, over all ranks; None without experts.
     """
     layers = [module for module in model.modules() if isinstance(module, Experts)]
     if not layers:
-        return {}
+        return None
     load_LME = torch.stack([layer.load_ME for layer in layers])
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(load_LME, group=group)
@@ -52,15 +57,31 @@ def update_balance(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> 
     for layer, step_E in zip(layers, step_LE, strict=True):
         layer.selection_bias += step_E
         layer.load_ME.zero_()
+    return load_LME
+
+
+def balance_metrics(load_LME: Tensor) -> dict[str, float]:
+    """How evenly the experts are used.
+
+    Returns
+    -------
+    dict of str to float
+        "max_vio" (mean over layers), "max_vio_worst" (worst layer), "idle_experts" (of the worst layer, the fraction of
+        experts with less than a tenth of the mean load), "max_vio/<modality>" for each modality seen; empty when
+        nothing was counted.
+    """
     seen_M = load_LME.sum((0, 2))
     by_modality_M = violation(load_LME).mean(0)
+    load_LE = load_LME.sum(1).double()
     overall_L = violation(load_LE)
+    idle = (load_LE < 0.1 * load_LE.mean(-1, keepdim=True)).double().mean(-1).max()
     # one transfer to the host
-    values = torch.cat([seen_M.double(), by_modality_M, overall_L.mean()[None], overall_L.max()[None]]).tolist()
+    overall = torch.stack([overall_L.mean(), overall_L.max(), idle])
+    values = torch.cat([seen_M.double(), by_modality_M, overall]).tolist()
     count = len(MODALITIES)
     if not sum(values[:count]):
         return {}
-    metrics = {"max_vio": values[-2], "max_vio_worst": values[-1]}
+    metrics = dict(zip(("max_vio", "max_vio_worst", "idle_experts"), values[-3:], strict=True))
     for name, seen, value in zip(MODALITIES, values[:count], values[count : 2 * count], strict=True):
         if seen:
             metrics[f"max_vio/{name}"] = value

@@ -174,7 +174,8 @@ class BrainOF(nn.Module):
         ConfigError
             A layout of another number of tokens or windows.
         """
-        complete = check(batch, self.config.patch)
+        known = batch.checked
+        complete = check(batch, self.config.patch) if known is None else known.complete
         signal_BCT = batch.signal_BCT if batch.signal_BCT.dtype == torch.float64 else batch.signal_BCT.float()
         patch_BNS = patchify(signal_BCT, self.config.patch)
         channels, patches = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.config.patch
@@ -193,9 +194,8 @@ class BrainOF(nn.Module):
                 field="layout",
                 fix="make it with model.layout(batch) of the same sensors and length",
             )
-        return Tokens(
-            patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, channels, patches, complete, layout.map_1HLN
-        )
+        facts = channels, patches, complete, layout.map_1HLN, known is not None
+        return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, *facts)
 
     def encode(
         self,

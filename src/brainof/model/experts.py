@@ -26,6 +26,9 @@ from .kernels.experts import filled_experts, grouped_experts, use_filled, use_gr
 
 _counting = threading.Lock()
 
+#: (tokens (T, D), experts of each (T, K), gates (T, K), weights of all experts) -> outputs (T, D)
+Product = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
 
 class Experts(nn.Module):
     """Routed and shared gated feed-forwards in place of one dense feed-forward.
@@ -49,6 +52,8 @@ class Experts(nn.Module):
         Tokens sent to each expert since the last balance update, by modality; see `count`. Not saved.
     force_balance : bool
         Send tokens to the experts in turn, whatever the router says (for benchmarks).
+    product : callable or None
+        In place of what `choose` gives, such as one whose experts are elsewhere.
     """
 
     selection_bias: Tensor
@@ -62,6 +67,7 @@ class Experts(nn.Module):
             raise ConfigError(f"{top_k} experts per token out of {experts}", field="top_k")
         self.top_k, self.residual_gain = top_k, residual_gain
         self.force_balance = False
+        self.product: Product | None = None
         self.router_ED = nn.Parameter(torch.empty(experts, dim))
         self.gate_up_ED2F = nn.Parameter(torch.empty(experts, dim, 2 * hidden))
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, dim))
@@ -106,7 +112,7 @@ class Experts(nn.Module):
             x_TD = x_TD.to(torch.get_autocast_dtype(x_TD.device.type))
         gate_up, down = self.gate_up_ED2F.to(x_TD.dtype), self.down_EFD.to(x_TD.dtype)
         with torch.autocast(x_TD.device.type, enabled=False):
-            y_TD = choose(x_TD)(x_TD, ids_TK, gates_TK, gate_up, down)
+            y_TD = (self.product or choose(x_TD))(x_TD, ids_TK, gates_TK, gate_up, down)
         if self.shared is not None:
             y_TD = y_TD + self.shared(x_TD)
         return y_TD.view_as(x_BND), ids_TK.unflatten(0, x_BND.shape[:-1])
@@ -131,7 +137,7 @@ class Experts(nn.Module):
             self.load_ME.view(-1).scatter_add_(0, slot.flatten(), torch.ones_like(slot).flatten())
 
 
-def choose(x_TD: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+def choose(x_TD: Tensor) -> Product:
     """The form of the routed experts that suits dtype, device and compiler; all are equal to rounding."""
     if torch.compiler.is_exporting():
         return all_experts

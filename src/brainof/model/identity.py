@@ -51,10 +51,15 @@ def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
         located,
         sensors.orientation_BC3.float(),
         order * ordered,
-        F.one_hot(sensors.type_BC, len(SENSOR_TYPES)).float(),
-        F.one_hot(modality_B, len(MODALITIES)).float()[:, None],
+        _one_hot(sensors.type_BC, len(SENSOR_TYPES)),
+        _one_hot(modality_B, len(MODALITIES))[:, None],
     ]
     return torch.cat([part.expand(*located.shape[:2], -1) for part in parts], -1)
+
+
+def _one_hot(index: Tensor, count: int) -> Tensor:
+    # torch's own looks for the largest index on the host
+    return (index[..., None] == torch.arange(count, device=index.device)).float()
 
 
 def time_features(n_patches: int, patch: int, interval_B: Tensor) -> Tensor:

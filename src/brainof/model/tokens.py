@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import RecordingError
 from ..schema import Schema
-from ..signals import SignalBatch
+from ..signals import Checked, SignalBatch
 from .norm import RMSNorm
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
@@ -58,6 +58,8 @@ class Tokens:
         Every token holds signal, so that no mask is needed.
     map_1HLN : Tensor or None
         From `BrainOF.layout`.
+    checked : bool
+        The host has checked the batch; patches that replace its own are taken as finite.
     """
 
     patch_BNS: Tensor
@@ -69,6 +71,7 @@ class Tokens:
     n_patches: int
     complete: bool = False
     map_1HLN: Tensor | None = None
+    checked: bool = False
 
     def __len__(self) -> int:
         return len(self.patch_BNS)
@@ -83,6 +86,8 @@ class Tokens:
         """
         if self.valid_BNS is not None:
             patch_BNS = torch.where(self.valid_BNS, patch_BNS, 0)
+        if self.checked:
+            return replace(self, patch_BNS=patch_BNS)
         if not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
             window, token, _ = (~torch.isfinite(patch_BNS)).nonzero()[0].tolist()
             raise RecordingError(f"window {window} is not finite at token {token}", field="patch_BNS")
@@ -110,6 +115,11 @@ def valid_samples(batch: SignalBatch, patch: int) -> Tensor:
     time = torch.arange(batch.signal_BCT.shape[-1], device=batch.signal_BCT.device)
     valid_BT = time < batch.n_times_B[:, None]
     return patchify(batch.channel_mask_BC[..., None] & valid_BT[:, None], patch)
+
+
+def checked(batch: SignalBatch, patch: int) -> SignalBatch:
+    """The batch, which the host has now checked; errors as `check`."""
+    return replace(batch, checked=Checked(check(batch, patch), is_shared(batch), batch.modality))
 
 
 def check(batch: SignalBatch, patch: int) -> bool:
@@ -180,6 +190,8 @@ def _window(batch: SignalBatch, row: int) -> str:
 
 def is_shared(batch: SignalBatch) -> bool:
     """True when one identity serves the whole batch: one channel set, one sampling interval, one modality."""
+    if batch.checked is not None:
+        return batch.checked.shared
     if len(batch.sensors.type_BC) > 1 and len(batch) > 1:
         return False
     same = (batch.interval_B == batch.interval_B[0]).all() & (batch.modality_B == batch.modality_B[0]).all()

@@ -1,76 +1,228 @@
-"""Checkpoints of a run: written beside, fsynced, renamed; then `latest` moves; then old ones go.
+"""Checkpoints of a run, by torch's DCP: written beside, checked, renamed; then `latest` moves; then old ones go.
 
-A checkpoint folder `step-N` holds `training.safetensors` (weights, buffers and optimizer moments) and `state.json` (the
-position of the run and the checksums of the tensors and of itself). Nothing in it is code: see docs/decisions/0005.
+A checkpoint folder `step-N` holds `shard-*.safetensors`, one per rank (weights, buffers and optimizer moments, each
+rank its part), and `state.json` (the position of the run, the checksum of each file and of itself). Any number of ranks
+reads what any other has written. Nothing in it is code: DCP's own format has a pickle for its table of contents, so its
+safetensors storage is used, whose headers say where each part belongs. See docs/decisions/0068.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import shutil
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, StorageError
 from ..utils.checksum import crc32c
-from ..utils.files import sync_folder, write_atomically, write_json
+from ..utils.files import make_folder, storage_error, sync_folder, write_atomically, write_json
+from .parallel import World
 
 log = logging.getLogger(__name__)
 
-TENSORS, STATE = "training.safetensors", "state.json"
+STATE = "state.json"
+
+
+class Checkpoints:
+    """The checkpoints of a run, written while it goes on.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they lie; all ranks see it.
+    model : Module
+        Whose weights and buffers are saved.
+    optimizer : Optimizer
+        Whose state is saved, by the names of the model's parameters.
+    keep : int
+        The newest ones to keep, beside the best.
+    world : World, optional
+        The ranks that save together.
+
+    Attributes
+    ----------
+    extra : dict of str to Tensor
+        Saved beside, and restored in place.
+    """
+
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int, world: World | None = None
+    ) -> None:
+        self.folder, self.model, self.optimizer, self.keep = folder, model, optimizer, keep
+        self.world = world or World()
+        self.extra: dict[str, Tensor] = {}
+        self._pool = ThreadPoolExecutor(1, "brainof-checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Begin to write `step-N`: returns when the tensors are copied; the one before is awaited first."""
+        from torch.distributed.checkpoint import HuggingFaceStorageWriter, async_save
+
+        self.wait()
+        temporary = self.folder / f"step-{step}.tmp"
+        with self.world.together():
+            if self.world.main:
+                shutil.rmtree(temporary, ignore_errors=True)
+                make_folder(temporary)
+        _say_nothing_of_one_process()
+        written = async_save(
+            training_tensors(self.model, self.optimizer) | self.extra,
+            storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
+            process_group=self.world.saving,
+            no_dist=self.world.size == 1,
+        )
+        self._pending = self._pool.submit(self._finish, written, temporary, {"step": step, **state})
+
+    def wait(self) -> None:
+        """Until what was begun is complete.
+
+        Raises
+        ------
+        StorageError
+            The disk is full or cannot be written; checkpoints before it are kept.
+        """
+        pending, self._pending = self._pending, None
+        with self.world.together():
+            if pending is not None:
+                pending.result()
+
+    def close(self) -> None:
+        """Let what was begun end, whatever comes of it; when a run ends by an error."""
+        self._pool.shutdown()
+
+    def _finish(self, written: Any, temporary: Path, state: dict[str, Any]) -> None:
+        try:
+            written.result()
+        except BaseException as error:  # DCP's own is no Exception
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise _why(error, temporary) from None
+        mine = temporary.glob(f"shard-{self.world.rank + 1:05d}-*")
+        files = {path.name: _checksum_of_file(path) for path in mine}
+        parts: list[Any] = [files]
+        if self.world.size > 1:
+            parts = [None] * self.world.size
+            torch.distributed.all_gather_object(parts, files, group=self.world.saving)
+        if self.world.main:
+            state["files"] = {name: crc for part in parts for name, crc in part.items()}
+            write_json(temporary / STATE, {**state, "state_crc32c": _checksum(state)})
+            final = temporary.with_suffix("")
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+            sync_folder(self.folder)
+            write_atomically(self.folder / "latest", [final.name.encode()])
+            self._prune()
+
+    def rate(self, step: int, score: float) -> None:
+        """Keep `step-N`, the newest one, until another has a higher score."""
+        with self.world.together():
+            if self.world.main and score > best_of(self.folder).get("score", -float("inf")):
+                make_folder(self.folder)
+                write_json(self.folder / "best.json", {"step": step, "score": score})
+
+    def _prune(self) -> None:
+        best = best_of(self.folder).get("step")
+        for old in complete_checkpoints(self.folder)[: -self.keep]:
+            if old.name != f"step-{best}":
+                shutil.rmtree(old, ignore_errors=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """Restore the newest intact checkpoint and return its state; None where there is none.
+
+        A checkpoint whose bytes are not those that were written is passed over, with a warning.
+
+        Raises
+        ------
+        CheckpointError
+            All checkpoints are damaged, or they belong to another model.
+        """
+        with self.world.together():
+            found = self.world.from_main(lambda: _newest_intact(self.folder))
+        if isinstance(found, CheckpointError):
+            raise found
+        if found is None:
+            return None
+        path, state = found
+        with self.world.together():
+            restore(path, self.model, self.optimizer, self.world)
+            if self.extra:
+                read_into(path, self.extra, self.world)
+        return state
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Weights and buffers as `model.NAME`, optimizer state as `optimizer.NAME.KEY`."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = _weights(model)
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            tensors[f"optimizer.{name}.{key}"] = _whole(value, parameter)
+    return tensors
 
 
-def restore_tensors(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Inverse of `training_tensors`, in place; a RuntimeError where they belong to another model."""
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    optimizer.state.clear()
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    parameters = dict(model.named_parameters())
+    return {f"model.{name}": _whole(value, parameters.get(name)) for name, value in model.state_dict().items()}
+
+
+def _whole(value: Tensor, parameter: nn.Parameter | None) -> Tensor:
+    """A tensor like a parameter as checkpoints know it: also where this rank has experts of its own."""
+    mesh = getattr(parameter, "spread", None)
+    if mesh is None or not value.ndim:
+        return value.detach()
+    from .expert_parallel import whole_view
+
+    return whole_view(value, mesh)
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, world: World | None = None) -> None:
+    """Read a checkpoint into a model, and into an optimizer where one is given; a CheckpointError for another model."""
+    held = contents(path)
+    wanted = _weights(model)
+    moments: dict[Tensor, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if state:
-            # the step count of fused AdamW lives beside the parameter too
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+        keys = [key for key in held if key.startswith(prefix)] if optimizer is not None else []
+        if keys:
+            like = {key: torch.zeros_like(parameter) if held[key].size else torch.zeros(()) for key in keys}
+            # the step count of fused AdamW lives beside the parameter, too
+            like = {key: value if held[key].size else value.to(parameter.device) for key, value in like.items()}
+            moments[parameter] = {key.removeprefix(prefix): value for key, value in like.items()}
+            wanted |= {key: _whole(value, parameter) for key, value in like.items()}
+    model_keys = {key for key in held if key.startswith("model.")}
+    problems = sorted(model_keys ^ {key for key in wanted if key.startswith("model.")})
+    problems += [key for key, value in wanted.items() if key in held and held[key].size != value.shape]
+    if problems:
+        name = problems[0].partition(".")[2]
+        raise CheckpointError(f"belongs to another model ({len(problems)} tensors differ, such as {name})", file=path)
+    read_into(path, wanted, world)
+    if optimizer is not None:
+        optimizer.state.clear()
+        optimizer.state.update(moments)
 
 
-def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], keep: int
-) -> Path:
-    """Write `folder/step-N` and point `folder/latest` to it; keep the newest `keep` checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    final, temporary = folder / f"step-{step}", folder / f"step-{step}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    content = save(training_tensors(model, optimizer))
-    write_atomically(temporary / TENSORS, [content])
-    state = {"step": step, "crc32c": crc32c(content), **state}
-    write_json(temporary / STATE, {**state, "state_crc32c": _checksum(state)})
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
-    sync_folder(folder)
-    write_atomically(folder / "latest", [final.name.encode()])
-    for old in complete_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+def contents(path: Path) -> dict[str, Any]:
+    """Name -> what DCP says of a tensor of a checkpoint (`size`, `properties`), from the headers of its files."""
+    from torch.distributed.checkpoint import HuggingFaceStorageReader
+
+    return HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
 
 
-def _checksum(state: dict[str, Any]) -> int:
-    """Of the values of a state, as JSON gives them back."""
-    return crc32c(json.dumps(state, sort_keys=True).encode())
+def read_into(path: Path, tensors: dict[str, Tensor], world: World | None = None) -> None:
+    """Fill tensors, whole or this rank's parts of them, with those of their names in a checkpoint."""
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
+    world = world or World()
+    _say_nothing_of_one_process()
+    with torch.no_grad():
+        reader = HuggingFaceStorageReader(str(path))
+        load(tensors, storage_reader=reader, process_group=world.host, no_dist=world.size == 1)
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -79,31 +231,56 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore the newest complete checkpoint and return its state; None where there is none.
+def best_of(folder: Path) -> dict[str, Any]:
+    """Step and score of the best checkpoint; empty where none was rated."""
+    try:
+        return json.loads((folder / "best.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
-    A checkpoint whose bytes are not those that were written is skipped for the one before it.
 
-    Raises
-    ------
-    CheckpointError
-        All checkpoints are damaged, or they belong to another model.
-    """
+def intact_state(path: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint; None where a byte of it is not one that was written."""
+    try:
+        state = json.loads((path / STATE).read_text())
+        if state.pop("state_crc32c", None) != _checksum(state):
+            return None
+        same = all(_checksum_of_file(path / name) == crc for name, crc in state.pop("files").items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return state if same else None
+
+
+def _newest_intact(folder: Path) -> tuple[Path, dict[str, Any]] | CheckpointError | None:
     paths = complete_checkpoints(folder)
     for path in reversed(paths):
-        try:
-            state = json.loads((path / STATE).read_text())
-            content = (path / TENSORS).read_bytes()
-        except (OSError, ValueError):
-            continue
-        if state.pop("state_crc32c", None) != _checksum(state) or crc32c(content) != state["crc32c"]:
-            log.warning("%s: its bytes are not those that were written; the one before it is used", path)
-            continue
-        try:
-            restore_tensors(load(content), model, optimizer)
-        except RuntimeError as error:
-            raise CheckpointError(f"belongs to another model ({error})", file=path) from None
-        return state
+        state = intact_state(path)
+        if state is not None:
+            return path, state
+        log.warning("%s: its bytes are not those that were written; the one before it is used", path)
     if paths:
-        raise CheckpointError("no checkpoint is intact", file=folder, fix="delete the folder to start anew")
+        return CheckpointError("no checkpoint is intact", file=folder, fix="delete the folder to start anew")
     return None
+
+
+def _checksum(state: dict[str, Any]) -> int:
+    """Of the values of a state, as JSON gives them back."""
+    return crc32c(json.dumps(state, sort_keys=True).encode())
+
+
+def _checksum_of_file(path: Path) -> int:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return crc32c(memoryview(content))
+
+
+def _why(error: BaseException, path: Path) -> Exception:
+    """The StorageError behind what DCP raises: an OSError of this rank or of another one."""
+    causes = [error, *(cause for cause, _ in getattr(error, "failures", {}).values())]
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return storage_error(cause, path)
+    return StorageError(f"cannot be written ({type(causes[-1]).__name__}: {causes[-1]})", file=path)
+
+
+def _say_nothing_of_one_process() -> None:
+    warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized", UserWarning)

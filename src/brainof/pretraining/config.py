@@ -132,8 +132,9 @@ class PretrainConfig(Schema):
     tokens_per_batch: int | None = Field(None, gt=0)
     """Most patches of a batch, over all channels and windows: windows of many channels make smaller batches."""
     accumulate: int = Field(1, gt=0)
-    """Batches per optimizer step; each batch is of one shape, so several let a step hold several modalities: all of
-    them from `BatchSampler.span` batches on, which the log names."""
+    """Batches per optimizer step, over all ranks; each batch is of one shape, so several let a step hold several
+    modalities: all of them from `BatchSampler.span` batches on, which the log names. More ranks than batches share the
+    windows of each."""
     max_tokens: int = Field(320, gt=0)
     """Tokens per window given to the model; above it a random subset of channels is taken, anew for every batch."""
     min_channels: float = Field(0.5, gt=0, le=1)
@@ -143,9 +144,15 @@ class PretrainConfig(Schema):
     """muon: torch's Muon for matrices, AdamW for all else."""
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
+    cooldown: float | None = Field(None, gt=0, le=1)
+    """Fraction of the steps at the end over which a level learning rate falls linearly (a trapezoid); None: a cosine
+    from the warm-up on."""
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0)
+    average: float = Field(0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, which the release then holds (0.999 averages about the last 1000
+    steps); 0 for none."""
     balance_rate: float = Field(1e-3, ge=0)
     """Step of the expert selection bias (gamma)."""
 
@@ -162,3 +169,18 @@ class PretrainConfig(Schema):
     """Explained variance that real latents must add to shuffled ones, in at least one output of one dataset."""
     checkpoint_every: int = Field(200, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
+    """The newest ones to keep, beside the best by explained variance on held-out subjects."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard files, too."""
+
+    parallel: Literal["auto", "none", "ddp", "fsdp", "fsdp_ep"] = "auto"
+    """How the ranks that torchrun starts share a step: ddp, each with the whole model; fsdp, each with a part of every
+    block; fsdp_ep, each with experts of its own as well, to which tokens travel. auto is ddp where there are several.
+    Changes nothing but speed and memory."""
+    recompute: bool = False
+    """Compute the blocks again in the backward pass instead of keeping what is within them: less memory, a third more
+    time."""
+    compile: bool = False
+    """Compile each block (a minute at the start; pays in long runs in bfloat16)."""
+    rank_timeout: float = Field(600.0, gt=0)
+    """Seconds after which a rank that does not answer ends the run."""

@@ -35,7 +35,7 @@ def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchS
     """The sampler that a configuration describes."""
     sampling = config.sampling
     options = sampling.model_dump(include={"max_padding", "limits", "mix_shards"})
-    options["tokens_per_batch"] = config.tokens_per_batch
+    options |= {"tokens_per_batch": config.tokens_per_batch, "tokens_per_window": config.max_tokens}
     weights = sampling.weights or None  # without any, an epoch is every window once
     sampler = BatchSampler(rows, config.batch_size, weights, config.seed, patch=patch, **options)
     text = "%d batches an epoch, %.1f %% padding; %d consecutive batches hold every modality"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import RecordingError
-from ..model.tokens import check
+from ..model.tokens import check, checked
 from ..signals import Sensors, SignalBatch, Tensors
 from ..utils.values import ceil_div
 from .config import MaskConfig
@@ -52,10 +52,14 @@ class MaskedBatch(Tensors):
         False where a row is filled up to the longest.
     place_BC : Tensor of int64
         Place of each channel among the `n_places` that the window has, in the order of the atlas.
+    n_patches : int
+        Patches of a channel, padding included.
     n_predicted : int
         Number of predicted patches, which losses are divided by.
     skipped : int
         Windows of the batch that were left out because they have fewer than two good patches.
+    n_valid : int
+        Tokens that hold signal; the others are padding or bad channels.
     """
 
     batch: SignalBatch
@@ -67,12 +71,20 @@ class MaskedBatch(Tensors):
     place_BC: Tensor
     n_places: int
     n_predicted: int
+    n_patches: int = 0
     skipped: int = 0
+    n_valid: int = 0
 
     @property
     def counts(self) -> dict[str, float]:
         """What losses are divided by, to be summed over the batches of an optimizer step."""
-        return {"patches": self.n_predicted, "windows": len(self.batch)}
+        return {"patches": self.n_predicted, "windows": len(self.batch) if self.n_predicted else 0}
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the batch, padding and bad channels included."""
+        B, C, _ = self.batch.signal_BCT.shape
+        return B * C * self.n_patches
 
     @property
     def name(self) -> tuple[str, str]:
@@ -98,10 +110,19 @@ class MaskedBatch(Tensors):
         windows = torch.arange(len(self.batch), device=self.predicted_BH.device)
         return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
 
+    def share(self, part: int, parts: int) -> MaskedBatch:
+        """Every `parts`-th window; where there is none, the first one with nothing to predict, as no rank may rest."""
+        windows = torch.arange(part, len(self.batch), parts)
+        if len(windows):
+            return self._take(windows)
+        taken = self._take(torch.zeros(1, dtype=torch.int64))
+        return replace(taken, predicted_mask_BH=torch.zeros_like(taken.predicted_mask_BH), n_predicted=0, skipped=0)
+
     def _take(self, windows: Tensor) -> MaskedBatch:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         taken = {name: value[windows] for name, value in values.items() if isinstance(value, Tensor)}
         values |= taken | {"batch": self.batch.take_windows(windows)}
+        values["n_valid"] = self.n_valid * len(windows) // len(self.batch)  # about
         return MaskedBatch(**values | {"n_predicted": int(taken["predicted_mask_BH"].sum())})
 
 
@@ -175,7 +196,7 @@ class Masking:
         visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
         predicted, predicted_mask = token_indices(valid_BN if self.predict == "all" else hidden_BN)
         return MaskedBatch(
-            batch=batch,
+            batch=checked(batch, self.patch),
             seen_BCT=None if seen_BCT is None else torch.from_numpy(np.ascontiguousarray(seen_BCT)),
             visible_BV=torch.from_numpy(visible),
             visible_mask_BV=torch.from_numpy(visible_mask),
@@ -184,7 +205,9 @@ class Masking:
             place_BC=torch.from_numpy(np.ascontiguousarray(place_BC)),
             n_places=n_places,
             n_predicted=int(predicted_mask.sum()),
+            n_patches=valid_BCP.shape[2],
             skipped=n_windows - B,
+            n_valid=int(valid_BN.sum()),
         )
 
     def usable(self, batch: SignalBatch) -> np.ndarray:
@@ -227,7 +250,7 @@ class Planner:
     """What the loader calls with each batch: its mask in this epoch, at this point of the curriculum.
 
     There are `per_epoch` batches in an epoch, `per_step` in an optimizer step, and `steps` in the run; `corpora` names
-    the recordings of a batch in messages.
+    the recordings of a batch in messages. Of each batch, part `part` of `parts` is handed out.
     """
 
     masking: Masking
@@ -236,17 +259,20 @@ class Planner:
     per_epoch: int
     per_step: int
     steps: int
+    part: int = 0
+    parts: int = 1
 
     def __call__(self, batch: SignalBatch, epoch: int, number: int) -> MaskedBatch | None:
         progress = (epoch * self.per_epoch + number) // self.per_step / self.steps
         rng = np.random.default_rng([self.seed, CHANNEL_STREAM, epoch, number])
         windows = WindowRandom((self.seed, MASK_STREAM, epoch), batch.rows)
         try:
-            return self.masking.plan(batch, rng, windows=windows, progress=progress)
+            masked = self.masking.plan(batch, rng, windows=windows, progress=progress)
         except RecordingError as error:
             index = self.corpora.columns(["dataset", "recording"]).iloc[list(batch.rows)].astype(str)
             names = (index["dataset"] + "/" + index["recording"] + " row " + index.index.astype(str)).tolist()
             raise RecordingError(error.problem, file=", ".join(names), field=error.field, fix=error.fix) from None
+        return masked if masked is None or self.parts == 1 else masked.share(self.part, self.parts)
 
 
 def choose_channels(good_BC: np.ndarray, n_patches_B: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

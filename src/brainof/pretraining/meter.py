@@ -9,19 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model import balance_metrics
 from .objective import Objective
+from .parallel import World
 from .trainer import Step, require_finite
 
 
 class Meter:
-    """Sums on the device, read at log intervals; `steps` are those of the run, which the weights of terms depend on."""
+    """Sums on the device, read at log intervals; `steps` are those of the run, which the weights of terms depend on.
 
-    def __init__(self, objective: Objective, steps: int) -> None:
-        self.objective, self.total_steps = objective, steps
+    With several ranks each adds up its own, and what is read is the sum: all ranks read at the same steps.
+    """
+
+    def __init__(self, objective: Objective, steps: int, world: World | None = None, ranks_each: int = 1) -> None:
+        self.objective, self.total_steps, self.world = objective, steps, world or World()
+        self._part = 1 / ranks_each  # of a batch, which so many ranks share
         self._sums: dict[tuple[str, str], Tensor] = {}
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []
+        self._tokens: list[tuple[int, int]] = []  # of each step: all, and those that hold signal
+        self._tokens_before = np.zeros(4)  # as of `_token_counts`, from a checkpoint
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
+        self.saving_seconds = 0.0  # that steps waited for a checkpoint since the last log
 
     def add(self, step: Step) -> None:
         """Count a step."""
@@ -29,13 +38,15 @@ class Meter:
         for batch, losses in zip(step.batches, step.losses, strict=True):
             sums = torch.stack([losses[name] for name in self.objective.terms]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
-            counts = np.array([batch.n_predicted, len(batch.batch), 1])
+            counts = np.array([batch.n_predicted, len(batch.batch), self._part])
             self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
             self._skipped += batch.skipped
+        n_tokens, n_valid = (sum(getattr(batch, name) for batch in step.batches) for name in ("n_tokens", "n_valid"))
+        self._tokens.append((n_tokens, n_valid))
 
     def check(self) -> None:
         """Refuse steps whose loss or gradient is not finite: before anything is saved or logged."""
-        require_finite(self._unread)
+        require_finite(self._unread, self.world)
         self._unread = self._unread[-1:]
 
     def rows(self, waited: float) -> list[dict[str, Any]]:
@@ -43,34 +54,64 @@ class Meter:
         self.check()
         step = self._unread[-1]
         seconds = time.perf_counter() - self._since
+        state = self.state_dict()
+        numbers = self.world.total({"loss": step.loss.item(), "waited": (waited - self._waited) / self.world.size})
         about = {
-            "loss_step": step.loss.item(),
+            "loss_step": numbers["loss"],
             "lr": step.lr,
             "grad_norm": step.norm.item(),
-            **step.balance,
-            "windows_per_second": float(sum(counts[1] for counts in self._counts.values())) / seconds,
-            "data_wait": (waited - self._waited) / seconds,
-            "skipped": self._skipped,
+            **({} if step.load_LME is None else balance_metrics(step.load_LME)),
+            "windows_per_second": float(sum(counts[1] for *_, counts in state["sums"])) / seconds,
+            **self._throughput(seconds),
+            "data_wait": numbers["waited"] / seconds,
+            "checkpoint_wait": self.saving_seconds / seconds,
+            "skipped": state["skipped"],
         }
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
-        for (name, modality), sums in self._sums.items():
-            n_predicted, _, n_batches = self._counts[name, modality].tolist()
-            terms = dict(zip(self.objective.terms, (sums / n_predicted).tolist(), strict=True))
+        for name, modality, sums, (n_predicted, _, n_batches) in state["sums"]:
+            terms = {term: value / n_predicted for term, value in zip(self.objective.terms, sums, strict=True)}
             loss = sum(weight * terms[term] for term, weight in weights.items())
             used = {f"loss_{term}": value for term, value in terms.items()}
-            rows.append({"dataset": name, "modality": modality, "loss": loss, **used, "batches": n_batches, **about})
-        self._sums, self._counts = {}, {}
+            row = {"dataset": name, "modality": modality, "loss": loss, **used, "batches": round(n_batches)}
+            rows.append(row | about)
+        self._sums, self._counts, self._tokens, self._tokens_before = {}, {}, [], np.zeros(4)
         self._skipped, self._waited, self._since = 0, waited, time.perf_counter()
+        self.saving_seconds = 0.0
         return rows
 
+    def _throughput(self, seconds: float) -> dict[str, float]:
+        """Tokens, the fraction of them without signal, the time that ranks wait for the one with most of them."""
+        total, valid, mean, most = np.maximum(self._token_counts(), 1e-9)
+        found = {"tokens_per_second": total / seconds, "padding": 1 - valid / total, "imbalance": 1 - mean / most}
+        device = self.world.device
+        if device.type == "cuda":
+            found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        return {name: float(value) for name, value in found.items()}
+
+    def _token_counts(self) -> np.ndarray:
+        """Sums over the steps since the last log: tokens, those with signal, their mean and their most over ranks."""
+        tokens_RK2 = np.array(self.world.gather(self._tokens), np.float64).reshape(self.world.size, -1, 2)
+        all_RK = tokens_RK2[..., 0]
+        sums = [*tokens_RK2.sum((0, 1)), all_RK.mean(0).sum(), all_RK.max(0, initial=0).sum()]
+        return self._tokens_before + sums
+
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint between two log lines keeps: sums and counts as plain values."""
-        sums = [[*name, value.tolist(), self._counts[name].tolist()] for name, value in self._sums.items()]
-        return {"sums": sums, "skipped": self._skipped}
+        """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
+        mine = {name: (value.tolist(), self._counts[name].tolist()) for name, value in self._sums.items()}
+        parts = self.world.gather((mine, self._skipped))
+        sums = []
+        for name in dict.fromkeys(name for part, _ in parts for name in part):
+            values = [part[name] for part, _ in parts if name in part]
+            sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
+        skipped = sum(skipped for _, skipped in parts)
+        return {"sums": sums, "skipped": skipped, "tokens": self._token_counts().tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; the first rank has what all of them had."""
+        self._tokens_before = np.array(state["tokens"])
+        if not self.world.main:
+            return
         device = next(self.objective.parameters()).device
         for name, modality, sums, counts in state["sums"]:
             self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)

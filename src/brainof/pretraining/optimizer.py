@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..model import BrainOF
 from .config import PretrainConfig
 
 
 def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.Optimizer:
     """AdamW over the model's own groups: matrices decay; vectors, norms, scales, latents and routers do not."""
-    groups = model.parameter_groups(config.weight_decay)
+    groups = []
+    for group in model.parameter_groups(config.weight_decay):
+        for spread in (False, True):  # experts on ranks of their own are no DTensors, unlike the rest
+            parameters = [p for p in group["params"] if hasattr(p, "spread") == spread]
+            groups += [group | {"params": parameters}] if parameters else []
     if config.optimizer == "muon":
+        if config.parallel not in ("auto", "none", "ddp"):
+            raise ConfigError("muon needs whole matrices", field="optimizer", fix="set parallel=ddp or optimizer=adamw")
         return MuonAdamW(groups, config.lr, config.betas)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
@@ -49,18 +58,46 @@ class MuonAdamW(torch.optim.Optimizer):
             part.step()
 
 
+class Average:
+    """A moving average of the parameters of a model: value += (1 - decay) (parameter - value) after each step.
+
+    `tensors` holds it as `average.NAME`, which checkpoints save.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self._parameters = decay, [p.detach() for p in model.parameters()]
+        self.tensors = {f"average.{name}": p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights of a step."""
+        torch._foreach_lerp_(_own(self.tensors.values()), _own(self._parameters), 1 - self.decay)
+
+
+def _own(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this rank holds of each."""
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+
+
 class Schedule(NamedTuple):
-    """What the learning rate depends on; `warmup` is a fraction of the steps."""
+    """What the learning rate depends on; `warmup` is a fraction of the steps.
+
+    With `cooldown`, a fraction of the steps too, the rate stays level and then falls linearly over these last steps (a
+    trapezoid), so that a longer run can branch off before them; without it the rate falls as a cosine.
+    """
 
     lr: float
     warmup: float
     steps: int
+    cooldown: float | None = None
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
-    """Linear warm-up, then a cosine to zero at the last step; a pure function of the step."""
+    """Linear warm-up, then a cosine or a trapezoid to zero at the last step; a pure function of the step."""
     warmup = max(1, round(schedule.warmup * schedule.steps))
     if step < warmup:
         return schedule.lr * (step + 1) / warmup
+    if schedule.cooldown is not None:
+        return schedule.lr * min(1.0, (schedule.steps - step) / max(1, round(schedule.cooldown * schedule.steps)))
     fraction = (step - warmup) / max(1, schedule.steps - warmup)
     return schedule.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))

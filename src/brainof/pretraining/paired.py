@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count as count_from
@@ -30,7 +30,7 @@ from ..model.tokens import Tokens
 from ..signals import SignalBatch
 from ..utils.modules import evaluating
 from ..utils.progress import progress
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoints
 from .config import PretrainConfig
 from .health import scores_of_latents
 from .masking import MaskedBatch, Masking
@@ -189,7 +189,8 @@ def _train(
     digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
     done, rows, losses = 0, [], []
     unread: list[Step] = []
-    state = load_checkpoint(checkpoints, model, trainer.optimizer) if checkpoints else None
+    saved = Checkpoints(checkpoints, model, trainer.optimizer, config.keep_checkpoints) if checkpoints else None
+    state = saved.load() if saved else None
     if state is not None:
         if state["pairs"] != digest:
             raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
@@ -197,7 +198,12 @@ def _train(
     masked = partial(_masked, config, corpus, table, model.config.patch)
     numbers = count_from(done * config.accumulate)
     batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)
-    with closing(batches), closing(trainer.steps((pairs and pairs.to(device) for _, pairs in batches), done)) as steps:
+    moved = (pairs and pairs.to(device) for _, pairs in batches)
+    with (
+        closing(saved) if saved else nullcontext(),
+        closing(batches),
+        closing(trainer.steps(moved, done)) as steps,
+    ):
         for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
             done, unread = step.number, [*unread, step]
             ends = done == config.steps
@@ -209,9 +215,10 @@ def _train(
                 rows.append({"step": done, "loss": float(np.mean(losses)), "lr": step.lr})
                 log.info("pairs: step %d, loss %.4f", done, rows[-1]["loss"])
                 losses = []
-            if save_now and checkpoints:
-                kept = {"pairs": digest, "rows": rows, "losses": losses}
-                save_checkpoint(checkpoints, done, model, trainer.optimizer, kept, config.keep_checkpoints)
+            if save_now and saved:
+                saved.save(done, {"pairs": digest, "rows": rows, "losses": losses})
+    if saved:
+        saved.wait()
     model.eval()
     return rows
 

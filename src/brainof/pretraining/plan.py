@@ -180,7 +180,8 @@ def batches_of(config: PretrainConfig, model: BrainOFConfig, kinds: pd.DataFrame
         drawn = total * share[pair] * kind.count / sizes[pair]
         patches = ceil_div(kind.n_times, model.patch)
         tokens = kind.n_channels * patches
-        most = config.batch_size if config.tokens_per_batch is None else max(1, config.tokens_per_batch // tokens)
+        used = min(tokens, config.max_tokens)
+        most = config.batch_size if config.tokens_per_batch is None else max(1, config.tokens_per_batch // used)
         windows = min(config.batch_size, kind.count, most)
         shape = shape_of(config, kind.modality, kind.n_channels, patches)
         rows.append(

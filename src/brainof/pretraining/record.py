@@ -26,6 +26,7 @@ def run_record(
     seconds: float,
     bfloat16: bool,
     health: dict[str, dict[str, Any]],
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """JSON values: data (`rows` of the index) with licences, seeds, hardware, steps and the last health check."""
     return {
@@ -35,7 +36,7 @@ def run_record(
         "batch": config.batch_size * config.accumulate,
         "lr": config.lr,
         "precision": "bfloat16" if bfloat16 else "float32",
-        "hardware": _hardware(device),
+        "hardware": _hardware(device, ranks),
         "versions": {"brainof": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "objective": config.objective.to_dict(),
         "mask": config.mask.to_dict(),
@@ -66,11 +67,12 @@ def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _hardware(device: torch.device) -> str:
+def _hardware(device: torch.device, ranks: int) -> str:
     if device.type == "cuda":
-        return f"1 x {torch.cuda.get_device_name(device)}"
+        return f"{ranks} x {torch.cuda.get_device_name(device)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_cpu()}, {cores} cores, {torch.get_num_threads()} threads"
+    processes = f"{ranks} processes, " if ranks > 1 else ""
+    return f"{_cpu()}, {cores} cores, {processes}{torch.get_num_threads()} threads"
 
 
 def _cpu() -> str:

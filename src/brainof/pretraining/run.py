@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,32 @@ import numpy as np
 import torch
 
 from ..corpus import Loader, Windows, open_corpora
-from ..errors import ConfigError
-from ..model import BrainOF
+from ..errors import ConfigError, CorpusError
+from ..model import BrainOF, count, preset
 from ..release import save_release
 from ..utils.modules import seeded
 from ..utils.progress import progress
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoints, complete_checkpoints, read_into, restore
 from .config import PretrainConfig
 from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
 from .health import check_batch, require_latent_use
-from .masking import Masking, Planner
+from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
-from .optimizer import Schedule, make_optimizer
+from .optimizer import Average, Schedule, make_optimizer
+from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
+from .watch import Watch
 
 log = logging.getLogger(__name__)
 
 #: Domain of the random numbers of health checks among those that are derived from the seed of a run
 HEALTH_STREAM = 2
+#: Parameters from which on ranks that share a model draw their own parts of it
+IN_PARTS = 10**9
 #: Fewer windows do not keep a thread busy
 WINDOWS_PER_THREAD = 4
 
@@ -65,84 +70,160 @@ def pretrain(
     """
     if not isinstance(config, PretrainConfig):
         config = find_config(config)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        raise ConfigError(
-            f"pretrain runs in one process, but a process group of {torch.distributed.get_world_size()} is initialised",
-            field="torch.distributed",
-            fix="call it outside of the group: its ranks would train models that drift apart",
-        )
     paths = [corpus] if isinstance(corpus, (str, PathLike)) else list(corpus)
-    corpora = open_corpora(paths)
     folder = Path(out)
-    with locked(folder), operator_threads(config.threads):
-        run = Run(config, corpora, folder)
-        settle_config(folder, config)  # only a configuration that fits the data settles
-        with remember_failure(folder):
-            run.train()
+    with (
+        open_world(config.parallel, config.rank_timeout) as world,
+        operator_threads(config.threads),
+        contextlib.ExitStack() as held,
+    ):
+        with world.together():
+            corpora = open_corpora(paths)
+            if world.main:
+                held.enter_context(locked(folder))
+        with world.together():
+            run = Run(config, corpora, folder, world)
+        with world.together():
+            if world.main:
+                settle_config(folder, config)  # only a configuration that fits the data settles
+        if world.main:
+            held.enter_context(remember_failure(folder))
+        run.train()
     return folder
 
 
 class Run:
     """Model, data and state of one run."""
 
-    def __init__(self, config: PretrainConfig, corpora: Windows, folder: Path) -> None:
-        self.config, self.corpora, self.folder = config, corpora, folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = initial_model(config).to(self.device)
-        patch = self.model.config.patch
-        index = index_of(corpora, config.sampling)
-        self.train_rows, self.held_out = choose_rows(index, config.sampling, patch, config.seed)
-        self.contract = contract_of(corpora, self.train_rows, patch)
-        self.objective = Objective(self.model, config.objective)
-        self.sampler = sampler_of(self.train_rows, config, patch)
-        self.trainer = trainer_of(self.objective, config, self.device)
+    def __init__(self, config: PretrainConfig, corpora: Windows, folder: Path, world: World | None = None) -> None:
+        self.config, self.corpora, self.folder, self.world = config, corpora, folder, world or World()
+        self.device = self.world.device
+        self.signals: list[int] = []
+        with self.world.together():
+            self.batches_each, self.ranks_each = batches_of(config.accumulate, self.world.size)
+            self.model = initial_model(config, on_meta := starts_in_parts(config, self.world))
+            self.model = self.model if on_meta else self.model.to(self.device)
+            patch = self.model.config.patch
+            index = index_of(corpora, config.sampling)
+            self.train_rows, self.held_out = choose_rows(index, config.sampling, patch, config.seed)
+            self.contract = contract_of(corpora, self.train_rows, patch)
+            self.objective = Objective(self.model, config.objective)
+            self.sampler = sampler_of(self.train_rows, config, patch)
+        with self.world.together():
+            self._require_agreement()
+        prepare_blocks(self.model, recompute=config.recompute, compiled=config.compile)
+        replica = shared_by_ranks(self.objective, self.world, config.parallel)
+        if on_meta:
+            draw_parts(self.model, self.world, config.seed)
+        average = Average(self.model, config.average) if config.average else None
+        self.trainer = trainer_of(
+            self.objective,
+            config,
+            self.device,
+            accumulate=self.batches_each,
+            world=self.world,
+            replica=replica,
+            average=average,
+            asked_to_stop=lambda: bool(self.signals),
+        )
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", self.model, self.trainer.optimizer, config.keep_checkpoints, self.world
+        )
+        self.checkpoints.extra = average.tensors if average else {}
         self.metrics = folder / "metrics.jsonl"
+
+    def _require_agreement(self) -> None:
+        """Refuse ranks that were started with other settings or see other windows."""
+        mine = self.config.to_dict(), rows_digest(self.train_rows)
+        for rank, (settings, rows) in enumerate(self.world.gather(mine)):
+            if settings != mine[0]:
+                fix = "start all ranks with one command line"
+                text = f"rank {rank} has other settings than rank {self.world.rank}"
+                raise ConfigError(text, field="config", fix=fix)
+            if rows != mine[1]:
+                counts = sum(rows["windows"].values()), sum(mine[1]["windows"].values())
+                raise CorpusError(
+                    f"rank {rank} sees {counts[0]} training windows, rank {self.world.rank} sees {counts[1]}, and they "
+                    "are not the same",
+                    field="corpus",
+                    fix="give every machine the same corpora",
+                )
 
     def loader(self) -> Loader:
         """Masked batches, planned ahead of time."""
         config, masking = self.config, masking_of(self.config, self.model.config.patch)
-        planner = Planner(masking, self.corpora, config.seed, len(self.sampler), config.accumulate, config.steps)
-        ways = config.loader.model_dump()
-        augmentation, device = config.augment, self.device
-        return Loader(self.corpora, self.sampler, augmentation=augmentation, transform=planner, device=device, **ways)
+        stream, part = divmod(self.world.rank, self.ranks_each)
+        sizes = len(self.sampler), config.accumulate, config.steps
+        planner = Planner(masking, self.corpora, config.seed, *sizes, part, self.ranks_each)
+        return Loader(
+            self.corpora,
+            self.sampler,
+            augmentation=config.augment,
+            transform=planner,
+            device=self.device,
+            rank=stream,
+            world=self.world.size // self.ranks_each,
+            **config.loader.model_dump(),
+        )
 
     def train(self) -> None:
         """Run the remaining steps, then write the release."""
-        config = self.config
-        loader, meter = self.loader(), Meter(self.objective, config.steps)
+        config, world = self.config, self.world
+        loader, meter = self.loader(), Meter(self.objective, config.steps, world, self.ranks_each)
         done, started = self._resume(loader, meter)
-        metrics = Metrics(self.metrics, done)
-        bar = progress(total=config.steps, initial=done, desc="pretrain", unit="step")
-        with stop_on_signal() as stopped, closing(metrics), closing(bar), closing(iter(loader)) as batches:
+        bar = progress(total=config.steps, initial=done, desc="pretrain", unit="step", quiet=not world.main)
+        with stop_on_signal(self.signals), closing(bar), contextlib.ExitStack() as opened:
+            metrics = opened.enter_context(
+                closing(Metrics(self.metrics if world.main else None, done, config.tensorboard))
+            )
+            opened.enter_context(closing(self.checkpoints))
+            watch = Watch(metrics.kept)
+            batches = opened.enter_context(closing(iter(loader)))
             with closing(self.trainer.steps(batches, done)) as steps:
                 for step in steps:
                     done = step.number
                     meter.add(step)
                     bar.update()
                     if done % config.log_every == 0 or done == config.steps:
-                        seconds, epoch = time.perf_counter() - started, loader.position[0]
-                        for row in meter.rows(loader.waited):
-                            metrics.write({"step": done, "epoch": epoch, "seconds": seconds, **row})
-                        bar.set_postfix(loss=f"{step.loss.item():.3f}")
+                        rows = meter.rows(loader.waited)
+                        now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
+                        metrics.write(*(now | row for row in rows))
+                        metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
+                        say(bar, now | rows[0])
                     check = done % config.health_every == 0 and done < config.steps
-                    if check or done % config.checkpoint_every == 0 or done == config.steps or stopped.is_set():
+                    if check or done % config.checkpoint_every == 0 or done == config.steps or step.stop:
                         self._save(done, loader, meter, started)
                     if check:
-                        metrics.write({"step": done, "health": self.health()})
-                        self._require_health(done)
-                    if stopped.is_set():
-                        raise KeyboardInterrupt
-            if last_health(self.metrics, done) is None:  # it may have been killed between its last step and here
-                metrics.write({"step": done, "health": self.health()})
+                        self._check_health(done, metrics)
+                    if step.stop and done < config.steps:
+                        self.checkpoints.wait()
+                        log.warning(
+                            "%s: asked to stop; saved at step %d, the same command continues", self.folder, done
+                        )
+                        if signal.SIGINT in self.signals:
+                            raise KeyboardInterrupt
+                        return
+            if self.last_health(done) is None:  # it may have been killed just before
+                self._check_health(done, metrics)
             self._require_health(done)
-        about: dict[str, Any] = {"steps": done, "seconds": time.perf_counter() - started}
-        about |= {"bfloat16": self.trainer.bfloat16, "health": last_health(self.metrics) or {}}
-        record = run_record(config, self.corpora, self.train_rows, self.device, **about)
-        save_release(self.folder / "release", self.model, self.contract, **record)
+            self.checkpoints.wait()
+        about: dict[str, Any] = {
+            "steps": done,
+            "seconds": time.perf_counter() - started,
+            "bfloat16": self.trainer.bfloat16,
+            "health": self.last_health() or {},
+            "ranks": world.size,
+        }
+        with world.together():
+            if world.main:
+                record = run_record(config, self.corpora, self.train_rows, self.device, **about)
+                path = complete_checkpoints(self.folder / "checkpoints")[-1]
+                save_release(self.folder / "release", checkpointed_model(path, config), self.contract, **record)
 
-    def health(self) -> dict[str, dict[str, Any]]:
-        """Health of each dataset on a fixed batch: held-out subjects where there are any, training windows else."""
-        config, rows = self.config, {}
+    @cached_property
+    def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:
+        """A fixed masked batch of each dataset: of held-out subjects where there are any, of training windows else."""
+        config, found = self.config, {}
         predict, patch = config.objective.predict, self.model.config.patch
         masking = Masking(config.mask, patch, predict=predict, max_tokens=config.max_tokens)
         for name in sorted(set(self.train_rows["dataset"])):
@@ -154,32 +235,55 @@ class Run:
             chosen = np.sort(rng.choice(largest, min(config.batch_size, len(largest)), replace=False))
             batch = self.corpora.batch(pool.index[chosen].tolist(), patch=patch)
             masked = masking.plan(batch, rng, fourier=False)
-            if masked is None or len(masked.batch) < 2:
-                continue
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16):
-                row = check_batch(self.objective, masked.to(self.device))
-            rows[name] = {"modality": str(pool["modality"].iloc[0]), "held_out": bool(pool is held_out), **row}
-        return rows
+            if masked is not None and len(masked.batch) > 1:
+                about = {"modality": str(pool["modality"].iloc[0]), "held_out": bool(pool is held_out)}
+                found[name] = about, masked
+        return found
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Health of each dataset on its batch; ranks take datasets in turn, all of them equally many."""
+        batches, rank, size = self.health_batches, self.world.rank, self.world.size
+        names, mine = list(batches), {}
+        for turn in range(0, len(names), size):
+            name = names[(turn + rank) % len(names)]
+            about, masked = batches[name]
+            autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16)
+            with gathered(self.objective), autocast:
+                mine[name] = about | check_batch(self.objective, masked.to(self.device))
+        found = {name: row for part in self.world.gather(mine) for name, row in part.items()}
+        return {name: found[name] for name in names}
+
+    def last_health(self, step: int | None = None) -> dict[str, dict[str, Any]] | None:
+        """As `run_folder.last_health`, which the first rank reads."""
+        return self.world.from_main(lambda: last_health(self.metrics, step))
+
+    def _check_health(self, step: int, metrics: Metrics) -> None:
+        health = self.health()
+        metrics.write({"step": step, "health": health})
+        scores = [row["r2"] for row in health.values() if np.isfinite(row.get("r2", np.nan))]
+        self.checkpoints.rate(step, float(np.mean(scores)) if scores else -np.inf)
+        self._require_health(step)
 
     def _require_health(self, step: int) -> None:
         if step >= self.config.health_grace * self.config.steps:
-            for name in require_latent_use(last_health(self.metrics) or {}, self.config.health_margin):
+            for name in require_latent_use(self.last_health() or {}, self.config.health_margin):
                 log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
 
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
         meter.check()
+        begun = time.perf_counter()
         state = {
             "position": loader.state_dict(),
             "seconds": time.perf_counter() - started,
             "meter": meter.state_dict(),
             "rows": rows_digest(self.train_rows),
         }
-        keep = self.config.keep_checkpoints
-        save_checkpoint(self.folder / "checkpoints", step, self.model, self.trainer.optimizer, state, keep)
+        self.checkpoints.save(step, state)
+        meter.saving_seconds += time.perf_counter() - begun
 
     def _resume(self, loader: Loader, meter: Meter) -> tuple[int, float]:
         """Restore the newest checkpoint; returns the steps done and when the run would have begun without a break."""
-        state = load_checkpoint(self.folder / "checkpoints", self.model, self.trainer.optimizer)
+        state = self.checkpoints.load()
         if state is None:
             return 0, time.perf_counter()
         require_same_rows(state["rows"], self.train_rows, self.folder)
@@ -188,11 +292,27 @@ class Run:
         return int(state["step"]), time.perf_counter() - float(state["seconds"])
 
 
-def initial_model(config: PretrainConfig) -> BrainOF:
-    """The model of a configuration with random weights, drawn from a stream of their own."""
+def initial_model(config: PretrainConfig, on_meta: bool = False) -> BrainOF:
+    """The model of a configuration with random weights, drawn from a stream of their own; or without any memory."""
     overrides = dict(config.model)
-    with seeded(config.seed):
+    with seeded(config.seed), torch.device("meta") if on_meta else contextlib.nullcontext():
         return BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides)
+
+
+def starts_in_parts(config: PretrainConfig, world: World) -> bool:
+    """Whether the model is so large that no rank is to hold the whole of it, not even at the start."""
+    overrides = dict(config.model)
+    sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1
+    return sharded and count(preset(overrides.pop("preset", "tiny"), **overrides))["total"] >= IN_PARTS
+
+
+def checkpointed_model(path: Path, config: PretrainConfig) -> BrainOF:
+    """The whole model of a checkpoint, however many ranks wrote it, with its averaged weights where it has them."""
+    model = initial_model(config)
+    restore(path, model, None)
+    if config.average:
+        read_into(path, {f"average.{name}": value.detach() for name, value in model.named_parameters()})
+    return model
 
 
 def masking_of(config: PretrainConfig, patch: int) -> Masking:
@@ -201,19 +321,34 @@ def masking_of(config: PretrainConfig, patch: int) -> Masking:
     return Masking(config.mask, patch, predict=config.objective.predict, **options)  # type: ignore[arg-type]
 
 
-def trainer_of(objective: Objective, config: PretrainConfig, device: torch.device) -> Trainer:
-    """The loop of a configuration; on a CPU, threads share the windows of a batch."""
+def trainer_of(objective: Objective, config: PretrainConfig, device: torch.device, **sharing: Any) -> Trainer:
+    """The loop of a configuration; on a CPU, threads share the windows of a batch where no ranks do.
+
+    `sharing` are the arguments of `Trainer` on ranks.
+    """
     most = max(1, config.batch_size // WINDOWS_PER_THREAD)
+    alone = device.type == "cpu" and sharing.get("world", World()).size == 1
+    options: dict[str, Any] = {"accumulate": config.accumulate, **sharing}
     return Trainer(
         objective,
         make_optimizer(objective.model, config),
-        Schedule(config.lr, config.warmup, config.steps),
+        Schedule(config.lr, config.warmup, config.steps, config.cooldown),
         clip=config.clip,
-        accumulate=config.accumulate,
         balance_rate=config.balance_rate,
         bfloat16=uses_bfloat16(config.precision, device),
-        threads=min(torch.get_num_threads(), most) if device.type == "cpu" else 1,
+        threads=min(torch.get_num_threads(), most) if alone else 1,
+        **options,
     )
+
+
+def say(bar: Any, row: dict[str, Any]) -> None:
+    """The state of the run beside the bar, or as a line where there is no terminal."""
+    text = f"loss {row['loss_step']:.3f}, {row['windows_per_second']:.0f} windows/s, "
+    text += f"{row['tokens_per_second']:.0f} tokens/s, data wait {100 * row['data_wait']:.1f} %"
+    bar.set_postfix_str(text)
+    if bar.disable:
+        left = (bar.total - row["step"]) * row["seconds"] / max(1, row["step"])
+        log.info("step %d of %d: %s, %s left", row["step"], bar.total, text, bar.format_interval(left))
 
 
 @contextlib.contextmanager
@@ -228,16 +363,15 @@ def operator_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that is set when the process is asked to end (Ctrl-C, or a cluster that wants its machine)."""
-    stopped = threading.Event()
+def stop_on_signal(received: list[int]) -> Iterator[None]:
+    """Note what asks the process to end: Ctrl-C, or a cluster that wants its machine (SIGTERM, SIGUSR1)."""
     if threading.current_thread() is not threading.main_thread():
-        yield stopped
+        yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
     try:
-        yield stopped
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

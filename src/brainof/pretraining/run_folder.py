@@ -1,7 +1,8 @@
 """The folder of a run: configuration, metrics, lock, and the release that others load.
 
 RUN/config.yaml          the PretrainConfig (a continued run must agree with it)
-RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks
+RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks, warnings
+RUN/tensorboard/         the same as curves, where asked for
 RUN/checkpoints/         training state (see checkpoint.py)
 RUN/failed.json          why the run failed its health check, until it is continued with other settings
 RUN/release/             config.json, model.safetensors, preprocessing.json: what `brainof.load` reads
@@ -21,12 +22,15 @@ import yaml
 
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
 from ..utils.files import write_atomically, write_json
+from ..utils.optional import optional
 from ..utils.values import finite
 from .config import PretrainConfig
 
 log = logging.getLogger(__name__)
 
 FAILED = "failed.json"
+#: What changes nothing but speed and memory, and may differ from call to call
+SPEED = ("loader.", "parallel", "rank_timeout", "recompute", "compile", "tensorboard")
 #: What may be changed to continue a run that failed
 AFTER_FAILURE = ("lr", "warmup", "clip", "weight_decay", "steps", "health_grace", "health_margin")
 
@@ -54,7 +58,7 @@ def locked(run: Path) -> Iterator[None]:
 def settle_config(run: Path, config: PretrainConfig) -> None:
     """Write the configuration of a new run; a continued run must have the same one.
 
-    What changes nothing but speed (`loader`) may differ. After a failure the fields in `AFTER_FAILURE` may differ too:
+    What changes nothing but speed (`SPEED`) may differ. After a failure the fields in `AFTER_FAILURE` may differ too:
     the run then goes on with them from its last checkpoint. Without a change it stays failed.
 
     Raises
@@ -70,7 +74,7 @@ def settle_config(run: Path, config: PretrainConfig) -> None:
         different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         may_change = AFTER_FAILURE if failed.exists() else ()
         for key in different:
-            if not key.startswith("loader.") and key not in may_change:
+            if not key.startswith(SPEED) and key not in may_change:
                 raise ConfigError(
                     f"the run was started with {before.get(key)!r}, not {now.get(key)!r}",
                     file=path,
@@ -108,18 +112,47 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 class Metrics:
-    """Appends rows to metrics.jsonl; rows after the step a run resumes from are dropped first."""
+    """Appends rows to metrics.jsonl; rows after the step a run resumes from are dropped first. Without a path: none."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path | None, step: int, tensorboard: bool = False) -> None:
+        self._handle: Any = None
+        self._writer: Any = None
+        self.kept: list[dict[str, Any]] = []
+        if path is None:
+            return
         kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
         write_atomically(path, ["".join(_line(row) for row in kept).encode()])
+        self.kept = kept
+        if tensorboard:
+            module = optional("torch.utils.tensorboard", "tensorboard", "tensorboard")
+            self._writer = module.SummaryWriter(str(path.parent / "tensorboard"), purge_step=step + 1)
         self._handle = open(path, "a", buffering=1)  # noqa: SIM115 (closed by close)
 
-    def write(self, row: dict[str, Any]) -> None:
-        self._handle.write(_line(row))
+    def write(self, *rows: dict[str, Any]) -> None:
+        if self._handle:
+            self._handle.writelines(map(_line, rows))
+        for row in rows if self._writer else ():
+            for name, value in scalars(row).items():
+                self._writer.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        self._handle.close()
+        for opened in (self._handle, self._writer):
+            if opened is not None:
+                opened.close()
+
+
+def scalars(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row of metrics by the names of their curves: losses and health by dataset, others alone."""
+    if "health" in row:
+        found = {f"{key}/{name}": value for name, part in row["health"].items() for key, value in part.items()}
+    else:
+        name = f"{row.get('modality')}/{row.get('dataset')}"
+        found = {f"{key}/{name}" if _of_dataset(key) else f"step/{key}": value for key, value in row.items()}
+    return {key: value for key, value in found.items() if type(value) in (int, float)}
+
+
+def _of_dataset(key: str) -> bool:
+    return (key.startswith("loss") and key != "loss_step") or key == "batches"
 
 
 def _line(row: dict[str, Any]) -> str:

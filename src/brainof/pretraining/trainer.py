@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import HealthError
-from ..model import update_balance
-from .optimizer import Schedule, learning_rate
+from ..model import move_biases
+from .optimizer import Average, Schedule, learning_rate
+from .parallel import World, clip_gradients, reducing
 from .threads import GradientThreads, Losses
 
 
@@ -26,7 +28,8 @@ class Step:
     """What a finished optimizer step tells; tensors stay on the device until somebody reads them.
 
     `number` counts the steps done, this one included; `losses` are those of each batch, without their graph; `norm` is
-    that of the gradient before clipping; `balance` is what `update_balance` says of the experts.
+    that of the gradient before clipping; `load_LME` are the tokens that each expert was sent, None without experts;
+    `counts` are those of the batches, over all ranks; `stop` tells that the run was asked to end.
     """
 
     number: int
@@ -34,11 +37,13 @@ class Step:
     losses: list[Losses]
     lr: float
     norm: Tensor
-    balance: dict[str, float]
+    load_LME: Tensor | None
+    counts: dict[str, float]
+    stop: bool = False
 
     @property
     def loss(self) -> Tensor:
-        """The loss that the step descended."""
+        """The part of this rank in the loss that the step descended."""
         return sum((losses["loss"] for losses in self.losses), torch.zeros_like(self.norm))
 
 
@@ -57,13 +62,21 @@ class Trainer:
     clip : float
         Largest norm of the gradient.
     accumulate : int
-        Batches of a step. A batch that is None (nothing in it could be masked) is left out.
+        Batches of a step (of each rank). A batch that is None (nothing in it could be masked) is left out.
     balance_rate : float
         Step of the selection bias of the experts; 0 leaves it.
     bfloat16 : bool
         Forward passes in autocast.
     threads : int
         CPU threads that share the windows of a batch, see `GradientThreads`.
+    world : World, optional
+        The ranks that share each step.
+    replica : Module, optional
+        What is called in place of the objective, see `parallel.shared_by_ranks`.
+    average : Average, optional
+        Of the weights, which takes in each step.
+    asked_to_stop : callable, optional
+        Whether the run is to end after the step at hand: when one rank is asked, all learn of it in the same step.
     """
 
     def __init__(
@@ -77,10 +90,16 @@ class Trainer:
         balance_rate: float = 0.0,
         bfloat16: bool = False,
         threads: int = 1,
+        world: World | None = None,
+        replica: nn.Module | None = None,
+        average: Average | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.objective, self.optimizer, self.schedule = objective, optimizer, schedule
         self.clip, self.accumulate, self.balance_rate = clip, accumulate, balance_rate
         self.bfloat16, self.threads = bfloat16, threads
+        self.world, self.replica = world or World(), objective if replica is None else replica
+        self.average, self.asked_to_stop = average, asked_to_stop
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def steps(self, batches: Iterator[Any], start: int = 0) -> Generator[Step]:
@@ -91,54 +110,81 @@ class Trainer:
         with closing(GradientThreads(self.parameters, self.threads).open()) as team:
             for number in range(start, self.schedule.steps):
                 chosen = [batch for batch in islice(batches, self.accumulate) if batch is not None]
-                counts: Counter[str] = Counter()  # what losses are divided by
-                for batch in chosen:
-                    counts.update(getattr(batch, "counts", {}))
-                lr = learning_rate(number, self.schedule)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = lr * group.get("lr_scale", 1.0)
-                self.objective.train()
-                progress = number / self.schedule.steps
-                losses = [self._backward(team, batch, counts, progress) for batch in chosen]
-                norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                balance = update_balance(self.objective, self.balance_rate)
-                yield Step(number + 1, chosen, losses, lr, norm, balance)
+                with self.world.watched():
+                    step = self._step(team, chosen, number)
+                yield step
+
+    def _step(self, team: GradientThreads, batches: list[Any], number: int) -> Step:
+        self.world.reached(number + 1)
+        counts: Counter[str] = Counter()  # what losses are divided by
+        for batch in batches:
+            counts.update(getattr(batch, "counts", {}))
+        total = self.world.total({**counts, "stop": self.asked_to_stop()})
+        stop = total.pop("stop") > 0
+        lr = learning_rate(number, self.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        self.objective.train()
+        losses = []
+        for place, batch in enumerate(batches, 1):
+            with reducing(self.replica, last=place == len(batches)):
+                losses.append(self._backward(team, batch, total, number / self.schedule.steps))
+        norm = clip_gradients(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update()
+        load_LME = move_biases(self.objective, self.balance_rate)
+        if self.world.size == 1:  # nobody else needs to know
+            stop = self.asked_to_stop()
+        return Step(number + 1, batches, losses, lr, norm, load_LME, total, stop)
 
     def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
         """Add the gradient of a batch; returns its losses."""
 
         def losses_of(part: Any) -> Losses:
             with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.bfloat16):
-                return self.objective(part, counts, progress)
+                return self.replica(part, counts, progress)
 
         parts = batch.split(team.count) if team.count > 1 else [batch]
         losses = team.backward(parts, losses_of)
         return {name: torch.stack([part[name] for part in losses]).sum(0) for name in losses[0]}
 
 
-def require_finite(steps: Sequence[Step]) -> None:
+def require_finite(steps: Sequence[Step], world: World | None = None) -> None:
     """Refuse losses or gradients that are not finite; the only wait for the device between two logs.
 
     Raises
     ------
     HealthError
-        Names the first such step and where its windows come from.
+        On all ranks alike; names the first such step and where its windows come from.
     """
-    if not steps:
+    found = [each for each in (world or World()).gather(_first_not_finite(steps)) if each is not None]
+    if not found:
         return
+    number = min(step for step, *_ in found)
+    here = [each for each in found if each[0] == number]
+    here = [
+        each for each in here if not math.isfinite(each[1])
+    ] or here  # a bad gradient is on all ranks, its loss is not
+    _, loss, norm, _ = here[0]
+    sources = "; ".join(source for *_, source in here if source)
+    raise HealthError(
+        f"loss {loss}, gradient norm {norm} at step {number}" + (f" ({sources})" if sources else ""),
+        field="loss",
+        fix="lower lr",
+    )
+
+
+def _first_not_finite(steps: Sequence[Step]) -> tuple[int, float, float, str] | None:
+    """Number, loss, gradient norm and source of the first step that is not finite."""
+    if not steps:
+        return None
     values = torch.stack([torch.stack([step.loss, step.norm.to(step.loss.dtype)]) for step in steps])
-    finite = torch.isfinite(values).all(1).tolist()
-    if not all(finite):
-        step = steps[finite.index(False)]
-        loss, norm = values[finite.index(False)].tolist()
-        sources = "; ".join(getattr(batch, "source", "") for batch in step.batches)
-        raise HealthError(
-            f"loss {loss}, gradient norm {norm} at step {step.number}" + (f" ({sources})" if sources else ""),
-            field="loss",
-            fix="lower lr",
-        )
+    for step, (loss, norm) in zip(steps, values.tolist(), strict=True):
+        if not math.isfinite(loss + norm):
+            return step.number, loss, norm, "; ".join(getattr(batch, "source", "") for batch in step.batches)
+    return None
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

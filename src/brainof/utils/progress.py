@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
 
 
-def progress(items: Iterable[Any] | None = None, **options: Any) -> Any:
+def progress(items: Iterable[Any] | None = None, *, quiet: bool = False, **options: Any) -> Any:
     """A tqdm bar on standard error with rate and remaining time.
 
     Where standard error is no terminal (a job's log), the same as a line of this module's log, once a minute.
-    `options` are tqdm's (`desc`, `total`, `initial`, `unit`, ...).
+    Nothing with `quiet`. `options` are tqdm's (`desc`, `total`, `initial`, `unit`, ...).
     """
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() and not quiet
     bar: Any = tqdm(items, disable=not terminal, dynamic_ncols=True, smoothing=0.1, **options)
-    return bar if terminal or items is None else _logged(items, **options)
+    return bar if terminal or quiet or items is None else _logged(items, **options)
 
 
 def _logged(

@@ -20,6 +20,7 @@ def raw_component_loss(
     channel_mask_BC: Tensor,
     place_BC: Tensor | None = None,
     n_places: int = 0,
+    length: int | None = None,
 ) -> Tensor:
     """Smooth L1 of the Fourier components of (reconstruction - target): each window's mean, times its predicted
     patches.
@@ -28,6 +29,7 @@ def raw_component_loss(
     across the `n_places` ordered regions of the atlas, in which channels have `place_BC`, at each time point. The
     transform is linear, so that of the difference is the difference of the transforms. `difference_BCT` is zero where a
     sample is padding, of a bad channel, or not predicted: that counts as reconstructed, as do regions not at hand.
+    `length` is the number of samples of all windows where it is one.
     """
     if place_BC is not None:
         shape = (len(difference_BCT), n_places, difference_BCT.shape[2])
@@ -35,6 +37,9 @@ def raw_component_loss(
         ordered = difference_BCT.new_zeros(shape).scatter_add(1, index_BCT, difference_BCT)
         error = _components(ordered, dim=1).mean(1)  # (B, T); zero in the padding
         return (error.sum(-1) / n_times_B * n_predicted_B).sum()
+    if length is not None:
+        error = _components(difference_BCT[:, :, :length], dim=2).mean(2)
+        return (error.sum(-1) / channel_mask_BC.sum(-1) * n_predicted_B).sum()
     total = difference_BCT.new_zeros(())
     for length in n_times_B.unique().tolist():
         rows = n_times_B == length
@@ -66,6 +71,7 @@ def _loss(of: Comparison) -> Tensor:
         channel_mask_BC=batch.channel_mask_BC,
         place_BC=masked.place_BC if batch.modality == "fmri" else None,
         n_places=masked.n_places,
+        length=T if batch.checked is not None and batch.checked.complete else None,
     )
 
 

@@ -1,0 +1,130 @@
+"""The real `pretrain` command: two ranks against one, waits, and its step against a plain PyTorch loop.
+
+    ddp_scaling_2           windows/s of two gloo ranks / of one, one thread each, the same batches
+    data_wait_pct           time in which the loader is waited for, one rank
+    checkpoint_stall_pct    time that saving takes from the steps, with a checkpoint every 20 of them
+    pretrain_vs_bench       windows/s of the command / of its bare step on batches that are ready, one thread
+    train_vs_plain          the bare step against a loop written out: objective, backward, clipping, AdamW
+    train_vs_compiled       the same, with compiled blocks in the plain loop
+
+`tiny`, 16 windows of 20 channels x 20 patches. Commands and steps take turns, so that a busy neighbour slows all alike;
+medians.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from brainof.channels import Channels
+from brainof.corpus import CorpusWriter, open_corpora
+from brainof.model import update_balance
+from brainof.prepare import Window, default_chain
+from brainof.pretraining import PretrainConfig
+from brainof.pretraining.run import Run
+from brainof.pretraining.run_folder import read_metrics
+
+from .step import compare
+
+Line = tuple[str, float, str]
+
+RECIPE: dict[str, Any] = {
+    "model": {"preset": "tiny"},
+    "steps": 60,
+    "batch_size": 16,
+    "accumulate": 2,
+    "max_tokens": 400,
+    "min_channels": 1.0,
+    "log_every": 10,
+    "checkpoint_every": 20,
+    "health_margin": 0.0,
+    "precision": "float32",
+    "threads": 1,
+    "sampling": {"validation": 0.0},
+}
+
+
+def write_corpus(folder: Path) -> Path:
+    """512 windows of noise: 20 electrodes, 5 s at 256 Hz."""
+    rng = np.random.default_rng(0)
+    with CorpusWriter(folder) as writer:
+        channels = Channels([f"e{i}" for i in range(20)], ("eeg",) * 20, rng.normal(0, 0.05, (20, 3)), frame="head")
+        writer.add_dataset("noise", {"steps": default_chain("eeg").to_steps()})
+        for subject in map(str, range(8)):
+            row = {"dataset": "noise", "modality": "eeg", "subject": subject, "sfreq": 256.0}
+            data = rng.standard_normal((64, 20, 1280)).astype(np.float32)
+            windows = [Window(values, float(k), {}, "pretrain") for k, values in enumerate(data)]
+            writer.add(row | {"recording": subject, "config": subject}, channels, windows)
+    return folder
+
+
+def command(corpus: Path, out: Path, ranks: int) -> dict[str, float]:
+    """Medians over the logs of a run, but the first."""
+    recipe = out.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    words = [sys.executable, *launch, "-m", "brainof", "pretrain", str(recipe), "--corpus", str(corpus)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*words, "--out", str(out)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    rows = [row for row in read_metrics(out / "metrics.jsonl") if "loss" in row][1:]
+    names = ("windows_per_second", "data_wait", "checkpoint_wait")
+    return {name: statistics.median(row[name] for row in rows) for name in names}
+
+
+def bare_steps(corpus: Path, out: Path) -> list[Callable[[], object]]:
+    """The step of the command, and the loop written out, plain and with compiled blocks; each on one batch."""
+    made: list[Callable[[], object]] = []
+    for kind in ("ours", "plain", "compiled"):
+        config = PretrainConfig.parse(RECIPE | {"accumulate": 1, "steps": 10**6, "warmup": 0.0})
+        run = Run(config, open_corpora(corpus), out)
+        batch = next(iter(run.loader()))
+        if kind == "ours":
+            steps = run.trainer.steps(repeat(batch))
+            made.append(lambda steps=steps: next(steps))  # type: ignore[misc]
+            continue
+        if kind == "compiled":
+            for block in run.model.blocks:
+                block.compile()
+        made.append(lambda run=run, batch=batch: plain_step(run, batch))  # type: ignore[misc]
+    return made
+
+
+def plain_step(run: Run, batch: Any) -> None:
+    """What anybody would write."""
+    run.objective.train()
+    run.objective(batch, batch.counts, 0.0)["loss"].backward()
+    nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    run.trainer.optimizer.step()
+    run.trainer.optimizer.zero_grad()
+    update_balance(run.model)
+
+
+def run() -> Iterator[Line]:
+    """The lines of this benchmark."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        corpus = write_corpus(root / "corpus")
+        turns = [{ranks: command(corpus, root / f"run-{ranks}-{turn}", ranks) for ranks in (1, 2)} for turn in range(3)]
+        one, two = ([turn[ranks] for turn in turns] for ranks in (1, 2))
+        rates = [statistics.median(each["windows_per_second"] for each in runs) for runs in (one, two)]
+        yield "train_windows_per_second", rates[0], "windows/s (one rank, one thread)"
+        yield "ddp_scaling_2", rates[1] / rates[0], "ratio"
+        yield "data_wait_pct", 100 * statistics.median(each["data_wait"] for each in one), "%"
+        yield "checkpoint_stall_pct", 100 * max(each["checkpoint_wait"] for each in one), "%"
+        ours, plain, compiled = compare(bare_steps(corpus, root / "bare"), 9)  # type: ignore[arg-type]
+        yield "pretrain_vs_bench", rates[0] * ours / RECIPE["batch_size"], "ratio"
+        yield "train_vs_plain", plain / ours, "ratio"
+        yield "train_vs_compiled", compiled / ours, "ratio"

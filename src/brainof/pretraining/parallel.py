@@ -1,0 +1,318 @@
+"""Ranks: which of how many processes this is, and the model as all of them train it, by torch's DDP and FSDP2.
+
+The model knows nothing of ranks. Each takes its own batches of a step; gradients are *added* over ranks, because losses
+are divided by the counts of the whole step. One small collective on the host begins a step: it adds up the counts and
+tells all ranks alike whether the run was asked to stop, and it is where a rank that is lost or hangs is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import BrainOFError, ConfigError, RankError
+from ..model.backbone import Block
+from ..utils.modules import seeded
+
+Value = TypeVar("Value")
+
+#: How long ranks that notice a failure wait for others to notice it, in tenths of a second
+NOTICE_TENTHS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The ranks of a run, and which of them this process is; alone by default.
+
+    `host` is the group of what ranks tell each other on the host, `saving` that of threads that save, `store` a table
+    that all ranks see, `timeout` the seconds after which a rank that does not answer counts as hanging.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    mesh: Any = None
+    host: Any = None
+    saving: Any = None
+    store: Any = None
+    timeout: float = 600.0
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank writes the run folder."""
+        return self.rank == 0
+
+    def gather(self, value: Value) -> list[Value]:
+        """The value of each rank, in order."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        with self.watched():
+            dist.all_gather_object(found, value, group=self.host)
+        return found
+
+    def from_main(self, value: Callable[[], Value]) -> Value:
+        """What the first rank finds; the others do not look."""
+        return self.gather(value() if self.main else None)[0]  # type: ignore[return-value]
+
+    def total(self, counts: Mapping[str, float]) -> dict[str, float]:
+        """The sum of numbers over all ranks, which give the same names."""
+        if self.size == 1:
+            return dict(counts)
+        names = sorted(counts)
+        values = torch.tensor([float(counts[name]) for name in names], dtype=torch.float64)
+        with self.watched():
+            dist.all_reduce(values, group=self.host)
+        return dict(zip(names, values.tolist(), strict=True))
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Do something that may fail on some ranks: all of them then raise the error of the first that failed."""
+        mine: BrainOFError | None = None
+        try:
+            yield
+        except BrainOFError as error:
+            mine = error
+        for rank, failed in enumerate(self.gather(mine)):
+            if failed is not None:
+                failed.problem = f"{failed.problem} (rank {rank})" if rank else failed.problem
+                raise failed.__reduce__()[0]()  # with the message of its new problem
+
+    def reached(self, step: int) -> None:
+        """Tell the others which step this rank works on."""
+        if self.store is not None:
+            self.store.set(f"step/{self.rank}", str(step))
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say which rank is lost or hangs, and in which step, where a collective fails."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not _of_communication(error):
+                raise
+            raise RankError(self._blame(error)) from error
+
+    def _blame(self, error: RuntimeError) -> str:
+        """What is wrong: the ranks that do not notice it are those that are lost or hang."""
+        hangs = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+        how = f"did not answer for {self.timeout:g} s" if hangs else "ended"
+        try:
+            mine = int(self.store.get(f"step/{self.rank}"))
+            self.store.set(f"noticed/{self.rank}", "")
+            for _ in range(NOTICE_TENTHS):
+                silent = [rank for rank in range(self.size) if not self.store.check([f"noticed/{rank}"])]
+                time.sleep(0.1 if silent else 0)
+            names = ", ".join(f"rank {rank} (step {int(self.store.get(f'step/{rank}'))})" for rank in silent)
+        except (RuntimeError, ValueError):  # the first rank held the table
+            return f"rank 0 ended; rank {self.rank} waited for it ({str(error).strip().splitlines()[0][:200]})"
+        return f"{names or 'a rank'} {how}; rank {self.rank} waited for it in step {mine}"
+
+
+def _of_communication(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(
+        word in text for word in ("gloo", "nccl", "connection closed", "connection reset", "timed out")
+    )
+
+
+@contextlib.contextmanager
+def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
+    """The world that torchrun's environment describes (RANK, LOCAL_RANK, WORLD_SIZE); one process without it.
+
+    Raises
+    ------
+    ConfigError
+        A process group that somebody else has initialised, or several ranks that would share nothing (`kind` "none").
+    """
+    if dist.is_available() and dist.is_initialized():
+        raise ConfigError(
+            f"pretrain makes its own process group, but one of {dist.get_world_size()} is initialised",
+            field="torch.distributed",
+            fix="start the ranks with torchrun, without a process group",
+        )
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if size == 1:
+        yield World(timeout=timeout)
+        return
+    if kind == "none":
+        fix = "set parallel=ddp or parallel=fsdp"
+        raise ConfigError(f"none, but there are {size} ranks", field="parallel", fix=fix)
+    cuda = torch.cuda.is_available()
+    from torch.distributed.device_mesh import init_device_mesh  # a second to import
+
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    wait = timedelta(seconds=timeout)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=wait)
+    try:
+        yield World(
+            rank,
+            size,
+            device,
+            init_device_mesh(device.type, (size,), mesh_dim_names=("rank",)),
+            host=dist.new_group(backend="gloo", timeout=wait),
+            saving=dist.new_group(backend="gloo", timeout=wait),
+            store=dist.distributed_c10d._get_default_store(),
+            timeout=timeout,
+        )
+    finally:
+        dist.destroy_process_group()
+
+
+def batches_of(per_step: int, ranks: int) -> tuple[int, int]:
+    """Batches of a step that each rank takes, and the ranks that share one batch.
+
+    Raises
+    ------
+    ConfigError
+        They cannot all take equally many.
+    """
+    if per_step % ranks == 0:
+        return per_step // ranks, 1
+    if ranks % per_step == 0:
+        return 1, ranks // per_step
+    raise ConfigError(
+        f"{per_step} batches of a step among {ranks} ranks",
+        field="accumulate",
+        fix=f"give a multiple or a divisor of {ranks}",
+    )
+
+
+def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool = False) -> None:
+    """Recompute what is within each block in the backward pass, and compile each block; before they are shared."""
+    for block in (module for module in model.modules() if isinstance(module, Block)):
+        if recompute:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        if compiled:
+            block.compile()
+
+
+def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto") -> nn.Module:
+    """The module to call in place of the objective, so that `backward` adds gradients over ranks.
+
+    Parameters
+    ----------
+    objective : Module
+        Changed in place by "fsdp": its parameters become DTensors of which each rank holds a part.
+    kind : {"auto", "none", "ddp", "fsdp", "fsdp_ep"}
+        "auto" is "ddp" where there are several ranks; "fsdp_ep" is "fsdp" with experts on ranks of their own.
+    """
+    if world.size == 1:
+        return objective
+    if kind in ("auto", "ddp"):
+        return _replicated(objective, world)
+    from torch.distributed.fsdp import fully_shard
+
+    from .expert_parallel import spread_experts
+
+    spread = set(spread_experts(objective, world.device, world.size)) if kind == "fsdp_ep" else None
+    blocks = [module for module in objective.modules() if isinstance(module, Block)]
+    for module in (*blocks, objective):
+        sharded = fully_shard(module, mesh=world.mesh["rank"], ignored_params=spread)
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo has no mean
+        if hasattr(sharded, "set_reduce_scatter_unused_params"):  # torch 2.13
+            sharded.set_reduce_scatter_unused_params(True)
+    return objective
+
+
+def draw_parts(model: nn.Module, world: World, seed: int) -> None:
+    """Memory and random weights for the parts of a model that was made, and shared, on the meta device.
+
+    Each rank draws its own part, so the weights depend on the number of ranks, as those of a whole start do not.
+    """
+    spread = {name: p.spread for name, p in model.named_parameters() if hasattr(p, "spread")}
+    model.to_empty(device=world.device)
+    with seeded(int(np.random.SeedSequence([seed, world.rank]).generate_state(1)[0])):
+        model.init_weights()  # type: ignore[operator]
+    for name, parameter in model.named_parameters():
+        if name in spread:
+            parameter.spread = spread[name]  # type: ignore[attr-defined]
+            dist.broadcast(parameter.data, group=spread[name].get_group("copy"), group_src=0)
+
+
+def _replicated(objective: nn.Module, world: World) -> DistributedDataParallel:
+    """DDP whose gradients are sums: a factor on the loss would not do, since some gradients are normalised.
+
+    Parameters that a step does not reach (of an output that is not compared) are looked for in each, so that no rank
+    waits for them. Buffers stay apart: the counts of the experts are reduced by `update_balance`.
+    """
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
+    apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    found = DistributedDataParallel(objective, find_unused_parameters=True, gradient_as_bucket_view=True, **apart)
+    found.register_comm_hook(None, _add)
+    return found
+
+
+def _add(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses annotations that are text
+    reduced = dist.all_reduce(bucket.buffer(), async_op=True)
+    return reduced.get_future().then(lambda future: future.value()[0])
+
+
+@contextlib.contextmanager
+def reducing(module: nn.Module, last: bool) -> Iterator[None]:
+    """Add gradients over ranks in the last backward pass of a step alone."""
+    if (switch := getattr(module, "set_requires_gradient_sync", None)) is not None:  # fully_shard
+        switch(last)
+    with contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync():
+        yield
+    if last and (parts := spread_parts(module.parameters())):
+        from .expert_parallel import add_over_copies
+
+        add_over_copies(parts)
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
+    """Scale all gradients so that their norm is at most `most`; returns what it was, over all ranks and parts."""
+    parts = spread_parts(parameters)
+    if not parts:
+        norm: Any = nn.utils.clip_grad_norm_(parameters, most)
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    rest = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "spread")]
+    square = _norm([p.grad for p in parts if p.grad is not None]).square()
+    dist.all_reduce(square, group=parts[0].spread.get_group("expert"))  # type: ignore[attr-defined]
+    norm = (square + _norm(rest).full_tensor().square()).sqrt()
+    held = [
+        grad.to_local() if hasattr(grad, "to_local") else grad
+        for grad in (p.grad for p in parameters if p.grad is not None)
+    ]
+    torch._foreach_mul_(held, (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def _norm(gradients: Sequence[Tensor]) -> Any:
+    return nn.utils.get_total_norm(gradients)
+
+
+def spread_parts(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those of experts of which each rank has its own."""
+    return [parameter for parameter in parameters if hasattr(parameter, "spread")]
+
+
+@contextlib.contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Each rank with all parameters, so that methods other than `forward` can be called; all ranks together."""
+    parts: list[Any] = [part for part in module.modules() if hasattr(part, "unshard")]
+    for part in parts:
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()

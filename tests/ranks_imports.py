@@ -1,0 +1,10 @@
+"""What the fork server of `tests.ranks` has ready."""
+
+import torch
+import torch.distributed.fsdp
+import torch.distributed.tensor
+
+import brainof.pretraining.run
+
+torch.set_num_threads(1)
+__all__ = ["brainof", "torch"]

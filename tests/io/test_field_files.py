@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import eeglabio
 import mne
 import numpy as np
 import pytest
@@ -89,6 +90,9 @@ def test_the_unit_of_channels_tsv_serves_where_that_of_the_file_tells_nothing(tm
         ("x.hdr", b"\x5c\x01", "one half of an image pair.*convert"),
         ("x.mgz", b"\x1f\x8b", "FreeSurfer.*convert"),
         ("x.dap", b"", "Curry.*export"),
+        ("x.xdf", b"XDF:", "LabStreamingLayer; convert it"),
+        ("x.edf.gz", b"\x1f\x8b", "is packed; unpack it first"),
+        ("x.vmrk", b"", "belongs to a .vhdr file, which is not beside it"),
     ],
 )
 def test_files_of_others_say_what_to_do(tmp_path, name, begin, words):
@@ -97,6 +101,48 @@ def test_files_of_others_say_what_to_do(tmp_path, name, begin, words):
         read(tmp_path / name)
     assert "damaged" not in str(caught.value)
     assert ".py" not in str(caught.value)
+
+
+@pytest.mark.parametrize("renamed", [{".vhdr": ".VHDR"}, {".eeg": ".EEG"}, {".vhdr": ".VHDR", ".eeg": ".EEG"}])
+@pytest.mark.parametrize("opened", [".vhdr", ".eeg"])
+def test_endings_in_upper_case(tmp_path, microvolts, renamed, opened):
+    vhdr(tmp_path, microvolts)
+    for old, new in renamed.items():
+        (tmp_path / f"a{old}").rename(tmp_path / f"a{new}")
+    recording = read(tmp_path / f"a{renamed.get(opened, opened)}")
+    np.testing.assert_allclose(recording.data, microvolts * 1e-6, atol=1e-7)
+    assert recording.file == str(tmp_path / f"a{renamed.get('.vhdr', '.vhdr')}")
+
+
+def test_endings_in_upper_case_of_other_formats(tmp_path, microvolts, vendor):
+    eeglabio.raw.export_set(str(tmp_path / "a.set"), microvolts * 1e-6, 100, NAMES)
+    vendor.write_persyst(tmp_path / "b.lay", microvolts, NAMES, 100)
+    for name in ("a.set", "b.lay"):
+        (tmp_path / name).rename(tmp_path / name.upper())
+    for path in (tmp_path / "A.SET", tmp_path / "B.LAY", vendor.write_mff(tmp_path / "c.MFF", microvolts, 100)):
+        np.testing.assert_allclose(read(path).data, microvolts * 1e-6, atol=1e-7)
+    (tmp_path / "b.dat").unlink()
+    with pytest.raises(ReadError) as caught:
+        read(tmp_path / "B.LAY")
+    assert caught.value.file == tmp_path / "B.LAY"
+
+
+def test_an_edf_file_that_ends_in_rec(edf, tmp_path):
+    edf(name="x.edf").rename(tmp_path / "x.rec")
+    assert read(tmp_path / "x.rec").n_channels == 3
+    (tmp_path / "x.rec").rename(tmp_path / "x.bdf")
+    with pytest.raises(ReadError, match="begins like EDF; let its name end in .edf"):
+        read(tmp_path / "x.bdf")
+    (tmp_path / "x.rec").write_bytes(b"\0" * 600)
+    with pytest.raises(ReadError, match="image of Philips"):
+        read(tmp_path / "x.rec")
+
+
+def test_a_v_amp_header_is_found_from_its_data(tmp_path, microvolts):
+    vhdr(tmp_path, np.vstack([microvolts, microvolts[:1]])).rename(tmp_path / "a.ahdr")  # one more is stored than named
+    text = (tmp_path / "a.ahdr").read_text()
+    (tmp_path / "a.ahdr").write_text(text.replace("Brain Vision Data Exchange", "Brain Vision V-Amp Data"))
+    np.testing.assert_allclose(read(tmp_path / "a.eeg").data, microvolts * 1e-6, atol=1e-7)
 
 
 def test_a_sound_fif_file_without_a_recording_is_not_called_damaged(tmp_path):
@@ -180,8 +226,8 @@ def test_the_index_counts_brains_and_lists_the_rest(edf, tmp_path):
     (root / "sub-01/eeg/sub-01_task-rest_events.tsv").write_bytes(b"")
     (root / "sub-01/eeg/sub-01_task-go_eeg.vhdr").write_text("Brain Vision")
     (root / "sub-01/eeg/sub-01_task-go_eeg.eeg").write_bytes(b"")
-    for name in ("sub-01/meg/sub-01_acq-crosstalk_meg.fif", "sub-01/meg/sub-01_task-rest_meg.fif"):
-        (root / name).write_bytes(b"\0\0\0d")
+    for name in ("acq-crosstalk", "acq-Calibration", "task-emptyroom", "task-rest"):
+        (root / f"sub-01/meg/sub-01_{name}_meg.fif").write_bytes(b"\0\0\0d")
     (root / "sub-emptyroom/ses-20200101/meg/sub-emptyroom_ses-20200101_task-noise_meg.fif").write_bytes(b"\0\0\0d")
     found = bids.index(root).datasets[0]
     names = [file.name for file in found.recordings]

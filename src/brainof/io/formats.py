@@ -46,8 +46,15 @@ FORMATS: dict[str, str] = {
 
 _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 
-#: files that belong to another file of the same name
-_PARTNERS = {".vmrk": ".vhdr", ".fdt": ".set", ".dat": ".lay", ".pnt": ".eeg", ".21e": ".eeg"}
+#: files that belong to another file of the same name, which is opened instead
+_PARTNERS = {
+    ".eeg": (".vhdr", ".ahdr"),
+    ".vmrk": (".vhdr",),
+    ".amrk": (".ahdr",),
+    ".dat": (".vhdr", ".lay"),
+    ".fdt": (".set",),
+    **dict.fromkeys((".pnt", ".21e", ".log"), (".eeg",)),
+}
 
 
 _TO_NIFTI, _TO_EDF = "convert it to .nii.gz", "export it as EDF or BrainVision"
@@ -62,6 +69,13 @@ _OTHERS = {
     **dict.fromkeys((".dap", ".rs3", ".dpa", ".dpo"), ("a part of a Curry recording", _TO_EDF)),
     ".trc": ("a recording of Micromed", _TO_EDF),
     ".e": ("a recording of Nicolet", _TO_EDF),
+    ".acq": ("a recording of BIOPAC", _TO_EDF),
+    ".smr": ("a recording of Spike2", _TO_EDF),
+    ".xdf": ("a recording of LabStreamingLayer", "convert it to FIF or EDF, such as with pyxdf and MNE"),
+    ".nwb": ("a file of Neurodata Without Borders", "convert it to FIF or EDF, such as with neo and MNE"),
+    ".snirf": ("a recording of near-infrared light", "give EEG, MEG or fMRI"),
+    ".dcm": ("a DICOM image", "convert it to .nii.gz, such as with dcm2niix"),
+    **dict.fromkeys((".zip", ".edf.gz", ".bdf.gz", ".tar", ".tar.gz", ".7z", ".rar"), ("packed", "unpack it first")),
 }
 
 
@@ -105,22 +119,31 @@ def format_of(path: Path) -> tuple[Path, str]:
             )
         raise missing(path)
     suffix = suffix_of(path)
-    if suffix == ".eeg" and path.with_suffix(".vhdr").exists():
-        return path.with_suffix(".vhdr"), "brainvision"
-    partner = _PARTNERS.get(suffix)
-    for other in (partner, partner and partner.upper()):
-        if other and path.with_suffix(other).exists():
-            return format_of(path.with_suffix(other))
+    for partner in _PARTNERS.get(suffix, ()):
+        for other in (path.with_suffix(partner), path.with_suffix(partner.upper())):
+            if other.is_file():
+                return format_of(other)
     if path.name.lower().startswith("c,rf"):  # BTi/4D has no suffix
         return path, "bti"
+    if suffix == ".rec" and not path.is_dir() and begins_edf(path):
+        return path, "edf"
     if suffix in _OTHERS and not (path.is_dir() and FORMATS.get(suffix)):
         raise ReadError(f"is {_OTHERS[suffix][0]}", file=path, field="format", fix=_OTHERS[suffix][1])
+    if suffix in _PARTNERS and suffix not in FORMATS:
+        problem = f"belongs to a {' or '.join(_PARTNERS[suffix])} file, which is not beside it"
+        raise ReadError(problem, file=path, field="format", fix="copy all files of the recording")
     if suffix not in FORMATS:
         what = f"unknown format {suffix!r}" if suffix else "a folder" if path.is_dir() else "no suffix tells the format"
         raise ReadError(what, file=path, field="format", fix=did_you_mean(suffix, FORMATS))
     if path.is_dir() and FORMATS[suffix] not in ("ctf", "egi"):
         raise ReadError("is a folder, not a file", file=path, field="format")
     return path, FORMATS[suffix]
+
+
+def begins_edf(path: Path) -> bool:
+    """True for the first bytes of EDF, which also ends in .rec (sleep recordings)."""
+    with path.open("rb") as stream:
+        return stream.read(8) == b"0       "
 
 
 def missing(path: Path) -> ReadError:

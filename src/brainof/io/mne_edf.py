@@ -20,6 +20,9 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
     import mne
 
     header = read_edf_header(path)
+    if (header.bytes_per_sample == 3) != (format_name == "bdf"):
+        true, end = ("BDF", ".bdf") if header.bytes_per_sample == 3 else ("EDF", ".edf")
+        raise ReadError(f"begins like {true}", file=path, field="format", fix=f"let its name end in {end}")
     if all(signal.is_annotation for signal in header.signals):
         fix = "name it as events.file in a recipe, beside the recording"
         raise ReadError("empty recording: holds annotations only, no signal", file=path, field="signals", fix=fix)

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import BrainOFError, ReadError
 from ..recording import Recording
 from .bids.apply import channel_table, with_states, with_types, without_serial
+from .links import lower_case
 from .mne_convert import recording_of_raw
 from .mne_edf import open_edf
 from .mne_open import open_brainvision, open_gdf, open_raw
@@ -36,17 +37,18 @@ def read_mne(request: ReadRequest) -> Recording:
     if table is not None:
         table = without_serial(table) if format_name == "ctf" else table
         options = with_types(options, table)
-    with mne_calls(path) as said:
+    with lower_case(path, format_name) as link, mne_calls(link) as said:
+        request = replace(request, path=link)
         units = table.units if table is not None else {}
         if format_name in ("edf", "bdf"):
-            opened = open_edf(path, format_name, options, units)
+            opened = open_edf(link, format_name, options, units)
         elif format_name == "brainvision":
-            opened = open_brainvision(path, options, root, units)
+            opened = open_brainvision(link, options, root, units)
         elif format_name == "gdf":
-            opened = open_gdf(path, options, units)
+            opened = open_gdf(link, options, units)
         else:
             opened = open_raw(request, options)
-        _stay_inside(opened.raw, path, root)
+        _stay_inside(opened.raw, link, root)
         if format_name in _PLAIN_BINARY:
             _fits(opened.raw, path)
         if table is not None:

@@ -40,8 +40,8 @@ DATATYPES = ("eeg", "meg", "func", "anat", "ieeg", "fmap", "dwi", "beh", "perf",
 #: recordings that are folders
 FOLDER_EXTENSIONS = (".ds", ".mff")
 
-#: MEG files that are not recordings: calibration of the system
-_NO_RECORDINGS = ("crosstalk", "calibration")
+#: subjects, tasks and acquisitions of MEG files that are no recordings of a brain: calibration, and an empty room
+_NO_BRAINS = frozenset(("crosstalk", "calibration", "emptyroom"))
 
 _EEG = (".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".lay", ".cdt")
 _MEG = (".fif", ".fif.gz", ".ds", ".con", ".sqd", "")
@@ -92,9 +92,8 @@ class BidsFile(NamedTuple):
         modality, extensions = _RECORDINGS.get(self.suffix, (None, ()))
         if modality is None or self.extension not in extensions or "subject" not in self.entities:
             return None
-        if self.entities["subject"] == "emptyroom" or (
-            self.suffix == "meg" and self.entities.get("acquisition") in _NO_RECORDINGS
-        ):
+        words = {self.entities["subject"], self.entities.get("task", ""), self.entities.get("acquisition", "")}
+        if self.suffix == "meg" and {word.lower() for word in words} & _NO_BRAINS:
             return None
         if self.suffix == "timeseries" and self.entities.get("description") == "confounds":
             return None

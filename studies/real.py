@@ -15,8 +15,9 @@ from brainof.errors import ReadError
 from brainof.evaluation import save_rows
 from brainof.evaluation.runs import choose_tasks, evaluate_run
 from brainof.pretraining import find_config, pretrain
+from brainof.report.folders import score_section, training_section
 from brainof.report.page import write_page
-from brainof.report.sections import data_section, reconstruction_section, score_section, training_section
+from brainof.report.sections import data_section, reconstruction_section
 from brainof.utils.progress import timed
 
 #: recipe -> folder below the root

@@ -11,8 +11,11 @@ from .datasets import Source, prepare_sources
 from .evaluation import save_rows
 from .evaluation.runs import choose_tasks, evaluate_run
 from .pretraining import find_config, pretrain
+from .report.folders import score_section, training_section
 from .report.page import write_page
-from .report.sections import data_section, reconstruction_section, score_section, training_section
+from .report.report import gain_sentence
+from .report.sections import data_section, reconstruction_section
+from .report.tables import gain_rows
 from .simulate import CohortParameters
 from .simulate.write import write
 from .utils.progress import timed
@@ -44,7 +47,7 @@ def demo(
     started, tell = time.perf_counter(), timed(say)
     config = find_config("demo").replaced([f"seed={seed}", *changes], "demo")
 
-    tell(f"simulating {subjects} people with EEG, MEG and fMRI in {out / 'cohort'}")
+    tell(f"simulating {subjects} subjects with EEG, MEG and fMRI in {out / 'cohort'}")
     # short windows, so that a batch affords all electrodes; magnetometers alone are a third of the data
     parameters = CohortParameters(subjects=subjects, seed=seed, meg="neuromag102", eeg_epoch=2.0)
     cohort = write(parameters, out / "cohort")
@@ -65,8 +68,8 @@ def demo(
         data_section(
             corpus,
             [
-                f"{subjects} simulated people, each with EEG, MEG and fMRI of the same brain alternating between rest "
-                "and task. The files are in native formats in a BIDS tree; everything below started from them."
+                f"{subjects} simulated subjects, each with EEG, MEG and fMRI of the same brain alternating between "
+                "rest and task. The files are in native formats in a BIDS tree; everything below started from them."
             ],
         ),
         training_section(run),
@@ -74,8 +77,8 @@ def demo(
         score_section(
             rows,
             [
-                "Task: rest or task? Features are frozen; a ridge probe is trained on some people and tested on "
-                "others. Pretraining itself saw the (unlabelled) windows of all people here.",
+                "Task: rest or task? Features are frozen; a ridge probe is trained on some subjects and tested on "
+                "others. Pretraining itself saw the unlabelled windows of most of these subjects, without labels.",
                 "On an easy simulated task classical features are hard to beat; the point is to see all of them "
                 "on the same windows and folds.",
             ],
@@ -85,7 +88,7 @@ def demo(
         out / "report.html",
         sections,
         title="Brain-OF demo",
-        lead=f"From raw files to decoded labels in {time.perf_counter() - started:.0f} seconds.",
+        lead=f"{gain_sentence(gain_rows(rows))} From raw files in {time.perf_counter() - started:.0f} seconds.",
     )
     tell(f"done: {page}")
     return page

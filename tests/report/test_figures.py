@@ -83,7 +83,7 @@ def test_scores_stand_at_their_value_in_the_order_given():
         0.7,
         0.6,
     ][::-1]
-    assert panel.get_title() == "rest (EEG, 3 people, by subject)"
+    assert panel.get_title() == "rest (EEG, 3 subjects, by subject)"
 
 
 @pytest.mark.parametrize("draw", [loss_curves, explained_variance, expert_load, reconstructions, scores])

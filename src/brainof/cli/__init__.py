@@ -33,6 +33,7 @@ COMMANDS = {
     "pretrain": "pretrain a model on corpora, or continue a run",
     "adapt": "adapt a model to a task: probe, LoRA, full fine-tuning, ...",
     "evaluate": "score models on a suite of tasks, beside random weights, classical features and controls",
+    "report": "write one HTML page of runs, evaluations, explanations and corpora",
     "explain": "show what a model uses, each map beside its nulls",
     "embed": "turn recordings into embeddings with their window times",
     "push": "upload a release to the Hugging Face Hub",

@@ -32,6 +32,8 @@ def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: 
         An unknown kind, or one that these channels do not have.
     """
     if by == "time":
+        if n_patches < 2:
+            raise ConfigError("a window is one patch long", field="by='time'", fix="explain longer windows")
         tokens_CP = np.arange(len(channels) * n_patches).reshape(len(channels), n_patches)
         edges = np.arange(n_patches + 1) * seconds_per_patch
         return {f"{edges[p]:.3g}-{edges[p + 1]:.3g} s": tokens_CP[:, p] for p in range(n_patches)}

@@ -16,7 +16,7 @@ from ..stats.splits import CrossSubject, Fold
 from .source import Explained
 
 #: What an effect of 1 means, with labels and without
-EVIDENCE = "loss of evidence for the true label (SD of the decision value)"
+EVIDENCE = "loss of evidence for the true label (RMS of the decision value)"
 ACCURACY = "loss of accuracy of the value (variance of the target)"
 CHANGE = "change of the embedding (SD over windows)"
 
@@ -42,7 +42,7 @@ class Readout:
         labellings_NP = self.labellings_NP[:, :n_labellings]
         drop_KN = np.zeros(hidden_KNF.shape[:2])
         null_PK = np.zeros((n_labellings - 1, len(hidden_KNF)))
-        whole_P = np.zeros(n_labellings)
+        whole_NP = np.zeros(labellings_NP.shape)
         for train, test in self.folds:
             solver = RidgeSolver(intact_NF[train], self.groups[train])
             stacked = np.concatenate([intact_NF[None, test], hidden_KNF[:, test]])
@@ -55,20 +55,22 @@ class Readout:
             evidence = self._evidence(scores, labellings_NP[test])  # (1 + K, n_test, P)
             lost = evidence[0] - evidence[1:]
             drop_KN[:, test] += lost[:, :, 0]
-            null_PK += lost[:, :, 1:].sum(1).T
-            whole_P += evidence[0].sum(0)
-        return drop_KN, null_PK / len(intact_NF), whole_P / len(intact_NF)
+            null_PK += lost[:, :, 1:].sum(1).T / len(intact_NF)
+            whole_NP[test] = evidence[0]
+        # over all folds: windows of one subject alone may hardly differ
+        scale_P = np.sqrt((whole_NP**2).mean(0)) + 1e-12
+        if not self.n_classes:
+            scale_P = np.full(n_labellings, labellings_NP[:, 0].var())
+        return drop_KN / scale_P[0], null_PK / scale_P[1:, None], whole_NP.mean(0) / scale_P
 
     def _evidence(self, scores: np.ndarray, labels_nP: np.ndarray) -> np.ndarray:
-        """Decision value for the label over its SD; of a regression minus the squared error over the variance."""
+        """Decision value for the label, against the mean of the others; of a regression minus the squared error."""
         if not self.n_classes:
-            return -((scores[..., 0] - labels_nP) ** 2) / self.labellings_NP[:, 0].var()
+            return -((scores[..., 0] - labels_nP) ** 2)
         if self.n_classes == 2:
-            margin = scores[..., 0] * np.where(labels_nP == 1, 1.0, -1.0)
-        else:
-            own = np.take_along_axis(scores, np.broadcast_to(labels_nP, scores.shape[:-1])[..., None], -1)[..., 0]
-            margin = own - (scores.sum(-1) - own) / (self.n_classes - 1)
-        return margin / (scores[0].std(axis=0, keepdims=True).mean(-1) + 1e-9)
+            return scores[..., 0] * np.where(labels_nP == 1, 1.0, -1.0)
+        own = np.take_along_axis(scores, np.broadcast_to(labels_nP, scores.shape[:-1])[..., None], -1)[..., 0]
+        return own - (scores.sum(-1) - own) / (self.n_classes - 1)
 
 
 def readout_of(explained: Explained, n_permutations: int, random_state: int = 0, n_splits: int = 6) -> Readout:

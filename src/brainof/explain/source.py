@@ -19,6 +19,7 @@ from ..inference.examples import CorpusRows, Examples, Subset
 from ..inference.windows import InputOptions, as_input, read_samples
 from ..model import BrainOF
 from ..release import load
+from ..stats.nulls import constant_within
 from ..stats.splits import group_keys
 from ..utils.modules import seeded
 
@@ -158,7 +159,8 @@ def gather(
     y, groups : array-like, optional
         Labels and subjects of the samples of a source that is no corpus.
     task : str, optional
-        Of a corpus: "dataset/task", or "none"; the first classification of each dataset by default.
+        Of a corpus: "dataset/task", or "none"; by default the first of each dataset, one that changes
+        within subjects before others.
     most : int
         Windows of each dataset at most, spread over subjects and labels.
     contract, accept, **reading
@@ -216,13 +218,19 @@ def _of_corpus(corpus: Windows, patch: int, task: str | None) -> list[Explained]
     chosen = [known[task]] if task in known else []
     index = corpus.index
     if task is None:
-        for each in known.values():  # the first that the corpus can answer, of each dataset
-            if all(each.dataset != other.dataset for other in chosen):
-                try:
-                    targets(index.iloc[task_rows(index, each)], each)
-                except LabelError:
-                    continue
-                chosen.append(each)
+        answered: dict[str, tuple[bool, Any]] = {}  # the first that the corpus can answer, of each dataset
+        for each in known.values():
+            try:
+                rows = task_rows(index, each)
+                y, _ = targets(index.iloc[rows], each)
+            except LabelError:
+                continue
+            # a label that changes within subjects says more with few of them
+            changes = not constant_within(y, group_keys(index.iloc[rows], "subject"))
+            before = answered.get(str(each.dataset))
+            if before is None or changes > before[0]:
+                answered[str(each.dataset)] = changes, each
+        chosen = [each for _, each in answered.values()]
     found = []
     for each in chosen:
         rows = task_rows(index, each)

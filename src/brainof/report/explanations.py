@@ -20,7 +20,7 @@ from ..explain.similarity import Similarity
 from ..utils.files import make_folder, write_atomically, write_json
 from .maps import draw
 from .page import Image, Section
-from .style import png
+from .style import png, svg
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tu
         name = ABOUT[type(each)][0] if not isinstance(each, EffectMap) else f"{each.by}"
         path = out / f"{len(entries) + 1:02d}_{name}.png"
         write_atomically(path, [png(figure)])
+        write_atomically(path.with_suffix(".svg"), [svg(figure)])
         made.append((each, figure))
         entries.append({"figure": path.name, "caption": caption(each), **each.to_dict()})
         write_json(out / FILE, {"format": "brainof-explain", "version": 1, **about, "maps": entries})
@@ -126,13 +127,20 @@ def stored_section(folder: Path, title: str = "Explanations") -> Section:
     try:
         entries = json.loads((folder / FILE).read_text())["maps"]
         images = [
-            Image((folder / Path(entry["figure"]).name).read_bytes(), entry["caption"], entry["verdict"])
+            Image(_figure(folder, entry["figure"]), entry["caption"], entry.get("verdict", ""))
             for entry in entries
             if (folder / Path(entry["figure"]).name).is_file()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is damaged ({error})", file=folder / FILE, fix="run brainof explain again") from None
     return Section(title, _text(), images)
+
+
+def _figure(folder: Path, name: str) -> bytes:
+    """The SVG, which follows a dark screen; the PNG where it is gone."""
+    path = folder / Path(name).name
+    drawn = path.with_suffix(".svg")
+    return (drawn if drawn.is_file() else path).read_bytes()
 
 
 def _alt(found: Any) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..channels import Channels
@@ -37,7 +39,7 @@ from .style import (
 )
 
 #: Short unit of a colour bar, by the start of the measure
-_UNIT = {"loss of eviden": "evidence (SD)", "change of the ": "change (SD)", "share of the a": "share"}
+_UNIT = {"loss of eviden": "evidence (RMS)", "change of the ": "change (SD)", "share of the a": "share"}
 #: Colour maps that stay apart for colour-blind readers and in print
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
 SENSORS = {"eeg": "electrodes", "mag": "magnetometers", "grad": "gradiometers", "axial": "axial gradiometers"}
@@ -74,7 +76,7 @@ def effects(found: EffectMap) -> Figure:
     figure, axes = panels(1, n, width=3.3, height=3.1)
     bars(axes[0, 0], found)
     if brain and found.channels is not None:
-        glass_brain(axes[0, 1], found.effect, found.channels, found.beats)
+        glass_brain(axes[0, 1], found.effect, found.channels, _UNIT.get(found.measure[:14], "effect"))
         surface(axes[0, 2], found.effect, found.channels)
     elif found.channels is not None:
         for panel, kind in zip(axes[0, 1:], kinds, strict=True):
@@ -180,7 +182,7 @@ def _in_head(places: np.ndarray, frame: str) -> np.ndarray:
     return places if frame == "head" else places - places.mean(0) + [0.0, 0.0, 0.05]
 
 
-def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, marked: np.ndarray | None = None) -> None:
+def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, label: str = "") -> None:
     """Regions as dots in nilearn's glass brain, seen from above; MNI coordinates are needed."""
     from nilearn import plotting
 
@@ -194,8 +196,10 @@ def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, marked: np.
         warnings.simplefilter("ignore")
         plotting.plot_markers(
             values[known], 1000 * channels.positions[known], node_size=size, node_cmap=DIVERGING, axes=panel,
-            node_vmin=-largest, node_vmax=largest, display_mode="z", annotate=False, colorbar=True,
+            node_vmin=-largest, node_vmax=largest, display_mode="z", annotate=False, colorbar=False,
         )  # fmt: skip
+    norm = Normalize(-largest, largest)
+    panel.figure.colorbar(ScalarMappable(norm, DIVERGING), ax=panel, shrink=0.6, pad=0.02, label=label)
     panel.set_title("regions, seen from above", fontsize=8)
 
 
@@ -257,7 +261,7 @@ def attended(found: Attended) -> Figure:
     for panel, latent in zip(axes[0, :4], np.argsort(found.reach)[:4], strict=True):
         space = 100 * found.weights[latent].sum(1)
         if found.modality == "fmri":
-            glass_brain(panel, space, found.channels)
+            glass_brain(panel, space, found.channels, "% of attention")
         else:
             kinds = sorted(set(found.channels.types), key=lambda kind: kind != "mag")
             rows = np.flatnonzero([kind == kinds[0] for kind in found.channels.types])

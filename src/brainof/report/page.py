@@ -36,11 +36,12 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A DataFrame with a caption. `digits` is the number of decimals of each column, or of the columns named."""
+    """A DataFrame with a caption. `digits`: decimals of each column, or of those named."""
 
     frame: pd.DataFrame
     caption: str = ""
     digits: int | dict[str, int] = 3
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,11 @@ def _table(table: Table) -> dict[str, Any]:
         for row in frame.itertuples(index=False, name=None)
     ]
     columns = [{"name": str(name), "text": text[name]} for name in frame]
-    return {"caption": table.caption, "columns": columns, "rows": rows}
+    return {"caption": table.caption, "columns": columns, "rows": rows, "folded": table.folded}
 
 
 def _cell(value: Any, digits: int, text: bool, name: str) -> dict[str, str]:
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and not np.isfinite(value)):
         return {"text": "–", "kind": "missing"}
     if isinstance(value, (bool, np.bool_)):
         return {"text": "yes" if value else "no", "kind": "text"}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..explain.reconstruction import Example
-from .style import BLACK, BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, panels, say_empty, styled
+from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
 
 
 @styled
@@ -56,10 +56,10 @@ def draw_example(panel: Axes, example: Example, n_channels: int = 4) -> None:
 
 @styled
 def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: str = "window") -> Figure:
-    """One panel per task: score of each set of features with its standard error over people.
+    """One panel per task: score of each set of features with its standard error over subjects.
 
     The dashed line is chance; the shaded band reaches up to the 95th percentile of the label-permutation null. Open
-    dots used the unlabelled windows of the test people (transductive). Ticks are people; the reference has its
+    dots used the unlabelled windows of the test subjects (transductive). Ticks are subjects; the reference has its
     modality's colour.
 
     Parameters
@@ -93,16 +93,24 @@ def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: 
 
 def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
     own = sorted(own, key=lambda row: row["recentred"])
-    people = [row for row in of_task if row["row"] == "group"]
+    subjects = [row for row in of_task if row["row"] == "group"]
     reference = {row["features"] for row in of_task if row["row"] == "paired"}
     first = own[0]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(reversed(own)):
         key = ("features", "recentred", "level", "metric")
-        dots = [p["score"] for p in people if all(p[name] == row[name] for name in key)]
+        dots = [p["score"] for p in subjects if all(p[name] == row[name] for name in key)]
         panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
         if row.get("null_95") is not None:
-            panel.barh(place, row["null_95"] - row["chance"], left=row["chance"], height=0.62, color="#E3E6EA")
+            panel.barh(
+                place,
+                row["null_95"] - row["chance"],
+                left=row["chance"],
+                height=0.62,
+                color=GREY,
+                alpha=0.25,
+                linewidth=0,
+            )
         panel.errorbar(
             row["group_score"],
             place,
@@ -117,6 +125,8 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
     panel.set_yticks(range(len(own)), labels)
     panel.set_ylim(-0.6, len(own) - 0.4)
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
+    left, right = panel.get_xlim()
+    panel.set_xlim(min(left, first["chance"] - 0.03 * (right - left)), right)
     panel.grid(visible=False, axis="y")
     modality = MODALITY_NAMES.get(first["modality"], first["modality"])
     panel.set_title(f"{first['task']} ({modality}, {first['n_groups']} {_units(first)}, by {first['split']})")
@@ -124,4 +134,72 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
 
 
 def _units(row: Mapping[str, Any]) -> str:
-    return {"subject": "people", "session": "people"}.get(str(row["split"]), f"{row['split']}s")
+    return {"subject": "subjects", "session": "subjects"}.get(str(row["split"]), f"{row['split']}s")
+
+
+@styled
+def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Differences from random weights with their intervals, one line per comparison."""
+    rows = [row for row in rows if row.get("difference") is not None]
+    figure, axes = panels(1, 1, width=7.2, height=max(1.4, 0.26 * len(rows) + 0.9))
+    panel = axes[0, 0]
+    colours = {"won": BLUE, "lost": RED, "open": GREY}
+    for place, row in enumerate(reversed(rows)):
+        error = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]], dtype=float)
+        known = np.isfinite(error).all()
+        panel.errorbar(
+            row["difference"], place, xerr=error if known else None, fmt="o", color=colours[row["verdict"]], capsize=2
+        )
+    panel.axvline(0, color=BLACK, linewidth=0.9)
+    panel.set_yticks(range(len(rows)), [str(row["task"])[:60] for row in reversed(rows)], fontsize=7.5)
+    panel.set_xlabel("score minus random weights (blue: won, red: lost, grey: open)")
+    panel.grid(visible=False, axis="y")
+    return figure
+
+
+def paired_lines(rows: Sequence[Mapping[str, Any]], level: str = "window") -> Figure | None:
+    """A line per subject from the untrained to the pretrained model, a panel per task; None without both."""
+    shown = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task and row["level"] in (level, "session")]
+        metric = next((row["metric"] for row in own if row["row"] == "score"), None)
+        pair = [
+            {r["group"]: r["score"] for r in own if r["row"] == "group" and not r["recentred"]
+             and (r["features"], r["metric"]) == (name, metric)}
+            for name in ("untrained", "pretrained")
+        ]  # fmt: skip
+        both = [name for name in pair[0] if name in pair[1] and None not in (pair[0][name], pair[1][name])]
+        if both:
+            values = np.array([[side[name] for side in pair] for name in both], dtype=float)
+            shown.append((task, str(metric), own[0].get("modality"), own[0].get("chance"), values))
+    return _paired_lines(shown) if shown else None
+
+
+@styled
+def _paired_lines(shown: Sequence[tuple]) -> Figure:
+    figure, axes = panels(1, len(shown), width=2.6, height=2.6)
+    for panel, (task, metric, modality, chance, values) in zip(axes[0], shown, strict=True):
+        panel.plot([0, 1], values.T, color=GREY, linewidth=0.8, marker="o", markersize=2.5, alpha=0.7)
+        colour = MODALITY_COLOURS.get(str(modality), BLUE)
+        panel.plot([0, 1], np.nanmean(values, 0), color=colour, linewidth=2.5, marker="o")
+        if chance is not None:
+            panel.axhline(chance, color=BLACK, linestyle="--", linewidth=0.9)
+        panel.set_xticks([0, 1], ["untrained", "pretrained"])
+        panel.set_xlim(-0.25, 1.25)
+        panel.set_title(f"{task}\n{len(values)} subjects", fontsize=8)
+        panel.set_ylabel(metric.replace("_", " "))
+    return figure
+
+
+@styled
+def several_losses(runs: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """One curve per run."""
+    figure, axes = panels(1, 1, width=6.4, height=2.8)
+    styles = ["-", "--", ":", "-."]
+    for number, (name, curve) in enumerate(runs.items()):
+        steps, values = zip(*curve, strict=True)
+        colour = [BLUE, ORANGE, GREEN, RED, GREY, BLACK][number % 6]
+        axes[0, 0].plot(steps, values, styles[number % 4], color=colour, label=name)
+    axes[0, 0].set(xlabel="optimizer step", ylabel="loss")
+    axes[0, 0].legend()
+    return figure

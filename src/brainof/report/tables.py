@@ -11,7 +11,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def score_table(rows: Rows, level: str = "window") -> pd.DataFrame:
-    """One line per task and set of features: mean and SD over folds, SE over people, chance, p value of the null.
+    """One line per task and set of features: mean and SD over folds, SE over subjects, chance, p value of the null.
 
     Parameters
     ----------
@@ -20,31 +20,32 @@ def score_table(rows: Rows, level: str = "window") -> pd.DataFrame:
     level : {"window", "file"}
         Identification has its own level and is always listed.
     """
+    main = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}  # the first of each task
     lines = []
     for row in rows:
-        if row["row"] != "score" or row["level"] not in (level, "session"):
+        if row["row"] != "score" or row["level"] not in (level, "session") or row["metric"] != main[row["task"]]:
             continue
-        if row["metric"] not in ("balanced_accuracy", "roc_auc", "mae", "pearson", "top1"):
+        if row["features"] == "chance":  # it has its own column
             continue
         name = row["features"] + (" (recentred)" if row["recentred"] else "")
         lines.append(
             {
                 "task": row["task"],
                 "features": name,
-                "metric": str(row["metric"]).replace("_", " "),
                 "score": row["score"],
                 "SD (folds)": row.get("sd"),
-                "SE (people)": row["group_se"],
+                "SE (subjects)": row["group_se"],
                 "chance": row["chance"],
                 "null 95 %": row.get("null_95"),
                 "p (null)": row.get("p_value"),
+                "metric": str(row["metric"]).replace("_", " "),
             }
         )
     return pd.DataFrame(lines)
 
 
 def paired_table(rows: Rows, level: str = "window") -> pd.DataFrame:
-    """One line per comparison: mean difference over people, wins and losses, Wilcoxon p value."""
+    """One line per comparison: mean difference over subjects, wins and losses, Wilcoxon p value."""
     metrics = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}
     lines = [
         {
@@ -61,3 +62,20 @@ def paired_table(rows: Rows, level: str = "window") -> pd.DataFrame:
         if row["row"] == "paired" and row["level"] in (level, "session") and row["metric"] == metrics[row["task"]]
     ]
     return pd.DataFrame(lines)
+
+
+def gain_rows(rows: Rows, level: str = "window") -> list[dict[str, Any]]:
+    """What the reference gained over the same model untrained: task, difference, 95 % interval, p, and the verdict."""
+    metrics = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}
+    found = []
+    for row in rows:
+        if row["row"] != "paired" or row["against"] != "untrained" or row["recentred"]:
+            continue
+        if row["level"] not in (level, "session") or row["metric"] != metrics.get(row["task"]):
+            continue
+        difference, half = row["difference"], 1.96 * (row.get("se") or float("nan"))
+        decided = row.get("p_value") is not None and row["p_value"] < 0.05
+        verdict = ("won" if difference > 0 else "lost") if decided else "open"
+        about = {"task": row["task"], "difference": difference, "low": difference - half, "high": difference + half}
+        found.append({**about, "p": row.get("p_value"), "verdict": verdict})
+    return found

@@ -1,0 +1,358 @@
+"""What `brainof report` finds in a folder: a pretraining run, an adaptation, an evaluation, explanations, a corpus.
+
+Every reader takes what is there: a run that crashed has no release, and old or new versions have other columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ..corpus import Corpus
+from ..errors import ConfigError
+from ..pretraining.run_folder import FAILED, read_metrics
+from .explanations import FILE, stored_section
+from .page import Image, Section, Table
+from .quality import quality_sections
+from .results import gains, paired_lines, scores
+from .tables import gain_rows, paired_table, score_table
+from .training import expert_load, explained_variance, loss_curves
+
+
+@dataclass
+class Part:
+    """One folder of a report.
+
+    Attributes
+    ----------
+    name, kind : str
+        Folder name; "pretraining", "adaptation", "evaluation", "explanation" or "corpus".
+    sections : list of Section
+    record : dict
+        What the release records of its training; empty where there is none.
+    gains : list of dict
+        task, difference, low, high, p: against random weights, where that was measured.
+    facts : dict
+        One line for the comparison of several folders.
+    data : dict
+        Numbers for machines.
+    limits : list of str
+        What this folder does not show.
+    """
+
+    name: str
+    kind: str
+    sections: list[Section] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+    gains: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    limits: list[str] = field(default_factory=list)
+
+
+def read_part(folder: Path) -> Part:
+    """The part of a report that a folder makes; explanations and scores inside it come with it.
+
+    Raises
+    ------
+    ConfigError
+        No such folder, or one that `brainof` did not write.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            "no such folder", file=folder, fix="give folders that brainof wrote: runs, evaluations, corpora"
+        )
+    for kind, (file, read) in _KINDS.items():
+        if any((folder / name).exists() for name in file.split()):
+            part = Part(folder.name or str(folder.resolve().name), kind)
+            read(folder, part)
+            for inside in ("explain", "explained"):
+                if kind != "explanation" and (folder / inside / FILE).is_file():
+                    part.sections.append(stored_section(folder / inside, f"Explanations of {part.name}"))
+            return part
+    fix = "give the folder of brainof pretrain, adapt, evaluate, explain or prepare"
+    raise ConfigError("holds no run, evaluation, explanation or corpus", file=folder, fix=fix)
+
+
+def training_section(run: Path) -> Section:
+    """Loss curves, explained variance and expert load of a run."""
+    part = Part(run.name, "pretraining")
+    _pretraining(run, part)
+    return part.sections[1]
+
+
+def _pretraining(folder: Path, part: Part) -> None:
+    rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
+    config = _yaml(folder / "config.yaml")
+    part.record = _record(folder)
+    steps = max((int(row["step"]) for row in rows if "step" in row), default=0)
+    wanted = config.get("steps")
+    losses = {str(row["dataset"]): row["loss"] for row in rows if row.get("loss") is not None and "dataset" in row}
+    checks = [row["health"] for row in rows if row.get("health")]
+    health = checks[-1] if checks else {}
+    text = [f"{steps} of {wanted or '?'} steps are logged; seed {config.get('seed', '?')}."]
+    if (folder / FAILED).is_file():
+        text.append(f"This run FAILED: {_json(folder / FAILED).get('error', 'no reason is recorded')}.")
+    elif not part.record:
+        text.append(
+            "This run is UNFINISHED: it has no release. It crashed, was stopped, or still runs; the same command of "
+            "brainof pretrain continues it."
+        )
+    if part.record:
+        text.append(f"{part.record.get('seconds', 0):.0f} s on {part.record.get('hardware', 'unknown hardware')}.")
+    speed = [row["windows_per_second"] for row in rows if row.get("windows_per_second") is not None]
+    text.append(f"Median {np.median(speed):.0f} windows per second." if speed else "No speed was logged.")
+    text.append(
+        "A falling loss does not show that anything was learned: a decoder that ignores the input has a plausible one. "
+        "What shows it is explained variance with the right latents (solid) above that with latents of other windows "
+        "(dotted)."
+    )
+    data = pd.DataFrame(
+        [
+            {
+                "dataset": each.get("dataset"),
+                "modality": each.get("modality"),
+                "subjects": each.get("people"),
+                "recordings": each.get("recordings"),
+                "windows": each.get("windows"),
+                "hours": each.get("hours"),
+                "licence": each.get("licence"),
+            }
+            for each in part.record.get("data", ())
+        ]
+    )
+    tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
+    data_text = [] if len(data) else ["The run has not recorded its data yet: it does so in its release."]
+    part.sections = [
+        Section(f"Data of {part.name}", data_text, tables=tables),
+        Section(
+            f"Training of {part.name}",
+            text,
+            [
+                Image(
+                    loss_curves(rows),
+                    "Loss (Smooth L1) of hidden patches over optimizer steps, a colour per modality. Thin: as logged, "
+                    "thick: running median. Waveform: samples in SD of the recording; spectrum: log amplitude.",
+                ),
+                Image(
+                    explained_variance(rows),
+                    "Share of the variance of hidden patches that the model explains, per dataset; 0 is no better than "
+                    "the mean, below -0.5 is cut. Solid: right latents; dotted: latents of other windows.",
+                ),
+                Image(
+                    expert_load(rows),
+                    "How unevenly the router loads its experts: tokens of the busiest expert over the mean, minus one. "
+                    "0 is even, 1 is one expert with twice its share.",
+                ),
+            ],
+            [_health_table(health)] if health else [],
+        ),
+        _configuration(config, part.name),
+    ]
+    part.facts = {
+        "steps": steps,
+        "seed": config.get("seed"),
+        "loss": float(np.mean(list(losses.values()))) if losses else None,
+    }
+    part.facts |= {f"R2 {name}": entry.get("r2") for name, entry in health.items()}
+    curve = pd.DataFrame([row for row in rows if row.get("loss") is not None and "step" in row])
+    mean = curve.groupby("step")["loss"].mean() if len(curve) else pd.Series(dtype=float)
+    part.data = {"config": config, "last_loss": losses, "health": health, "record": part.record}
+    part.data["curve"] = [(int(step), float(mean[step])) for step in mean.index]
+    part.limits = [
+        "Losses and explained variance are those of the objective; whether features are useful is for an evaluation.",
+        *([] if checks else ["No health check was logged: nothing shows that the decoder uses the latents."]),
+    ]
+    if (folder / "scores.json").is_file():
+        _scores(folder, part)
+
+
+def _adaptation(folder: Path, part: Part) -> None:
+    config, found = _yaml(folder / "config.yaml"), _json(folder / "scores.json")
+    part.record = _record(folder)
+    lines = [
+        {
+            "features": "adapted model",
+            "metric": name.replace("_", " "),
+            "score": value["mean"],
+            "SE (subjects)": value["se"],
+        }
+        for name, value in found.get("metrics", {}).items()
+    ]
+    lines += [
+        {
+            "features": row["features"],
+            "metric": str(row["metric"]).replace("_", " "),
+            "score": row["score"],
+            "SE (subjects)": row.get("group_se"),
+            "chance": row.get("chance"),
+        }
+        for row in found.get("beside", ())
+        if row.get("level") == "window"
+    ]
+    text = [
+        f"Base model: {part.record.get('base_model', 'unknown')}. Task: {part.record.get('task', config.get('task'))}."
+    ]
+    if not lines:
+        text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
+    tables = [Table(pd.DataFrame(lines), "Cross-validated scores, on the same windows and folds.")] if lines else []
+    part.sections = [Section(f"Scores of {part.name}", text, tables=tables), _configuration(config, part.name)]
+    main = next(iter(found.get("metrics", {}).items()), None)
+    part.facts = {"base model": part.record.get("base_model"), "task": part.record.get("task")}
+    part.facts |= {main[0].replace("_", " "): main[1]["mean"]} if main else {}
+    part.data = {"config": config, "scores": found, "record": part.record}
+    part.limits = ["No label permutation was run here, and the interval does not cover the choice of settings."]
+
+
+def _evaluation(folder: Path, part: Part) -> None:
+    if not (folder / "summary.csv").is_file():
+        _scores(folder, part)
+        return
+    frame = pd.read_csv(folder / "summary.csv")
+    if "gain" in frame:
+        own = frame[frame["gain"].notna()]
+        own = own[own["kind"] == "model"] if "kind" in own and (own["kind"] == "model").any() else own
+        for row in own.to_dict("records"):
+            name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option") if key in row)
+            worse, better = row.get("gain_low", np.nan) > 0, row.get("gain_high", np.nan) < 0
+            verdict = "won" if worse else "lost" if better else "open"
+            keys = {"difference": "gain", "low": "gain_low", "high": "gain_high"}
+            part.gains.append({"task": name, **{k: row.get(v) for k, v in keys.items()}, "verdict": verdict})
+    shown = [
+        "task",
+        "entry",
+        "readout",
+        "option",
+        "metric",
+        "score",
+        "low",
+        "high",
+        "chance",
+        "null_95",
+        "p_value",
+        "gain",
+    ]
+    shown = [name for name in (*shown, "identity", "n_people", "n_windows", "transductive", "reason") if name in frame]
+    table = frame[shown].rename(columns={"p_value": "p (null)", "null_95": "null 95 %", "n_people": "subjects"})
+    caption = (
+        "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
+    )
+    images = [Image(gains(part.gains), "Gain over random weights, 95 % interval over subjects; above 0 is a win.")]
+    part.sections = [Section(f"Evaluation {part.name}", [], images if part.gains else [], [Table(table, caption)])]
+    part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
+    part.facts = {"tasks": int(frame["task"].nunique()) if "task" in frame else None}
+    part.limits = ["Tasks whose data were not here are not in the table."]
+
+
+def _scores(folder: Path, part: Part) -> None:
+    """`scores.json` with rows of `evaluate_task`."""
+    rows = _json(folder / "scores.json")
+    if not isinstance(rows, list):
+        return
+    part.gains += gain_rows(rows)
+    part.sections.append(score_section(rows, [], f"Scores of {part.name}"))
+    part.data["scores"] = rows
+    if any(row.get("transductive") for row in rows):
+        part.limits.append("Some features saw unlabelled windows of test subjects (transductive): they are open dots.")
+
+
+def score_section(rows: list[dict[str, Any]], text: list[str], title: str = "Scores") -> Section:
+    """Scores with chance, nulls and baselines, and the comparison per subject."""
+    images = [
+        Image(
+            scores(rows),
+            "Dot: mean score with its standard error over subjects; grey ticks: single subjects; dashed line: chance; "
+            "shaded: up to the 95th percentile with permuted labels. Open dots used windows of test subjects.",
+        )
+    ]
+    if (figure := paired_lines(rows)) is not None:
+        images.append(
+            Image(figure, "One line per subject: the same architecture untrained, and pretrained. Thick: mean.")
+        )
+    tables = [
+        Table(score_table(rows), "Scores of windows; p of label permutation."),
+        Table(paired_table(rows), "Pretrained minus each other set of features, paired by subject (Wilcoxon)."),
+    ]
+    return Section(title, text, images, [table for table in tables if len(table.frame)])
+
+
+def _explanation(folder: Path, part: Part) -> None:
+    part.sections = [stored_section(folder, f"Explanations {part.name}")]
+    part.data = _json(folder / FILE)
+    part.facts = {"maps": len(part.data.get("maps", ())), "model": part.data.get("model")}
+    part.limits = ["Explanations describe the model on the windows shown, not the brain."]
+
+
+def _corpus(folder: Path, part: Part) -> None:
+    corpus = Corpus(folder)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in corpus.quality:
+        groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
+    if groups:
+        part.sections = quality_sections(corpus, groups)
+    else:
+        part.sections = [Section(f"Data quality of {part.name}", ["This corpus holds no quality notes."])]
+    part.facts = {"windows": len(corpus), "datasets": len(groups)}
+
+
+#: Kind -> files one of which tells it, and its reader; the first that fits
+_KINDS: dict[str, tuple[str, Callable[[Path, Part], None]]] = {
+    "pretraining": ("metrics.jsonl failed.json", _pretraining),
+    "explanation": (FILE, _explanation),
+    "adaptation": ("adapter", _adaptation),
+    "evaluation": ("summary.csv results.parquet scores.json", _evaluation),
+    "corpus": ("corpus.json", _corpus),
+}
+
+
+def _health_table(health: dict[str, dict[str, Any]]) -> Table:
+    outputs = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
+    lines = [
+        {
+            "dataset": name,
+            "output": label,
+            "R2": entry[key],
+            "R2, latents of other windows": entry.get(f"{key}_shuffled"),
+        }
+        for name, entry in health.items()
+        for key, label in outputs.items()
+        if entry.get(key) is not None
+    ]
+    return Table(
+        pd.DataFrame(lines),
+        "The last health check: explained variance of hidden patches, with the right "
+        "latents and with those of other windows.",
+    )
+
+
+def _configuration(config: dict[str, Any], name: str) -> Section:
+    flat = pd.json_normalize(config).T.reset_index() if config else pd.DataFrame({"index": [], 0: []})
+    frame = pd.DataFrame({"setting": flat["index"].astype(str), "value": flat[0].map(str)})
+    return Section(f"Configuration of {name}", tables=[Table(frame, f"{len(frame)} settings", folded=True)])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    found = _json(folder / "release" / "config.json")
+    return found.get("about", {}) if isinstance(found, dict) else {}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

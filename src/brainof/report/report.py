@@ -1,0 +1,156 @@
+"""`report`: one self-contained page of one folder or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import ConfigError
+from .folders import Part, read_part
+from .methods import citations, methods
+from .page import Image, Section, Table, write_page
+from .provenance import provenance, versions
+from .results import several_losses
+
+_NO_COMPARISON = (
+    "Nothing here was compared with random weights, so nothing here shows that pretraining helped; brainof evaluate "
+    "scores a model beside the same architecture untrained."
+)
+
+
+def report(
+    folders: Sequence[str | PathLike[str]], out: str | PathLike[str], *, command: str = "", title: str = ""
+) -> Path:
+    """Write one page of runs, adaptations, evaluations, explanations and corpora.
+
+    Parameters
+    ----------
+    folders : sequence of path
+        Several are compared in a table at the top.
+    out : path
+        HTML file.
+    command : str
+        What stands as command at the foot.
+    title : str
+        Heading.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ConfigError
+        No folder, or one that brainof did not write.
+
+    Examples
+    --------
+    >>> brainof.report.report(["runs/first", "runs/second"], "both.html")  # doctest: +SKIP
+    """
+    if not folders:
+        raise ConfigError("no folder", field="folders", fix="give the folder of a run, evaluation or explanation")
+    parts = [read_part(Path(folder)) for folder in folders]
+    sections = [_side_by_side(parts)] if len(parts) > 1 else []
+    sections += [section for part in parts for section in part.sections]
+    sections += [_methods(parts), _environment(parts), _limits(parts)]
+    seeds = [part.record["seed"] for part in parts if "seed" in part.record] or [
+        part.facts["seed"] for part in parts if part.facts.get("seed") is not None
+    ]
+    seed = ", ".join(str(value) for value in dict.fromkeys(seeds))
+    foot = provenance(command=command, seed=seed or "not recorded")
+    data = {
+        "format": "brainof-report",
+        "version": 1,
+        "provenance": foot,
+        "parts": [
+            {
+                "name": part.name,
+                "kind": part.kind,
+                "facts": part.facts,
+                "against_random_weights": part.gains,
+                **part.data,
+            }
+            for part in parts
+        ],
+    }
+    heading = title or ("Report of " + ", ".join(part.name for part in parts))
+    return write_page(
+        out,
+        sections,
+        heading,
+        gain_sentence([gain for part in parts for gain in part.gains]),
+        provenance=foot,
+        data=data,
+    )
+
+
+def gain_sentence(gains: Sequence[Mapping[str, Any]]) -> str:
+    """What was won and lost against random weights."""
+    if not gains:
+        return _NO_COMPARISON
+    counts = {name: [gain for gain in gains if gain["verdict"] == name] for name in ("won", "lost", "open")}
+    named = [gain for group in counts.values() for gain in group if gain.get("difference") is not None]
+    details = "; ".join(f"{gain['task']} {gain['difference']:+.3f}" for gain in named[:4])
+    return (
+        f"Against random weights of the same architecture, pretraining won {len(counts['won'])}, lost "
+        f"{len(counts['lost'])} and left open {len(counts['open'])} of {len(gains)} comparisons: "
+        f"{details}{' ...' if len(named) > 4 else ''}."
+    )
+
+
+def _side_by_side(parts: Sequence[Part]) -> Section:
+    keys = dict.fromkeys(key for part in parts for key in part.facts)
+    frame = pd.DataFrame({"": ["kind", *keys]})
+    for number, part in enumerate(parts):
+        name = part.name if [other.name for other in parts].count(part.name) == 1 else f"{part.name} ({number + 1})"
+        frame[name] = [part.kind, *(_plain(part.facts.get(key)) for key in keys)]
+    runs = {part.name: part.data["curve"] for part in parts if part.data.get("curve")}
+    images = []
+    if len(runs) > 1:
+        caption = "Loss of every run over optimizer steps, mean over datasets: comparable only for equal objectives."
+        images.append(Image(several_losses(runs), caption))
+    return Section("Side by side", [], images, [Table(frame, "One column per folder; – is not there or not recorded.")])
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None or value != value else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _methods(parts: Sequence[Part]) -> Section:
+    text = [methods(part.record) for part in parts if part.record] or [methods({})]
+    return Section("Methods, ready to paste", paste=[*dict.fromkeys(text), citations([part.record for part in parts])])
+
+
+def _environment(parts: Sequence[Part]) -> Section:
+    page = pd.DataFrame({"package": list(versions()), "this page": list(versions().values())})
+    for part in parts:
+        if recorded := part.record.get("versions"):
+            page[part.name] = page["package"].map(recorded)
+    lines = [
+        f"{part.name}: seed {part.record.get('seed', part.facts.get('seed', 'not recorded'))}, "
+        f"{part.record.get('hardware', 'hardware not recorded')}, "
+        f"{part.record.get('precision', 'precision not recorded')}"
+        for part in parts
+        if part.kind in ("pretraining", "adaptation")
+    ]
+    return Section("Environment and seeds", points=lines, tables=[Table(page, "Versions.")])
+
+
+def _limits(parts: Sequence[Part]) -> Section:
+    points = [limit for part in parts for limit in part.limits]
+    if not any(part.gains for part in parts):
+        points.insert(0, _NO_COMPARISON)
+    if not any(part.kind == "explanation" for part in parts):
+        points.append("No explanation is among the folders: brainof explain shows what a model uses.")
+    if any(part.gains for part in parts):
+        points.append(
+            "A win on these tasks and subjects is no win on others; comparisons are not corrected for their number."
+        )
+    seeds = {part.record.get("seed") for part in parts if part.kind == "pretraining"}
+    if len(seeds) == 1:
+        points.append("One seed of pretraining: how much another would differ is unknown.")
+    return Section("What this does not show", points=list(dict.fromkeys(points)))

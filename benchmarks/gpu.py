@@ -25,29 +25,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.model import BrainOF, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
+from brainof.utils.devices import peak_flops
 
 from .step import eeg_batch, product
 
 Line = tuple[str, float, str]
-#: name of the card contains -> dense bfloat16 FLOP/s
-PEAKS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "GH200": 989e12,
-    "B200": 2250e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "4090": 165e12,
-}
 
 
 def peak(device: torch.device) -> float:
     """Peak FLOP/s of the device: of its maker where known, else that of one large product."""
+    if (known := peak_flops(device)) is not None:
+        return known
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for part, value in PEAKS.items():
-            if part in name:
-                return value
         a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
         return 2 * 8192**3 / seconds(lambda: a @ a, device)
     return product(torch.bfloat16)()

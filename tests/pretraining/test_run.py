@@ -15,7 +15,7 @@ import torch
 
 import brainof
 from brainof.channels import Channels
-from brainof.corpus import CorpusWriter
+from brainof.corpus import CorpusWriter, open_corpora
 from brainof.errors import CheckpointError, ConfigError, HealthError
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig, pretrain
@@ -94,7 +94,7 @@ def test_resume_is_bit_exact(corpus, whole, tmp_path, stop, monkeypatch, power_c
     resumed = pretrain(config(**{**UNEVEN, "loader": {"prefetch": 0}}), corpus, tmp_path / "cut")
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
-    timing = ("seconds", "windows_per_second", "tokens_per_second", "data_wait", "checkpoint_wait")
+    timing = ("seconds", "windows_per_second", "tokens_per_second", "tflops_per_device", "data_wait", "checkpoint_wait")
     pair = [
         [{key: value for key, value in row.items() if key not in timing} for row in read_metrics(run / "metrics.jsonl")]
         for run in (whole, resumed)
@@ -233,8 +233,13 @@ def test_a_run_continues_only_with_its_own_configuration(corpus, tmp_path):
     run = pretrain(config(steps=2), corpus, tmp_path / "run")
     with pytest.raises(ConfigError, match="config.yaml: lr: the run was started with 0.001, not 0.01"):
         pretrain(config(steps=2, lr=0.01), corpus, run)
+    with pytest.raises(ConfigError, match="lr: the run was started with 0.001, not 0.01"):
+        pretrain(config(steps=4, lr=0.01), corpus, run, accept=["steps"])
+    pretrain(config(steps=4, lr=0.01), corpus, run, accept=["steps", "lr"])
+    assert read_metrics(run / "metrics.jsonl")[-1]["step"] == 4
+    pretrain(config(steps=4, lr=0.01), corpus, run)  # the change is settled
     with locked(run), pytest.raises(CheckpointError, match="another process"):
-        pretrain(config(steps=2), corpus, run)
+        pretrain(config(steps=4, lr=0.01), corpus, run)
 
 
 def damage(checkpoint: Path) -> None:
@@ -333,3 +338,59 @@ def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
     steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert 2 < reached < 400
     assert steps == sorted(steps)
+
+
+def test_recomputed_blocks_train_the_same_model(corpus, finished, tmp_path):
+    """To the bit, and experts are counted once; the option may change when a run goes on."""
+    run = pretrain(config(recompute=True), corpus, tmp_path / "run")
+    for name, value in weights(finished).items():
+        assert torch.equal(value, weights(run)[name]), name
+    pretrain(config(), corpus, run)
+
+
+def test_the_release_holds_the_moving_average(corpus, tmp_path, monkeypatch, power_cut):
+    """value += (1 - decay) (weight - value) after each step, also across a break."""
+    from brainof.pretraining import optimizer
+
+    seen = []
+    plain = optimizer.Average.update
+    monkeypatch.setattr(
+        optimizer.Average,
+        "update",
+        lambda self: (plain(self), seen.append(self._parameters[0].clone()))[0],
+    )
+    averaged = config(steps=6, average=0.7)
+    start = Run(averaged, open_corpora(corpus), tmp_path).model.latents_LD.detach().clone()
+    with monkeypatch.context() as patched:
+        power_cut(patched, 4)
+        with pytest.raises(RuntimeError, match="power cut"):
+            pretrain(averaged, corpus, tmp_path / "run")
+    pretrain(averaged, corpus, tmp_path / "run")
+    expected = start
+    for value in seen:
+        expected = expected + 0.3 * (value - expected)
+    assert len(seen) == 6
+    assert torch.allclose(weights(tmp_path / "run")["latents_LD"], expected, atol=1e-6)
+
+
+def test_metrics_are_curves_of_tensorboard_too(corpus, tmp_path):
+    event_files = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = pretrain(config(steps=4, tensorboard=True), corpus, tmp_path / "run")
+    curves = event_files.EventAccumulator(str(run / "tensorboard"))
+    curves.Reload()
+    names = set(curves.Tags()["scalars"])
+    assert {"loss_time/eeg/sim-eeg", "step/lr", "step/grad_norm", "step/max_vio/eeg", "r2/sim-fmri"} <= names
+    rates = {row["step"]: row["lr"] for row in read_metrics(run / "metrics.jsonl") if "lr" in row}
+    assert {event.step: event.value for event in curves.Scalars("step/lr")} == pytest.approx(rates)
+
+
+def test_what_a_log_says_of_tokens(corpus, tmp_path):
+    """Windows of 256 samples are 4 patches of each of 8, 10 and 12 channels, none of which is padding."""
+    run = pretrain(config(steps=6, min_channels=1.0), corpus, tmp_path / "run")
+    rows = [row for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
+    for row in rows:
+        assert row["padding"] == 0
+        assert row["imbalance"] == 0
+        assert 0 <= row["data_wait"] < 1
+        per_window = row["tokens_per_second"] / row["windows_per_second"]
+        assert 32 - 1e-6 <= per_window <= 48 + 1e-6

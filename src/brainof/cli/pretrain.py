@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action=ListAction, lines=_recipes, help="print recipes and ablations, a line each")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
     parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
+    parser.add_argument("--accept", nargs="+", default=[], metavar="FIELD", help="settings a continued run may change")
     takes_assignments(parser, "the recipe")
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if not sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":  # a job's log, which has no bar
         logging.getLogger("brainof.pretraining").setLevel(logging.INFO)
     config = find_config(args.recipe).replaced(args.assignments, file=args.recipe)
-    folder = pretrain(config, args.corpus, args.out)
+    folder = pretrain(config, args.corpus, args.out, args.accept)
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first rank speaks for all
     if (folder / "release").is_dir():

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..model import balance_metrics
+from ..model.cost import WindowShape, step_flops
+from ..utils.devices import peak_flops
 from .objective import Objective
 from .parallel import World
 from .trainer import Step, require_finite
@@ -27,8 +29,8 @@ class Meter:
         self._sums: dict[tuple[str, str], Tensor] = {}
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []
-        self._tokens: list[tuple[int, int]] = []  # of each step: all, and those that hold signal
-        self._tokens_before = np.zeros(4)  # as of `_token_counts`, from a checkpoint
+        self._work: list[tuple[float, float, float]] = []  # of each step: tokens, those that hold signal, FLOPs
+        self._work_before = np.zeros(5)  # as of `_work_done`, from a checkpoint
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
         self.saving_seconds = 0.0  # that steps waited for a checkpoint since the last log
 
@@ -41,8 +43,8 @@ class Meter:
             counts = np.array([batch.n_predicted, len(batch.batch), self._part])
             self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
             self._skipped += batch.skipped
-        n_tokens, n_valid = (sum(getattr(batch, name) for batch in step.batches) for name in ("n_tokens", "n_valid"))
-        self._tokens.append((n_tokens, n_valid))
+        work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
+        self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
 
     def check(self) -> None:
         """Refuse steps whose loss or gradient is not finite: before anything is saved or logged."""
@@ -75,26 +77,38 @@ class Meter:
             used = {f"loss_{term}": value for term, value in terms.items()}
             row = {"dataset": name, "modality": modality, "loss": loss, **used, "batches": round(n_batches)}
             rows.append(row | about)
-        self._sums, self._counts, self._tokens, self._tokens_before = {}, {}, [], np.zeros(4)
+        self._sums, self._counts, self._work, self._work_before = {}, {}, [], np.zeros(5)
         self._skipped, self._waited, self._since = 0, waited, time.perf_counter()
         self.saving_seconds = 0.0
         return rows
 
     def _throughput(self, seconds: float) -> dict[str, float]:
-        """Tokens, the fraction of them without signal, the time that ranks wait for the one with most of them."""
-        total, valid, mean, most = np.maximum(self._token_counts(), 1e-9)
+        """Tokens, the fraction without signal, the time that ranks wait for the one with most of them; FLOPs."""
+        total, valid, flops, mean, most = np.maximum(self._work_done(), 1e-9)
         found = {"tokens_per_second": total / seconds, "padding": 1 - valid / total, "imbalance": 1 - mean / most}
-        device = self.world.device
+        device, rate = self.world.device, flops / seconds / self.world.size
+        found["tflops_per_device"] = rate / 1e12
+        if (peak := peak_flops(device)) is not None:
+            found["mfu"] = rate / peak
         if device.type == "cuda":
             found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         return {name: float(value) for name, value in found.items()}
 
-    def _token_counts(self) -> np.ndarray:
-        """Sums over the steps since the last log: tokens, those with signal, their mean and their most over ranks."""
-        tokens_RK2 = np.array(self.world.gather(self._tokens), np.float64).reshape(self.world.size, -1, 2)
-        all_RK = tokens_RK2[..., 0]
-        sums = [*tokens_RK2.sum((0, 1)), all_RK.mean(0).sum(), all_RK.max(0, initial=0).sum()]
-        return self._tokens_before + sums
+    def _flops(self, batch: Any) -> float:
+        """Of the products that a batch needs; 0 for the sampler that is not counted."""
+        model = self.objective.model.config
+        if model.sampler.kind != "arness":
+            return 0.0
+        C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
+        target = "connectivity" in self.objective.terms
+        return sum(step_flops(model, WindowShape(C, batch.n_patches, V, H), len(batch.batch), target).values())
+
+    def _work_done(self) -> np.ndarray:
+        """Sums since the last log: tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""
+        work_RK3 = np.array(self.world.gather(self._work), np.float64).reshape(self.world.size, -1, 3)
+        tokens_RK = work_RK3[..., 0]
+        sums = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
+        return self._work_before + sums
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
@@ -105,11 +119,11 @@ class Meter:
             values = [part[name] for part, _ in parts if name in part]
             sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
         skipped = sum(skipped for _, skipped in parts)
-        return {"sums": sums, "skipped": skipped, "tokens": self._token_counts().tolist()}
+        return {"sums": sums, "skipped": skipped, "work": self._work_done().tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; the first rank has what all of them had."""
-        self._tokens_before = np.array(state["tokens"])
+        self._work_before = np.array(state["work"])
         if not self.world.main:
             return
         device = next(self.objective.parameters()).device

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from os import PathLike
@@ -52,11 +52,14 @@ def pretrain(
     config: PretrainConfig | str | PathLike[str],
     corpus: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | PathLike[str],
+    accept: Collection[str] = (),
 ) -> Path:
     """Pretrain a model on one or more corpora; continues the run in `out` where it stands.
 
     `config` may be the path of a YAML file, or the name of a shipped recipe. Returned is the run folder, which
     `brainof.load` accepts.
+
+    Fields in `accept` (dotted names) may differ from those that the run was started with; a change is logged.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def pretrain(
             run = Run(config, corpora, folder, world)
         with world.together():
             if world.main:
-                settle_config(folder, config)  # only a configuration that fits the data settles
+                settle_config(folder, config, accept)  # only a configuration that fits the data settles
         if world.main:
             held.enter_context(remember_failure(folder))
         run.train()
@@ -345,6 +348,7 @@ def say(bar: Any, row: dict[str, Any]) -> None:
     """The state of the run beside the bar, or as a line where there is no terminal."""
     text = f"loss {row['loss_step']:.3f}, {row['windows_per_second']:.0f} windows/s, "
     text += f"{row['tokens_per_second']:.0f} tokens/s, data wait {100 * row['data_wait']:.1f} %"
+    text += f", MFU {row['mfu']:.2f}" if "mfu" in row else ""
     bar.set_postfix_str(text)
     if bar.disable:
         left = (bar.total - row["step"]) * row["seconds"] / max(1, row["step"])

@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,12 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def settle_config(run: Path, config: PretrainConfig) -> None:
+def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = ()) -> None:
     """Write the configuration of a new run; a continued run must have the same one.
 
     What changes nothing but speed (`SPEED`) may differ. After a failure the fields in `AFTER_FAILURE` may differ too:
-    the run then goes on with them from its last checkpoint. Without a change it stays failed.
+    the run then goes on with them from its last checkpoint. Without a change it stays failed. Fields in `accept` may
+    differ in any case.
 
     Raises
     ------
@@ -72,14 +73,14 @@ def settle_config(run: Path, config: PretrainConfig) -> None:
     if path.exists():
         before, now = _flat(type(config).load(path).to_dict()), _flat(config.to_dict())
         different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-        may_change = AFTER_FAILURE if failed.exists() else ()
+        may_change = {*accept, *(AFTER_FAILURE if failed.exists() else ())}
         for key in different:
             if not key.startswith(SPEED) and key not in may_change:
                 raise ConfigError(
                     f"the run was started with {before.get(key)!r}, not {now.get(key)!r}",
                     file=path,
                     field=key,
-                    fix="use another --out for another configuration",
+                    fix=f"use another --out for another configuration, or accept={key!r}",
                 )
         changes = [key for key in different if key in may_change]
         if failed.exists() and not changes:
@@ -89,7 +90,7 @@ def settle_config(run: Path, config: PretrainConfig) -> None:
                 fix=f"continue it with another {', '.join(AFTER_FAILURE)}, or start anew in another folder",
             )
         for key in changes:
-            log.warning("%s: goes on after its failure with %s=%s instead of %s", run, key, now[key], before.get(key))
+            log.warning("%s: goes on with %s=%s instead of %s", run, key, now.get(key), before.get(key))
         failed.unlink(missing_ok=True)
     write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
 

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 #: A modality's loss is smoothed by this factor from log to log, and called rising when it exceeds its lowest value by
 #: RISE in so many logs in a row
-SMOOTH, RISE, LOGS = 0.8, 0.25, 3
+SMOOTH, RISE, LOGS = 0.9, 0.25, 3
 #: Fraction of the experts of one layer that get less than a tenth of the mean load: the router collapses
 IDLE = 0.5
 

@@ -86,7 +86,7 @@ class InputContract(Schema):
     """The contract of a checkpoint: one ModalityContract per modality, and the patch length in samples."""
 
     version: int = 1
-    patch: int = 64
+    patch: int = Field(64, gt=0)
     modalities: dict[str, ModalityContract]
 
     def part(self, recording: Recording) -> ModalityContract:

@@ -96,7 +96,7 @@ def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
         values = load_yaml(Path(path).read_text())
     except FileNotFoundError:
         raise ConfigError("file not found", file=path) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read ({error})", file=path) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"is not valid YAML ({error})", file=path) from None

@@ -64,6 +64,32 @@ def test_wrong_words_are_one_line(words, line, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "info {}",
+        "info {}.edf",
+        "index {}",
+        "corpus info {}",
+        "prepare {} --root . --out c",
+        "prepare eegmat --root {} --out c",
+        "embed a.edf --model {} --out o.parquet",
+        "embed {} --model nowhere --out o.parquet",
+        "push {} lab/name --to d",
+        "pretrain tiny --corpus {} --out r",
+        "pretrain {} --corpus c --out r",
+        "simulate --out {}",
+    ],
+)
+def test_a_name_too_long_is_one_short_line(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.format("a" * 5000).split()) in (2, 3)
+    said = capsys.readouterr().err
+    assert said.startswith("brainof: ")
+    assert said.count("\n") == 1
+    assert "too long" in said or "no such" in said
+
+
 def test_no_words_show_the_help(capsys):
     assert main([]) == 2
     assert "COMMAND" in capsys.readouterr().err

@@ -97,6 +97,22 @@ def test_json_that_is_nested_too_deep_is_damaged(release, name):
         brainof.load(release)
 
 
+@pytest.mark.parametrize("name", ["config.json", "preprocessing.json"])
+def test_a_configuration_of_gigabytes_is_not_read(release, name):
+    with (release / name).open("r+b") as file:
+        file.truncate(20 * 10**9)  # a hole: it takes no disk
+    with pytest.raises(CheckpointError, match=f"{name}: is damaged or incomplete .20 GB of text."):
+        brainof.load(release)
+
+
+@pytest.mark.parametrize("patch", [0, -1, "x", None])
+def test_a_contract_without_a_patch_is_named(release, patch):
+    path = release / "preprocessing.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "patch": patch}))
+    with pytest.raises(ConfigError, match=r"preprocessing\.json: patch: "):
+        brainof.load(release)
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(release, tmp_path, capsys):
     """A limit on the size of files stands for the disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
 from ..utils.checksum import crc32c
-from ..utils.files import make_folder, write_atomically, write_json
+from ..utils.files import make_folder, read_small_text, write_atomically, write_json
 from . import adaptation
 from .adapter_config import LAYOUT, AdapterConfig, Member, Own
 from .base import Adapted, AdaptedEnsemble, copied
@@ -96,7 +96,7 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
     try:
-        values = json.loads((folder / CONFIG).read_text())
+        values = json.loads(read_small_text(folder / CONFIG))
         layout = values["brainof"]["layout"]
         if layout != LAYOUT:
             raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder, fix="fit it again")

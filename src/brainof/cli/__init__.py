@@ -124,6 +124,10 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> 
     return args
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+
+
 def guarded(args: argparse.Namespace) -> int:
     """`args.run(args)` with wrong input as one line on standard error; returns the exit code."""
     logging.basicConfig(
@@ -138,16 +142,11 @@ def guarded(args: argparse.Namespace) -> int:
             raise
         return _say(error.on_command_line(getattr(args, "options", ())), error.exit_code)
     except OSError as error:
-        if args.debug or error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.EFBIG,
-        ):
+        if args.debug or error.errno not in (*_OF_THE_DISK, *_OF_THE_NAME):
             raise
-        return _say(f"{error.filename or 'disk'}: {os.strerror(error.errno)}", 3)
+        name = str(error.filename or "disk")
+        shown = name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
+        return _say(f"{shown}: {os.strerror(error.errno)}", 2 if error.errno in _OF_THE_NAME else 3)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     finally:

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError
 from ..schema import Schema
-from ..utils.files import storage_error
+from ..utils.files import read_small_text, storage_error
 from .card import model_card
 from .weights import (
     MAX_SHARD_BYTES,
@@ -126,7 +126,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(read_small_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
     if not isinstance(config, dict) or "layout" not in config or "model" not in config:
@@ -161,7 +161,7 @@ def read_contract(folder: Path) -> InputContract:
     """
     path = folder / "preprocessing.json"
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_small_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
     return InputContract.parse(values, path)

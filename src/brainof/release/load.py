@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def record_of(model: str | PathLike[str]) -> dict[str, Any]:
 def _is_preset(model: str | PathLike[str]) -> bool:
     from ..model.presets import PRESETS
 
-    return str(model) in PRESETS and not Path(model).is_dir()
+    return str(model) in PRESETS and not os.path.isdir(model)
 
 
 def _locate(
@@ -119,11 +120,11 @@ def _locate(
 ) -> Path:
     """The release folder of a path, or of a downloaded Hub model."""
     path = Path(model).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # False, not an error, where a name is too long
         if revision is not None:
             raise ConfigError(f"{path} is a folder, which has no revision", field="revision", fix="leave it out")
         return release_in(path)
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise CheckpointError(
                 "is a pickled file, which can run any code when it is read",

@@ -18,6 +18,8 @@ from .memory import release
 
 TEMPORARY = ".tmp"
 
+_LARGEST_TEXT = 64 * 2**20
+
 _CONTENT, _CHECKSUM = "content", "content_crc32c"
 
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -79,6 +81,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return json_object(path.read_bytes, path)
 
 
+def read_small_text(path: Path) -> str:
+    """Text of a configuration that somebody else wrote; a ValueError above 64 MB, before memory is taken."""
+    size = path.stat().st_size
+    if size > _LARGEST_TEXT:
+        raise ValueError(f"{size / 1e9:.3g} GB of text")
+    return path.read_text()
+
+
 def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
     """A JSON object from what `read` gives; errors name `where` it lies, see `read_json`."""
     try:
@@ -87,7 +97,7 @@ def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
         raise CorpusError("is missing", file=where) from None
     except OSError as error:
         raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CorpusError("is damaged (not valid JSON)", file=where) from None
     if isinstance(values, dict) and (_CONTENT in values or _CHECKSUM in values):
         if crc32c(_text(values.get(_CONTENT))) != values.get(_CHECKSUM) or len(values) != 2:

@@ -16,6 +16,7 @@ EXAMPLE = """example:
   ./run study simulated --model runs/real
   ./run study fusion people=24 steps=150
   ./run study objective --quick
+  ./run study accounting
   ./run study resolution --model runs/real/run"""
 
 
@@ -58,7 +59,14 @@ def _resolution(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return resolution(root, folder, out, model=args.model or "tiny")
 
 
+def _accounting(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .accounting import accounting
+
+    return accounting(root, folder, out, model=args.model or "per_output")
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
+    "accounting": _accounting,
     "real": _real,
     "simulated": _simulated,
     "fusion": _fusion,
@@ -74,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
-    parser.add_argument("--model", help="run, release folder or preset (simulated, resolution)")
+    parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, resolution)")
     parser.add_argument("--quick", action="store_true", help="a small part of the grid (objective)")
     parser.add_argument("--cells", default="", help="cells to run, separated by semicolons (objective)")
     takes_assignments(parser, "the pretraining recipe, or the sizes of `fusion` and `decoder`")

@@ -9,7 +9,16 @@ import torch
 
 from brainof.errors import ConfigError
 from brainof.model import attention as module
-from brainof.model.attention import Attention, CrossAttention, attend, combine, lambda_init, merge_heads, split_heads
+from brainof.model.attention import (
+    Attention,
+    CrossAttention,
+    attend,
+    combine,
+    contrast,
+    lambda_init,
+    merge_heads,
+    split_heads,
+)
 from brainof.model.kernels.attention import use_fused
 
 
@@ -190,3 +199,23 @@ def test_heads_that_do_not_split_the_width_are_refused():
     for kind in (Attention, lambda dim, heads: CrossAttention(dim, heads, 16.0)):
         with pytest.raises(ConfigError, match="heads"):
             kind(32, 3)
+
+
+def test_the_first_query_keeps_what_all_read_alike():
+    x = torch.randn(2, 5, 4, dtype=torch.float64)
+    found = contrast(x + 100)
+    torch.testing.assert_close(found[:, 0], x.mean(1) + 100)
+    torch.testing.assert_close(found[:, 1:], (x - x.mean(1, keepdim=True))[:, 1:])
+
+
+def test_cross_attention_with_contrast_equals_the_formula():
+    torch.manual_seed(0)
+    plain, module = (CrossAttention(16, 2, 4.0, contrast=there).double() for there in (False, True))
+    module.load_state_dict(plain.state_dict())
+    queries, source = torch.randn(1, 5, 16, dtype=torch.float64), torch.randn(2, 7, 16, dtype=torch.float64)
+    arguments = module.queries(queries), module.keys(source), source
+    map_BHNM = plain.maps(*arguments[:2])
+    mean = map_BHNM.mean(2, keepdim=True)
+    signed = torch.cat([mean, map_BHNM[:, :, 1:] - mean], 2)
+    expected = module.out(merge_heads(signed @ split_heads(module.value(source), 2)))
+    torch.testing.assert_close(module(*arguments), expected)

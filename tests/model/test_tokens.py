@@ -10,7 +10,14 @@ import torch.nn.functional as F
 
 from brainof.errors import RecordingError
 from brainof.model import tokens
-from brainof.model.identity import CHANNEL_FEATURES, TIME_FEATURES, Identity, channel_features, time_features
+from brainof.model.identity import (
+    CHANNEL_FEATURES,
+    TIME_FEATURES,
+    Identity,
+    channel_features,
+    region_code,
+    time_features,
+)
 from brainof.model.tokens import log_spectrum, patchify, take_tokens, unpatchify
 
 
@@ -78,6 +85,15 @@ def test_unknown_positions_have_their_own_embedding(make_batch, debug):
 def test_regions_without_coordinates_differ_by_their_order(make_batch, debug):
     identity = debug().tokens(make_batch("fmri", windows=1, located=False)).identity_BND.unflatten(1, (5, 3))
     assert (identity[:, 0] - identity[:, 1]).abs().max() > 0.05
+
+
+def test_codes_tell_hundreds_of_regions_apart():
+    code = F.normalize(region_code(torch.arange(1000)), dim=-1)
+    similarity = (code @ code.mT).fill_diagonal_(0).abs()
+    assert similarity.max() < 0.75
+    assert similarity.square().mean().sqrt() < 0.14
+    assert torch.linalg.matrix_rank(code) == 64
+    assert torch.equal(code[[7, 900]], F.normalize(region_code(torch.tensor([7, 900])), dim=-1))
 
 
 def test_tails_and_bad_channels_are_masked(make_batch, debug):

@@ -175,6 +175,8 @@ class CrossAttention(nn.Module):
         Start of the temperatures.
     residual_gain : float
         Factor on the starting weights of the output map.
+    contrast : bool
+        What all queries read alike goes to the first of them, see `contrast`.
 
     Raises
     ------
@@ -182,10 +184,13 @@ class CrossAttention(nn.Module):
         `dim` cannot be divided.
     """
 
-    def __init__(self, dim: int, heads: int, temperature: float, residual_gain: float = 1.0) -> None:
+    def __init__(
+        self, dim: int, heads: int, temperature: float, residual_gain: float = 1.0, contrast: bool = False
+    ) -> None:
         super().__init__()
         _require_heads(dim, heads, 1)
         self.heads, self.start_temperature, self.residual_gain = heads, temperature, residual_gain
+        self.contrast = contrast
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
         self.temperature = nn.Parameter(torch.empty(heads))
         self.init_weights()
@@ -209,13 +214,26 @@ class CrossAttention(nn.Module):
         """Outputs (B, N, D) of queries that read the values of a source; the mask is True where a token is valid."""
         v_BHMe = split_heads(self.value(source_BMD), self.heads)
         q_BHNe, k_BHMe = (split_heads(x, self.heads).to(v_BHMe.dtype) for x in (queries_BND, keys_BMD))
-        return self.out(merge_heads(attend(q_BHNe, k_BHMe, v_BHMe, 1.0, key_mask_BM)))
+        return self.written(merge_heads(attend(q_BHNe, k_BHMe, v_BHMe, 1.0, key_mask_BM)))
+
+    def written(self, read_BND: Tensor) -> Tensor:
+        """Outputs (B, N, D) from what all queries have read."""
+        return self.out(contrast(read_BND) if self.contrast else read_BND)
 
     @torch.no_grad()
     def maps(self, queries_BND: Tensor, keys_BMD: Tensor, key_mask_BM: Tensor | None = None) -> Tensor:
         """The map that `forward` applies to the values, (B, H, N, M), for explanation."""
         q_BHNe, k_BHMe = split_heads(queries_BND, self.heads), split_heads(keys_BMD, self.heads)
         return attention_map(q_BHNe, k_BHMe, 1.0, key_mask_BM)
+
+
+def contrast(x_BND: Tensor) -> Tensor:
+    """The mean over queries in place of the first, and of the others what they differ from it by.
+
+    Softmax weights are positive, so that queries share most of what they read and differ in little.
+    """
+    mean_B1D = x_BND.mean(-2, keepdim=True)
+    return torch.cat([mean_B1D, x_BND[:, 1:] - mean_B1D], 1)
 
 
 def split_heads(x_BND: Tensor, heads: int) -> Tensor:

@@ -27,6 +27,7 @@ from .kernels.sampler import read_map, sample_by_window, use_by_window
 from .norm import RMSNorm
 from .pooling import pool, require_finite
 from .presets import preset
+from .resolution import on_grid
 from .sampler import Encoder
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 
@@ -141,12 +142,16 @@ class BrainOF(nn.Module):
 
     # Signals -> latents
 
+    def on_grid(self, batch: SignalBatch) -> SignalBatch:
+        """The batch at the model's own sampling rates, `config.rates`; `tokens` takes batches as they are."""
+        return on_grid(batch, self.config.rates, self.config.patch)
+
     def layout(self, batch: SignalBatch) -> Layout:
         """What all batches of this layout share, so that it is computed once: pass it to `forward_features`.
 
         Under `torch.no_grad()` it can be kept; with gradients it belongs to one graph.
         """
-        identity_BND, map_1HLN = self._identity(batch), None
+        identity_BND, map_1HLN = self._identity(self.on_grid(batch)), None
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
             map_1HLN = read_map(self.encoder, self.latents_LD[None], identity_BND)
         return Layout(identity_BND, map_1HLN)
@@ -357,7 +362,7 @@ class BrainOF(nn.Module):
 
     def forward_features(self, batch: SignalBatch, layout: Layout | None = None) -> Tensor:
         """Latents (B, L, D) of a batch of signals; `layout` as in `tokens`."""
-        return self.encode(self.tokens(batch, layout))
+        return self.encode(self.tokens(self.on_grid(batch), layout))
 
     def pool(self, latents_BLD: Tensor, kind: str = "auto", modality: str = "") -> Tensor:
         """Pooled latents (B, F).
@@ -380,7 +385,8 @@ class BrainOF(nn.Module):
         """
         name, outputs = self.config.pooling_of(kind, modality)
         if outputs:
-            latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
+            parts = [latents_BLD[:, self.config.latents_of(output)] for output in outputs]
+            latents_BLD = torch.stack(parts).sum(0) if name == "sum" else torch.cat(parts, 1)
         return pool(latents_BLD, name)
 
     def pooled_width(self, kind: str = "auto") -> int:

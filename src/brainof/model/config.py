@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -23,6 +24,9 @@ class BrainOFConfig(Schema):
     ----------
     dim, patch : int
         Width D, and samples per patch S.
+    rates : dict of str -> float
+        Samples per second at which signals are read, by modality, such as {"eeg": 256}: `forward_features` interpolates
+        windows of another rate (`resolution.py`). A modality that is not named is read as it comes.
     tokens : TokenConfig
         What of a patch its content holds.
     sampler : SamplerConfig
@@ -39,6 +43,7 @@ class BrainOFConfig(Schema):
 
     dim: int = Field(default=128, ge=16)
     patch: int = Field(default=64, ge=4)
+    rates: dict[str, float] = Field(default_factory=dict)
     tokens: TokenConfig = TokenConfig()
     sampler: SamplerConfig = SamplerConfig()
     backbone: BackboneConfig = BackboneConfig()
@@ -79,6 +84,14 @@ class BrainOFConfig(Schema):
                 f"sampler.latents {self.sampler.latents} must be divisible by the {len(self.decoder.outputs)} outputs"
             )
         return self
+
+    @field_validator("rates")
+    @classmethod
+    def _known_rates(cls, rates: dict[str, float]) -> dict[str, float]:
+        for modality, rate in rates.items():
+            if modality not in MODALITIES or not 0 < rate < math.inf:
+                raise wrong(f"{modality!r}: {rate}; give a positive number of Hz for {', '.join(MODALITIES)}")
+        return rates
 
     @field_validator("pooling", mode="before")
     @classmethod

@@ -153,7 +153,7 @@ class FusedBrainOF(nn.Module):
             if name not in batch.batches:
                 continue
             place = batch.places[name]
-            tokens = self.model.tokens(batch.batches[name])
+            tokens = self.model.tokens(self.model.on_grid(batch.batches[name]))
             start_PLD = None
             if latents_BLD is not None:
                 # windows without an earlier modality start where all do

@@ -20,22 +20,40 @@ from ..signals import Sensors
 #: Length unit of positions (metres): about the radius of a head
 METRES = 0.1
 POSITION_OCTAVES = 4
+#: Octaves by which the amplitude falls from one octave of position to the next: near sensors stand in for each other
+POSITION_FALL = 2.0
 #: Shortest period of the time features (seconds); each next one is twice as long, up to 17 minutes
 SHORTEST_PERIOD = 0.5
 TIME_OCTAVES = 12
 #: Longest atlas whose order is resolved without repetition
 LONGEST_ATLAS = 512
 ORDER_OCTAVES = 9
+#: Features of the code that tells regions apart, and their size: larger than all features that regions share
+CODE_FEATURES = 64
+CODE_GAIN = 2.0
 
-CHANNEL_FEATURES = 6 * POSITION_OCTAVES + 3 + 1 + 3 + 2 * ORDER_OCTAVES + len(SENSOR_TYPES) + len(MODALITIES)
+CHANNEL_FEATURES = (
+    6 * POSITION_OCTAVES + 3 + 1 + 3 + 2 * ORDER_OCTAVES + CODE_FEATURES + len(SENSOR_TYPES) + len(MODALITIES)
+)
 TIME_FEATURES = 2 * TIME_OCTAVES + 1
 
 
-def fourier(value: Tensor, first: float, octaves: int) -> Tensor:
-    """Sine and cosine of the last axis at `octaves` angular frequencies first, 2 first, 4 first, ..."""
-    frequency = first * 2.0 ** torch.arange(octaves, device=value.device, dtype=value.dtype)
-    angle = value[..., None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1).flatten(-2)
+def fourier(value: Tensor, first: float, octaves: int, fall: float = 0.0) -> Tensor:
+    """Sine and cosine of the last axis at angular frequencies first, 2 first, ..., each 2 ** `fall` times smaller."""
+    octave = 2.0 ** torch.arange(octaves, device=value.device, dtype=value.dtype)
+    angle = value[..., None] * (first * octave)
+    return (torch.cat([angle.sin(), angle.cos()], -1) * octave.repeat(2) ** -fall).flatten(-2)
+
+
+def region_code(order: Tensor) -> Tensor:
+    """A code of each region from its rank in the atlas, (..., CODE_FEATURES): nearly orthogonal for any two.
+
+    Octaves of the rank span too few dimensions to tell hundreds of regions apart (15 for 419). These are sine and
+    cosine of the rank at frequencies k^2 sqrt(2) cycles, which are spread evenly and never in step.
+    """
+    step = torch.arange(1, CODE_FEATURES // 2 + 1, device=order.device, dtype=torch.float64)
+    angle = 2 * math.pi * (order[..., None].double() * (step.square() * 2**0.5).frac()).frac()
+    return CODE_GAIN * torch.cat([angle.sin(), angle.cos()], -1).float()
 
 
 def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
@@ -46,11 +64,12 @@ def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
     ordered = (sensors.order_BC >= 0)[..., None].float()
     order = fourier(sensors.order_BC[..., None].float(), math.pi / LONGEST_ATLAS, ORDER_OCTAVES)
     parts = [
-        fourier(place, math.pi, POSITION_OCTAVES) * located,
+        fourier(place, math.pi, POSITION_OCTAVES, POSITION_FALL) * located,
         place * located,
         located,
         sensors.orientation_BC3.float(),
         order * ordered,
+        region_code(sensors.order_BC) * ordered,
         _one_hot(sensors.type_BC, len(SENSOR_TYPES)),
         _one_hot(modality_B, len(MODALITIES))[:, None],
     ]

@@ -21,6 +21,9 @@ from .tokens import TokenConfig
 #: Fields of the configuration that are configurations of their own
 PARTS = ("tokens", "sampler", "backbone", "decoder")
 
+#: The rates that recordings are prepared at by default; fMRI keeps its TR
+RATES = {"eeg": 256.0, "meg": 256.0}
+
 PRESETS: dict[str, BrainOFConfig] = {
     # debug is for tests: seconds matter more than sense
     "debug": BrainOFConfig(
@@ -28,13 +31,15 @@ PRESETS: dict[str, BrainOFConfig] = {
         sampler=SamplerConfig(latents=8, heads=2),
         backbone=BackboneConfig(depth=2, heads=2, experts=4, hidden=16, shared=32),
     ),
-    "tiny": BrainOFConfig(sampler=SamplerConfig(initial_addressing="tied")),
-    # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016)
+    "tiny": BrainOFConfig(rates=RATES, sampler=SamplerConfig(initial_addressing="tied"), pooling={"default": "concat"}),
+    # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016, 0078)
     "per_output": BrainOFConfig(
+        rates=RATES,
         tokens=TokenConfig(connectivity=True),
-        sampler=SamplerConfig(latents=48, initial_addressing="tied"),
+        sampler=SamplerConfig(latents=96, heads=8, temperature=24.0, initial_addressing="tied"),
+        backbone=BackboneConfig(depth=2),
         decoder=DecoderConfig(kind="per_output", outputs=("waveform", "log_spectrum", "connectivity")),
-        pooling={"default": "concat@log_spectrum", "fmri": "concat@connectivity"},
+        pooling={"default": "concat@waveform+log_spectrum", "fmri": "concat@waveform+connectivity"},
     ),
     "base": BrainOFConfig(
         dim=256,

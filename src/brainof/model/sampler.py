@@ -38,6 +38,9 @@ class SamplerConfig(Schema):
         writes four times as loud, so that the signal is not drowned by the latent vectors and identities it is added
         to; all are trained on their own from there. Waveforms are learned late or never without it
         (docs/decisions/0015).
+    contrast : bool
+        The first latent of an encoder keeps the mean of what all have read, the others what they differ from it by
+        (docs/decisions/0078).
     interpolate_channels : int
         Channel rows of the grid of "interpolate"; must divide `latents`.
     """
@@ -48,6 +51,7 @@ class SamplerConfig(Schema):
     blocks: int = Field(default=1, ge=1)
     temperature: float = Field(default=16.0, gt=0)
     initial_addressing: Literal["independent", "tied"] = "independent"
+    contrast: bool = True
     interpolate_channels: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
@@ -78,11 +82,11 @@ def cross_hidden(dim: int) -> int:
 class CrossBlock(nn.Module):
     """Cross-attention and feed-forward, each with a residual connection."""
 
-    def __init__(self, dim: int, config: SamplerConfig) -> None:
+    def __init__(self, dim: int, config: SamplerConfig, contrast: bool = False) -> None:
         super().__init__()
         self.query_norm, self.key_norm = RMSNorm(dim), RMSNorm(dim)
         self.value_norm, self.ffn_norm = RMSNorm(dim), RMSNorm(dim)
-        self.attention = CrossAttention(dim, config.heads, config.temperature, config.gain)
+        self.attention = CrossAttention(dim, config.heads, config.temperature, config.gain, contrast)
         self.ffn = SwiGLU(dim, cross_hidden(dim))
 
     def addresses(self, x_BQD: Tensor, source_BND: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +127,7 @@ class Encoder(nn.Module):
 
     def __init__(self, dim: int, config: SamplerConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(CrossBlock(dim, config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(CrossBlock(dim, config, config.contrast) for _ in range(config.blocks))
 
     def forward(
         self,

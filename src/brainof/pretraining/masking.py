@@ -9,7 +9,8 @@ patch, V visible tokens, H predicted tokens (the hidden ones, or all).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import RecordingError
+from ..model.resolution import on_grid
 from ..model.tokens import check, checked
 from ..signals import Sensors, SignalBatch, Tensors
 from ..utils.values import ceil_div
@@ -135,6 +137,7 @@ class Masking:
     predict: str = "hidden"
     max_tokens: int | None = None
     min_channels: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def plan(
         self,
@@ -167,6 +170,7 @@ class Masking:
         -------
         MaskedBatch, or None where no window has two good patches; a RecordingError where the model cannot read it.
         """
+        batch = on_grid(batch, self.rates, self.patch)
         mask = self.config.at(progress, batch.modality)
         draw: Random = rng if windows is None else windows
         n_windows, usable_B = len(batch), self.usable(batch)

@@ -195,7 +195,7 @@ def _train(
         if state["pairs"] != digest:
             raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
         done, rows, losses = int(state["step"]), state["rows"], state["losses"]
-    masked = partial(_masked, config, corpus, table, model.config.patch)
+    masked = partial(_masked, config, corpus, table, masking_of(config, model.config.patch, model.config.rates))
     numbers = count_from(done * config.accumulate)
     batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)
     moved = (pairs and pairs.to(device) for _, pairs in batches)
@@ -223,7 +223,9 @@ def _train(
     return rows
 
 
-def _masked(config: PairedConfig, corpus: Windows, table: pd.DataFrame, patch: int, number: int) -> MaskedPairs | None:
+def _masked(
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, masking: Masking, number: int
+) -> MaskedPairs | None:
     """Masked batch `number` of a run, a function of (seed, number) and its place in the curriculum."""
     names = [str(name) for name in table.columns]
     rng = np.random.default_rng([config.seed, PAIR_STREAM, number])
@@ -231,9 +233,9 @@ def _masked(config: PairedConfig, corpus: Windows, table: pd.DataFrame, patch: i
     order = [names[i] for i in rng.permutation(len(names))] if config.any_order else names
     drops = rng.random() < config.modality_dropout
     lost = (config.hide or names[rng.integers(len(names))]) if drops else None
-    batches = {name: corpus.batch(chosen[name].tolist(), patch=patch) for name in names}
+    batches = {name: corpus.batch(chosen[name].tolist(), patch=masking.patch) for name in names}
     done = number // config.accumulate / config.steps
-    return mask_pairs(masking_of(config, patch), batches, rng, order=order, lost=lost, progress=done)
+    return mask_pairs(masking, batches, rng, order=order, lost=lost, progress=done)
 
 
 def check_pairs(

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from os import PathLike
@@ -154,7 +154,7 @@ class Run:
 
     def loader(self) -> Loader:
         """Masked batches, planned ahead of time."""
-        config, masking = self.config, masking_of(self.config, self.model.config.patch)
+        config, masking = self.config, masking_of(self.config, self.model.config.patch, self.model.config.rates)
         stream, part = divmod(self.world.rank, self.ranks_each)
         sizes = len(self.sampler), config.accumulate, config.steps
         planner = Planner(masking, self.corpora, config.seed, *sizes, part, self.ranks_each)
@@ -228,7 +228,8 @@ class Run:
         """A fixed masked batch of each dataset: of held-out subjects where there are any, of training windows else."""
         config, found = self.config, {}
         predict, patch = config.objective.predict, self.model.config.patch
-        masking = Masking(config.mask, patch, predict=predict, max_tokens=config.max_tokens)
+        rates = self.model.config.rates
+        masking = Masking(config.mask, patch, predict=predict, max_tokens=config.max_tokens, rates=rates)
         for name in sorted(set(self.train_rows["dataset"])):
             held_out = self.held_out[self.held_out["dataset"] == name]
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
@@ -318,10 +319,10 @@ def checkpointed_model(path: Path, config: PretrainConfig) -> BrainOF:
     return model
 
 
-def masking_of(config: PretrainConfig, patch: int) -> Masking:
-    """How a configuration hides."""
-    options = {"max_tokens": config.max_tokens, "min_channels": config.min_channels}
-    return Masking(config.mask, patch, predict=config.objective.predict, **options)  # type: ignore[arg-type]
+def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:
+    """How a configuration hides, for a model of this patch and these rates."""
+    predict, limits = config.objective.predict, (config.max_tokens, config.min_channels)
+    return Masking(config.mask, patch, predict, *limits, rates or {})
 
 
 def trainer_of(objective: Objective, config: PretrainConfig, device: torch.device, **sharing: Any) -> Trainer:

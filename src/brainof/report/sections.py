@@ -50,7 +50,8 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
     model, _ = load(run)
     config = PretrainConfig.load(run / "config.yaml")
     objective = Objective(model, config.objective)
-    masking = Masking(config.mask, model.config.patch, max_tokens=config.max_tokens)
+    rates = model.config.rates
+    masking = Masking(config.mask, model.config.patch, max_tokens=config.max_tokens, rates=rates)
     index = corpus.index[corpus.index["view"] == "pretrain"]
     examples = []
     for modality, part in index.groupby("modality", observed=True):

@@ -78,7 +78,7 @@ def sample_by_window(
         s_gV = (square_gVD @ mean_D).mul_(r_gV.square()).add_(second.eps).rsqrt_().mul_(r_gV)
         v_gVD = F.linear(c_gVD, weight_DD).mul_(s_gV[..., None])
         read.append(merge_heads(apply_map(map_gHLV, split_heads(v_gVD, attention.heads))))
-    x_BLD = start_BLD + attention.out(torch.cat(read))
+    x_BLD = start_BLD + attention.written(torch.cat(read))
     return x_BLD + block.ffn(block.ffn_norm(x_BLD))
 
 

@@ -100,9 +100,8 @@ def contents(model: BrainOF, tokens: Tokens, output: str) -> torch.Tensor:
     if model.connectivity is not None:
         arguments = tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels
         correlations = model.connectivity(*arguments, valid_BNS=tokens.valid_BNS)
-    if model.config.decoder.kind != "per_output":
-        return model.content(tokens.patch_BNS, correlations)
-    return model.content.part(output, tokens.patch_BNS, correlations)
+    own = output if model.config.decoder.kind == "per_output" else None
+    return model.content(tokens.patch_BNS, correlations, own)
 
 
 @torch.inference_mode()

@@ -85,3 +85,28 @@ def test_wrong_tables_are_refused(tmp_path, text, word):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ReadError, match=word):
         read_labels(tmp_path / "a.csv")
+
+
+IMAGE = np.array([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0,Pole\n1,Insula\n2,SFG\n", "label 3 of the image is not among its ids, 0 to 2; .*'Pole' is none of id 0"),
+        ("11,Pole\n12,Insula\n13,SFG\n", "label 1 of the image is not among its ids, 11 to 13"),
+    ],
+)
+def test_ids_that_are_not_those_of_the_image_are_refused(tmp_path, text, words):
+    (tmp_path / "l.csv").write_text(text)
+    with pytest.raises(ReadError, match=words):
+        read_labels(tmp_path / "l.csv", IMAGE)
+    assert len(read_labels(tmp_path / "l.csv")[0]) >= 2  # without an image nothing contradicts it
+
+
+def test_ids_behind_the_names_decide_their_order(tmp_path):
+    (tmp_path / "l.txt").write_text("SFG 3\nLeft Pole 1\nInsula 2\n")
+    ids, names, _ = read_labels(tmp_path / "l.txt", IMAGE)
+    assert dict(zip(names, ids.tolist(), strict=True)) == {"SFG": 3, "Left Pole": 1, "Insula": 2}
+    (tmp_path / "l.txt").write_text("ROI 1\nROI 2\nROI 3\n")
+    assert read_labels(tmp_path / "l.txt", IMAGE)[1] == ("ROI 1", "ROI 2", "ROI 3")

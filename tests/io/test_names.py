@@ -107,3 +107,13 @@ def test_wrong_renames_are_refused(options, word):
 def test_a_pick_that_is_not_there_suggests_the_nearest():
     with pytest.raises(ReadError, match="did you mean 'Fp1'"):
         kept(["Fp1", "Cz"], ReadOptions(pick=("Fp11",)), "rec.edf")
+
+
+@pytest.mark.parametrize("name", ["LO1", "IO2", "SO1", "HEOR", "VEOL", "EYEL", "Eye_R", "HEOGli", "EOG-L"])
+def test_eyes_of_public_data(name):
+    assert kind_of_name(name) == "eog"
+
+
+@pytest.mark.parametrize("name", ["O1", "Oz", "PO7", "CPz", "E1", "E25", "AF7", "Iz", "T7", "M1"])
+def test_electrodes_are_no_eyes(name):
+    assert kind_of_name(name) is None

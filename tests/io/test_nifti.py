@@ -235,3 +235,13 @@ def test_an_image_needs_regions(nifti, bold):
         read(nifti(bold))
     with pytest.raises(ReadError, match="no eeg"):
         read(nifti(bold), modality="eeg")
+
+
+def test_labels_of_the_image_that_the_table_lacks_are_noted(nifti, bold, tmp_path):
+    labels = np.repeat([1, 2, 3, 4], 2)[:, None, None] * np.ones((8, 8, 4), np.int16)
+    nifti(labels.astype(np.int16), name="atlas.nii.gz")
+    (tmp_path / "l.csv").write_text("1,A\n2,B\n4,D\n")
+    atlas = {"image": str(tmp_path / "atlas.nii.gz"), "labels": str(tmp_path / "l.csv")}
+    recording = read(nifti(bold), options=ReadOptions.parse({"atlas": atlas}))
+    assert recording.channels.names == ("A", "B", "D")
+    assert any("the table lacks were left out: 3" in note for note in recording.notes)

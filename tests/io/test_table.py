@@ -305,3 +305,23 @@ def test_a_struct_is_named(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"EEG": {"data": VALUES, "srate": 100.0}})
     with pytest.raises(ReadError, match=r"holds a struct \(EEG\) and no array; save its array"):
         read(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize(
+    ("columns", "order"),
+    [(["SFG", "Pole", "Insula"], [1, 2, 0]), (["sfg", "Pole", "insula"], [1, 2, 0]), (["3", "1", "2"], [1, 2, 0])],
+)
+def test_columns_of_regions_go_by_name_or_id(tmp_path, columns, order):
+    (tmp_path / "l.csv").write_text("1,Pole\n2,Insula\n3,SFG\n")
+    pd.DataFrame(VALUES.T, columns=columns).to_csv(tmp_path / "a.csv", index=False)
+    options = ReadOptions.parse({"t_r": 2, "atlas": {"labels": str(tmp_path / "l.csv")}})
+    recording = read(tmp_path / "a.csv", options=options)
+    assert recording.channels.names == ("Pole", "Insula", "SFG")
+    np.testing.assert_allclose(recording.data, VALUES[order], rtol=1e-5)
+
+
+def test_columns_of_which_only_some_are_regions_are_refused(tmp_path):
+    (tmp_path / "l.csv").write_text("1,Pole\n2,Insula\n3,SFG\n")
+    pd.DataFrame(VALUES.T, columns=["SFG", "Pole", "Insla"]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ReadError, match="columns are no region of l: Insla"):
+        read(tmp_path / "a.csv", options=ReadOptions.parse({"t_r": 2, "atlas": {"labels": str(tmp_path / "l.csv")}}))

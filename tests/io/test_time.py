@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 
+import edfio
 import eeglabio
 import mne
 import numpy as np
+import pandas as pd
 import pybv
 import pytest
 import scipy.io
 
-from brainof.io import from_mne, read
+from brainof.io import ReadOptions, from_mne, read
 from brainof.io.events import BOUNDARY
 from brainof.prepare import cut
 from brainof.prepare.windows import WindowOptions
@@ -132,3 +134,63 @@ def test_annotations_in_old_encodings_do_not_cost_the_signal(tmp_path, vendor, t
     assert recording.events.trial_type.tolist() == [seen, "ok"]
     assert recording.events.onset.tolist() == [1.5, 2.5]
     assert any("Latin-1" in note for note in recording.notes) == (text != seen.encode())
+
+
+def vendor_file(kind, folder, vendor, data, event):
+    """A file of 100 Hz with one event at a sample."""
+    names, places = ["Fp1", "C3", "O2"], np.array([[-30.0, 80, 40], [-50, 0, 90], [-20, -80, 50]])
+    match kind:
+        case "gdf1" | "gdf2":
+            return vendor.write_gdf(
+                folder / "a.gdf", data, names, 100, {"gdf1": "1.25", "gdf2": "2.20"}[kind], event=event
+            )
+        case "cnt":
+            return vendor.write_cnt(folder / "a.cnt", data, names, 100, event=event)
+        case "egi":
+            return vendor.write_egi(folder / "a.raw", data, 100, event=event)
+        case "mff":
+            return vendor.write_mff(folder / "a.mff", data, 100, event=event)
+        case "curry":
+            return vendor.write_curry(folder / "a.cdt", data, names, 100, places, event=event)
+        case "edf" | "bdf":
+            signal = {"edf": edfio.EdfSignal, "bdf": edfio.BdfSignal}[kind]
+            rows = [
+                signal(row, 100, label=name, physical_dimension="uV", physical_range=(-600, 600))
+                for row, name in zip(data, names, strict=True)
+            ]
+            file = {"edf": edfio.Edf, "bdf": edfio.Bdf}[kind](
+                rows, annotations=[edfio.EdfAnnotation(event / 100, None, "x")]
+            )
+            file.write(folder / f"a.{kind}")
+        case "fif":
+            raw = mne.io.RawArray(data * 1e-6, mne.create_info(names, 100, "eeg"), first_samp=12345, verbose="error")
+            raw.set_annotations(mne.Annotations(event / 100, 0, "x"))  # from the first sample, without a date
+            raw.save(folder / "a_raw.fif", verbose="error")
+            return folder / "a_raw.fif"
+        case "bids":
+            vendor.write_edf_plus(folder / "sub-1_eeg.edf", data, 100)
+            (folder / "sub-1_events.tsv").write_text(f"onset\ttrial_type\n{event / 100}\tx\n")
+            return folder / "sub-1_eeg.edf"
+        case "csv":
+            marker = np.zeros(data.shape[1])
+            marker[event] = 1
+            table = {"time": 5 + np.arange(data.shape[1]) / 100, **dict(zip(names, data, strict=True)), "m": marker}
+            pd.DataFrame(table).to_csv(folder / "a.csv", index=False)
+    return folder / f"a.{kind}"
+
+
+VENDORS = ["gdf1", "gdf2", "cnt", "egi", "mff", "curry", "edf", "bdf", "fif", "bids", "csv"]
+
+
+@pytest.mark.parametrize("event", [1, 123, 499])
+@pytest.mark.parametrize("kind", VENDORS)
+def test_annotation_sample_and_window_agree_in_every_format(kind, event, tmp_path, vendor):
+    data = np.random.default_rng(0).normal(0, 20, (3, 600))
+    data[:, event] = 500
+    options = ReadOptions(events_variable="m", units="uV") if kind == "csv" else None
+    recording = read(vendor_file(kind, tmp_path, vendor, data, event), options=options)
+    assert recording.events.onset.tolist() == [pytest.approx(event / 100, abs=1e-5)]  # FIF keeps times in 32 bits
+    np.testing.assert_allclose(recording.data[:, event], 5e-4, atol=1e-6)
+    (window,) = cut(recording, WindowOptions(events=[recording.events.trial_type[0]], tmin=0, tmax=0.5))
+    np.testing.assert_allclose(window.data[:, 0], 5e-4, atol=1e-6)
+    assert np.abs(window.data[:, 1:]).max() < 2e-4

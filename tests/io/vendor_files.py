@@ -149,7 +149,7 @@ def write_mff(path: Path, data: np.ndarray, sfreq: int, event=3, places=None, bl
     xml("epochs", "epochs", f"<epoch>{span}<firstBlock>1</firstBlock><lastBlock>{blocks}</lastBlock></epoch>")
     sensors = "".join(f"<sensor><number>{i + 1}</number><type>0</type></sensor>" for i in range(n))
     xml("sensorLayout", "sensorLayout", f"<name>three</name><sensors>{sensors}</sensors>")
-    begin = f"2020-01-02T12:00:00.{10**6 * event // sfreq:06d}+00:00"
+    begin = f"2020-01-02T12:00:{event // sfreq:02d}.{10**6 * (event % sfreq) // sfreq:06d}+00:00"
     inside = f"<beginTime>{begin}</beginTime><duration>1000</duration><code>tone</code>"
     xml("Events_x", "eventTrack", f"<name>x</name><trackType>EVNT</trackType><event>{inside}</event>")
     if places is not None:

@@ -197,10 +197,10 @@ def _text(path: Path, max_bytes: int) -> Arrays:
     row = _cells(lines[1], separator) if len(lines) > 1 else cells
     if len(row) > len(cells):  # a separator at the end of each row, or a column of row names (R)
         cells = [*cells, ""] if not row[-1] else ["", *cells]
-    # pandas names columns 0, 1, ... where they had no name
-    is_numbered = [cell for cell in cells if cell] == [str(i) for i in range(sum(map(bool, cells)))] and (
-        not cells[0] or len(cells) > 2
-    )
+    # pandas names columns 0, 1, ... where they had no name, and regions are named by their ids
+    numbered = [cell for cell in cells if cell]
+    is_numbered = numbered == [str(i) for i in range(len(numbered))] and (not cells[0] or len(cells) > 2)
+    is_numbered |= all(map(str.isdigit, numbered)) and len({*numbered}) == len(numbered) and "." in "".join(row)
     has_header = is_numbered or any(cell and not _is_number(cell) for cell in cells)
     names, notes = [cell or f"Unnamed: {i}" for i, cell in enumerate(cells)], list[str]()
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -222,7 +222,12 @@ def _text(path: Path, max_bytes: int) -> Arrays:
         column = next(name for name in table.columns if name not in numbers.columns)
         raise ReadError("a column is not numeric", file=path, field=f"column {column}", fix="remove the text")
     columns, values = tuple(map(str, numbers.columns)) if has_header else None, numbers.to_numpy()
-    if is_numbered and len(table.columns) == len(numbers.columns) + 1 and table.columns[0] not in numbers.columns:
+    if (
+        numbered[:1] == ["0"]
+        and is_numbered
+        and len(table.columns) == len(numbers.columns) + 1
+        and table.columns[0] not in numbers.columns
+    ):
         columns, values, texts = tuple(map(str, table.iloc[:, 0])), values.T, extra  # a channel per row
     return Arrays(
         {path.stem: values.shape}, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..channels import Channels
 from ..errors import ReadError
+from ..utils.values import listed
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
@@ -70,9 +71,14 @@ class Atlas:
         """A sentence where the digest is none that is known."""
         from .known_atlases import DIGESTS
 
+        notes = []
+        if self.image is not None:
+            unnamed = np.setdiff1d(np.asanyarray(self.image.dataobj), [0, *self.ids]).astype(str).tolist()
+            if unnamed:
+                notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"]
         if self.sha256 in DIGESTS or self.image is None:
-            return []
-        return [f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}..."]
+            return notes
+        return [*notes, f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}..."]
 
 
 def load_files(image: Path, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:

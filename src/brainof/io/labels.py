@@ -71,6 +71,7 @@ def read_labels(
     name_column = _name_column(header, columns, id_column)
     if id_column is not None:
         ids = _ids(columns[id_column], path)
+        _refuse_shifted(ids, columns[name_column] if name_column is not None else [], in_image, path)
     else:
         first = columns[name_column or 0][0].lower()
         ids = np.arange(len(body)) + (first not in _BACKGROUND)
@@ -91,6 +92,21 @@ def read_labels(
     return ids[keep], tuple(f"{name}-{i}" if counts[name] > 1 else name for name, i in kept), centroids
 
 
+def _refuse_shifted(ids: np.ndarray, names: list[str], in_image: np.ndarray | None, path: Path) -> None:
+    """Refuse ids that are not those of the image: none of them, or counted from 0 where the image counts from 1."""
+    if in_image is None or not len(in_image):
+        return
+    there, absent = np.isin(ids[ids != 0], in_image), np.setdiff1d(in_image[in_image != 0], ids)
+    from_zero = [
+        name for name, number in zip(names, ids, strict=False) if number == 0 and name.lower() not in _BACKGROUND
+    ]
+    if there.any() and not (len(absent) and from_zero):
+        return
+    problem = f"label {absent[0]} of the image is not among its ids, {ids.min()} to {ids.max()}"
+    fix = "number the regions as the image does" + (f": {from_zero[0]!r} is none of id 0" if from_zero else "")
+    raise ReadError(problem, file=path, field="atlas.labels", fix=fix)
+
+
 def _rows(path: Path) -> list[list[str]]:
     """The cells of each line that is neither blank nor a comment."""
     try:
@@ -104,6 +120,9 @@ def _rows(path: Path) -> list[list[str]]:
     if separator is not None:
         return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
     lines = [line.strip() for line in lines]
+    last = [re.fullmatch(r"(.*\D)\s+(\d+)", line) for line in lines]
+    if all(last) and [int(found[2]) for found in last if found] != list(range(1, len(last) + 1)):
+        return [[found[2], found[1].strip()] for found in last if found]  # ids behind the names, in another order
     if not any(re.match(r"-?\d+\s", line) for line in lines):
         return [[line.strip("\"'")] for line in lines]  # names, which may hold spaces
     rows = [next(csv.reader([re.sub(r"\s+", " ", line)], delimiter=" ")) for line in lines]

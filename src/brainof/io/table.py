@@ -204,9 +204,9 @@ def _regions(
             problem, file=path, field="atlas", fix="give the label table of these regions with atlas.labels="
         )
     notes = []
-    if names is not None and names != atlas.names and set(names) == set(atlas.names):
-        row_of = {name: row for row, name in enumerate(names)}
-        rows = np.array([row_of[name] for name in atlas.names])
+    order = _order_by_name(names, atlas, path)
+    if order is not None and order != list(range(n)):
+        rows = np.array(order)
         notes.append(f"regions were brought into the order of {atlas.name} by name")
     missing = int(np.isnan(atlas.centroids).any(axis=1).sum())
     return atlas.channels(), rows, notes + ([f"no position for {missing} of {n} regions"] if missing else [])
@@ -223,6 +223,23 @@ def _ids_in_names(names: tuple[str, ...], pattern: str, path: Path) -> np.ndarra
     if len(np.unique(ids)) < len(ids) or ids.min() < 1:
         raise ReadError(f"ids by {pattern!r} are not different numbers from 1", file=path, field="atlas.ids")
     return ids
+
+
+def _order_by_name(names: tuple[str, ...] | None, atlas: Atlas, path: Path) -> list[int] | None:
+    """The column of each region, by name or id; None where columns are not named after regions.
+
+    Raises ReadError: only some are.
+    """
+    for own in ([name.lower() for name in atlas.names], list(map(str, atlas.ids.tolist()))):
+        columns = {name.strip().lower(): row for row, name in enumerate(names or ())}
+        if set(columns) == set(own):
+            return [columns[name] for name in own]
+    known = {name.lower() for name in atlas.names}
+    unknown = [name for name in names or () if name.strip().lower() not in known]
+    if names and len(unknown) < len(names):
+        problem = f"columns are no region of {atlas.name}: {listed(unknown, 4)}"
+        raise ReadError(problem, file=path, field="columns", fix="correct their names, or give channel_names=")
+    return None
 
 
 def _sensors(

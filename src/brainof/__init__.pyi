@@ -1,4 +1,6 @@
 from . import datasets as datasets
+from . import explain as explain
+from . import report as report
 from .estimators import BrainOFClassifier as BrainOFClassifier
 from .estimators import BrainOFEmbedder as BrainOFEmbedder
 from .estimators import BrainOFRegressor as BrainOFRegressor

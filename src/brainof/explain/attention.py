@@ -141,19 +141,22 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
     def keep(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         queries, keys, _, mask = inputs
         assert isinstance(module, CrossAttention)
-        maps.append(module.maps(queries, keys, mask).mean((0, 1)))
-        read.append(output.float().square().mean((0, 2)).sqrt())
+        maps.append(module.maps(queries, keys, mask).mean((0, 1)).detach())
+        read.append(output.detach().float().square().mean((0, 2)).sqrt())
 
     batch = to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model)
     encoder: Any = model.encoder
     last = encoder.blocks[-1]
     handle = last.attention.register_forward_hook(keep)
+    was_training = model.training
+    model.eval()
     try:
-        with evaluating(model):
+        with torch.enable_grad():  # without gradients the sampler takes a short way that calls no attention
             tokens = model.tokens(batch)
             model.sample(tokens)
     finally:
         handle.remove()
+        model.train(was_training)
     # a model with latents for each output calls the encoder once for each of them
     return torch.cat(maps).cpu().numpy(), torch.cat(read).cpu().numpy(), tokens.n_patches
 

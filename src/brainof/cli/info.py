@@ -134,7 +134,7 @@ def describe(recording: Recording) -> dict[str, Any]:
     kinds = sorted(set(recording.channels.types))
     low, high = np.nanpercentile(recording.data[:, :: max(1, recording.n_times // 20_000)], (25, 75), axis=1)
     return {
-        "file": recording.provenance.get("file"),
+        "file": recording.file,
         "format": recording.provenance.get("format"),
         "modality": recording.modality,
         "n_channels": recording.n_channels,

@@ -51,10 +51,7 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
 
     A file that several entries match belongs to the first. Hidden files and folders are never looked at.
 
-    Raises
-    ------
-    ConfigError
-        The root is no folder, a pattern leaves it, or nothing matches.
+    Raises ConfigError: the root is no folder, a pattern leaves it, or nothing matches.
     """
     base = Path(root)
     if not base.is_dir():
@@ -116,10 +113,7 @@ def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
 def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:
     """The path of a file of the dataset, with links followed.
 
-    Raises
-    ------
-    ReadError
-        It leaves the root.
+    Raises ReadError: it leaves the root.
     """
     base = Path(root).resolve()
     path = (base / relative).resolve()
@@ -131,10 +125,7 @@ def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Pa
 def fill(template: str, entities: Mapping[str, str], field: str) -> str:
     """Put entities into a template such as `sub-{subject}_events.tsv`.
 
-    Raises
-    ------
-    ConfigError
-        The template names an entity that the recording does not have.
+    Raises ConfigError: the template names an entity that the recording does not have.
     """
 
     for name in _ENTITY.findall(template):

@@ -21,10 +21,7 @@ from .tables import read_table
 def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
     """The recording with the events that a recipe describes.
 
-    Raises
-    ------
-    LabelError
-        The table is missing, lacks a column or holds times that are no numbers.
+    Raises LabelError: the table is missing, lacks a column or holds times that are no numbers.
     """
     pauses = only_boundaries(recording.events)
     events = recording.events.drop(pauses.index)
@@ -64,10 +61,7 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     A part is a stretch of equal values in the `split` columns, with those values as entities, onsets counted from its
     own first sample, and `provenance["part"]`; where nothing is to be split there is one.
 
-    Raises
-    ------
-    LabelError
-        The table has another number of rows than the recording has samples, or lacks a column.
+    Raises LabelError: the table has another number of rows than the recording has samples, or lacks a column.
     """
     path = inside(root, fill(segments.file, recording.entities, "segments.file"))
     table = read_table(path, segments.columns)

@@ -20,10 +20,7 @@ from .tables import read_table
 class Labels:
     """Looks up the labels of a recipe for the dataset in `root`.
 
-    Raises
-    ------
-    LabelError
-        A table is missing or lacks a column that the recipe names.
+    Raises LabelError: A table is missing or lacks a column that the recipe names.
     """
 
     def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
@@ -36,10 +33,7 @@ class Labels:
     def of(self, entities: Mapping[str, str]) -> dict[str, str]:
         """Labels of a whole recording, by its entities.
 
-        Raises
-        ------
-        LabelError
-            A label that is not optional is missing; the message names the table, the key and the fix.
+        Raises LabelError: A label that is not optional is missing; the message names the table, the key and the fix.
         """
         labels = {}
         for name, source in self.sources.items():
@@ -72,10 +66,7 @@ class Labels:
     def of_span(self, entities: Mapping[str, str], onset: float, duration: float) -> dict[str, str]:
         """Labels of a window that come from signals beside the recording; onset and duration in seconds.
 
-        Raises
-        ------
-        LabelError
-            The file is missing or lacks the array.
+        Raises LabelError: the file is missing or lacks the array.
         """
         labels = {}
         for name, path in self.signals(entities).items():

@@ -25,10 +25,7 @@ def read_table(
 
     `columns` names those of a table without a header line.
 
-    Raises
-    ------
-    LabelError
-        The table is missing, unreadable or empty.
+    Raises LabelError: the table is missing, unreadable or empty.
     """
     try:
         state = path.stat()

@@ -132,7 +132,7 @@ class Calibration:
         if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
             raise ContractError(
                 f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",
-                file=recording.provenance.get("file"),
+                file=recording.file,
                 field="channels",
                 fix="calibrate on a recording of the same set-up",
             )

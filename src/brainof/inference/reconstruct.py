@@ -117,7 +117,7 @@ def predict_at(
     The recording is prepared as the model was trained, read in overlapping windows, decoded at the targets, faded from
     window to window, and brought back to unit and rate of the recording with the scale that preparation measured.
     """
-    file = recording.provenance.get("file")
+    file = recording.file
     if recording.modality == "fmri":
         raise ContractError(
             "regions have scales of their own, which an unseen one lacks", file=file, field="modality", fix="EEG or MEG"

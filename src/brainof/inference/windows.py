@@ -193,10 +193,10 @@ def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
 
 def prepare_sample(recording: Recording, options: InputOptions, number: int) -> list[PreparedWindow]:
     """The windows of one recording, by the steps of the contract."""
-    known = recording.provenance.get("file")
+    known = recording.file
     if known is None:  # errors should name something
         recording = recording.replace(provenance={**recording.provenance, "file": f"sample {number}"})
-    file = recording.provenance["file"]
+    file = recording.file
     if options.prepared:
         part, ready = options.contract.part(recording) if options.contract else None, recording
     else:

@@ -89,10 +89,7 @@ def load_files(image: Path, labels: Path | None, name: str | None = None, space:
 def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path:
     """A file of an atlas: relative to the root, the working folder, or the folder of the recording.
 
-    Raises
-    ------
-    ReadError
-        It is in none of them.
+    Raises ReadError: it is in none of them.
     """
     folders = [root, Path(), *([recording.parent] if recording is not None else [])]
     for folder in folders:
@@ -129,10 +126,7 @@ def _atlas(image: Any, values: np.ndarray, labels: Path | None, frame: str, name
 def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
     """An atlas from a 3-D nibabel label image in memory; its digest is that of the label values and the affine.
 
-    Raises
-    ------
-    ReadError
-        It is no label image, or the label table is missing or damaged.
+    Raises ReadError: it is no label image, or the label table is missing or damaged.
     """
     path = Path(image.get_filename() or "atlas in memory")
     values = _whole_labels(image, path)

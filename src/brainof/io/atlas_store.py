@@ -34,10 +34,7 @@ def atlas_folder() -> Path:
 def known(name: str) -> KnownAtlas:
     """A known atlas.
 
-    Raises
-    ------
-    ReadError
-        The name is not known; the nearest is suggested.
+    Raises ReadError: the name is not known; the nearest is suggested.
     """
     if name not in KNOWN:
         raise ReadError(f"unknown atlas {name!r}", field="atlas", fix=did_you_mean(name, KNOWN))
@@ -52,10 +49,7 @@ def is_here(name: str) -> bool:
 def open_atlas(name: str) -> Atlas:
     """A known atlas with its label image, regions in the order of its table.
 
-    Raises
-    ------
-    ReadError
-        The name is unknown, it was not fetched, or a file is not the one that was fetched.
+    Raises ReadError: the name is unknown, it was not fetched, or a file is not the one that was fetched.
     """
     entry = known(name)
     if entry.source == "coordinates":
@@ -77,10 +71,7 @@ def open_atlas(name: str) -> Atlas:
 def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:
     """The atlas that `options` describes: by files, or by a known name that is here; else None.
 
-    Raises
-    ------
-    ReadError
-        A file is missing or damaged, the image is not 3-D, or the table has no ids.
+    Raises ReadError: A file is missing or damaged, the image is not 3-D, or the table has no ids.
     """
     if options.image is None and options.labels is None:
         return _by_name(options.name) if options.grid_mm is None and options.name is not None else None

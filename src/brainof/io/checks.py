@@ -21,7 +21,7 @@ def checked(recording: Recording) -> Recording:
 
     Raises ReadError: it holds no sample or only one.
     """
-    file = recording.provenance.get("file")
+    file = recording.file
     if recording.n_times == 0:
         raise ReadError("empty recording", file=file, field="data")
     if recording.n_times == 1:

@@ -30,10 +30,7 @@ def read_cifti(request: ReadRequest) -> Recording:
     same or a smaller set of grayordinates), or over its brain structures where no atlas is given. Centroids come from
     the voxels of the file and from `atlas.surfaces`; without surfaces, places on the cortex are unknown.
 
-    Raises
-    ------
-    ReadError
-        The file is damaged, holds no time series, or the atlas does not fit.
+    Raises ReadError: the file is damaged, holds no time series, or the atlas does not fit.
     """
     from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ParcelsAxis
 

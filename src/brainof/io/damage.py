@@ -18,10 +18,7 @@ def damage_named(
 ) -> Iterator[None]:
     """Errors of gzip, zlib, zipfile, nibabel, h5py, scipy and pandas become a ReadError; each has its own word for it.
 
-    Raises
-    ------
-    ReadError
-        In place of any error but MemoryError and PermissionError, which are no fault of the content.
+    Raises ReadError: in place of any error but MemoryError and PermissionError, which are no fault of the content.
     """
     try:
         yield

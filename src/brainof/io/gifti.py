@@ -24,10 +24,7 @@ def read_gifti(request: ReadRequest) -> Recording:
     GIFTI has no repetition time of its own: it comes from the JSON sidecar or the options. Centroids come from
     `atlas.surfaces`; without, they are unknown.
 
-    Raises
-    ------
-    ReadError
-        The file is damaged or holds no time series, or no atlas is given.
+    Raises ReadError: the file is damaged or holds no time series, or no atlas is given.
     """
     path, options, root = request.path, request.options, request.root
     if request.modality not in (None, "fmri"):

@@ -68,10 +68,7 @@ def time_axis(
     variable : str
         Name of the array.
 
-    Raises
-    ------
-    ReadError
-        Neither axis fits the number of channels, or nothing decides.
+    Raises ReadError: neither axis fits the number of channels, or nothing decides.
     """
     options, (n0, n1) = request.options, shape
     if options.time_axis is not None:
@@ -104,10 +101,7 @@ def sampling_rate(
 ) -> tuple[float, np.ndarray, list[str]]:
     """Samples per second, the samples that follow a pause of the time column, and notes.
 
-    Raises
-    ------
-    ReadError
-        The file tells no rate and the options neither, or what it tells looks like milliseconds.
+    Raises ReadError: the file tells no rate and the options neither, or what it tells looks like milliseconds.
     """
     path = request.path
     named = {name.lower(): vector for name, vector in vectors.items() if vector.dtype.kind in "fiu"}
@@ -166,10 +160,7 @@ def _steps(time: np.ndarray, sfreq: float | None) -> tuple[float, np.ndarray, li
 def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, request: ReadRequest) -> str:
     """The modality that was asked for, or that types, units, the atlas, names or the variable tell.
 
-    Raises
-    ------
-    ReadError
-        They tell none, or several.
+    Raises ReadError: they tell none, or several.
     """
     if request.modality is not None:
         return request.modality

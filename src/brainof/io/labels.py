@@ -52,10 +52,8 @@ def read_labels(
     centroids : ndarray, shape (n, 3)
         Metres; NaN where the table has none.
 
-    Raises
-    ------
-    ReadError
-        It cannot be read, an id is no whole number or occurs twice, or a list without ids does not fit the image.
+    Raises ReadError: it cannot be read, an id is no whole number or occurs twice, or a list without ids does not fit
+    the image.
     """
     path = Path(path)
     rows = _rows(path)

@@ -36,10 +36,7 @@ class _Element(NamedTuple):
 def check_mat5(path: Path, max_bytes: int) -> None:
     """Walk a MAT file; files of other versions (4, 7.3) are left to their readers.
 
-    Raises
-    ------
-    ReadError
-        An element does not fit: the file is cut or damaged, or larger than `max_bytes` once decompressed.
+    Raises ReadError: an element does not fit: the file is cut or damaged, or larger than `max_bytes` once decompressed.
     """
     with path.open("rb") as stream:
         head = stream.read(128)

@@ -29,10 +29,7 @@ def read_nifti(request: ReadRequest) -> Recording:
     Voxels that are not finite, or zero throughout, do not count. Regions with no voxel left hold 0 and are bad;
     regions of which less than `min_coverage` is left are bad.
 
-    Raises
-    ------
-    ReadError
-        The image is damaged, not 4-D or too large, the TR is missing or impossible, or no atlas is given.
+    Raises ReadError: the image is damaged, not 4-D or too large, the TR is missing or impossible, or no atlas is given.
     """
     if request.modality not in (None, "fmri"):
         raise ReadError(f"a NIfTI image holds no {request.modality}", file=request.path, field="modality")

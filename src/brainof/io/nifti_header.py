@@ -27,10 +27,7 @@ _MAX_DEFLATE = 1040
 def load_image(path: Path) -> Any:
     """An image of nibabel without its data.
 
-    Raises
-    ------
-    ReadError
-        The file is empty, damaged or none of nibabel's formats.
+    Raises ReadError: the file is empty, damaged or none of nibabel's formats.
     """
     import nibabel
 
@@ -46,10 +43,7 @@ def load_image(path: Path) -> Any:
 def voxels(image: Any, path: Path, dtype: type | None = None, field: str | None = None) -> np.ndarray:
     """All values of an image of `load_image`; those of a .nii.gz up to the checksum at its end.
 
-    Raises
-    ------
-    ReadError
-        The file is cut or damaged, or its header announces more than it can hold.
+    Raises ReadError: the file is cut or damaged, or its header announces more than it can hold.
     """
     import nibabel
 
@@ -150,10 +144,7 @@ def check_file_size(image: Any, path: Path) -> None:
 def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]:
     """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes.
 
-    Raises
-    ------
-    ReadError
-        It is missing, below 0.05 s, above 20 s, or looks like milliseconds.
+    Raises ReadError: it is missing, below 0.05 s, above 20 s, or looks like milliseconds.
     """
     unit = _TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, float("nan"))  # a frequency, or no code at all
     return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
@@ -162,10 +153,7 @@ def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]
 def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[float, list[str]]:
     """TR in seconds from the options, the JSON sidecar or what the file says itself (0: nothing), and notes.
 
-    Raises
-    ------
-    ReadError
-        It is missing, below 0.05 s, above 20 s, or looks like milliseconds.
+    Raises ReadError: it is missing, below 0.05 s, above 20 s, or looks like milliseconds.
     """
     if request.options.rate is not None:
         return 1 / request.options.rate, []

@@ -40,10 +40,7 @@ def recording_of_regions(
     atlas : mapping
         What the corpus keeps of the atlas (`Atlas.provenance`).
 
-    Raises
-    ------
-    ReadError, LabelError
-        The confounds are missing or do not fit.
+    Raises ReadError, LabelError: the confounds are missing or do not fit.
     """
     path, options = request.path, request.options
     atlas_options, notes = options.atlas or AtlasOptions(), list(notes)

@@ -29,10 +29,7 @@ _WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4
 def load_gifti(path: Path, root: Path, max_bytes: int, field: str) -> Any:
     """A GIFTI image, after its arrays were checked: their sizes, and that none lies in a file outside the dataset.
 
-    Raises
-    ------
-    ReadError
-        The file is damaged or no GIFTI, larger than `max_bytes` once decoded, or points out of `root`.
+    Raises ReadError: the file is damaged or no GIFTI, larger than `max_bytes` once decoded, or points out of `root`.
     """
     import nibabel
 
@@ -83,10 +80,7 @@ def _check_external(path: Path, root: Path, name: str, number: int) -> None:
 def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[str, np.ndarray]:
     """Vertex coordinates by structure, shape (n_vertices, 3), metres; empty where the options name no surface.
 
-    Raises
-    ------
-    ReadError
-        A file is missing, no surface, or does not tell its hemisphere.
+    Raises ReadError: A file is missing, no surface, or does not tell its hemisphere.
     """
     surfaces = {}
     for name in options.surfaces:
@@ -103,10 +97,7 @@ def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[st
 def hemisphere(image: Any, path: Path, field: str) -> str:
     """The structure a GIFTI file belongs to, by its metadata or its name.
 
-    Raises
-    ------
-    ReadError
-        Neither tells.
+    Raises ReadError: neither tells.
     """
     told = [image.meta.get("AnatomicalStructurePrimary", "")]
     told += [array.meta.get("AnatomicalStructurePrimary", "") for array in image.darrays]
@@ -138,10 +129,7 @@ def mean_place(coordinates: np.ndarray) -> np.ndarray:
 def vertex_places(surfaces: dict[str, np.ndarray], structure: str, vertices: np.ndarray, path: Path) -> np.ndarray:
     """Coordinates of vertices, shape (n, 3); NaN where the surface is not given.
 
-    Raises
-    ------
-    ReadError
-        The surface has fewer vertices.
+    Raises ReadError: the surface has fewer vertices.
     """
     if structure not in surfaces:
         return np.full((len(vertices), 3), np.nan)

@@ -60,10 +60,7 @@ class BidsDataset:
     def metadata(self, file: BidsFile) -> dict[str, Any]:
         """JSON metadata of a file with inheritance.
 
-        Raises
-        ------
-        ReadError
-            A JSON file is damaged.
+        Raises ReadError: A JSON file is damaged.
         """
         return {key: value for key, (value, _) in self._sidecars(file).metadata.items()}
 
@@ -149,10 +146,7 @@ def index(root: str | PathLike[str]) -> BidsIndex:
     root : path-like
         A dataset (its derivatives are found too), a derivative, or a folder of datasets.
 
-    Raises
-    ------
-    ReadError
-        It is no folder, or holds no dataset.
+    Raises ReadError: it is no folder, or holds no dataset.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():

@@ -23,10 +23,7 @@ class BidsFilter:
         Keys are entities by their short or long name (`ses` or `session`), `suffix`, `extension`, `datatype` and
         `derivative`. Without `derivative` only raw datasets are meant.
 
-    Raises
-    ------
-    ConfigError
-        A key is unknown; the nearest is suggested.
+    Raises ConfigError: A key is unknown; the nearest is suggested.
     """
 
     def __init__(self, wanted: Mapping[str, Wanted] | None = None) -> None:

@@ -4,6 +4,8 @@
     mfu_base, mfu_large                     FLOP/s of the products of a step / peak of the card, at the best batch
     gpu_batch_*, gpu_windows_*              that batch, windows per second
     gpu_memory_*                            peak memory of the step at that batch
+    pretrain_vs_bench_*, mfu_pretrain_*     the command `pretrain` (loader, masks, log) / the bare step at its batch
+    gpu_waits_*                             calls within a step of the command that wait for the GPU
 
 The batch doubles from 8 until windows per second gain less than 3 % or memory ends. The step is that of the benchmark
 `step` (20 channels x 20 patches, half of them hidden), nothing is compiled. Peaks are the makers' dense bfloat16
@@ -15,8 +17,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +35,8 @@ from brainof.utils.devices import peak_flops
 from .step import eeg_batch, product
 
 Line = tuple[str, float, str]
+#: Windows of the corpus that the command trains on
+COMMAND_WINDOWS = 512
 
 
 def peak(device: torch.device) -> float:
@@ -172,9 +179,47 @@ def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most
             torch.cuda.reset_peak_memory_stats(device)
             training.step(windows)()
             yield f"gpu_memory_{name}", torch.cuda.max_memory_allocated(device) / 2**30, "GiB"
+        windows = min(windows, COMMAND_WINDOWS)
+        bare = windows / seconds(training.step(windows), device)
         del training
+        yield from command(name, windows, device, bare, top)
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def command(preset: str, windows: int, device: torch.device, bare: float, top: float) -> Iterator[Line]:
+    """The real command on noise, its best log; `bare` are windows/s of the step without it."""
+    from brainof.corpus import open_corpora
+    from brainof.pretraining import PretrainConfig, pretrain
+    from brainof.pretraining.run import Run
+    from brainof.pretraining.run_folder import read_metrics
+
+    from .train import write_corpus
+
+    settings = {"model": {"preset": preset}, "batch_size": windows, "max_tokens": 400, "min_channels": 1.0}
+    settings |= {"steps": 40, "log_every": 10, "checkpoint_every": 1000, "health_every": 1000, "health_margin": 0.0}
+    settings |= {"precision": "bfloat16", "loader": {"threads": 4, "prefetch": 6}, "sampling": {"validation": 0.0}}
+    config = PretrainConfig.parse(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = write_corpus(Path(folder) / "corpus")
+        run = Run(config, open_corpora(corpus), Path(folder) / "steps")
+        with contextlib.closing(run.trainer.steps(iter(run.loader()))) as steps:
+            next(steps)
+            if device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("warn")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                next(steps)
+            if device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        yield f"gpu_waits_{preset}", sum("synchroniz" in str(each.message) for each in caught), "calls"
+        del run, steps
+        out = pretrain(config, corpus, Path(folder) / "run")
+        rows = [row for row in read_metrics(out / "metrics.jsonl") if "loss" in row]
+    best = max(rows, key=lambda row: row["windows_per_second"])
+    yield f"pretrain_vs_bench_{preset}", best["windows_per_second"] / bare, "ratio"
+    yield f"mfu_pretrain_{preset}", best["tflops_per_device"] * 1e12 / top, "ratio"
+    yield f"data_wait_{preset}", 100 * best["data_wait"], "%"
 
 
 def run() -> Iterator[Line]:

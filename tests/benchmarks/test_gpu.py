@@ -16,6 +16,8 @@ def test_every_line_is_measured_at_debug_size(monkeypatch):
     assert lines["gpu_batch_debug"] == 2
     assert lines["gpu_windows_debug"] == pytest.approx(2000)
     assert lines["mfu_debug"] == pytest.approx(2 * gpu.flops_per_window("debug") / 1e-3 / 1e12)
+    assert lines["mfu_pretrain_debug"] > 0
+    assert lines["gpu_waits_debug"] == 0
     agreement = {name: value for name, value in lines.items() if name.startswith("gpu_vs_cpu_")}
     assert sorted(agreement) == ["gpu_vs_cpu_gradients", "gpu_vs_cpu_latents", "gpu_vs_cpu_loss"]
     assert max(agreement.values()) < 1e-6

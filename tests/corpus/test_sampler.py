@@ -335,6 +335,9 @@ def test_a_token_budget_makes_steps_of_equal_cost(make):
         assert tokens <= 3100 or len(batch) == 1  # a window that is larger than the budget comes alone
     sizes = Counter((index.loc[batch[0], "modality"], len(batch)) for batch in sampler.batches(0))
     assert sizes == {("eeg", 16): 25, ("meg", 5): 20, ("fmri", 1): 2}
+    cut = BatchSampler(index, tokens_per_batch=3100, tokens_per_window=155)  # of a window, no more is used than that
+    sizes = Counter((index.loc[batch[0], "modality"], len(batch)) for batch in cut.batches(0))
+    assert sizes == {("eeg", 20): 20, ("meg", 20): 5, ("fmri", 2): 1}
     capped = BatchSampler(index, 8, tokens_per_batch=3100)
     assert max(len(batch) for batch in capped.batches(0)) == 8
     weighted = BatchSampler(index, tokens_per_batch=3100, weights={"modality": "equal"}, batches_per_epoch=30)

@@ -91,6 +91,11 @@ def pretrained(rank: int, settings: dict[str, Any], corpora: list[str], out: str
     return str(pretrain(PretrainConfig.parse(settings), corpora[min(rank, len(corpora) - 1)], out))
 
 
+def killed_in_step(rank: int, settings: dict[str, Any], corpus: str, out: str, step: int) -> None:
+    _in_step(step, FAULTS["kill"])
+    pretrain(PretrainConfig.parse(settings), corpus, out)
+
+
 def _in_step(number: int, act: Callable[[], object]) -> None:
     original = trainer.learning_rate
 
@@ -117,6 +122,7 @@ def _spoil() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "die": lambda: _in_step(4, lambda: os.kill(os.getpid(), signal.SIGKILL)),
     "hang": lambda: _in_step(4, lambda: time.sleep(12)),
     "stop": lambda: _in_step(4, lambda: os.kill(os.getpid(), signal.SIGUSR1)),

@@ -62,7 +62,7 @@ def _resolution(root: Path, folder: Path, args: argparse.Namespace) -> Path:
 def _accounting(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     from .accounting import accounting
 
-    return accounting(root, folder, out, model=args.model or "per_output")
+    return accounting(root, folder, out, model=args.model or "per_output", seeds=1 if args.quick else 3)
 
 
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
@@ -83,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
     parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, resolution)")
-    parser.add_argument("--quick", action="store_true", help="a small part of the grid (objective)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small part of the grid (objective), one draw of weights (accounting)"
+    )
     parser.add_argument("--cells", default="", help="cells to run, separated by semicolons (objective)")
     takes_assignments(parser, "the pretraining recipe, or the sizes of `fusion` and `decoder`")
     add_common_arguments(parser)

@@ -30,6 +30,8 @@ RECIPE, FOLDER = "eegmat", "eegmat"
 RATES = (256, 128, 512)
 N_RECORDINGS = 12
 DROPPED = 1 / 3
+#: What the default features (pooling `auto`) have to reach at every change
+FLOOR = {"cosine": 0.9, "found": 0.95}
 
 
 @torch.inference_mode()
@@ -88,7 +90,7 @@ def table(corpora: Mapping[int, Corpus], models: Mapping[str, BrainOF]) -> pd.Da
             if model.config.decoder.kind == "per_output"
             else []
         )
-        for pool in ("mean_std", "concat", *shares):
+        for pool in ("auto", "mean_std", "concat", *shares):
             reference = embeddings(corpora[first], model, pool)
             for rate, corpus in corpora.items():
                 for dropped in (0.0, DROPPED):
@@ -130,6 +132,15 @@ def resolution(root: Path, out: Path, say: Callable[[str], None], *, model: str)
         f"Windows of {N_RECORDINGS} recordings of eegmat, against themselves at {RATES[0]} Hz with all channels. "
         "`other windows` is the cosine with other windows of the same recording: the floor."
     ]
+    default = frame[frame["pooling"] == "auto"]
+    for name, lines in default.groupby("model", sort=False):
+        lowest = {key: float(lines[key].min()) for key in FLOOR}
+        verdict = "reached" if all(lowest[key] > floor for key, floor in FLOOR.items()) else "missed"
+        text.append(
+            f"{name}, default features: the floor is {verdict}; lowest cosine {lowest['cosine']:.3f}, "
+            f"lowest share found {lowest['found']:.3f} (floor {FLOOR['cosine']}, {FLOOR['found']})."
+        )
+        say(text[-1])
     page = write_page(out / "report.html", [Section("Resolution", text, tables=[Table(frame)])], title="Resolution")
     write_atomically(out / "table.md", [(markdown(frame) + "\n").encode()])
     say(f"[{time.perf_counter() - started:6.1f} s] done: {page}")

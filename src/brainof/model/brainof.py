@@ -385,8 +385,7 @@ class BrainOF(nn.Module):
         """
         name, outputs = self.config.pooling_of(kind, modality)
         if outputs:
-            parts = [latents_BLD[:, self.config.latents_of(output)] for output in outputs]
-            latents_BLD = torch.stack(parts).sum(0) if name == "sum" else torch.cat(parts, 1)
+            latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
         return pool(latents_BLD, name)
 
     def pooled_width(self, kind: str = "auto") -> int:

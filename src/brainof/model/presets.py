@@ -42,22 +42,26 @@ PRESETS: dict[str, BrainOFConfig] = {
         pooling={"default": "concat@waveform+log_spectrum", "fmri": "concat@waveform+connectivity"},
     ),
     "base": BrainOFConfig(
+        rates=RATES,
         dim=256,
         sampler=SamplerConfig(latents=128, initial_addressing="tied"),
         backbone=BackboneConfig(depth=12, hidden=456, shared=912),
     ),
     "large": BrainOFConfig(
+        rates=RATES,
         dim=512,
         sampler=SamplerConfig(latents=128, heads=8, initial_addressing="tied"),
         backbone=BackboneConfig(depth=24, heads=8, hidden=808, shared=1616),
     ),
     "huge": BrainOFConfig(
+        rates=RATES,
         dim=1024,
         sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
         backbone=BackboneConfig(depth=36, heads=16, experts=32, top_k=4, hidden=384, shared=1152),
         decoder=DecoderConfig(blocks=2),
     ),
     "giant": BrainOFConfig(
+        rates=RATES,
         dim=1024,
         sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
         backbone=BackboneConfig(depth=48, heads=16, experts=64, top_k=6, hidden=896, shared=896),

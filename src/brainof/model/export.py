@@ -58,7 +58,7 @@ class SignalEncoder(nn.Module):
         interval_B: Tensor,
         modality_B: Tensor,
     ) -> Tensor:
-        """Arguments as in `brainof.signals`, at the model's `rates`; T is a multiple of the patch, every sample is valid."""
+        """Arguments as in `brainof.signals`, at the rates of the model; T is whole patches, all samples valid."""
         patch = self.model.config.patch
         channels, patches = signal_BCT.shape[1], signal_BCT.shape[2] // patch
         sensors = Sensors(position_BC3, located_BC, orientation_BC3, type_BC, order_BC)

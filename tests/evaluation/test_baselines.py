@@ -6,7 +6,7 @@ from sklearn.covariance import oas
 
 from brainof.errors import ConfigError
 from brainof.evaluation import baselines
-from brainof.evaluation.baselines import BANDS, BASELINES, baseline_features, default_baselines
+from brainof.evaluation.baselines import BANDS, BASELINES, FITTED, Fitting, baseline_features, default_baselines
 from brainof.stats.covariance import TangentSpace, covariances, log_euclidean
 
 
@@ -145,3 +145,15 @@ def test_windows_of_several_lengths_keep_their_order():
     np.testing.assert_allclose(tangent.matrices[1], covariances(windows[1][None])[0])
     with pytest.raises(ConfigError, match="did you mean 'band power'"):
         baseline_features("band powr", "eeg", windows, [128.0] * 4)
+
+
+def test_nearest_mean_finds_the_map_of_each_class():
+    rng = np.random.default_rng(0)
+    maps, y = rng.standard_normal((3, 20)), np.repeat([0, 1, 2], 4)
+    windows = np.repeat((maps[y] + 0.3 * rng.standard_normal((12, 20)))[:, :, None], 6, axis=2)
+    rows = np.arange(12) % 4 < 2
+    data = Fitting(windows[rows], y[rows], np.arange(6), windows[~rows], 0.5, 3, 0)
+    scores = FITTED["nearest mean"](data)
+    assert (scores.argmax(axis=1) == y[~rows]).all()
+    means = np.stack([windows[rows & (y == code)].mean(axis=(0, 2)) for code in range(3)])
+    assert scores[0, 1] == pytest.approx(np.corrcoef(windows[~rows][0].mean(axis=1), means[1])[0, 1])

@@ -218,6 +218,59 @@ def test_the_command(alpha, tmp_path, capsys):
         assert error.count("\n") == 1
 
 
+def test_tasks_that_a_call_leaves_out_are_kept(done, alpha, tmp_path):
+    """One task after the other gives the tables and the page of both."""
+    age = {"recipe": f"{alpha}/alpha.yaml/age", "n_splits": 2, "repeats": 1, "baselines": ["amplitude"]}
+    one = suite(alpha).model_dump(mode="json", exclude_unset=True)["tasks"]["state"]
+    both = suite(alpha, tasks={"state": one, "age": {**age, "metric": "pearson"}}, random_weights=0, permutations=0)
+    evaluate(both, "debug", tmp_path, root=alpha, tasks=["state"])
+    evaluate(both, "debug", tmp_path, root=alpha, tasks=["age"])
+    table = pd.read_parquet(tmp_path / "summary.parquet")
+    assert set(table["task"]) == {"state", "age"}
+    assert set(pd.read_parquet(tmp_path / "results.parquet")["task"]) == {"state", "age"}
+    text = (tmp_path / "results.md").read_text()
+    assert text.index("## state") < text.index("## age")
+    before = pd.read_parquet(done.folder / "summary.parquet").query("entry == 'amplitude' and option == 'plain'")
+    again = table.query("task == 'state' and entry == 'amplitude' and option == 'plain'")
+    assert again["score"].item() == before["score"].item()
+
+
+def test_a_second_modality_of_the_same_people_stands_beside_the_first(alpha, tmp_path):
+    """Features that say nothing, beside ones of the same people that say it all."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "alpha").symlink_to(alpha / "alpha")
+    other = tmp_path / "data" / "beside"
+    other.mkdir()
+    rng = np.random.default_rng(1)
+    for person in PEOPLE[1:]:
+        np.savez(
+            other / f"{person}.npz", bold=int(person) * rng.standard_normal((60, 5)) + rng.standard_normal((60, 1))
+        )
+    recipe = """\
+name: beside
+title: Beside
+modality: fmri
+licence: CC0-1.0
+citation: none
+files: [{pattern: "{subject}.npz"}]
+read: {variable: bold, time_axis: 0, t_r: 2.0}
+windows: {whole: true}
+labels: {person: {entity: subject}}
+tasks: {any: {label: person}}
+"""
+    (tmp_path / "beside.yaml").write_text(recipe)
+    asked = {"recipe": f"{alpha}/alpha.yaml/state", "fuse": f"{tmp_path}/beside.yaml/any", "n_splits": 2, "repeats": 1}
+    tasks = {"fused": {**asked, "baselines": ["amplitude"]}}
+    fused = suite(alpha, tasks=tasks, random_weights=0, permutations=0)
+    found = evaluate(fused, "debug", tmp_path / "out", root=tmp_path / "data")
+    assert not found.absent
+    lines = found.summary.query("option == 'plain'").set_index("kind")
+    assert lines.loc["classical", "n_people"] == 5  # one has no second modality
+    assert lines.loc["classical", "n_features"] == 4 + 10  # amplitudes, and connectivity of five regions
+    assert lines.loc["model", "n_features"] % 2 == 0
+    assert lines.loc["classical", "score"] > 0.8
+
+
 def test_results_of_another_version_are_not_mixed(done, alpha):
     with pytest.raises(ConfigError, match=r"holds results of tiny 1.0, not tiny 1.1"):
         evaluate(suite(alpha, version="1.1"), "debug", done.folder, root=alpha)

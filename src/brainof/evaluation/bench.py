@@ -5,7 +5,7 @@ OUT/corpora/           the prepared datasets
 OUT/features/          pooled features of every task and model, which anyone can score again
 OUT/runs/              one file per run: task, model, read-out, option, seed and fold
 OUT/results.parquet    one row per person, seed and pipeline, in MOABB's columns
-OUT/summary.csv        one row per pipeline: score, intervals, gain over random weights, controls
+OUT/summary.csv        one row per pipeline: score, intervals, gain over random weights, controls (.parquet too)
 OUT/results.md         the page
 """
 
@@ -27,7 +27,7 @@ from ..utils.progress import progress
 from .decoding import Features
 from .entries import MODEL, Entry, classical, controls, models
 from .questions import ask
-from .results_page import page
+from .results_page import page, said
 from .sources import Absent, open_task
 from .suite import Suite, find_suite
 from .summary import Pipeline, collect, moabb_table, summary
@@ -200,13 +200,33 @@ def _refusal(entry: Entry, unit: Unit) -> str:
 def written(
     suite: Suite, pipelines: Sequence[Pipeline], absent: list[Absent], refused: dict[str, str], folder: Path
 ) -> Evaluation:
-    """Write the tables and the page."""
+    """Write the tables and the page; what earlier calls found on tasks that this one left out is kept."""
     results, lines = moabb_table(pipelines, f"{suite.name} {suite.version}"), summary(pipelines)
     found = Evaluation(results, lines, absent, refused, folder)
-    buffer = io.BytesIO()
-    results.to_parquet(buffer, index=False)
-    write_atomically(folder / "results.parquet", [buffer.getvalue()])
+    told: dict[str, dict[str, Any]] = {one.task: {"absent": vars(one)} for one in absent}
+    told |= {task: {"refused": reason} for task, reason in refused.items()}
+    told |= {pipeline.question.task.name: {"said": said(pipeline.question)} for pipeline in pipelines}
+    before = read_json(folder / "tasks.json") if (folder / "tasks.json").exists() else {}
+    kept = [task for task in before if task in suite.tasks and task not in told]
+    results, lines = (
+        _with_earlier(results, folder / "results.parquet", kept),
+        _with_earlier(lines, folder / "summary.parquet", kept),
+    )
+    told |= {task: before[task] for task in kept}
+    told = {task: told[task] for task in suite.tasks if task in told}
+    for name, table in (("results", results), ("summary", lines)):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_atomically(folder / f"{name}.parquet", [buffer.getvalue()])
     write_atomically(folder / "summary.csv", [lines.to_csv(index=False).encode()])
-    questions = {pipeline.question.task.name: pipeline.question for pipeline in pipelines}
-    write_atomically(folder / "results.md", [page(suite, lines, questions, absent, refused).encode()])
+    write_json(folder / "tasks.json", told)
+    write_atomically(folder / "results.md", [page(suite, lines, told).encode()])
     return found
+
+
+def _with_earlier(table: pd.DataFrame, path: Path, tasks: Collection[str]) -> pd.DataFrame:
+    if not tasks or not path.exists():
+        return table
+    earlier = pd.read_parquet(path)
+    earlier = earlier[earlier["task"].isin(list(tasks))] if "task" in earlier else earlier[:0]
+    return pd.concat([part for part in (table, earlier) if len(part)], ignore_index=True) if len(earlier) else table

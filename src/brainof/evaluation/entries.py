@@ -15,7 +15,7 @@ import torch
 
 from ..adaptation.saving import model_digest
 from ..corpus.index import LABEL
-from ..errors import BrainOFError, LabelError, did_you_mean
+from ..errors import BrainOFError, ConfigError, LabelError, did_you_mean
 from ..inference import embed
 from ..inference.examples import CorpusRows
 from ..model import BrainOF
@@ -23,8 +23,9 @@ from ..release import load
 from ..stats.covariance import covariances
 from ..utils.files import make_folder, write_atomically
 from ..utils.modules import seeded
-from .baselines import baseline_features, default_baselines
+from .baselines import FITTED, Fitting, baseline_features, default_baselines
 from .decoding import Features
+from .folds import Split
 from .leaks import pretraining_overlap
 from .protocol import task_windows
 from .questions import Question
@@ -67,6 +68,17 @@ class Entry:
     refused: Callable[[Question], str] | None = None
     n_seen: Callable[[Question], int] | None = None
     width: int = 0
+    fitted: Callable[[Fitting], np.ndarray] | None = None
+
+
+def fitting(question: Question, split: Split, seed: int) -> Fitting:
+    """What a fitted baseline gets of one fold."""
+    windows, sfreqs = _windows(question)
+    if len({window.shape for window in windows}) > 1 or len(np.unique(sfreqs)) > 1:
+        raise ConfigError("windows of one length and rate are needed", field=f"{question.task.name}.baselines")
+    of = lambda rows: np.stack([windows[row] for row in rows])  # noqa: E731
+    y, groups = question.y[split.train], question.groups[split.train]
+    return Fitting(of(split.train), y, groups, of(split.test), float(sfreqs[0]), len(question.classes), seed)
 
 
 def models(names: Sequence[str], random_weights: int, store: Path, accept: Sequence[str] = ()) -> list[Entry]:
@@ -116,7 +128,9 @@ def classical(question: Question) -> list[Entry]:
     modality = str(question.index["modality"].iloc[0])
     usual = default_baselines(modality, task.kind, int(question.index["n_times"].max()))
     names = usual if task.baselines is None else task.baselines
-    return [Entry(name, CLASSICAL, partial(_classical_features, name, modality)) for name in names]
+    return [
+        Entry(name, CLASSICAL, partial(_classical_features, name, modality), fitted=FITTED.get(name)) for name in names
+    ]
 
 
 def controls(question: Question) -> list[Entry]:
@@ -125,7 +139,14 @@ def controls(question: Question) -> list[Entry]:
 
 
 def _classical_features(name: str, modality: str, question: Question, seed: int, readout: str) -> Features:
-    return baseline_features(name, modality, *_windows(question))
+    own = baseline_features(name, modality, *_windows(question))
+    if question.partner is None or callable(own):
+        return own
+    partner = str(question.corpus.index["modality"].iloc[int(question.partner[0])])
+    usual = "functional connectivity" if partner == "fmri" else "log covariance"
+    return question.beside(
+        own, np.asarray(baseline_features(usual, partner, *task_windows(question.corpus, question.partner)))
+    )
 
 
 def _label(label: str, question: Question, seed: int, readout: str) -> Features:
@@ -183,7 +204,10 @@ def _features_of_model(
 
 
 def _pooled(question: Question, model: torch.nn.Module, pool: str) -> np.ndarray:
-    return embed(question.corpus, model, contract=None, rows=question.rows, pool=pool).values
+    def of(rows: np.ndarray) -> np.ndarray:
+        return embed(question.corpus, model, contract=None, rows=rows, pool=pool).values
+
+    return question.beside(of(question.rows), None if question.partner is None else of(question.partner))
 
 
 def _latent_covariances(question: Question, model: Any) -> np.ndarray:

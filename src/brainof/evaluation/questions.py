@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..corpus import Windows
-from ..errors import ConfigError, did_you_mean
+from ..datasets import find_recipe
+from ..errors import ConfigError, LabelError, did_you_mean
 from ..stats.compare import pseudo_values
 from ..stats.metrics import METRICS, average_within, per_group
 from ..stats.nulls import constant_within, permute_labels
@@ -40,6 +41,8 @@ class Question:
         One empty fold for identification and matching, which have no training side.
     pairs : Matching or Segments, optional
         What is matched with what.
+    partner : ndarray of int, optional
+        Rows of the second modality of a fused task, of the same people.
     """
 
     task: SuiteTask
@@ -52,6 +55,16 @@ class Question:
     recordings: np.ndarray
     folds: list[Split]
     pairs: Matching | Segments | None = None
+    partner: np.ndarray | None = None
+
+    def beside(self, values: np.ndarray, partner_values: np.ndarray | None) -> np.ndarray:
+        """Features of each window, and beside them the person's mean over the second modality where there is one."""
+        if self.partner is None or partner_values is None:
+            return values
+        theirs = self.corpus.index.iloc[self.partner]["subject"].astype(str).to_numpy()
+        means = {name: partner_values[theirs == name].mean(axis=0) for name in np.unique(theirs)}
+        own = self.index["subject"].astype(str)
+        return np.concatenate([values, np.stack([means[name] for name in own])], axis=1)
 
     @property
     def decodes(self) -> bool:
@@ -161,6 +174,10 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         Labels, windows or folds do not fit, or the split leaks.
     """
     rows = task_rows(corpus.index, task)
+    partner = _partner(task, corpus, rows) if task.fuse else None
+    if partner is not None:
+        both = set(corpus.index.iloc[partner]["subject"].astype(str))
+        rows = rows[corpus.index.iloc[rows]["subject"].astype(str).isin(both)]
     index = corpus.index.iloc[rows].reset_index(drop=True)
     recordings = group_keys(index, "recording")
     empty = np.zeros(0)
@@ -181,7 +198,23 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
     if not (task.published and task.published_split is not None and task.published_split.by not in ("subject", "part")):
         check_people(index, folds, task.split)
     check_duplicates(index, folds)
-    return Question(task, corpus, rows, index, y, classes, groups, recordings, folds)
+    return Question(task, corpus, rows, index, y, classes, groups, recordings, folds, partner=partner)
+
+
+def _partner(task: SuiteTask, corpus: Windows, rows: np.ndarray) -> np.ndarray:
+    """Windows of the second modality of the people of a task."""
+    dataset, _, name = task.fuse.rpartition("/")
+    recipe = find_recipe(dataset)
+    if name not in recipe.tasks:
+        fix = did_you_mean(name, recipe.tasks)
+        raise ConfigError(f"recipe {recipe.name} has no task {name!r}", field=f"{task.name}.fuse", fix=fix)
+    index = corpus.index
+    people = set(index.iloc[rows]["subject"].astype(str))
+    chosen = (index["dataset"] == recipe.name) & (index["view"] == recipe.view_of(name))
+    found = np.flatnonzero(chosen & index["subject"].astype(str).isin(people))
+    if not len(found):
+        raise LabelError(f"no person of {task.dataset} is in {recipe.name}", field=f"{task.name}.fuse")
+    return found
 
 
 def _repeats(parts: list[tuple[np.ndarray, np.ndarray]], n: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from .entries import CLASSICAL, CONTROL, MODEL, RANDOM
 from .questions import Question
-from .sources import Absent
 from .suite import Suite
 from .summary import CHANCE, best_classical
 
 _HEAD = "| | read-out | features | gain over random weights | score | null 95 % | p | who is it | note |"
 
 
-def page(
-    suite: Suite,
-    lines: pd.DataFrame,
-    questions: Mapping[str, Question],
-    absent: Sequence[Absent],
-    refused: Mapping[str, str],
-) -> str:
+def page(suite: Suite, lines: pd.DataFrame, told: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown of all tasks, what is absent and what was refused.
 
     Parameters
     ----------
     lines : DataFrame
         `summary` of the pipelines.
-    questions : dict of task -> Question
+    told : dict of task -> dict
+        "said" (what was asked, see `said`), "absent" (fields of an Absent) or "refused" (why).
     """
-    parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}\n\n{_LEGEND}"]
-    parts += [f"- {note}" for note in suite.notes]
-    for name, question in questions.items():
-        parts.append(_section(name, question, lines[lines["task"] == name]))
-    if absent:
-        rows = [f"| {one.task} | `{one.dataset}` | {one.why} | {one.access} |" for one in absent]
-        parts.append(
-            "\n".join(
-                ["\n## Data that are not here\n", "| task | dataset | why | access |", "|---|---|---|---|", *rows]
-            )
-        )
+    parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}\n\n{_LEGEND}", *(f"- {n}" for n in suite.notes)]
+    parts += [_section(name, about["said"], lines[lines["task"] == name]) for name, about in _having(told, "said")]
+    rows = [
+        "| {task} | `{dataset}` | {why} | {access} |".format(**about["absent"]) for _, about in _having(told, "absent")
+    ]
+    if rows:
+        parts.append("\n".join([_ABSENT, *rows]))
+    refused = [f"- **{name}**: {about['refused']}" for name, about in _having(told, "refused")]
     if refused:
-        parts.append("\n".join(["\n## Refused\n", *(f"- **{name}**: {reason}" for name, reason in refused.items())]))
+        parts.append("\n".join(["\n## Refused\n", *refused]))
     return "\n".join(parts) + "\n"
 
+
+def _having(told: Mapping[str, Mapping[str, Any]], key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, about) for name, about in told.items() if about.get(key)]
+
+
+_ABSENT = "\n## Data that are not here\n\n| task | dataset | why | access |\n|---|---|---|---|"
 
 _LEGEND = """\
 Scores are means over people of the tested metric, with 95 % intervals over people (Student's t); where labels belong to
@@ -55,30 +53,34 @@ from the others of the fold (its chance in brackets). Rows marked *transductive*
 """
 
 
-def _section(name: str, question: Question, lines: pd.DataFrame) -> str:
+def said(question: Question) -> str:
+    """What a task asks of which data, and what others reached."""
     task = question.task
     people = len(set(question.index["dataset"].astype(str) + "/" + question.index["subject"].astype(str)))
-    folds = f", {len(question.folds)} folds by {task.split}" if question.folds else ""
+    folds = f", {len(question.folds)} folds by {task.split.removeprefix('label.')}" if question.folds else ""
     folds += f" and {task.also}" if task.also else ""
     metric = question.metric.replace("_", " ")
-    said = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
-    said.append(f"{len(question.rows)} windows of {people} people{folds}.")
+    parts = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
+    parts.append(f"{len(question.rows)} windows of {people} people{folds}.")
     if task.reference is not None and task.reference.score is not None:
-        said.append(f"Reference: {task.reference.score} {task.reference.metric} ({task.reference.text}).")
+        parts.append(f"Reference: {task.reference.score} {task.reference.metric} ({task.reference.text}).")
+    return " ".join(part for part in parts if part)
+
+
+def _section(name: str, about: str, lines: pd.DataFrame) -> str:
     if (best := best_classical(lines, name)) is not None:
-        said.append(f"Best classical (chosen after the fact): {best}.")
+        about += f" Best classical (chosen after the fact): {best}."
     order = {MODEL: 0, RANDOM: 1, CLASSICAL: 2, CONTROL: 3, CHANCE: 4}
     rows = lines.assign(_order=lines["kind"].map(order)).sort_values("_order", kind="stable").to_dict("records")
-    head = [f"\n## {name}\n", " ".join(text for text in said if text), "", _HEAD, "|---" * 9 + "|"]
-    return "\n".join([*head, *map(_row, rows)])
+    return "\n".join([f"\n## {name}\n", about, "", _HEAD, "|---" * 9 + "|", *map(_row, rows)])
 
 
 def _row(line: dict) -> str:
-    note = str(line.get("reason") or "")
+    note = line["reason"] if isinstance(line.get("reason"), str) else ""
+    if line["unfinished"] and not note:
+        note = f"{line['unfinished']} runs unfinished"
     if line["transductive"]:
         note = f"transductive; {note}".rstrip("; ")
-    if line["unfinished"] and not line.get("reason"):
-        note = f"{line['unfinished']} runs unfinished; {note}".rstrip("; ")
     p = _number(line.get("p_value"))
     if (kept := _number(line.get("nuisance_p_value"))) != "":
         p = f"{p} ({kept})"

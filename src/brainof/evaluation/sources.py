@@ -29,19 +29,25 @@ class Absent:
 
 
 def open_task(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] | Absent:
-    """The task, completed from its recipe, and the corpus of its dataset, prepared where that was not done before."""
+    """The task, completed from its recipe, and the corpus of its data, prepared where that was not done before."""
     if task.simulate is not None:
         return _simulated(task, out)
     recipe = find_recipe(task.dataset_name)
     task = task.resolved(recipe)
-    names = [name for name in (task.folder, recipe.name) if name]
-    folder = next((root / name for name in names if (root / name).is_dir()), None)
-    if folder is None:
-        return Absent(task.name, recipe.name, f"no folder {' or '.join(names)} in {root}", access(recipe))
-    try:
-        return task, prepared(recipe, folder, out / "corpora" / recipe.name)
-    except BrainOFError as error:
-        return Absent(task.name, recipe.name, str(error), access(recipe))
+    wanted = [(recipe, task.folder)]
+    if task.fuse:
+        wanted.append((find_recipe(task.fuse.rpartition("/")[0]), task.fuse_folder))
+    place = out / "corpora" / "+".join(recipe.name for recipe, _ in wanted)
+    for recipe, given in wanted:
+        names = [name for name in (given, recipe.name) if name]
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is None:
+            return Absent(task.name, recipe.name, f"no folder {' or '.join(names)} in {root}", access(recipe))
+        try:
+            corpus = prepared(recipe, folder, place)
+        except BrainOFError as error:
+            return Absent(task.name, recipe.name, str(error), access(recipe))
+    return task, corpus
 
 
 def prepared(recipe: Recipe, folder: Path, out: Path) -> Corpus:

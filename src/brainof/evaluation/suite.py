@@ -39,6 +39,10 @@ class SuiteTask(Task):
     recipe: str
     view: str = ""
     folder: str = ""
+    fuse: str = ""
+    """`dataset/task` of a second modality of the same people: its mean over a person's windows stands beside the
+    features of each window."""
+    fuse_folder: str = ""
     simulate: Cohort | None = None
     asks: str = ""
     metric: str = ""

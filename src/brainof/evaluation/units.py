@@ -22,7 +22,7 @@ from ..stats.metrics import identification, similarity
 from ..stats.ridge import RidgeSolver, classify
 from ..utils.files import make_folder, write_atomically
 from .decoding import Features
-from .entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry
+from .entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry, fitting
 from .folds import Split
 from .identity import identify
 from .leaks import check_inductive
@@ -35,6 +35,8 @@ from .transforms import OPTIONS, equal_dimension
 #: Changes when the same unit gives another result, so that older files are computed again
 VERSION = 1
 PLAIN, EQUAL = "plain", "equal"
+#: The read-out of baselines that bring their own
+OWN = "own"
 #: Numbers of the fold that stand for all folds, and for a whole permutation test
 ALL, NULL = -1, -2
 
@@ -105,6 +107,9 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
                 drawn = range(entry.seeds)
                 units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
             continue
+        if entry.fitted is not None:
+            units += [Unit(question, entry, OWN, PLAIN, 0, fold) for fold in range(len(question.folds))]
+            continue
         for readout in readouts_of(entry, task.readouts):
             for option in options_of(entry, readout, task, width):
                 for seed in range(max(entry.seeds, seeds if readout in TRAINED else 1)):
@@ -112,7 +117,7 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
                     if task.fractions is not None and readout in TRAINED:  # each seed has a draw of its own
                         folds = (seed,) if seed < len(question.folds) else ()
                     units += [Unit(question, entry, readout, option, seed, fold, width) for fold in folds]
-                if n and readout in READOUTS and option in (PLAIN, EQUAL):
+                if n and readout == readouts_of(entry, task.readouts)[0] in READOUTS and option in (PLAIN, EQUAL):
                     units.append(Unit(question, entry, readout, option, 0, NULL, width, n))
     return units
 
@@ -142,6 +147,8 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     question = unit.question
     if unit.readout in TRAINED:
         return [_trained(unit)]
+    if unit.readout == OWN:
+        return [_fitted(unit)]
     key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
     if key not in cache:
         cache.clear()
@@ -161,6 +168,13 @@ def _trained(unit: Unit) -> Result:
     started, split = time.process_time(), unit.question.folds[unit.fold]
     scores, about = trained(unit.readout, unit.entry.network(unit.seed), unit.question, split, unit.seed)
     return Result(split.test, scores, {**about, "time": time.process_time() - started, "n_train": len(split.train)})
+
+
+def _fitted(unit: Unit) -> Result:
+    assert unit.entry.fitted is not None
+    started, split = time.process_time(), unit.question.folds[unit.fold]
+    scores = unit.entry.fitted(fitting(unit.question, split, unit.seed))
+    return Result(split.test, scores, {"time": time.process_time() - started, "n_train": len(split.train)})
 
 
 def _read_out(unit: Unit, features: Features, split: Split) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from brainof.cli import main
 from brainof.corpus import Corpus
 from brainof.errors import ConfigError
-from brainof.evaluation import evaluate, find_suite
+from brainof.evaluation import entries, evaluate, find_suite, leaks
 from brainof.evaluation.suite import Suite, suite_versions
 from brainof.evaluation.summary import MOABB
+from brainof.release import load
 from brainof.stats.ridge import ALPHAS
 from brainof.stats.splits import CrossSubject
 
@@ -216,6 +218,31 @@ def test_the_command(alpha, tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_a_model_that_saw_test_people_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
+    monkeypatch.setattr(leaks, "trained_on", lambda model: {"alpha/02", "alpha/05", "other/01"})
+    asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": ["amplitude"]}
+    small = suite(alpha, tasks={"state": asked}, random_weights=0, permutations=0)
+    lines = evaluate(small, "debug", tmp_path, root=alpha).summary.set_index("kind")
+    assert "pretraining saw 2 of 6 people (alpha/02 is one)" in lines.loc["model", "reason"]
+    assert "accept='overlap'" in lines.loc["model", "reason"]
+    assert np.isnan(lines.loc["model", "score"])
+    assert lines.loc["classical", "score"].notna().all()
+    accepted = evaluate(small, "debug", tmp_path, root=alpha, accept=["overlap"]).summary.set_index("kind")
+    assert np.isfinite(accepted.loc["model", "score"])
+    assert accepted.loc["model", "transductive"]
+    assert not accepted.loc["classical", "transductive"].any()
+
+
+def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
+    network, _ = load("debug")
+    monkeypatch.setattr(entries, "load", lambda name: (network, SimpleNamespace(modalities={"fmri": None})))
+    asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": []}
+    small = suite(alpha, tasks={"state": asked}, random_weights=0, permutations=0)
+    (line,) = evaluate(small, "debug", tmp_path, root=alpha).summary.query("kind == 'model'").to_dict("records")
+    assert line["reason"] == "alpha: modality: the model was not trained on eeg; it accepts fmri"
+    assert "the model was not trained on eeg" in (tmp_path / "results.md").read_text()
 
 
 def test_tasks_that_a_call_leaves_out_are_kept(done, alpha, tmp_path):

@@ -241,13 +241,12 @@ def _n_seen(name: str, question: Question) -> int:
 
 def _refused(name: str, network: Any, contract: Any, accept: Sequence[str], question: Question) -> str:
     """Why a model is not scored on a task: its contract, or people of the task that trained it."""
-    if contract is None:
-        return ""
-    try:
-        differences = [what for what in accept if what != "overlap"]
-        CorpusRows(question.corpus, question.rows, int(network.config.patch)).check(contract, differences)
-    except BrainOFError as error:
-        return str(error)
+    if contract is not None:
+        try:
+            differences = [what for what in accept if what != "overlap"]
+            CorpusRows(question.corpus, question.rows, int(network.config.patch)).check(contract, differences)
+        except BrainOFError as error:
+            return str(error)
     n_seen, why = _overlap(name, question)
     if n_seen and "overlap" not in accept:
         return f"{why}; leave them out of pretraining, or score it as transductive with accept='overlap'"

@@ -213,16 +213,17 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
     """
     index = question.index.iloc[rows]
     people = (index["dataset"].astype(str) + "/" + index["subject"].astype(str)).to_numpy()
+    features = np.nan_to_num(features)
     order = np.lexsort((index["onset"].to_numpy(dtype=float), index["recording"].astype(str).to_numpy(), people))
     first, last = [], []
     for name in np.unique(people):
         own = order[people[order] == name]
         if len(own) > 1:
-            first.append(np.nanmean(features[own[: len(own) // 2]], axis=0))
-            last.append(np.nanmean(features[own[len(own) // 2 :]], axis=0))
+            first.append(np.mean(features[own[: len(own) // 2]], axis=0))
+            last.append(np.mean(features[own[len(own) // 2 :]], axis=0))
     if len(first) < 2:
         return None, None
-    one, two = np.nan_to_num(np.stack(first)), np.nan_to_num(np.stack(last))
+    one, two = np.stack(first), np.stack(last)
     forward, backward = identification(similarity(one, two, standardised=True))
     own = np.arange(len(one))
     return float(((forward == own).mean() + (backward == own).mean()) / 2), 1 / len(one)

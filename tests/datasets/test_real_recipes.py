@@ -117,8 +117,11 @@ def test_people_of_two_sites_with_one_number_stay_apart(real_data):
     found = discover(recipe.files, real_data / "rpn_rest_mist122")
     assert len({entry.entities["subject"] for entry in found}) == 90
     job = Job(recipe, real_data / "rpn_rest_mist122")
-    sites = [job.labels.of(entry.entities)["site"] for entry in found]
+    labels = [job.labels.of(entry.entities) for entry in found]
+    sites = [label["site"] for label in labels]
     assert (sites.count("bochum"), sites.count("essen")) == (41, 49)
+    sexes = [label.get("sex") for label in labels]  # written 1.0 at one site and 1 at the other
+    assert (sexes.count("male"), sexes.count("female"), sexes.count(None)) == (47, 41, 2)
 
 
 def test_regions_of_the_film_are_placed_by_the_id_in_their_name(real_data):

@@ -17,7 +17,9 @@ from brainof.evaluation.matching import hit_rates, matched, matching_null, segme
 from brainof.evaluation.protocol import Task, targets
 from brainof.evaluation.questions import ask
 from brainof.evaluation.suite import SuiteTask
+from brainof.evaluation.summary import _over_initialisations
 from brainof.evaluation.transforms import SecondOrder, centred, equal_dimension, erased, leace
+from brainof.stats.compare import paired
 from brainof.stats.metrics import balanced_accuracy
 from brainof.stats.ridge import recentre
 
@@ -276,3 +278,19 @@ def test_whole_recordings_are_scored_by_the_mean_over_their_windows(rest_and_tas
     scores[::6] *= -2  # one window of each recording is wrong, and not strong enough to turn the mean
     assert balanced_accuracy(question.y, (scores > 0).astype(int)) == pytest.approx(5 / 6)
     assert question.measure(question.y, scores, np.arange(48)) == 1.0
+
+
+def test_another_random_network_seldom_gains_over_random_networks():
+    """Networks differ by 0.05, people by 0.1; the interval over both holds the level that people alone do not."""
+    rng = np.random.default_rng(0)
+    alone, both = [], []
+    for _ in range(400):
+        people, networks = 0.1 * rng.standard_normal((20, 1)), 0.05 * rng.standard_normal(4)
+        scores = people + networks + 0.02 * rng.standard_normal((20, 4))
+        names = [str(number) for number in range(20)]
+        gain = paired(*(dict(zip(names, values, strict=True)) for values in (scores[:, 0], scores[:, 1:].mean(axis=1))))
+        low, high = _over_initialisations(gain["difference"], gain, scores[:, 1:].mean(axis=0).tolist())
+        both.append(not low < 0 < high)
+        alone.append(abs(gain["difference"]) > 2.09 * gain["se"])
+    assert np.mean(alone) > 0.5
+    assert np.mean(both) < 0.08

@@ -12,7 +12,11 @@ from .questions import Question
 from .suite import Suite
 from .summary import CHANCE, best_classical
 
-_HEAD = "| | read-out | features | gain over random weights | score | null 95 % | p | who is it | note |"
+_COLUMNS = (
+    *("", "read-out", "features", "gain over random weights", "and over initialisations", "score"),
+    *("null 95 %", "p", "who is it", "note"),
+)
+_HEAD = "| " + " | ".join(_COLUMNS) + " |\n" + "|---" * len(_COLUMNS) + "|"
 
 
 def page(suite: Suite, lines: pd.DataFrame, told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -47,8 +51,9 @@ _ABSENT = "\n## Data that are not here\n\n| task | dataset | why | access |\n|--
 _LEGEND = """\
 Scores are means over people of the tested metric, with 95 % intervals over people (Student's t); where labels belong to
 people the interval is that of pseudo-values. *Gain over random weights* is the paired difference from the same
-architecture with random weights (mean of its seeds), read out the same way; its interval is over people. *Null* and
-*p* are of label permutation; the p in brackets keeps the nuisance. *Who is it* is how often features tell a test person
+architecture with random weights (mean of its seeds), read out the same way; its interval is over people, and the one
+beside it over people and initialisations: another random network would lie in it 19 times of 20. *Null* and *p* are of
+label permutation; the p in brackets keeps the nuisance. *Who is it* is how often features tell a test person
 from the others of the fold (its chance in brackets). Rows marked *transductive* used unlabelled windows of test people.
 """
 
@@ -72,7 +77,7 @@ def _section(name: str, about: str, lines: pd.DataFrame) -> str:
         about += f" Best classical (chosen after the fact): {best}."
     order = {MODEL: 0, RANDOM: 1, CLASSICAL: 2, CONTROL: 3, CHANCE: 4}
     rows = lines.assign(_order=lines["kind"].map(order)).sort_values("_order", kind="stable").to_dict("records")
-    return "\n".join([f"\n## {name}\n", about, "", _HEAD, "|---" * 9 + "|", *map(_row, rows)])
+    return "\n".join([f"\n## {name}\n", about, "", _HEAD, *map(_row, rows)])
 
 
 def _row(line: dict) -> str:
@@ -89,7 +94,19 @@ def _row(line: dict) -> str:
         who = f"{who} ({_number(line.get('identity_chance'))})"
     name = f"**{line['entry']}**" if line["kind"] == MODEL else str(line["entry"])
     gain = _between(line, "gain", sign=True)
-    cells = [name, line["readout"], line["option"], gain, _between(line, "score"), _number(line.get("null_95")), p, who]
+    anyone = [_number(line.get(f"gain_{end}_any"), sign=True) for end in ("low", "high")]
+    spread = f"[{anyone[0]}, {anyone[1]}]" if all(anyone) else ""
+    cells = [
+        name,
+        line["readout"],
+        line["option"],
+        gain,
+        spread,
+        _between(line, "score"),
+        _number(line.get("null_95")),
+        p,
+        who,
+    ]
     return "| " + " | ".join([*map(str, cells), note.replace("|", "/")]) + " |"
 
 

@@ -121,6 +121,11 @@ def test_a_window_on_both_sides_is_refused(rest_and_task):
     corpus.index.loc[40, "crc32c"] = corpus.index.loc[3, "crc32c"]
     with pytest.raises(LabelError, match="duplicates: the window of 0[0-3]-.* is that of .*both sides of fold"):
         ask(asked, corpus)
+    left = sorted({corpus.index["subject"][40], corpus.index["subject"][3]})
+    without = ask(asked.model_copy(update={"leave_out": tuple(left)}), corpus)
+    assert set(without.index["subject"]) == {"00", "01", "02", "03"} - set(left)
+    with pytest.raises(LabelError, match="t.leave_out: no subject '04'; did you mean"):
+        ask(asked.model_copy(update={"leave_out": ("04",)}), corpus)
 
 
 def test_features_fitted_on_test_people_are_refused():

@@ -174,6 +174,12 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         Labels, windows or folds do not fit, or the split leaks.
     """
     rows = task_rows(corpus.index, task)
+    if task.leave_out:
+        subjects = corpus.index.iloc[rows]["subject"].astype(str)
+        for name in set(task.leave_out) - set(subjects):
+            fix = did_you_mean(name, set(subjects))
+            raise LabelError(f"no subject {name!r}", field=f"{task.name}.leave_out", fix=fix)
+        rows = rows[~subjects.isin(task.leave_out).to_numpy()]
     partner = _partner(task, corpus, rows) if task.fuse else None
     if partner is not None:
         both = set(corpus.index.iloc[partner]["subject"].astype(str))

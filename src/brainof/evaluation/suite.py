@@ -44,6 +44,8 @@ class SuiteTask(Task):
     features of each window."""
     fuse_folder: str = ""
     simulate: Cohort | None = None
+    leave_out: tuple[str, ...] = ()
+    """Subjects that take no part, such as one recording under two names."""
     asks: str = ""
     metric: str = ""
     """The tested metric; the first of the kind unless given."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from brainof.adaptation import Ensemble, FullFineTune, LinearProbe, LoRA, TrainingSet
@@ -11,6 +12,7 @@ from brainof.adaptation.saving import CONFIG, TENSORS, load_adapter, model_diges
 from brainof.errors import CheckpointError
 from brainof.inference.batches import pooled
 from brainof.model import BrainOF
+from brainof.utils.checksum import crc32c
 
 QUICK = {"epochs": 2, "batch_size": 12, "validation": 0.0}
 
@@ -95,6 +97,20 @@ def test_a_flipped_bit_and_an_impossible_temperature_are_seen(model, examples, t
     content[-2] ^= 0x40
     tensors.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"safetensors: is damaged .its checksum differs.; save it again"):
+        load_adapter(folder, model)
+
+
+def test_a_tensor_that_is_missing_is_damage(model, examples, target, tmp_path):
+    folder = save_adapter(
+        tmp_path, LinearProbe().apply(model, TrainingSet(examples, target)), "debug", model_digest(model), {}
+    )
+    tensors = safetensors.torch.load((folder / TENSORS).read_bytes())
+    del tensors["brainof.head.mean_F"]
+    content, values = safetensors.torch.save(tensors), json.loads((folder / CONFIG).read_text())
+    values["brainof"]["crc32c"] = crc32c(content)
+    (folder / TENSORS).write_bytes(content)
+    (folder / CONFIG).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"does not fit its base model .'mean_F'.; save it again"):
         load_adapter(folder, model)
 
 

@@ -146,6 +146,17 @@ def test_a_non_finite_sample_is_named(make_batch, debug):
         debug().tokens(replace(batch, datasets=("set", "set")))
 
 
+def test_the_first_window_at_fault_is_named(make_batch, debug):
+    batch = make_batch()
+    names = tuple(f"set{row}" for row in range(len(batch)))
+    last = len(batch) - 1
+    for field, value in (("interval_B", 0), ("n_times_B", 0), ("channel_mask_BC", False)):
+        broken_batch = replace(batch, datasets=names, **{field: getattr(batch, field).clone()})
+        getattr(broken_batch, field)[[last - 1, last]] = value
+        with pytest.raises(RecordingError, match=rf"window {last - 1} .set{last - 1}."):
+            debug().tokens(broken_batch)
+
+
 def test_a_broken_patch_count_is_refused(make_batch, debug):
     batch = make_batch()
     with pytest.raises(RecordingError, match="whole number of patches"):

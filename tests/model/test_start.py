@@ -1,0 +1,29 @@
+"""What a model starts from, and edges of small functions: found by `./run bench mutants`."""
+
+from __future__ import annotations
+
+import torch
+
+from brainof.model import BrainOF
+from brainof.model.balance import violation
+from brainof.model.heads import LOG_SPECTRUM_START
+from brainof.model.sampler import SamplerConfig
+
+
+def test_outputs_start_at_zero_and_the_log_spectrum_at_the_floor():
+    heads = [module for module in BrainOF.from_preset("debug").modules() if hasattr(module, "linears")]
+    starts = {name: linear.bias for head in heads for name, linear in zip(head.names, head.linears, strict=True)}
+    assert set(starts) == {"waveform", "log_spectrum"}
+    assert torch.equal(starts["waveform"], torch.zeros_like(starts["waveform"]))
+    assert torch.equal(starts["log_spectrum"], torch.full_like(starts["log_spectrum"], LOG_SPECTRUM_START))
+
+
+def test_tied_addresses_start_with_small_latents_that_write_loudly():
+    independent, tied = (SamplerConfig(initial_addressing=kind) for kind in ("independent", "tied"))
+    assert (independent.latent_std, independent.gain) == (0.5, 1.0)
+    assert (tied.latent_std, tied.gain) == (0.05, 4.0)
+
+
+def test_experts_without_any_load_are_no_violation_of_balance():
+    load = torch.tensor([[0.0, 0, 0, 0], [4, 0, 0, 0], [1, 1, 1, 1]])
+    assert violation(load).tolist() == [-1.0, 3.0, 0.0]

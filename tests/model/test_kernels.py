@@ -175,6 +175,11 @@ def test_latents_are_sampled_by_window_in_inference_only(debug):
         assert not use(debug(sampler={"kind": "interpolate", "latents": 16}).encoder, x)
         with torch.autocast("cpu", torch.bfloat16):
             assert not use(encoder, x)
+    with torch.inference_mode():
+        assert use(encoder, x)
+        value = encoder.blocks[0].attention.value
+        encoder.blocks[0].attention.value = type("Wrapped", (torch.nn.Linear,), {})(*value.weight.T.shape, bias=False)
+        assert not use(encoder, x)
 
 
 @pytest.mark.parametrize("masked", [False, True])

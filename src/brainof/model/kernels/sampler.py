@@ -14,7 +14,7 @@ a value, D width.
 
 from __future__ import annotations
 
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,9 @@ TOKENS = 1024
 
 
 def use_by_window(encoder: nn.Module, x: Tensor) -> TypeGuard[Encoder]:
-    """True in inference where one block reads the contents."""
-    return plain_inference(x) and len(getattr(encoder, "blocks", ())) == 1
+    """True in inference where one block reads the contents, by a map that nothing wraps (as PEFT does)."""
+    blocks: Any = getattr(encoder, "blocks", ())
+    return plain_inference(x) and len(blocks) == 1 and type(blocks[0].attention.value) is nn.Linear
 
 
 def read_map(encoder: Encoder, latents_BLD: Tensor, identity_BND: Tensor) -> Tensor:
@@ -84,7 +85,8 @@ def sample_by_window(
 
 def _contents(content: Content, patch_gVS: Tensor, extra_gVD: Tensor | None, output: str | None) -> Tensor:
     """As `content.raw`; the products of samples and spectrum add up in one place."""
-    if output is not None or content.spectrum_output is None:
+    plain = type(content.linear) is type(content.spectrum_output) is nn.Linear
+    if output is not None or content.spectrum_output is None or not plain:
         return content.raw(patch_gVS, extra_gVD, output)
     hidden_gVD = content.hidden(patch_gVS)
     bias_D = content.linear.bias + content.spectrum_output.bias

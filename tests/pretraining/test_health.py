@@ -68,3 +68,27 @@ def test_scores_are_those_written_out(model, make_batch):
             error = (out["log_spectrum"].numpy() - spectrum) ** 2
             centred = (spectrum - spectrum.mean((0, 1))) ** 2
             assert row[f"r2_log_spectrum{suffix}"] == pytest.approx(1 - error.sum() / centred.sum(), rel=1e-4)
+
+
+def test_hidden_and_visible_patches_are_scored_apart(model, make_batch):
+    """Second method: from the tokens that the encoder saw; also with fillers, of windows of unequal length."""
+    objective = Objective(model.eval(), ObjectiveConfig(predict="all"))
+    batch = make_batch(lengths=(256, 128, 192))
+    masked = Masking(MaskConfig(), 64, predict="all").plan(batch, np.random.default_rng(0), fourier=False)
+    row = check_batch(objective, masked)
+    with torch.no_grad():
+        tokens = model.tokens(masked.batch)
+        latents = model.encode(tokens, masked.visible_BV, masked.visible_mask_BV)
+        made = model.decode(latents, tokens.identity_BND, masked.predicted_BH)["waveform"].numpy()
+    clean = batch.signal_BCT.numpy().reshape(3, -1, 64)
+    error, power = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
+    for b in range(3):
+        seen = set(masked.visible_BV[b, masked.visible_mask_BV[b]].tolist())
+        for h, token in enumerate(masked.predicted_BH[b, masked.predicted_mask_BH[b]].tolist()):
+            error[token in seen] += ((made[b, h] - clean[b, token]) ** 2).sum()
+            power[token in seen] += (clean[b, token] ** 2).sum()
+    assert row["r2"] == pytest.approx(1 - error[False] / power[False], rel=1e-4)
+    assert row["r2_visible"] == pytest.approx(1 - error[True] / power[True], rel=1e-4)
+    hidden = Masking(MaskConfig(), 64).plan(batch, np.random.default_rng(0), fourier=False)
+    assert "r2_visible" not in check_batch(objective, hidden)
+    assert check_batch(objective, hidden)["r2"] == pytest.approx(row["r2"], abs=1e-5)

@@ -13,7 +13,7 @@ from .style import BLUE, GREY, RED, panels, styled
 
 @styled
 def tuning(found: Mapping[str, Any]) -> Figure:
-    """Windows per second by batch, loss curves by learning rate, and the loss at their end; red is what was chosen."""
+    """Windows per second by batch, losses by learning rate, and the loss at their end; red is what was chosen."""
     figure, axes = panels(1, 3, width=3.4, height=2.6)
     speed, curves, ends = axes[0]
 
@@ -28,26 +28,23 @@ def tuning(found: Mapping[str, Any]) -> Figure:
         if trial["windows_per_second"] is None:
             speed.axvline(trial["tokens_per_batch"], color=GREY, linestyle=":")
     speed.set_xscale("log", base=2)
-    speed.set_xticks(tokens, [f"{number:,}" for number in tokens], rotation=45)
+    speed.set_xticks(tokens, [f"{number:,}" for number in tokens])
+    speed.minorticks_off()
     speed.set(title="Batch (dotted: does not fit)", xlabel="tokens per batch", ylabel="windows/s")
-    speed.set_ylim(bottom=0)
+    speed.set_ylim(0, 1.1 * max(trial["windows_per_second"] for trial in trials))
 
     rates = [trial for trial in found["rates"] if trial["losses"]]
-    for shade, trial in zip(np.linspace(0.25, 1, len(rates)), rates, strict=True):
-        chosen = trial["lr"] == found["lr"]
-        curves.plot(
-            range(1, len(trial["losses"]) + 1),
-            trial["losses"],
-            color=RED if chosen else BLUE,
-            alpha=1.0 if chosen else float(shade),
-            linewidth=1.6 if chosen else 1.0,
-            label=f"{trial['lr']:g}",
-        )
-    curves.set(title="Learning rates", xlabel="step", ylabel="loss")
+    best = next(trial for trial in rates if trial["lr"] == found["lr"])
+    for shade, trial in zip(np.linspace(0.35, 1, len(rates)), rates, strict=True):
+        steps = range(1, len(trial["losses"]) + 1)
+        if trial is not best:  # all see the same batches, whose losses differ much more than those of two rates
+            above = np.subtract(trial["losses"], best["losses"])
+            curves.plot(steps, above, color=BLUE, alpha=float(shade), label=f"{trial['lr']:g}")
+    curves.axhline(0, color=RED, label=f"{best['lr']:g}")
+    curves.set(title="Loss above that of the chosen rate", xlabel="step", ylabel="loss, same windows and masks")
     curves.legend(fontsize=7)
 
     ends.plot([trial["lr"] for trial in rates], [trial["loss"] for trial in rates], "o-", color=BLUE)
-    best = next(trial for trial in rates if trial["lr"] == found["lr"])
     ends.plot(best["lr"], best["loss"], "o", color=RED)
     for trial in found["rates"]:
         if trial["loss"] is None:

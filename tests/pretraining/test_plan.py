@@ -92,16 +92,24 @@ def test_memory_and_communication_of_each_kind():
     counts = count(preset("giant", decoder={"outputs": ["waveform"]}))
     found = plan(config, KINDS, 8)
     memory, sent = found["memory"], {kind: entry["bytes"] for kind, entry in found["communication"].items()}
-    assert set(memory) == {"ddp", "fsdp", "fsdp+ep"}
+    assert set(memory) == {"ddp", "fsdp", "fsdp_ep"}
     assert memory["ddp"]["weights"] + memory["ddp"]["gradients"] + memory["ddp"]["optimizer"] == 16 * counts["total"]
     assert memory["fsdp"]["optimizer"] == counts["total"]
-    assert memory["fsdp+ep"]["gathered"] < memory["fsdp"]["gathered"] < memory["ddp"]["gathered"]
+    assert memory["fsdp_ep"]["gathered"] < memory["fsdp"]["gathered"] < memory["ddp"]["gathered"]
     assert sent["ddp"] == pytest.approx(2 * 7 / 8 * 4 * counts["total"])
     assert sent["fsdp"] == pytest.approx(7 / 8 * counts["total"] * (8 * 4 + 4))  # 64 batches on 8 devices
     windows = found["step"]["windows"] / 8
     tokens = 7 / 8 * 48 * windows * 128 * 6 * 1024 * 2 * 4  # there and back, twice
-    assert sent["fsdp+ep"] == pytest.approx(7 / 8 * (counts["total"] - counts["routed"]) * 36 + tokens)
-    assert found["time"]["parallel"] == "fsdp"  # 9 G weights fit into 80 GB in parts alone
+    assert sent["fsdp_ep"] == pytest.approx(7 / 8 * (counts["total"] - counts["routed"]) * 36 + tokens)
+    # 64 experts on 128 devices: each is there twice
+    of_128 = plan(config, KINDS, 128)
+    rest = counts["total"] - counts["routed"]
+    assert of_128["memory"]["fsdp_ep"]["optimizer"] == pytest.approx(8 * (rest / 128 + counts["routed"] / 64))
+    tokens = 63 / 64 * 48 * of_128["step"]["windows"] / 128 * 128 * 6 * 1024 * 2 * 4
+    twice = 2 * 0.5 * 4 * counts["routed"] / 64
+    assert of_128["communication"]["fsdp_ep"]["bytes"] == pytest.approx(127 / 128 * rest * 8 + tokens + twice)
+    assert found["time"]["parallel"] == "fsdp_ep"  # 9 G weights fit into 80 GB in parts alone, and tokens are fewer
+    assert plan(config.replaced(["parallel=fsdp"]), KINDS, 8)["time"]["parallel"] == "fsdp"
     assert plan(find_config("base"), KINDS, 1)["time"]["parallel"] == "none"
     assert plan(find_config("base"), KINDS, 1)["communication"]["none"]["bytes"] == 0
 

@@ -6,6 +6,7 @@ over the windows of a corpus and over devices. Nothing is built, no data is read
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,7 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
     -------
     dict
         Plain values, for JSON: "parameters", "data", "step", "memory" and "communication" by parallel kind (none, ddp,
-        fsdp, fsdp+ep: experts on devices of their own), "time", "disk".
+        fsdp, fsdp_ep: experts on devices of their own), "time", "disk".
 
     Raises
     ------
@@ -96,13 +97,13 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
         checkpoint: float((np.ceil(batches["windows"] / share) * batches[f"activation_bytes{checkpoint}"]).max())
         for checkpoint in ("", "_checkpointed")
     }
-    memory = {kind: memory_of(model, parameters, kind, devices) for kind in KINDS if kind != "none" or devices == 1}
+    memory = {kind: memory_of(model, parameters, kind, devices) for kind in kinds_of_parallel(config, devices)}
     sent = {kind: sent_of(model, parameters, kind, devices, micros, windows / devices) for kind in memory}
     read = config.accumulate * mean("bytes")
     epoch = float(batches["count"].sum()) / config.accumulate
     compute = flops / devices / (hardware.peak * hardware.mfu)
-    fitting = fits(memory, activations, hardware.memory)
-    chosen = fitting or ("none" if devices == 1 else "fsdp")
+    kinds_that_fit = fitting(memory, activations, hardware.memory)
+    chosen = min(kinds_that_fit or memory, key=lambda kind: sent[kind])
     seconds = max(compute, sent[chosen] / hardware.link)
     return {
         "devices": devices,
@@ -129,7 +130,7 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
         "communication": {kind: {"bytes": sent[kind], "seconds": sent[kind] / hardware.link} for kind in sent},
         "time": {
             "parallel": chosen,
-            "fits": fitting is not None,
+            "fits": bool(kinds_that_fit),
             "compute_seconds_per_step": compute,
             "seconds_per_step": seconds,
             "steps_per_epoch": epoch,
@@ -147,8 +148,10 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
     }
 
 
-#: Ways in which devices share a step
-KINDS = ("none", "ddp", "fsdp", "fsdp+ep")
+def kinds_of_parallel(config: PretrainConfig, devices: int) -> list[str]:
+    """Those that a recipe leaves open for a number of devices; `auto` leaves all."""
+    possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]
+    return [kind for kind in possible if config.parallel in ("auto", kind)] or possible
 
 
 def model_of(config: PretrainConfig) -> BrainOFConfig:
@@ -221,14 +224,13 @@ def memory_of(model: BrainOFConfig, parameters: Mapping[str, int], kind: str, de
     Where nothing is sharded, autocast keeps copies of the weights in bfloat16; fully sharded, two blocks are there at a
     time (one ahead) in bfloat16 with the gradient of one in float32.
     """
-    total, depth = parameters["total"], model.backbone.depth
-    if kind in ("none", "ddp"):
-        return {"weights": 4.0 * total, "gradients": 4.0 * total, "optimizer": 8.0 * total, "gathered": 2.0 * total}
-    block = (total - sum(parameters[part] for part in ("tokens", "latents", "sampler", "decoder"))) / depth
-    if kind == "fsdp+ep":
-        block -= (1 - 1 / min(devices, model.backbone.experts)) * parameters["routed"] / depth
-    states = {"weights": 4.0 * total, "gradients": 4.0 * total, "optimizer": 8.0 * total}
-    return {name: size / devices for name, size in states.items()} | {"gathered": 2 * 2 * block + 4 * block}
+    own, gathered = float(parameters["total"]), 2.0 * parameters["total"]
+    if kind in ("fsdp", "fsdp_ep"):
+        outside = sum(parameters[part] for part in ("tokens", "latents", "sampler", "decoder"))
+        routed = parameters["routed"] if kind == "fsdp_ep" else 0
+        gathered = (2 * 2 + 4) * (parameters["total"] - outside - routed) / model.backbone.depth
+        own = (parameters["total"] - routed) / devices + routed / _expert_ranks(model, devices)
+    return {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own, "gathered": gathered}
 
 
 def sent_of(
@@ -237,25 +239,31 @@ def sent_of(
     """Bytes that each device sends in a step, and receives.
 
     ddp: an all-reduce of float32 gradients. fsdp: weights in bfloat16 gathered in forward and backward pass of each
-    batch, gradients scattered in float32. fsdp+ep: the same without the routed experts, whose tokens travel instead,
-    there and back, forward and backward, in bfloat16.
+    batch, gradients scattered in float32. fsdp_ep: the same without the routed experts, whose tokens travel instead,
+    there and back, forward and backward, in bfloat16; gradients of experts are added over the groups that hold them.
     """
-    others = (devices - 1) / devices
+    total, others = parameters["total"], (devices - 1) / devices
     if kind in ("none", "ddp"):
-        return 2 * others * 4 * parameters["total"]
-    gathered = parameters["total"] - (parameters["routed"] if kind == "fsdp+ep" else 0)
-    sent = others * gathered * (micros * 2 * 2 + 4)
-    if kind == "fsdp+ep":
-        backbone, away = model.backbone, 1 - 1 / min(devices, model.backbone.experts)
-        tokens = windows * model.sampler.latents * backbone.top_k
-        sent += away * backbone.depth * tokens * model.dim * 2 * 4
+        return 2 * others * 4 * total
+    routed = parameters["routed"] if kind == "fsdp_ep" else 0
+    sent = others * (total - routed) * (micros * 2 * 2 + 4)
+    if kind == "fsdp_ep":
+        backbone, ranks = model.backbone, _expert_ranks(model, devices)
+        rows = windows * model.sampler.latents * backbone.top_k * backbone.depth
+        sent += (1 - 1 / ranks) * rows * model.dim * 2 * 4
+        sent += 2 * (1 - ranks / devices) * 4 * routed / ranks
     return sent
 
 
-def fits(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> str | None:
-    """The first kind of KINDS that fits, without checkpointing before with it."""
+def _expert_ranks(model: BrainOFConfig, devices: int) -> int:
+    """Devices that share the experts of a layer; groups of them hold the same ones (`expert_parallel.py`)."""
+    return math.gcd(devices, model.backbone.experts)
+
+
+def fitting(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> list[str]:
+    """The kinds that fit; those that need `recompute` only where no other does."""
     for needed in activations.values():
-        for kind, parts in memory.items():
-            if kind != "fsdp+ep" and sum(parts.values()) + needed <= available:  # the trainer has no such kind
-                return kind
-    return None
+        kinds = [kind for kind, parts in memory.items() if sum(parts.values()) + needed <= available]
+        if kinds:
+            return kinds
+    return []

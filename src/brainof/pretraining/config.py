@@ -141,7 +141,7 @@ class PretrainConfig(Schema):
     """Smallest fraction of the affordable channels that a batch keeps (channel augmentation)."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: torch's Muon for matrices, AdamW for all else."""
+    """muon: torch's Muon for matrices, AdamW for all else (docs/decisions/0072)."""
     lr: float = Field(1e-3, gt=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     cooldown: float | None = Field(None, gt=0, le=1)

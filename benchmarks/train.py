@@ -4,7 +4,7 @@
     data_wait_pct           time in which the loader is waited for, one rank
     checkpoint_stall_pct    time that saving takes from the steps, with a checkpoint every 8 of them
     pretrain_vs_bench       windows/s of the command / of its bare step on batches that are ready, one thread
-    train_vs_plain          the bare step against a loop written out: objective, backward, clipping, AdamW
+    train_vs_plain          the bare step against a loop written out, over the plain forms of the model
     train_vs_compiled       the same, with compiled blocks in the plain loop
 
 `tiny`, 8 windows of 20 channels x 20 patches. Commands and steps take turns, so that a busy neighbour slows all alike;
@@ -36,7 +36,7 @@ from brainof.pretraining import PretrainConfig
 from brainof.pretraining.run import Run
 from brainof.pretraining.run_folder import read_metrics
 
-from .step import compare
+from .step import compare, plain_forms
 
 Line = tuple[str, float, str]
 
@@ -103,9 +103,10 @@ def bare_steps(corpus: Path, out: Path) -> list[Callable[[], object]]:
 
 
 def plain_step(run: Run, batch: Any) -> None:
-    """What anybody would write."""
+    """What anybody would write, with the plain forms of the model's operators."""
     run.objective.train()
-    run.objective(batch, batch.counts, 0.0)["loss"].backward()
+    with plain_forms():
+        run.objective(batch, batch.counts, 0.0)["loss"].backward()
     nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.trainer.optimizer.step()
     run.trainer.optimizer.zero_grad()

@@ -139,40 +139,35 @@ def check(batch: SignalBatch, patch: int) -> bool:
             field="signal",
             fix="pad with SignalBatch.from_arrays",
         )
-    finite_position = (
-        torch.isfinite(batch.sensors.position_BC3).all() & torch.isfinite(batch.sensors.orientation_BC3).all()
-    )
-    facts = torch.stack(
-        [
-            torch.isfinite(batch.signal_BCT.sum()),  # a sum is finite only if every sample is
-            batch.channel_mask_BC.any(1).all(),
-            (batch.n_times_B > 0).all(),
-            (torch.isfinite(batch.interval_B) & (batch.interval_B > 0)).all(),
-            finite_position,
-            batch.channel_mask_BC.all() & (batch.n_times_B >= times).all(),
-        ]
-    ).tolist()
-    if not facts[1]:
-        row = int((~batch.channel_mask_BC.any(1)).nonzero()[0])
-        raise RecordingError(f"no good channel is left in {_window(batch, row)}", field="channel_mask")
-    if not facts[2]:
-        row = int((batch.n_times_B <= 0).nonzero()[0])
-        raise RecordingError(f"{_window(batch, row)} has no samples", field="n_times")
-    if not facts[3]:
-        row = int((~(torch.isfinite(batch.interval_B) & (batch.interval_B > 0))).nonzero()[0])
+    usable_B, filled_B = batch.channel_mask_BC.any(1), batch.n_times_B > 0
+    timed_B = torch.isfinite(batch.interval_B) & (batch.interval_B > 0)
+    sensors = batch.sensors
+    facts = [
+        usable_B.all(),
+        filled_B.all(),
+        timed_B.all(),
+        torch.isfinite(sensors.position_BC3).all() & torch.isfinite(sensors.orientation_BC3).all(),
+        torch.isfinite(batch.signal_BCT.sum()),  # a sum is finite only if every sample is
+        batch.channel_mask_BC.all() & (batch.n_times_B >= times).all(),
+    ]
+    usable, filled, timed, placed, finite, complete = torch.stack(facts).tolist()  # one transfer to the host
+    if not usable:
+        raise RecordingError(f"no good channel is left in {_window(batch, _first(~usable_B))}", field="channel_mask")
+    if not filled:
+        raise RecordingError(f"{_window(batch, _first(~filled_B))} has no samples", field="n_times")
+    if not timed:
+        row = _first(~timed_B)
         raise RecordingError(
             f"{float(batch.interval_B[row])} seconds between samples in {_window(batch, row)}", field="interval"
         )
-    if not facts[4]:
+    if not placed:
         raise RecordingError(
             "positions or orientations are not finite",
             field="sensors.position",
             fix="unknown ones are zero, with located_BC False",
         )
-    if not facts[0]:
-        bad = (
-            ~torch.isfinite(batch.signal_BCT) & valid_samples(batch, patch).unflatten(1, (channels, -1)).flatten(2)
-        ).nonzero()
+    if not finite:
+        bad = (~torch.isfinite(batch.signal_BCT) & unpatchify(valid_samples(batch, patch), channels)).nonzero()
         if len(bad):
             row, channel, time = bad[0].tolist()
             raise RecordingError(
@@ -180,7 +175,11 @@ def check(batch: SignalBatch, patch: int) -> bool:
                 field="signal",
                 fix="repair or mask the channel before the model",
             )
-    return bool(facts[5])
+    return bool(complete)
+
+
+def _first(wrong_B: Tensor) -> int:
+    return int(wrong_B.nonzero()[0])
 
 
 def _window(batch: SignalBatch, row: int) -> str:

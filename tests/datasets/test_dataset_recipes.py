@@ -86,7 +86,9 @@ AFFINE = np.array([[16.0, 0, 0, -72], [0, 16, 0, -104], [0, 0, 16, -64], [0, 0, 
 
 
 def bids_path(keys: dict, subject: str, suffix: str) -> str:
-    first = {key: (value[0] if isinstance(value, list) else value) for key, value in keys.items()}
+    # the two people have the first and the last of a list of values: each value must occur
+    which = -1 if subject.endswith("2") else 0
+    first = {key: (value[which] if isinstance(value, list) else value) for key, value in keys.items()}
     task = first.get("task", "rest")
     if first.get("derivative"):
         space = first["space"].replace("*", "")

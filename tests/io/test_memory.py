@@ -31,7 +31,7 @@ def test_a_raw_with_both_modalities_gives_meg_and_says_how_to_get_eeg():
     raw = _raw(["eeg", "mag", "grad"])
     meg = from_mne(raw)
     assert meg.channels.types == ("mag", "grad")
-    assert any('modality="eeg"' in note for note in meg.notes)
+    assert any("modality='eeg'" in note for note in meg.notes)
     assert from_mne(raw, modality="eeg").channels.names == ("Fp1",)
 
 

@@ -197,6 +197,18 @@ def test_a_read_out_that_trains_chooses_on_validation_people(alpha, tmp_path):
     assert about["lr"] in [1e-3 * factor for factor in (0.1, 0.3, 1.0, 3.0, 10.0)]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_is_trained_from_scratch_and_one_that_fails_is_a_row_with_its_reason(alpha, tmp_path):
+    asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": ["FFCL", "Labram"]}
+    asked |= {"tunings": {"full": {"epochs": 1}}}
+    wanted = suite(alpha, tasks={"state": asked}, random_weights=0)
+    lines = evaluate(wanted, "debug", tmp_path, root=alpha, permutations=0).summary.set_index("entry")
+    assert lines.loc["FFCL", "kind"] == "network"
+    assert lines.loc["FFCL", "readout"] == "full"
+    assert 0 <= lines.loc["FFCL", "score"] <= 1
+    assert np.isfinite(lines.loc["Labram", "score"]) or "Labram: " in lines.loc["Labram", "reason"]
+
+
 def test_the_command(alpha, tmp_path, capsys):
     path = tmp_path / "tiny.yaml"
     values = suite(alpha).model_dump(mode="json", exclude_unset=True)

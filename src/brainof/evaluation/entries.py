@@ -27,11 +27,12 @@ from .baselines import FITTED, Fitting, baseline_features, default_baselines
 from .decoding import Features
 from .folds import Split
 from .leaks import pretraining_overlap
+from .networks import NETWORKS, build
 from .protocol import task_windows
 from .questions import Question
 from .transforms import SecondOrder
 
-MODEL, RANDOM, CLASSICAL, CONTROL = "model", "random weights", "classical", "control"
+MODEL, RANDOM, CLASSICAL, NETWORK, CONTROL = "model", "random weights", "classical", "network", "control"
 #: Seeds of random weights begin here, away from those that a user would choose
 FIRST_SEED = 1000
 #: Windows whose latents are held at once for second-order features
@@ -129,13 +130,31 @@ def classical(question: Question) -> list[Entry]:
     usual = default_baselines(modality, task.kind, int(question.index["n_times"].max()))
     names = usual if task.baselines is None else task.baselines
     return [
-        Entry(name, CLASSICAL, partial(_classical_features, name, modality), fitted=FITTED.get(name)) for name in names
+        Entry(name, NETWORK, _no_features, network=partial(_network, name, question))
+        if name in NETWORKS
+        else Entry(name, CLASSICAL, partial(_classical_features, name, modality), fitted=FITTED.get(name))
+        for name in names
     ]
 
 
 def controls(question: Question) -> list[Entry]:
     """Labels that are known of a person or a recording, each alone as a feature."""
     return [Entry(f"{label} alone", CONTROL, partial(_label, label)) for label in question.task.controls]
+
+
+def _network(name: str, question: Question, seed: int) -> torch.nn.Module:
+    """A network of another publication for the windows of a task, untrained."""
+    index = question.index
+    for column, what in (("channel_set", "channels"), ("n_times", "lengths"), ("sfreq", "sampling rates")):
+        if (n := index[column].nunique()) > 1:
+            raise ConfigError(f"the windows have {n} {what}", field=name, fix="networks take windows of one kind")
+    channels = question.corpus.channels(str(index["channel_set"].iloc[0])).names
+    first = index.iloc[0]
+    return build(name, len(channels), int(first["n_times"]), float(first["sfreq"]), channels, seed)
+
+
+def _no_features(question: Question, seed: int, readout: str) -> Features:
+    raise ConfigError("networks have no features", field="readouts", fix="read them out by full")
 
 
 def _classical_features(name: str, modality: str, question: Question, seed: int, readout: str) -> Features:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .entries import CLASSICAL, CONTROL, MODEL, RANDOM
+from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
 from .questions import Question
 from .suite import Suite
 from .summary import CHANCE, best_classical
@@ -75,7 +75,7 @@ def said(question: Question) -> str:
 def _section(name: str, about: str, lines: pd.DataFrame) -> str:
     if (best := best_classical(lines, name)) is not None:
         about += f" Best classical (chosen after the fact): {best}."
-    order = {MODEL: 0, RANDOM: 1, CLASSICAL: 2, CONTROL: 3, CHANCE: 4}
+    order = {MODEL: 0, RANDOM: 1, CLASSICAL: 2, NETWORK: 3, CONTROL: 4, CHANCE: 5}
     rows = lines.assign(_order=lines["kind"].map(order)).sort_values("_order", kind="stable").to_dict("records")
     return "\n".join([f"\n## {name}\n", about, "", _HEAD, *map(_row, rows)])
 

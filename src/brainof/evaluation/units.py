@@ -22,7 +22,7 @@ from ..stats.metrics import identification, similarity
 from ..stats.ridge import RidgeSolver, classify
 from ..utils.files import make_folder, write_atomically
 from .decoding import Features
-from .entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry, fitting
+from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
 from .folds import Split
 from .identity import identify
 from .leaks import check_inductive
@@ -123,13 +123,16 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
 
 
 def readouts_of(entry: Entry, asked: Sequence[str]) -> list[str]:
-    """The read-outs of a task that fit an entry: classical features have no latents, controls are read by ridge."""
+    """The read-outs of a task that fit an entry: classical features have no latents, networks train whole, controls are
+    read by ridge."""
     for readout in asked:
         if readout not in READOUTS and readout not in TRAINED:
             known = ", ".join((*READOUTS, *TRAINED))
             raise ConfigError(f"unknown read-out {readout!r}", field="readouts", fix=f"known: {known}")
     if entry.kind in (MODEL, RANDOM):
         return list(asked)
+    if entry.kind == NETWORK:
+        return ["full"]
     usual = [readout for readout in asked if readout in ("ridge", "logistic")]
     return usual[:1] or ["ridge"] if entry.kind == CONTROL else usual or ["ridge"]
 

@@ -25,6 +25,7 @@ import pytest
 from .places import Mutant
 
 COPIED = ("src", "tests", "studies", "benchmarks", "docs", "pyproject.toml", "README.md", "run")
+QUICK = 1.0
 OWN = ("brainof", "tests", "studies", "benchmarks", "conftest")
 _OPTIONS = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0"]  # the limit is the runner's
 
@@ -78,12 +79,18 @@ class Runner:
         return {None: "out of time", 0: "survived"}.get(code, "noticed")
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """Tests that execute the line, the quickest first; all that reach the file where it is run by import alone."""
+        """Tests that execute the line, the quickest first.
+
+        A line that is run by import alone (a constant, the range of a field) may matter to any test of the room: all
+        that reach the file, then the others of less than `QUICK` seconds.
+        """
         lines = self.reached.get(str(mutant.path.relative_to(self.project)), {})
         tests = set(lines.get(str(mutant.line), ()))
+        others: set[str] = set()
         if not tests:
             tests = {test for found in lines.values() for test in found}
-        return sorted(tests, key=lambda test: self.seconds[test])
+            others = {test for test, seconds in self.seconds.items() if seconds < QUICK} - tests
+        return [*sorted(tests, key=self.seconds.__getitem__), *sorted(others, key=self.seconds.__getitem__)]
 
     def _child(self, work: Callable[[], int], limit: float) -> int | None:
         """Exit status of work in a forked process; None where it was stopped after `limit` seconds."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import pytest
-from benchmarks.mutants import page
+from benchmarks.mutants import PAGE, RESULTS, page
 from benchmarks.mutation.places import mutant, places_of
 from benchmarks.mutation.runner import Runner
 
@@ -94,3 +96,7 @@ def test_the_page_lists_survivors_with_their_reason():
     text = page({"model": {"seed": 0, "noticed": 8, "out of time": 1, "survivors": [survivor]}})
     assert "| model | 0 | 10 | 9 (90 %) | 1 | 1 |" in text
     assert "| model/a.py:3 | `a \\| b -> a \\& b` |".replace("\\&", "&") in text
+
+
+def test_the_page_is_what_its_results_give():
+    assert PAGE.read_text() == page(json.loads(RESULTS.read_text()))

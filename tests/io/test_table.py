@@ -197,6 +197,13 @@ def test_clocks_that_are_rounded_or_late_have_no_pause(tmp_path):
         assert not len(recording.events)
 
 
+def test_a_table_of_text_alone_has_no_signal(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Fp1,C3\n" + "a,b\n" * 5)
+    with pytest.raises(ReadError, match="a.csv"):
+        read(path)
+
+
 def test_a_time_column_in_milliseconds_is_named(tmp_path):
     path = _timed(tmp_path, np.arange(300) * 1000 / 256)
     with pytest.raises(ReadError, match=r"time column: steps of 3.90625 look like milliseconds; give sfreq=256"):

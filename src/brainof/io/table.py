@@ -169,7 +169,7 @@ def _split_columns(
     apart = {name for name in columns if name in times or name == options.events_variable}
     counted = {name for name in columns if name.lower() in INDEX_NAMES} if arrays.columns else set()
     # no signal grows by one at every sample, nor a first column without a name (the index of pandas) at all
-    if len(values) > 2:
+    if len(values) > 2 and columns:  # all of them may hold text
         steps = np.diff(values[:, [0, -1]], axis=0)
         counts = {columns[i] for i in (0, -1) if (steps[:, i] == 1).all()} - apart
         counted |= {name for name in counts if np.isnan(electrode_positions([name])).all()}

@@ -161,13 +161,24 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics file; a last line that a killed process left half-written is ignored."""
+    """Rows of a metrics file; a last line that a killed process left half-written is ignored.
+
+    Raises
+    ------
+    CheckpointError
+        Another line is no row of metrics.
+    """
     rows = []
-    for line in Path(path).read_text().splitlines():
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+            int(row["step"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise CheckpointError("is damaged", file=path, field=f"line {number}", fix="delete that line") from None
+        rows.append(row)
     return rows
 
 

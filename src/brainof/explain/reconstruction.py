@@ -93,6 +93,8 @@ class Reconstruction:
     def verdict(self) -> str:
         """One sentence for the figure."""
         lost = [] if self.p < ALPHA else ["latents of other windows"]
+        if np.nanmean(self.r2) <= 0:
+            lost.append("zeros")
         parts = f"R2 {np.nanmean(self.r2):.2f}, other windows' latents {np.nanmean(self.shuffled):.2f}"
         if self.untrained is not None:
             parts += f", random weights {np.nanmean(self.untrained):.2f}"

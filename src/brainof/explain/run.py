@@ -12,9 +12,11 @@ import pandas as pd
 
 from ..corpus import Windows, pairs
 from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..evaluation.protocol import recipe_tasks
 from ..inference.pairs import PairedRows
 from ..utils.progress import progress
 from .attention import SEEDS, attended, dint_parts
+from .effects import EffectMap
 from .embedding import embedding_map
 from .experts import expert_usage
 from .gradients import gradients
@@ -119,12 +121,8 @@ def explain(
     if isinstance(source, Windows):
         tables = [paired] if paired is not None else _single(source, found)
         jobs += [("similarity", partial(layer_similarity, source, network, table, **both)) for table in tables]
-        asked = next((each.task for each in found if each.task), "")
-        if paired is not None and asked:
-            dataset, name = asked.split("/", 1)
-            label = source.datasets[dataset]["tasks"][name]["label"]
-            rows = PairedRows(source, paired, network.config.patch)
-            jobs += [("shapley", partial(modality_shapley, rows, network, label, most=2 * FEW, **both))]
+        if paired is not None and any(each.task for each in found):
+            jobs += [("shapley", partial(_shapley, source, found, network, 2 * FEW, both))]
     for name, job in progress([each for each in jobs if each[0] in what], desc="explain", unit="map"):
         try:
             made = job()
@@ -132,6 +130,17 @@ def explain(
             say(f"{name} is left out: {error}")
             continue
         yield from made if isinstance(made, list) else [made]
+
+
+def _shapley(source: Windows, found: list[Explained], model: Any, most: int, options: dict[str, Any]) -> EffectMap:
+    """Shapley values for the first task: its windows, paired with those of the other modalities."""
+    known = {task.name: task for task in recipe_tasks(source)}
+    anchor = next(each for each in found if each.task)
+    # windows of the anchor bear the label; of the others, whatever lies at the same time
+    views = {each.modality: known[anchor.task].view if each is anchor else "pretrain" for each in found}
+    table = pairs(source.index, {each.modality: each.name for each in found}, view=views, anchor=anchor.modality)
+    rows = PairedRows(source, table, model.config.patch)
+    return modality_shapley(rows, model, known[anchor.task].label, anchor=anchor.modality, most=most, **options)
 
 
 def _pairs_of(source: Any, found: list[Explained]) -> Any:

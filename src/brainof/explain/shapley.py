@@ -67,6 +67,8 @@ def modality_shapley(
         raise LabelError(f"the corpus has no label {label!r}", field="label")
     anchored = rows.corpus.index.iloc[rows.table[anchor or names[0]].to_numpy()]
     text = anchored[column].astype("string").fillna("").to_numpy(dtype=str)
+    if (text == "").all():
+        raise LabelError("no pair is labelled", field=label, fix="pair the windows of the task's view: pairs(view=)")
     rows, anchored, text = rows[text != ""], anchored[text != ""], text[text != ""]
     classes, y = np.unique(text, return_inverse=True)
     if len(classes) < 2:

@@ -50,7 +50,7 @@ ABOUT: dict[type, tuple[str, str]] = {
     Reconstruction: (
         "reconstruction",
         "Black: signal, in SD of the recording. Colour: what the model puts into hidden patches. "
-        "R2 of 1 is perfect, of 0 no better than zeros.",
+        "R2 of 1 is perfect, of 0 no better than zeros. FC: functional connectivity over hidden samples.",
     ),
     EmbeddingMap: (
         "embedding",

@@ -33,6 +33,7 @@ from .style import (
     MODALITY_NAMES,
     ORANGE,
     RED,
+    hide_unused,
     panels,
     say_empty,
     styled,
@@ -76,7 +77,6 @@ def effects(found: EffectMap) -> Figure:
     figure, axes = panels(1, n, width=3.3, height=3.1)
     bars(axes[0, 0], found)
     if brain and found.channels is not None:
-        glass_brain(axes[0, 1], found.effect, found.channels, _UNIT.get(found.measure[:14], "effect"))
         surface(axes[0, 2], found.effect, found.channels)
     elif found.channels is not None:
         for panel, kind in zip(axes[0, 1:], kinds, strict=True):
@@ -86,6 +86,9 @@ def effects(found: EffectMap) -> Figure:
             panel.set_title(SENSORS[kind])
     headline(figure, found, {"gradient": "Integrated gradients", "modality": "Shapley values of modalities"}.get(
         found.by, f"Occlusion by {found.by}"))  # fmt: skip
+    if brain and found.channels is not None:
+        axes[0, 1].set_title("regions, seen from above", fontsize=8)
+        glass_brain(axes[0, 1], found.effect, found.channels, _UNIT.get(found.measure[:14], "effect"))
     return figure
 
 
@@ -183,7 +186,10 @@ def _in_head(places: np.ndarray, frame: str) -> np.ndarray:
 
 
 def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, label: str = "") -> None:
-    """Regions as dots in nilearn's glass brain, seen from above; MNI coordinates are needed."""
+    """Regions as dots in nilearn's glass brain, seen from above; MNI coordinates are needed.
+
+    Draw it last: nilearn puts axes of its own where the panel is, so that the layout must stay as it is from then on.
+    """
     from nilearn import plotting
 
     known = channels.located
@@ -191,16 +197,18 @@ def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, label: str 
         say_empty(panel, "regions have no MNI coordinates")
         return
     largest = max(float(np.abs(values).max()), 1e-12)
-    size = 12 + 60 * np.abs(values[known]) / largest
+    lowest, colours = (-largest, DIVERGING) if values.min() < 0 else (0.0, SEQUENTIAL)
+    figure: Any = panel.figure
+    figure.colorbar(ScalarMappable(Normalize(lowest, largest), colours), ax=panel, shrink=0.6, pad=0.02, label=label)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plotting.plot_markers(
-            values[known], 1000 * channels.positions[known], node_size=size, node_cmap=DIVERGING, axes=panel,
-            node_vmin=-largest, node_vmax=largest, display_mode="z", annotate=False, colorbar=False,
+            values[known], 1000 * channels.positions[known], node_size=8 + 40 * np.abs(values[known]) / largest,
+            node_cmap=colours, node_vmin=lowest, node_vmax=largest, axes=panel, display_mode="z", annotate=False,
+            colorbar=False,
         )  # fmt: skip
-    norm = Normalize(-largest, largest)
-    panel.figure.colorbar(ScalarMappable(norm, DIVERGING), ax=panel, shrink=0.6, pad=0.02, label=label)
-    panel.set_title("regions, seen from above", fontsize=8)
 
 
 def surface(panel: Axes, values: np.ndarray, channels: Channels) -> None:
@@ -258,7 +266,21 @@ def attended(found: Attended) -> Figure:
     """Where the four most focused latents look, when all latents look, and how far they reach."""
     figure, axes = panels(1, 6, width=1.9, height=2.4)
     colour = MODALITY_COLOURS.get(found.modality, BLUE)
-    for panel, latent in zip(axes[0, :4], np.argsort(found.reach)[:4], strict=True):
+    time = found.weights.sum(1)
+    if time.shape[1] > 1:
+        seconds = (np.arange(time.shape[1]) + 0.5) * found.seconds
+        axes[0, 4].plot(seconds, 100 * time.T, color=colour, alpha=0.25, linewidth=0.8)
+        axes[0, 4].plot(seconds, 100 * time.mean(0), color=BLACK)
+        axes[0, 4].set(xlabel="time in window (s)", ylabel="% of attention", title="latents in time")
+        axes[0, 4].set_ylim(bottom=0)
+    else:
+        say_empty(axes[0, 4], f"a window is one patch\n({found.seconds:.3g} s): nothing\nvaries in time")
+    shown = [found.reach] + ([] if found.untrained_reach is None else [found.untrained_reach])
+    axes[0, 5].boxplot(shown, tick_labels=["model", "random\nweights"][: len(shown)], widths=0.6)
+    axes[0, 5].set(ylabel="channels attended", title="reach of a latent")
+    headline(figure, found, f"What latents attend to ({MODALITY_NAMES[found.modality]})")
+    for panel, latent in zip(axes[0, :4], np.argsort(found.reach)[:4], strict=False):
+        panel.set_title(f"latent {latent}", fontsize=8)
         space = 100 * found.weights[latent].sum(1)
         if found.modality == "fmri":
             glass_brain(panel, space, found.channels, "% of attention")
@@ -266,17 +288,7 @@ def attended(found: Attended) -> Figure:
             kinds = sorted(set(found.channels.types), key=lambda kind: kind != "mag")
             rows = np.flatnonzero([kind == kinds[0] for kind in found.channels.types])
             topomap(panel, space[rows], found.channels.take(rows), label="% of attention")
-        panel.set_title(f"latent {latent}", fontsize=8)
-    time = found.weights.sum(1)
-    seconds = (np.arange(time.shape[1]) + 0.5) * found.seconds
-    axes[0, 4].plot(seconds, 100 * time.T, color=colour, alpha=0.25, linewidth=0.8)
-    axes[0, 4].plot(seconds, 100 * time.mean(0), color=BLACK)
-    axes[0, 4].set(xlabel="time in window (s)", ylabel="% of attention", title="latents in time")
-    axes[0, 4].set_ylim(bottom=0)
-    shown = [found.reach] + ([] if found.untrained_reach is None else [found.untrained_reach])
-    axes[0, 5].boxplot(shown, tick_labels=["model", "random\nweights"][: len(shown)], widths=0.6)
-    axes[0, 5].set(ylabel="channels attended", title="reach of a latent")
-    headline(figure, found, f"What latents attend to ({MODALITY_NAMES[found.modality]})")
+    hide_unused(axes[0, len(found.reach) : 4])
     return figure
 
 
@@ -394,9 +406,9 @@ def _connectivities(one: Axes, two: Axes, found: Reconstruction, example: Any) -
     pair = np.stack([matrix[upper] for matrix in matrices])
     both = np.isfinite(pair).all(0)
     r = np.corrcoef(pair[:, both])[0, 1] if both.sum() > 2 else np.nan
-    for panel, matrix, name in zip((one, two), matrices, ("true", f"model (edges r = {r:.2f})"), strict=True):
+    for panel, matrix, name in zip((one, two), matrices, ("true", f"model, r = {r:.2f}"), strict=True):
         image = panel.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1)
-        panel.set_title(f"connectivity: {name}", fontsize=8)
+        panel.set_title(f"FC: {name}", fontsize=8)
         panel.set(xlabel="region", ylabel="region")
         panel.grid(visible=False)
     panel.figure.colorbar(image, ax=two, label="correlation")

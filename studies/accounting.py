@@ -70,7 +70,7 @@ def people(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
 
 def arithmetic(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
     """Balanced accuracy of a ridge probe, rest or arithmetic, six folds by subject x 3."""
-    y, subject = index["condition"].astype(str).to_numpy(), index["subject"].astype(str).to_numpy()
+    y, subject = index["label.condition"].astype(str).to_numpy(), index["subject"].astype(str).to_numpy()
     scores = []
     for seed in range(3):
         for train, test in CrossSubject(6, random_state=seed).split(groups=subject):
@@ -80,6 +80,10 @@ def arithmetic(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
 
 
 QUESTIONS = {
+    "rest or arithmetic": Question("eegmat", "eegmat/pretrain", band_power, "log_spectrum", arithmetic),
+    "people at two visits": Question(
+        "stages_fep_rsfmri", "stages_fep/identification", functional_connectivity, "connectivity", people
+    ),
     "film, 30 s": Question(
         "studyforrest_movie_shen",
         "studyforrest_movie/segments_30s",
@@ -87,10 +91,6 @@ QUESTIONS = {
         "waveform",
         film,
     ),
-    "people at two visits": Question(
-        "stages_fep_rsfmri", "stages_fep/identification", functional_connectivity, "connectivity", people
-    ),
-    "rest or arithmetic": Question("eegmat", "eegmat/pretrain", band_power, "log_spectrum", arithmetic),
 }
 
 
@@ -209,6 +209,7 @@ def accounting(root: Path, out: Path, say: Callable[[str], None], *, model: str,
         for seed in range(seeds):
             torch.manual_seed(1000 + seed)
             models.append(BrainOF(config.config).eval())
+    lead = f"`{model}`: a read-out of each stage, scores and effective rank, means over {len(models)} sets of weights."
     for name, question in QUESTIONS.items():
         recipe = find_recipe(question.view.partition("/")[0])
         summary = prepare(recipe, root / question.folder, out / question.folder)
@@ -216,9 +217,8 @@ def accounting(root: Path, out: Path, say: Callable[[str], None], *, model: str,
         frame = account(Corpus(out / question.folder), models, question)
         tables.append(Table(frame.round(3), name))
         text.append(f"## {name[0].upper()}{name[1:]}\n\n{markdown(frame.round(3))}\n")
+        write_atomically(out / "table.md", ["\n".join([lead, "", *text]).encode()])
         tell(name)
-    lead = f"`{model}`: a read-out of each stage, scores and effective rank, means over {len(models)} sets of weights."
     page = write_page(out / "report.html", [Section("Accounting", [lead], tables=tables)], title="Accounting")
-    write_atomically(out / "table.md", ["\n".join([lead, "", *text]).encode()])
     tell(f"done: {page}")
     return page

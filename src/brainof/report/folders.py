@@ -133,7 +133,7 @@ def _pretraining(folder: Path, part: Part) -> None:
     part.sections = [
         Section(f"Data of {part.name}", data_text, tables=tables),
         Section(
-            f"Training of {part.name}",
+            f"Pretraining of {part.name}",
             text,
             [
                 Image(
@@ -263,7 +263,9 @@ def _scores(folder: Path, part: Part) -> None:
         part.limits.append("Some features saw unlabelled windows of test subjects (transductive): they are open dots.")
 
 
-def score_section(rows: list[dict[str, Any]], text: list[str], title: str = "Scores") -> Section:
+def score_section(
+    rows: list[dict[str, Any]], text: list[str], title: str = "What the frozen features decode"
+) -> Section:
     """Scores with chance, nulls and baselines, and the comparison per subject."""
     images = [
         Image(

@@ -114,3 +114,7 @@ def test_frozen_and_unused_parameters_get_no_gradient(threads):
     assert used.grad.tolist() == [3.0]
     assert frozen.grad is None
     assert unused.grad is None
+
+
+def test_there_is_at_least_one_thread():
+    assert [GradientThreads([], count).count for count in (-1, 0, 1, 3)] == [1, 1, 1, 3]

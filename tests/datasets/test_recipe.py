@@ -37,7 +37,7 @@ def test_nearest_name_is_suggested():
         ({"tasks": {"x": {"label": "stat"}}}, r"tasks\.x\.label: label 'stat' .*; did you mean 'state'"),
         ({"tasks": {"x": {"label": "sound"}}}, r"tasks\.x\.windows: .* not cut on events"),
         ({"tasks": {"pretrain": {"label": "state"}}}, r"tasks\.pretrain"),
-        ({"labels": {"x": {"entity": "run", "event": "y"}}}, r"exactly one of entity, table and event"),
+        ({"labels": {"x": {"entity": "run", "event": "y"}}}, r"exactly one of entity, table, event and signal"),
         ({"labels": {"x": {"table": "t.tsv"}}}, r"a table needs key"),
         ({"files": []}, r"toy\.yaml: files"),
         ({"licence": None}, r"licence"),

@@ -55,7 +55,7 @@ def test_windows_of_a_corpus(rest_corpus, signals, recordings):
 
 
 def test_a_probe_learns_and_repeats(release, signals):
-    X, y, people = signals(n_people=10)
+    X, y, people = signals(n_people=16)
     one, two = (BrainOFClassifier(release, random_state=3, **ARRAYS).fit(X, y, people) for _ in range(2))
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
     fresh, labels, _ = signals(seed=1)

@@ -172,7 +172,7 @@ def test_mixed_modalities_are_counted_apart(make_batch):
     for modality in ("eeg", "fmri"):
         model.forward_features(make_batch(modality))
     metrics = update_balance(model)
-    assert set(metrics) == {"max_vio", "max_vio_worst", "max_vio/eeg", "max_vio/fmri"}
+    assert set(metrics) == {"max_vio", "max_vio_worst", "max_vio/eeg", "max_vio/fmri", "idle_experts"}
 
 
 def test_head_and_frozen_parts(make_batch):

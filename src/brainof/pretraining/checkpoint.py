@@ -126,6 +126,7 @@ class Checkpoints:
             if self.world.main and score > best_of(self.folder).get("score", -float("inf")):
                 make_folder(self.folder)
                 write_json(self.folder / "best.json", {"step": step, "score": score})
+                self._prune()  # of the one that was the best until now
 
     def _prune(self) -> None:
         best = best_of(self.folder).get("step")

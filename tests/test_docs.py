@@ -28,6 +28,7 @@ from brainof.cli import main
 from brainof.corpus import CorpusWriter
 from brainof.datasets.recipe import Recipe
 from brainof.prepare import Window, default_chain
+from brainof.pretraining.recipes import find_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -189,6 +190,7 @@ def of_using(folder: Path) -> dict[str, Any]:
 #: page -> what it takes as given
 GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
     "README.md": lambda folder: {"epochs": epochs(), "y": np.arange(16) % 2},
+    "explain.md": lambda folder: {"epochs": epochs(), "labels": np.arange(16) % 2, "subjects": np.arange(16) // 4},
     "fusion.md": of_fusion,
     "interop.md": of_interop,
     "sharing.md": of_sharing,
@@ -214,6 +216,9 @@ def test_the_blocks_of_a_page_run(page, first_page, tmp_path, monkeypatch):
                 run_commands(text)
         elif block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", text)):
             (folder / named[1]).write_text(text)
+        elif block.language == "yaml" and text.startswith("like:"):  # a pretraining recipe
+            (folder / "like.yaml").write_text(text)
+            find_config(folder / "like.yaml")
         elif block.language == "yaml":
             Recipe.parse(yaml.safe_load(text), page)
         else:

@@ -14,7 +14,7 @@ from brainof.model import BrainOF
 @pytest.fixture(scope="session")
 def debug_model() -> BrainOF:
     torch.manual_seed(0)
-    return BrainOF.from_preset("debug", pooling="mean_std").eval()
+    return BrainOF.from_preset("debug", pooling="mean_std", rates={"eeg": 256.0, "meg": 256.0}).eval()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,8 @@ from brainof.model.experts import Experts
 def test_attention_is_that_of_the_forward_pass(planted, debug_model):
     explained = planted(n_subjects=2, per_subject=3)
     (found,) = attended([explained], debug_model, n_untrained=2)
-    assert found.weights.shape == (8, 6, 4)
+    assert found.weights.shape == (8, 6, 8)  # 2 s on the time grid of the model
+    assert found.seconds == 0.25
     np.testing.assert_allclose(found.weights.sum((1, 2)), 1, rtol=1e-5)
     assert found.p_untrained is not None
     assert 1 <= found.reach.min() <= found.reach.max() <= 6
@@ -153,6 +154,8 @@ def test_a_reconstruction_of_random_weights_does_not_beat_its_nulls(planted, abl
     found = reconstructed(planted(n_subjects=2, per_subject=4), able_model, n_untrained=1)
     assert found.verdict.startswith("DOES NOT BEAT ITS NULL")
     assert found.examples[0].names == found.channels.names
+    assert found.examples[0].sfreq == 256  # patches are hidden on the time grid of the model (docs/decisions/0079)
+    assert found.examples[0].hidden_CT.shape == (6, 512)
     example = found.examples[0]
     error = (example.true_CT - example.reconstructed_CT)[example.hidden_CT]
     assert example.r2 == pytest.approx(1 - (error**2).sum() / (example.true_CT[example.hidden_CT] ** 2).sum())

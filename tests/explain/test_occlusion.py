@@ -12,7 +12,7 @@ from brainof.channels import Channels
 from brainof.errors import ConfigError
 from brainof.explain import gather, occlusion
 from brainof.explain.effects import effect_map, sign_flip_p
-from brainof.explain.hiding import band_stopped, without_tokens
+from brainof.explain.hiding import band_stopped, grid_of, hidden_features
 from brainof.explain.parts import channel_groups, network_of, token_parts
 from brainof.explain.source import spread
 from brainof.inference.examples import WindowList
@@ -20,7 +20,8 @@ from brainof.model import BrainOF
 
 
 @pytest.mark.parametrize(
-    ("by", "where"), [("channel", "E2"), ("time", ("1-1.5 s", "1.5-2 s")), ("band", "alpha (8-13 Hz)")]
+    ("by", "where"),
+    [("channel", "E2"), ("time", ("1-1.25 s", "1.25-1.5 s", "1.5-1.75 s", "1.75-2 s")), ("band", "alpha (8-13 Hz)")],
 )
 def test_what_was_planted_is_found_with_labels(planted, able_model, by, where):
     (found,) = occlusion([planted()], able_model, by=by, n_untrained=0, n_permutations=60)
@@ -67,10 +68,28 @@ def test_hidden_tokens_are_hidden_exactly(planted, changes):
     parts = [torch.arange(8, 12), torch.tensor([0, 5, 17])]
     with torch.inference_mode():
         tokens = model.tokens(batch)
-        for part, latents in zip(parts, without_tokens(model, tokens, parts), strict=True):
+        for part, latents in zip(parts, model.encode_without(tokens, parts), strict=True):
             kept = [n for n in range(24) if n not in part.tolist()]
             expected = model.encode(tokens, torch.tensor(kept).expand(3, -1))
             torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_parts_are_stretches_of_time_on_the_grid_of_the_model(planted, debug_model):
+    """Windows of 128 Hz, read at 256 Hz: short ones share the parts of long ones, and lack the last of them."""
+    explained = planted(n_subjects=2, per_subject=4)
+    short = [replace(window, data=window.data[:, :200]) for window in explained.examples.windows[:4]]
+    windows = WindowList([*short, *explained.examples.windows[4:]], 64)
+    assert grid_of(debug_model, explained.examples) == grid_of(debug_model, windows) == (8, 0.25)
+    assert grid_of(debug_model, WindowList(short, 64)) == (7, 0.25)
+    parts = [np.zeros((6, 8), bool) for _ in range(2)]
+    parts[0][1], parts[1][:, 7] = True, True  # a channel, and the last quarter of a second
+    intact, hidden = hidden_features(debug_model, WindowList(short, 64), parts, "mean")
+    with torch.inference_mode():
+        tokens = debug_model.tokens(debug_model.on_grid(WindowList(short, 64).batch(range(4))))
+        kept = torch.tensor([n for n in range(42) if not 7 <= n < 14]).expand(4, -1)
+        expected = debug_model.encode(tokens, kept).mean(1).numpy()
+    np.testing.assert_allclose(hidden[0], expected, atol=1e-5)
+    np.testing.assert_allclose(hidden[1], intact, atol=1e-5)
 
 
 def test_a_band_is_taken_out_and_nothing_else(planted):

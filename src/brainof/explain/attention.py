@@ -102,13 +102,11 @@ def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = SEED
     nulls = untrained(model, n_untrained)
     made = []
     for each in found:
-        weights_LN, strength_L, n_patches = _looked(model, each)
-        others = [_reach(_looked(null, each, FEW)[0].reshape(len(weights_LN), -1, n_patches)) for null in nulls]
-        weights_LCP = weights_LN.reshape(len(weights_LN), -1, n_patches)
+        weights_LCP, strength_L, seconds = _looked(model, each)
+        others = [_reach(_looked(null, each, FEW)[0]) for null in nulls]
         reach_L = _reach(weights_LCP)
         null_L = np.concatenate(others) if others else None
         p = rank_p(float(np.median(reach_L)), [float(np.median(other)) for other in others])
-        seconds = model.config.patch / each.sfreq
         made.append(
             Attended(weights_LCP, strength_L, each.channels, seconds, each.modality, each.about, reach_L, null_L, p)
         )
@@ -133,8 +131,8 @@ def rank_p(observed: float, null: Sequence[float]) -> float | None:
     return float((distance >= distance[0] - 1e-12).mean())
 
 
-def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[np.ndarray, np.ndarray, int]:
-    """Weights (L, N), RMS of what is read (L,), and patches per channel."""
+def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (L, C, P), RMS of what is read (L,), and seconds of a patch."""
     maps: list[torch.Tensor] = []
     read: list[torch.Tensor] = []
 
@@ -144,7 +142,7 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
         maps.append(module.maps(queries, keys, mask).mean((0, 1)).detach())
         read.append(output.detach().float().square().mean((0, 2)).sqrt())
 
-    batch = to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model)
+    batch = model.on_grid(to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model))
     encoder: Any = model.encoder
     last = encoder.blocks[-1]
     handle = last.attention.register_forward_hook(keep)
@@ -158,7 +156,8 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
         handle.remove()
         model.train(was_training)
     # a model with latents for each output calls the encoder once for each of them
-    return torch.cat(maps).cpu().numpy(), torch.cat(read).cpu().numpy(), tokens.n_patches
+    weights_LCP = torch.cat(maps).unflatten(-1, (-1, tokens.n_patches)).cpu().numpy()
+    return weights_LCP, torch.cat(read).cpu().numpy(), model.config.patch * float(batch.interval_B[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,8 @@ Legend: B windows, N tokens, L latents, D width, K parts, F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,6 @@ from torch import Tensor
 from ..inference.batches import batches
 from ..inference.examples import Examples
 from ..model import BrainOF
-from ..model.attention import attend, merge_heads, split_heads
-from ..model.sampler import Encoder
-from ..model.tokens import Tokens
 from ..signals import SignalBatch
 from ..utils.modules import evaluating, to_device
 from ..utils.threads import side_by_side
@@ -29,15 +25,26 @@ from ..utils.threads import side_by_side
 BATCH = 16
 
 
+def grid_of(model: BrainOF, examples: Examples) -> tuple[int, float]:
+    """Patches per channel of the longest window, on the time grid of the model, and the seconds of one."""
+    grids = [model.on_grid(examples.batch(rows)) for rows in batches(examples, np.arange(len(examples)), BATCH)]
+    patch = model.config.patch
+    return max(grid.signal_BCT.shape[2] for grid in grids) // patch, patch * float(grids[0].interval_B[0])
+
+
 def hidden_features(
     model: BrainOF, examples: Examples, parts: Sequence[np.ndarray], pool: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, F) of all windows, and (K, N, F) with the tokens of each part hidden; float32."""
+    """Features (N, F) of all windows, and (K, N, F) with each part hidden; float32.
+
+    A part is True for its patches, (C, P) on the time grid of the model; windows may be shorter.
+    """
 
     def encode(batch: SignalBatch) -> list[Tensor]:
-        tokens = model.tokens(batch)
-        hidden = [torch.as_tensor(part, device=tokens.patch_BNS.device) for part in parts]
-        latents = [model.encode(tokens), *without_tokens(model, tokens, hidden)]
+        tokens = model.tokens(model.on_grid(batch))
+        own = [np.flatnonzero(part[:, : tokens.n_patches]) for part in parts]
+        hidden = [torch.as_tensor(part, device=tokens.patch_BNS.device) for part in own]
+        latents = [model.encode(tokens), *model.encode_without(tokens, hidden)]
         return [model.pool(each, pool, batch.modality).float().cpu() for each in latents]
 
     return _all_windows(model, examples, encode)
@@ -51,7 +58,7 @@ def filtered_features(
     def encode(batch: SignalBatch) -> list[Tensor]:
         layout = model.layout(batch)
         signals = [batch.signal_BCT, *(band_stopped(batch, band) for band in bands)]
-        found = [model.encode(model.tokens(replace(batch, signal_BCT=signal), layout)) for signal in signals]
+        found = [model.forward_features(replace(batch, signal_BCT=signal), layout) for signal in signals]
         return [model.pool(each, pool, batch.modality).float().cpu() for each in found]
 
     return _all_windows(model, examples, encode)
@@ -71,39 +78,6 @@ def _all_windows(model: BrainOF, examples: Examples, encode) -> tuple[np.ndarray
     for own, part in zip(rows, made, strict=True):
         features[:, own] = part
     return features[0], features[1:]
-
-
-def without_tokens(model: BrainOF, tokens: Tokens, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-    """`model.encode` without the tokens of each part, (B, L, D) each; what the parts share is computed once."""
-    everything = torch.arange(tokens.patch_BNS.shape[1], device=tokens.patch_BNS.device)
-    shareable = isinstance(model.encoder, Encoder) and model.connectivity is None
-    if not shareable or model.config.decoder.kind == "per_output":
-        for part in parts:
-            kept = everything[~torch.isin(everything, part)]
-            yield model.encode(tokens, kept.expand(len(tokens), -1))
-        return
-    assert isinstance(model.encoder, Encoder)
-    content_BND = model.content(tokens.patch_BNS)
-    sources: list[Any] = []
-    block: Any
-    for block in model.encoder.blocks:
-        attention: Any = block.attention
-        keys = split_heads(attention.keys(block.key_norm(tokens.identity_BND)), attention.heads)
-        values = split_heads(attention.value(block.value_norm(content_BND)), attention.heads)
-        sources.append((block, keys.to(values.dtype), values))
-    for part in parts:
-        seen_1N = torch.ones(1, len(everything), dtype=torch.bool, device=everything.device)
-        seen_1N[:, part] = False
-        x_BLD = model.latents_LD[None]
-        for block, keys, values in sources:
-            attention = block.attention
-            queries = split_heads(attention.queries(block.query_norm(x_BLD)), attention.heads).to(values.dtype)
-            mask = seen_1N if tokens.complete else seen_1N & tokens.mask_BN
-            x_BLD = x_BLD + attention.out(merge_heads(attend(queries, keys, values, 1.0, mask)))
-            x_BLD = x_BLD + block.ffn(block.ffn_norm(x_BLD))
-        for layer in model.blocks:
-            x_BLD, _ = layer(x_BLD)
-        yield model.norm(x_BLD)
 
 
 def band_stopped(batch: SignalBatch, band: tuple[float, float]) -> Tensor:

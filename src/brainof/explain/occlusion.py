@@ -9,9 +9,8 @@ import numpy as np
 from ..errors import ConfigError
 from ..model import BrainOF
 from ..stats.nulls import p_value
-from ..utils.values import ceil_div
 from .effects import EffectMap, effect_map
-from .hiding import filtered_features, hidden_features
+from .hiding import filtered_features, grid_of, hidden_features
 from .parts import bands_of, token_parts
 from .readout import ACCURACY, CHANGE, EVIDENCE, changes, over_groups, readout_of
 from .source import Explained, gather, resolve, untrained
@@ -95,15 +94,16 @@ def _map(
     names: tuple[str, ...]
     parts: list[Any]
     features: Any
-    patch = models[0].config.patch
-    n_times = explained.examples.batch([0]).signal_BCT.shape[2]
     if by == "band":
+        n_times = explained.examples.batch([0]).signal_BCT.shape[2]
         bands = bands_of(explained.modality, explained.sfreq, n_times)
         names = tuple(f"{name} ({low:g}-{high:g} Hz)" for name, (low, high) in bands.items())
         parts, features = list(bands.values()), filtered_features
     else:
-        tokens = token_parts(by, explained.channels, ceil_div(n_times, patch), patch / explained.sfreq)
-        names, parts, features = tuple(tokens), list(tokens.values()), hidden_features
+        n_patches, seconds = grid_of(models[0], explained.examples)
+        tokens = token_parts(by, explained.channels, n_patches, seconds)
+        every_CP = np.arange(len(explained.channels) * n_patches).reshape(-1, n_patches)
+        names, parts, features = tuple(tokens), [np.isin(every_CP, t) for t in tokens.values()], hidden_features
     explained = explained.first(max(20, BUDGET // len(parts)))
     read = None if explained.y is None else readout_of(explained, n_permutations, random_state)
     effects, null, about = [], None, explained.about

@@ -141,7 +141,7 @@ def reconstructed(
         config = PretrainConfig.load(settings)
         masks, objectives = config.mask, config.objective
     batch = explained.examples.batch(np.arange(min(WINDOWS, len(explained))))
-    masking = Masking(masks, model.config.patch)
+    masking = Masking(masks, model.config.patch, rates=model.config.rates)
     masked = masking.plan(batch, np.random.default_rng(random_state), fourier=False)
     if masked is None:
         raise ConfigError("windows are too short to hide a patch of them", field="source", fix="give longer ones")

@@ -212,7 +212,14 @@ class CrossAttention(nn.Module):
         self, queries_BND: Tensor, keys_BMD: Tensor, source_BMD: Tensor, key_mask_BM: Tensor | None = None
     ) -> Tensor:
         """Outputs (B, N, D) of queries that read the values of a source; the mask is True where a token is valid."""
-        v_BHMe = split_heads(self.value(source_BMD), self.heads)
+        return self.read(queries_BND, keys_BMD, self.values(source_BMD), key_mask_BM)
+
+    def values(self, source_BMD: Tensor) -> Tensor:
+        """Projected values (B, H, M, e)."""
+        return split_heads(self.value(source_BMD), self.heads)
+
+    def read(self, queries_BND: Tensor, keys_BMD: Tensor, v_BHMe: Tensor, key_mask_BM: Tensor | None = None) -> Tensor:
+        """As `forward`, of projected values."""
         q_BHNe, k_BHMe = (split_heads(x, self.heads).to(v_BHMe.dtype) for x in (queries_BND, keys_BMD))
         return self.written(merge_heads(attend(q_BHNe, k_BHMe, v_BHMe, 1.0, key_mask_BM)))
 

@@ -6,7 +6,7 @@ tokens, L latents, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -229,11 +229,41 @@ class BrainOF(nn.Module):
         ContractError
             Latents to start from that are not finite.
         """
-        latents_BLD = self.sample(tokens, visible_BV, visible_mask_BV, start_BLD)
+        return self.refine(self.sample(tokens, visible_BV, visible_mask_BV, start_BLD), tokens.modality_B)
+
+    def encode_without(self, tokens: Tokens, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Latents (B, L, D) without the tokens of one part after the other, as `encode` of all others.
+
+        Parameters
+        ----------
+        tokens : Tokens
+            From `tokens`.
+        parts : sequence of Tensor of int64
+            Numbers of the tokens to hide. Contents, keys and values of all tokens are computed once, unless contents
+            depend on the other tokens (`tokens.connectivity`) or the sampler interpolates.
+        """
+        every_N = torch.arange(tokens.patch_BNS.shape[1], device=tokens.patch_BNS.device)
+        seen_KN = [~torch.isin(every_N, part) for part in parts]
+        if self.connectivity is not None or isinstance(self.encoder, InterpolateEncoder):
+            for seen_N in seen_KN:
+                yield self.encode(tokens, every_N[seen_N].expand(len(tokens), -1))
+            return
+        masks_BN = [seen_N[None] if tokens.complete else seen_N & tokens.mask_BN for seen_N in seen_KN]
+        read = []
+        for output, own in self.config.readings:
+            content_BND = self.content(tokens.patch_BNS, output=output)
+            read.append(
+                self.encoder.under_masks(self.latents_LD[None, own], content_BND, tokens.identity_BND, masks_BN)
+            )
+        for latents in zip(*read, strict=True):
+            yield self.refine(torch.cat(latents, 1), tokens.modality_B)
+
+    def refine(self, latents_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
+        """The backbone: latents (B, L, D) from those of `sample`."""
         for block in self.blocks:
             latents_BLD, ids_BLK = block(latents_BLD)
             if ids_BLK is not None:
-                block.ffn.count(ids_BLK, tokens.modality_B)  # type: ignore[union-attr, operator]
+                block.ffn.count(ids_BLK, modality_B)  # type: ignore[union-attr, operator]
         return self.norm(latents_BLD)
 
     def sample(
@@ -271,10 +301,8 @@ class BrainOF(nn.Module):
             content_BVD = self.content(patch_BVS, correlations_BVD)
             shape = (tokens.n_channels, tokens.n_patches)
             return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV, shape)
-        outputs = self.config.decoder.outputs if self.config.decoder.kind == "per_output" else (None,)
         read = []
-        for output in outputs:
-            own = slice(None) if output is None else self.config.latents_of(output)
+        for output, own in self.config.readings:
             if use_by_window(self.encoder, start_BLD):
                 inputs = (start_BLD[:, own], identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
                 map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]

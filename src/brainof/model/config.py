@@ -125,6 +125,13 @@ class BrainOFConfig(Schema):
         size, number = count // len(outputs), outputs.index(output)
         return slice(number * size, (number + 1) * size)
 
+    @property
+    def readings(self) -> list[tuple[Output | None, slice]]:
+        """The latents that read contents of their own, with the output these are for; None: of everything."""
+        if self.decoder.kind != "per_output":
+            return [(None, slice(None))]
+        return [(output, self.latents_of(output)) for output in self.decoder.outputs]
+
     def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
         """The pooling function and the outputs whose latents it reads (None: all latents) of a kind of pooling.
 

@@ -8,7 +8,8 @@ Legend: B windows (1 where the batch shares them), N tokens, V visible tokens, Q
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import Literal, Self, cast
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -155,3 +156,20 @@ class Encoder(nn.Module):
         for block in self.blocks:
             latents_BLD = block(latents_BLD, identity_BND, content_BVD, visible_BV, key_mask_BV)
         return latents_BLD
+
+    def under_masks(
+        self, latents_BLD: Tensor, content_BND: Tensor, identity_BND: Tensor, masks_BN: Iterable[Tensor]
+    ) -> Iterator[Tensor]:
+        """Latents under one key mask after the other, as `forward`; keys and values are computed once."""
+        blocks = [cast(CrossBlock, block) for block in self.blocks]
+        sources = [
+            (block.attention.keys(block.key_norm(identity_BND)), block.attention.values(block.value_norm(content_BND)))
+            for block in blocks
+        ]
+        for mask_BN in masks_BN:
+            x_BLD = latents_BLD
+            for block, (keys_BND, v_BHNe) in zip(blocks, sources, strict=True):
+                queries_BLD = block.attention.queries(block.query_norm(x_BLD))
+                x_BLD = x_BLD + block.attention.read(queries_BLD, keys_BND, v_BHNe, mask_BN)
+                x_BLD = x_BLD + block.ffn(block.ffn_norm(x_BLD))
+            yield x_BLD

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.model import BrainOF
+from brainof.model import BrainOF, log_spectrum
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.masks import WindowRandom
 from brainof.pretraining.objective import Objective
+from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
+from brainof.pretraining.terms.band_power import band_matrix
+from brainof.pretraining.terms.latent import latent_loss
 
 OUTPUTS = ["waveform", "log_spectrum", "connectivity"]
 CONNECTIVITY = {"tokens": {"connectivity": True}, "decoder": {"outputs": OUTPUTS}}
@@ -321,3 +324,71 @@ def test_unknown_and_doubled_terms_are_named(model):
         Objective(model, ObjectiveConfig(terms={"wavefrom": 1.0}))
     with pytest.raises(ConfigError, match=r"objective.terms.connectivity.*has this term already"):
         Objective(model, ObjectiveConfig(connectivity=1.0, terms={"connectivity": 1.0}))
+    with pytest.raises(ConfigError, match=r"objective.terms.latnet.*did you mean 'latent'"):
+        Objective(model, ObjectiveConfig(terms={"latnet": 1.0}))
+
+
+def test_new_terms_add_their_weighted_gradients(make_batch):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").double().eval()
+    batch = make_batch(n_windows=4)
+    masked = masked_of(replace(batch, signal_BCT=batch.signal_BCT.double()))
+
+    def of(**terms):
+        return encoder_gradient(model, ObjectiveConfig(terms=terms), [masked], masked.counts)
+
+    plain = of()
+    for name in ("band_power", "latent"):
+        one = of(**{name: 1.0}) - plain
+        assert one.norm() > 0
+        torch.testing.assert_close(of(**{name: 0.2}), plain + 0.2 * one, rtol=1e-6, atol=1e-12)
+
+
+def test_band_power_is_read_off_the_log_spectrum_at_each_rate(make_batch):
+    """Windows of 256 and 128 Hz in one batch: each with the bands of its own rate."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug").eval()
+    batch = make_batch(n_windows=2)
+    masked = masked_of(replace(batch, interval_B=torch.tensor([1 / 256, 1 / 128])))
+    objective = Objective(model, ObjectiveConfig(terms={"band_power": 1.0}))
+    tokens = model.tokens(masked.batch)
+    outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
+    target = log_spectrum(tokens.patch_BNS.gather(1, masked.predicted_BH[..., None].expand(-1, -1, 64)))
+    expected = 0.0
+    for row, sfreq in enumerate((256.0, 128.0)):
+        matrix = band_matrix(64, sfreq, "eeg").float().T
+        error = (outputs["log_spectrum"][row] - target[row]) @ matrix
+        expected += (smooth_l1(error.detach().numpy()).mean(-1) * masked.predicted_mask_BH[row].numpy()).sum()
+    found = objective.compare(masked, tokens, outputs)["band_power"].item()
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_target_of_latents_is_the_whole_window_by_the_model_or_its_teacher(make_batch, model):
+    masked = masked_of(make_batch())
+    objective = Objective(model.eval(), ObjectiveConfig(terms={"latent": 1.0}))
+    tokens = model.tokens(masked.batch)
+    latents = objective.encode(masked, tokens)
+    of = (masked.predicted_mask_BH.sum(1),)
+    assert objective(masked, masked.counts)["latent"].item() == pytest.approx(
+        latent_loss(latents, model.encode(tokens), *of).item(), rel=1e-5
+    )
+    average = Average(model, 0.5)
+    objective.learn_from(average.model_of(model))
+    assert len(list(objective.parameters())) == len(list(model.parameters()))
+    before = objective.whole(masked, tokens)
+    torch.testing.assert_close(before, model.encode(tokens))
+    with torch.no_grad():
+        model.latents_LD += 1.0
+    average.update()
+    torch.testing.assert_close(objective.teacher.latents_LD, model.latents_LD - 0.5)
+    expected = latent_loss(objective.encode(masked, tokens), objective.whole(masked, tokens), *of).item()
+    assert (objective.whole(masked, tokens) - before).abs().max() > 1e-3
+    assert objective(masked, masked.counts)["latent"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_band_power_without_a_log_spectrum_says_what_to_set():
+    model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
+    with pytest.raises(ConfigError, match=r"needs the output 'log_spectrum'.*set model.decoder.outputs="):
+        Objective(model, ObjectiveConfig(frequency="raw", terms={"band_power": 1.0}))
+    with pytest.raises(ConfigError, match=r"terms.latent: Input should be greater than 0"):
+        ObjectiveConfig.parse({"terms": {"latent": -0.5}})

@@ -9,7 +9,7 @@ from tests.pretraining import rank_jobs
 
 from brainof.pretraining.parallel import World
 
-CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5})]
+CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5, "terms": {"latent": 0.5, "band_power": 0.2}})]
 
 
 @pytest.fixture(scope="module")

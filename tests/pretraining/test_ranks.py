@@ -143,3 +143,11 @@ def test_a_large_model_is_drawn_in_parts(corpus, tmp_path, parallel):
             half = len(value) // 2
             assert whole.std() == 0 or not np.array_equal(value[:half], value[half : 2 * half]), name
     assert 0 < found[0]["norm"] == found[1]["norm"] < 100
+
+
+def test_two_ranks_have_one_teacher(corpus, tmp_path):
+    """Each batch is of one rank, so its regularisation is that of one process; the teacher has the weights of both."""
+    latent = {"objective": {"terms": {"latent": 1.0}, "teacher": "average"}, "average": 0.5, "steps": 4}
+    whole = pretrain(PretrainConfig.parse(SETTINGS | latent), corpus, tmp_path / "whole")
+    assert on_two(corpus, tmp_path / "run", **latent) == [str(tmp_path / "run")] * 2
+    assert_same_run(tmp_path / "run", whole)

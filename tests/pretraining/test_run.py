@@ -394,3 +394,34 @@ def test_what_a_log_says_of_tokens(corpus, tmp_path):
         assert 0 <= row["data_wait"] < 1
         per_window = row["tokens_per_second"] / row["windows_per_second"]
         assert 32 - 1e-6 <= per_window <= 48 + 1e-6
+
+
+def test_a_teacher_is_continued_to_the_bit_and_learns_from_what_it_sees(corpus, tmp_path, monkeypatch, power_cut):
+    options = {"objective": {"terms": {"latent": 1.0}, "teacher": "average"}, "average": 0.5, "lr": 1e-2}
+    whole = pretrain(config(**options), corpus, tmp_path / "whole")
+    rows = [row for row in read_metrics(whole / "metrics.jsonl") if "loss" in row]
+    assert all(row["loss_latent"] > 0 and row["rank"] >= 1 and row["latent_cosine"] < 1 for row in rows)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        power_cut(patch, 5)
+        pretrain(config(**options), corpus, tmp_path / "cut")
+    found = weights(pretrain(config(**options), corpus, tmp_path / "cut"))
+    for name, value in weights(whole).items():
+        assert torch.equal(found[name], value), name
+
+
+def test_a_teacher_that_there_is_not_is_refused(corpus, tmp_path):
+    objective = {"terms": {"latent": 1.0}, "teacher": "average"}
+    with pytest.raises(ConfigError, match="average: .*none is kept; set average=0.99"):
+        pretrain(config(objective=objective), corpus, tmp_path / "run")
+    with pytest.raises(ConfigError, match="parallel: a teacher needs whole weights"):
+        pretrain(config(objective=objective, average=0.9, parallel="fsdp"), corpus, tmp_path / "run")
+
+
+def test_collapsed_latents_warn_and_end_the_run_at_its_next_check(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainof.pretraining.run.check_spread", lambda *_: (1.2, 0.5))
+    with pytest.raises(HealthError, match=r"the latents collapse: effective rank 1.20") as error:
+        pretrain(config(health_grace=0.4), corpus, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    found = [row["warning"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "warning" in row]
+    assert [text for text in found if text.startswith("the latents collapse")] == found
+    assert len(found) == 1

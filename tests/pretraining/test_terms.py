@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 import torch
 
 from brainof.model import log_spectrum
+from brainof.pretraining.terms.band_power import BANDS, band_matrix, band_power_loss
 from brainof.pretraining.terms.connectivity import connectivity_loss
+from brainof.pretraining.terms.latent import latent_loss
 from brainof.pretraining.terms.log_spectrum import log_spectrum_loss, window_spectrum
 from brainof.pretraining.terms.raw_components import raw_component_loss
 from brainof.pretraining.terms.waveform import waveform_loss
@@ -103,3 +108,70 @@ def test_window_spectrum_averages_the_power_of_whole_patches():
     found = window_spectrum(torch.from_numpy(signal), torch.tensor([256, 150]), 64).numpy()
     np.testing.assert_allclose(found[0], np.log(np.sqrt(power[0].mean(1)) + 0.05), atol=1e-5)
     np.testing.assert_allclose(found[1], np.log(np.sqrt(power[1, :, :2].mean(1)) + 0.05), atol=1e-5)
+
+
+def band_powers(log_spectrum: np.ndarray, hertz: np.ndarray, edges) -> np.ndarray:
+    """Residuals of a line over log frequency, averaged in bands, in units of what Gaussian noise shows there."""
+    used = (hertz >= edges[0]) & (hertz < edges[-1])
+
+    def residual(values):
+        return values - np.polyval(np.polyfit(np.log(hertz[used]), values, 1), np.log(hertz[used]))
+
+    bands = [(hertz[used] >= low) & (hertz[used] < high) for low, high in itertools.pairwise(edges)]
+    columns = np.stack([residual(unit) for unit in np.eye(used.sum())], 1)
+    found = []
+    for band in bands:
+        if band.any():
+            spread = np.pi / np.sqrt(24) * np.sqrt((columns[band].mean(0) ** 2).sum())
+            found.append(residual(log_spectrum[used])[band].mean() / spread)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("modality", "sfreq", "n_bands"), [("eeg", 128.0, 5), ("meg", 256.0, 4), ("fmri", 0.5, 4)])
+def test_band_power_is_what_a_line_leaves(modality, sfreq, n_bands):
+    rng = np.random.default_rng(0)
+    predicted, target = rng.standard_normal((2, 2, 3, 33))
+    full = np.array([[True, True, False], [True, False, False]])
+    hertz = np.arange(33) * sfreq / 64
+    of = [[band_powers(x, hertz, BANDS[modality]) for x in each.reshape(-1, 33)] for each in (predicted, target)]
+    assert np.shape(of[0]) == (6, n_bands)
+    expected = smooth_l1(np.subtract(*of)).mean(-1).reshape(2, 3)[full].sum()
+    found = band_power_loss(*tensors(predicted, target, full), band_matrix(64, sfreq, modality))
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
+
+
+def test_band_power_knows_no_slope_and_is_standardised():
+    """Power laws of any slope and gain are 0; those of Gaussian noise spread by 1 in each band."""
+    hertz = np.maximum(np.arange(33) * 2.0, 1e-3)
+    matrix = band_matrix(64, 128.0, "eeg").numpy()
+    np.testing.assert_allclose(matrix @ (3.0 - 1.7 * np.log(hertz)), 0, atol=1e-9)
+    noise = np.log(np.abs(np.fft.rfft(np.random.default_rng(0).standard_normal((20000, 64)))))
+    np.testing.assert_allclose((noise @ matrix.T).std(0), 1, atol=0.02)
+    assert not len(band_matrix(64, 4000.0, "meg"))  # no component between 1 and 45 Hz
+    assert band_power_loss(*tensors(noise[None, :2], noise[None, :2]), torch.ones(1, 2), band_matrix(64, 4e3, "meg")) == 0
+
+
+def test_latents_predict_those_of_the_whole_window_and_stay_apart():
+    rng = np.random.default_rng(0)
+    own, whole = rng.standard_normal((2, 5, 3, 4)) * 0.8
+    predicted = np.array([4, 0, 2, 7, 1])
+    error = ((own - whole) ** 2).mean((1, 2)) @ predicted
+    low = np.maximum(0, 1 - np.sqrt(own.var(0, ddof=1) + 1e-4)).mean()
+    covariance = sum(np.cov(own[:, latent].T) for latent in range(3)) / 3
+    off = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
+    found = latent_loss(*tensors(own, whole, predicted))
+    np.testing.assert_allclose(found.item(), error + predicted.sum() * (low + 0.04 * off / 4), rtol=1e-9)
+    one = latent_loss(*tensors(own[:1], whole[:1], predicted[:1]))
+    np.testing.assert_allclose(one.item(), ((own[0] - whole[0]) ** 2).mean() * 4, rtol=1e-9)
+
+
+def test_only_the_regularisation_holds_constant_latents_apart():
+    """From nearly one point: the spread grows under descent, and no gradient goes to the target."""
+    torch.manual_seed(0)
+    latents = (0.01 * torch.randn(8, 2, 3, dtype=torch.float64)).requires_grad_()
+    whole = latents.detach().clone().requires_grad_()
+    for _ in range(300):
+        (gradient,) = torch.autograd.grad(latent_loss(latents, latents.detach(), torch.ones(8)), latents)
+        latents.data -= 0.2 * gradient
+    assert latents.std(0).min() > 0.9
+    assert torch.autograd.grad(latent_loss(latents, whole, torch.ones(8)), whole, allow_unused=True) == (None,)

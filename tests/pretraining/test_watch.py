@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from brainof.errors import HealthError
 from brainof.pretraining.watch import Watch
 
 
@@ -41,3 +43,20 @@ def test_a_continued_run_goes_on_from_its_rows():
     continued = Watch(before)
     assert [continued.look([row("eeg", loss)]) for loss in losses[22:]] == expected[22:]
     assert sum(map(len, expected)) == 1
+
+
+@pytest.mark.parametrize("flat", [{"rank": 1.5, "latent_cosine": 0.3}, {"rank": 9.0, "latent_cosine": 0.995}])
+def test_latents_that_collapse_in_two_logs_warn_once_and_fail_the_next_check(flat):
+    watch, good = Watch(), {"rank": 9.0, "latent_cosine": 0.3}
+    found = []
+    for figures in (good, flat, good, {}, flat, {}):
+        found += watch.look([row("eeg", 1.0, **figures)])
+        watch.require_latents()
+    assert found == []
+    found = [watch.look([row("eeg", 1.0, **flat)]) for _ in range(2)]
+    text = f"the latents collapse: effective rank {flat['rank']:.2f}, mean pairwise cosine {flat['latent_cosine']:.3f}"
+    assert found == [[text], []]
+    with pytest.raises(HealthError, match=text):
+        watch.require_latents()
+    watch.look([row("eeg", 1.0, **good)])
+    watch.require_latents()

@@ -81,6 +81,9 @@ class ObjectiveConfig(Schema):
     """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
     terms: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of further terms by name (`brainof.pretraining.terms`), added to the others."""
+    teacher: Literal["self", "average"] = "self"
+    """Whose latents of whole windows the term `latent` predicts: of the model itself, or of the moving average of its
+    weights (`average`)."""
     predict: Literal["hidden", "all"] = "hidden"
     """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
     lies in visible patches, and is a target with "all" alone."""

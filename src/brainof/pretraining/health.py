@@ -21,6 +21,9 @@ from .terms.comparison import clean_patches
 from .terms.connectivity import connectivity_targets
 from .terms.log_spectrum import spectra
 
+#: Fewer windows have no rank to speak of: two of them have 1
+SPREAD_WINDOWS = 4
+
 #: Explained variances of a health check, by what is predicted
 SCORES = ("r2", "r2_visible", "r2_log_spectrum", "r2_connectivity")
 
@@ -30,6 +33,12 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
     error = ((predicted - target) ** 2 * weight).sum()
     variance = ((target - centre) ** 2 * weight).sum()
     return float(1 - error / variance) if variance > 0 else float("nan")
+
+
+def check_spread(objective: Objective, masked: MaskedBatch) -> tuple[float, float]:
+    """`rank` and `latent_cosine` as `check_batch`."""
+    with evaluating(objective):
+        return _spread(objective.encode(masked, objective.model.tokens(masked.batch)).float())
 
 
 def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, did_you_mean
@@ -39,6 +40,7 @@ class Objective(nn.Module):
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        self._teacher: tuple[Any, ...] = ()  # no submodule: it is not trained, shared or saved with the model
         self.terms = terms_of(config)
         outputs = list(model.config.decoder.outputs)
         for term in self.terms.values():
@@ -49,6 +51,15 @@ class Objective(nn.Module):
                     fix=FIXES[term.output].format(outputs=", ".join([*outputs, term.output])),
                 )
 
+    @property
+    def teacher(self) -> Any:
+        """The model whose latents of whole windows are the target; None for the model itself."""
+        return self._teacher[0] if self._teacher else None
+
+    def learn_from(self, teacher: Any) -> None:
+        """Take the latents of a teacher as target."""
+        self._teacher = (teacher,)
+
     def forward(self, masked: MaskedBatch, counts: Mapping[str, float], progress: float = 1.0) -> dict[str, Tensor]:
         """Losses: "loss", the part of this batch in the loss of the step, and the terms, summed over predicted patches.
 
@@ -58,7 +69,7 @@ class Objective(nn.Module):
         tokens = self.model.tokens(masked.batch)
         latents_BLD = self.encode(masked, tokens)
         outputs = self.decode(masked, tokens, latents_BLD, self.gradient_fractions(counts["windows"], progress))
-        losses = self.compare(masked, tokens, outputs, latents_BLD)
+        losses = self.compare(masked, tokens, outputs, latents_BLD, self.whole(masked, tokens))
         return {"loss": self.combine(losses, progress) / counts["patches"], **losses}
 
     def encode(self, masked: MaskedBatch, tokens: Tokens, start_BLD: Tensor | None = None) -> Tensor:
@@ -66,6 +77,15 @@ class Objective(nn.Module):
         if masked.seen_BCT is not None:
             tokens = tokens.with_patches(patchify(masked.seen_BCT, tokens.patch_BNS.shape[-1]))
         return self.model.encode(tokens, masked.visible_BV, masked.visible_mask_BV, start_BLD=start_BLD)
+
+    @torch.no_grad()
+    def whole(self, masked: MaskedBatch, tokens: Tokens) -> Tensor | None:
+        """Latents (B, L, D) of all tokens by the teacher, or by the model itself; None where no term compares them."""
+        if not any(term.whole for term in self.terms.values()):
+            return None
+        if self.teacher is None:
+            return self.model.encode(tokens)
+        return self.teacher.encode(self.teacher.tokens(masked.batch))
 
     def decode(
         self,
@@ -84,9 +104,11 @@ class Objective(nn.Module):
         tokens: Tokens,
         outputs: Mapping[str, Tensor],
         latents_BLD: Tensor | None = None,
+        whole_BLD: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The terms, each summed over predicted patches."""
-        compared = Comparison(masked, tokens, outputs, latents_BLD, self.config, *clean_patches(masked, tokens))
+        latents = latents_BLD, whole_BLD
+        compared = Comparison(masked, tokens, outputs, *latents, self.config, *clean_patches(masked, tokens))
         return {name: term.loss(compared) for name, term in self.terms.items()}
 
     def weights(self, progress: float = 1.0) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -67,6 +68,14 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self._parameters = decay, [p.detach() for p in model.parameters()]
         self.tensors = {f"average.{name}": p.detach().clone() for name, p in model.named_parameters()}
+
+    def model_of(self, model: nn.Module) -> nn.Module:
+        """A model in eval mode whose parameters are the average, as it moves on, and whose buffers are the model's."""
+        shared = {id(buffer): buffer for buffer in model.buffers()}
+        found = copy.deepcopy(model, shared).eval().requires_grad_(False)
+        for name, parameter in found.named_parameters():
+            parameter.data = self.tensors[f"average.{name}"]
+        return found
 
     @torch.no_grad()
     def update(self) -> None:

@@ -31,7 +31,7 @@ from ..signals import SignalBatch
 from ..utils.modules import evaluating
 from ..utils.progress import progress
 from .checkpoint import Checkpoints
-from .config import PretrainConfig
+from .config import ObjectiveConfig, PretrainConfig
 from .health import scores_of_latents
 from .masking import MaskedBatch, Masking
 from .objective import Objective
@@ -86,7 +86,19 @@ class MaskedPairs:
 
 
 class PairedObjective(Objective):
-    """The objective on pairs: each modality counts the same, however many patches it has."""
+    """The objective on pairs: each modality counts the same, however many patches it has.
+
+    Raises
+    ------
+    ConfigError
+        As of `Objective`, or a term on latents of whole windows, which pairs do not have apart.
+    """
+
+    def __init__(self, model: Any, config: ObjectiveConfig) -> None:
+        super().__init__(model, config)
+        for name, term in self.terms.items():
+            if term.whole:
+                raise ConfigError("not for pairs", field=f"objective.terms.{name}", fix="leave it out")
 
     def forward(  # type: ignore[override]
         self, pairs: MaskedPairs, counts: Mapping[str, float], progress: float = 1.0

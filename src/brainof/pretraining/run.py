@@ -26,7 +26,7 @@ from ..utils.progress import progress
 from .checkpoint import Checkpoints, complete_checkpoints, read_into, restore
 from .config import PretrainConfig
 from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
-from .health import check_batch, require_latent_use
+from .health import SPREAD_WINDOWS, check_batch, check_spread, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
@@ -35,7 +35,7 @@ from .parallel import World, batches_of, draw_parts, gathered, open_world, prepa
 from .recipes import find_config
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
-from .trainer import Trainer, uses_bfloat16
+from .trainer import Step, Trainer, uses_bfloat16
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Run:
             index = index_of(corpora, config.sampling)
             self.train_rows, self.held_out = choose_rows(index, config.sampling, patch, config.seed)
             self.contract = contract_of(corpora, self.train_rows, patch)
+            require_teacher(config)
             self.objective = Objective(self.model, config.objective)
             self.sampler = sampler_of(self.train_rows, config, patch)
         with self.world.together():
@@ -119,6 +120,9 @@ class Run:
         if on_meta:
             draw_parts(self.model, self.world, config.seed)
         average = Average(self.model, config.average) if config.average else None
+        if config.objective.teacher == "average":
+            assert average is not None
+            self.objective.learn_from(average.model_of(self.model))
         self.trainer = trainer_of(
             self.objective,
             config,
@@ -180,7 +184,7 @@ class Run:
                 closing(Metrics(self.metrics if world.main else None, done, config.tensorboard))
             )
             opened.enter_context(closing(self.checkpoints))
-            watch = Watch(metrics.kept)
+            watch = self.watch = Watch(metrics.kept)
             batches = opened.enter_context(closing(iter(loader)))
             with closing(self.trainer.steps(batches, done)) as steps:
                 for step in steps:
@@ -188,7 +192,8 @@ class Run:
                     meter.add(step)
                     bar.update()
                     if done % config.log_every == 0 or done == config.steps:
-                        rows = meter.rows(loader.waited)
+                        spread = self.spread(step)
+                        rows = [row | spread for row in meter.rows(loader.waited)]
                         now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                         metrics.write(*(now | row for row in rows))
                         metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
@@ -257,6 +262,20 @@ class Run:
         found = {name: row for part in self.world.gather(mine) for name, row in part.items()}
         return {name: found[name] for name in names}
 
+    def spread(self, step: Step) -> dict[str, float]:
+        """Lowest rank and highest cosine of latents among the last batches of all ranks in a step; see `check_spread`.
+
+        Nothing where one is of too few windows: ranks that share a model encode equally often.
+        """
+        last = [batch for batch in step.batches[-1:] if len(batch.batch) >= SPREAD_WINDOWS]
+        if not all(self.world.gather(bool(last))):
+            return {}
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16)
+        with gathered(self.objective), autocast:
+            mine = check_spread(self.objective, last[0])
+        ranks, cosines = zip(*self.world.gather(mine), strict=True)
+        return {"rank": min(ranks), "latent_cosine": max(cosines)}
+
     def last_health(self, step: int | None = None) -> dict[str, dict[str, Any]] | None:
         """As `run_folder.last_health`, which the first rank reads."""
         return self.world.from_main(lambda: last_health(self.metrics, step))
@@ -270,6 +289,7 @@ class Run:
 
     def _require_health(self, step: int) -> None:
         if step >= self.config.health_grace * self.config.steps:
+            self.watch.require_latents()
             for name in require_latent_use(self.last_health() or {}, self.config.health_margin):
                 log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
 
@@ -294,6 +314,18 @@ class Run:
         loader.load_state_dict(state["position"])
         meter.load_state_dict(state["meter"])
         return int(state["step"]), time.perf_counter() - float(state["seconds"])
+
+
+def require_teacher(config: PretrainConfig) -> None:
+    """Refuse a teacher that there is not."""
+    if config.objective.teacher == "self":
+        return
+    if not config.average:
+        fix = "set average=0.99, or objective.teacher=self"
+        raise ConfigError("the teacher is the average of the weights, and none is kept", field="average", fix=fix)
+    if config.parallel in ("fsdp", "fsdp_ep"):
+        fix = "set parallel=ddp, or objective.teacher=self"
+        raise ConfigError("a teacher needs whole weights on every rank", field="parallel", fix=fix)
 
 
 def initial_model(config: PretrainConfig, on_meta: bool = False) -> BrainOF:

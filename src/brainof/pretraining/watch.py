@@ -1,10 +1,12 @@
-"""Early warnings from the log: a router that collapses, a modality whose loss rises."""
+"""Early warnings from the log: a router or latents that collapse, a modality whose loss rises."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from typing import Any
+
+from ..errors import HealthError
 
 log = logging.getLogger(__name__)
 
@@ -13,6 +15,9 @@ log = logging.getLogger(__name__)
 SMOOTH, RISE, LOGS = 0.9, 0.25, 3
 #: Fraction of the experts of one layer that get less than a tenth of the mean load: the router collapses
 IDLE = 0.5
+#: Latents collapse where their effective rank over windows is lower, or their mean cosine within a window higher, in so
+#: many logs in a row
+RANK, COSINE, FLAT_LOGS = 2.0, 0.99, 2
 
 
 class Watch:
@@ -23,6 +28,7 @@ class Watch:
         self._lowest: dict[str, float] = {}
         self._above: dict[str, int] = {}
         self._collapsed = False
+        self._flat, self._flat_text = 0, ""
         by_step: dict[int, list[dict[str, Any]]] = {}
         for row in before:
             if "loss" in row:
@@ -46,4 +52,18 @@ class Watch:
         if idle > IDLE and not self._collapsed:
             found.append(f"the router collapses: {100 * idle:.0f} % of the experts of one layer are nearly unused")
         self._collapsed = idle > IDLE
-        return found
+        return found + self._look_at_latents(rows)
+
+    def _look_at_latents(self, rows: list[dict[str, Any]]) -> list[str]:
+        if not rows or "rank" not in rows[0]:
+            return []  # too few windows to tell
+        rank, cosine = rows[0]["rank"], rows[0]["latent_cosine"]
+        self._flat = self._flat + 1 if rank < RANK or cosine > COSINE else 0
+        self._flat_text = f"the latents collapse: effective rank {rank:.2f}, mean pairwise cosine {cosine:.3f}"
+        return [self._flat_text] if self._flat == FLAT_LOGS else []
+
+    def require_latents(self) -> None:
+        """A HealthError where latents have collapsed and still are."""
+        if self._flat >= FLAT_LOGS:
+            fix = "give objective.terms less weight or reconstruction more, lower lr, or raise health_grace for a trial"
+            raise HealthError(self._flat_text, field="health", fix=fix)

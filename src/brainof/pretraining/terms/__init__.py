@@ -5,7 +5,7 @@ To add one: write its file with a `TERM`, and name it here; `objective.terms.NAM
 
 from __future__ import annotations
 
-from . import connectivity, log_spectrum, raw_components, waveform
+from . import band_power, connectivity, latent, log_spectrum, raw_components, waveform
 from .comparison import Comparison, Term
 
 TERMS: dict[str, Term] = {
@@ -13,6 +13,8 @@ TERMS: dict[str, Term] = {
     "raw": raw_components.TERM,
     "log_spectrum": log_spectrum.TERM,
     "connectivity": connectivity.TERM,
+    "band_power": band_power.TERM,
+    "latent": latent.TERM,
 }
 
 __all__ = ["TERMS", "Comparison", "Term"]

@@ -30,6 +30,8 @@ class Comparison:
         Predictions (B, H, ...) of the decoder, by output.
     latents_BLD : Tensor or None
         Where they were decoded from.
+    whole_BLD : Tensor or None
+        Latents of the whole window, without a gradient; where a term asks for them.
     config : ObjectiveConfig
         Options of the terms.
     target_BHS, sample_mask_BHS : Tensor
@@ -40,6 +42,7 @@ class Comparison:
     tokens: Tokens
     outputs: Mapping[str, Tensor]
     latents_BLD: Tensor | None
+    whole_BLD: Tensor | None
     config: ObjectiveConfig
     target_BHS: Tensor
     sample_mask_BHS: Tensor
@@ -55,10 +58,13 @@ class Term:
         Comparison -> loss, summed over predicted patches (the objective divides by their count in the whole step).
     output : str or None
         Output of the decoder that it compares; None: it looks at the latents alone.
+    whole : bool
+        Whether it needs the latents of the whole window, which cost a second forward pass.
     """
 
     loss: Callable[[Comparison], Tensor]
     output: Output | None
+    whole: bool = False
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:

@@ -388,7 +388,7 @@ def test_the_target_of_latents_is_the_whole_window_by_the_model_or_its_teacher(m
 
 def test_band_power_without_a_log_spectrum_says_what_to_set():
     model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
-    with pytest.raises(ConfigError, match=r"needs the output 'log_spectrum'.*set model.decoder.outputs="):
+    with pytest.raises(ConfigError, match=r"needs the output 'log_spectrum'.*or leave objective.terms.band_power out"):
         Objective(model, ObjectiveConfig(frequency="raw", terms={"band_power": 1.0}))
     with pytest.raises(ConfigError, match=r"terms.latent: Input should be greater than 0"):
         ObjectiveConfig.parse({"terms": {"latent": -0.5}})

@@ -191,3 +191,8 @@ def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(make_batch, mon
         pretrain_pairs(config, corpus, corpus.table.iloc[1:], fresh(), tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="was started with"):
         pretrain_pairs(config.replaced(["hide=fmri"]), corpus, corpus.table, fresh(), tmp_path)  # type: ignore[arg-type]
+
+
+def test_pairs_take_no_term_on_latents_of_whole_windows(model):
+    with pytest.raises(ConfigError, match=r"objective.terms.latent: not for pairs; leave it out"):
+        PairedObjective(model, ObjectiveConfig(terms={"latent": 1.0}))

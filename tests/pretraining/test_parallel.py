@@ -9,7 +9,8 @@ from tests.pretraining import rank_jobs
 
 from brainof.pretraining.parallel import World
 
-CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5, "terms": {"latent": 0.5, "band_power": 0.2}})]
+TERMS = {"latent": 0.5, "band_power": 0.2}
+CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5, "terms": TERMS})]
 
 
 @pytest.fixture(scope="module")

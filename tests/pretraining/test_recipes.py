@@ -65,7 +65,11 @@ RECIPE_OF = {"bands": "per_output"}
 
 @pytest.mark.parametrize(
     "name",
-    [*recipe_names(), *(f"{RECIPE_OF.get(name, 'published')}+{name}" for name in ablations()), "per_output+bands+latent"],
+    [
+        *recipe_names(),
+        *(f"{RECIPE_OF.get(name, 'published')}+{name}" for name in ablations()),
+        "per_output+bands+latent",
+    ],
 )
 def test_every_recipe_and_ablation_trains(name, corpus, tmp_path):
     """Two steps, on a cut of its model, with what it says of masks and objective."""

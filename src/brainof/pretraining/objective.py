@@ -43,12 +43,14 @@ class Objective(nn.Module):
         self._teacher: tuple[Any, ...] = ()  # no submodule: it is not trained, shared or saved with the model
         self.terms = terms_of(config)
         outputs = list(model.config.decoder.outputs)
-        for term in self.terms.values():
+        for name, term in self.terms.items():
             if term.output is not None and term.output not in outputs:
+                more = ", ".join([*outputs, term.output])
+                own = f"set model.decoder.outputs=[{more}], or leave objective.terms.{name} out"
                 raise ConfigError(
                     f"the objective needs the output {term.output!r}, but the model has only {outputs}",
                     field="model.decoder.outputs",
-                    fix=FIXES[term.output].format(outputs=", ".join([*outputs, term.output])),
+                    fix=own if name in config.terms else FIXES[term.output].format(outputs=more),
                 )
 
     @property

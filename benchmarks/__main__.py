@@ -17,6 +17,7 @@ BENCHMARKS = {
     "prepare": "preparation against the filter-first MNE chain: CPU time, memory, equal windows; two workers",
     "embed_file": "embedding hours of 64-channel EEG from a file: seconds and peak memory",
     "embed": "embeddings against two EEG encoders of braindecode, an hour of EEG end to end, memory against size",
+    "explain": "occlusion of 64 channels of 200 windows",
     "gpu": "a GPU against the CPU; steps of base and large on it: fraction of its peak, best batch",
     "simulate": "a cohort of 40 people with three modalities",
     "corpus": "reading and writing windows against HDF5, Zarr and the bare disk; the loader beside a training step",

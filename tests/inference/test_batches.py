@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainof.channels import Channels
 from brainof.errors import ConfigError
 from brainof.inference.batches import patch_of, pooled
 from brainof.inference.examples import PreparedWindow, WindowList
@@ -15,8 +16,6 @@ from brainof.utils.modules import evaluating
 
 
 def windows(mean_model, n: int = 4) -> WindowList:
-    from brainof.channels import Channels
-
     rng = np.random.default_rng(0)
     channels = Channels(("Fz", "Cz", "Pz"), ("eeg",) * 3, rng.uniform(-0.05, 0.05, (3, 3)), frame="head")
     data = rng.standard_normal((n, 3, 128)).astype(np.float32)
@@ -95,3 +94,17 @@ def test_the_patch_is_said_by_the_contract_or_the_model_and_never_guessed():
 def test_no_examples_are_refused(mean_model):
     with pytest.raises(ConfigError, match="no examples"):
         pooled(mean_model, windows(mean_model, 0))
+
+
+def test_windows_of_one_kind_may_differ_in_length_on_the_grid_of_the_model():
+    """200 and 256 samples at 128 Hz are four patches, at 256 Hz seven and eight."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", rates={"eeg": 256.0}).eval()
+    rng, channels = np.random.default_rng(0), Channels(tuple("abc"), ("eeg",) * 3)
+    windows = [
+        PreparedWindow(rng.standard_normal((3, n)).astype(np.float32), channels, 128.0, "eeg", np.ones(3, bool))
+        for n in (200, 256, 200)
+    ]
+    examples = WindowList(windows, 64)
+    one = pooled(model, examples, "mean", batch_size=1)
+    np.testing.assert_allclose(one, pooled(model, examples, "mean", batch_size=3), atol=1e-5)

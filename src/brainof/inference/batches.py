@@ -72,11 +72,13 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
     parts = list(batches(examples, np.arange(len(examples)), batch_size, threads=threads))
 
     def jobs() -> Iterator[tuple[Any, dict[str, Any]]]:
-        kind, shared = None, {}
+        known, shared = None, {}
         for rows in parts:
             batch = to_device(examples.batch(rows), model)
-            if examples.kinds[rows[0]] != kind:  # identities of the sensors, once for all batches of a kind
-                kind, shared = examples.kinds[rows[0]], _shared(model, batch)
+            # identities of the sensors, once for all batches of a kind, if equally long on the grid of the model
+            kind = examples.kinds[rows[0]], int(batch.n_times_B.max()) if hasattr(batch, "n_times_B") else 0
+            if kind != known:
+                known, shared = kind, _shared(model, batch)
             yield batch, shared
 
     def encode(job: tuple[Any, dict[str, Any]]) -> np.ndarray:

@@ -210,7 +210,8 @@ def _features_of_model(
     network: Callable[[int], torch.nn.Module], digest: str, store: Path, question: Question, seed: int, readout: str
 ) -> Features:
     """Features, kept in `store` so that anyone can score them again: TASK/WEIGHTS-SEED-POOL-QUESTION.npy."""
-    pool = "second_order" if readout == "second_order" else question.task.pool
+    asked = question.task.pool
+    pool = "second_order" if readout == "second_order" else _pool_of(network, seed, asked)
     place = store / question.task.name / f"{digest[:20]}-{seed}-{pool.replace('@', '_')}-{question.digest}.npy"
     if place.exists():
         values = np.load(place)
@@ -220,6 +221,15 @@ def _features_of_model(
         make_folder(place.parent)
         write_atomically(place, _npy(values))
     return SecondOrder(values) if pool == "second_order" else values
+
+
+def _pool_of(network: Callable[[int], torch.nn.Module], seed: int, asked: str) -> str:
+    """The pooling that a task asks for; the model's own where it lacks an output that is named."""
+    outputs = asked.partition("@")[2]
+    if not outputs:
+        return asked
+    known: Any = network(seed).config  # type: ignore[assignment]
+    return asked if set(outputs.split("+")) <= set(known.decoder.outputs) else "auto"
 
 
 def _pooled(question: Question, model: torch.nn.Module, pool: str) -> np.ndarray:

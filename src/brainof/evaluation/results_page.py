@@ -55,6 +55,11 @@ architecture with random weights (mean of its seeds), read out the same way; its
 beside it over people and initialisations: another random network would lie in it 19 times of 20. *Null* and *p* are of
 label permutation; the p in brackets keeps the nuisance. *Who is it* is how often features tell a test person
 from the others of the fold (its chance in brackets). Rows marked *transductive* used unlabelled windows of test people.
+
+Read-out *match* compares features by correlation and trains nothing. Features are *plain* as they are; *equal* on at most
+as many principal components as one latent of the model is wide; *recentred* standardised over a person's run (film) or over
+all sessions (identification), else less the person's own mean; *centred* the same for training people, test people less
+the mean of training people; *erased* without the axes that tell training people apart.
 """
 
 
@@ -67,6 +72,8 @@ def said(question: Question) -> str:
     metric = question.metric.replace("_", " ")
     parts = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
     parts.append(f"{len(question.rows)} windows of {people} people{folds}.")
+    if task.pool != "auto":
+        parts.append(f"Latents of models with these outputs are pooled as `{task.pool}`.")
     if task.reference is not None and task.reference.score is not None:
         parts.append(f"Reference: {task.reference.score} {task.reference.metric} ({task.reference.text}).")
     return " ".join(part for part in parts if part)
@@ -113,7 +120,7 @@ def _row(line: dict) -> str:
 def _between(line: dict, name: str, sign: bool = False) -> str:
     low, high = ("low", "high") if name == "score" else (f"{name}_low", f"{name}_high")
     value = _number(line.get(name), sign)
-    if not value or _number(line.get(low)) == "":
+    if not value or _number(line.get(low)) == "" or line["kind"] == CHANCE:
         return value
     return f"{value} [{_number(line[low], sign)}, {_number(line[high], sign)}]"
 

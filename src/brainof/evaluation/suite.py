@@ -52,7 +52,7 @@ class SuiteTask(Task):
     level: Literal["window", "file"] = "window"
     """Score windows, or whole recordings by the mean over their windows."""
     pool: str = "auto"
-    """Pooling of a model's latents."""
+    """Pooling of a model's latents; a model without an output that it names is pooled as it prefers ("auto")."""
     within: Literal["group", "recording"] = "group"
     """Where a metric is computed before it is averaged over people."""
     also: str = ""

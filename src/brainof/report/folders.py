@@ -216,39 +216,49 @@ def _evaluation(folder: Path, part: Part) -> None:
         _scores(folder, part)
         return
     frame = pd.read_csv(folder / "summary.csv")
+    models = frame[frame["kind"] == "model"]
+    untrained = models["entry"].str.endswith("(random weights)")
     if "gain" in frame:
-        own = frame[frame["gain"].notna()]
-        own = own[own["kind"] == "model"] if "kind" in own and (own["kind"] == "model").any() else own
-        for row in own.to_dict("records"):
-            name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option") if key in row)
-            worse, better = row.get("gain_low", np.nan) > 0, row.get("gain_high", np.nan) < 0
-            verdict = "won" if worse else "lost" if better else "open"
-            keys = {"difference": "gain", "low": "gain_low", "high": "gain_high"}
-            part.gains.append({"task": name, **{k: row.get(v) for k, v in keys.items()}, "verdict": verdict})
-    shown = [
-        "task",
-        "entry",
-        "readout",
-        "option",
-        "metric",
-        "score",
-        "low",
-        "high",
-        "chance",
-        "null_95",
-        "p_value",
-        "gain",
-    ]
-    shown = [name for name in (*shown, "identity", "n_people", "n_windows", "transductive", "reason") if name in frame]
-    table = frame[shown].rename(columns={"p_value": "p (null)", "null_95": "null 95 %", "n_people": "subjects"})
+        for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
+            name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option"))
+            about = {"task": name, "difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+            part.gains.append({**about, "verdict": _verdict(row)})
+    shown = ("task entry readout option metric score low high chance null_95 p_value gain gain_low gain_high identity "
+             "n_people n_windows transductive reason")  # fmt: skip
+    names = {"p_value": "p (null)", "null_95": "null 95 %", "n_people": "subjects", "readout": "read-out"}
+    names |= {"option": "features", "n_windows": "windows", "gain_low": "gain, low", "gain_high": "gain, high"}
+    table = frame[[name for name in shown.split() if name in frame]].dropna(axis=1, how="all").rename(columns=names)
+    table["metric"] = table["metric"].str.replace("_", " ")
     caption = (
         "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
     )
-    images = [Image(gains(part.gains), "Gain over random weights, 95 % interval over subjects; above 0 is a win.")]
+    images = [
+        Image(
+            gains(part.gains),
+            "Gain over random weights, 95 % interval over subjects. Won or lost is what lies outside zero also with "
+            "the spread of random initialisations.",
+        )
+    ]
     part.sections = [Section(f"Evaluation {part.name}", [], images if part.gains else [], [Table(table, caption)])]
     part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
-    part.facts = {"tasks": int(frame["task"].nunique()) if "task" in frame else None}
-    part.limits = ["Tasks whose data were not here are not in the table."]
+    part.facts = {"tasks": int(frame["task"].nunique())} | (
+        {"weights": "random"} if len(models) and untrained.all() else {}
+    )
+    for name, about in _json(folder / "tasks.json").items():
+        if about.get("absent"):
+            part.limits.append(f"Task {name} is not in the table: {about['absent']['why']}.")
+        elif about.get("refused"):
+            part.limits.append(f"Task {name} is not in the table, it was refused: {about['refused']}.")
+    if untrained.any():
+        names = ", ".join(models.loc[untrained, "entry"].unique())
+        part.limits.append(f"{names}: never trained; its difference from other random weights is chance.")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """Won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known."""
+    low = np.nanmin([row["gain_low"], row.get("gain_low_any", np.nan)])
+    high = np.nanmax([row["gain_high"], row.get("gain_high_any", np.nan)])
+    return "won" if low > 0 else "lost" if high < 0 else "open"
 
 
 def _scores(folder: Path, part: Part) -> None:

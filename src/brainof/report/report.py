@@ -20,6 +20,10 @@ _NO_COMPARISON = (
     "Nothing here was compared with random weights, so nothing here shows that pretraining helped; brainof evaluate "
     "scores a model beside the same architecture untrained."
 )
+_NEVER_TRAINED = (
+    "The models here have random weights: what is shown is the level that a trained model has to beat, and nothing "
+    "here shows that pretraining helped."
+)
 
 
 def report(
@@ -82,10 +86,16 @@ def report(
         out,
         sections,
         heading,
-        gain_sentence([gain for part in parts for gain in part.gains]),
+        _lead(parts),
         provenance=foot,
         data=data,
     )
+
+
+def _lead(parts: Sequence[Part]) -> str:
+    gains = [gain for part in parts for gain in part.gains]
+    never = not gains and any(part.facts.get("weights") == "random" for part in parts)
+    return _NEVER_TRAINED if never else gain_sentence(gains)
 
 
 def gain_sentence(gains: Sequence[Mapping[str, Any]]) -> str:
@@ -143,7 +153,7 @@ def _environment(parts: Sequence[Part]) -> Section:
 def _limits(parts: Sequence[Part]) -> Section:
     points = [limit for part in parts for limit in part.limits]
     if not any(part.gains for part in parts):
-        points.insert(0, _NO_COMPARISON)
+        points.insert(0, _lead(parts))
     if not any(part.kind == "explanation" for part in parts):
         points.append("No explanation is among the folders: brainof explain shows what a model uses.")
     if any(part.gains for part in parts):

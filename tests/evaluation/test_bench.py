@@ -20,6 +20,8 @@ from brainof.errors import ConfigError
 from brainof.evaluation import entries, evaluate, find_suite, leaks
 from brainof.evaluation.suite import Suite, suite_versions
 from brainof.evaluation.summary import MOABB
+from brainof.evaluation.transforms import narrowed
+from brainof.model.presets import PRESETS
 from brainof.release import load
 from brainof.stats.ridge import ALPHAS
 from brainof.stats.splits import CrossSubject
@@ -362,3 +364,28 @@ def test_the_suites_that_come_along_are_valid(name):
             assert resolved.label or resolved.kind == "identification"
             for label in (*task.controls, *([task.nuisance] if task.nuisance else [])):
                 assert label in recipe.labels
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked", "pool"),
+    [
+        ("per_output", "concat@connectivity", "concat@connectivity"),
+        ("tiny", "concat@connectivity", "auto"),  # it has no such output
+        ("tiny", "concat@waveform", "concat@waveform"),
+        ("per_output", "auto", "auto"),
+    ],
+)
+def test_a_pool_that_a_model_lacks_is_its_own(preset, asked, pool):
+    assert entries._pool_of(lambda seed: SimpleNamespace(config=PRESETS[preset]), 0, asked) == pool
+
+
+def test_features_too_wide_for_many_windows_are_projected():
+    """Distances stay within a few per cent; what is small, or has gaps, stays as it is."""
+    X = np.random.default_rng(1).standard_normal((40, 500)).astype(np.float32)
+    assert narrowed(X, most=40) is X
+    small = narrowed(X, most=30, width=400)
+    assert small.shape == (40, 400)
+    far = lambda Y: np.linalg.norm(Y[:, None] - Y, axis=-1)[np.triu_indices(40, 1)]  # noqa: E731
+    np.testing.assert_allclose(far(small), far(X), rtol=0.2)
+    X[3, 4] = np.nan
+    assert narrowed(X, most=30) is X

@@ -30,10 +30,10 @@ from .matching import Segments, hit_rates, matched, matching_null
 from .questions import Question
 from .readouts import READOUTS, TRAINED, trained
 from .suite import SuiteTask
-from .transforms import OPTIONS, equal_dimension
+from .transforms import OPTIONS, equal_dimension, narrowed
 
 #: Changes when the same unit gives another result, so that older files are computed again
-VERSION = 1
+VERSION = 2
 PLAIN, EQUAL = "plain", "equal"
 #: The read-out of baselines that bring their own
 OWN = "own"
@@ -155,7 +155,8 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
     if key not in cache:
         cache.clear()
-        cache[key] = unit.entry.features(question, unit.seed, unit.readout)
+        own = unit.entry.features(question, unit.seed, unit.readout)
+        cache[key] = own if callable(own) or not question.decodes else narrowed(own)
     features = cache[key]
     if not question.decodes:
         return [_matched(unit, features)]

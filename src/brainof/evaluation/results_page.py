@@ -57,10 +57,10 @@ label permutation; the p in brackets keeps the nuisance. *Who is it* is how ofte
 from the others of the fold (its chance in brackets). Rows marked *transductive* used unlabelled windows of test people.
 
 Read-out *match* compares features by correlation and trains nothing. Features are *plain* as they are; *equal* on at
-most as many principal components as one latent of the model is wide; *recentred* standardised over a person's run (film)
-or over all sessions (identification), else inside each person; *centred* less the person's mean in training, less the
-mean of training people in the test; *erased* without the axes that tell training people apart. Where windows and features
-are both more than 2048, features are first projected on 1024 fixed random directions.
+most as many principal components as one latent of the model is wide; *recentred* standardised over a person's run
+(film) or over all sessions (identification), else inside each person; *centred* less the person's mean in training,
+less the mean of training people in the test; *erased* without the axes that tell training people apart. Where windows
+and features are both more than 2048, features are first projected on 1024 fixed random directions.
 """
 
 

@@ -6,7 +6,7 @@ Every reader takes what is there: a run that crashed has no release, and old or 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,11 +250,11 @@ def _evaluation(folder: Path, part: Part) -> None:
         elif about.get("refused"):
             part.limits.append(f"Task {name} is not in the table, it was refused: {about['refused']}.")
     if untrained.any():
-        names = ", ".join(models.loc[untrained, "entry"].unique())
-        part.limits.append(f"{names}: never trained; its difference from other random weights is chance.")
+        known = ", ".join(models.loc[untrained, "entry"].unique())
+        part.limits.append(f"{known}: never trained; its difference from other random weights is chance.")
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: Mapping[Any, Any]) -> str:
     """Won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known."""
     low = np.nanmin([row["gain_low"], row.get("gain_low_any", np.nan)])
     high = np.nanmax([row["gain_high"], row.get("gain_high_any", np.nan)])

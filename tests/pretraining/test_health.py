@@ -6,7 +6,7 @@ import torch
 
 from brainof.errors import HealthError
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.health import check_batch, explained_variance, latent_use, require_latent_use
+from brainof.pretraining.health import check_batch, check_spread, explained_variance, latent_use, require_latent_use
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
 
@@ -92,3 +92,13 @@ def test_hidden_and_visible_patches_are_scored_apart(model, make_batch):
     hidden = Masking(MaskConfig(), 64).plan(batch, np.random.default_rng(0), fourier=False)
     assert "r2_visible" not in check_batch(objective, hidden)
     assert check_batch(objective, hidden)["r2"] == pytest.approx(row["r2"], abs=1e-5)
+
+
+def test_latents_that_are_not_finite_have_no_spread(model, make_batch):
+    masked = Masking(MaskConfig(), 64).plan(make_batch(), np.random.default_rng(0), fourier=False)
+    objective = Objective(model, ObjectiveConfig())
+    rank, cosine = check_spread(objective, masked)
+    row = check_batch(objective, masked)
+    assert (rank, cosine) == (row["rank"], row["latent_cosine"])
+    model.norm.weight.data[:] = float("inf")
+    assert np.isnan(check_spread(objective, masked)).all()

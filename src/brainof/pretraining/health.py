@@ -36,9 +36,10 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
 
 
 def check_spread(objective: Objective, masked: MaskedBatch) -> tuple[float, float]:
-    """`rank` and `latent_cosine` as `check_batch`."""
+    """`rank` and `latent_cosine` as `check_batch`; NaN where latents are not finite."""
     with evaluating(objective):
-        return _spread(objective.encode(masked, objective.model.tokens(masked.batch)).float())
+        latents_BLD = objective.encode(masked, objective.model.tokens(masked.batch)).float()
+        return _spread(latents_BLD) if latents_BLD.isfinite().all() else (float("nan"), float("nan"))
 
 
 def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:

@@ -192,8 +192,9 @@ class Run:
                     meter.add(step)
                     bar.update()
                     if done % config.log_every == 0 or done == config.steps:
+                        rows = meter.rows(loader.waited)  # refuses steps that are not finite
                         spread = self.spread(step)
-                        rows = [row | spread for row in meter.rows(loader.waited)]
+                        rows = [row | spread for row in rows]
                         now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                         metrics.write(*(now | row for row in rows))
                         metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
@@ -274,6 +275,10 @@ class Run:
         with gathered(self.objective), autocast:
             mine = check_spread(self.objective, last[0])
         ranks, cosines = zip(*self.world.gather(mine), strict=True)
+        if not np.isfinite(
+            [*ranks, *cosines]
+        ).all():  # the step was finite, what it led to is not: the next one says so
+            return {}
         return {"rank": min(ranks), "latent_cosine": max(cosines)}
 
     def last_health(self, step: int | None = None) -> dict[str, dict[str, Any]] | None:

@@ -212,6 +212,7 @@ def written(
         _with_earlier(results, folder / "results.parquet", kept),
         _with_earlier(lines, folder / "summary.parquet", kept),
     )
+    results, lines = _ordered(results, suite), _ordered(lines, suite)
     told |= {task: before[task] for task in kept}
     told = {task: told[task] for task in suite.tasks if task in told}
     for name, table in (("results", results), ("summary", lines)):
@@ -222,6 +223,14 @@ def written(
     write_json(folder / "tasks.json", told)
     write_atomically(folder / "results.md", [page(suite, lines, told).encode()])
     return found
+
+
+def _ordered(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """Tasks in the order of the suite, whichever call scored them last."""
+    if "task" not in table:
+        return table
+    places = {task: place for place, task in enumerate(suite.tasks)}
+    return table.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)
 
 
 def _with_earlier(table: pd.DataFrame, path: Path, tasks: Collection[str]) -> pd.DataFrame:

@@ -275,9 +275,7 @@ class Run:
         with gathered(self.objective), autocast:
             mine = check_spread(self.objective, last[0])
         ranks, cosines = zip(*self.world.gather(mine), strict=True)
-        if not np.isfinite(
-            [*ranks, *cosines]
-        ).all():  # the step was finite, what it led to is not: the next one says so
+        if not np.isfinite([*ranks, *cosines]).all():  # what a finite step has led to: the next one says so
             return {}
         return {"rank": min(ranks), "latent_cosine": max(cosines)}
 

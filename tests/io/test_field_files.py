@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import eeglabio
+import h5py
 import mne
 import numpy as np
 import pytest
@@ -272,3 +273,46 @@ def test_a_name_that_is_not_utf_8_is_listed_and_costs_only_itself(edf, tmp_path)
     assert [problem.encode() for _, problem in found.problems()] == [
         rb"sub-01/eeg/sub-01_task-r\udce9_eeg.edf is not named in UTF-8: rename it"
     ]
+
+
+def _text(value: str) -> np.ndarray:
+    return np.array([[ord(letter)] for letter in value], np.uint16)
+
+
+def test_eeglab_saved_as_matlab_7_3(tmp_path, microvolts):
+    """HDF5 behind a block of 512 bytes whose text is "MATLAB 7.3"; EEGLAB writes it above 2 GB."""
+    path = tmp_path / "a.set"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        eeg, places = file.create_group("EEG"), file.create_group("#refs#")
+        eeg.attrs["MATLAB_class"] = np.bytes_("struct")
+
+        def put(group, key, value, kind):
+            made = group.create_dataset(key, data=value)
+            made.attrs["MATLAB_class"] = np.bytes_(kind)
+            if kind == "char":
+                made.attrs["MATLAB_int_decode"] = np.int32(2)
+            return made
+
+        n_chans, n_times = microvolts.shape
+        last = (n_times - 1) / 100
+        numbers = {"nbchan": n_chans, "trials": 1, "pnts": n_times, "srate": 100, "xmin": 0, "xmax": last}
+        for key, value in numbers.items():
+            put(eeg, key, np.array([[float(value)]]), "double")
+        put(eeg, "data", microvolts.T.astype("f4"), "single")
+        for key, value in (("setname", "a"), ("filename", "a.set"), ("filepath", " "), ("ref", "common")):
+            put(eeg, key, _text(value), "char")
+        channels = eeg.create_group("chanlocs")
+        channels.attrs["MATLAB_class"] = np.bytes_("struct")
+        pointers = [put(places, f"name{i}", _text(name), "char").ref for i, name in enumerate(NAMES)]
+        labels = channels.create_dataset("labels", (n_chans, 1), dtype=h5py.ref_dtype)
+        for i, pointer in enumerate(pointers):
+            labels[i, 0] = pointer
+        for key in ("event", "epoch", "icawinv", "icasphere", "icaweights", "icachansind"):
+            put(eeg, key, np.array([0, 0], np.uint64), "double").attrs["MATLAB_empty"] = np.uint8(1)
+    content = bytearray(path.read_bytes())
+    content[:128] = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 .".ljust(116) + b"\0" * 8 + b"\x00\x02IM"
+    path.write_bytes(content)
+    recording = read(path)
+    np.testing.assert_allclose(recording.data, microvolts * 1e-6, rtol=1e-5)
+    assert recording.channels.names == tuple(NAMES)
+    assert recording.sfreq == 100

@@ -7,6 +7,7 @@ import datetime
 import edfio
 import eeglabio
 import mne
+import nibabel
 import numpy as np
 import pandas as pd
 import pybv
@@ -194,3 +195,22 @@ def test_annotation_sample_and_window_agree_in_every_format(kind, event, tmp_pat
     (window,) = cut(recording, WindowOptions(events=[recording.events.trial_type[0]], tmin=0, tmax=0.5))
     np.testing.assert_allclose(window.data[:, 0], 5e-4, atol=1e-6)
     assert np.abs(window.data[:, 1:]).max() < 2e-4
+
+
+@pytest.mark.parametrize("unit", ["sec", "msec", "usec"])
+def test_event_volume_and_window_agree_in_nifti(unit, tmp_path):
+    """A pulse of all voxels at one volume, its event in seconds, the repetition time in the unit of the header."""
+    data = np.random.default_rng(0).normal(100, 1, (4, 4, 4, 40)).astype(np.float32)
+    data[..., 7] = 500
+    image = nibabel.Nifti1Image(data, np.eye(4) * 3)
+    image.header.set_xyzt_units("mm", unit)
+    image.header["pixdim"][4] = 2.0 * {"sec": 1, "msec": 1e3, "usec": 1e6}[unit]
+    nibabel.save(image, tmp_path / "sub-1_task-x_bold.nii.gz")
+    (tmp_path / "sub-1_task-x_events.tsv").write_text("onset\tduration\ttrial_type\n14.0\t2\tpulse\n")
+    recording = read(tmp_path / "sub-1_task-x_bold.nii.gz", atlas={"grid_mm": 6.0})
+    assert recording.t_r == pytest.approx(2.0)
+    assert recording.events.onset.tolist() == [14.0]
+    assert (recording.data[:, 7] > 400).all()
+    (window,) = cut(recording, WindowOptions(events=["pulse"], tmin=0, tmax=8))
+    assert (window.data[:, 0] > 400).all()
+    assert (window.data[:, 1:] < 200).all()

@@ -25,7 +25,7 @@ def test_a_preset_embeds_and_says_that_its_weights_are_random(regions, tmp_path,
     assert main(["embed", str(regions), "--model", "debug", "--out", str(target), *READING]) == 0
     captured = capsys.readouterr()
     assert "RANDOM" in captured.err
-    assert "1 windows x 64 features, 1 recordings, 300 s of signal" in captured.out
+    assert "1 window x 64 features, 1 recording, 300 s of signal" in captured.out
     frame = pd.read_parquet(target)
     assert frame["onset"].tolist() == [0.0]
     assert frame["duration"].tolist() == [300.0]

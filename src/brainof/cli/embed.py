@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..contract import ACCEPTABLE
 from ..errors import BrainOFError, ConfigError, ReadError, in_options
 from ..utils.memory import memory_budget, parse_bytes
+from ..utils.values import counted
 from . import out
 from .info import add_read_arguments, read_options
 
@@ -109,8 +110,8 @@ def run(args: argparse.Namespace) -> int:
         found.save(args.out)
         seconds = float(found.table["duration"].sum())
         out(
-            f"{args.out}: {len(found)} windows x {found.values.shape[1]} features, "
-            f"{len(parts)} recordings, {seconds:.0f} s of signal"
+            f"{args.out}: {counted(len(found), 'window')} x {found.values.shape[1]} features, "
+            f"{counted(len(parts), 'recording')}, {seconds:.0f} s of signal"
         )
     if failed:
         _say(f"{len(failed)} of {len(args.files)} files could not be embedded")

@@ -7,6 +7,8 @@ import hashlib
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import edfio
+import numpy as np
 import pytest
 
 from brainof.datasets import fetch, fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
@@ -33,17 +35,18 @@ def physionet(tmp_path, monkeypatch):
     files = {f"eegmat/1.0.0/Subject{n:02d}_{run}.edf": f"{n} {run}" for n in (0, 1) for run in (1, 2)}
     files |= {"eegmat/1.0.0/subject-info.csv": "Subject,Age", "eegmat/1.0.0/notes.txt": "no"}
     files |= {f"eegmmidb/1.0.0/S{n:03d}/S{n:03d}R01.edf": f"movement {n}" for n in (1, 2)}
-    head = f"{'':236}{60:<8}{2:<8}{1:<4}"  # 60 records of 2 s
     summary = (
         "File Name: chb01_01.edf\nNumber of Seizures in File: 0\nFile Name: chb01_02.edf\nSeizure 1 Start Time: 30 "
     )
     summary += (
         "seconds\nSeizure 1 End Time: 40 seconds\nSeizure 2 Start Time:110 seconds\nSeizure 2 End Time: 120 seconds"
     )
-    files |= {f"chbmit/1.0.0/chb01/chb01_0{run}.edf": head for run in (1, 2)}
     files |= {"chbmit/1.0.0/chb01/chb01-summary.txt": summary}
     for name, text in files.items():
         (root / name).write_text(text)
+    for run in (1, 2):
+        signal = edfio.EdfSignal(np.zeros(2 * 120), 2, label="Fz", physical_range=(-1, 1))
+        edfio.Edf([signal], data_record_duration=2).write(root / f"chbmit/1.0.0/chb01/chb01_0{run}.edf")
     for name in ("eegmat/1.0.0", "eegmmidb/1.0.0", "chbmit/1.0.0"):
         there = [file for file in sorted((root / name).rglob("*")) if file.is_file()]
         lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()} {file.relative_to(root / name)}" for file in there]

@@ -47,9 +47,9 @@ def test_windows_become_features_with_a_gradient(name):
 
 
 def test_windows_reach_200_hz():
-    times, wanted = torch.arange(1024) / 256, torch.arange(800) / 200
+    times, wanted = torch.arange(1025) / 256, torch.arange(800) / 200  # whole cycles: no edge
     wave = torch.sin(2 * torch.pi * 10 * times).expand(1, 2, -1)
-    found = At200(torch.nn.Identity(), 1024, 256.0)(wave)
+    found = At200(torch.nn.Identity(), 256.0)(wave)
     torch.testing.assert_close(found[0, 0], torch.sin(2 * torch.pi * 10 * wanted), atol=1e-4, rtol=0)
 
 

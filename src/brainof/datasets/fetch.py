@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import FetchError, LabelError
+from ..io.edf_header import read_edf_header
 from ..utils.files import write_atomically
 from ..utils.values import listed
 
@@ -84,7 +85,9 @@ def fetch_chb_mit(folder: str | PathLike[str] | None = None, subjects: Collectio
             recording, events = summary.with_name(f"{name}.edf"), folder / "events" / f"{name}.tsv"
             events.parent.mkdir(exist_ok=True)
             if recording.exists() and not events.exists():
-                write_atomically(events, [_seizure_table(seizures, _seconds(recording)).encode()])
+                header = read_edf_header(recording)
+                duration = header.records_there * header.record_seconds
+                write_atomically(events, [_seizure_table(seizures, duration).encode()])
     return folder
 
 
@@ -97,13 +100,6 @@ def _seizure_table(seizures: list[tuple[int, int]], duration: float) -> str:
         edge = end
     rows += [f"{edge:g}\t{duration - edge:g}\tbackground"] if duration > edge else []
     return "\n".join(rows) + "\n"
-
-
-def _seconds(edf: Path) -> float:
-    """Length of an EDF file by its header."""
-    with edf.open("rb") as file:
-        header = file.read(256)
-    return int(header[236:244]) * float(header[244:252])
 
 
 def _physionet(

@@ -31,6 +31,11 @@ WINDOWS, FEW = 16, 4
 SEEDS = 20
 
 
+def _against_random_weights(pair: str, p: float) -> str:
+    beats = "beats its null" if p < ALPHA else "DOES NOT BEAT ITS NULL"
+    return f"{beats} (random weights): {pair} (p = {p:.3g})"
+
+
 @dataclass(frozen=True, eq=False)
 class Attended:
     """Where each latent looks in windows of one layout.
@@ -66,9 +71,8 @@ class Attended:
         """One sentence for the figure."""
         if self.p_untrained is None or self.untrained_reach is None:
             return "held against no null"
-        beats = "beats its null" if self.p_untrained < ALPHA else "DOES NOT BEAT ITS NULL"
         pair = f"{np.median(self.reach):.1f} channels attended, random weights {np.median(self.untrained_reach):.1f}"
-        return f"{beats} (random weights): {pair} (median of latents, p = {self.p_untrained:.3g})"
+        return _against_random_weights(f"{pair}, median of latents", self.p_untrained)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -187,9 +191,8 @@ class DintParts:
         """One sentence for the figure."""
         if self.untrained_removed is None or self.p_untrained is None:
             return "held against no null"
-        beats = "beats its null" if self.p_untrained < ALPHA else "DOES NOT BEAT ITS NULL"
         pair = f"{self.removed.mean():.2f} of A1 is changed, with random weights {self.untrained_removed.mean():.2f}"
-        return f"{beats} (random weights): {pair} (p = {self.p_untrained:.3g})"
+        return _against_random_weights(pair, self.p_untrained)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; of the maps their means over queries."""

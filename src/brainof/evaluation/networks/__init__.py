@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...model.resolution import resample
 from ...utils.modules import seeded
 from ...utils.optional import optional
 from .connectome import BrainNetCNN, BrainNetTF
@@ -49,19 +50,16 @@ class Baseline(nn.Module):
 
 
 class At200(nn.Module):
-    """Windows at 200 Hz in whole seconds, as LaBraM and CBraMod read them (resampled through the Fourier transform)."""
+    """Windows at 200 Hz in whole seconds, as LaBraM and CBraMod read them."""
 
-    def __init__(self, network: nn.Module, n_times: int, sfreq: float, **arguments: Any) -> None:
+    def __init__(self, network: nn.Module, sfreq: float, **arguments: Any) -> None:
         super().__init__()
-        self.network, self.arguments = network, arguments
-        self.samples = round(n_times * 200 / sfreq)
+        self.network, self.arguments, self.sfreq = network, arguments, sfreq
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Features (B, ...)."""
-        n_times, samples = x_BCT.shape[2], self.samples
-        spectrum = torch.fft.rfft(x_BCT)[..., : samples // 2 + 1]
-        resampled = torch.fft.irfft(spectrum, n=samples) * (samples / n_times)
-        return self.network(resampled[..., : samples // 200 * 200], **self.arguments)
+        at_200 = resample(x_BCT.flatten(0, 1), self.sfreq, 200.0).unflatten(0, x_BCT.shape[:2])
+        return self.network(at_200[..., : at_200.shape[2] // 200 * 200], **self.arguments)
 
 
 def _braindecode(name: str, n_chans: int, n_times: int, sfreq: float, names: Sequence[str]) -> nn.Module:
@@ -76,7 +74,7 @@ def _braindecode(name: str, n_chans: int, n_times: int, sfreq: float, names: Seq
     if not at_200:
         return network
     electrodes = {"ch_names": [text.split()[-1] for text in names]} if name == "Labram" else {}
-    return At200(network, n_times, sfreq, **electrodes)
+    return At200(network, sfreq, **electrodes)
 
 
 def _own(kind: Callable[..., nn.Module], n_chans: int, n_times: int, sfreq: float, names: Sequence[str]) -> nn.Module:

@@ -11,6 +11,12 @@ def _encoder(width: int, heads: int, depth: int, dropout: float = 0.1) -> nn.Tra
     return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
 
 
+def _convolved(inside: int, outside: int, size: int) -> list[nn.Module]:
+    """A convolution over time, normalised, and a quarter of the samples."""
+    layer = nn.Conv1d(inside, outside, size, padding=size // 2)
+    return [layer, nn.BatchNorm1d(outside), nn.ELU(), nn.MaxPool1d(4)]
+
+
 class CNNTransformer(nn.Module):
     """Convolutions of each second in all channels, then attention over seconds (Peh et al. 2022).
 
@@ -22,14 +28,8 @@ class CNNTransformer(nn.Module):
         super().__init__()
         self.second = min(n_times, max(16, round(sfreq)))
         self.convolution = nn.Sequential(
-            nn.Conv1d(n_chans, 64, 7, padding=3),
-            nn.BatchNorm1d(64),
-            nn.GELU(),
-            nn.MaxPool1d(4),
-            nn.Conv1d(64, 128, 5, padding=2),
-            nn.BatchNorm1d(128),
-            nn.GELU(),
-            nn.MaxPool1d(4),
+            *_convolved(n_chans, 64, 7),
+            *_convolved(64, 128, 5),
             nn.Conv1d(128, width, 3, padding=1),
             nn.GELU(),
             nn.AdaptiveAvgPool1d(1),
@@ -55,14 +55,8 @@ class FFCL(nn.Module):
     def __init__(self, n_chans: int, n_times: int, sfreq: float, hidden: int = 350, shorten: int = 20) -> None:
         super().__init__()
         self.convolution = nn.Sequential(
-            nn.Conv1d(n_chans, 128, 9, padding=4),
-            nn.BatchNorm1d(128),
-            nn.ELU(),
-            nn.MaxPool1d(4),
-            nn.Conv1d(128, 256, 7, padding=3),
-            nn.BatchNorm1d(256),
-            nn.ELU(),
-            nn.MaxPool1d(4),
+            *_convolved(n_chans, 128, 9),
+            *_convolved(128, 256, 7),
             nn.Conv1d(256, 256, 5, padding=2),
             nn.ELU(),
             nn.AdaptiveAvgPool1d(1),

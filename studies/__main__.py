@@ -65,8 +65,15 @@ def _accounting(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return accounting(root, folder, out, model=args.model or "per_output", seeds=1 if args.quick else 3)
 
 
+def _leaderboard(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .leaderboard import leaderboard
+
+    return leaderboard(folder, out, [Path(name) for name in args.results])
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "accounting": _accounting,
+    "leaderboard": _leaderboard,
     "real": _real,
     "simulated": _simulated,
     "fusion": _fusion,
@@ -86,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="a small part of the grid (objective), one draw of weights (accounting)"
     )
+    parser.add_argument("--results", nargs="+", default=[], help="folders of brainof-bench results (leaderboard)")
     parser.add_argument("--cells", default="", help="cells to run, separated by semicolons (objective)")
     takes_assignments(parser, "the pretraining recipe, or the sizes of `fusion` and `decoder`")
     add_common_arguments(parser)

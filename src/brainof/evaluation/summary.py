@@ -164,7 +164,8 @@ def _evaluation(question: Question) -> str:
 def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     """One row per pipeline: score and gain over random weights, each with its 95 % interval over people.
 
-    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score; gain, gain_low, gain_high (over
+    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a
+    test side, mean over folds and seeds) and fold_sd; gain, gain_low, gain_high (over
     people), gain_low_any, gain_high_any (over people and initialisations), wins, losses, gain_p_value; chance, null_95,
     p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; transductive,
     unfinished, reason.
@@ -202,7 +203,9 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
     line["low"], line["high"] = _interval(line["score"], standard_error(values), len(values))
     line["n_people"], line["n_seeds"] = len(values), len(pipeline.folds)
     if question.decodes:
-        line["fold_score"] = nanmean(question.measure(question.y[r.rows], r.scores, r.rows) for r in pipeline.results())
+        measured = [question.measure(question.y[r.rows], r.scores, r.rows) for r in pipeline.results()]
+        line["fold_score"] = nanmean(measured)
+        line["fold_sd"] = float(np.nanstd(measured, ddof=1)) if np.isfinite(measured).sum() > 1 else float("nan")
     for name in ("identity", "identity_chance", "n_features"):
         known = [result.about[name] for result in pipeline.results() if result.about.get(name) is not None]
         line[name] = float(np.mean(known)) if known else None

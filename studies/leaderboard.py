@@ -175,8 +175,8 @@ def others(published: dict[str, Any]) -> str:
     )
     parts.append(f"\nShapley value of each pretraining modality, {shares}. Mask ratio: {published['mask_ratio']}.")
     parts.append(
-        "\nThe same questions on small data are studies of this package (`./run study`); their figures are of other data "
-        "and other sizes, and are no reproduction."
+        "\nThe same questions on small data are studies of this package (`./run study`); their figures are of other "
+        "data and other sizes, and are no reproduction."
     )
     return "\n".join(parts)
 

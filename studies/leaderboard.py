@@ -88,7 +88,7 @@ def published_tables(published: dict[str, Any]) -> str:
         for number, about in enumerate(tasks.values())
     ]
     lines = [
-        [name, *(_cell(*pair, bold=pair[0] == top) for pair, top in zip(row, best, strict=True))]
+        [name, *(_cell(mean, sd, mean == top) for (mean, sd), top in zip(row, best, strict=True))]
         for name, row in methods.items()
     ]
     text = f"Source: {published['source']}; {published['protocol']}. Figures as printed there, not checked by us."
@@ -127,7 +127,9 @@ def notes(published: dict[str, Any], suite: Suite, ours: list[pd.DataFrame]) -> 
         recipe = find_recipe(task.dataset_name)
         about = published["tasks"].get(name, {"dataset": recipe.title, "task": task.asks})
         wanting = (
-            "not run: open data, to be fetched" if recipe.access.startswith("open") else "not run: data by agreement"
+            "not run: open data, to be fetched"
+            if (recipe.access or "open").startswith("open")
+            else "not run: data by agreement"
         )
         state = "run, see above" if name in run else wanting
         rows.append([name, f"{about['dataset']}, {about['task']}", _split(task), state, access(recipe)])
@@ -186,8 +188,7 @@ def _own_cell(line: dict[str, Any]) -> str:
         return str(line.get("reason") or "unfinished").replace("|", "/")
     scale = 1.0 if line["metric"] == "mae" else 100.0
     spread = line.get("fold_sd")
-    known = spread is not None and np.isfinite(spread)
-    text = _cell(scale * line["fold_score"], scale * float(spread) if known else None)
+    text = _cell(scale * line["fold_score"], None if spread is None or np.isnan(spread) else scale * spread)
     return f"{text} ({line['unfinished']} runs unfinished)" if line["unfinished"] else text
 
 

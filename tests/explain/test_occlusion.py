@@ -58,20 +58,34 @@ def test_a_channel_that_the_model_never_saw_has_no_effect(planted, debug_model):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"sampler": {"blocks": 2}}, {"decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum"]}}],
+    [
+        {},
+        {"sampler": {"blocks": 2}},
+        {"tokens": {"connectivity": True}},
+        {"sampler": {"kind": "interpolate", "interpolate_channels": 4}},
+        {"decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum"]}},
+        {
+            "tokens": {"connectivity": True},
+            "sampler": {"latents": 12},
+            "decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum", "connectivity"]},
+        },
+    ],
 )
-def test_hidden_tokens_are_hidden_exactly(planted, changes):
+@pytest.mark.parametrize("padded", [False, True])
+def test_hidden_tokens_are_hidden_exactly(planted, changes, padded):
+    """Against the encoder given all other tokens, one part after the other, in float64."""
     torch.manual_seed(1)
-    model = BrainOF.from_preset("debug", **changes).eval()
+    model = BrainOF.from_preset("debug", **changes).double().eval()
     batch = planted().examples.batch([0, 1, 2])
-    batch = replace(batch, n_times_B=torch.tensor([256, 200, 256]))  # padding as well
-    parts = [torch.arange(8, 12), torch.tensor([0, 5, 17])]
+    ends = torch.tensor([256, 200, 256]) if padded else batch.n_times_B
+    batch = replace(batch, signal_BCT=batch.signal_BCT.double(), n_times_B=ends)
+    parts = [torch.arange(8, 12), torch.tensor([0, 5, 17]), torch.arange(3, 24, 4)]  # channel, anything, time
     with torch.inference_mode():
         tokens = model.tokens(batch)
         for part, latents in zip(parts, model.encode_without(tokens, parts), strict=True):
             kept = [n for n in range(24) if n not in part.tolist()]
             expected = model.encode(tokens, torch.tensor(kept).expand(3, -1))
-            torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(latents, expected, atol=1e-10, rtol=1e-10)
 
 
 def test_parts_are_stretches_of_time_on_the_grid_of_the_model(planted, debug_model):

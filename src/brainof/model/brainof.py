@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ..errors import ConfigError, did_you_mean
 from ..signals import SignalBatch
 from . import heads
 from .backbone import Block
-from .config import BrainOFConfig
+from .config import BrainOFConfig, Output
 from .connectivity import Connectivity
 from .decoder import Decoder
 from .gradient_normalisation import normalise_gradient
@@ -239,24 +239,35 @@ class BrainOF(nn.Module):
         tokens : Tokens
             From `tokens`.
         parts : sequence of Tensor of int64
-            Numbers of the tokens to hide. Contents, keys and values of all tokens are computed once, unless contents
-            depend on the other tokens (`tokens.connectivity`) or the sampler interpolates.
+            Numbers of the tokens to hide. Contents, keys and values are computed once, but for contents that depend on
+            the other tokens (correlations) and samplers that interpolate.
         """
         every_N = torch.arange(tokens.patch_BNS.shape[1], device=tokens.patch_BNS.device)
         seen_KN = [~torch.isin(every_N, part) for part in parts]
-        if self.connectivity is not None or isinstance(self.encoder, InterpolateEncoder):
+        if isinstance(self.encoder, InterpolateEncoder):
             for seen_N in seen_KN:
                 yield self.encode(tokens, every_N[seen_N].expand(len(tokens), -1))
             return
         masks_BN = [seen_N[None] if tokens.complete else seen_N & tokens.mask_BN for seen_N in seen_KN]
-        read = []
-        for output, own in self.config.readings:
-            content_BND = self.content(tokens.patch_BNS, output=output)
-            read.append(
-                self.encoder.under_masks(self.latents_LD[None, own], content_BND, tokens.identity_BND, masks_BN)
-            )
+        read = [self._read_under(masks_BN, tokens, output, own) for output, own in self.config.readings]
         for latents in zip(*read, strict=True):
             yield self.refine(torch.cat(latents, 1), tokens.modality_B)
+
+    def _read_under(
+        self, masks_BN: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
+    ) -> Iterator[Tensor]:
+        """The latents of a reading under one mask after the other."""
+        encoder, start_1LD = cast(Encoder, self.encoder), self.latents_LD[None, own]
+        if self.connectivity is None or output not in (None, "connectivity"):
+            content_BND = self.content(tokens.patch_BNS, output=output)
+            yield from encoder.under_masks(start_1LD, content_BND, tokens.identity_BND, masks_BN)
+            return
+        about = tokens.n_channels, None, None, tokens.valid_BNS
+        for mask_BN in masks_BN:
+            seen_BN = mask_BN.expand(len(tokens), -1)
+            correlations_BND = self.connectivity(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
+            content_BND = self.content(tokens.patch_BNS, correlations_BND, output)
+            yield encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN)
 
     def refine(self, latents_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
         """The backbone: latents (B, L, D) from those of `sample`."""

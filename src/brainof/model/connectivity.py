@@ -36,6 +36,19 @@ def connectivity_profile(
     channels. What is seen of two channels in different patches counts as uncorrelated. Each segment is divided by the
     root of its number of seen channels.
     """
+    return _at_seen(_profile_of_channels(patch_BNS, identity_BND, seen_BN, n_channels, valid_BNS), seen_BN)
+
+
+def _at_seen(x_BCD: Tensor, seen_BN: Tensor) -> Tensor:
+    """What a channel has, at each of its seen patches (B, N, D); zero at others."""
+    seen_BCP1 = seen_BN.unflatten(1, (x_BCD.shape[1], -1)).unsqueeze(-1)
+    return (x_BCD.unsqueeze(2) * seen_BCP1.to(x_BCD.dtype)).flatten(1, 2)
+
+
+def _profile_of_channels(
+    patch_BNS: Tensor, identity_BND: Tensor, seen_BN: Tensor, n_channels: int, valid_BNS: Tensor | None
+) -> Tensor:
+    """The profile that all patches of a channel share, (B, C, D)."""
     dtype = torch.promote_types(torch.promote_types(patch_BNS.dtype, identity_BND.dtype), torch.float32)
     seen = seen_BN.unflatten(1, (n_channels, -1)).unsqueeze(-1).to(dtype)
     weight = seen if valid_BNS is None else seen * valid_BNS.to(dtype).unflatten(1, (n_channels, -1))
@@ -49,7 +62,7 @@ def connectivity_profile(
     unit_BPCS, phi_BPCD = unit.transpose(1, 2), phi.transpose(1, 2)
     profile = unit_BPCS @ (unit_BPCS.mT @ phi_BPCD)
     profile = profile - unit_BPCS.square().sum(-1, keepdim=True) * phi_BPCD  # without itself
-    return (profile.sum(1, keepdim=True).transpose(1, 2) * seen).flatten(1, 2)
+    return profile.sum(1)
 
 
 class Connectivity(nn.Module):
@@ -83,5 +96,5 @@ class Connectivity(nn.Module):
             )
             seen_BN = seen_BN & mask_BN
         # identities are addresses; the loss moves them through the keys alone
-        profile_BND = connectivity_profile(patch_BNS, identity_BND.detach(), seen_BN, n_channels, valid_BNS)
-        return self.linear(take_tokens(profile_BND, visible_BV).to(self.linear.weight.dtype))
+        profile_BCD = _profile_of_channels(patch_BNS, identity_BND.detach(), seen_BN, n_channels, valid_BNS)
+        return take_tokens(_at_seen(self.linear(profile_BCD.to(self.linear.weight.dtype)), seen_BN), visible_BV)

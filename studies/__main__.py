@@ -16,8 +16,7 @@ EXAMPLE = """example:
   ./run study simulated --model runs/real
   ./run study fusion people=24 steps=150
   ./run study objective --quick
-  ./run study accounting
-  ./run study resolution --model runs/real/run"""
+  ./run study accounting"""
 
 
 def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
@@ -53,12 +52,6 @@ def _objective(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return objective(root, folder, out, changes=args.assignments, quick=args.quick, cells=args.cells)
 
 
-def _resolution(root: Path, folder: Path, args: argparse.Namespace) -> Path:
-    from .resolution import resolution
-
-    return resolution(root, folder, out, model=args.model or "tiny")
-
-
 def _accounting(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     from .accounting import accounting
 
@@ -79,7 +72,6 @@ STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "fusion": _fusion,
     "decoder": _decoder,
     "objective": _objective,
-    "resolution": _resolution,
 }
 
 
@@ -89,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
-    parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, resolution)")
+    parser.add_argument("--model", help="run, release folder or preset (accounting, simulated)")
     parser.add_argument(
         "--quick", action="store_true", help="a small part of the grid (objective), one draw of weights (accounting)"
     )

@@ -363,7 +363,7 @@ def test_the_suites_that_come_along_are_valid(name):
             recipe = find_recipe(task.dataset_name)
             resolved = task.resolved(recipe)
             assert resolved.view
-            assert resolved.label or resolved.kind == "identification"
+            assert resolved.label or resolved.kind in ("identification", "resolution")
             for baseline in task.baselines or ():
                 assert baseline in {*BASELINES[recipe.modality], *FITTED, *NETWORKS}
             for label in (*task.controls, *([task.nuisance] if task.nuisance else [])):

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-import pandas as pd
 import pytest
 from studies.__main__ import main
 from studies.objective import Ledger
 from studies.objective_grid import CELLS, configuration, folds
 from studies.objective_tables import identification_table, markdown, overview, paired_rows, per_person
-from studies.resolution import compare
 
 from brainof.model.presets import preset
 
@@ -69,18 +66,6 @@ def test_scores_are_averaged_over_runs_first_and_over_people_then():
     assert (pair["people"], pair["wins"], pair["losses"]) == (2, 1, 1)
     assert pair["difference"] == pytest.approx((0.3 - 0.05) / 2)
     assert markdown(table.reset_index()[["cell", "R2 eegmat", "shuffled"]]).splitlines()[2] == "| a | 0.400 |  |"
-
-
-def test_a_window_is_compared_with_itself_and_with_its_neighbours():
-    keys = pd.MultiIndex.from_tuples([("r", 0.0), ("r", 4.0), ("s", 0.0), ("s", 4.0)])
-    reference = pd.DataFrame(np.eye(4), index=keys)
-    same = compare(reference, reference.iloc[::-1])
-    assert same["cosine"] == pytest.approx(1)
-    assert same["other windows"] == pytest.approx(-1 / 3)
-    assert same["found"] == 1
-    swapped = reference.iloc[[1, 0, 2, 3]].set_axis(keys)
-    assert compare(reference, swapped)["found"] == 0.5
-    assert compare(reference, reference.iloc[:2])["windows"] == 2
 
 
 def test_missing_data_is_one_line(tmp_path, capsys):

@@ -15,10 +15,10 @@ EXAMPLE = """examples:
   brainof evaluate brainof-bench --model runs/real --out runs/bench --part 3/20   # one job of an array
   brainof evaluate states --list --root data
 
-Suites: real-small, states, simulated, brainof-bench, or a YAML file; NAME@VERSION for a fixed version. Models stand
-beside random weights, classical features, controls and chance. OUT/results.md is the page, OUT/results.parquet the
-table in MOABB's columns, OUT/summary.csv one row per model and task. Runs that are on disk are kept; data that are not
-here are listed with their access page."""
+Suites: real-small, states, simulated, resolution, brainof-bench, or a YAML file; NAME@VERSION for a fixed version.
+Models stand beside random weights, classical features, controls and chance. OUT/results.md is the page,
+OUT/results.parquet the table in MOABB's columns, OUT/summary.csv one row per model and task. Runs that are on disk are
+kept; data that are not here are listed with their access page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         out(json.dumps(_plain(found), allow_nan=False))
         return 0
     for line in found.summary.to_dict("records"):
-        if line["kind"] == "model" and line["option"] == "plain":
+        if line["kind"] == "model" and (line["option"] == "plain" or line["readout"] == "resolution"):
             out(_sentence(line))
     for task, reason in found.refused.items():
         out(f"{task}: refused: {reason}")
@@ -79,6 +79,9 @@ def _sentence(line: dict[Any, Any]) -> str:
         return f"{line['task']}: {line['entry']}: {line['reason']}"
     if line.get("score") is None or line["score"] != line["score"]:
         return f"{line['task']}: {line['entry']} ({line['readout']}): unfinished"
+    if line["readout"] == "resolution":
+        same = f"cosine {line['cosine']:.3f}, found {line['score']:.3f}"
+        return f"{line['task']}: {line['entry']}, {line['option']}: {same}"
     gain = line.get("gain")
     beside = (
         ""

@@ -27,7 +27,7 @@ class Task(Schema):
     name: str
     view: str
     label: str = ""
-    kind: Literal["classification", "regression", "identification", "matching"] = "classification"
+    kind: Literal["classification", "regression", "identification", "matching", "resolution"] = "classification"
     dataset: str | None = None
     modality: str | None = None
     split: str = "subject"

@@ -22,6 +22,7 @@ from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
 from .matching import Segments, segments
 from .protocol import nuisance_of, targets, task_rows
+from .resolution import Resolutions, resolutions
 from .suite import SuiteTask
 
 DECODING = ("classification", "regression")
@@ -39,7 +40,7 @@ class Question:
         Labels (decoding), class names (classification), units of the folds, recordings.
     folds : list of Split
         One empty fold for identification and matching, which have no training side.
-    pairs : Matching or Segments, optional
+    pairs : Matching, Segments or Resolutions, optional
         What is matched with what.
     partner : ndarray of int, optional
         Rows of the second modality of a fused task, of the same people.
@@ -54,7 +55,7 @@ class Question:
     groups: np.ndarray
     recordings: np.ndarray
     folds: list[Split]
-    pairs: Matching | Segments | None = None
+    pairs: Matching | Segments | Resolutions | None = None
     partner: np.ndarray | None = None
 
     def beside(self, values: np.ndarray, partner_values: np.ndarray | None) -> np.ndarray:
@@ -92,7 +93,7 @@ class Question:
     @property
     def chance(self) -> float:
         """Of matching and identification; NaN for decoding, where chance is a row of its own."""
-        if isinstance(self.pairs, Segments):
+        if isinstance(self.pairs, Segments | Resolutions):
             return self.pairs.chance
         return 1 / len(self.pairs.subjects) if self.pairs is not None else float("nan")
 
@@ -173,7 +174,14 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
     LabelError, ConfigError
         Labels, windows or folds do not fit, or the split leaks.
     """
-    rows = task_rows(corpus.index, task)
+    pairs = None
+    if task.kind == "resolution":
+        if not task.changes:
+            raise ConfigError(
+                "none", field=f"{task.name}.changes", fix="write changes: [{sfreq: 128}, {dropped: 0.333}]"
+            )
+        pairs = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
+    rows = pairs.rows[None] if pairs is not None else task_rows(corpus.index, task)
     if task.leave_out:
         subjects = corpus.index.iloc[rows]["subject"].astype(str)
         for name in set(task.leave_out) - set(subjects):
@@ -187,6 +195,8 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
     index = corpus.index.iloc[rows].reset_index(drop=True)
     recordings = group_keys(index, "recording")
     empty = np.zeros(0)
+    if pairs is not None:
+        return Question(task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], pairs)
     if task.kind == "matching":
         return Question(
             task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], segments(index)

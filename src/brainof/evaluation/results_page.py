@@ -9,6 +9,7 @@ import pandas as pd
 
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
 from .questions import Question
+from .resolution import table
 from .suite import Suite
 from .summary import CHANCE, best_classical
 
@@ -29,8 +30,14 @@ def page(suite: Suite, lines: pd.DataFrame, told: Mapping[str, Mapping[str, Any]
     told : dict of task -> dict
         "said" (what was asked, see `said`), "absent" (fields of an Absent) or "refused" (why).
     """
-    parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}\n\n{_LEGEND}", *(f"- {n}" for n in suite.notes)]
-    parts += [_section(name, about["said"], lines[lines["task"] == name]) for name, about in _having(told, "said")]
+    legend = "" if all(task.kind == "resolution" for task in suite.tasks.values()) else f"\n\n{_LEGEND}"
+    parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}{legend}", *(f"- {n}" for n in suite.notes)]
+    for name, about in _having(told, "said"):
+        own, task, text = lines[lines["task"] == name], suite.tasks[name], about["said"]
+        if task.kind == "resolution":
+            parts.append(f"\n## {name}\n\n{text}\n\n{table(own, task.floors)}")
+        else:
+            parts.append(_section(name, text, own))
     rows = [
         "| {task} | `{dataset}` | {why} | {access} |".format(**about["absent"]) for _, about in _having(told, "absent")
     ]

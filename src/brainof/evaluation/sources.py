@@ -13,6 +13,7 @@ from ..datasets.run import prepare
 from ..errors import BrainOFError
 from ..simulate import task_parameters
 from ..simulate.write import write
+from .resolution import rated
 from .suite import SuiteTask
 
 log = logging.getLogger(__name__)
@@ -44,15 +45,24 @@ def open_task(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus
         if folder is None:
             return Absent(task.name, recipe.name, f"no folder {' or '.join(names)} in {root}", access(recipe))
         try:
-            corpus = prepared(recipe, folder, place)
+            corpus = at_rates(task, recipe, folder, place)
         except BrainOFError as error:
             return Absent(task.name, recipe.name, str(error), access(recipe))
     return task, corpus
 
 
-def prepared(recipe: Recipe, folder: Path, out: Path) -> Corpus:
+def at_rates(task: SuiteTask, recipe: Recipe, folder: Path, place: Path) -> Corpus:
+    """As `prepared`, and beside the dataset the same at each rate that the changes of the task name."""
+    for rate in task.rates:
+        steps = {**recipe.prepare, "resample": {"sfreq": rate}}
+        other = recipe.model_copy(update={"name": rated(recipe.name, rate), "prepare": steps})
+        prepared(other, folder, place, task.recordings)
+    return prepared(recipe, folder, place, task.recordings)
+
+
+def prepared(recipe: Recipe, folder: Path, out: Path, limit: int | None = None) -> Corpus:
     """The corpus of a dataset; recordings that it holds already are kept."""
-    summary = prepare(recipe, folder, out)
+    summary = prepare(recipe, folder, out, limit=limit)
     log.info(summary.text())
     return Corpus(out)
 
@@ -72,4 +82,4 @@ def _simulated(task: SuiteTask, out: Path) -> tuple[SuiteTask, Corpus]:
         place = place.with_name(f"{place.name}-{task.name}")
     folder = write(parameters, place / "cohort")
     recipe = Recipe.load(folder / f"recipe_{cohort.modality}.yaml")
-    return task.resolved(recipe), prepared(recipe, folder, place / "corpus")
+    return task.resolved(recipe), at_rates(task, recipe, folder, place / "corpus")

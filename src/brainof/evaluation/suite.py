@@ -13,6 +13,7 @@ from ..datasets.recipe import PublishedSplit, Recipe, Score
 from ..errors import ConfigError, did_you_mean
 from ..schema import Schema, read_yaml
 from .protocol import Task
+from .resolution import Change
 
 #: Folder of the suites that come with brainof, one file NAME-VERSION.yaml each
 SUITES = Path(__file__).with_name("suites")
@@ -72,6 +73,12 @@ class SuiteTask(Task):
     equal: bool = True
     """Reduce classical features by PCA, fitted on training people, to the width of the model's."""
     permutations: int | None = Field(default=None, ge=0)
+    changes: tuple[Change, ...] = ()
+    """Kind resolution: what each window is compared with itself at."""
+    floors: dict[Literal["cosine", "found"], float] = Field(default_factory=dict)
+    """Kind resolution: what every change has to exceed."""
+    recordings: int | None = Field(default=None, ge=1)
+    """Kind resolution: only so many recordings, evenly spread."""
     reference: Score | None = None
     tunings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Read-out -> fields of its adaptation (epochs, batch size)."""
@@ -79,6 +86,11 @@ class SuiteTask(Task):
     @property
     def dataset_name(self) -> str:
         return self.recipe.rpartition("/")[0]
+
+    @property
+    def rates(self) -> list[float]:
+        """Sampling rates (Hz) that the changes name."""
+        return sorted({rate for change in self.changes for rate in (change.sfreq, change.against) if rate})
 
     def resolved(self, recipe: Recipe) -> SuiteTask:
         """The task with what it leaves out filled in from its dataset's recipe.
@@ -89,6 +101,9 @@ class SuiteTask(Task):
             The recipe has no task of that name.
         """
         name = self.recipe.rpartition("/")[2]
+        about = {"dataset": recipe.name, "modality": recipe.modality}
+        if self.kind == "resolution":
+            return self.model_copy(update={**about, "view": "pretrain"})
         if name not in recipe.tasks:
             fix = did_you_mean(name, recipe.tasks)
             raise ConfigError(f"recipe {recipe.name} has no task {name!r}", field=f"{self.name}.recipe", fix=fix)
@@ -102,7 +117,7 @@ class SuiteTask(Task):
             "reference": source.reference,
         }
         missing = {key: value for key, value in found.items() if key not in self.model_fields_set}
-        return self.model_copy(update={**missing, "dataset": recipe.name, "modality": recipe.modality})
+        return self.model_copy(update={**missing, **about})
 
 
 class Suite(Schema):

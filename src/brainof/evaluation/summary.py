@@ -16,6 +16,7 @@ from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
 from .decoding import nanmean
 from .entries import CLASSICAL, MODEL, RANDOM, Entry
+from .identity import Matching
 from .leaks import EVALUATIONS
 from .questions import Question
 from .transforms import TRANSDUCTIVE
@@ -85,7 +86,7 @@ def chance(question: Question) -> Pipeline:
     """Prediction without features: the largest class, or the mean target, of the training side."""
     pipeline = Pipeline(question, None, CHANCE, PLAIN)
     if not question.decodes:
-        people = np.unique(question.groups) if question.task.kind == "matching" else question.pairs.subjects  # type: ignore[union-attr]
+        people = question.pairs.subjects if isinstance(question.pairs, Matching) else np.unique(question.groups)
         hits = dict.fromkeys(map(str, people), question.chance)
         pipeline.folds[0] = {0: Result(np.zeros(0, int), np.zeros(0), {"hits": hits})}
         return pipeline
@@ -167,8 +168,8 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a
     test side, mean over folds and seeds) and fold_sd; gain, gain_low, gain_high (over
     people), gain_low_any, gain_high_any (over people and initialisations), wins, losses, gain_p_value; chance, null_95,
-    p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; transductive,
-    unfinished, reason.
+    p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; cosine,
+    cosine_others (resolution); transductive, unfinished, reason.
     """
     rows = []
     for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
@@ -206,7 +207,7 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
         measured = [question.measure(question.y[r.rows], r.scores, r.rows) for r in pipeline.results()]
         line["fold_score"] = nanmean(measured)
         line["fold_sd"] = float(np.nanstd(measured, ddof=1)) if np.isfinite(measured).sum() > 1 else float("nan")
-    for name in ("identity", "identity_chance", "n_features"):
+    for name in ("identity", "identity_chance", "n_features", "cosine", "cosine_others"):
         known = [result.about[name] for result in pipeline.results() if result.about.get(name) is not None]
         line[name] = float(np.mean(known)) if known else None
     line |= _significance(pipeline)

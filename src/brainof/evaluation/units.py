@@ -24,11 +24,13 @@ from ..utils.files import make_folder, write_atomically
 from .decoding import Features
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
 from .folds import Split
-from .identity import identify
+from .identity import Matching, identify
 from .leaks import check_inductive
 from .matching import Segments, hit_rates, matched, matching_null
 from .questions import Question
 from .readouts import READOUTS, TRAINED, trained
+from .resolution import READOUT as RESOLUTION
+from .resolution import changed, compared
 from .suite import SuiteTask
 from .transforms import OPTIONS, equal_dimension, narrowed
 
@@ -102,6 +104,11 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
     units: list[Unit] = []
     n = permutations if task.permutations is None else task.permutations
     for entry in entries:
+        if task.kind == "resolution":
+            drawn = range(entry.seeds if entry.kind in (MODEL, RANDOM) else 0)
+            names = [change.name for change in task.changes]
+            units += [Unit(question, entry, RESOLUTION, name, seed, ALL) for seed in drawn for name in names]
+            continue
         if not question.decodes:
             for option in (PLAIN, "recentred"):
                 drawn = range(entry.seeds)
@@ -152,6 +159,8 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
         return [_trained(unit)]
     if unit.readout == OWN:
         return [_fitted(unit)]
+    if unit.readout == RESOLUTION:
+        return [_compared(unit)]
     key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
     if key not in cache:
         cache.clear()
@@ -265,12 +274,22 @@ def _matched(unit: Unit, features: Features) -> Result:
         hits = hit_rates(found)
         null = matching_null(found, n, question.task.random_state)
     else:
-        assert question.pairs is not None
+        assert isinstance(question.pairs, Matching)
         result = identify(features, question.pairs, recentred, n, question.task.random_state)
         values = (result.forward.astype(float) + result.backward) / 2
         hits, null = dict(zip(question.pairs.subjects.tolist(), values.tolist(), strict=True)), result.null
     about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *null.tolist()] if n else []}
     return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
+
+
+def _compared(unit: Unit) -> Result:
+    """Features at another resolution against those of the same windows; kept on disk, as the reference serves many."""
+    question = unit.question
+    change = next(change for change in question.task.changes if change.name == unit.option)
+    sides = changed(question, change.against), changed(question, change.sfreq, change.dropped)
+    reference, other = (np.asarray(unit.entry.features(side, unit.seed, unit.readout)) for side in sides)
+    about = {**compared(reference, other, question.groups), "n_features": reference.shape[1]}
+    return Result(np.zeros(0, int), np.zeros(0), {"time": 0.0, "n_train": 0, **about})
 
 
 def save(unit: Unit, results: Sequence[Result], out: Path) -> None:

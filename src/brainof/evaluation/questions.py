@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
 from .matching import Segments, segments
 from .protocol import nuisance_of, targets, task_rows
-from .resolution import Resolutions, resolutions
+from .resolution import Fewer, Resolutions, resolutions
 from .suite import SuiteTask
 
 DECODING = ("classification", "regression")
@@ -140,6 +140,13 @@ class Question:
             text = "its label changes inside recordings"
             raise ConfigError(text, field=f"{self.task.name}.level", fix="choose level: window")
         return averaged[0], averaged[1], rows[averaged[2]]
+
+    def at(self, sfreq: float | None, dropped: float = 0.0) -> Question:
+        """The same windows at another resolution."""
+        assert isinstance(self.pairs, Resolutions)
+        corpus = Fewer(self.corpus, dropped) if dropped else self.corpus
+        rows = self.pairs.rows[sfreq]
+        return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
     def labellings(self, n: int, nuisance: bool = False) -> np.ndarray:
         """The labels in column 0, `n` permutations of them (that keep the nuisance) in the others."""

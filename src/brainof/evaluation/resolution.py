@@ -24,7 +24,6 @@ from ..stats.metrics import identification
 
 if TYPE_CHECKING:
     from ..corpus import Windows
-    from .questions import Question
 
 
 class Change(Schema):
@@ -106,15 +105,6 @@ def resolutions(index: pd.DataFrame, task: str, dataset: str, rates: Sequence[fl
 def rated(dataset: str, sfreq: float | None) -> str:
     """Name of a dataset as it is prepared at another rate."""
     return dataset if sfreq is None else f"{dataset}-{sfreq:g}hz"
-
-
-def changed(question: Question, sfreq: float | None, dropped: float = 0.0) -> Question:
-    """The same windows at another resolution."""
-    assert isinstance(question.pairs, Resolutions)
-    rows, corpus = question.pairs.rows[sfreq], question.corpus
-    if dropped:
-        corpus = Fewer(corpus, dropped)  # type: ignore[assignment]
-    return replace(question, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
 
 def compared(reference: np.ndarray, other: np.ndarray, groups: np.ndarray) -> dict[str, Any]:

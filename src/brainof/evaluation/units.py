@@ -30,7 +30,7 @@ from .matching import Segments, hit_rates, matched, matching_null
 from .questions import Question
 from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION
-from .resolution import changed, compared
+from .resolution import compared
 from .suite import SuiteTask
 from .transforms import OPTIONS, equal_dimension, narrowed
 
@@ -286,7 +286,7 @@ def _compared(unit: Unit) -> Result:
     """Features at another resolution against those of the same windows; kept on disk, as the reference serves many."""
     question = unit.question
     change = next(change for change in question.task.changes if change.name == unit.option)
-    sides = changed(question, change.against), changed(question, change.sfreq, change.dropped)
+    sides = question.at(change.against), question.at(change.sfreq, change.dropped)
     reference, other = (np.asarray(unit.entry.features(side, unit.seed, unit.readout)) for side in sides)
     about = {**compared(reference, other, question.groups), "n_features": reference.shape[1]}
     return Result(np.zeros(0, int), np.zeros(0), {"time": 0.0, "n_train": 0, **about})

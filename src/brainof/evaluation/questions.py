@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,7 @@ class Question:
     def at(self, sfreq: float | None, dropped: float = 0.0) -> Question:
         """The same windows at another resolution."""
         assert isinstance(self.pairs, Resolutions)
-        corpus = Fewer(self.corpus, dropped) if dropped else self.corpus
+        corpus: Any = Fewer(self.corpus, dropped) if dropped else self.corpus
         rows = self.pairs.rows[sfreq]
         return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 

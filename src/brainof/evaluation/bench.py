@@ -143,7 +143,7 @@ def evaluate(
             say(f"{name}: {opened.why}; {opened.access}")
             continue
         try:
-            question = ask(opened[0], opened[1], n_seeds)
+            question = ask(*opened.sides(), n_seeds)
             offered = [*entries, *classical(question), *controls(question)]
             units += plan(question, offered, n_seeds, n_permutations, max((e.width for e in entries), default=0))
         except BrainOFError as error:

@@ -17,6 +17,7 @@ from ..corpus.index import LABEL
 from ..errors import LabelError, did_you_mean
 from ..stats.splits import check_disjoint, group_keys
 from .protocol import task_folds
+from .sides import SIDE, TEST, TRAIN, WINDOW
 from .suite import SuiteTask
 
 
@@ -53,6 +54,8 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
         A split names a group that is not there, a side is empty, a group is on two sides, or the training side of a
         fold has one class.
     """
+    if task.sided:
+        return between_sides(index, task, y, seeds)
     groups = group_keys(index, task.split)
     if task.published and task.published_split is not None and task.published_split.test:
         known = task.published_split
@@ -75,6 +78,21 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
             text = f"fold {number} trains on one class only ({len(split.train)} windows)"
             raise LabelError(text, field=f"{task.name}.{task.label}", fix="give fewer folds, or another split")
     return groups, found
+
+
+def between_sides(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int) -> tuple[np.ndarray, list[Split]]:
+    """Folds of the test side, whose training rows are the same windows on the training side, or all of another
+    dataset."""
+    side = index[SIDE].to_numpy(dtype=str)
+    inside, outside = np.flatnonzero(side == TRAIN), np.flatnonzero(side == TEST)
+    groups = group_keys(index, task.split)
+    if task.train_on is not None and task.train_on.recipe:
+        return groups, [Split(inside, _NONE, outside)]
+    there = index.iloc[outside].reset_index(drop=True)
+    _, found = splits(there, task.model_copy(update={"train_on": None, "test_on": None}), y[outside], seeds)
+    place = pd.Series(inside, index=index[WINDOW].iloc[inside].to_numpy(dtype=str))
+    same = place.loc[there[WINDOW].to_numpy(dtype=str)].to_numpy()
+    return groups, [Split(same[split.train], same[split.validation], outside[split.test]) for split in found]
 
 
 def both_held_out(folds: Sequence[Split], index: pd.DataFrame, task: SuiteTask) -> list[Split]:

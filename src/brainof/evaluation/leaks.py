@@ -16,7 +16,9 @@ from .folds import Split
 from .runs import trained_on
 
 #: MOABB's name of an evaluation by the level that no fold shares
-EVALUATIONS = {"subject": "CrossSubject", "session": "CrossSession", "run": "WithinSession"}
+EVALUATIONS = {"dataset": "CrossDataset", "subject": "CrossSubject", "session": "CrossSession", "run": "WithinSession"}
+#: MOABB's name (`CrossSubjectMode`) for what is used of the person who is tested: nothing; all windows, unlabelled
+NO_TARGET, UNLABELLED_TARGET = "train", "train_and_target_unlabeled_full"
 
 
 def check_people(index: pd.DataFrame, folds: Sequence[Split], level: str) -> None:

@@ -112,7 +112,8 @@ class Question:
         metric = METRICS[self.task.kind][self.metric]
         found: dict[str, list[float]] = {}
         belongs = constant_within(self.y, self.groups)
-        for rows, scores in _repeats(parts, len(self.y)) if belongs else parts:
+        tested = len(self.y) if not self.task.sided else len(np.unique(np.concatenate([rows for rows, _ in parts])))
+        for rows, scores in _repeats(parts, tested) if belongs else parts:
             y, scores, rows = self._levelled(self.y[rows], scores, rows)
             groups = self.groups[rows]
             if belongs:
@@ -164,7 +165,7 @@ class Question:
         task = self.task
         stratified = (
             task.kind == "classification"
-            and not (task.published or task.split_file or task.fractions)
+            and not (task.published or task.split_file or task.fractions or task.sided)
             and label_of_groups(np.unique(self.groups), self.groups, self.y) is not None
         )
         if not stratified:

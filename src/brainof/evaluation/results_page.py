@@ -10,7 +10,7 @@ import pandas as pd
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
 from .questions import Question
 from .resolution import table
-from .suite import Suite
+from .suite import Side, Suite
 from .summary import CHANCE, best_classical
 
 _COLUMNS = (
@@ -80,6 +80,8 @@ def said(question: Question) -> str:
     metric = question.metric.replace("_", " ")
     parts = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
     parts.append(f"{len(question.rows)} windows of {people} people{folds}.")
+    if task.sided:
+        parts.append(f"Trained on {(task.train_on or Side()).text()}; tested on {(task.test_on or Side()).text()}.")
     if task.pool != "auto":
         parts.append(f"Latents of models with these outputs are pooled as `{task.pool}`.")
     if task.reference is not None and task.reference.score is not None:

@@ -14,6 +14,7 @@ from ..errors import BrainOFError
 from ..simulate import task_parameters
 from ..simulate.write import write
 from .resolution import rated
+from .sides import two_sides
 from .suite import SuiteTask
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,34 @@ class Absent:
     access: str
 
 
-def open_task(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] | Absent:
-    """The task, completed from its recipe, and the corpus of its data, prepared where that was not done before."""
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A task, completed from its recipe, its data, and where `train_on` names one the task and data of that side."""
+
+    task: SuiteTask
+    corpus: Corpus
+    source: Opened | None
+    place: Path
+
+    def sides(self) -> tuple[SuiteTask, Corpus]:
+        """The task and its corpus, of two sides where the task has them (see `two_sides`)."""
+        if not self.task.sided:
+            return self.task, self.corpus
+        source = None if self.source is None else (self.source.task, self.source.corpus)
+        return two_sides(self.task, self.corpus, source, self.place)
+
+
+def open_task(task: SuiteTask, root: Path, out: Path) -> Opened | Absent:
+    """The data of a task, prepared where that was not done before."""
+    found = _opened(task, root, out)
+    if isinstance(found, Absent):
+        return found
+    elsewhere = task.train_on is not None and task.train_on.recipe
+    source = open_task(task.source(), root, out) if elsewhere else None
+    return source if isinstance(source, Absent) else Opened(*found, source, out / "corpora" / f"{task.name} sides")
+
+
+def _opened(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] | Absent:
     if task.simulate is not None:
         return _simulated(task, out)
     recipe = find_recipe(task.dataset_name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..channels import Modality
 from ..datasets.recipe import PublishedSplit, Recipe, Score
 from ..errors import ConfigError, did_you_mean
-from ..schema import Schema, read_yaml
+from ..schema import Schema, read_yaml, wrong
 from .protocol import Task
 from .resolution import Change
 
@@ -27,6 +27,27 @@ class Cohort(Schema):
     subjects: int = Field(default=24, ge=2)
     seed: int = 2602
     changes: dict[str, Any] = Field(default_factory=dict)
+
+
+class Side(Schema):
+    """The signal of one side of a task, where training and test differ."""
+
+    recipe: str = ""
+    """`dataset/task` of another dataset that holds the same classes (or a target of the same unit); of training."""
+    folder: str = ""
+    simulate: Cohort | None = None
+    channels: tuple[str, ...] | int | None = None
+    """Names of the channels that are left, or how many, spread over the table; all by default."""
+    sfreq: float | None = Field(default=None, gt=0)
+    snr: float | None = None
+    """dB of each channel's variance over white noise that is added."""
+
+    def text(self) -> str:
+        """In words."""
+        kept = self.channels if isinstance(self.channels, int) or self.channels is None else len(self.channels)
+        parts = [self.recipe, f"{kept} channels" if kept else "", f"{self.sfreq:g} Hz" if self.sfreq else ""]
+        parts.append("" if self.snr is None else f"noise at {self.snr:g} dB")
+        return ", ".join(part for part in parts if part) or "the signal as it is"
 
 
 class SuiteTask(Task):
@@ -63,6 +84,9 @@ class SuiteTask(Task):
     published_split: PublishedSplit | None = None
     fractions: tuple[float, float, float] | None = None
     """Train, validation and test fractions of the groups, drawn anew for each seed, where no split is published."""
+    train_on: Side | None = None
+    test_on: Side | None = None
+    """Signals of the two sides, where they differ: another dataset, other channels, another rate, noise."""
     split_file: str = ""
     """JSON: a list of {"train": [...], "validation": [...], "test": [...]} with names of groups."""
     readouts: tuple[str, ...] = ("ridge",)
@@ -83,6 +107,20 @@ class SuiteTask(Task):
     tunings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Read-out -> fields of its adaptation (epochs, batch size)."""
 
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        if self.sided and (self.fuse or self.kind not in ("classification", "regression")):
+            what = "fuse" if self.fuse else self.kind
+            raise wrong(f"train_on and test_on do not go with {what}")
+        if self.test_on is not None and self.test_on.recipe:
+            raise wrong("test_on.recipe: the test side is that of the task itself; give recipe in train_on")
+        return self
+
+    @property
+    def sided(self) -> bool:
+        """Whether training and test see different signals."""
+        return self.train_on is not None or self.test_on is not None
+
     @property
     def dataset_name(self) -> str:
         return self.recipe.rpartition("/")[0]
@@ -91,6 +129,12 @@ class SuiteTask(Task):
     def rates(self) -> list[float]:
         """Sampling rates (Hz) that the changes name."""
         return sorted({rate for change in self.changes for rate in (change.sfreq, change.against) if rate})
+
+    def source(self) -> SuiteTask:
+        """The task that the training side is of, where that is another dataset."""
+        assert self.train_on is not None
+        about = self.train_on
+        return SuiteTask(name=self.name, recipe=about.recipe, folder=about.folder, simulate=about.simulate)
 
     def resolved(self, recipe: Recipe) -> SuiteTask:
         """The task with what it leaves out filled in from its dataset's recipe.

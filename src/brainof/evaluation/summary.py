@@ -17,7 +17,7 @@ from ..stats.nulls import p_value
 from .decoding import nanmean
 from .entries import CLASSICAL, MODEL, RANDOM, Entry
 from .identity import Matching
-from .leaks import EVALUATIONS
+from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
 from .questions import Question
 from .transforms import TRANSDUCTIVE
 from .units import ALL, EQUAL, NULL, PLAIN, Result, Unit, saved
@@ -112,6 +112,8 @@ def _by_group(question: Question, results: Mapping[int, Result]) -> dict[str, fl
 def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
     """One row per person, seed and pipeline: MOABB's columns, then task, read-out, option, kind, metric and seed.
 
+    `evaluation` and `target_access` are in the words of MOABB, the latter those of its `CrossSubjectMode`.
+
     `score` is the tested metric inside the person, or the person's pseudo-value where labels belong to people (their
     mean is the metric over all, see `stats.compare.pseudo_values`).
     """
@@ -144,10 +146,16 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
                         "option": pipeline.option,
                         "metric": question.metric,
                         "seed": seed,
-                        "transductive": pipeline.option in TRANSDUCTIVE or n_seen(pipeline) > 0,
+                        "transductive": is_transductive(pipeline),
+                        "target_access": UNLABELLED_TARGET if is_transductive(pipeline) else NO_TARGET,
                     }
                 )
     return pd.DataFrame(rows, columns=None if rows else [*MOABB])
+
+
+def is_transductive(pipeline: Pipeline) -> bool:
+    """Whether unlabelled windows of the people who are tested were used."""
+    return pipeline.option in TRANSDUCTIVE or n_seen(pipeline) > 0
 
 
 def n_seen(pipeline: Pipeline) -> int:
@@ -157,6 +165,8 @@ def n_seen(pipeline: Pipeline) -> int:
 
 
 def _evaluation(question: Question) -> str:
+    if question.task.train_on is not None and question.task.train_on.recipe:
+        return EVALUATIONS["dataset"]
     split = question.task.published_split if question.task.published else None
     level = question.task.split if split is None or split.by in ("subject", "part") else "run"
     return EVALUATIONS.get(level, level)

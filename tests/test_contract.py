@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,35 @@ def test_contract_refuses_other_modalities_types_and_units():
     microvolts = InputContract(modalities={"eeg": ModalityContract(units={"eeg": "uV"}, steps=[])})
     with pytest.raises(ContractError, match="needs uV, but the recording is in V"):
         microvolts.part(recording(2e-5))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("window_seconds", [-5, 1], "window_seconds.0: Input should be greater than or equal to 0"),
+        ("window_seconds", [5, 1], "the shortest window, 5 s, is longer than the longest, 1 s"),
+        ("window_seconds", [0, float("inf")], "window_seconds.1: Input should be a finite number"),
+        ("window_seconds", [float("nan"), 1], "window_seconds.0: Input should be a finite number"),
+        ("sfreqs", [0], "sfreqs.0: Input should be greater than 0"),
+        ("sfreqs", [1e7], "sfreqs.0: Input should be less than or equal to 100000"),
+        ("sfreqs", [float("nan")], "sfreqs.0: Input should be a finite number"),
+        ("regions", {"x": {"order": {"a": -1}}}, "regions.x.order.a: Input should be greater than or equal to 0"),
+        ("regions", {"x": {"order": {"a": 1, "b": 1}}}, "two regions have one rank"),
+        ("regions", {"x": {"order": {"a": 1}, "places": {"b": [0, 0, 0]}}}, "'b' has a place and no rank"),
+        ("regions", {"x": {"order": {"a": 1}, "places": {"a": [0, 0, float("inf")]}}}, "should be a finite number"),
+    ],
+)
+def test_numbers_of_a_contract_are_within_their_bounds(field, value, message):
+    values = {"modalities": {"eeg": {"units": {"eeg": "V"}, "steps": [], field: value}}}
+    with pytest.raises(ConfigError, match=re.escape(message)) as raised:
+        InputContract.parse(values, "preprocessing.json")
+    assert str(raised.value).startswith("preprocessing.json: modalities.eeg")
+
+
+@pytest.mark.parametrize("values", [{"version": 2}, {"patch": 0}, {"patch": 10**9}])
+def test_version_and_patch_of_a_contract_are_known_ones(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        InputContract.parse({**values, "modalities": {}})
 
 
 def test_contract_survives_its_file():

@@ -12,7 +12,7 @@ import brainof
 
 #: From the top: each may import what is above it (docs/architecture.md says what each holds)
 ROOMS = """
-version errors schema
+version errors paths schema
 channels recording contract signals
 utils
 plausibility

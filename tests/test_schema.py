@@ -51,3 +51,16 @@ def test_yaml_round_trip_and_bad_files(tmp_path):
             Outer.load(path)
     with pytest.raises(ConfigError, match="file not found"):
         Outer.load(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_numbers_are_finite_in_every_configuration(value):
+    from brainof.io.options import ReadOptions
+    from brainof.prepare.resampling import Resample
+    from brainof.pretraining import PretrainConfig
+    from brainof.simulate.parameters import CohortParameters
+
+    fields = [(PretrainConfig, "lr"), (ReadOptions, "sfreq"), (CohortParameters, "seconds")]
+    for schema, field in (*fields, (Resample, "sfreq")):
+        with pytest.raises(ConfigError, match=f"^{field}: Input should be a"):
+            schema.parse({field: value})

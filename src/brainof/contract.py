@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from .channels import UNITS, Channels
 from .errors import ConfigError, ContractError, did_you_mean
 from .recording import Recording
-from .schema import Schema
+from .schema import Schema, wrong
 
 #: Differences that a user may accept by name: the model can take them, but was not trained on them
 Acceptable = Literal["sfreq", "window", "frame", "atlas", "positions", "bads"]
 ACCEPTABLE: tuple[str, ...] = get_args(Acceptable)
+
+#: Hz that no recording exceeds, and samples that no patch has: a damaged contract must not take memory
+FASTEST, LARGEST_PATCH = 1e5, 2**20
 
 #: Regions of one atlas may sit this far (metres) from where training had them: means over other voxels of one region
 REGION_TOLERANCE = 0.005
@@ -24,8 +27,16 @@ REGION_TOLERANCE = 0.005
 class Regions(Schema):
     """The regions of one atlas as training had them: name -> rank, and place in metres where it is known."""
 
-    order: dict[str, int]
+    order: dict[str, Annotated[int, Field(ge=0)]]
     places: dict[str, tuple[float, float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _are_one_atlas(self) -> Self:
+        if len(set(self.order.values())) < len(self.order):
+            raise wrong("two regions have one rank")
+        if unknown := sorted(self.places.keys() - self.order.keys()):
+            raise wrong(f"{unknown[0]!r} has a place and no rank")
+        return self
 
     @classmethod
     def from_channels(cls, tables: Collection[Channels]) -> Regions:
@@ -55,8 +66,8 @@ class ModalityContract(Schema):
 
     units: dict[str, str]
     steps: list[dict[str, Any]]
-    sfreqs: list[float] = Field(default_factory=list)
-    window_seconds: tuple[float, float] = (0.0, 0.0)
+    sfreqs: list[Annotated[float, Field(gt=0, le=FASTEST)]] = Field(default_factory=list)
+    window_seconds: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0.0, 0.0)
     frames: list[str] = Field(default_factory=list)
     atlases: dict[str, str] = Field(default_factory=dict)
     """Atlas name -> digest of its ordered channel table."""
@@ -64,6 +75,13 @@ class ModalityContract(Schema):
     """Atlas name -> names, ranks and places of its regions, so that an error can say which of them differ."""
     unlocated: bool = False
     """Training had channels without position or rank."""
+
+    @field_validator("window_seconds")
+    @classmethod
+    def _shortest_first(cls, seconds: tuple[float, float]) -> tuple[float, float]:
+        if seconds[0] > seconds[1]:
+            raise wrong(f"the shortest window, {seconds[0]:g} s, is longer than the longest, {seconds[1]:g} s")
+        return seconds
 
     def check(self, prepared: Recording, accept: Collection[str] = (), window_seconds: float | None = None) -> None:
         """Compare a recording, after the steps of this contract (`Chain.apply`), with what training saw.
@@ -85,8 +103,8 @@ class ModalityContract(Schema):
 class InputContract(Schema):
     """The contract of a checkpoint: one ModalityContract per modality, and the patch length in samples."""
 
-    version: int = 1
-    patch: int = Field(64, gt=0)
+    version: Literal[1] = 1
+    patch: int = Field(64, ge=4, le=LARGEST_PATCH)
     modalities: dict[str, ModalityContract]
 
     def part(self, recording: Recording) -> ModalityContract:

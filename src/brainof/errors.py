@@ -87,10 +87,18 @@ def _flag(name: str, value: str | None = None) -> str:
     return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
 
+#: what nobody reads to its end: a path of thousands of letters
+_LONG = re.compile(r"\S{300,}")
+
+
+def _shortened(word: re.Match[str]) -> str:
+    return f"{word[0][:100]}...{word[0][-100:]}"
+
+
 def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix: str | None) -> str:
     where = ": ".join(str(part) for part in (file, field) if part is not None)
     text = f"{where}: {problem}" if where else problem
-    return " ".join((f"{text}; {fix}" if fix else text).split())
+    return _LONG.sub(_shortened, " ".join((f"{text}; {fix}" if fix else text).split()))
 
 
 class ReadError(BrainOFError):

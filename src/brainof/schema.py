@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import pydantic
@@ -13,12 +12,13 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from .errors import ConfigError, did_you_mean
+from .paths import user_path
 
 
 class Schema(pydantic.BaseModel):
     """A frozen configuration object; unknown keys are refused and the nearest known key is suggested."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
@@ -93,7 +93,7 @@ def load_yaml(text: str) -> Any:
 def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read a YAML mapping; a missing, unreadable or non-mapping file is a ConfigError."""
     try:
-        values = load_yaml(Path(path).read_text())
+        values = load_yaml(user_path(path).read_text())
     except FileNotFoundError:
         raise ConfigError("file not found", file=path) from None
     except (OSError, ValueError) as error:

@@ -300,6 +300,10 @@ def test_a_clock_that_is_ahead_hides_nothing_that_is_written_later(tmp_path, mak
         np.testing.assert_array_equal(Corpus(tmp_path / "c").read(0), make.windows(seed)[0].data.astype(np.float16))
 
 
+#: Of a writer beside two readers; a minute: BRAINOF_READERS_SECONDS=60 ./run test tests/corpus -k readers
+SECONDS = float(os.environ.get("BRAINOF_READERS_SECONDS", "4"))
+
+
 def _append(root: Path, make, until: float) -> None:
     i = 0
     with CorpusWriter(root) as writer:
@@ -326,13 +330,13 @@ def _read(root: Path, make, until: float) -> None:
 
 
 def test_readers_beside_a_writer_see_a_consistent_corpus(tmp_path, make):
-    root, until = tmp_path / "c", time.monotonic() + 4
+    root, until = tmp_path / "c", time.monotonic() + SECONDS
     CorpusWriter(root).close()
     writer = fork.Process(target=_append, args=(root, make, until))
     readers = [fork.Process(target=_read, args=(root, make, until)) for _ in range(2)]
     for child in (writer, *readers):
         child.start()
     for child in (writer, *readers):
-        child.join(30)
+        child.join(SECONDS + 30)
     assert [child.exitcode for child in (writer, *readers)] == [0, 0, 0]
     _read(root, make, time.monotonic() + 0.1)

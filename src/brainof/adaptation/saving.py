@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
+from ..paths import user_path
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, read_small_text, write_atomically, write_json
 from . import adaptation
@@ -56,7 +57,7 @@ def save_adapter(
     about : dict
         JSON values to keep beside it.
     """
-    folder = Path(folder)
+    folder = user_path(folder, CheckpointError)
     tensors: dict[str, Tensor] = {}
     members = []
     parts = fitted.members()
@@ -92,7 +93,7 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
     CheckpointError
         Missing, damaged, or of another layout.
     """
-    folder = Path(folder)
+    folder = user_path(folder, CheckpointError)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
     try:

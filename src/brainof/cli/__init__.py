@@ -181,4 +181,5 @@ results: list[TextIO] = []
 
 def out(text: str) -> None:
     """Print a command's result on standard output."""
+    text = text.encode(errors="backslashreplace").decode()  # file names need not be UTF-8
     print(text, file=results[-1] if results else sys.stdout, flush=True)

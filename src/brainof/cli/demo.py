@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ..paths import user_path
 from . import out, takes_assignments
 
 EXAMPLE = """example:
@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..demo import demo
 
-    page = demo(Path(args.out), out, subjects=args.subjects, seed=args.seed, changes=args.assignments)
+    page = demo(user_path(args.out), out, subjects=args.subjects, seed=args.seed, changes=args.assignments)
     out(f"open {page.resolve()}")
     return 0

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ..errors import ConfigError
+from ..paths import user_path
 from . import out
 
 EXAMPLE = """examples:
@@ -109,7 +110,6 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _listed(suite: Any, args: argparse.Namespace) -> int:
-    from pathlib import Path
 
     from ..datasets import find_recipe
     from ..evaluation.sources import access
@@ -120,7 +120,7 @@ def _listed(suite: Any, args: argparse.Namespace) -> int:
             rows.append({"task": name, "dataset": "simulated", "here": True, "access": "made on this machine"})
             continue
         recipe = find_recipe(task.dataset_name)
-        here = any((Path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
+        here = any((user_path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
         rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
     if args.json:
         out(json.dumps({"suite": suite.name, "version": suite.version, "tasks": rows}))

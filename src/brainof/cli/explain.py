@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..contract import ACCEPTABLE
+from ..paths import user_path
 from . import out
 from .info import add_read_arguments, read_options
 
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         accept=args.accept,
         run=args.model,
     )
-    folder = Path(args.out)
+    folder = user_path(args.out)
     made = write_explanations(found, folder, **about)
     for each, _ in made:
         if hasattr(each, "verdict"):

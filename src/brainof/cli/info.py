@@ -14,6 +14,7 @@ from ..errors import ConfigError, ReadError, in_options
 from ..io import ReadOptions, read
 from ..io.checks import amplitude_problems
 from ..io.formats import missing
+from ..paths import user_path
 from ..recording import Recording
 from . import out
 
@@ -96,7 +97,7 @@ def read_options(args: argparse.Namespace) -> ReadOptions:
 
 
 def run(args: argparse.Namespace) -> int:
-    path = Path(args.target).expanduser()
+    path = user_path(args.target, ReadError)
     if path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES):
         from ..release import describe as describe_model
 

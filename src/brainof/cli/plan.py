@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from ..paths import user_path
 from ..utils.files import write_atomically
 from . import out, takes_assignments
 
@@ -66,7 +66,7 @@ def _tune(args: argparse.Namespace, config: Any) -> int:
     if args.corpus is None:
         raise ConfigError("--tune needs windows to train on", field="corpus", fix="give --corpus")
     found = tune(config, args.corpus, args.tune)
-    figure = Path(args.tune) / "tuning.png"
+    figure = user_path(args.tune) / "tuning.png"
     write_atomically(figure, [png(tuning(found))])
     if args.json:
         out(json.dumps({**found, "figure": str(figure)}))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, CorpusError
+from ..paths import user_path
 from ..utils.files import read_json, write_json
 from .index import from_frame, to_columns, to_table
 from .index_file import write_index
@@ -40,7 +41,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
     StorageError
         `out` cannot be written; shards that were copied before are kept.
     """
-    target = Path(out)
+    target = user_path(out)
     for corpus in corpora:
         if not corpus.remote and corpus.root.resolve() == target.resolve():
             raise CorpusError("cannot be merged into itself", file=target, fix="choose another --out")
@@ -80,7 +81,7 @@ def split(
     for name, rows in parts.items():
         if not len(rows):
             continue
-        target = Path(out) / name
+        target = user_path(out) / name
         make_corpus(target)
         copy_windows(corpus, rows, target)
         counts[name] = int(Corpus(target).compact()["windows"])

@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..channels import Channels
 from ..errors import ConfigError, CorpusError, did_you_mean
+from ..paths import user_path
 from ..utils.files import make_folder, storage_error
 from ..utils.values import finite
 from .index import LABEL
@@ -71,13 +72,14 @@ def export(
     if label is not None and LABEL + label not in labels:
         known = [str(name).removeprefix(LABEL) for name in labels]
         raise ConfigError(f"{label!r} is not in the corpus", field="label", fix=did_you_mean(label, known))
-    make_folder(Path(out))
+    folder = user_path(out)
+    make_folder(folder)
     stores: list[dict[str, Any]] = []
     taken: Counter[str] = Counter()
     for (dataset, modality, view, *_), rows in index.groupby(_GROUP, observed=True):
         name = f"{dataset}-{modality}-{view}"
         taken[name] += 1
-        path = Path(out) / (f"{name}.zarr" if taken[name] == 1 else f"{name}-{taken[name]}.zarr")
+        path = folder / (f"{name}.zarr" if taken[name] == 1 else f"{name}-{taken[name]}.zarr")
         if path.exists():
             raise CorpusError("exists already", file=path, fix="choose another --out, or delete it")
         stores.append(_export_store(corpus, rows, path, label))

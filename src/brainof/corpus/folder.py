@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorpusError
+from ..paths import user_path
 from ..utils.files import json_object
 from .index import FORMAT, VERSIONS
 
@@ -18,7 +19,7 @@ class Folder:
     remote = False
 
     def __init__(self, root: str | PathLike[str]) -> None:
-        self.root = Path(root)
+        self.root = user_path(root, CorpusError)
 
     def __str__(self) -> str:
         return str(self.root)

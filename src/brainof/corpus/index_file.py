@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,9 @@ class IndexFile:
         self.path, self._fix = path, fix
         with self._named():
             # stays open, so that a file that is replaced meanwhile is not read half old, half new
-            self._file = parquet.ParquetFile(pa.OSFile(str(path)), page_checksum_verification=True, pre_buffer=False)
+            self._file = parquet.ParquetFile(
+                pa.OSFile(os.fsencode(path)), page_checksum_verification=True, pre_buffer=False
+            )
             types = {field.name: field.type for field in self._file.schema_arrow}
             metadata = self._file.schema_arrow.metadata or {}
             about = metadata.get(_ABOUT, b"")

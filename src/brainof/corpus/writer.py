@@ -16,6 +16,7 @@ import torch
 
 from ..channels import Channels
 from ..errors import CorpusError, StorageError
+from ..paths import user_path
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_json
 from ..utils.memory import empty, release
@@ -72,7 +73,7 @@ class CorpusWriter:
     """
 
     def __init__(self, root: str | PathLike[str], shard_bytes: int = 128 * 2**20) -> None:
-        self.root = Path(root)
+        self.root = user_path(root)
         self.shard_bytes = shard_bytes
         self._id = uuid.uuid4().hex[:12]
         self._rows: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from ..io import bids
 from ..io.bids.names import ENTITY_NAMES
 from ..io.bids.scan import is_utf8, shown
 from ..io.formats import is_later_part
+from ..paths import user_path
 from ..utils.values import listed
 from .recipe import Files
 
@@ -53,7 +54,7 @@ def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str =
 
     Raises ConfigError: the root is no folder, a pattern leaves it, or nothing matches.
     """
-    base = Path(root)
+    base = user_path(root)
     if not base.is_dir():
         raise ConfigError("is not a folder", file=base, fix="give the folder the dataset lies in")
     found: dict[str, Found] = {}

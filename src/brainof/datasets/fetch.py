@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import FetchError, LabelError
 from ..io.edf_header import read_edf_header
+from ..paths import user_path
 from ..utils.files import write_atomically
 from ..utils.values import listed
 
@@ -114,7 +115,7 @@ def _physionet(
     import pooch
 
     home = os.environ.get("BRAINOF_DATA") or Path.home() / ".brainof" / "data"
-    folder = Path(folder or Path(home) / name).expanduser()
+    folder = user_path(folder or Path(home) / name)
     base = f"{PHYSIONET}/{name}/1.0.0/"
     try:
         sums = pooch.retrieve(f"{base}SHA256SUMS.txt", None, fname="SHA256SUMS.txt", path=folder)

@@ -15,6 +15,7 @@ from .. import io
 from ..corpus import CorpusWriter
 from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
 from ..io.bids import Sidecars
+from ..paths import user_path
 from ..plausibility import implausible_amplitudes
 from ..prepare.quality import after, before
 from ..prepare.steps import good_rows
@@ -52,7 +53,7 @@ class Job:
     """
 
     def __init__(self, recipe: Recipe, root: str | PathLike[str], strict: bool = False) -> None:
-        self.recipe, self.root, self.strict = recipe, Path(root), strict
+        self.recipe, self.root, self.strict = recipe, user_path(root), strict
         self.chain = recipe.chain()
         self.labels = Labels(recipe, root)
 

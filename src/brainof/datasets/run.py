@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..corpus import Corpus, CorpusWriter
 from ..errors import BrainOFError, ConfigError, CorpusError, did_you_mean
+from ..paths import user_path
 from ..utils.files import read_json
 from ..utils.memory import memory_budget
 from ..utils.progress import progress
@@ -125,7 +126,7 @@ def prepare(
     with memory_budget(engine.memory), CorpusWriter(out) as writer:  # a budget that is too small is refused here
         writer.add_dataset(recipe.name, describe(recipe))
         todo = [entry for entry in found if not (config := configs[entry.name]) or not writer.done(config)]
-        failures = _failures(Path(out), recipe)
+        failures = _failures(user_path(out), recipe)
         for name in failures.keys() & configs.keys() - {entry.name for entry in todo}:
             writer.forget_failure(job.identity(name))  # of an earlier run: the recording is done
     died_before = {name for name, reason in failures.items() if reason in (DIED, KILLED)}
@@ -197,7 +198,7 @@ def judge(
     committed = set(index["config"].astype(str))
     file = index["recording"].astype(str).str.split("#").str[0]  # parts of one file are recordings "file#part"
     windows = file.value_counts()
-    failures = _failures(Path(out), recipe)
+    failures = _failures(user_path(out), recipe)
     rows = []
     for name, config in configs.items():
         if config in committed:

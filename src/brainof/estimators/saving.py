@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 from ..adaptation.saving import CONFIG, load_adapter, read_adapter, save_adapter
 from ..channels import Channels
 from ..errors import CheckpointError, ConfigError
+from ..paths import user_path
 from ..schema import Schema
 from .loading import load_model
 
@@ -56,7 +57,7 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     CheckpointError
         Damaged, of another estimator, or its base model is not to be had.
     """
-    folder = Path(folder)
+    folder = user_path(folder, CheckpointError)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)
     try:

@@ -28,6 +28,7 @@ from ..corpus import Windows, open_corpora
 from ..errors import ConfigError, did_you_mean
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
+from ..paths import user_path
 from ..pretraining.data import contract_of
 from ..pretraining.record import data_record
 from ..release import load, save_release
@@ -81,7 +82,7 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
         Wrong input; nothing is written then.
     """
     asked = question(config if isinstance(config, AdaptConfig) else AdaptConfig.load(config), str(model))
-    folder = Path(out)
+    folder = user_path(out)
     make_folder(folder)
     if asked.config.repeats:
         write_json(folder / "scores.json", finite(scores(asked)))

@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import BrainOFError, ConfigError
+from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from .decoding import Features
@@ -128,7 +129,7 @@ def evaluate(
         raise ConfigError(f"{number}/{parts}", field="part", fix="give I/N with I from 1 to N")
     whole = find_suite(suite)
     chosen = whole.only(list(tasks))
-    folder = Path(out)
+    folder, base = user_path(out), user_path(root)
     claim(folder, whole)
     names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
     entries = _models(names, whole.random_weights, folder / "features", list(accept))
@@ -137,7 +138,7 @@ def evaluate(
     absent: list[Absent] = []
     refused: dict[str, str] = {}
     for name, task in chosen.tasks.items():
-        opened = open_task(task, Path(root), folder)
+        opened = open_task(task, base, folder)
         if isinstance(opened, Absent):
             absent.append(opened)
             say(f"{name}: {opened.why}; {opened.access}")
@@ -219,9 +220,9 @@ def written(
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         write_atomically(folder / f"{name}.parquet", [buffer.getvalue()])
-    write_atomically(folder / "summary.csv", [lines.to_csv(index=False).encode()])
+    write_atomically(folder / "summary.csv", [lines.to_csv(index=False).encode(errors="backslashreplace")])
     write_json(folder / "tasks.json", told)
-    write_atomically(folder / "results.md", [page(suite, lines, told).encode()])
+    write_atomically(folder / "results.md", [page(suite, lines, told).encode(errors="backslashreplace")])
     return found
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..corpus.index import LABEL
 from ..errors import LabelError, did_you_mean
+from ..paths import user_path
 from ..stats.splits import check_disjoint, group_keys
 from .protocol import task_folds
 from .sides import SIDE, TEST, TRAIN, WINDOW
@@ -144,8 +145,9 @@ def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
     LabelError
         It is missing or holds something else.
     """
+    file = user_path(path, LabelError)
     try:
-        folds = json.loads(Path(path).read_text())
+        folds = json.loads(file.read_text())
         return [_sides(fold) for fold in folds]
     except FileNotFoundError:
         raise LabelError("file not found", file=path, field="split_file") from None

@@ -10,13 +10,13 @@ import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import LabelError
+from ..paths import user_path
 from ..stats.splits import group_keys
 from ..utils.files import write_atomically
 from .baselines import baseline_features, default_baselines
@@ -137,4 +137,4 @@ def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> N
         {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
         for row in rows
     ]
-    write_atomically(Path(path), [(json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()])
+    write_atomically(user_path(path), [(json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()])

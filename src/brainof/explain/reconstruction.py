@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ..channels import Channels
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..model import BrainOF
+from ..paths import user_path
 from ..pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
 from ..pretraining.masking import MaskedBatch, Masking
 from ..pretraining.objective import Objective
@@ -135,7 +135,7 @@ def reconstructed(
         raise ConfigError(
             "the decoder has no waveform", field="model.decoder.outputs", fix="train one with this output"
         )
-    settings = Path(run) / "config.yaml" if run else None
+    settings = user_path(run, CheckpointError) / "config.yaml" if run else None
     masks, objectives = MaskConfig(), ObjectiveConfig()
     if settings is not None and settings.is_file():
         config = PretrainConfig.load(settings)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..channels import Channels
 from ..contract import InputContract
-from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError
+from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError, ReadError
+from ..paths import user_path
 from ..prepare import Chain
 from ..prepare.bads import BadChannels, Repair
 from ..prepare.filters import Detrend
@@ -83,8 +84,9 @@ class Calibration:
             "scales": {name: _plain(value) for name, value in vars(self.scales).items()},
             "contract": self.contract.to_dict() if self.contract else None,
         }
-        write_json(Path(path), values)
-        return Path(path)
+        place = user_path(path)
+        write_json(place, values)
+        return place
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Calibration:
@@ -96,7 +98,7 @@ class Calibration:
             Not there, damaged, or of another layout.
         """
         try:
-            values = json.loads(Path(path).read_bytes())
+            values = json.loads(user_path(path, ReadError).read_bytes())
             if not isinstance(values, dict) or values.get("layout") != LAYOUT:
                 raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
             geometry = {name: values[name] for name in ("positions", "orientations")}

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import ConfigError, ReadError, did_you_mean
+from ..paths import user_path
 from ..utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Embeddings:
         else:
             columns = {str(name): _plain(self.table[name]) for name in self.table}
             _write_npz(buffer, {**columns, "values": self.values})
-        write_atomically(Path(path), [buffer.getbuffer()])
+        write_atomically(user_path(path), [buffer.getbuffer()])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Embeddings]) -> Embeddings:
@@ -139,7 +139,7 @@ class Embeddings:
 
 def check_format(path: str | PathLike[str]) -> str:
     """The ending of a file of embeddings; ConfigError when it is unknown."""
-    ending = Path(path).suffix.lower()
+    ending = user_path(path).suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"cannot write {ending or 'a file without ending'}", file=path, fix=f"use {FORMATS}")
     return ending

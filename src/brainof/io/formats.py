@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from os import PathLike
 from pathlib import Path
 
 from ..errors import ReadError, did_you_mean, nearest
@@ -90,17 +89,6 @@ def reader_module(format_name: str) -> str:
     if format_name in ("nifti", "cifti", "gifti"):
         return format_name
     return "table" if format_name in _TABLES else "mne_reader"
-
-
-def expanded(path: str | PathLike[str]) -> Path:
-    """The path with `~` replaced.
-
-    Raises ReadError: there is no such user.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ReadError(f"{error}".lower().rstrip("."), file=path, fix="write the whole path") from None
 
 
 def format_of(path: Path) -> tuple[Path, str]:

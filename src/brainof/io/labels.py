@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import ReadError
+from ..paths import user_path
 from .text_table import decoded
 
 #: columns that hold ids and nothing else, then those that may hold ids or names
@@ -55,7 +56,7 @@ def read_labels(
     Raises ReadError: it cannot be read, an id is no whole number or occurs twice, or a list without ids does not fit
     the image.
     """
-    path = Path(path)
+    path = user_path(path, ReadError)
     rows = _rows(path)
     known = {*_ID_NAMES, *_TEXT_NAMES}
     header = [cell.lower() for cell in rows[0]] if rows and not any(map(_is_id, rows[0])) else []

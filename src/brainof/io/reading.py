@@ -12,13 +12,14 @@ from typing import Any
 
 from ..channels import MODALITIES
 from ..errors import ReadError, did_you_mean
+from ..paths import user_path
 from ..recording import Recording
 from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
 from .events import joined, only_boundaries, read_events_file
-from .formats import expanded, format_of, reader_module
+from .formats import format_of, reader_module
 from .options import ReadOptions
 from .request import ReadRequest
 
@@ -74,14 +75,14 @@ def read(
     (19, 500.0)
     >>> brainof.read("table.csv", sfreq=128, units="uV", time_axis=0)  # doctest: +SKIP
     """
-    path = expanded(path)
+    path = user_path(path, ReadError)
     if modality is not None and modality not in MODALITIES:
         raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
     if not isinstance(options, ReadOptions) or given:
         known = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
         options = ReadOptions.parse({**known, **given})
     path, format_name = format_of(path)
-    base = expanded(root) if root is not None else path.parent
+    base = user_path(root, ReadError) if root is not None else path.parent
     request = ReadRequest(
         path,
         format_name,

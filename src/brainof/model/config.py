@@ -42,7 +42,7 @@ class BrainOFConfig(Schema):
     """
 
     dim: int = Field(default=128, ge=16)
-    patch: int = Field(default=64, ge=4)
+    patch: int = Field(default=64, ge=4, le=2**20)
     rates: dict[str, float] = Field(default_factory=dict)
     tokens: TokenConfig = TokenConfig()
     sampler: SamplerConfig = SamplerConfig()

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..paths import user_path
 from ..signals import SENSOR_TYPES, Sensors
 from ..utils.files import write_atomically
 from ..utils.optional import optional
@@ -121,5 +122,6 @@ def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str])
     assert made is not None
     buffer = io.BytesIO()
     made.save(buffer)  # type: ignore[arg-type]  # files are taken too
-    write_atomically(Path(path), [buffer.getbuffer()])
-    return Path(path)
+    place = user_path(path)
+    write_atomically(place, [buffer.getbuffer()])
+    return place

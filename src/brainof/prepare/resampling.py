@@ -28,7 +28,7 @@ class Resample(Step):
     """
 
     name: ClassVar[str] = "resample"
-    sfreq: float = Field(default=256.0, gt=0)
+    sfreq: float = Field(default=256.0, gt=0, le=1e5)
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "resampling")

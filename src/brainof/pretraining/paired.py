@@ -27,6 +27,7 @@ from ..corpus import Windows
 from ..corpus.loader import ahead
 from ..errors import ConfigError
 from ..model.tokens import Tokens
+from ..paths import user_path
 from ..signals import SignalBatch
 from ..utils.modules import evaluating
 from ..utils.progress import progress
@@ -186,7 +187,7 @@ def pretrain_pairs(
         raise ConfigError(f"{config.hide!r}", field="hide", fix=f"one of {names}")
     if out is None:
         return _train(config, corpus, table, model, None)
-    folder = Path(out)
+    folder = user_path(out)
     with locked(folder):
         settle_config(folder, config)
         with remember_failure(folder):

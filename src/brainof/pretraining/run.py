@@ -20,6 +20,7 @@ import torch
 from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError
 from ..model import BrainOF, count, preset
+from ..paths import user_path
 from ..release import save_release
 from ..utils.modules import seeded
 from ..utils.progress import progress
@@ -74,7 +75,7 @@ def pretrain(
     if not isinstance(config, PretrainConfig):
         config = find_config(config)
     paths = [corpus] if isinstance(corpus, (str, PathLike)) else list(corpus)
-    folder = Path(out)
+    folder = user_path(out)
     with (
         open_world(config.parallel, config.rank_timeout) as world,
         operator_threads(config.threads),

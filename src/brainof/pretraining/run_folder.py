@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
+from ..paths import user_path
 from ..utils.files import write_atomically, write_json
 from ..utils.optional import optional
 from ..utils.values import finite
@@ -169,7 +170,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         Another line is no row of metrics.
     """
     rows = []
-    lines = Path(path).read_bytes().splitlines(keepends=True)
+    lines = user_path(path).read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

@@ -16,6 +16,7 @@ import torch
 
 from ..corpus import open_corpora
 from ..errors import ConfigError, HealthError
+from ..paths import user_path
 from ..utils.files import write_json
 from .config import PretrainConfig
 from .data import index_of
@@ -66,7 +67,7 @@ def tune(
     ConfigError
         Not even a quarter of the recipe's batch fits.
     """
-    folder = Path(out)
+    folder = user_path(out)
     batches = list(_batches(config, corpus, folder, trial_steps, doublings))
     fitting = [trial for trial in batches if trial["windows_per_second"] is not None]
     if not fitting:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, StorageError
+from ..paths import user_path
 from ..utils.optional import optional
 from .card import model_card
 from .folder import read_config, read_contract, release_in
@@ -134,7 +135,7 @@ def push_to_hub(
     name = repo_id.removeprefix(SCHEME)
     if not _HUB_ID.fullmatch(name):
         raise ConfigError(f"{repo_id!r}", field="repo_id", fix="write organisation/name")
-    release = release_in(Path(folder))
+    release = release_in(user_path(folder, CheckpointError))
     config, contract = read_config(release), read_contract(release)
     weights = weight_files(release)
     verify(release, weights, config.get("files", {}))

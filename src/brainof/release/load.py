@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, did_you_mean
+from ..paths import user_path
 from .folder import load_folder, read_config, read_contract, release_in
 from .hub import SCHEME, fetch, hub_id
 from .weights import PICKLE_SUFFIXES
@@ -119,7 +120,7 @@ def _locate(
     known: Any,
 ) -> Path:
     """The release folder of a path, or of a downloaded Hub model."""
-    path = Path(model).expanduser()
+    path = user_path(model, CheckpointError)
     if os.path.isdir(path):  # False, not an error, where a name is too long
         if revision is not None:
             raise ConfigError(f"{path} is a folder, which has no revision", field="revision", fix="leave it out")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract import InputContract
-from ..errors import ConfigError, ReadError
+from ..errors import CheckpointError, ConfigError, ReadError
+from ..paths import user_path
 from .folder import load_folder, read_config, release_in, save_release
 from .weights import MAX_SHARD_BYTES
 
@@ -64,9 +65,10 @@ def save_pretrained(
     CheckpointError
         The folder to start from holds no intact release.
     """
+    target = user_path(folder)
     about: dict[str, Any] = {}
     if isinstance(model, (str, PathLike)):
-        source = release_in(Path(model))
+        source = release_in(user_path(model, CheckpointError))
         about = dict(read_config(source).get("about", {}))
         loaded, own = load_folder(source)
         contract = contract or own
@@ -79,8 +81,8 @@ def save_pretrained(
     if scores is not None:
         extra["scores"] = _scores(scores)
     about |= {key: value for key, value in extra.items() if value}
-    save_release(Path(folder), loaded, contract, max_shard_bytes=max_shard_bytes, **about)
-    return Path(folder)
+    save_release(target, loaded, contract, max_shard_bytes=max_shard_bytes, **about)
+    return target
 
 
 def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -88,7 +90,7 @@ def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[d
     found: Any = scores
     if isinstance(scores, (str, PathLike)):
         try:
-            found = json.loads(Path(scores).read_text())
+            found = json.loads(user_path(scores, ReadError).read_text())
         except (OSError, ValueError) as error:
             raise ReadError(f"holds no scores ({error})", file=scores) from None
     rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]

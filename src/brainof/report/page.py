@@ -19,6 +19,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from ..paths import user_path
 from ..utils.files import write_atomically
 from ..utils.values import finite
 from .provenance import provenance as current
@@ -75,8 +76,8 @@ def write_page(
     StorageError
         The disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    write_atomically(path, [render(sections, title, lead, **more).encode()])
+    path = user_path(path)
+    write_atomically(path, [render(sections, title, lead, **more).encode(errors="backslashreplace")])
     return path
 
 

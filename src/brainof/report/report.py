@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import ConfigError
+from ..paths import user_path
 from .folders import Part, read_part
 from .methods import citations, methods
 from .page import Image, Section, Table, write_page
@@ -57,7 +58,7 @@ def report(
     """
     if not folders:
         raise ConfigError("no folder", field="folders", fix="give the folder of a run, evaluation or explanation")
-    parts = [read_part(Path(folder)) for folder in folders]
+    parts = [read_part(user_path(folder)) for folder in folders]
     sections = [_side_by_side(parts)] if len(parts) > 1 else []
     sections += [section for part in parts for section in part.sections]
     sections += [_methods(parts), _environment(parts), _limits(parts)]

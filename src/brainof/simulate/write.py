@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import ConfigError, did_you_mean
+from ..paths import user_path
 from ..utils.files import storage_error
 from ..utils.progress import progress
 from ..version import __version__
@@ -77,7 +78,7 @@ def write(
     """
     if eeg_format not in bids.EEG_FORMATS:
         raise ConfigError(f"{eeg_format!r}", field="eeg_format", fix=did_you_mean(eeg_format, bids.EEG_FORMATS))
-    root = Path(out)
+    root = user_path(out)
     try:
         _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
         shutil.rmtree(root / ".partial", ignore_errors=True)

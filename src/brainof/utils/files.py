@@ -36,6 +36,8 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     StorageError
         The disk is full or the folder cannot be written; the temporary file is removed.
     """
+    if not path.name:
+        raise StorageError("is no name of a file", file=path, fix="give one")
     parts = list(parts)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
     try:
@@ -109,7 +111,8 @@ def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
 
 
 def _text(values: Any) -> bytes:
-    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    # file names that are no UTF-8 hold lone surrogates, for which JSON has escapes
+    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def make_folder(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ReadError
+from ...paths import user_path
 from .filters import BidsFilter, Wanted
 from .names import BidsFile
 from .scan import Scanned, scan
@@ -148,7 +149,7 @@ def index(root: str | PathLike[str]) -> BidsIndex:
 
     Raises ReadError: it is no folder, or holds no dataset.
     """
-    folder = Path(root).expanduser()
+    folder = user_path(root, ReadError)
     if not folder.is_dir():
         raise ReadError("is not a folder", file=folder, fix="give the folder of a BIDS dataset")
     datasets = [BidsDataset(scanned) for scanned in scan(folder)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, did_you_mean
+from ...paths import user_path
 from ...schema import read_yaml
 from ..config import PretrainConfig
 
@@ -32,7 +33,7 @@ def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
     ConfigError
         Neither a file nor a known name (the nearest is suggested), or a wrong key or value.
     """
-    if Path(name_or_path).is_file():
+    if user_path(name_or_path).is_file():
         return PretrainConfig.parse(_values(name_or_path), name_or_path)
     name, *changes = str(name_or_path).split("+")
     config = PretrainConfig.parse(_values(_path(name)), name)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import iqr
 
-from brainof.errors import RecordingError
-from brainof.prepare.scaling import Normalise, Reference
+from brainof.errors import ConfigError, RecordingError
+from brainof.prepare import default_chain
+from brainof.prepare.scaling import Normalise, Reference, Volumes
 
 
 def noise(n_channels: int = 20, n_times: int = 2000) -> np.ndarray:
@@ -86,3 +87,17 @@ def test_average_reference_leaves_bad_channels_out(make):
 def test_reference_left_as_recorded(make, n_channels, kind, reference):
     recording = make(noise(n_channels), kind=kind)
     np.testing.assert_array_equal(Reference(kind=reference).apply(recording).data, recording.data)
+
+
+def test_each_volume_is_standardised_over_good_regions(make):
+    values = noise(12, 50) + np.linspace(0, 9, 50)
+    values[:, 7] = 4.0  # a volume without a pattern
+    prepared = Volumes().apply(make(values, 0.5, "roi", bads=("c3",)))
+    good = np.delete(values, 3, axis=0)
+    expected = (good - good.mean(0)) / np.where(np.arange(50) == 7, np.inf, good.std(0))
+    np.testing.assert_allclose(np.delete(prepared.data, 3, axis=0), expected, atol=1e-5)
+    assert not prepared.data[3].any()
+    steps = [step["step"] for step in default_chain("fmri", {"volumes": True}).to_steps()]
+    assert steps == ["repair", "detrend", "normalise", "volumes"]
+    with pytest.raises(ConfigError, match="is made for fmri, not eeg"):
+        default_chain("eeg", {"volumes": True})

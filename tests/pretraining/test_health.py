@@ -6,7 +6,14 @@ import torch
 
 from brainof.errors import HealthError
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
-from brainof.pretraining.health import check_batch, check_spread, explained_variance, latent_use, require_latent_use
+from brainof.pretraining.health import (
+    check_batch,
+    check_spread,
+    explained_variance,
+    identity,
+    latent_use,
+    require_latent_use,
+)
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
 
@@ -102,3 +109,12 @@ def test_latents_that_are_not_finite_have_no_spread(model, make_batch):
     assert (rank, cosine) == (row["rank"], row["latent_cosine"])
     model.norm.weight.data[:] = float("inf")
     assert np.isnan(check_spread(objective, masked)).all()
+
+
+def test_identity_is_whose_the_nearest_other_window_is():
+    """Four windows of two people: each is nearest the other of its person, but for the last."""
+    latents = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [-1, 0, 0.1], [1, 0.3, 0]])[:, None]
+    assert identity(latents, ["a", "a", "b", "b"]) == {"identity": 0.75, "identity_chance": pytest.approx(4 / 12)}
+    assert identity(latents, list("abcd")) == {}
+    assert identity(latents, ["a"] * 4) == {}
+    assert identity(latents, []) == {}

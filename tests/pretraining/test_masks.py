@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainof.errors import RecordingError
-from brainof.pretraining.masks import hide_patches, remove_components, token_indices
+from brainof.pretraining.masks import hide_patches, regions, remove_components, slices, token_indices
 
 
 @settings(max_examples=50, deadline=None)
@@ -62,6 +62,37 @@ def test_masks_equal_those_written_out_window_by_window(shape, ratio, unit, seed
         units = sorted(set(numbers[valid[row]]))
         count = min(max(1, round(ratio * len(units))), len(units) - 1)
         assert (hidden[row] == (valid[row] & np.isin(numbers, units[:count]))).all()
+
+
+def test_blocks_are_neighbourhoods_by_stretches():
+    place = np.arange(12.0)[None, :, None]
+    region = regions(place, np.ones((2, 12), bool), 3, np.random.default_rng(0))
+    hidden = hide_patches(np.ones((2, 12, 10), bool), 0.5, "block", np.random.default_rng(0), region, block_patches=4)
+    assert hidden.mean() == pytest.approx(0.5, abs=0.15)
+    for row in range(2):
+        for centre in np.unique(region[row]):
+            own = hidden[row, region[row] == centre]
+            assert (own == own[:1]).all()  # whole neighbourhoods
+            assert (own[0, :4] == own[0, 0]).all()
+            assert (own[0, 4:8] == own[0, 4]).all()
+            assert own[0, 8] == own[0, 9]
+        assert not (hidden[row] == hidden[row][:, :1]).all()  # not through the whole window, as "region"
+
+
+def test_slices_follow_each_other_in_the_atlas():
+    place = np.stack([np.random.default_rng(1).permutation(20) for _ in range(3)])
+    found = slices(place, 6, np.random.default_rng(0))
+    cuts = set()
+    for row in range(3):
+        ordered = found[row][place[row].argsort()]
+        changes = np.flatnonzero(np.diff(ordered)) + 1
+        assert len(np.unique(found[row])) == len(changes) + 1  # each slice is one run of ranks
+        assert (np.diff(changes) == 6).all()
+        assert (found[row][np.unique(found[row])] == np.unique(found[row])).all()  # named by one of its channels
+        cuts.add(int(changes[0]))
+    assert len(cuts) > 1
+    hidden = hide_patches(np.ones((3, 20, 4), bool), 0.5, "slice", np.random.default_rng(0), found)
+    assert (hidden == hidden[..., :1]).all()
 
 
 def test_a_window_with_one_patch_cannot_be_masked():

@@ -16,6 +16,7 @@ from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
 from brainof.pretraining.terms.band_power import band_matrix
 from brainof.pretraining.terms.latent import latent_loss
+from brainof.pretraining.views import View
 
 OUTPUTS = ["waveform", "log_spectrum", "connectivity"]
 CONNECTIVITY = {"tokens": {"connectivity": True}, "decoder": {"outputs": OUTPUTS}}
@@ -342,6 +343,54 @@ def test_new_terms_add_their_weighted_gradients(make_batch):
         one = of(**{name: 1.0}) - plain
         assert one.norm() > 0
         torch.testing.assert_close(of(**{name: 0.2}), plain + 0.2 * one, rtol=1e-6, atol=1e-12)
+
+
+LOOKS = {"view": "view", "distill": "view", "align": "partner", "band": "distorted", "shift": "distorted"}
+
+
+@pytest.mark.parametrize("name", [*LOOKS, "order"])
+def test_terms_of_second_looks_add_their_weighted_gradients(make_batch, name):
+    torch.manual_seed(0)
+    outputs = {"outputs": ["waveform", "log_spectrum", "pretext"]}
+    model = BrainOF.from_preset("debug", decoder=outputs).double().eval()
+    batch = make_batch(n_windows=4)
+    masked = masked_of(replace(batch, signal_BCT=batch.signal_BCT.double()))
+    look = LOOKS.get(name, "distorted")
+    about = {"view": [], "partner": [1, 0, 0], "distorted": [1, 2, 1]}[look]
+    other = make_batch(n_windows=4, seed=1).take_channels(torch.arange(4))
+    about_BK = torch.tensor([about] * 4, dtype=torch.int64)
+    if look == "partner":
+        about_BK[:, 2] = torch.arange(4) * 100_000
+    view = View(replace(other, signal_BCT=other.signal_BCT.double()), about_BK)
+    masked = replace(masked, **{look: view})
+
+    def of(**terms):
+        return encoder_gradient(model, ObjectiveConfig(terms=terms), [masked], masked.counts)
+
+    plain = of()
+    one = of(**{name: 1.0}) - plain
+    assert one.norm() > 1e-6
+    torch.testing.assert_close(of(**{name: 0.2}), plain + 0.2 * one, rtol=1e-6, atol=1e-12)
+
+
+def test_a_view_of_the_teacher_has_no_gradient_and_a_teacher_needs_the_same_layout(make_batch, model):
+    view = View(make_batch(seed=1), torch.zeros(4, 0))
+    masked = replace(masked_of(make_batch()), view=view)
+    objective = Objective(model.eval(), ObjectiveConfig(terms={"view": 1.0}))
+    assert objective.asked == {"view"}
+    assert objective.look("view", view, {}).requires_grad
+    objective.learn_from(Average(model, 0.5).model_of(model))
+    seen = objective.look("view", view, {})
+    assert not seen.requires_grad
+    torch.testing.assert_close(seen, model.encode(model.tokens(view.batch)))
+    assert objective(masked, masked.counts)["view"] > 0
+    with pytest.raises(ConfigError, match=r"teacher has 16 x 32 latents of patches of 64 samples, the model 8 x 32"):
+        objective.learn_from(BrainOF.from_preset("debug", sampler={"latents": 16}))
+
+
+def test_pretexts_need_their_output(model):
+    with pytest.raises(ConfigError, match=r"needs the output 'pretext'.*or leave objective.terms.band out"):
+        Objective(model, ObjectiveConfig(terms={"band": 0.1}))
 
 
 def test_band_power_is_read_off_the_log_spectrum_at_each_rate(make_batch):

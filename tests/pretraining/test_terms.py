@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from brainof.model import log_spectrum
+from brainof.pretraining.terms.align import align_loss
 from brainof.pretraining.terms.band_power import BANDS, band_matrix, band_power_loss
 from brainof.pretraining.terms.connectivity import connectivity_loss
+from brainof.pretraining.terms.distill import distill_loss
 from brainof.pretraining.terms.latent import latent_loss
 from brainof.pretraining.terms.log_spectrum import log_spectrum_loss, window_spectrum
+from brainof.pretraining.terms.pretexts import pretext_loss
 from brainof.pretraining.terms.raw_components import raw_component_loss
+from brainof.pretraining.terms.regularisers import REGULARISERS
+from brainof.pretraining.terms.sigreg import directions, sigreg
+from brainof.pretraining.terms.view import view_loss
 from brainof.pretraining.terms.waveform import waveform_loss
 
 
@@ -176,3 +182,84 @@ def test_only_the_regularisation_holds_constant_latents_apart():
         latents.data -= 0.2 * gradient
     assert latents.std(0).min() > 0.9
     assert torch.autograd.grad(latent_loss(latents, whole, torch.ones(8)), whole, allow_unused=True) == (None,)
+
+
+def test_two_views_have_the_same_latents_and_both_stay_apart():
+    rng = np.random.default_rng(0)
+    own, view = rng.standard_normal((2, 5, 3, 4)) * 0.8
+    predicted = np.array([4, 0, 2, 7, 1])
+    error = ((own - view) ** 2).mean((1, 2)) @ predicted
+
+    def vicreg(x):
+        covariance = sum(np.cov(x[:, latent].T) for latent in range(3)) / 3
+        off = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
+        return np.maximum(0, 1 - np.sqrt(x.var(0, ddof=1) + 1e-4)).mean() + 0.04 * off / 4
+
+    found = view_loss(*tensors(own, view, predicted), "vicreg", 0)
+    expected = error + predicted.sum() * (vicreg(own) + vicreg(view)) / 2
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
+    np.testing.assert_allclose(view_loss(*tensors(own, view, predicted), "none", 0).item(), error, rtol=1e-9)
+    with_gradient = torch.from_numpy(view).requires_grad_()
+    view_loss(*tensors(own), with_gradient, *tensors(predicted), "none", 0).backward()
+    assert with_gradient.grad.abs().sum() > 0
+
+
+def test_sigreg_is_the_distance_of_characteristic_functions():
+    z = np.random.default_rng(0).standard_normal((6, 2, 3)) * 1.5 + 0.3
+    u = directions(3, seed=7).numpy()
+    np.testing.assert_allclose(np.linalg.norm(u, axis=0), 1)
+    assert not torch.equal(directions(3, 7), directions(3, 8))
+    t = np.linspace(-5, 5, 17)
+    total = []
+    for latent in range(2):
+        for direction in u.T:
+            empirical = np.exp(1j * t[:, None] * (z[:, latent] @ direction)).mean(1)
+            gap = np.abs(empirical - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2)
+            total.append(((gap[1:] + gap[:-1]) / 2 * (t[1] - t[0])).sum())
+    np.testing.assert_allclose(sigreg(torch.from_numpy(z), 7).item(), np.mean(total), rtol=1e-9)
+    normal = torch.randn(4000, 1, 8, generator=torch.Generator().manual_seed(0))
+    assert sigreg(normal) < 1e-3 < 0.3 < sigreg(normal * 0)
+    assert sigreg(normal[:1]) == 0
+    assert set(REGULARISERS) == {"vicreg", "sigreg", "none"}
+
+
+def test_distillation_is_the_cross_entropy_of_a_centred_and_sharpened_target():
+    rng = np.random.default_rng(0)
+    own, view = rng.standard_normal((2, 3, 2, 4))
+    predicted = np.array([3, 1, 2])
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)  # noqa: E731
+    softmax = lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)  # noqa: E731
+    target = softmax((unit(view) - unit(view).mean(0)) / 0.04)
+    expected = -(target * np.log(softmax(unit(own) / 0.1))).sum(-1).mean(-1) @ predicted
+    student, teacher = (torch.from_numpy(x).requires_grad_() for x in (own, view))
+    found = distill_loss(student, teacher, torch.from_numpy(predicted))
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
+    assert torch.autograd.grad(found, teacher, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(found, student)[0].abs().sum() > 0
+    assert distill_loss(student[:1], teacher[:1], torch.ones(1)) == 0
+
+
+def test_alignment_finds_the_partner_among_other_moments():
+    """Windows 0 and 1 are of one run 40 s apart: neither alike nor unlike. Window 3 has no partner."""
+    rng = np.random.default_rng(0)
+    own, partner = rng.standard_normal((2, 4, 2, 3))
+    about = np.array([[1, 0, 0], [1, 0, 40_000], [1, 0, 100_000], [0, -4, 0]])
+    predicted = np.array([2, 1, 3, 5])
+    unit = lambda x: x.reshape(4, -1) / np.linalg.norm(x.reshape(4, -1), axis=1, keepdims=True)  # noqa: E731
+    logits = np.exp(unit(own) @ unit(partner).T / 0.1)
+    against = {0: [0, 2, 3], 1: [1, 2, 3], 2: [0, 1, 2, 3]}
+    expected = -sum(predicted[i] * np.log(logits[i, i] / logits[i, others].sum()) for i, others in against.items())
+    found = align_loss(*tensors(own, partner, about, predicted))
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
+    assert align_loss(*tensors(own[3:], partner[3:], about[3:], predicted[3:])) == 0
+
+
+def test_pretexts_are_cross_entropies():
+    logits, label, predicted = (
+        np.random.default_rng(0).standard_normal((3, 4)),
+        np.array([1, 3, 0]),
+        np.array([2, 1, 4]),
+    )
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(chances[range(3), label]) @ predicted
+    np.testing.assert_allclose(pretext_loss(*tensors(logits, label, predicted)).item(), expected, rtol=1e-6)

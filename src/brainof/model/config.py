@@ -11,7 +11,7 @@ from ..channels import MODALITIES
 from ..errors import ConfigError, did_you_mean
 from ..schema import Schema, wrong
 from .backbone import BackboneConfig, aligned
-from .decoder import DecoderConfig, Output
+from .decoder import PRETEXTS, DecoderConfig, Output
 from .pooling import POOLS
 from .sampler import SamplerConfig
 from .tokens import TokenConfig
@@ -115,7 +115,9 @@ class BrainOFConfig(Schema):
 
     def width_of(self, output: Output) -> int:
         """Values the decoder predicts for one patch."""
-        return {"waveform": self.patch, "log_spectrum": self.patch // 2 + 1, "connectivity": self.dim}[output]
+        spectrum, logits = self.patch // 2 + 1, sum(PRETEXTS.values())
+        widths = {"waveform": self.patch, "log_spectrum": spectrum, "connectivity": self.dim, "pretext": logits}
+        return widths[output]
 
     def latents_of(self, output: Output) -> slice:
         """The latents that the decoder of an output reads."""

@@ -16,7 +16,10 @@ from ..schema import Schema, wrong
 from .heads import PatchHeads
 from .sampler import CrossBlock, Encoder, SamplerConfig
 
-Output = Literal["waveform", "log_spectrum", "connectivity"]
+Output = Literal["waveform", "log_spectrum", "connectivity", "pretext"]
+
+#: What the output `pretext` tells of a distorted window, and among how many kinds
+PRETEXTS = {"band": 5, "shift": 4, "order": 2}
 
 
 class DecoderConfig(Schema):
@@ -30,9 +33,10 @@ class DecoderConfig(Schema):
         (samples for the waveform, log spectra for the log spectrum, correlations for the connectivity), and sends a
         gradient of one and the same norm into them and none into identities and latent vectors
         (`gradient_normalisation.py`).
-    outputs : tuple of {"waveform", "log_spectrum", "connectivity"}
-        What is predicted for a patch: its samples (S values), its log amplitude spectrum (S // 2 + 1), and the
-        correlations of its channel with all others in the window (a profile of D values, `connectivity.py`).
+    outputs : tuple of {"waveform", "log_spectrum", "connectivity", "pretext"}
+        What is predicted for a patch: its samples (S values), its log amplitude spectrum (S // 2 + 1), the
+        correlations of its channel with all others in the window (a profile of D values, `connectivity.py`), and how
+        its window was distorted (logits, PRETEXTS).
     blocks : int
         Cross-attention blocks of each decoder.
     """

@@ -17,13 +17,17 @@ from .filters import Detrend, Filter, Notch
 from .maxwell import Maxwell
 from .rejection import AutoReject
 from .resampling import Resample
-from .scaling import Normalise, Reference
+from .scaling import Normalise, Reference, Volumes
 from .steps import Step
 
 #: All steps by name, in the order in which a recipe's overrides are put together
 STEPS: dict[str, type[Step]] = {
     step.name: step
-    for step in (Repair, Maxwell, Detrend, Resample, Notch, Filter, BadChannels, Reference, AutoReject, Normalise)
+    for step in (
+        Repair,
+        *(Maxwell, Detrend, Resample, Notch, Filter),
+        *(BadChannels, Reference, AutoReject, Normalise, Volumes),
+    )
 }
 
 #: modality -> step -> parameters. fMRI keeps its TR; drift is taken out because it is scanner, not brain.

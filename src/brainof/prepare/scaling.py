@@ -76,6 +76,29 @@ class Normalise(Step):
         return Scales(centres, divisors, bads, middles, [recording.channels.names[row] for row in dead])
 
 
+class Volumes(Step):
+    """Centre each volume over the good regions and divide it by their standard deviation; bad regions become zero.
+
+    After `normalise`, which scales each region over time: the global signal and its amplitude go, and what is left is
+    the pattern of each moment. fMRI only, and not by default.
+    """
+
+    name: ClassVar[str] = "volumes"
+    only: ClassVar[tuple[str, ...]] = ("fmri",)
+
+    def apply(self, recording: Recording) -> Recording:
+        good = good_rows(recording)
+        rows, total, square = np.flatnonzero(good), np.zeros(recording.n_times), np.zeros(recording.n_times)
+        for values in each_row(recording.data, rows):
+            total += values
+            square += np.square(values, dtype=np.float64)
+        mean = total / len(rows)
+        spread = np.sqrt(np.maximum(square / len(rows) - mean**2, 0))
+        factor = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 1e-6)
+        data = map_rows(lambda values, some: np.where(good[some, None], (values - mean) * factor, 0), recording.data)
+        return self.done(recording, {"spread": float(np.median(spread))}, data=data)
+
+
 @dataclass(frozen=True, eq=False)
 class Scales:
     """What `Normalise` measured: per channel centre and divisor, then bad channels, scale per type, dead channels."""

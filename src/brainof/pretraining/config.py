@@ -10,7 +10,7 @@ from ..corpus.augment import AugmentConfig
 from ..schema import Schema
 
 #: What is hidden as a whole; see MaskConfig.unit
-Unit = Literal["patch", "segment", "channel", "region", "mixed"]
+Unit = Literal["patch", "segment", "channel", "region", "slice", "block", "mixed"]
 
 
 class MaskChange(Schema):
@@ -22,6 +22,7 @@ class MaskChange(Schema):
     ratio: float | None = Field(None, gt=0, lt=1)
     unit: Unit | None = None
     region_size: int | None = Field(None, gt=0)
+    block_patches: int | None = Field(None, gt=0)
     fourier_ratio: float | None = Field(None, ge=0, lt=1)
     fourier_unit: Literal["band", "component"] | None = None
 
@@ -33,10 +34,13 @@ class MaskConfig(Schema):
     """Fraction of the patches that are hidden. The publication uses 0.5 to 0.7; 0.4 collapses there."""
     unit: Unit = "patch"
     """patch: any patch of any channel; segment: a patch index in all channels; channel: whole channels (regions of an
-    atlas, for fMRI); region: neighbourhoods of channels; mixed: patches in half of the windows, segments in the
-    others."""
+    atlas, for fMRI); region: neighbourhoods of channels through all of the window (tubes); slice: the same of regions
+    that follow each other in the atlas; block: neighbourhoods of channels x stretches of time; mixed: patches in half
+    of the windows, segments in the others."""
     region_size: int = Field(6, gt=0)
-    """Channels in a neighbourhood, about."""
+    """Channels in a neighbourhood or slice, about."""
+    block_patches: int = Field(4, gt=0)
+    """Patches in a stretch of a block."""
     fourier_ratio: float = Field(0.3, ge=0, lt=1)
     """Fraction of the Fourier components (in bands) that are removed from what the encoder sees."""
     fourier_start: float = Field(0.5, ge=0, le=1)
@@ -61,6 +65,20 @@ class MaskConfig(Schema):
         return self.model_copy(update={**values, "changes": []}) if values else self
 
 
+class ViewConfig(AugmentConfig):
+    """How the second view of a window differs, for terms that compare two views; fields of AugmentConfig, and these.
+
+    A view is whole: its patches are not masked. Above `max_tokens` it has its own random subset of channels.
+    """
+
+    reference: bool = False
+    """EEG less the mean over a random subset of the good channels, anew for each window: one, several or all."""
+    crop: dict[Literal["eeg", "meg", "fmri"], Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Modality -> seconds that both the window and its view are cut to, each from a start of its own."""
+    apart: float | None = Field(None, ge=0)
+    """Seconds between the two starts at most; None: any."""
+
+
 class ObjectiveConfig(Schema):
     """The loss (1 - alpha) L_time + alpha L_freq + connectivity L_connectivity + others, a mean over predicted patches.
 
@@ -81,9 +99,14 @@ class ObjectiveConfig(Schema):
     """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
     terms: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of further terms by name (`brainof.pretraining.terms`), added to the others."""
-    teacher: Literal["self", "average"] = "self"
-    """Whose latents of whole windows the term `latent` predicts: of the model itself, or of the moving average of its
-    weights (`average`)."""
+    teacher: str = "self"
+    """Whose latents the terms `latent`, `view` and `distill` take as target: of the model itself ("self"), of the
+    moving average of its weights ("average", see `average`), or of a run or release folder, which stays as it is."""
+    regulariser: Literal["vicreg", "sigreg", "none"] = "vicreg"
+    """What keeps the latents of windows apart in the terms `latent` and `view`."""
+    view: ViewConfig = ViewConfig()
+    stimulus: list[str] = Field(default_factory=list)
+    """Datasets whose people saw the same at the same time of the same run, for the term `align`."""
     predict: Literal["hidden", "all"] = "hidden"
     """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
     lies in visible patches, and is a target with "all" alone."""

@@ -26,9 +26,10 @@ COLUMNS = (
 )
 
 
-def index_of(corpora: Windows, sampling: SamplingConfig) -> pd.DataFrame:
-    """What a run needs to know of every window."""
-    return corpora.columns([*COLUMNS, "shard"] if sampling.mix_shards else COLUMNS)
+def index_of(corpora: Windows, sampling: SamplingConfig, aligned: bool = False) -> pd.DataFrame:
+    """What a run needs to know of every window; `aligned`: when it was, too."""
+    more = ["shard"] if sampling.mix_shards else []
+    return corpora.columns([*COLUMNS, *more, *(("session", "task", "run", "onset") if aligned else ())])
 
 
 def sampler_of(rows: pd.DataFrame, config: PretrainConfig, patch: int) -> BatchSampler:

@@ -6,9 +6,10 @@ zeros. What tells is the gap between the explained variance with real latents an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,21 +43,38 @@ def check_spread(objective: Objective, masked: MaskedBatch) -> tuple[float, floa
         return _spread(latents_BLD) if latents_BLD.isfinite().all() else (float("nan"), float("nan"))
 
 
-def check_batch(objective: Objective, masked: MaskedBatch) -> dict[str, float]:
-    """Health of one batch of one dataset (at least two windows), in evaluation mode.
+def check_batch(objective: Objective, masked: MaskedBatch, people: Sequence[str] = ()) -> dict[str, float]:
+    """Health of one batch of one dataset (at least two windows), in evaluation mode; `people` says whose they are.
 
     Returns
     -------
     dict
-        `scores_of_latents`; `rank`: effective rank (exponential of the entropy of the squared singular values) of the
-        windows' mean latents; `latent_cosine`: mean cosine between latents of a window.
+        `scores_of_latents`; `identity`; `rank`: effective rank (exponential of the entropy of the squared singular
+        values) of the windows' mean latents; `latent_cosine`: mean cosine between latents of a window.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
         latents_BLD = objective.encode(masked, tokens)
         row = scores_of_latents(objective, masked, tokens, latents_BLD)
     row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
-    return row
+    return row | identity(latents_BLD.float(), people)
+
+
+def identity(latents_BLD: Tensor, people: Sequence[str]) -> dict[str, float]:
+    """Share of windows whose most similar other window is of the same person, and what chance gives.
+
+    By the cosine about the mean; nothing where no two windows are of one person, or all are. A model of states should
+    not be near 1.
+    """
+    names, code = np.unique(np.asarray(people, str), return_inverse=True)
+    same_BB = torch.from_numpy(code[:, None] == code).to(latents_BLD.device)
+    n = len(code)
+    if len(names) < 2 or int(same_BB.sum()) == n:
+        return {}
+    unit_BF = torch.nn.functional.normalize((latents_BLD - latents_BLD.mean(0)).flatten(1), dim=1)
+    nearest_B = (unit_BF @ unit_BF.T).fill_diagonal_(-2).argmax(1)
+    found = same_BB[torch.arange(n, device=same_BB.device), nearest_B].float().mean()
+    return {"identity": float(found), "identity_chance": (int(same_BB.sum()) - n) / (n * (n - 1))}
 
 
 def scores_of_latents(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -30,9 +31,11 @@ from .masks import (
     regions,
     remove_across_regions,
     remove_along_time,
+    slices,
     streams_of,
     token_indices,
 )
+from .views import View, ViewPlanner
 
 #: Domains of the random numbers that are derived from the seed of a run
 MASK_STREAM, CHANNEL_STREAM = 1, 4
@@ -62,6 +65,8 @@ class MaskedBatch(Tensors):
         Windows of the batch that were left out because they have fewer than two good patches.
     n_valid : int
         Tokens that hold signal; the others are padding or bad channels.
+    view, partner, distorted : View or None
+        Second looks at the same windows, where a term of the objective asks for them.
     """
 
     batch: SignalBatch
@@ -76,6 +81,15 @@ class MaskedBatch(Tensors):
     n_patches: int = 0
     skipped: int = 0
     n_valid: int = 0
+    view: View | None = None
+    partner: View | None = None
+    distorted: View | None = None
+
+    @property
+    def views(self) -> dict[str, View]:
+        """The second looks that there are."""
+        found = {"view": self.view, "partner": self.partner, "distorted": self.distorted}
+        return {name: view for name, view in found.items() if view is not None}
 
     @property
     def counts(self) -> dict[str, float]:
@@ -124,6 +138,7 @@ class MaskedBatch(Tensors):
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         taken = {name: value[windows] for name, value in values.items() if isinstance(value, Tensor)}
         values |= taken | {"batch": self.batch.take_windows(windows)}
+        values |= {name: view.take(windows) for name, view in self.views.items()}
         values["n_valid"] = self.n_valid * len(windows) // len(self.batch)  # about
         return MaskedBatch(**values | {"n_predicted": int(taken["predicted_mask_BH"].sum())})
 
@@ -148,6 +163,7 @@ class Masking:
         progress: float = 1.0,
         fourier: bool = True,
         hide_all: bool = False,
+        views: Mapping[str, View] = MappingProxyType({}),
     ) -> MaskedBatch | None:
         """Hide components and patches of a batch.
 
@@ -165,6 +181,8 @@ class Masking:
             Fraction of the steps done, for the curriculum (`mask.changes`, `mask.fourier_start`).
         fourier, hide_all : bool
             Whether components are removed at all, and whether every patch is hidden.
+        views : mapping of str to View
+            Of the same windows, of which nothing is hidden.
 
         Returns
         -------
@@ -179,6 +197,7 @@ class Masking:
                 return None
             rows = np.flatnonzero(usable_B)
             batch, draw = batch.take_windows(torch.from_numpy(rows)), streams_of(draw, rows)
+            views = {name: view.take(torch.from_numpy(rows)) for name, view in views.items()}
         valid_BCT = _valid(batch)
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
@@ -212,7 +231,15 @@ class Masking:
             n_patches=valid_BCP.shape[2],
             skipped=n_windows - B,
             n_valid=int(valid_BN.sum()),
+            **{name: self.seen_whole(view, rng) for name, view in views.items()},
         )
+
+    def seen_whole(self, view: View, rng: np.random.Generator) -> View:
+        """A view on the time grid of the model, with as many of its channels as the budget allows."""
+        batch = on_grid(view.batch, self.rates, self.patch)
+        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
+        batch = take_channels(batch, choose_channels(good_BC, self.n_patches(batch), count, rng))
+        return replace(view, batch=checked(batch, self.patch))
 
     def usable(self, batch: SignalBatch) -> np.ndarray:
         """True for windows (B,) with two good patches: one to hide and one to see."""
@@ -237,9 +264,11 @@ class Masking:
 
     def _hidden(self, batch: SignalBatch, mask: MaskConfig, valid_BCP: np.ndarray, draw: Random) -> np.ndarray:
         region_BC = None
-        if mask.unit == "region":
+        if mask.unit in ("region", "block"):
             region_BC = regions(_coordinates(batch.sensors), np.any(valid_BCP, axis=-1), mask.region_size, draw)
-        return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC)
+        elif mask.unit == "slice":
+            region_BC = slices(_places(batch), mask.region_size, draw)
+        return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC, mask.block_patches)
 
     def _n_channels(self, batch: SignalBatch, rng: np.random.Generator) -> int:
         """How many channels the batch keeps: at random, within the token budget."""
@@ -254,7 +283,8 @@ class Planner:
     """What the loader calls with each batch: its mask in this epoch, at this point of the curriculum.
 
     There are `per_epoch` batches in an epoch, `per_step` in an optimizer step, and `steps` in the run; `corpora` names
-    the recordings of a batch in messages. Of each batch, part `part` of `parts` is handed out.
+    the recordings of a batch in messages. Of each batch, part `part` of `parts` is handed out. `views` plans the second
+    looks at each window.
     """
 
     masking: Masking
@@ -265,13 +295,15 @@ class Planner:
     steps: int
     part: int = 0
     parts: int = 1
+    views: ViewPlanner | None = None
 
     def __call__(self, batch: SignalBatch, epoch: int, number: int) -> MaskedBatch | None:
         progress = (epoch * self.per_epoch + number) // self.per_step / self.steps
         rng = np.random.default_rng([self.seed, CHANNEL_STREAM, epoch, number])
         windows = WindowRandom((self.seed, MASK_STREAM, epoch), batch.rows)
         try:
-            masked = self.masking.plan(batch, rng, windows=windows, progress=progress)
+            batch, views = (batch, {}) if self.views is None else self.views(batch, epoch)
+            masked = self.masking.plan(batch, rng, windows=windows, progress=progress, views=views)
         except RecordingError as error:
             index = self.corpora.columns(["dataset", "recording"]).iloc[list(batch.rows)].astype(str)
             names = (index["dataset"] + "/" + index["recording"] + " row " + index.index.astype(str)).tolist()

@@ -108,7 +108,12 @@ def remove_across_regions(
 
 
 def hide_patches(
-    valid_BCP: np.ndarray, ratio: float, unit: str, rng: Random, region_BC: np.ndarray | None = None
+    valid_BCP: np.ndarray,
+    ratio: float,
+    unit: str,
+    rng: Random,
+    region_BC: np.ndarray | None = None,
+    block_patches: int = 1,
 ) -> np.ndarray:
     """Choose the patches to hide.
 
@@ -118,11 +123,13 @@ def hide_patches(
         True for patches that hold signal; padding and bad channels are never hidden (there is nothing to predict).
     ratio : float
         Fraction of the units to hide; at least one is hidden and at least one stays visible.
-    unit : {"patch", "segment", "channel", "region", "mixed"}
+    unit : {"patch", "segment", "channel", "region", "slice", "block", "mixed"}
         See MaskConfig.unit. Where a window has a single unit of that kind, patches are hidden instead.
     rng : numpy Generator or WindowRandom
     region_BC : int ndarray, optional
-        The region that each channel belongs to, for the unit "region"; see `regions`.
+        The region that each channel belongs to, for "region", "slice" and "block"; see `regions` and `slices`.
+    block_patches : int
+        Patches in a stretch of a block.
 
     Returns
     -------
@@ -147,7 +154,8 @@ def hide_patches(
     elif unit == "channel":
         order_BCP = draws_BCP[:, :, :1]
     elif region_BC is not None:
-        order_BCP = np.take_along_axis(draws_BCP[:, :, :1], region_BC[..., None], 1)
+        stretch_P = np.arange(n_patches) // block_patches if unit == "block" else np.zeros(n_patches, np.int64)
+        order_BCP = np.take_along_axis(draws_BCP[:, :, stretch_P], region_BC[..., None], 1)
     else:
         raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
     order_BN = np.broadcast_to(order_BCP, valid_BCP.shape).reshape(n_windows, -1)
@@ -189,6 +197,20 @@ def regions(place_BCd: np.ndarray, good_BC: np.ndarray, size: int, rng: Random) 
         centres = np.argsort(np.where(good_C, draws_BC[row], 2.0))
         centres = np.sort(centres[: max(2, round(good_C.sum() / size))])
         found_BC[row] = centres[((place_Cd[:, None] - place_Cd[centres]) ** 2).sum(-1).argmin(axis=1)]
+    return found_BC
+
+
+def slices(place_BC: np.ndarray, size: int, rng: Random) -> np.ndarray:
+    """Cut channels into runs of `size` that follow each other in the atlas (`place_BC`), from a random first cut on.
+
+    Returned is, for each channel (B, C), the number of one channel of its slice.
+    """
+    first_B1 = (rng.random((len(place_BC), 1)) * size).astype(np.int64)
+    number_BC = (place_BC + first_B1) // size
+    found_BC = np.empty_like(number_BC)
+    for row, number_C in enumerate(number_BC):
+        _, first, code = np.unique(number_C, return_index=True, return_inverse=True)
+        found_BC[row] = first[code]
     return found_BC
 
 

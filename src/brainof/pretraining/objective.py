@@ -21,6 +21,10 @@ from .config import ObjectiveConfig
 from .masking import MaskedBatch
 from .terms import TERMS, Comparison, Term
 from .terms.comparison import clean_patches
+from .views import View
+
+#: Places that are asked how a window was distorted
+QUERIES = 16
 
 
 class Objective(nn.Module):
@@ -54,12 +58,31 @@ class Objective(nn.Module):
                 )
 
     @property
+    def asked(self) -> frozenset[str]:
+        """The second looks at each window that terms need."""
+        return frozenset(term.look for term in self.terms.values() if term.look)
+
+    @property
     def teacher(self) -> Any:
-        """The model whose latents of whole windows are the target; None for the model itself."""
+        """The model whose latents are the target; None for the model itself."""
         return self._teacher[0] if self._teacher else None
 
     def learn_from(self, teacher: Any) -> None:
-        """Take the latents of a teacher as target."""
+        """Take the latents of a teacher as target.
+
+        Raises
+        ------
+        ConfigError
+            The teacher has latents or patches of another layout.
+        """
+        (theirs, patch), (mine, own) = ((tuple(x.latents_LD.shape), x.config.patch) for x in (teacher, self.model))
+        if (theirs, patch) != (mine, own):
+            text = "{} x {} latents of patches of {}".format
+            raise ConfigError(
+                f"the teacher has {text(*theirs, patch)} samples, the model {text(*mine, own)}",
+                field="objective.teacher",
+                fix="give a teacher of the same preset",
+            )
         self._teacher = (teacher,)
 
     def forward(self, masked: MaskedBatch, counts: Mapping[str, float], progress: float = 1.0) -> dict[str, Tensor]:
@@ -69,9 +92,10 @@ class Objective(nn.Module):
         `progress` is the fraction of the steps done, for `frequency_start`.
         """
         tokens = self.model.tokens(masked.batch)
-        latents_BLD = self.encode(masked, tokens)
-        outputs = self.decode(masked, tokens, latents_BLD, self.gradient_fractions(counts["windows"], progress))
-        losses = self.compare(masked, tokens, outputs, latents_BLD, self.whole(masked, tokens))
+        latents_BLD, fractions = self.encode(masked, tokens), self.gradient_fractions(counts["windows"], progress)
+        outputs = self.decode(masked, tokens, latents_BLD, fractions)
+        looks = {name: self.look(name, view, fractions) for name, view in masked.views.items() if name in self.asked}
+        losses = self.compare(masked, tokens, outputs, latents_BLD, self.whole(masked, tokens), looks)
         return {"loss": self.combine(losses, progress) / counts["patches"], **losses}
 
     def encode(self, masked: MaskedBatch, tokens: Tokens, start_BLD: Tensor | None = None) -> Tensor:
@@ -88,6 +112,20 @@ class Objective(nn.Module):
         if self.teacher is None:
             return self.model.encode(tokens)
         return self.teacher.encode(self.teacher.tokens(masked.batch))
+
+    def look(self, name: str, view: View, gradient_fractions: Mapping[str, float]) -> Tensor:
+        """Latents (B, L, D) of a second look, of a view by the teacher; logits (B, K) of how a window was distorted."""
+        if name == "view" and self.teacher is not None:
+            with torch.no_grad():
+                return self.teacher.encode(self.teacher.tokens(view.batch))
+        tokens = self.model.tokens(view.batch)
+        latents_BLD = self.model.encode(tokens)
+        if name != "distorted":
+            return latents_BLD
+        count = tokens.patch_BNS.shape[1]
+        places_Q = torch.linspace(0, count - 1, min(count, QUERIES), device=latents_BLD.device).long()
+        about = (places_Q.expand(len(latents_BLD), -1), (tokens.n_channels, tokens.n_patches), gradient_fractions)
+        return self.model.decode(latents_BLD, tokens.identity_BND, *about)["pretext"].mean(1)
 
     def decode(
         self,
@@ -107,10 +145,13 @@ class Objective(nn.Module):
         outputs: Mapping[str, Tensor],
         latents_BLD: Tensor | None = None,
         whole_BLD: Tensor | None = None,
+        looks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The terms, each summed over predicted patches."""
         latents = latents_BLD, whole_BLD
-        compared = Comparison(masked, tokens, outputs, *latents, self.config, *clean_patches(masked, tokens))
+        compared = Comparison(
+            masked, tokens, outputs, *latents, self.config, *clean_patches(masked, tokens), looks or {}
+        )
         return {name: term.loss(compared) for name, term in self.terms.items()}
 
     def weights(self, progress: float = 1.0) -> dict[str, float]:

@@ -92,13 +92,13 @@ class PairedObjective(Objective):
     Raises
     ------
     ConfigError
-        As of `Objective`, or a term on latents of whole windows, which pairs do not have apart.
+        As of `Objective`, or a term on whole windows or on second looks at them, which pairs do not have apart.
     """
 
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
         super().__init__(model, config)
         for name, term in self.terms.items():
-            if term.whole:
+            if term.whole or term.look:
                 raise ConfigError("not for pairs", field=f"objective.terms.{name}", fix="leave it out")
 
     def forward(  # type: ignore[override]

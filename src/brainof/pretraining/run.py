@@ -21,7 +21,7 @@ from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError
 from ..model import BrainOF, count, preset
 from ..paths import user_path
-from ..release import save_release
+from ..release import load, save_release
 from ..utils.modules import seeded
 from ..utils.progress import progress
 from .checkpoint import Checkpoints, complete_checkpoints, read_into, restore
@@ -37,6 +37,7 @@ from .recipes import find_config
 from .record import run_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Step, Trainer, uses_bfloat16
+from .views import planner_of, require_views
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -108,11 +109,12 @@ class Run:
             self.model = initial_model(config, on_meta := starts_in_parts(config, self.world))
             self.model = self.model if on_meta else self.model.to(self.device)
             patch = self.model.config.patch
-            index = index_of(corpora, config.sampling)
+            index = index_of(corpora, config.sampling, "align" in config.objective.terms)
             self.train_rows, self.held_out = choose_rows(index, config.sampling, patch, config.seed)
             self.contract = contract_of(corpora, self.train_rows, patch)
             require_teacher(config)
             self.objective = Objective(self.model, config.objective)
+            require_views(config.objective, self.objective.asked, self.train_rows)
             self.sampler = sampler_of(self.train_rows, config, patch)
         with self.world.together():
             self._require_agreement()
@@ -124,6 +126,8 @@ class Run:
         if config.objective.teacher == "average":
             assert average is not None
             self.objective.learn_from(average.model_of(self.model))
+        elif config.objective.teacher != "self":
+            self.objective.learn_from(load(config.objective.teacher)[0].eval().requires_grad_(False).to(self.device))
         self.trainer = trainer_of(
             self.objective,
             config,
@@ -162,7 +166,9 @@ class Run:
         config, masking = self.config, masking_of(self.config, self.model.config.patch, self.model.config.rates)
         stream, part = divmod(self.world.rank, self.ranks_each)
         sizes = len(self.sampler), config.accumulate, config.steps
-        planner = Planner(masking, self.corpora, config.seed, *sizes, part, self.ranks_each)
+        asked, patch = self.objective.asked, self.model.config.patch
+        views = planner_of(config.objective, asked, self.corpora, self.train_rows, config.seed, patch)
+        planner = Planner(masking, self.corpora, config.seed, *sizes, part, self.ranks_each, views)
         return Loader(
             self.corpora,
             self.sampler,
@@ -258,9 +264,11 @@ class Run:
         for turn in range(0, len(names), size):
             name = names[(turn + rank) % len(names)]
             about, masked = batches[name]
+            rows = self.train_rows if about["held_out"] is False else self.held_out
+            people = rows.loc[list(masked.batch.rows), "subject"].astype(str).tolist()
             autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16)
             with gathered(self.objective), autocast:
-                mine[name] = about | check_batch(self.objective, masked.to(self.device))
+                mine[name] = about | check_batch(self.objective, masked.to(self.device), people)
         found = {name: row for part in self.world.gather(mine) for name, row in part.items()}
         return {name: found[name] for name in names}
 
@@ -324,7 +332,7 @@ def require_teacher(config: PretrainConfig) -> None:
     """Refuse a teacher that there is not."""
     if config.objective.teacher == "self":
         return
-    if not config.average:
+    if config.objective.teacher == "average" and not config.average:
         fix = "set average=0.99, or objective.teacher=self"
         raise ConfigError("the teacher is the average of the weights, and none is kept", field="average", fix=fix)
     if config.parallel in ("fsdp", "fsdp_ep"):

@@ -5,7 +5,18 @@ To add one: write its file with a `TERM`, and name it here; `objective.terms.NAM
 
 from __future__ import annotations
 
-from . import band_power, connectivity, latent, log_spectrum, raw_components, waveform
+from . import (
+    align,
+    band_power,
+    connectivity,
+    distill,
+    latent,
+    log_spectrum,
+    pretexts,
+    raw_components,
+    view,
+    waveform,
+)
 from .comparison import Comparison, Term
 
 TERMS: dict[str, Term] = {
@@ -15,6 +26,12 @@ TERMS: dict[str, Term] = {
     "connectivity": connectivity.TERM,
     "band_power": band_power.TERM,
     "latent": latent.TERM,
+    "view": view.TERM,
+    "distill": distill.TERM,
+    "align": align.TERM,
+    "band": pretexts.BAND,
+    "shift": pretexts.SHIFT,
+    "order": pretexts.ORDER,
 }
 
 __all__ = ["TERMS", "Comparison", "Term"]

@@ -6,7 +6,7 @@ Shape suffixes: B windows, N tokens (channel-major), S samples per patch, H pred
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,8 @@ class Comparison:
         Latents of the whole window, without a gradient; where a term asks for them.
     config : ObjectiveConfig
         Options of the terms.
+    looks : mapping of str to Tensor
+        What is seen of the second looks of the batch (`MaskedBatch.views`), see `Objective.look`.
     target_BHS, sample_mask_BHS : Tensor
         See `clean_patches`.
     """
@@ -46,6 +48,7 @@ class Comparison:
     config: ObjectiveConfig
     target_BHS: Tensor
     sample_mask_BHS: Tensor
+    looks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,14 @@ class Term:
         Output of the decoder that it compares; None: it looks at the latents alone.
     whole : bool
         Whether it needs the latents of the whole window, which cost a second forward pass.
+    look : str
+        The second look at the window that it needs ("view", "partner" or "distorted"), another forward pass.
     """
 
     loss: Callable[[Comparison], Tensor]
     output: Output | None
     whole: bool = False
+    look: str = ""
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:

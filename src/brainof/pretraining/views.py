@@ -1,0 +1,244 @@
+"""Second looks at the windows of a batch, planned on the host beside the masks (docs/decisions/0094).
+
+`view`: the window as another recording would show it (another rate, fewer channels, another reference, another crop).
+`partner`: another person at the same moment of the same stimulus. `distorted`: the window after a change that is to be
+told from its latents. All are functions of (seed, epoch, row), and nothing of them is hidden.
+
+Shape suffixes: B windows, C channels, T samples, K facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import scipy.fft
+import torch
+from torch import Tensor
+
+from ..corpus import Windows
+from ..corpus.augment import augment
+from ..errors import ConfigError, RecordingError
+from ..signals import SignalBatch, Tensors
+from ..utils.values import ceil_div
+from .bands import BANDS
+from .config import ObjectiveConfig
+
+#: Domains of the random numbers that are derived from the seed of a run
+VIEW_STREAM, PARTNER_STREAM, PRETEXT_STREAM, CROP_STREAM = 6, 7, 8, 9
+#: Gain of the amplified band, and phases (quarters of a turn) by which one side is shifted
+GAIN, PHASES = 2.0, 4
+
+
+@dataclass(frozen=True, eq=False)
+class View(Tensors):
+    """A second look at each window, and what is known of it.
+
+    Attributes
+    ----------
+    batch : SignalBatch
+        The windows in the order of the batch that it belongs to.
+    about_BK : Tensor of int64
+        `partner`: 1 where there is one (else the window itself stands there), number of its run, milliseconds since the
+        start of the run. `distorted`: numbers of band, shift and order (-1: not changed). `view`: none.
+    """
+
+    batch: SignalBatch
+    about_BK: Tensor
+
+    def take(self, windows: Tensor) -> View:
+        """Some of the windows."""
+        return View(self.batch.take_windows(windows), self.about_BK[windows])
+
+
+class Partners:
+    """Who else saw the same moment: rows of other people with the same dataset, session, task, run and onset."""
+
+    def __init__(self, rows: pd.DataFrame, datasets: list[str]) -> None:
+        own = rows[rows["dataset"].astype(str).isin(datasets)]
+        text = {name: own[name].astype("string").fillna("") for name in ("dataset", "session", "task", "run")}
+        run = pd.Series(["/".join(key) for key in zip(*text.values(), strict=True)], own.index)
+        self.run = pd.Series(pd.factorize(run)[0], own.index)
+        self.onset = own["onset"].astype(float)
+        subject = own["subject"].astype(str)
+        keys = [self.run, self.onset.round(3), own["n_channels"], own["n_times"], own["sfreq"]]
+        self.others: dict[int, list[int]] = {}
+        for _, group in own.groupby([key.to_numpy() for key in keys]):
+            for row in group.index:
+                others = group.index[(subject[group.index] != subject[row]).to_numpy()]
+                if len(others):
+                    self.others[int(row)] = [int(other) for other in others]
+        for name in datasets:
+            if not any(str(own["dataset"][row]) == name for row in self.others):
+                raise ConfigError(
+                    f"no two training people of {name} have windows at the same time of one run",
+                    field="objective.stimulus",
+                    fix="name datasets whose people saw the same stimulus, or leave objective.terms.align out",
+                )
+
+
+@dataclass(frozen=True)
+class ViewPlanner:
+    """Plans what the terms of an objective ask for: some of "view", "partner", "distorted"."""
+
+    config: ObjectiveConfig
+    asked: frozenset[str]
+    corpora: Windows
+    seed: int
+    patch: int
+    partners: Partners | None = None
+
+    def __call__(self, batch: SignalBatch, epoch: int) -> tuple[SignalBatch, dict[str, View]]:
+        """The batch, cropped where crops are asked for, and its views."""
+        config, found = self.config.view, {}
+        first, second = self._starts(batch, epoch)
+        seconds = config.crop.get(batch.modality)  # type: ignore[call-overload]
+        cropped = batch if seconds is None else crop(batch, first, seconds, self.patch)
+        if "view" in self.asked:
+            other = batch if seconds is None else crop(batch, second, seconds, self.patch)
+            if config.active:
+                other = augment(other, config, self.seed + VIEW_STREAM, epoch, self.patch)
+            if config.reference and batch.modality == "eeg":
+                other = rereferenced(other, self._streams(VIEW_STREAM, epoch, batch))
+            found["view"] = View(other, torch.zeros(len(batch), 0, dtype=torch.int64))
+        if "partner" in self.asked:
+            found["partner"] = self._partner(batch, epoch, first, seconds)
+        if "distorted" in self.asked:
+            terms = [name for name in ("band", "shift", "order") if name in self.config.terms]
+            found["distorted"] = distorted(cropped, terms, self._streams(PRETEXT_STREAM, epoch, batch))
+        return cropped, found
+
+    def _streams(self, stream: int, epoch: int, batch: SignalBatch) -> list[np.random.Generator]:
+        return [np.random.default_rng([self.seed, stream, epoch, row]) for row in batch.rows]
+
+    def _starts(self, batch: SignalBatch, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds (B,) at which both crops of each window start, at most `apart` from each other."""
+        config = self.config.view
+        seconds = config.crop.get(batch.modality, np.inf)  # type: ignore[call-overload]
+        draws_B2 = np.stack([stream.random(2) for stream in self._streams(CROP_STREAM, epoch, batch)])
+        room_B = np.maximum((batch.n_times_B * batch.interval_B.double()).numpy() - seconds, 0)
+        first_B = draws_B2[:, 0] * room_B
+        apart = np.inf if config.apart is None else config.apart
+        low_B, high_B = np.maximum(first_B - apart, 0), np.minimum(first_B + apart, room_B)
+        return first_B, low_B + draws_B2[:, 1] * (high_B - low_B)
+
+    def _partner(self, batch: SignalBatch, epoch: int, start_B: np.ndarray, seconds: float | None) -> View:
+        partners = self.partners
+        assert partners is not None
+        rows, about = [], []
+        for row, start, stream in zip(batch.rows, start_B, self._streams(PARTNER_STREAM, epoch, batch), strict=True):
+            others = partners.others.get(row, [])
+            rows.append(others[int(stream.integers(len(others)))] if others else row)
+            known = row in partners.run.index
+            time = round(1000 * (partners.onset[row] + (start if seconds else 0))) if known else 0
+            about.append((int(bool(others)), int(partners.run[row]) if known else -1 - row, time))
+        other = self.corpora.batch(rows, self.patch)
+        if seconds is not None:
+            other = crop(other, start_B, seconds, self.patch)
+        return View(other, torch.tensor(about, dtype=torch.int64))
+
+
+def crop(batch: SignalBatch, start_B: np.ndarray, seconds: float, patch: int) -> SignalBatch:
+    """`seconds` of each window, from `start_B` (seconds) on.
+
+    Raises
+    ------
+    RecordingError
+        A window is shorter.
+    """
+    interval_B = batch.interval_B.double().numpy()
+    wanted_B = np.round(seconds / interval_B).astype(np.int64)
+    n_times_B = batch.n_times_B.numpy()
+    if (short := wanted_B > n_times_B).any():
+        length = float((n_times_B * interval_B)[short].min())
+        text = f"a window of {length:g} s is shorter than a crop of {seconds:g} s"
+        raise RecordingError(text, field=f"objective.view.crop.{batch.modality}", fix=f"give at most {length:g}")
+    first_B = np.minimum(np.floor(start_B / interval_B).astype(np.int64), n_times_B - wanted_B)
+    signal_BCT = batch.signal_BCT.new_zeros(*batch.signal_BCT.shape[:2], ceil_div(int(wanted_B.max()), patch) * patch)
+    for place, (first, wanted) in enumerate(zip(first_B.tolist(), wanted_B.tolist(), strict=True)):
+        signal_BCT[place, :, :wanted] = batch.signal_BCT[place, :, first : first + wanted]
+    return replace(batch, signal_BCT=signal_BCT, n_times_B=torch.from_numpy(wanted_B))
+
+
+def rereferenced(batch: SignalBatch, streams: list[np.random.Generator]) -> SignalBatch:
+    """Each window less the mean over a random subset of its good channels: one of them, several or all."""
+    signal_BCT = batch.signal_BCT.clone()
+    for place, stream in enumerate(streams):
+        good_C = np.flatnonzero(batch.channel_mask_BC[place].numpy())
+        chosen = stream.permutation(good_C)[: int(stream.integers(1, len(good_C) + 1))]
+        signal_BCT[place, good_C] -= signal_BCT[place, chosen].mean(0)
+    return replace(batch, signal_BCT=signal_BCT)
+
+
+def distorted(batch: SignalBatch, kinds: Sequence[str], streams: list[np.random.Generator]) -> View:
+    """Windows with a band amplified, one side shifted in phase, or their halves exchanged, as the term names say.
+
+    The side is that of positive x, or the second half of the atlas where positions lack.
+    """
+    signal_BCT, about_BK = batch.signal_BCT.float().numpy().copy(), np.full((len(batch), 3), -1)
+    edges = np.array(BANDS[batch.modality])
+    side_BC = _side(batch)
+    for place, stream in enumerate(streams):
+        band, shift, order = stream.integers(len(edges) - 1), stream.integers(PHASES), stream.integers(2)
+        n_times = int(batch.n_times_B[place])
+        own_CT = signal_BCT[place, :, :n_times]
+        spectrum_CF = scipy.fft.rfft(own_CT, axis=1)
+        if "band" in kinds:
+            hertz_F = np.arange(spectrum_CF.shape[1]) / (n_times * float(batch.interval_B[place]))
+            spectrum_CF[:, (hertz_F >= edges[band]) & (hertz_F < edges[band + 1])] *= GAIN
+            about_BK[place, 0] = band
+        if "shift" in kinds:
+            spectrum_CF[side_BC[place]] *= np.exp(2j * np.pi * shift / PHASES)
+            about_BK[place, 1] = shift
+        own_CT = scipy.fft.irfft(spectrum_CF, n=n_times, axis=1)
+        if "order" in kinds:
+            own_CT = np.roll(own_CT, n_times // 2, axis=1) if order else own_CT
+            about_BK[place, 2] = order
+        signal_BCT[place, :, :n_times] = own_CT
+    made = replace(batch, signal_BCT=torch.from_numpy(signal_BCT).to(batch.signal_BCT.dtype))
+    return View(made, torch.from_numpy(about_BK))
+
+
+def _side(batch: SignalBatch) -> np.ndarray:
+    sensors, B = batch.sensors, len(batch)
+    rank_BC = sensors.order_BC.argsort(1).argsort(1)
+    side_BC = torch.where(sensors.located_BC, sensors.position_BC3[..., 0] > 0, 2 * rank_BC >= rank_BC.shape[1])
+    return side_BC.expand(B, -1).numpy()
+
+
+def require_views(config: ObjectiveConfig, asked: frozenset[str], rows: pd.DataFrame) -> None:
+    """Refuse what no batch could give: an alignment without stimulus times, crops longer than windows.
+
+    Raises
+    ------
+    ConfigError
+        Names the field and the fix.
+    """
+    if "partner" in asked and not config.stimulus:
+        raise ConfigError(
+            "alignment needs to know which datasets show people the same stimulus at the same time",
+            field="objective.stimulus",
+            fix="name them, such as [studyforrest_movie], or leave objective.terms.align out",
+        )
+    lengths = (rows["n_times"] / rows["sfreq"]).groupby(rows["modality"].astype(str)).min()
+    for modality, seconds in config.view.crop.items():
+        if modality in lengths and lengths[modality] < seconds * (1 - 1e-6):
+            own = rows[rows["modality"].astype(str) == modality]
+            shortest = int((own["n_times"] / own["sfreq"]).to_numpy().argmin())
+            raise ConfigError(
+                f"windows of {own['dataset'].iloc[shortest]} are {lengths[modality]:g} s long, crops {seconds:g} s",
+                field=f"objective.view.crop.{modality}",
+                fix=f"give at most {lengths[modality]:g}, or leave the dataset out",
+            )
+
+
+def planner_of(
+    config: ObjectiveConfig, asked: frozenset[str], corpora: Windows, rows: pd.DataFrame, seed: int, patch: int
+) -> ViewPlanner | None:
+    """The planner of what is asked for on training rows; None where nothing is."""
+    if not asked:
+        return None
+    partners = Partners(rows, config.stimulus) if "partner" in asked else None
+    return ViewPlanner(config, asked, corpora, seed, patch, partners)

@@ -1,0 +1,211 @@
+"""Second looks at windows: what is planned, and what no batch could give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import brainof
+from brainof.corpus import open_corpora
+from brainof.errors import ConfigError, RecordingError
+from brainof.pretraining import PretrainConfig, pretrain
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
+from brainof.pretraining.masking import Masking
+from brainof.pretraining.run_folder import read_metrics
+from brainof.pretraining.views import (
+    Partners,
+    View,
+    ViewPlanner,
+    crop,
+    distorted,
+    planner_of,
+    require_views,
+    rereferenced,
+)
+
+
+def streams(n: int) -> list[np.random.Generator]:
+    return [np.random.default_rng([1, row]) for row in range(n)]
+
+
+def planner(asked=("view",), partners=None, corpora=None, **fields) -> ViewPlanner:
+    return ViewPlanner(ObjectiveConfig.parse(fields), frozenset(asked), corpora, 0, 64, partners)
+
+
+def test_a_crop_is_seconds_of_each_window(make_batch):
+    batch = make_batch("fmri", lengths=[256, 200])  # 2 s apart
+    found = crop(batch, np.array([0.0, 100.0]), 200.0, 64)
+    assert found.n_times_B.tolist() == [100, 100]
+    assert torch.equal(found.signal_BCT[0, :, :100], batch.signal_BCT[0, :, :100])
+    assert torch.equal(found.signal_BCT[1, :, :100], batch.signal_BCT[1, :, 50:150])
+    assert found.signal_BCT.shape[2] == 128
+    assert (found.signal_BCT[..., 100:] == 0).all()
+    with pytest.raises(RecordingError, match=r"400 s is shorter than a crop of 420 s; give at most 400"):
+        crop(batch, np.zeros(2), 420.0, 64)
+
+
+def test_two_crops_start_at_most_so_far_apart(make_batch):
+    """A ramp tells where each crop starts; which rows share the batch does not matter."""
+    batch = replace(make_batch("fmri", n_windows=4), rows=(3, 5, 8, 9))
+    batch.signal_BCT[:] = torch.arange(256.0)
+    of = planner(view={"crop": {"fmri": 200}, "apart": 40})
+    starts = []
+    for epoch in range(10):
+        first, views = of(batch, epoch)
+        starts += list(zip(first.signal_BCT[:, 0, 0], views["view"].batch.signal_BCT[:, 0, 0], strict=True))
+    first, second = (2 * torch.tensor(each) for each in zip(*starts, strict=True))
+    assert (first - second).abs().max() <= 42  # whole samples
+    assert (first - second).abs().max() > 20
+    assert first.std() > 50
+    alone, _ = of(batch.take_windows(torch.tensor([2])), 9)
+    assert alone.signal_BCT[0, 0, 0] * 2 == first[-2]
+    unchanged, _ = of(replace(make_batch("eeg"), rows=(0, 1, 2, 3)), 0)
+    assert unchanged.signal_BCT.shape[2] == 256
+
+
+def test_another_reference_keeps_differences_between_good_channels(make_batch):
+    batch = make_batch()
+    batch.channel_mask_BC[0, 2] = False
+    found = rereferenced(batch, streams(4)).signal_BCT
+    moved = batch.signal_BCT - found
+    for row in range(4):
+        good = batch.channel_mask_BC[row]
+        assert moved[row, good].std(0).max() < 1e-6
+        assert moved[row, good].abs().max() > 0.1
+    assert torch.equal(found[0, 2], batch.signal_BCT[0, 2])
+    assert rereferenced(batch, streams(4)).signal_BCT.equal(found)
+
+
+def test_distortions_are_what_they_are_called(make_batch):
+    batch = make_batch(n_windows=12)
+    right = batch.sensors.position_BC3[0, :, 0] > 0
+    power = lambda x: torch.fft.rfft(x.double(), dim=-1)  # noqa: E731
+    hertz = torch.arange(129)
+
+    view = distorted(batch, ["band"], streams(12))
+    assert (view.about_BK[:, 1:] == -1).all()
+    for row, band in enumerate(view.about_BK[:, 0].tolist()):
+        ratio = (power(view.batch.signal_BCT[row]) / power(batch.signal_BCT[row])).abs()
+        low, high = [(1, 4), (4, 8), (8, 13), (13, 30), (30, 45)][band]
+        inside = (hertz >= low) & (hertz < high)
+        torch.testing.assert_close(ratio[:, inside], torch.full_like(ratio[:, inside], 2), rtol=1e-3, atol=0)
+        torch.testing.assert_close(ratio[:, ~inside], torch.ones_like(ratio[:, ~inside]), rtol=1e-3, atol=1e-3)
+    assert len(set(view.about_BK[:, 0].tolist())) > 2
+
+    view = distorted(batch, ["shift"], streams(12))
+    for row, shift in enumerate(view.about_BK[:, 1].tolist()):
+        turn = power(view.batch.signal_BCT[row])[:, 1:-1] / power(batch.signal_BCT[row])[:, 1:-1]
+        expected = torch.where(right[:, None], np.exp(0.5j * np.pi * shift), 1.0).expand_as(turn)
+        torch.testing.assert_close(turn, expected.to(turn.dtype), rtol=0, atol=1e-3)
+
+    view = distorted(batch, ["order"], streams(12))
+    for row, order in enumerate(view.about_BK[:, 2].tolist()):
+        own = batch.signal_BCT[row]
+        halves = torch.cat([own[:, 128:], own[:, :128]], 1) if order else own
+        torch.testing.assert_close(view.batch.signal_BCT[row], halves, atol=1e-5, rtol=0)
+    assert set(view.about_BK[:, 2].tolist()) == {0, 1}
+
+
+def film(people: int = 3, onsets=(0.0, 30.0)) -> pd.DataFrame:
+    rows = [
+        {"dataset": "film", "subject": f"{who}", "session": None, "task": "movie", "run": "1", "onset": onset}
+        for who in range(people)
+        for onset in onsets
+    ]
+    shape = {"n_channels": 6, "n_times": 64, "sfreq": 0.5, "modality": "fmri"}
+    return pd.DataFrame(rows).assign(**shape)
+
+
+def test_partners_are_other_people_at_the_same_time():
+    rows = film()
+    rows.loc[5, "n_channels"] = 7  # cannot share a batch
+    found = Partners(rows, ["film"]).others
+    assert found == {0: [2, 4], 2: [0, 4], 4: [0, 2], 1: [3], 3: [1]}
+    with pytest.raises(ConfigError, match=r"objective.stimulus: no two training people of film have windows"):
+        Partners(film(people=1), ["film"])
+
+
+def test_a_partner_is_read_and_told_of(corpus):
+    corpora = open_corpora(corpus)
+    rows = corpora.index[corpora.index["modality"] == "fmri"]
+    of = planner({"partner"}, Partners(rows, ["sim-fmri"]), corpora, terms={"align": 1.0})
+    batch = corpora.batch(rows.index[:4].tolist(), 64)
+    _, views = of(batch, 0)
+    about, chosen = views["partner"].about_BK, views["partner"].batch.rows
+    assert about[:, 0].tolist() == [1, 1, 1, 1]
+    assert about[:, 2].tolist() == [1000 * round(float(onset)) for onset in rows["onset"][:4]]
+    own, theirs = rows.loc[list(batch.rows)], rows.loc[list(chosen)]
+    assert (own["subject"].to_numpy() != theirs["subject"].to_numpy()).all()
+    assert own["onset"].tolist() == theirs["onset"].tolist()
+    eeg = corpora.index[corpora.index["modality"] == "eeg"].index[:2].tolist()
+    _, views = of(corpora.batch(eeg, 64), 0)
+    assert views["partner"].about_BK[:, 0].tolist() == [0, 0]  # it stands for itself
+    assert list(views["partner"].batch.rows) == eeg
+
+
+def test_views_follow_their_windows_and_keep_within_the_budget(make_batch):
+    batch = replace(make_batch(n_windows=4, n_channels=12), rows=(0, 1, 2, 3))
+    batch.channel_mask_BC[1] = False  # nothing to see: left out of batch and view
+    of = planner({"view", "distorted"}, view={"channel_dropout": 0.5, "resample": [0.5]}, terms={"band": 0.1})
+    batch, views = of(batch, 0)
+    masked = Masking(MaskConfig(), 64, max_tokens=24, rates={"eeg": 256.0}).plan(
+        batch, np.random.default_rng(0), views=views
+    )
+    assert masked.view.batch.rows == masked.batch.rows == masked.distorted.batch.rows == (0, 2, 3)
+    assert masked.view.batch.signal_BCT.shape[1:] == (masked.view.batch.signal_BCT.shape[1], 256)
+    assert masked.view.batch.signal_BCT.shape[1] <= 6
+    assert len(masked.distorted.about_BK) == 3
+    first, second = masked.split(2)
+    assert first.view.batch.rows + second.view.batch.rows == (0, 2, 3)
+    assert isinstance(masked.to("cpu").view, View)
+    plain = Masking(MaskConfig(), 64, max_tokens=24, rates={"eeg": 256.0}).plan(batch, np.random.default_rng(0))
+    assert torch.equal(plain.visible_BV, masked.visible_BV)  # masks are those without views
+
+
+def test_what_no_batch_could_give_is_refused_at_the_start():
+    config = ObjectiveConfig(terms={"align": 1.0})
+    with pytest.raises(ConfigError, match=r"objective.stimulus: alignment needs to know which datasets"):
+        require_views(config, frozenset({"partner"}), film())
+    config = ObjectiveConfig.parse({"view": {"crop": {"fmri": 130}}})
+    with pytest.raises(
+        ConfigError, match=r"view.crop.fmri: windows of film are 128 s long, crops 130 s; give at most 128"
+    ):
+        require_views(config, frozenset({"view"}), film())
+    require_views(ObjectiveConfig.parse({"view": {"crop": {"fmri": 128}}}), frozenset({"view"}), film())
+    assert planner_of(config, frozenset(), None, film(), 0, 64) is None
+
+
+def test_a_run_with_every_look_is_continued_to_the_bit(corpus, tmp_path, monkeypatch, power_cut):
+    names = ["latent", "view", "distill", "align", "band", "shift", "order"]
+    view = {"crop": {"fmri": 400}, "channel_dropout": 0.3, "resample": [0.5], "reference": True}
+    objective = {"terms": dict.fromkeys(names, 0.1), "view": view, "stimulus": ["sim-fmri"], "regulariser": "sigreg"}
+    model = {"preset": "debug", "decoder": {"outputs": ["waveform", "log_spectrum", "pretext"]}}
+    fields = {"steps": 4, "batch_size": 4, "log_every": 1, "checkpoint_every": 2, "health_margin": 0.0, "threads": 1}
+    about = {**fields, "precision": "float32", "objective": objective, "model": model, "average": 0.5}
+    about["sampling"] = {"validation": 0.5}
+    about["mask"] = {"unit": "block", "changes": [{"modality": "fmri", "unit": "slice"}]}
+
+    def run(folder, teacher):
+        config = PretrainConfig.parse({**about, "objective": {**objective, "teacher": teacher}})
+        return pretrain(config, corpus, tmp_path / folder)
+
+    whole = run("whole", "average")
+    rows = read_metrics(whole / "metrics.jsonl")
+    assert all(row[f"loss_{name}"] >= 0 for row in rows if "loss" in row for name in names)
+    health = [row["health"] for row in rows if "health" in row][-1]
+    assert {"identity", "identity_chance", "rank", "latent_cosine", "r2", "r2_shuffled"} <= set(health["sim-eeg"])
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        power_cut(patch, 3)
+        run("cut", "average")
+    found = brainof.load(run("cut", "average"))[0].state_dict()
+    for name, value in brainof.load(whole)[0].state_dict().items():
+        assert torch.equal(found[name], value), name
+    taught = run("taught", str(whole))  # by a release, which must fit
+    assert [row for row in read_metrics(taught / "metrics.jsonl") if "loss" in row]
+    other = {**about, "model": {**model, "sampler": {"latents": 16}}, "objective": {**objective, "teacher": str(whole)}}
+    with pytest.raises(ConfigError, match=r"objective.teacher: the teacher has 8 x 32 latents"):
+        pretrain(PretrainConfig.parse(other), corpus, tmp_path / "other")

@@ -249,6 +249,28 @@ def test_a_model_that_saw_test_people_is_a_row_with_its_reason(alpha, tmp_path, 
     assert not accepted.loc["classical", "transductive"].any()
 
 
+def test_people_that_pretraining_saw_train_but_are_not_scored(alpha, tmp_path, monkeypatch):
+    monkeypatch.setattr(leaks, "trained_on", lambda _: {"alpha/02", "alpha/05"})
+    found = evaluate(suite(alpha), "debug", tmp_path / "out", root=alpha, unseen=True, permutations=2, tasks=["state"])
+    assert not found.refused
+    results = found.results[found.results["task"] == "state"]
+    assert set(results["subject"]) == {"01", "03", "04", "06"}
+    line = found.summary.query("task == 'state' and entry == 'debug (random weights)'").iloc[0]
+    assert line["reason"] == "" or line["reason"] != line["reason"]
+    assert results["samples"].max() == 4 * 2 * 5  # of four people in each fold, those two among them
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "Scored are 4 of them" in text
+    monkeypatch.setattr(leaks, "trained_on", lambda _: {f"alpha/{name}" for name in PEOPLE})
+    found = evaluate(suite(alpha), "debug", tmp_path / "all", root=alpha, unseen=True, tasks=["state"])
+    assert "saw all people in pretraining" in found.refused["state"]
+
+
+def test_subjects_to_test_that_are_not_there_are_named(alpha, tmp_path):
+    asked = suite(alpha)
+    asked = asked.model_copy(update={"tasks": {"state": asked.tasks["state"].model_copy(update={"tested": ("7",)})}})
+    assert "no subject '7'" in evaluate(asked, "debug", tmp_path / "out", root=alpha).refused["state"]
+
+
 def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
     network, _ = load("debug")
     monkeypatch.setattr(entries, "load", lambda name: (network, SimpleNamespace(modalities={"fmri": None})))

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="differences from a contract to accept; overlap: score models that saw people of a task, as transductive",
     )
+    parser.add_argument(
+        "--unseen", action="store_true", help="score only people that no model saw in pretraining; others train"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
     parser.add_argument("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")
     parser.add_argument("--list", action="store_true", help="list the tasks and whether their data are here")
@@ -59,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         tasks=args.tasks,
         part=_part(args.part),
         accept=args.accept,
+        unseen=args.unseen,
         seeds=args.seeds,
         permutations=args.permutations,
         say=(lambda text: None) if args.json else out,

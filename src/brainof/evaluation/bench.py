@@ -27,6 +27,7 @@ from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from .decoding import Features
 from .entries import MODEL, Entry, classical, controls, models
+from .leaks import unseen_alone
 from .questions import ask
 from .results_page import page, said
 from .sources import Absent, open_task
@@ -75,6 +76,7 @@ def evaluate(
     tasks: Sequence[str] = (),
     part: tuple[int, int] = (1, 1),
     accept: Collection[str] = (),
+    unseen: bool = False,
     seeds: int | None = None,
     permutations: int | None = None,
     say: Callable[[str], None] = log.info,
@@ -100,6 +102,9 @@ def evaluate(
     accept : collection of str
         Differences from a model's contract that are taken as they are, and "overlap": models that saw people of a task
         are scored and marked as transductive.
+    unseen : bool
+        Score nobody whom a model saw in pretraining: such people stay on the training sides. Without it a model that
+        saw people of a task is not scored on it.
     seeds, permutations : int, optional
         Other numbers than the suite's.
     say : callable
@@ -144,7 +149,8 @@ def evaluate(
             say(f"{name}: {opened.why}; {opened.access}")
             continue
         try:
-            question = ask(*opened.sides(), n_seeds)
+            asked, corpus = opened.sides()
+            question = ask(unseen_alone(asked, corpus, names) if unseen else asked, corpus, n_seeds)
             offered = [*entries, *classical(question), *controls(question)]
             units += plan(question, offered, n_seeds, n_permutations, max((e.width for e in entries), default=0))
         except BrainOFError as error:

@@ -261,7 +261,7 @@ def _npy(values: np.ndarray) -> list[bytes]:
 
 @lru_cache(maxsize=256)
 def _overlap(name: str, question: Question) -> tuple[int, str]:
-    return pretraining_overlap(name, question.index)
+    return pretraining_overlap(name, question.tested)
 
 
 def _n_seen(name: str, question: Question) -> int:
@@ -278,5 +278,5 @@ def _refused(name: str, network: Any, contract: Any, accept: Sequence[str], ques
             return str(error)
     n_seen, why = _overlap(name, question)
     if n_seen and "overlap" not in accept:
-        return f"{why}; leave them out of pretraining, or score it as transductive with accept='overlap'"
+        return f"{why}; test the others alone with unseen=True, or score it as transductive with accept='overlap'"
     return ""

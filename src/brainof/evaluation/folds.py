@@ -72,6 +72,7 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
         found = [Split(train, _NONE, test) for train, test in folds]
         if task.also:
             found = both_held_out(found, index, task)
+    found = only_tested(found, index, task)
     for number, split in enumerate(found):
         if not len(split.train) or not len(split.test):
             raise LabelError(f"one side of fold {number} is empty", field=f"{task.name}.split")
@@ -79,6 +80,19 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
             text = f"fold {number} trains on one class only ({len(split.train)} windows)"
             raise LabelError(text, field=f"{task.name}.{task.label}", fix="give fewer folds, or another split")
     return groups, found
+
+
+def only_tested(folds: list[Split], index: pd.DataFrame, task: SuiteTask) -> list[Split]:
+    """The folds with nobody but `task.tested` on their test sides; folds that test nobody then are left out."""
+    if not task.tested:
+        return folds
+    subjects = index["subject"].astype(str)
+    for name in set(task.tested) - set(subjects):
+        fix = did_you_mean(name, set(subjects))
+        raise LabelError(f"no subject {name!r}", field=f"{task.name}.tested", fix=fix)
+    tested = subjects.isin(task.tested).to_numpy()
+    kept = [split._replace(test=split.test[tested[split.test]]) for split in folds]
+    return [split for split in kept if len(split.test)]
 
 
 def between_sides(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int) -> tuple[np.ndarray, list[Split]]:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..corpus import Windows
 from ..datasets.catalogue import overlaps
 from ..errors import LabelError
 from ..release.load import record_of
 from ..stats.splits import check_disjoint, group_keys
 from .folds import Split
 from .runs import trained_on
+from .suite import SuiteTask
 
 #: MOABB's name of an evaluation by the level that no fold shares
 EVALUATIONS = {"dataset": "CrossDataset", "subject": "CrossSubject", "session": "CrossSession", "run": "WithinSession"}
@@ -75,6 +77,29 @@ def check_inductive(features: Callable[..., Any], split: Split) -> None:
             field="features",
             fix="fit scaling and erasure on the training side",
         )
+
+
+def unseen_alone(task: SuiteTask, corpus: Windows, models: Sequence[str]) -> SuiteTask:
+    """The task with the people that no model saw as those who are scored; the others stay on training sides.
+
+    In tasks without a training side, where people are told from one another or compared with themselves, the others
+    take no part. Models that do not say who trained them are left to `pretraining_overlap`.
+
+    Raises
+    ------
+    LabelError
+        The models saw everybody.
+    """
+    index = corpus.index[(corpus.index["dataset"] == task.dataset).to_numpy()]
+    seen = set[str]().union(*(trained_on(model) or () for model in models))
+    people = dict(zip(group_keys(index, "subject"), index["subject"].astype(str), strict=True))
+    left = sorted(name for key, name in people.items() if key not in seen and name not in task.leave_out)
+    if not left:
+        raise LabelError("the models saw all people in pretraining", field=f"{task.name}.tested")
+    others = sorted(name for key, name in people.items() if key in seen and name not in task.leave_out)
+    if task.kind in ("identification", "resolution"):
+        return task.model_copy(update={"leave_out": (*task.leave_out, *others)})
+    return task.model_copy(update={"tested": tuple(left)}) if others else task
 
 
 def pretraining_overlap(model: str, index: pd.DataFrame) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from ..stats.metrics import METRICS, average_within, per_group
 from ..stats.nulls import constant_within, permute_labels
 from ..stats.splits import CrossSubject, group_keys, label_of_groups
 from .decoding import nanmean
-from .folds import Split, splits
+from .folds import Split, only_tested, splits
 from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
 from .matching import Segments, segments
@@ -112,7 +112,7 @@ class Question:
         metric = METRICS[self.task.kind][self.metric]
         found: dict[str, list[float]] = {}
         belongs = constant_within(self.y, self.groups)
-        tested = len(self.y) if not self.task.sided else len(np.unique(np.concatenate([rows for rows, _ in parts])))
+        tested = len(np.unique(np.concatenate([rows for rows, _ in parts])))
         for rows, scores in _repeats(parts, tested) if belongs else parts:
             y, scores, rows = self._levelled(self.y[rows], scores, rows)
             groups = self.groups[rows]
@@ -172,7 +172,14 @@ class Question:
             return self.folds
         n = len(np.unique(self.groups))
         splitter = CrossSubject(min(task.n_splits or n, n), 1, task.random_state)
-        return [Split(train, test[:0], test) for train, test in splitter.split(groups=self.groups)]
+        folds = [Split(train, test[:0], test) for train, test in splitter.split(groups=self.groups)]
+        return only_tested(folds, self.index, task)
+
+    @property
+    def tested(self) -> pd.DataFrame:
+        """The rows of the people who are scored."""
+        names = self.task.tested
+        return self.index[self.index["subject"].astype(str).isin(names)] if names else self.index
 
 
 def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:

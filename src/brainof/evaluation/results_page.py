@@ -80,6 +80,8 @@ def said(question: Question) -> str:
     metric = question.metric.replace("_", " ")
     parts = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
     parts.append(f"{len(question.rows)} windows of {people} people{folds}.")
+    if task.tested:
+        parts.append(f"Scored are {len(set(question.tested['subject']))} of them; the others are on training sides.")
     if task.sided:
         parts.append(f"Trained on {(task.train_on or Side()).text()}; tested on {(task.test_on or Side()).text()}.")
     if task.pool != "auto":

@@ -68,6 +68,9 @@ class SuiteTask(Task):
     simulate: Cohort | None = None
     leave_out: tuple[str, ...] = ()
     """Subjects that take no part, such as one recording under two names."""
+    tested: tuple[str, ...] = ()
+    """Subjects that are scored; the others serve the training sides (or as those who are matched with). All by default;
+    `evaluate(..., unseen=True)` names those whom no model saw in pretraining."""
     asks: str = ""
     metric: str = ""
     """The tested metric; the first of the kind unless given."""

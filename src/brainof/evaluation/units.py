@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import BrainOFError, ConfigError
 from ..stats.metrics import identification, similarity
 from ..stats.ridge import RidgeSolver, classify
+from ..stats.splits import group_keys
 from ..utils.files import make_folder, write_atomically
 from .decoding import Features
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
@@ -271,6 +272,8 @@ def _matched(unit: Unit, features: Features) -> Result:
     n = unit.permutations if unit.seed == 0 else 0
     if isinstance(question.pairs, Segments):
         found = matched(features, question.pairs, recentred)
+        names = set(group_keys(question.tested, "subject"))
+        found = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
         hits = hit_rates(found)
         null = matching_null(found, n, question.task.random_state)
     else:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from brainof.model import BrainOF, experts, kernels, norm
-from brainof.model.attention import Attention
+from brainof.model.attention import Attention, apply_map, attend, attention_map
 from brainof.model.experts import all_experts, loop_experts
 from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 from brainof.model.kernels.norm import FastRMSNorm
@@ -196,6 +196,19 @@ def test_combined_attention_equals_the_plain_form(kind, masked):
 
 
 @pytest.mark.parametrize("attention", ["dint", "softmax"])
+def test_masks_after_the_softmax_equal_masks_before_it():
+    """Windows that share queries and keys, each with keys of its own that are masked; one has none."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 9, 4), torch.randn(3, 2, 9, 6)
+    q, k, v = (x.double() for x in (8 * q, k, v))
+    mask = torch.rand(3, 9) > 0.5
+    mask[2] = False
+    with torch.inference_mode():
+        found = attend(q, k, v, 0.5, mask)
+        torch.testing.assert_close(found, apply_map(attention_map(q, k, 0.5, mask), v), rtol=1e-12, atol=1e-12)
+    assert (found[2] == 0).all()
+
+
 def test_products_with_the_hessian_agree_with_finite_differences(make_batch, attention):
     """Gradients of gradients, as gradient penalties and influence functions take them, in float64."""
     model = BrainOF.from_preset("debug", backbone={"attention": attention, "layer_scale": 0.5}).double()

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .kernels.attention import combined_attention, fused_attention, use_combined, use_fused
+from .kernels import plain_inference
+from .kernels.attention import combined_attention, fused_attention, masked_after, use_combined, use_fused
 from .norm import RMSNorm, unit
 
 Kind = Literal["dint", "diff", "softmax"]
@@ -46,6 +47,8 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     """softmax(scale q k^T) v, (B, H, N, e); B may be 1 in q and k."""
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
+    if key_mask_BM is not None and len(q_BHNd) == len(k_BHMd) == 1 < len(key_mask_BM) and plain_inference(v_BHMe):
+        return masked_after(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     return apply_map(attention_map(q_BHNd, k_BHMd, scale, key_mask_BM), v_BHMe)
 
 

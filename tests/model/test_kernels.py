@@ -195,7 +195,6 @@ def test_combined_attention_equals_the_plain_form(kind, masked):
         torch.testing.assert_close(attention(x, mask), expected.detach(), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("attention", ["dint", "softmax"])
 def test_masks_after_the_softmax_equal_masks_before_it():
     """Windows that share queries and keys, each with keys of its own that are masked; one has none."""
     torch.manual_seed(0)
@@ -209,6 +208,7 @@ def test_masks_after_the_softmax_equal_masks_before_it():
     assert (found[2] == 0).all()
 
 
+@pytest.mark.parametrize("attention", ["dint", "softmax"])
 def test_products_with_the_hessian_agree_with_finite_differences(make_batch, attention):
     """Gradients of gradients, as gradient penalties and influence functions take them, in float64."""
     model = BrainOF.from_preset("debug", backbone={"attention": attention, "layer_scale": 0.5}).double()

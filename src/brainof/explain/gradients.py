@@ -14,7 +14,7 @@ from ..stats.ridge import RidgeProbe
 from ..utils.modules import to_device
 from ..utils.optional import optional
 from .effects import EffectMap, effect_map
-from .readout import over_groups
+from .readout import labellings, over_groups
 from .source import Explained, untrained
 
 MEASURE = "share of the attribution (integrated gradients, absolute)"
@@ -24,17 +24,17 @@ def gradients(
     explained: Explained,
     model: BrainOF,
     *,
-    most: int = 32,
+    most: int = 16,
     n_steps: int = 8,
     n_untrained: int = 2,
+    n_permutations: int = 20,
     random_state: int = 0,
     pool: str = "auto",
 ) -> EffectMap:
-    """Which channels the gradient points at, beside random weights.
+    """Which channels the gradient points at, beside random weights and permuted labels.
 
     The function that is attributed is the decision value for the true label of a linear probe fitted on the same
-    windows; without labels the product of the embedding with its own value. The baseline is a signal of zeros. Every
-    permutation of the labels would need its own pass through the model: that null is left to `occlusion`.
+    windows; without labels the product of the embedding with its own value. The baseline is a signal of zeros.
 
     Parameters
     ----------
@@ -43,6 +43,13 @@ def gradients(
     model : BrainOF
     most, n_steps : int
         Windows at most; steps of the integral.
+    n_untrained : int
+        Models with random weights.
+    n_permutations : int
+        Permuted labellings, with a probe and a pass through the model for each; 19 and fewer cannot reach p < 0.05.
+    random_state : int
+    pool : str
+        Pooling over latents.
 
     Raises
     ------
@@ -55,14 +62,14 @@ def gradients(
     """
     captum = optional("captum.attr", "explain", "gradients")
     explained = explained.first(most)
-    effects = []
-    for each in (model, *untrained(model, n_untrained)):
-        size_KN = _attributed(captum, explained, each, n_steps, pool)
-        effects.append(over_groups(size_KN / np.maximum(size_KN.sum(0), 1e-12), explained.groups))
+    labels_NP = None if explained.y is None else labellings(explained, n_permutations, random_state)
+    shares_PSK = _shares(captum, explained, labels_NP, model, n_steps, pool)
+    true_N1 = None if labels_NP is None else labels_NP[:, :1]
+    others = [_shares(captum, explained, true_N1, each, n_steps, pool)[0] for each in untrained(model, n_untrained)]
     return effect_map(
-        effects[0],
-        np.array(effects[1:]),
-        None,
+        shares_PSK[0],
+        np.array(others),
+        shares_PSK[1:].mean(1),
         random_state,
         by="gradient",
         names=explained.channels.names,
@@ -70,49 +77,57 @@ def gradients(
         unit=explained.unit,
         about=explained.about,
         channels=explained.channels,
-        notes=(*explained.notes, "permuted labels: not computed for gradients, see occlusion"),
+        notes=explained.notes,
     )
 
 
-def _attributed(captum: Any, explained: Explained, model: BrainOF, n_steps: int, pool: str) -> np.ndarray:
-    """Mean absolute attribution of each channel in each window, (C, N)."""
+def _shares(
+    captum: Any, explained: Explained, labels_NP: np.ndarray | None, model: BrainOF, n_steps: int, pool: str
+) -> np.ndarray:
+    """Share of each channel in the attribution, mean over the windows of each group, (P, S, C)."""
     batch = to_device(explained.examples.batch(np.arange(len(explained))), model)
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
     was_training = model.training
     model.eval().requires_grad_(False)
     try:
         with torch.no_grad():
-            x_NF = model.pool(model.forward_features(batch), pool, batch.modality).double()
-        weights_NF = _directions(x_NF.cpu().numpy(), explained)
+            x_NF = model.pool(model.forward_features(batch), pool, batch.modality).double().cpu().numpy()
 
-        def decision(signal: Tensor, rows: Tensor) -> Tensor:
+        def decision(signal: Tensor, rows: Tensor, weights_NF: Tensor) -> Tensor:
             own = replace(batch.take_windows(rows), signal_BCT=signal)
             found = model.pool(model.forward_features(own), pool, batch.modality)
-            return (found * weights_NF[rows].to(found)).sum(1)
+            return (found * weights_NF.to(found)).sum(1)
 
-        values = []
         method = captum.IntegratedGradients(decision, multiply_by_inputs=True)
-        for rows in torch.arange(len(batch)).split(8):
-            made = method.attribute(
-                batch.signal_BCT[rows].float(), additional_forward_args=(rows,), n_steps=n_steps, internal_batch_size=32
-            )
-            values.append(made.abs().mean(-1).detach().cpu().double())
+        shares = []
+        for y_N in [None] if labels_NP is None else labels_NP.T:
+            weights_NF, values = _directions(x_NF, explained, y_N), []
+            for rows in torch.arange(len(batch)).split(8):
+                made = method.attribute(
+                    batch.signal_BCT[rows].float(),
+                    additional_forward_args=(rows, weights_NF[rows]),
+                    n_steps=n_steps,
+                    internal_batch_size=32,
+                )
+                values.append(made.abs().mean(-1).cpu().double().numpy())
+            size_KN = np.concatenate(values).T
+            shares.append(over_groups(size_KN / np.maximum(size_KN.sum(0), 1e-12), explained.groups))
+        return np.array(shares)
     finally:
         model.train(was_training)
         for parameter, want in wanted.items():
             parameter.requires_grad_(want)
-    return torch.cat(values).numpy().T
 
 
-def _directions(x_NF: np.ndarray, explained: Explained) -> Tensor:
+def _directions(x_NF: np.ndarray, explained: Explained, y_N: np.ndarray | None) -> Tensor:
     """The direction in feature space whose value is attributed, for each window."""
-    if explained.y is None:
+    if y_N is None:
         scale = np.maximum(x_NF.std(0), 1e-9)
         return torch.from_numpy((x_NF - x_NF.mean(0)) / scale**2)
-    probe = RidgeProbe("classification" if explained.classes else "regression").fit(x_NF, explained.y, explained.groups)
+    probe = RidgeProbe("classification" if explained.classes else "regression").fit(x_NF, y_N, explained.groups)
     coef_FK = probe.coef_ / probe.scale_[:, None]
     if not explained.classes:
         return torch.from_numpy(np.repeat(coef_FK.T, len(x_NF), 0))
     if len(explained.classes) == 2:
-        return torch.from_numpy(np.where(explained.y == 1, 1.0, -1.0)[:, None] * coef_FK[:, 0])
-    return torch.from_numpy(coef_FK.T[explained.y])
+        return torch.from_numpy(np.where(y_N == 1, 1.0, -1.0)[:, None] * coef_FK[:, 0])
+    return torch.from_numpy(coef_FK.T[y_N])

@@ -81,11 +81,18 @@ def readout_of(explained: Explained, n_permutations: int, random_state: int = 0,
     LabelError
         One group.
     """
-    y, groups = explained.y, explained.groups
-    assert y is not None
+    groups = explained.groups
     n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise LabelError("one window only", field="source", fix="give several windows")
+    folds = list(CrossSubject(min(n_splits, n_groups), 1, random_state).split(groups=groups))
+    return Readout(labellings(explained, n_permutations, random_state), len(explained.classes), groups, folds)
+
+
+def labellings(explained: Explained, n_permutations: int, random_state: int = 0) -> np.ndarray:
+    """The labels, and permutations of them that respect groups and recordings, (N, 1 + n_permutations)."""
+    y, groups = explained.y, explained.groups
+    assert y is not None
     rng = np.random.default_rng(random_state)
     onsets = explained.table["onset"].to_numpy(dtype=float) if "onset" in explained.table else None
     if explained.unit == "windows":  # of one subject: nothing says what else could be exchanged
@@ -93,8 +100,7 @@ def readout_of(explained: Explained, n_permutations: int, random_state: int = 0,
     else:
         recordings = explained.recordings
         drawn = [permute_labels(y, groups, recordings, rng, onsets=onsets) for _ in range(n_permutations)]
-    folds = list(CrossSubject(min(n_splits, n_groups), 1, random_state).split(groups=groups))
-    return Readout(np.stack([y, *drawn], axis=1), len(explained.classes), groups, folds)
+    return np.stack([y, *drawn], axis=1)
 
 
 def changes(intact_NF: np.ndarray, hidden_KNF: np.ndarray) -> np.ndarray:

@@ -111,8 +111,8 @@ def explain(
         # regions are groups of sensors, networks those of an atlas
         suited = [one for one in found if by not in _ONLY or (one.modality == "fmri") == _ONLY[by]]
         jobs += [(by, partial(occlusion, [one], network, by=by, pool=pool, **both)) for one in suited]
-    drawn = {"pool": pool, "random_state": random_state, **null}
-    jobs += [("gradient", partial(gradients, one, network, **drawn)) for one in few]
+    labelled = {**both, "n_permutations": min(n_permutations, 20)}  # each is a pass through the model
+    jobs += [("gradient", partial(gradients, one, network, pool=pool, **labelled)) for one in few]
     jobs += [("attention", partial(attended, found, network, seeds))]
     jobs += [("dint", partial(dint_parts, one, network, seeds)) for one in few]
     jobs += [("experts", partial(expert_usage, few, network, **both))]

@@ -197,7 +197,7 @@ def test_health_is_that_of_held_out_subjects(corpus, tmp_path, monkeypatch):
 
     run = Run(config(sampling={"validation": 0.34}), open_corpora(corpus), tmp_path)
     seen = []
-    monkeypatch.setattr(module, "check_batch", lambda objective, masked: seen.append(masked.batch.rows) or {})
+    monkeypatch.setattr(module, "check_batch", lambda objective, masked, people: seen.append(masked.batch.rows) or {})
     health = run.health()
     assert all(row["held_out"] for row in health.values())
     assert {row for rows in seen for row in rows} <= set(run.held_out.index)

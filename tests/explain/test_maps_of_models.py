@@ -127,9 +127,11 @@ def test_layers_and_pairs(memory_corpus, debug_model):
 
 def test_gradients_find_the_planted_channel(planted, able_model):
     pytest.importorskip("captum")
-    found = gradients(planted(n_subjects=4), able_model, n_untrained=1, most=16, n_steps=4)
+    found = gradients(planted(n_subjects=4), able_model, n_untrained=1, n_steps=2)
     assert found.names[found.effect.argmax()] == "E2"
     assert found.effect.sum() == pytest.approx(1)
+    assert found.p_labels == pytest.approx(np.where(np.arange(6) == 2, 1 / 21, 1.0))
+    assert found.effect[2] > found.labels_95 > found.effect[[0, 1, 3, 4, 5]].max()
     assert not found.beats.any()  # random weights point there as well
     assert all(parameter.requires_grad for parameter in able_model.parameters())
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .channels import MODALITIES, SENSOR_TYPES, Channels
 from .errors import RecordingError
@@ -60,6 +60,16 @@ class Sensors(Tensors):
             type_BC=torch.tensor([SENSOR_TYPES.index(kind) for kind in channels.types])[None],
             order_BC=torch.from_numpy(channels.order)[None],
         )
+
+    def filled(self, n_channels: int) -> Sensors:
+        """With as many channels at the end, of unknown place, as make `n_channels`."""
+        more = n_channels - self.type_BC.shape[1]
+        values = {
+            name: nn.functional.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, more))
+            for name, tensor in vars(self).items()
+        }
+        values["order_BC"][:, n_channels - more :] = -1
+        return Sensors(**values) if more else self
 
     def take(self, channels: Tensor) -> Sensors:
         """The channels numbered in a 1-D index tensor."""

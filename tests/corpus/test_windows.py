@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.errors import CorpusError
+from brainof.model import BrainOF
 from brainof.signals import SignalBatch
 
 
@@ -63,3 +66,22 @@ def test_channel_sets_of_other_sizes_do_not(mixed):
         mixed.batch([0, 4])
     with pytest.raises(CorpusError, match="no windows"):
         mixed.batch([])
+
+
+def test_channel_sets_of_other_sizes_are_filled_where_asked(mixed):
+    counts = mixed.index["n_channels"].to_numpy()
+    small, large = int(np.argmin(counts)), int(np.argmax(counts))
+    batch, alone = mixed.batch([large, small], 64, fill=True), mixed.batch([small], 64)
+    n = counts[small]
+    assert batch.signal_BCT.shape[1] == counts[large] > n
+    n_times = alone.signal_BCT.shape[2]
+    assert torch.equal(batch.signal_BCT[1, :n, :n_times], alone.signal_BCT[0])
+    assert torch.equal(batch.channel_mask_BC[1, :n], alone.channel_mask_BC[0])
+    assert not batch.channel_mask_BC[1, n:].any()
+    assert torch.equal(batch.sensors.position_BC3[1, :n], alone.sensors.position_BC3[0])
+    assert (batch.sensors.order_BC[1, n:] == -1).all()
+    assert not batch.sensors.located_BC[1, n:].any()
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("per_output").eval().double()
+    both, one = (model.forward_features(replace(each, signal_BCT=each.signal_BCT.double())) for each in (batch, alone))
+    torch.testing.assert_close(both[1], one[0], rtol=0, atol=1e-9)

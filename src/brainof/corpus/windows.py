@@ -87,7 +87,9 @@ class Windows(ABC):
         """The error of a window that does not match its checksum; names the shard."""
         return damaged_window(self.shard_path(row), self._text("key", row), self._text("recording", row))
 
-    def batch(self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32) -> SignalBatch:
+    def batch(
+        self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32, fill: bool = False
+    ) -> SignalBatch:
         """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
 
         Parameters
@@ -98,6 +100,8 @@ class Windows(ABC):
             Patch length in samples.
         dtype : torch.dtype
             Of the signal. float16 leaves the cast to the device and halves what travels there.
+        fill : bool
+            Give windows of fewer channels than others bad ones at their end, instead of refusing them.
 
         Raises
         ------
@@ -108,23 +112,26 @@ class Windows(ABC):
         n_channels, n_times = self._column("n_channels")[numbers], self._column("n_times")[numbers]
         if not len(numbers):
             raise CorpusError("a batch of no windows")
-        if (n_channels != n_channels[0]).any():
+        if not fill and (n_channels != n_channels[0]).any():
             raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
         self.read_ahead(numbers.tolist())
         padded = ceil_div(int(n_times.max()), patch) * patch
-        signal_BCT = np.empty((len(numbers), int(n_channels[0]), padded), np.float16)
+        most = int(n_channels.max())
+        signal_BCT = np.empty((len(numbers), most, padded), np.float16)
+        good_BC = np.zeros((len(numbers), most), bool)
         for place, row in enumerate(numbers.tolist()):
             window = self.view(row)
             # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
-            signal_BCT[place, :, : window.shape[1]] = window
-            signal_BCT[place, :, window.shape[1] :] = 0
+            signal_BCT[place, : len(window), : window.shape[1]] = window
+            signal_BCT[place, len(window) :] = signal_BCT[place, :, window.shape[1] :] = 0
+            good_BC[place, : len(window)] = self._good(self._column("good")[row])
             if crc32c(window) != self._checksums[row]:
                 raise self.damaged(row)
         sets = self._column("channel_set")[numbers]
         return SignalBatch(
             signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
-            sensors=self._sensors_of(sets),
-            channel_mask_BC=torch.from_numpy(np.stack([self._good(code) for code in self._column("good")[numbers]])),
+            sensors=self._sensors_of(sets, most),
+            channel_mask_BC=torch.from_numpy(good_BC),
             n_times_B=torch.from_numpy(n_times.astype(np.int64)),
             interval_B=torch.from_numpy((1 / self._column("sfreq")[numbers]).astype(np.float32)),
             modality_B=torch.from_numpy(self._modality[self._column("modality")[numbers]]),
@@ -164,12 +171,13 @@ class Windows(ABC):
             self._goods[code] = np.frombuffer(self._names("good")[code].encode(), np.uint8) == ord("1")
         return self._goods[code]
 
-    def _sensors_of(self, sets: np.ndarray) -> Sensors:
-        """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise."""
+    def _sensors_of(self, sets: np.ndarray, most: int) -> Sensors:
+        """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise; `most`
+        channels, the last of which may be fillers."""
         for code in np.unique(sets).tolist():
             if code not in self._sensors:
                 self._sensors[code] = Sensors.from_channels(self.channels(self._names("channel_set")[code]))
         if (sets == sets[0]).all():
             return self._sensors[int(sets[0])]
-        each = [self._sensors[code] for code in sets.tolist()]
+        each = [self._sensors[code].filled(most) for code in sets.tolist()]
         return Sensors(**{f.name: torch.cat([getattr(one, f.name) for one in each]) for f in fields(Sensors)})

@@ -50,7 +50,7 @@ def check_batch(objective: Objective, masked: MaskedBatch, people: Sequence[str]
     -------
     dict
         `scores_of_latents`; `identity`; `rank`: effective rank (exponential of the entropy of the squared singular
-        values) of the windows' mean latents; `latent_cosine`: mean cosine between latents of a window.
+        values) of the windows' latents; `latent_cosine`: mean cosine between latents of a window.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
@@ -123,8 +123,8 @@ def reconstruction_scores(
 
 
 def _spread(latents_BLD: Tensor) -> tuple[float, float]:
-    mean_BD = latents_BLD.mean(1)
-    energy = torch.linalg.svdvals(mean_BD - mean_BD.mean(0)) ** 2
+    all_BF = latents_BLD.flatten(1)  # a mean over latents would hide what contrasts put into their differences
+    energy = torch.linalg.svdvals(all_BF - all_BF.mean(0)) ** 2
     fraction = energy / energy.sum().clamp(min=1e-12)
     rank = float((-(fraction * (fraction + 1e-12).log()).sum()).exp())
     unit = torch.nn.functional.normalize(latents_BLD, dim=-1)

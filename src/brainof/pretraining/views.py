@@ -63,7 +63,7 @@ class Partners:
         self.run = pd.Series(pd.factorize(run)[0], own.index)
         self.onset = own["onset"].astype(float)
         subject = own["subject"].astype(str)
-        keys = [self.run, self.onset.round(3), own["n_channels"], own["n_times"], own["sfreq"]]
+        keys = [self.run, self.onset.round(3), own["n_times"], own["sfreq"]]
         self.others: dict[int, list[int]] = {}
         for _, group in own.groupby([key.to_numpy() for key in keys]):
             for row in group.index:
@@ -104,7 +104,8 @@ class ViewPlanner:
                 other = rereferenced(other, self._streams(VIEW_STREAM, epoch, batch))
             found["view"] = View(other, torch.zeros(len(batch), 0, dtype=torch.int64))
         if "partner" in self.asked:
-            found["partner"] = self._partner(batch, epoch, first, seconds)
+            partner = self._partner(batch, epoch, first, seconds)
+            found |= {} if partner is None else {"partner": partner}
         if "distorted" in self.asked:
             terms = [name for name in ("band", "shift", "order") if name in self.config.terms]
             found["distorted"] = distorted(cropped, terms, self._streams(PRETEXT_STREAM, epoch, batch))
@@ -124,9 +125,11 @@ class ViewPlanner:
         low_B, high_B = np.maximum(first_B - apart, 0), np.minimum(first_B + apart, room_B)
         return first_B, low_B + draws_B2[:, 1] * (high_B - low_B)
 
-    def _partner(self, batch: SignalBatch, epoch: int, start_B: np.ndarray, seconds: float | None) -> View:
+    def _partner(self, batch: SignalBatch, epoch: int, start_B: np.ndarray, seconds: float | None) -> View | None:
         partners = self.partners
         assert partners is not None
+        if not any(row in partners.others for row in batch.rows):
+            return None
         rows, about = [], []
         for row, start, stream in zip(batch.rows, start_B, self._streams(PARTNER_STREAM, epoch, batch), strict=True):
             others = partners.others.get(row, [])
@@ -134,7 +137,7 @@ class ViewPlanner:
             known = row in partners.run.index
             time = round(1000 * (partners.onset[row] + (start if seconds else 0))) if known else 0
             about.append((int(bool(others)), int(partners.run[row]) if known else -1 - row, time))
-        other = self.corpora.batch(rows, self.patch)
+        other = self.corpora.batch(rows, self.patch, fill=True)  # regions may differ by person
         if seconds is not None:
             other = crop(other, start_B, seconds, self.patch)
         return View(other, torch.tensor(about, dtype=torch.int64))

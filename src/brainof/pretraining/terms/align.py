@@ -35,7 +35,8 @@ def align_loss(latents_BLD: Tensor, partner_BLD: Tensor, about_BK: Tensor, n_pre
 
 def _loss(of: Comparison) -> Tensor:
     assert of.latents_BLD is not None
-    assert of.masked.partner is not None
+    if of.masked.partner is None:  # nobody of the batch has one
+        return of.latents_BLD.sum() * 0.0
     counts_B = of.masked.predicted_mask_BH.sum(1)
     return align_loss(of.latents_BLD, of.looks["partner"], of.masked.partner.about_BK, counts_B)
 

@@ -167,8 +167,8 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold]) -> None:
-    """Check that no fold has a group on both sides, and that no side is empty.
+def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold], start: int = 0) -> None:
+    """Check that no fold has a group on both sides, and that no side is empty; folds are numbered from `start` on.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold]) ->
         Names the fold and the first group that leaks.
     """
     groups = np.asarray(groups)
-    for number, (train, test) in enumerate(folds):
+    for number, (train, test) in enumerate(folds, start):
         shared = np.intersect1d(groups[train], groups[test])
         if len(shared):
             raise LabelError(

@@ -79,6 +79,7 @@ def test_a_split_file_gives_its_folds_in_order(tmp_path):
         ([{"train": ["a"], "validation": ["a"], "test": ["b"]}], "'a' is on both sides of fold 0"),
         ([{"train": ["a"], "test": ["b"]}, {"train": [], "test": ["b"]}], "one side of fold 1 is empty"),
         ([{"train": ["a"], "test": ["b"]}, {"train": ["a"], "test": []}], "one side of fold 1 is empty"),
+        ([{"train": ["a"], "test": ["b"]}, {"train": ["b"], "test": ["b"]}], "'b' is on both sides of fold 1"),
         (
             [{"train": ["a"], "validation": ["x"], "test": ["b"]}],
             "splits.json.validation: names 'x', which is not here",

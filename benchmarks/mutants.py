@@ -26,7 +26,7 @@ ROOMS = {
     "model": (["model"], ["model"]),
     "pretraining": (["pretraining"], ["pretraining"]),
     "adaptation": (["adaptation"], ["adaptation"]),
-    "evaluation": (["evaluation", "stats"], ["evaluation", "stats"]),
+    "evaluation": (["evaluation", "stats"], ["evaluation", "stats", "cli/test_adapt.py"]),
     "sampler": (["corpus/sampler.py"], ["corpus/test_sampler.py", "corpus/test_loader.py"]),
 }
 RESULTS, PAGE = ROOT / "docs" / "results" / "mutants.json", ROOT / "docs" / "results" / "mutants.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from brainof.adaptation import (
     MLPProbe,
     Target,
     TrainingSet,
+    adaptation,
 )
+from brainof.adaptation.base import AdaptedEnsemble
 from brainof.adaptation.calibration import class_uncertainty
 from brainof.adaptation.heads import LinearHead
 from brainof.adaptation.low_rank import apply_factors
@@ -105,3 +108,10 @@ def test_passes_with_dropout_repeat_by_their_seed(model, examples, target):
     )
     np.testing.assert_array_equal(default, again)
     assert np.abs(default - other).max() > 1e-3
+
+
+def test_an_ensemble_may_have_one_member():
+    """What is left where all but one are taken away is still of its kind."""
+    only = SimpleNamespace(kind="regression", model="its model")
+    found = AdaptedEnsemble([only], adaptation("probe"))  # type: ignore[list-item]
+    assert (found.kind, found.model, found.members()) == ("regression", "its model", [only])

@@ -143,6 +143,17 @@ def test_one_modality_is_learned_from_the_other(make_batch):
     assert found["r2"] > found["r2_shuffled"] + 0.15
 
 
+def test_pairs_are_checked_on_whole_spectra(make_batch, model):
+    """Fourier masks are of training alone: latents of the other modality come from the signal as it is."""
+    objective = PairedObjective(model, ObjectiveConfig())
+    batches = {"eeg": make_batch("eeg"), "fmri": make_batch("fmri", seed=1)}
+    found = [
+        check_pairs(objective, masking(fourier_ratio=ratio), batches, np.random.default_rng(0)) for ratio in (0.0, 0.9)
+    ]
+    assert found[0] == found[1]
+    assert found[0].keys() == {"eeg", "fmri"}
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [({"hide": "meg"}, "hide: 'meg'"), ({"objective": {"connectivity": 1}}, "needs the output 'connectivity'")],

@@ -114,6 +114,50 @@ def test_memory_and_communication_of_each_kind():
     assert plan(find_config("base"), KINDS, 1)["communication"]["none"]["bytes"] == 0
 
 
+def test_disk_data_and_time_are_the_arithmetic_of_a_step():
+    """One device; 100 windows of one kind, of which a fifth is held out, in batches of 8, two of them a step."""
+    changes = ["batch_size=8", "accumulate=2", "sampling.validation=0.2", "steps=50", "keep_checkpoints=3"]
+    config = find_config("tiny").replaced([*changes, "tokens_per_batch=null", "max_tokens=100000"])
+    kinds = KINDS.iloc[:1].assign(count=100)
+    hardware = Hardware(peak=1e12, mfu=0.5, link=1e9, memory=1e12)
+    found = plan(config, kinds, 1, hardware)
+    total = count(model_of(config))["total"]
+    assert found["disk"] == {"checkpoint": 12 * total, "checkpoints": 36 * total, "release": 4 * total}
+    assert found["data"] == {
+        "windows": 100,
+        "training_windows": 80,
+        "bytes": 100 * 19 * 2560 * 2,
+        "tokens_per_window": 19 * 40,
+    }
+    step = found["step"]
+    assert (step["windows"], step["windows_per_device"], step["largest_batch_per_device"]) == (16, 16, 8)
+    assert (step["flops_per_window"], step["heaviest_batch"]) == (step["flops"] / 16, 1.0)
+    seconds = step["flops"] / 5e11
+    assert found["time"] == {
+        "parallel": "none",
+        "fits": True,
+        "compute_seconds_per_step": pytest.approx(seconds),
+        "seconds_per_step": pytest.approx(seconds),
+        "steps_per_epoch": pytest.approx(80 / 16),
+        "hours_per_epoch": pytest.approx(5 * seconds / 3600),
+        "steps": 50,
+        "epochs": pytest.approx(10),
+        "hours": pytest.approx(50 * seconds / 3600),
+        "load_bytes_per_second": pytest.approx(16 * 19 * 2560 * 2 / seconds),
+    }
+    assert found["memory"]["none"]["weights"] == 4 * total
+    assert found["memory"]["none"]["gathered"] == 2 * total
+    two = plan(config, kinds, 4, hardware)  # devices share the windows of each batch
+    assert two["step"]["largest_batch_per_device"] == 4
+    assert two["communication"]["ddp"]["seconds"] == pytest.approx(two["communication"]["ddp"]["bytes"] / 1e9)
+    slow = plan(config.replaced(["parallel=ddp"]), kinds, 2, Hardware(peak=1e30, mfu=0.5, link=1e3, memory=1e12))[
+        "time"
+    ]
+    assert slow["seconds_per_step"] == pytest.approx(2 * 1 / 2 * 4 * total / 1e3)  # the link is what takes time
+    small = plan(config, kinds, 1, Hardware(memory=16.0 * total))
+    assert small["time"]["fits"] is False
+
+
 def test_more_devices_than_windows_are_refused():
     with pytest.raises(ConfigError, match="512 devices, but a step has about 16 windows"):
         plan(find_config("published"), KINDS, 512)

@@ -9,7 +9,7 @@ import torch
 from brainof.channels import Channels
 from brainof.cli import main
 from brainof.corpus import CorpusWriter
-from brainof.errors import ConfigError
+from brainof.errors import ConfigError, HealthError
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig, tune
 from brainof.report.tuning import tuning
@@ -80,6 +80,59 @@ def test_nothing_that_fits_is_said(speeds, corpus, tmp_path):
     speeds({})
     with pytest.raises(ConfigError, match="no batch fits into memory"):
         tune.tune(PretrainConfig.parse(SMALL), [corpus], tmp_path)
+
+
+def test_accumulated_batches_are_rounded(speeds, corpus, tmp_path):
+    """Three batches of 2 a step: of 4 they are one and a half, so two; of one they are six."""
+    speeds({12: 10, 24: 19})
+    found = tune.tune(PretrainConfig.parse({**SMALL, "accumulate": 3}), [corpus], tmp_path)
+    assert (found["batch_size"], found["accumulate"]) == (4, 2)
+    speeds({6: 9})
+    found = tune.tune(PretrainConfig.parse({**SMALL, "accumulate": 3}), [corpus], tmp_path)
+    assert (found["batch_size"], found["accumulate"]) == (1, 6)
+    speeds({3: 9})
+    found = tune.tune(PretrainConfig.parse({**SMALL, "accumulate": 3}), [corpus], tmp_path)
+    assert (found["batch_size"], found["accumulate"]) == (1, 12)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """In place of training: the log of a run whose loss is that of its learning rate, and how it ends."""
+
+    def given(ends: dict[float, str]) -> None:
+        def pretrain(config, corpus, run):
+            run.mkdir(parents=True)
+            rows = [{"step": s, "loss": 1 / config.lr, "windows_per_second": 5.0} for s in range(1, config.steps + 1)]
+            lines = [*rows, {"step": config.steps, "health": 1}]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            (run / "checkpoints").mkdir()
+            if config.lr in ends:
+                raise HealthError(ends[config.lr])
+
+        monkeypatch.setattr(tune, "pretrain", pretrain)
+
+    return given
+
+
+def test_a_rate_that_diverges_is_a_trial_without_a_loss(runs, corpus, tmp_path):
+    """The larger the rate the lower the loss here: the two largest are not finite, the next one has learned nothing
+    yet."""
+    runs({3e-2: "loss is not finite", 9e-3: "loss is not finite", 3e-3: "the decoder ignores the latents"})
+    found = tune.tune(PretrainConfig.parse(SMALL), [corpus], tmp_path, steps=8, doublings=0)
+    assert [trial["loss"] for trial in found["rates"]] == [pytest.approx(1 / lr) for lr in (3e-4, 9e-4, 3e-3)] + [
+        None
+    ] * 2
+    assert [len(trial["losses"]) for trial in found["rates"]] == [8, 8, 8, 0, 0]
+    assert found["lr"] == 3e-3
+    assert not list(tmp_path.glob("*/checkpoints"))
+
+
+def test_no_rate_that_learns_is_said(runs, corpus, tmp_path, monkeypatch):
+    runs(dict.fromkeys((0.0003, 0.0009, 0.003, 0.009, 0.03), "loss is not finite"))
+    best = {"tokens_per_batch": 12, "batch_size": 2, "accumulate": 1, "windows_per_second": 5.0, "gib": None}
+    monkeypatch.setattr(tune, "_batches", lambda *_: iter([best]))
+    with pytest.raises(ConfigError, match="lr: no learning rate gives a finite loss; lower lr"):
+        tune.tune(PretrainConfig.parse(SMALL), [corpus], tmp_path, steps=4)
 
 
 def test_trials_are_runs_of_pretrain(corpus, tmp_path):

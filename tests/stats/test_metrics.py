@@ -64,3 +64,57 @@ def test_similarity_is_the_correlation():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((3, 10)), rng.standard_normal((3, 10))
     np.testing.assert_allclose(metrics.similarity(a, b, standardised=False), np.corrcoef(a, b)[:3, 3:], atol=1e-12)
+
+
+def test_scores_by_hand():
+    y, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    assert metrics.balanced_accuracy(y, predicted) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics.balanced_accuracy(np.array([2, 2]), np.array([2, 0])) == 0.5  # of the classes that are there
+    # 3 of 5 agree; by chance 2/5 x 2/5 + 3/5 x 3/5 = 13/25 do
+    assert metrics.kappa(y, predicted) == pytest.approx((3 / 5 - 13 / 25) / (1 - 13 / 25))
+    assert metrics.kappa(y, y) == 1.0
+    assert metrics.kappa(np.zeros(3, int), np.array([0, 1, 0])) == 0.0
+    assert metrics.pearson(np.array([1.0, 2, 3]), np.array([2.0, 2, 5])) == pytest.approx(3 / np.sqrt(2 * 6))
+    assert np.isnan(metrics.pearson(np.ones(3), np.arange(3.0)))
+    assert metrics.r2(np.array([1.0, 2, 3]), np.array([1.0, 2, 5])) == pytest.approx(1 - 4 / 2)
+    assert metrics.r2(np.array([1.0, 2]), np.array([1.0, 2])) == 1.0
+    assert np.isnan(metrics.r2(np.array([1.0]), np.array([1.0])))
+    assert metrics.REGRESSION["mae"](np.array([1.0, 2]), np.array([2.0, 4])) == 1.5
+    assert metrics.decide(np.array([-1.0, 0, 1])).tolist() == [0, 0, 1]
+    assert metrics.decide(np.array([[0.1, 0.2], [0.4, 0.3]])).tolist() == [1, 0]
+    assert metrics.CLASSIFICATION["kappa"](y, np.array([-1.0, 1, 1, 1, -1])) == metrics.kappa(y, predicted)
+
+
+def test_auc_counts_pairs_and_half_of_the_ties():
+    """Of the six pairs four are in order and one ties."""
+    assert metrics.roc_auc(np.array([0, 0, 1, 1, 1]), np.array([1.0, 3, 2, 3, 4])) == pytest.approx(4.5 / 6)
+    scores = np.array([[3.0, 1, 0], [1, 2, 0], [2, 3, 0], [0, 1, 5]])
+    y = np.array([0, 1, 1, 0])  # class 2 is not there: the mean over two
+    zero = (1 + 0 + 0 + 1) / 4  # 3 and 0 against 1 and 2
+    one = (1 + 1 + 1 + 1) / 4  # 2 and 3 against 1 and 1
+    assert metrics.roc_auc(y, scores) == pytest.approx((zero + one) / 2)
+
+
+def test_means_of_units_keep_columns_labels_and_first_rows():
+    y, units = np.array([1, 0, 1, 0, 0]), np.array(["b", "a", "b", "a", "a"])
+    scores = np.array([[1.0, 2], [3, 4], [5, 6], [7, 8], [2, 0]])
+    found_y, found, first = metrics.average_within(y, scores, units)
+    assert (found_y.tolist(), first.tolist()) == ([0, 1], [1, 0])
+    np.testing.assert_allclose(found, [[4, 4], [3, 4]])
+
+
+def test_standard_columns_have_mean_0_and_variance_1_and_constant_ones_are_0():
+    X = np.array([[1.0, 5, 1e9], [3, 5, 1e9 + 1e-5], [5, 5, 1e9]])
+    found = metrics.standardise(X)
+    np.testing.assert_allclose(found[:, 0], np.array([-1, 0, 1]) / np.sqrt(2 / 3))
+    np.testing.assert_array_equal(found[:, 1:], 0)
+    X = np.random.default_rng(0).standard_normal((4, 5)) * [1, 10, 100, 1, 1]
+    expected = np.corrcoef((X - X.mean(0)) / X.std(0))[:2, 2:]
+    np.testing.assert_allclose(metrics.similarity(X[:2], X[2:]), expected, atol=1e-12)
+
+
+def test_the_most_similar_both_ways_and_ties_are_misses():
+    similar = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.1], [0.3, 0.8, 0.8]])
+    forward, backward = metrics.identification(similar)
+    assert forward.tolist() == [0, -1, -1]
+    assert backward.tolist() == [0, 2, 2]

@@ -273,7 +273,8 @@ def _matched(unit: Unit, features: Features) -> Result:
     if isinstance(question.pairs, Segments):
         found = matched(features, question.pairs, recentred)
         names = set(group_keys(question.tested, "subject"))
-        found = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
+        scored = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
+        found = {run: people for run, people in scored.items() if people}  # a run may hold none of those who are scored
         hits = hit_rates(found)
         null = matching_null(found, n, question.task.random_state)
     else:

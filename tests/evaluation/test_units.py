@@ -216,13 +216,20 @@ def test_people_are_told_apart_by_the_halves_of_their_windows():
 def test_matching_and_identification_are_hits_of_people():
     X = np.random.default_rng(0).standard_normal((3, 5))
     film = replace(
-        question(3, 3, kind="matching"), pairs=Segments({"r": np.arange(9).reshape(3, 3)}, {"r": list("abc")})
+        question(3, 3, kind="matching"),
+        pairs=Segments({"r": np.arange(9).reshape(3, 3)}, {"r": ["made/p0", "made/p1", "made/p2"]}),
     )
     (found,) = run_unit(Unit(film, entry(features=np.tile(X, (3, 1))), "match", "plain", 0, ALL, permutations=3), {})
-    assert found.about["hits"] == {"a": 1.0, "b": 1.0, "c": 1.0}
+    assert found.about["hits"] == {"made/p0": 1.0, "made/p1": 1.0, "made/p2": 1.0}
     assert len(found.about["null"]) == 4
     assert found.about["null"][0] == 1.0
     assert (found.about["n_features"], found.about["n_train"]) == (5, 0)
+    rows, names = of.rows["r"], of.subjects["r"]
+    other = Segments({"r": rows[:2], "s": rows[1:]}, {"r": names[:2], "s": names[1:]})
+    some = replace(film, pairs=other, task=film.task.model_copy(update={"tested": ("p0",)}))
+    (few,) = run_unit(Unit(some, entry(features=np.tile(X, (3, 1))), "match", "plain", 0, ALL, permutations=3), {})
+    assert few.about["hits"] == {"made/p0": 1.0}  # run s holds nobody who is scored
+    assert len(few.about["null"]) == 4
     (later,) = run_unit(Unit(film, entry(features=np.tile(X, (3, 1))), "match", "plain", 1, ALL, permutations=3), {})
     assert later.about["null"] == []  # the null is made for the first seed
     who = question(3, 2, kind="identification")

@@ -215,10 +215,8 @@ def test_people_are_told_apart_by_the_halves_of_their_windows():
 
 def test_matching_and_identification_are_hits_of_people():
     X = np.random.default_rng(0).standard_normal((3, 5))
-    film = replace(
-        question(3, 3, kind="matching"),
-        pairs=Segments({"r": np.arange(9).reshape(3, 3)}, {"r": ["made/p0", "made/p1", "made/p2"]}),
-    )
+    of = Segments({"r": np.arange(9).reshape(3, 3)}, {"r": ["made/p0", "made/p1", "made/p2"]})
+    film = replace(question(3, 3, kind="matching"), pairs=of)
     (found,) = run_unit(Unit(film, entry(features=np.tile(X, (3, 1))), "match", "plain", 0, ALL, permutations=3), {})
     assert found.about["hits"] == {"made/p0": 1.0, "made/p1": 1.0, "made/p2": 1.0}
     assert len(found.about["null"]) == 4

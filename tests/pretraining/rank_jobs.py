@@ -58,9 +58,7 @@ def train(world: World, kind: str, preset: str, objective: dict[str, object]) ->
             "clip": 0.05,
             "lr": 1e-3,
             "balance_rate": 0.01,
-            "weight_decay": 0.0
-            if "frequency" in objective
-            else 0.1,  # fsdp gives what no loss reaches a gradient of zero
+            "weight_decay": 0.1,
             "precision": "float32",
             "objective": objective,
         }

@@ -441,3 +441,33 @@ def test_band_power_without_a_log_spectrum_says_what_to_set():
         Objective(model, ObjectiveConfig(frequency="raw", terms={"band_power": 1.0}))
     with pytest.raises(ConfigError, match=r"terms.latent: Input should be greater than 0"):
         ObjectiveConfig.parse({"terms": {"latent": -0.5}})
+
+
+INTERPOLATE = {"sampler": {"kind": "interpolate", "latents": 32, "initial_addressing": "independent"}}
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+@pytest.mark.parametrize(
+    ("overrides", "config"),
+    [
+        ({}, {}),
+        ({}, {"frequency": "none"}),
+        ({}, {"frequency": "raw", "predict": "all"}),
+        (INTERPOLATE, {"frequency": "none", "terms": {"latent": 0.5}}),
+        (CONNECTIVITY, {"frequency": "none"}),
+        (PER_OUTPUT, {"connectivity": 0.5}),
+        (PER_OUTPUT, {"frequency": "none"}),
+        ({**PER_OUTPUT, "decoder": {"outputs": OUTPUTS, "kind": "separate"}}, {"frequency": "none"}),
+    ],
+)
+def test_every_step_reaches_all_parameters_but_those_of_outputs_that_are_not_compared(
+    make_batch, overrides, config, modality
+):
+    """So that no rank waits for a gradient, and nothing looks for unused parameters in each step."""
+    objective = Objective(BrainOF.from_preset("debug", **overrides), config=ObjectiveConfig.parse(config))
+    masked = masked_of(make_batch(modality), predict=config.get("predict", "hidden"))
+    objective(masked, masked.counts)["loss"].backward()
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    without = {name for name, parameter in objective.named_parameters() if parameter.grad is None}
+    assert {names[id(parameter)] for parameter in objective.unreached()} == without
+    assert bool(without) == (config.get("frequency") in ("none", "raw"))

@@ -67,6 +67,15 @@ class Objective(nn.Module):
         """The model whose latents are the target; None for the model itself."""
         return self._teacher[0] if self._teacher else None
 
+    def unreached(self) -> list[nn.Parameter]:
+        """Parameters of the outputs that no term compares: no loss has a gradient for them."""
+        compared, found = {term.output for term in self.terms.values()}, []
+        for outputs, decoder in zip(self.model.config.decoder.decoders, self.model.decoders, strict=True):
+            parts = [head for name, head in zip(outputs, decoder.heads.linears, strict=True) if name not in compared]
+            for part in parts if compared & {*outputs} else [decoder]:
+                found += part.parameters()
+        return found
+
     def learn_from(self, teacher: Any) -> None:
         """Take the latents of a teacher as target.
 

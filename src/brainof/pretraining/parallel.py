@@ -215,6 +215,8 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto") -> n
     """
     if world.size == 1:
         return objective
+    for parameter in getattr(objective, "unreached", list)():
+        parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
         return _replicated(objective, world)
     from torch.distributed.fsdp import fully_shard
@@ -250,12 +252,12 @@ def draw_parts(model: nn.Module, world: World, seed: int) -> None:
 def _replicated(objective: nn.Module, world: World) -> DistributedDataParallel:
     """DDP whose gradients are sums: a factor on the loss would not do, since some gradients are normalised.
 
-    Parameters that a step does not reach (of an output that is not compared) are looked for in each, so that no rank
-    waits for them. Buffers stay apart: the counts of the experts are reduced by `update_balance`.
+    Every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so none
+    is looked for. Buffers stay apart: the counts of the experts are reduced by `update_balance`.
     """
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
     apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
-    found = DistributedDataParallel(objective, find_unused_parameters=True, gradient_as_bucket_view=True, **apart)
+    found = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)
     found.register_comm_hook(None, _add)
     return found
 

@@ -72,6 +72,25 @@ def train(world: World, kind: str, preset: str, objective: dict[str, object]) ->
     return {"weights": weights, "losses": losses, "norms": [step.norm.item() for step in steps]}
 
 
+def trained_in_bfloat16(rank: int, settings: dict[str, Any], corpus: str, out: str) -> dict[str, Any]:
+    """Losses of a run in bfloat16, and the dtypes of weights within blocks, outside of them, and of a rank's parts."""
+    from pathlib import Path
+
+    from brainof.corpus import open_corpora
+    from brainof.pretraining.run import Run
+
+    used: dict[str, torch.dtype] = {}
+    with open_world(settings.get("parallel", "auto"), timeout=60) as world:
+        made = Run(PretrainConfig.parse(settings | {"precision": "bfloat16"}), open_corpora(corpus), Path(out), world)
+        for name, block in (("block", made.model.blocks[0]), ("outside", made.model.decoders[0].blocks[0])):
+            query = block.attention.query
+            query.register_forward_hook(lambda linear, *_, name=name: used.update({name: linear.weight.dtype}))
+        steps = list(made.trainer.steps(iter(made.loader())))
+        losses = [sum(world.gather(step.loss.item())) for step in steps]
+        parts = {parameter.dtype for parameter in made.model.parameters()}
+        return {"losses": losses, "norms": [step.norm.item() for step in steps], "parts": parts, **used}
+
+
 def full(value: torch.Tensor) -> np.ndarray:
     whole = value.full_tensor() if hasattr(value, "full_tensor") else value
     return whole.detach().numpy()
@@ -135,12 +154,24 @@ def saved_on_a_full_disk(rank: int, folder: str) -> None:
     from brainof.pretraining.checkpoint import Checkpoints
 
     model = torch.nn.Linear(64, 64)
-    checkpoints = Checkpoints(Path(folder), model, torch.optim.AdamW(model.parameters()), keep=2)
-    checkpoints.save(1, {})
-    checkpoints.wait()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-    checkpoints.save(2, {})
-    checkpoints.wait()
+    with open_world("ddp", timeout=60) as world:
+        checkpoints = Checkpoints(Path(folder), model, torch.optim.AdamW(model.parameters()), keep=2, world=world)
+        checkpoints.save(1, {})
+        checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        checkpoints.save(2, {})
+        checkpoints.wait()
+
+
+def terminated(rank: int, corpus: str, out: str) -> tuple[float, str]:
+    """The recipe `tiny`, of which rank 1 gets SIGTERM in step 3: seconds until `pretrain` returns, and what it gives."""
+    from brainof.pretraining import find_config
+
+    asked = []
+    if rank == 1:
+        _in_step(3, lambda: asked.append(time.perf_counter()) or os.kill(os.getpid(), signal.SIGTERM))
+    run = pretrain(find_config("tiny"), corpus, out)
+    return time.perf_counter() - asked[0] if asked else 0.0, str(run)
 
 
 def started_in_parts(rank: int, settings: dict[str, Any], corpus: str, out: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests import ranks
 from tests.pretraining import rank_jobs
 
@@ -16,6 +17,7 @@ import brainof
 from brainof.corpus import Corpus
 from brainof.corpus.maintenance import delete
 from brainof.pretraining import PretrainConfig, pretrain
+from brainof.pretraining.checkpoint import intact_state
 from brainof.pretraining.run import initial_model
 from brainof.pretraining.run_folder import read_metrics
 
@@ -83,12 +85,28 @@ def test_a_run_that_is_killed_again_and_again_is_the_run_that_was_not(corpus, al
 
 
 def test_a_run_on_one_rank_goes_on_with_two(corpus, alone, tmp_path):
-    """With sharded weights, from a whole checkpoint; the release is whole again."""
+    """With sharded weights, from a whole checkpoint, as the newest one is damaged; the release is whole again."""
     run = shutil.copytree(alone, tmp_path / "run")
     shutil.rmtree(run / "release")
-    shutil.rmtree(run / "checkpoints" / "step-6")
+    (newest,) = (run / "checkpoints" / "step-6").glob("*.safetensors")
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
     assert on_two(corpus, run, parallel="fsdp") == [str(run)] * 2
+    assert intact_state(run / "checkpoints" / "step-6") is not None  # the last steps were done again
     assert_same_run(run, alone)
+
+
+def test_blocks_are_sent_in_bfloat16_and_kept_in_float32(corpus, tmp_path):
+    """The option `precision` under fsdp: half of what is sent, the losses of one process in bfloat16."""
+    (one,) = ranks.run(rank_jobs.trained_in_bfloat16, 1, SETTINGS, str(corpus), str(tmp_path / "one"))
+    for two in ranks.run(
+        rank_jobs.trained_in_bfloat16, 2, SETTINGS | {"parallel": "fsdp"}, str(corpus), str(tmp_path)
+    ):
+        assert (two["block"], two["outside"], two["parts"]) == (torch.bfloat16, torch.float32, {torch.float32})
+        np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3)
+        np.testing.assert_allclose(two["norms"], one["norms"], rtol=2e-2)
+    assert one["block"] == torch.float32  # autocast casts within operators
 
 
 def test_two_ranks_share_the_windows_of_single_batches(corpus, tmp_path):
@@ -105,6 +123,32 @@ def test_a_rank_that_is_killed_is_named_and_the_run_goes_on(corpus, alone, tmp_p
     assert "rank 1 (step 4) ended; rank 0 waited for it in step 4" in text
     pretrain(PretrainConfig.parse(SETTINGS), corpus, run)
     assert_same_run(run, alone)
+
+
+def test_all_ranks_are_killed_and_the_run_goes_on(corpus, alone, tmp_path):
+    run = tmp_path / "run"
+    killed = ranks.run(rank_jobs.killed_in_step, 2, SETTINGS, str(corpus), str(run), 4)
+    assert killed == [("died", -9)] * 2
+    assert on_two(corpus, run) == [str(run)] * 2
+    assert_same_run(run, alone)
+
+
+def test_sigterm_at_one_rank_ends_all_within_half_a_minute(corpus, tmp_path):
+    """As a cluster that wants its machine: the recipe `tiny` saves, and what it returns is exit code 0."""
+    run = tmp_path / "run"
+    (_, first), (seconds, second) = ranks.run(rank_jobs.terminated, 2, str(corpus), str(run))
+    assert first == second == str(run)
+    assert 0 < seconds < 30
+    assert (run / "checkpoints" / "latest").read_text() == "step-4"
+    assert not (run / "release").exists()
+
+
+def test_other_settings_are_refused_on_all_ranks(corpus, alone, tmp_path):
+    run = shutil.copytree(alone, tmp_path / "run")
+    for kind, text in on_two(corpus, run, lr=2e-3):
+        assert kind == "ConfigError"
+        assert "lr" in text
+        assert "the run was started with 0.001, not 0.002" in text
 
 
 def test_a_rank_that_hangs_is_named(corpus, tmp_path):

@@ -203,7 +203,9 @@ def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool 
             block.compile()
 
 
-def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto") -> nn.Module:
+def shared_by_ranks(
+    objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False
+) -> nn.Module:
     """The module to call in place of the objective, so that `backward` adds gradients over ranks.
 
     Parameters
@@ -212,6 +214,9 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto") -> n
         Changed in place by "fsdp": its parameters become DTensors of which each rank holds a part.
     kind : {"auto", "none", "ddp", "fsdp", "fsdp_ep"}
         "auto" is "ddp" where there are several ranks; "fsdp_ep" is "fsdp" with experts on ranks of their own.
+    bfloat16 : bool
+        Blocks, which hold nearly all weights, are sent in bfloat16 under "fsdp"; every rank's parts, gradients that are
+        added and what is outside of blocks stay in float32.
     """
     if world.size == 1:
         return objective
@@ -219,14 +224,17 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto") -> n
         parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
         return _replicated(objective, world)
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     from .expert_parallel import spread_experts
 
     spread = set(spread_experts(objective, world.device, world.size)) if kind == "fsdp_ep" else None
     blocks = [module for module in objective.modules() if isinstance(module, Block)]
+    # inputs are not cast: what blocks add to stays in float32, as it does under autocast alone
+    short = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for module in (*blocks, objective):
-        sharded = fully_shard(module, mesh=world.mesh["rank"], ignored_params=spread)
+        policy = short if bfloat16 and module is not objective else MixedPrecisionPolicy()
+        sharded = fully_shard(module, mesh=world.mesh["rank"], ignored_params=spread, mp_policy=policy)
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)  # gloo has no mean
         if hasattr(sharded, "set_reduce_scatter_unused_params"):  # torch 2.13

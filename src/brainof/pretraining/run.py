@@ -119,7 +119,8 @@ class Run:
         with self.world.together():
             self._require_agreement()
         prepare_blocks(self.model, recompute=config.recompute, compiled=config.compile)
-        replica = shared_by_ranks(self.objective, self.world, config.parallel)
+        bfloat16 = uses_bfloat16(config.precision, self.device)
+        replica = shared_by_ranks(self.objective, self.world, config.parallel, bfloat16=bfloat16)
         if on_meta:
             draw_parts(self.model, self.world, config.seed)
         average = Average(self.model, config.average) if config.average else None

@@ -164,7 +164,7 @@ def saved_on_a_full_disk(rank: int, folder: str) -> None:
 
 
 def terminated(rank: int, corpus: str, out: str) -> tuple[float, str]:
-    """The recipe `tiny`, of which rank 1 gets SIGTERM in step 3: seconds until `pretrain` returns, and what it gives."""
+    """The recipe `tiny`, rank 1 of which gets SIGTERM in step 3: seconds until `pretrain` returns, and what."""
     from brainof.pretraining import find_config
 
     asked = []

@@ -100,9 +100,7 @@ def test_a_run_on_one_rank_goes_on_with_two(corpus, alone, tmp_path):
 def test_blocks_are_sent_in_bfloat16_and_kept_in_float32(corpus, tmp_path):
     """The option `precision` under fsdp: half of what is sent, the losses of one process in bfloat16."""
     (one,) = ranks.run(rank_jobs.trained_in_bfloat16, 1, SETTINGS, str(corpus), str(tmp_path / "one"))
-    for two in ranks.run(
-        rank_jobs.trained_in_bfloat16, 2, SETTINGS | {"parallel": "fsdp"}, str(corpus), str(tmp_path)
-    ):
+    for two in ranks.run(rank_jobs.trained_in_bfloat16, 2, SETTINGS | {"parallel": "fsdp"}, str(corpus), str(tmp_path)):
         assert (two["block"], two["outside"], two["parts"]) == (torch.bfloat16, torch.float32, {torch.float32})
         np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3)
         np.testing.assert_allclose(two["norms"], one["norms"], rtol=2e-2)

@@ -203,9 +203,7 @@ def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool 
             block.compile()
 
 
-def shared_by_ranks(
-    objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False
-) -> nn.Module:
+def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False) -> nn.Module:
     """The module to call in place of the objective, so that `backward` adds gradients over ranks.
 
     Parameters

@@ -11,6 +11,7 @@ from . import out
 EXAMPLE = """examples:
   brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/scores.json
   brainof push runs/real my-lab/brain-of-small --to release/  # writes the folder, sends nothing
+  brainof push runs/base my-lab/brain-of-base --checkpoint best --to release/  # of a run that still goes on, too
 
 Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensors, JSON and the model card are sent."""
 
@@ -18,6 +19,11 @@ Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="run folder or release folder")
     parser.add_argument("repo_id", metavar="ORG/NAME", help="model on the Hub, made where it does not exist")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="NAME",
+        help="best, latest or a number of steps (default: the release of a run)",
+    )
     parser.add_argument("--revision", help="branch that receives the commit")
     parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
     parser.add_argument("--message", help="commit message")
@@ -31,11 +37,16 @@ def run(args: argparse.Namespace) -> int:
     from ..release import push_to_hub, save_pretrained
 
     about = {"name": args.repo_id.rpartition("/")[2], "license": args.license, "scores": args.scores}
-    if args.to:
-        out(f"{save_pretrained(args.folder, args.to, **about)}: written, nothing was sent")
-        return 0
     with tempfile.TemporaryDirectory() as scratch:
-        folder = save_pretrained(args.folder, Path(scratch) / "release", **about)
+        source = args.folder
+        if args.checkpoint:
+            from ..pretraining import release_checkpoint
+
+            source = release_checkpoint(source, Path(scratch) / "checkpoint", args.checkpoint)
+        if args.to:
+            out(f"{save_pretrained(source, args.to, **about)}: written, nothing was sent")
+            return 0
+        folder = save_pretrained(source, Path(scratch) / "release", **about)
         url = push_to_hub(
             folder,
             args.repo_id,

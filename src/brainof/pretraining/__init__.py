@@ -3,5 +3,6 @@
 from .config import PretrainConfig
 from .recipes import find_config
 from .run import pretrain
+from .weights import release_checkpoint
 
-__all__ = ["PretrainConfig", "find_config", "pretrain"]
+__all__ = ["PretrainConfig", "find_config", "pretrain", "release_checkpoint"]

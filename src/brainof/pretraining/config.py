@@ -153,6 +153,8 @@ class PretrainConfig(Schema):
     augment: AugmentConfig = AugmentConfig()
     loader: LoaderConfig = LoaderConfig()
 
+    start: str | None = None
+    """Run folder, release folder or model on the Hugging Face Hub whose weights training starts from; None: random."""
     steps: int = Field(800, gt=0)
     batch_size: int = Field(16, gt=0)
     tokens_per_batch: int | None = Field(None, gt=0)
@@ -198,6 +200,8 @@ class PretrainConfig(Schema):
     """The newest ones to keep, beside the best by explained variance on held-out subjects."""
     tensorboard: bool = False
     """Write the metrics as TensorBoard files, too."""
+    wandb: bool = False
+    """Send the metrics to Weights & Biases, too; WANDB_MODE=offline keeps them in the run folder."""
 
     parallel: Literal["auto", "none", "ddp", "fsdp", "fsdp_ep"] = "auto"
     """How the ranks that torchrun starts share a step: ddp, each with the whole model; fsdp, each with a part of every

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 
 from ..corpus import Windows, subjects
-from ..utils.values import finite
 from ..version import __version__
 from .config import PretrainConfig
 
@@ -20,18 +19,13 @@ def run_record(
     config: PretrainConfig,
     corpora: Windows,
     rows: pd.DataFrame,
-    device: torch.device,
     *,
-    steps: int,
-    seconds: float,
+    device: torch.device,
     bfloat16: bool,
-    health: dict[str, dict[str, Any]],
     ranks: int = 1,
 ) -> dict[str, Any]:
-    """JSON values: data (`rows` of the index) with licences, seeds, hardware, steps and the last health check."""
+    """JSON values: data (`rows` of the index) with licences, seeds, hardware; all but how far the run has come."""
     return {
-        "steps": steps,
-        "seconds": round(seconds, 1),
         "seed": config.seed,
         "batch": config.batch_size * config.accumulate,
         "lr": config.lr,
@@ -43,7 +37,7 @@ def run_record(
         "sampling": config.sampling.to_dict(),
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
         "data": data_record(corpora, rows),
-        "health": finite(health, 4),
+        **({"base_model": config.start} if config.start else {}),
     }
 
 

@@ -19,13 +19,14 @@ import torch
 
 from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError
-from ..model import BrainOF, count, preset
+from ..model import count, preset
 from ..paths import user_path
-from ..release import load, save_release
-from ..utils.modules import seeded
+from ..release import load
+from ..utils.files import write_json
 from ..utils.progress import progress
-from .checkpoint import Checkpoints, complete_checkpoints, read_into, restore
+from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
+from .curves import open_curves
 from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
 from .health import SPREAD_WINDOWS, check_batch, check_spread, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
@@ -35,10 +36,11 @@ from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
 from .record import run_record
-from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
+from .run_folder import ABOUT, Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Step, Trainer, uses_bfloat16
 from .views import planner_of, require_views
 from .watch import Watch
+from .weights import initial_model, release_checkpoint, start_from
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,8 @@ class Run:
         with self.world.together():
             self.batches_each, self.ranks_each = batches_of(config.accumulate, self.world.size)
             self.model = initial_model(config, on_meta := starts_in_parts(config, self.world))
+            if config.start is not None and not complete_checkpoints(folder / "checkpoints"):
+                start_from(self.model, config.start)
             self.model = self.model if on_meta else self.model.to(self.device)
             patch = self.model.config.patch
             index = index_of(corpora, config.sampling, "align" in config.objective.terms)
@@ -188,9 +192,11 @@ class Run:
         done, started = self._resume(loader, meter)
         bar = progress(total=config.steps, initial=done, desc="pretrain", unit="step", quiet=not world.main)
         with stop_on_signal(self.signals), closing(bar), contextlib.ExitStack() as opened:
-            metrics = opened.enter_context(
-                closing(Metrics(self.metrics if world.main else None, done, config.tensorboard))
-            )
+            with world.together():
+                if world.main:
+                    self._describe()
+                curves = open_curves(self.folder, config, done) if world.main else []
+            metrics = opened.enter_context(closing(Metrics(self.metrics if world.main else None, done, curves)))
             opened.enter_context(closing(self.checkpoints))
             watch = self.watch = Watch(metrics.kept)
             batches = opened.enter_context(closing(iter(loader)))
@@ -224,18 +230,15 @@ class Run:
                 self._check_health(done, metrics)
             self._require_health(done)
             self.checkpoints.wait()
-        about: dict[str, Any] = {
-            "steps": done,
-            "seconds": time.perf_counter() - started,
-            "bfloat16": self.trainer.bfloat16,
-            "health": self.last_health() or {},
-            "ranks": world.size,
-        }
         with world.together():
             if world.main:
-                record = run_record(config, self.corpora, self.train_rows, self.device, **about)
-                path = complete_checkpoints(self.folder / "checkpoints")[-1]
-                save_release(self.folder / "release", checkpointed_model(path, config), self.contract, **record)
+                release_checkpoint(self.folder, self.folder / "release", "latest")
+
+    def _describe(self) -> None:
+        """What releases say of the run beside its weights, and what they read."""
+        about: dict[str, Any] = {"bfloat16": self.trainer.bfloat16, "ranks": self.world.size}
+        record = run_record(self.config, self.corpora, self.train_rows, device=self.device, **about)
+        write_json(self.folder / ABOUT, {"contract": self.contract.to_dict(), "record": record})
 
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:
@@ -341,27 +344,11 @@ def require_teacher(config: PretrainConfig) -> None:
         raise ConfigError("a teacher needs whole weights on every rank", field="parallel", fix=fix)
 
 
-def initial_model(config: PretrainConfig, on_meta: bool = False) -> BrainOF:
-    """The model of a configuration with random weights, drawn from a stream of their own; or without any memory."""
-    overrides = dict(config.model)
-    with seeded(config.seed), torch.device("meta") if on_meta else contextlib.nullcontext():
-        return BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides)
-
-
 def starts_in_parts(config: PretrainConfig, world: World) -> bool:
     """Whether the model is so large that no rank is to hold the whole of it, not even at the start."""
     overrides = dict(config.model)
-    sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1
+    sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1 and config.start is None
     return sharded and count(preset(overrides.pop("preset", "tiny"), **overrides))["total"] >= IN_PARTS
-
-
-def checkpointed_model(path: Path, config: PretrainConfig) -> BrainOF:
-    """The whole model of a checkpoint, however many ranks wrote it, with its averaged weights where it has them."""
-    model = initial_model(config)
-    restore(path, model, None)
-    if config.average:
-        read_into(path, {f"average.{name}": value.detach() for name, value in model.named_parameters()})
-    return model
 
 
 def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:

@@ -2,7 +2,8 @@
 
 RUN/config.yaml          the PretrainConfig (a continued run must agree with it)
 RUN/metrics.jsonl        one JSON object per line: losses every few steps, health checks, warnings
-RUN/tensorboard/         the same as curves, where asked for
+RUN/tensorboard/, wandb/ the same as curves, where asked for
+RUN/about.json           InputContract and record of the data, for releases of single checkpoints
 RUN/checkpoints/         training state (see checkpoint.py)
 RUN/failed.json          why the run failed its health check, until it is continued with other settings
 RUN/release/             config.json, model.safetensors, preprocessing.json: what `brainof.load` reads
@@ -14,7 +15,7 @@ import contextlib
 import fcntl
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ import yaml
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
 from ..paths import user_path
 from ..utils.files import write_atomically, write_json
-from ..utils.optional import optional
 from ..utils.values import finite
 from .config import PretrainConfig
+from .curves import Curves
 
 log = logging.getLogger(__name__)
 
-FAILED = "failed.json"
+FAILED, ABOUT = "failed.json", "about.json"
 #: What changes nothing but speed and memory, and may differ from call to call
-SPEED = ("loader.", "parallel", "rank_timeout", "recompute", "compile", "tensorboard")
+SPEED = ("loader.", "parallel", "rank_timeout", "recompute", "compile", "tensorboard", "wandb")
 #: What may be changed to continue a run that failed
 AFTER_FAILURE = ("lr", "warmup", "clip", "weight_decay", "steps", "health_grace", "health_margin")
 
@@ -72,7 +73,7 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
     """
     path, failed = run / "config.yaml", run / FAILED
     if path.exists():
-        before, now = _flat(type(config).load(path).to_dict()), _flat(config.to_dict())
+        before, now = flat(type(config).load(path).to_dict()), flat(config.to_dict())
         different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         may_change = {*accept, *(AFTER_FAILURE if failed.exists() else ())}
         for key in different:
@@ -106,39 +107,36 @@ def remember_failure(run: Path) -> Iterator[None]:
         raise
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
+def flat(value: Any, name: str = "") -> dict[str, Any]:
     """Leaves of nested settings by their dotted names."""
     if not isinstance(value, dict) or not value:
         return {name: value}
-    return {k: leaf for key, part in value.items() for k, leaf in _flat(part, f"{name}.{key}".strip(".")).items()}
+    return {k: leaf for key, part in value.items() for k, leaf in flat(part, f"{name}.{key}".strip(".")).items()}
 
 
 class Metrics:
     """Appends rows to metrics.jsonl; rows after the step a run resumes from are dropped first. Without a path: none."""
 
-    def __init__(self, path: Path | None, step: int, tensorboard: bool = False) -> None:
+    def __init__(self, path: Path | None, step: int, curves: Sequence[Curves] = ()) -> None:
         self._handle: Any = None
-        self._writer: Any = None
+        self._curves = curves
         self.kept: list[dict[str, Any]] = []
         if path is None:
             return
         kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
         write_atomically(path, ["".join(_line(row) for row in kept).encode()])
         self.kept = kept
-        if tensorboard:
-            module = optional("torch.utils.tensorboard", "tensorboard", "tensorboard")
-            self._writer = module.SummaryWriter(str(path.parent / "tensorboard"), purge_step=step + 1)
         self._handle = open(path, "a", buffering=1)  # noqa: SIM115 (closed by close)
 
     def write(self, *rows: dict[str, Any]) -> None:
         if self._handle:
             self._handle.writelines(map(_line, rows))
-        for row in rows if self._writer else ():
-            for name, value in scalars(row).items():
-                self._writer.add_scalar(name, value, row["step"])
+        for curves in self._curves:
+            for row in rows:
+                curves.add(row["step"], scalars(row))
 
     def close(self) -> None:
-        for opened in (self._handle, self._writer):
+        for opened in (self._handle, *self._curves):
             if opened is not None:
                 opened.close()
 

@@ -115,12 +115,7 @@ class InputContract(Schema):
         ContractError
             The modality or a sensor type was never trained, or its unit is another.
         """
-        file = recording.file
-        if recording.modality not in self.modalities:
-            text = f"the model was not trained on {recording.modality}"
-            fix = f"it accepts {', '.join(sorted(self.modalities))}"
-            raise ContractError(text, file=file, field="modality", fix=fix)
-        contract = self.modalities[recording.modality]
+        file, contract = recording.file, part_of(self, recording.modality, recording.file)
         for kind in sorted(set(recording.channels.types)):
             if kind not in contract.units:
                 text = f"{kind} channels were not in training"
@@ -131,6 +126,14 @@ class InputContract(Schema):
                 problem = f"the model needs {contract.units[kind]}, but the recording is in {UNITS[kind]}"
                 raise ContractError(problem, file=file, field=f"unit of {kind}")
         return contract
+
+
+def part_of(contract: InputContract, modality: str, file: str | None = None) -> ModalityContract:
+    """The part of a contract for a modality; a ContractError where that was never trained."""
+    if modality not in contract.modalities:
+        text, fix = f"the model was not trained on {modality}", f"it accepts {', '.join(sorted(contract.modalities))}"
+        raise ContractError(text, file=file, field="modality", fix=fix)
+    return contract.modalities[modality]
 
 
 def check_accept(accept: Collection[str]) -> tuple[str, ...]:

@@ -22,13 +22,10 @@ from .training_set import Features, TrainingSet
 
 @dataclass
 class Adapted:
-    """A backbone and a head that were fitted together.
+    """A backbone and a head that were fitted together; the backbone is the caller's own where it stayed frozen.
 
     Attributes
     ----------
-    model : nn.Module
-        The backbone; the caller's own where it stayed frozen.
-    head : Head
     kind : {"classification", "regression"}
     temperature : float
         Outputs are divided by it before the softmax; fitted on examples that were not trained on.
@@ -36,8 +33,6 @@ class Adapted:
         Trainable and total parameters, epochs, validation groups, losses: plain values.
     changes : dict of str to Tensor
         What differs from the backbone that was given: low-rank factors, or whole weights; empty where it is frozen.
-    adaptation : Adaptation
-        The configuration that made it.
     """
 
     model: nn.Module
@@ -131,10 +126,14 @@ def copied(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).requires_grad_(False)
 
 
-def count_parameters(model: nn.Module, head: nn.Module, trained: int) -> dict[str, Any]:
-    """Trained and total parameters of backbone and head, and their ratio in percent."""
+def finished(
+    own: Adaptation, model: nn.Module, head: Head, kind: str, trained: int, found: tuple[dict[str, Any], float]
+) -> Adapted:
+    """What was fitted, with `trained` parameters, a report and a temperature, in evaluation mode."""
+    head.eval().requires_grad_(False)
     total = sum(p.numel() for p in model.parameters()) + sum(p.numel() for p in head.parameters())
-    return {"trainable": trained, "total": total, "trainable_percent": round(100 * trained / total, 3)}
+    about = {"trainable": trained, "total": total, "trainable_percent": round(100 * trained / total, 3)}
+    return Adapted(model, head, kind, own, found[1], {**about, **found[0]})
 
 
 #: name -> adaptation; the package fills it
@@ -142,12 +141,7 @@ ADAPTATIONS: dict[str, type[Adaptation]] = {}
 
 
 def adaptation(value: str | Mapping[str, Any] | Adaptation) -> Adaptation:
-    """An adaptation by name, or by `{"adaptation": name, **parameters}`.
-
-    Raises
-    ------
-    ConfigError
-        Unknown name or parameter; the nearest is suggested.
+    """An adaptation by name, or by `{"adaptation": name, **parameters}`; a ConfigError suggests the nearest.
 
     Examples
     --------

@@ -18,12 +18,7 @@ from .tuning import Nested
 def few_shot_rows(target: Target, shots: int, repeat: int = 0, random_state: int = 0) -> np.ndarray:
     """Rows of `shots` examples of each class (of as many examples in all, for regression).
 
-    With the same repeat and seed, fewer shots are a part of more shots.
-
-    Raises
-    ------
-    LabelError
-        A class has fewer examples.
+    With the same repeat and seed, fewer shots are a part of more shots. A LabelError where a class has fewer examples.
     """
     codes = target.y if target.kind == "classification" else np.zeros(len(target), int)
     rows = []

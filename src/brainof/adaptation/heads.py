@@ -15,15 +15,7 @@ from ..errors import CheckpointError
 
 
 class Head(nn.Module):
-    """Standardised features -> body -> outputs in the units of the target.
-
-    Parameters
-    ----------
-    pool : str
-        Pooling of the latents (see `model.pool`) that gives the features.
-    width, outputs : int
-        F and K.
-    """
+    """Standardised features (B, F) of a pooling -> body -> outputs (B, K) in the units of the target."""
 
     kind = ""
     mean_F: Tensor
@@ -31,9 +23,9 @@ class Head(nn.Module):
     centre_K: Tensor
     spread_K: Tensor
 
-    def __init__(self, pool: str, width: int, outputs: int) -> None:
+    def __init__(self, pool: str, width: int, outputs: int, **options: Any) -> None:
         super().__init__()
-        self.pool, self.width, self.outputs = pool, width, outputs
+        self.pool, self.width, self.outputs, self.options = pool, width, outputs, options
         self.register_buffer("mean_F", torch.zeros(width))
         self.register_buffer("gain_F", torch.ones(width))
         self.register_buffer("centre_K", torch.zeros(outputs))
@@ -56,7 +48,7 @@ class Head(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Plain values that `make_head` accepts."""
-        return {"kind": self.kind, "pool": self.pool, "width": self.width, "outputs": self.outputs}
+        return {"kind": self.kind, "pool": self.pool, "width": self.width, "outputs": self.outputs, **self.options}
 
 
 class LinearHead(Head):
@@ -65,7 +57,7 @@ class LinearHead(Head):
     kind = "linear"
 
     def __init__(self, pool: str, width: int, outputs: int, dropout: float = 0.0) -> None:
-        super().__init__(pool, width, outputs)
+        super().__init__(pool, width, outputs, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, outputs)
         # near the prior of the task at first
@@ -75,9 +67,6 @@ class LinearHead(Head):
     def body(self, z_BF: Tensor) -> Tensor:
         return self.linear(self.dropout(z_BF))
 
-    def config(self) -> dict[str, Any]:
-        return {**super().config(), "dropout": self.dropout.p}
-
 
 class MLPHead(Head):
     """One hidden layer."""
@@ -85,7 +74,7 @@ class MLPHead(Head):
     kind = "mlp"
 
     def __init__(self, pool: str, width: int, outputs: int, hidden: int = 128, dropout: float = 0.0) -> None:
-        super().__init__(pool, width, outputs)
+        super().__init__(pool, width, outputs, hidden=hidden, dropout=dropout)
         self.hidden = nn.Linear(width, hidden)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, outputs)
@@ -93,27 +82,16 @@ class MLPHead(Head):
     def body(self, z_BF: Tensor) -> Tensor:
         return self.linear(self.dropout(nn.functional.gelu(self.hidden(z_BF))))
 
-    def config(self) -> dict[str, Any]:
-        return {**super().config(), "hidden": self.hidden.out_features, "dropout": self.dropout.p}
-
 
 class AttentiveHead(Head):
-    """Learned queries that read the latents, then a linear map; the features are all latents (pool "concat").
-
-    Parameters
-    ----------
-    latents : int
-        L; the width is L * D.
-    queries : int
-        Learned queries.
-    """
+    """Learned queries that read the L latents, then a linear map; features are all latents (pool "concat")."""
 
     kind = "attentive"
 
     def __init__(
         self, pool: str, width: int, outputs: int, latents: int, queries: int = 4, dropout: float = 0.0
     ) -> None:
-        super().__init__(pool, width, outputs)
+        super().__init__(pool, width, outputs, latents=latents, queries=queries, dropout=dropout)
         self.latents, dim = latents, width // latents
         self.queries_QD = nn.Parameter(torch.randn(queries, dim) * dim**-0.5)
         self.key, self.value = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
@@ -124,10 +102,6 @@ class AttentiveHead(Head):
         z_BLD = z_BF.unflatten(-1, (self.latents, -1))
         map_BQL = (self.queries_QD @ self.key(z_BLD).mT * self.queries_QD.shape[1] ** -0.5).softmax(-1)
         return self.linear(self.dropout((map_BQL @ self.value(z_BLD)).flatten(1)))
-
-    def config(self) -> dict[str, Any]:
-        own = {"latents": self.latents, "queries": len(self.queries_QD), "dropout": self.dropout.p}
-        return {**super().config(), **own}
 
 
 HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, MLPHead, AttentiveHead)}

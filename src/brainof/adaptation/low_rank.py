@@ -20,16 +20,9 @@ from ..model.experts import Experts
 
 
 class LowRank(nn.Module):
-    """W + scale * B A.
+    """W + scale * B A, for a weight (out, in) of a linear map, or (E, in, out) of stacked experts.
 
-    Parameters
-    ----------
-    weight : Tensor
-        (out, in) of a linear map, or (E, in, out) of stacked experts, for which A and B change sides: x W, not W x.
-    rank : int
-        r.
-    scale : float
-        alpha / r.
+    Experts multiply from the right (x W, not W x), so that A and B change sides. `scale` is alpha / r.
     """
 
     def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
@@ -41,23 +34,17 @@ class LowRank(nn.Module):
         self.B = nn.Parameter(weight.new_zeros(*stack, outer, rank))
         nn.init.normal_(self.A, std=(3 * inner) ** -0.5)  # B starts at zero: the model starts as it was
 
-    def update(self) -> Tensor:
-        """What is added to the weight."""
-        product = self.B @ self.A
-        return self.scale * (product if product.ndim == 2 else product.mT)
-
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.update()
+        return weight + self.scale * product(self.A, self.B)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """B A as the weight lies: that of stacked experts has its sides exchanged."""
+    return b @ a if a.ndim == 2 else (b @ a).mT
 
 
 def targets(model: nn.Module, patterns: Iterable[str]) -> list[str]:
-    """Names of weights (linear maps and stacked experts) whose module matches one of the regular expressions.
-
-    Raises
-    ------
-    ConfigError
-        A pattern matches nothing.
-    """
+    """Weights (linear maps, stacked experts) whose module matches a regular expression; ConfigError where none does."""
     found: list[str] = []
     for pattern in patterns:
         matched = []
@@ -103,16 +90,8 @@ def factors(updates: dict[str, LowRank]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def apply_factors(model: nn.Module, stored: dict[str, Tensor], alpha: dict[str, float]) -> None:
-    """Add stored factors to the weights of a model, in place.
-
-    Raises
-    ------
-    KeyError, RuntimeError, AttributeError
-        The factors belong to another model.
-    """
+    """Add stored factors to a model, in place; KeyError, RuntimeError or AttributeError where they are of another."""
     for name, scale in alpha.items():
         a, b = stored[f"{name}.lora_A"], stored[f"{name}.lora_B"]
-        path, _, leaf = name.rpartition(".")
-        weight = getattr(model.get_submodule(path), leaf)
-        product = b.to(weight) @ a.to(weight)
-        weight.add_((scale / a.shape[-2]) * (product if product.ndim == 2 else product.mT))
+        weight = model.get_parameter(name)
+        weight.add_((scale / a.shape[-2]) * product(a.to(weight), b.to(weight)))

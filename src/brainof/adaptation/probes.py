@@ -15,7 +15,7 @@ from ..inference.examples import Examples
 from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
 from ..stats.splits import CrossSubject
 from ..utils.modules import device_of, dtype_of, evaluating, seeded, to_device
-from .base import Adaptation, Adapted, count_parameters
+from .base import Adaptation, Adapted, finished
 from .calibration import fit_temperature
 from .heads import AttentiveHead, Head, LinearHead, MLPHead
 from .training import Network, Trained, head_groups, train
@@ -52,9 +52,9 @@ class LinearProbe(Adaptation):
                 (found.gain_F, gain_F),
             ):
                 tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)))
-        report = {**count_parameters(model, found, weight_KF.size + bias_K.size), "penalty": penalty}
-        found.eval().requires_grad_(False)
-        return Adapted(model, found.to(device_of(model)), target.kind, self, temperature, report)
+        trained = weight_KF.size + bias_K.size
+        found.to(device_of(model))
+        return finished(self, model, found, target.kind, trained, ({"penalty": penalty}, temperature))
 
 
 def _ridge(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
@@ -126,11 +126,8 @@ class _TrainedProbe(Trained):
                 found.standardise_by(x_NF)
             table = FeatureTable(torch.from_numpy(x_NF).to(found.mean_F))
             network = Network(table.batch, found, head_groups(found, self.weight_decay), (found,))
-            report, temperature = train(network, table, target, self, data.random_state)
-        trained = sum(p.numel() for p in found.parameters())
-        found.eval().requires_grad_(False)
-        about = {**count_parameters(model, found, trained), **report}
-        return Adapted(model, found, target.kind, self, temperature, about)
+            fitted = train(network, table, target, self, data.random_state)
+        return finished(self, model, found, target.kind, sum(p.numel() for p in found.parameters()), fitted)
 
 
 class FeatureTable:

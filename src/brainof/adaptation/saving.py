@@ -47,15 +47,8 @@ def save_adapter(
 ) -> Path:
     """Write the two files of an adapter folder, each by rename; its config holds the checksum of its tensors.
 
-    Parameters
-    ----------
-    fitted : Adapted or AdaptedEnsemble
-    base : str
-        What `brainof.load` takes for the base model.
-    digest : str
-        `model_digest` of the base.
-    about : dict
-        JSON values to keep beside it.
+    `base` is what `brainof.load` takes for the base model, `digest` its `model_digest`, `about` JSON values to keep
+    beside.
     """
     folder = user_path(folder, CheckpointError)
     tensors: dict[str, Tensor] = {}
@@ -86,13 +79,7 @@ def save_adapter(
 
 
 def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:
-    """Config and tensors of an adapter folder.
-
-    Raises
-    ------
-    CheckpointError
-        Missing, damaged, or of another layout.
-    """
+    """Config and tensors of an adapter folder; a CheckpointError where it is missing, damaged, or of another layout."""
     folder = user_path(folder, CheckpointError)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
@@ -116,13 +103,7 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
 
 
 def load_adapter(folder: str | PathLike[str], base_model: nn.Module) -> Adapted | AdaptedEnsemble:
-    """The fitted model of an adapter folder, on its base.
-
-    Raises
-    ------
-    CheckpointError
-        The folder is damaged, or `base_model` is not the base it was made on.
-    """
+    """The fitted model of an adapter folder, on its base; a CheckpointError where that is another, or it is damaged."""
     config, tensors = read_adapter(folder)
     if model_digest(base_model) != config.brainof.base_digest:
         base = config.base_model_name_or_path

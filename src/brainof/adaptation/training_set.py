@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,27 +43,22 @@ class Target:
 
     @classmethod
     def classes(cls, labels: Any, groups: Any = None) -> Target:
-        """Codes of labels, in the order of the sorted class names.
-
-        Raises
-        ------
-        LabelError
-            One class only, or lengths that differ.
-        """
+        """Codes of labels, in the order of the sorted class names; a LabelError for one class only or other lengths."""
         names, codes = np.unique(np.asarray(labels), return_inverse=True)
         if len(names) < 2:
             raise LabelError(f"one class only, {names.tolist()}", field="y", fix="give labels of at least two classes")
         return cls("classification", codes.astype(np.int64), len(names), _groups(groups, len(codes)), names)
 
     @classmethod
-    def values(cls, y: Any, groups: Any = None) -> Target:
-        """Values of a regression, (n,) or (n, K).
+    def coded(cls, y: np.ndarray, names: Sequence[str], groups: np.ndarray) -> Target:
+        """Codes of classes that have names, or values where there are none."""
+        if not names:
+            return cls.values(y, groups)
+        return cls("classification", y.astype(np.int64), len(names), groups, np.array(names))
 
-        Raises
-        ------
-        LabelError
-            A value is NaN or infinite.
-        """
+    @classmethod
+    def values(cls, y: Any, groups: Any = None) -> Target:
+        """Values of a regression, (n,) or (n, K); a LabelError where one is not finite."""
         values = np.asarray(y, np.float64)
         values = values[:, None] if values.ndim == 1 else values
         wrong = ~np.isfinite(values).all(axis=1)
@@ -92,18 +87,9 @@ def _groups(groups: Any, n: int) -> np.ndarray | None:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """What an adaptation learns from.
+    """What an adaptation learns from; `head` is where to start (the second of two stages).
 
-    Attributes
-    ----------
-    examples : Examples
-    target : Target
-    features : callable, optional
-        pooling -> features (n, F) of the examples by the backbone as it was given; computed where it is not given.
-    random_state : int
-        Seed of everything random.
-    head : Head, optional
-        Where to start (the second of two stages).
+    `features` is pooling -> features (n, F) of the examples by the backbone as it was given; computed where it is not.
     """
 
     examples: Examples

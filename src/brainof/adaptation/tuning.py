@@ -15,7 +15,7 @@ from torch import nn
 from ..inference.batches import embedded
 from ..model.experts import Experts
 from ..utils.modules import device_of, dtype_of, seeded, to_device
-from .base import Adaptation, Adapted, AdaptedEnsemble, adaptation, copied, count_parameters
+from .base import Adaptation, Adapted, AdaptedEnsemble, adaptation, copied, finished
 from .heads import Head, LinearHead
 from .low_rank import add_low_rank, factors, merge_low_rank, targets
 from .probes import LinearProbe
@@ -65,17 +65,14 @@ class _Tuned(Trained):
 
             groups += head_groups(found, self.weight_decay)
             trained += sum(p.numel() for p in found.parameters())
-            report, temperature = train(
-                Network(encode, found, groups, (tuned, found)), examples, target, self, data.random_state
-            )
+            network = Network(encode, found, groups, (tuned, found))
+            fitted = train(network, examples, target, self, data.random_state)
         changes = close()
         tuned.eval().requires_grad_(False)
         for module in tuned.modules():
             if isinstance(module, Experts):
                 module.load_ME.zero_()  # counted in train mode, for a balance that adapting does not move
-        found.eval().requires_grad_(False)
-        about = {**count_parameters(tuned, found, trained), **report}
-        return Adapted(tuned, found, target.kind, self, temperature, about, changes)
+        return replace(finished(self, tuned, found, target.kind, trained, fitted), changes=changes)
 
 
 class LoRA(_Tuned):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 import logging
 import os
 import re
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in argv if not word.startswith("-")), None)
     if named is not None and named not in COMMANDS:
-        return _say(f"unknown command {named!r}; {did_you_mean(named, COMMANDS)}", 2)
+        return _failed(f"unknown command {named!r}; {did_you_mean(named, COMMANDS)}", 2)
     parser = make_parser([] if named is None else [named])
     if not argv:
         parser.print_help(sys.stderr)
@@ -140,15 +141,15 @@ def guarded(args: argparse.Namespace) -> int:
     except BrainOFError as error:
         if args.debug:
             raise
-        return _say(error.on_command_line(getattr(args, "options", ())), error.exit_code)
+        return _failed(error.on_command_line(getattr(args, "options", ())), error.exit_code)
     except OSError as error:
         if args.debug or error.errno not in (*_OF_THE_DISK, *_OF_THE_NAME):
             raise
         name = str(error.filename or "disk")
         shown = name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
-        return _say(f"{shown}: {os.strerror(error.errno)}", 2 if error.errno in _OF_THE_NAME else 3)
+        return _failed(f"{shown}: {os.strerror(error.errno)}", 2 if error.errno in _OF_THE_NAME else 3)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _failed("interrupted", 130)
     finally:
         results.pop()
 
@@ -170,8 +171,13 @@ def takes_assignments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.description = f"{parser.description}; key=value words change {what}"
 
 
-def _say(message: str, code: int) -> int:
+def say(message: str) -> None:
+    """Print a line on standard error."""
     print(f"brainof: {message}", file=sys.stderr)  # noqa: T201
+
+
+def _failed(message: str, code: int) -> int:
+    say(message)
     return code
 
 
@@ -183,3 +189,9 @@ def out(text: str) -> None:
     """Print a command's result on standard output."""
     text = text.encode(errors="backslashreplace").decode()  # file names need not be UTF-8
     print(text, file=results[-1] if results else sys.stdout, flush=True)
+
+
+def show(args: argparse.Namespace, values: Any, lines: Iterable[str]) -> int:
+    """Print what was found: one JSON object with `--json`, else lines; the exit code 0."""
+    out(json.dumps(values, default=str) if args.json else "\n".join(lines))
+    return 0

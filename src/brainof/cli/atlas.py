@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from . import out
+from . import show
 
 EXAMPLE = """examples:
   brainof atlas list
@@ -30,20 +29,15 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "fetch":
         atlas = fetch_atlas(args.name)
         values: dict[str, Any] = {**atlas.provenance(), "terms": KNOWN[args.name].url}
-        out(json.dumps(values) if args.json else f"{atlas.name}: {len(atlas)} regions, sha256 {atlas.sha256}")
-        return 0
+        return show(args, values, [f"{atlas.name}: {len(atlas)} regions, sha256 {atlas.sha256}"])
     rows = []
     for name, entry in KNOWN.items():
         here = is_here(name)
         digest = entry.sha256 or (open_atlas(name).sha256 if here else None)
         where = "built in" if entry.source == "coordinates" else "fetched" if here else "not here"
         rows.append({"name": name, "regions": entry.n_regions, "state": where, "sha256": digest, "title": entry.title})
-    if args.json:
-        out(json.dumps({"folder": str(atlas_folder()), "atlases": rows}))
-        return 0
-    out("\n".join(_line(row) for row in rows))
-    out(f"fetched atlases lie in {atlas_folder()} (set BRAINOF_ATLASES to change)")
-    return 0
+    place = f"fetched atlases lie in {atlas_folder()} (set BRAINOF_ATLASES to change)"
+    return show(args, {"folder": str(atlas_folder()), "atlases": rows}, [*map(_line, rows), place])
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -15,7 +14,7 @@ from typing import Any
 
 from ..utils.values import counted
 from ..version import __version__
-from . import out
+from . import show
 
 EXAMPLE = """examples:
   brainof doctor
@@ -28,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     found = examine()
-    out(json.dumps(found) if args.json else "\n".join(_lines(found)))
-    return 0
+    return show(args, found, _lines(found))
 
 
 def examine() -> dict[str, Any]:

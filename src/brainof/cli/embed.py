@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from ..contract import ACCEPTABLE
 from ..errors import BrainOFError, ConfigError, ReadError, in_options
 from ..utils.memory import memory_budget, parse_bytes
 from ..utils.values import counted
-from . import out
-from .info import add_read_arguments, read_options
+from . import out, say
+from .info import add_accept_argument, add_read_arguments, read_options
 
 if TYPE_CHECKING:
     from ..inference.embeddings import Embeddings
@@ -40,14 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
     )
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
-    parser.add_argument(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        choices=ACCEPTABLE,
-        help="differences from training to accept",
-    )
+    add_accept_argument(parser)
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument(
         "--memory", default="1GB", metavar="SIZE", help="memory to stay below, such as 2GB (default: 1GB)"
@@ -74,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.window is not None and args.window <= 0:
         raise ConfigError(f"{args.window:g}", field="--window", fix="give seconds above 0")
     if contract is None:
-        _say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
+        say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
     parts: list[Embeddings] = []
     failed: list[BrainOFError] = []
     for file in args.files:
@@ -82,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             with memory_budget(memory):
                 recording = read(file, modality=args.modality, options=options)
                 for note in recording.notes:
-                    _say(f"{file}: {in_options(note, args.options)}")
+                    say(f"{file}: {in_options(note, args.options)}")
                 part = embed(
                     recording,
                     model,
@@ -99,12 +90,12 @@ def run(args: argparse.Namespace) -> int:
             if len(args.files) == 1:
                 raise
             failed.append(error)
-            _say(error.on_command_line(args.options))
+            say(error.on_command_line(args.options))
         except Exception as error:  # of a library: the embeddings of the other files are not lost to it
             if len(args.files) == 1:
                 raise
             failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
-            _say(str(failed[-1]))
+            say(str(failed[-1]))
     if parts:
         found = Embeddings.concatenate(parts)
         found.save(args.out)
@@ -114,9 +105,5 @@ def run(args: argparse.Namespace) -> int:
             f"{counted(len(parts), 'recording')}, {seconds:.0f} s of signal"
         )
     if failed:
-        _say(f"{len(failed)} of {len(args.files)} files could not be embedded")
+        say(f"{len(failed)} of {len(args.files)} files could not be embedded")
     return max((error.exit_code for error in failed), default=0)
-
-
-def _say(message: str) -> None:
-    print(f"brainof: {message}", file=sys.stderr)  # noqa: T201

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..paths import user_path
-from . import out
+from . import out, show
 
 EXAMPLE = """examples:
   brainof evaluate real-small --model tiny --root data --out runs/real-small
@@ -126,12 +126,8 @@ def _listed(suite: Any, args: argparse.Namespace) -> int:
         recipe = find_recipe(task.dataset_name)
         here = any((user_path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
         rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
-    if args.json:
-        out(json.dumps({"suite": suite.name, "version": suite.version, "tasks": rows}))
-        return 0
-    for row in rows:
-        out(f"{row['task']:<24} {row['dataset']:<24} {'here' if row['here'] else 'absent: ' + row['access']}")
-    return 0
+    lines = [f"{r['task']:<24} {r['dataset']:<24} {'here' if r['here'] else 'absent: ' + r['access']}" for r in rows]
+    return show(args, {"suite": suite.name, "version": suite.version, "tasks": rows}, lines)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -7,10 +7,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..contract import ACCEPTABLE
 from ..paths import user_path
-from . import out
-from .info import add_read_arguments, read_options
+from . import out, say
+from .info import add_accept_argument, add_read_arguments, read_options
 
 EXAMPLE = """\
 examples:
@@ -34,14 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--permutations", type=int, default=200, metavar="N", help="permutations of the labels (200)")
     parser.add_argument("--umap", action="store_true", help="draw embeddings with UMAP too (extra: explain)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
-    parser.add_argument(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        choices=ACCEPTABLE,
-        help="differences from training to accept",
-    )
+    add_accept_argument(parser)
     add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
 
 
@@ -62,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         options = read_options(args)
         source = [read(file, modality=args.modality, options=options) for file in args.source]
     if contract is None:
-        _say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
+        say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
     command = shlex.join(["brainof", *sys.argv[1:]])
     about = {"model": args.model, "source": args.source, "seed": args.seed, "command": command}
     found = explain(
@@ -75,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         n_permutations=args.permutations,
         umap=args.umap,
         random_state=args.seed,
-        say=_say,
+        say=say,
         contract=contract,
         accept=args.accept,
         run=args.model,
@@ -101,7 +93,3 @@ def _lead(made: list) -> str:
     verdicts = [each.verdict for each, _ in made if hasattr(each, "verdict")]
     lost = sum("DOES NOT BEAT" in verdict for verdict in verdicts)
     return f"Of {len(verdicts)} maps with a null, {len(verdicts) - lost} beat it and {lost} do not."
-
-
-def _say(message: str) -> None:
-    print(f"brainof: {message}", file=sys.stderr)  # noqa: T201

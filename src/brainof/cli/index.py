@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from . import out
+from . import show
 
 EXAMPLE = """examples:
   brainof index ds000117
@@ -29,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from ..io.bids.summary import summary
 
     found = summary(index(args.folder))
-    out(json.dumps(found) if args.json else "\n\n".join("\n".join(_lines(d, args.problems)) for d in found["datasets"]))
-    return 0
+    return show(args, found, ["\n\n".join("\n".join(_lines(d, args.problems)) for d in found["datasets"])])
 
 
 def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:

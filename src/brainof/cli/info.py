@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..channels import MODALITIES, UNITS
+from ..contract import ACCEPTABLE
 from ..errors import ConfigError, ReadError, in_options
 from ..io import ReadOptions, read
 from ..io.checks import amplitude_problems
 from ..io.formats import missing
 from ..paths import user_path
 from ..recording import Recording
-from . import out
+from . import show
 
 EXAMPLE = """examples:
   brainof info recording.edf
@@ -80,6 +80,18 @@ def add_read_arguments(parser: Any) -> None:
     )
 
 
+def add_accept_argument(parser: argparse.ArgumentParser) -> None:
+    """Differences from training, for commands that read recordings."""
+    parser.add_argument(
+        "--accept",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        choices=ACCEPTABLE,
+        help="differences from training to accept",
+    )
+
+
 def read_options(args: argparse.Namespace) -> ReadOptions:
     """ReadOptions from the arguments of `add_read_arguments`."""
     given = {name: getattr(args, name) for name in _AS_GIVEN if getattr(args, name) is not None}
@@ -101,13 +113,15 @@ def run(args: argparse.Namespace) -> int:
     if path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES):
         from ..release import describe as describe_model
 
-        return _show(describe_model(path), args.json)
+        found = describe_model(path)
+        return show(args, found, [_listing(found)])
     if not path.exists():
-        return _show(_preset(args.target, path), args.json)
+        found = _preset(args.target, path)
+        return show(args, found, [_listing(found)])
     recording = read(path, modality=args.modality, options=read_options(args))
     values = describe(recording)
     values["notes"] = [in_options(note, args.options) for note in values["notes"]]
-    return _show(values, args.json)
+    return show(args, values, _lines(values))
 
 
 def _preset(name: str, path: Path) -> dict[str, Any]:
@@ -164,17 +178,7 @@ def _middle(spread: np.ndarray) -> float | None:
     return float(f"{np.median(finite):.4g}") if finite.size else None
 
 
-def _show(values: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        out(json.dumps(values, default=str))
-    elif "n_times" in values:
-        out(_text(values))
-    else:
-        out(_listing(values))
-    return 0
-
-
-def _text(values: dict[str, Any]) -> str:
+def _lines(values: dict[str, Any]) -> list[str]:
     types = ", ".join(f"{n} {kind} [{values['units'][kind]}]" for kind, n in values["types"].items())
     rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
     places = values["positions"]
@@ -201,7 +205,7 @@ def _text(values: dict[str, Any]) -> str:
     if values["entities"]:
         lines["entities"] = ", ".join(f"{key} {value}" for key, value in values["entities"].items())
     text = [f"{key:<10} {value}" for key, value in lines.items()]
-    return "\n".join([*text, *(f"note       {note}" for note in values["notes"])])
+    return [*text, *(f"note       {note}" for note in values["notes"])]
 
 
 def _listing(values: dict[str, Any], indent: str = "") -> str:

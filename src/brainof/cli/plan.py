@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..paths import user_path
 from ..utils.files import write_atomically
-from . import out, takes_assignments
+from . import show, takes_assignments
 
 EXAMPLE = """examples:
   brainof plan base --devices 1 8 64 512
@@ -50,11 +49,8 @@ def run(args: argparse.Namespace) -> int:
     kinds = published_index() if args.corpus is None else kinds_of(index_of(open_corpora(args.corpus), config.sampling))
     hardware = Hardware(args.peak * 1e12, args.mfu, args.link * 1e9, args.memory * 1e9)
     plans = [plan(config, kinds, devices, hardware) for devices in args.devices]
-    if args.json:
-        out(json.dumps({"recipe": args.recipe, "plans": plans}))
-    else:
-        out("\n".join([*_head(args.recipe, plans[0]), "", *table(plans)]))
-    return 0
+    lines = [*_head(args.recipe, plans[0]), "", *table(plans)]
+    return show(args, {"recipe": args.recipe, "plans": plans}, lines)
 
 
 def _tune(args: argparse.Namespace, config: Any) -> int:
@@ -68,20 +64,18 @@ def _tune(args: argparse.Namespace, config: Any) -> int:
     found = tune(config, args.corpus, args.tune)
     figure = user_path(args.tune) / "tuning.png"
     write_atomically(figure, [png(tuning(found))])
-    if args.json:
-        out(json.dumps({**found, "figure": str(figure)}))
-        return 0
+    lines = []
     words = " ".join(f"{name}={found[name]}" for name in ("tokens_per_batch", "batch_size", "accumulate", "lr"))
     for trial in found["batches"]:
         speed = trial["windows_per_second"]
         result = "does not fit" if speed is None else f"{speed:.1f} windows/s"
         memory = "" if trial["gib"] is None else f", {trial['gib']:.1f} GiB"
-        out(f"{trial['tokens_per_batch']:>10,} tokens a batch  {result}{memory}")
+        lines.append(f"{trial['tokens_per_batch']:>10,} tokens a batch  {result}{memory}")
     for trial in found["rates"]:
         loss = "not finite" if trial["loss"] is None else f"loss {trial['loss']:.4f}"
-        out(f"{trial['lr']:>10g} learning rate    {loss}")
-    out(f"{figure}: look at it; then\nbrainof pretrain {args.recipe} {words} ...")
-    return 0
+        lines.append(f"{trial['lr']:>10g} learning rate    {loss}")
+    lines.append(f"{figure}: look at it; then\nbrainof pretrain {args.recipe} {words} ...")
+    return show(args, {**found, "figure": str(figure)}, lines)
 
 
 def _head(recipe: str, plan: Mapping[str, Any]) -> Iterator[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 
-from . import out
+from . import show
 
 EXAMPLE = """\
 examples:
@@ -31,5 +30,4 @@ def run(args: argparse.Namespace) -> int:
 
     page = report(args.folders, args.out, command=shlex.join(["brainof", *sys.argv[1:]]), title=args.title)
     megabytes = round(page.stat().st_size / 1e6, 2)
-    out(json.dumps({"page": str(page), "megabytes": megabytes}) if args.json else f"{page}: {megabytes} MB")
-    return 0
+    return show(args, {"page": str(page), "megabytes": megabytes}, [f"{page}: {megabytes} MB"])

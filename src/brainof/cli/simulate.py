@@ -14,17 +14,8 @@ EXAMPLE = """examples:
   brainof simulate --out cohort effects.state_strength=0.5 artefacts.blinks=0
   brainof prepare cohort/recipe_eeg.yaml --root cohort --out corpus"""
 
-#: option -> parameter
-_OPTIONS = {
-    "subjects": "subjects",
-    "seed": "seed",
-    "seconds": "seconds",
-    "sfreq": "sfreq",
-    "channels": "channels",
-    "meg": "meg",
-    "t_r": "t_r",
-    "rois": "rois",
-}
+#: Options that are parameters of the same name
+_OPTIONS = ("subjects", "seed", "seconds", "sfreq", "channels", "meg", "t_r", "rois")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..simulate.parameters import CohortParameters
     from ..simulate.write import write
 
-    given: dict[str, Any] = {
-        parameter: getattr(args, option) for option, parameter in _OPTIONS.items() if getattr(args, option) is not None
-    }
+    given: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     if "rois" in given:
         names = [part.strip() for part in given["rois"].split(",") if part.strip()]
         given["rois"] = int(names[0]) if len(names) == 1 and names[0].lstrip("-").isdigit() else names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,42 +25,54 @@ from .saving import load_estimator, save_estimator
 #: Arguments of an estimator that say what its input is
 _INPUT = ("sfreq", "channels", "modality", "units", "prepared", "window_seconds", "accept")
 
+#: What the classes say of the parameters that they share, in place of `{parameters}` in their docstrings
+_PARAMETERS = """\
+sfreq : float, optional
+        Samples per second of arrays (1 / TR for fMRI).
+    channels : Channels or list of str, optional
+        Channels of arrays; EEG names have template positions.
+    modality : {"eeg", "meg", "fmri"}
+        What arrays hold, and what is read of Epochs that hold several.
+    units : str, optional
+        Unit of arrays, such as "uV"; SI without it.
+    prepared : bool
+        The signals went through the model's preparation already.
+    window_seconds : float, optional
+        Windows that longer samples are cut into; by default the longest of training.
+    accept : collection of str
+        Differences from training that are taken as they are (see `ModalityContract.check`).
+    memory : None, str or joblib.Memory
+        Where features of the frozen backbone are kept, so that cross-validation computes each window once.
+    batch_size : int
+        Windows per batch at most when features are computed; results do not depend on it.
+    device : str
+        Where the model runs.
+    random_state : int, RandomState or None
+        An int makes results repeat."""
 
+
+@dataclass(eq=False, repr=False)
 class BrainOFEstimator(BaseEstimator):
     """Common part of the estimators; see `BrainOFClassifier`."""
 
-    def __init__(
-        self,
-        model: Any = "tiny",
-        *,
-        adapt: Any = "probe",
-        sfreq: float | None = None,
-        channels: Any = None,
-        modality: str = "eeg",
-        units: str | None = None,
-        prepared: bool = False,
-        window_seconds: float | None = None,
-        accept: Any = (),
-        within_subject: bool = False,
-        memory: Any = None,
-        batch_size: int = 32,
-        device: str = "cpu",
-        random_state: Any = None,
-    ) -> None:
-        self.model = model
-        self.adapt = adapt
-        self.sfreq = sfreq
-        self.channels = channels
-        self.modality = modality
-        self.units = units
-        self.prepared = prepared
-        self.window_seconds = window_seconds
-        self.accept = accept
-        self.within_subject = within_subject
-        self.memory = memory
-        self.batch_size = batch_size
-        self.device = device
-        self.random_state = random_state
+    model: Any = "tiny"
+    _: KW_ONLY
+    adapt: Any = "probe"
+    sfreq: float | None = None
+    channels: Any = None
+    modality: str = "eeg"
+    units: str | None = None
+    prepared: bool = False
+    window_seconds: float | None = None
+    accept: Any = ()
+    memory: Any = None
+    batch_size: int = 32
+    device: str = "cpu"
+    random_state: Any = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = cls.__doc__ and cls.__doc__.replace("{parameters}", _PARAMETERS)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -117,6 +130,40 @@ class BrainOFEstimator(BaseEstimator):
             raise LabelError(problem, field="groups", fix="name it, or leave those samples out")
         return names.to_numpy().astype(str)[samples.owner]
 
+    # Files
+
+    def save(self, folder: Any) -> Path:
+        """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
+
+        The base model is named, not copied: `model` must be a preset, path or Hub id.
+        """
+        check_is_fitted(self, "adapted_")
+        return save_estimator(self, folder)
+
+    @classmethod
+    def load(cls, folder: Any, **changes: Any):
+        """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
+        return load_estimator(cls, folder, changes)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class BrainOFPredictor(BrainOFEstimator):
+    """What classifier and regressor share: how they fit, and the outputs of what was fitted."""
+
+    within_subject: bool = False
+
+    def _fit(self, X: Any, y: Any, groups: Any) -> Target:
+        """Adapt the model to `y`, which `_target` checks, and keep the subjects."""
+        chosen, seed = self._start()
+        samples = self._samples(X, reset=True)
+        target = self._target(y, samples, groups)
+        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
+        self.adapted_ = self._adapt(chosen, samples, target, seed)
+        return target
+
+    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
+        raise NotImplementedError
+
     def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:
         """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""
         check_is_fitted(self, "adapted_")
@@ -149,21 +196,3 @@ class BrainOFEstimator(BaseEstimator):
             if len(set(known) | set(tested)) == 1:
                 fix = "there is one subject alone, so set within_subject=True"
             raise LabelError(text, field="groups", fix=fix)
-
-    def _subjects(self, samples: Samples) -> np.ndarray | None:
-        return None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
-
-    # Files
-
-    def save(self, folder: Any) -> Path:
-        """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
-
-        The base model is named, not copied: `model` must be a preset, path or Hub id.
-        """
-        check_is_fitted(self, "adapted_")
-        return save_estimator(self, folder)
-
-    @classmethod
-    def load(cls, folder: Any, **changes: Any):
-        """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
-        return load_estimator(cls, folder, changes)

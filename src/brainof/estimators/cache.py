@@ -21,12 +21,8 @@ def cached_features(
 ) -> np.ndarray:
     """Pooled latents (n, F) of all examples; those in `memory` are read, the others computed together and kept.
 
-    Parameters
-    ----------
-    digest : str
-        Content of the model (`adaptation.saving.model_digest`).
-    memory : None, str or joblib.Memory
-        Where features are kept, window by window: folds differ, windows do not.
+    `digest` is that of the model. `memory` (None, path or joblib.Memory) keeps window by window: folds differ, windows
+    do not.
     """
     if memory is None:
         return pooled(model, examples, pool, batch_size)

@@ -9,11 +9,12 @@ from sklearn.base import ClassifierMixin
 
 from ..adaptation import Target
 from ..adaptation.calibration import class_uncertainty, decision_values, log_probabilities, member_log_probabilities
-from .base import BrainOFEstimator
+from ..inference.windows import Samples
+from .base import BrainOFPredictor
 from .labels import checked_labels
 
 
-class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
+class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
     """A classifier of brain signals on a pretrained Brain-OF model.
 
     `X` may be `mne.Epochs` (or a list of them), a list of Recordings or of files, `CorpusRows`, an array or tensor
@@ -29,30 +30,9 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
     adapt : str, dict or Adaptation
         "frozen" or "probe" (closed-form ridge on frozen features), "mlp", "attentive", "lora", "full", "few_shot",
         "two_stage", "ensemble", or a configuration from `brainof.adaptation`.
-    sfreq : float, optional
-        Samples per second of arrays (1 / TR for fMRI).
-    channels : Channels or list of str, optional
-        Channels of arrays; EEG names have template positions.
-    modality : {"eeg", "meg", "fmri"}
-        What arrays hold, and what is read of Epochs that hold several.
-    units : str, optional
-        Unit of arrays, such as "uV"; SI without it.
-    prepared : bool
-        The signals went through the model's preparation already.
-    window_seconds : float, optional
-        Windows that longer samples are cut into; by default the longest of training.
-    accept : collection of str
-        Differences from training that are taken as they are (see `ModalityContract.check`).
+    {parameters}
     within_subject : bool
         Let `score` take subjects that were trained on.
-    memory : None, str or joblib.Memory
-        Where features of the frozen backbone are kept, so that cross-validation computes each window once.
-    batch_size : int
-        Windows per batch at most when features are computed; results do not depend on it.
-    device : str
-        Where the model runs.
-    random_state : int, RandomState or None
-        An int makes results repeat.
 
     Attributes
     ----------
@@ -97,15 +77,12 @@ class BrainOFClassifier(ClassifierMixin, BrainOFEstimator):
         ContractError
             The signals are not what the model was trained on; the message names the cure.
         """
-        chosen, seed = self._start()
-        samples = self._samples(X, reset=True)
-        labels = checked_labels(y, samples.n_samples)
-        target = Target.classes(labels[samples.owner], self._window_groups(samples, groups))
-        assert target.names is not None
-        self.classes_ = target.names
-        self.subjects_ = self._subjects(samples)
-        self.adapted_ = self._adapt(chosen, samples, target, seed)
+        self.classes_: Any = self._fit(X, y, groups).names
         return self
+
+    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
+        labels = checked_labels(y, samples.n_samples)
+        return Target.classes(labels[samples.owner], self._window_groups(samples, groups))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities (n_samples, n_classes)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .base import BrainOFEstimator
 from .labels import checked_labels, checked_values
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
     """Pooled latents of a pretrained Brain-OF model, one vector per sample.
 
@@ -31,22 +32,7 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         "frozen", or an adaptation that changes the backbone ("lora", "full"), for which `fit` needs `y`.
     pool : str
         Pooling over latents: "auto" is the model's own; see `BrainOF.pool`.
-    sfreq, channels, modality, units
-        Of arrays: samples per second, Channels or names, "eeg", "meg" or "fmri", and the unit (SI without it).
-    prepared : bool
-        The signals went through the model's preparation already.
-    window_seconds : float, optional
-        Windows that longer samples are cut into; by default the longest of training.
-    accept : collection of str
-        Differences from training that are taken as they are (see `ModalityContract.check`).
-    memory : None, str or joblib.Memory
-        Where features of the frozen backbone are kept, so that each window is computed once.
-    batch_size : int
-        Windows per batch at most when features are computed.
-    device : str
-        Where the model runs.
-    random_state : int, RandomState or None
-        An int makes results repeat.
+    {parameters}
 
     Attributes
     ----------
@@ -64,40 +50,8 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
     (4, 64)
     """
 
-    def __init__(
-        self,
-        model: Any = "tiny",
-        *,
-        adapt: Any = "frozen",
-        pool: str = "auto",
-        sfreq: float | None = None,
-        channels: Any = None,
-        modality: str = "eeg",
-        units: str | None = None,
-        prepared: bool = False,
-        window_seconds: float | None = None,
-        accept: Any = (),
-        memory: Any = None,
-        batch_size: int = 32,
-        device: str = "cpu",
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(
-            model,
-            adapt=adapt,
-            sfreq=sfreq,
-            channels=channels,
-            modality=modality,
-            units=units,
-            prepared=prepared,
-            window_seconds=window_seconds,
-            accept=accept,
-            memory=memory,
-            batch_size=batch_size,
-            device=device,
-            random_state=random_state,
-        )
-        self.pool = pool
+    adapt: Any = "frozen"
+    pool: str = "auto"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

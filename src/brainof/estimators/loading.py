@@ -12,13 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def load_model(model: Any, random_state: Any = None):
-    """Backbone and contract of what the user named: a module, (module, contract), a preset, a folder or a Hub id.
-
-    Raises
-    ------
-    CheckpointError
-        Nothing of that name, another layout, or a pickled file.
-    """
+    """Backbone and contract of a module, (module, contract), a preset, a folder or a Hub id; CheckpointError if no."""
     if isinstance(model, tuple):
         return copy.deepcopy(model[0]).eval(), model[1]
     if hasattr(model, "forward_features"):

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..adaptation import Target
-from .base import BrainOFEstimator
+from ..inference.windows import Samples
+from .base import BrainOFPredictor
 from .labels import checked_values
 
 
-class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
+class BrainOFRegressor(RegressorMixin, BrainOFPredictor):
     """A regressor of brain signals on a pretrained Brain-OF model.
 
     `X` may be Epochs, Recordings, files, `CorpusRows` or arrays (n, channels, times); see `BrainOFClassifier`.
@@ -23,24 +24,9 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         A preset (random weights), a run or release folder, a Hub id, or a module with `forward_features` and `pool`.
     adapt : str, dict or Adaptation
         "probe" (closed-form ridge on frozen features), "mlp", "lora", "full", ..., or from `brainof.adaptation`.
-    sfreq, channels, modality, units
-        Of arrays: samples per second, Channels or names, "eeg", "meg" or "fmri", and the unit (SI without it).
-    prepared : bool
-        The signals went through the model's preparation already.
-    window_seconds : float, optional
-        Windows that longer samples are cut into; by default the longest of training.
-    accept : collection of str
-        Differences from training that are taken as they are (see `ModalityContract.check`).
+    {parameters}
     within_subject : bool
         Let `score` take subjects that were trained on.
-    memory : None, str or joblib.Memory
-        Where features of the frozen backbone are kept, so that each window is computed once.
-    batch_size : int
-        Windows per batch at most when features are computed.
-    device : str
-        Where the model runs.
-    random_state : int, RandomState or None
-        An int makes results repeat.
 
     Attributes
     ----------
@@ -74,13 +60,12 @@ class BrainOFRegressor(RegressorMixin, BrainOFEstimator):
         LabelError
             A target is NaN, or lengths differ.
         """
-        chosen, seed = self._start()
-        samples = self._samples(X, reset=True)
-        values = checked_values(y, samples.n_samples)
-        target = Target.values(values[samples.owner], self._window_groups(samples, groups))
-        self.subjects_ = self._subjects(samples)
-        self.adapted_ = self._adapt(chosen, samples, target, seed)
+        self._fit(X, y, groups)
         return self
+
+    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
+        values = checked_values(y, samples.n_samples)
+        return Target.values(values[samples.owner], self._window_groups(samples, groups))
 
     def predict(self, X: Any) -> np.ndarray:
         """Values (n_samples,), or (n_samples, n_targets) of several targets."""

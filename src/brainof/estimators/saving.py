@@ -50,13 +50,7 @@ def save_estimator(estimator: Any, folder: Any) -> Path:
 
 
 def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
-    """A fitted estimator of class `cls` from its folder, or from a run of `brainof adapt`.
-
-    Raises
-    ------
-    CheckpointError
-        Damaged, of another estimator, or its base model is not to be had.
-    """
+    """A fitted `cls` from its folder, or from a run of `brainof adapt`; CheckpointError if it is none."""
     folder = user_path(folder, CheckpointError)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)

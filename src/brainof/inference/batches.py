@@ -52,17 +52,9 @@ def embedded(model: Any, batch: Any, pool: str, **shared: Any) -> Tensor:
 def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int = 32) -> np.ndarray:
     """Pooled latents (n, F) of all examples, in eval mode and without gradients; at least float32.
 
-    The result depends on `batch_size` and threads only in the last bits.
-
-    Notes
-    -----
     On a CPU as many batches of a `BrainOF` are encoded side by side as operators have threads
-    (`torch.set_num_threads`), at most `MAX_THREADS`; meanwhile operators use what is left of them.
-
-    Raises
-    ------
-    ConfigError
-        No examples, or a batch size below 1.
+    (`torch.set_num_threads`), at most `MAX_THREADS`; meanwhile operators use what is left of them. The result depends
+    on that and on `batch_size` only in the last bits.
     """
     if batch_size < 1:
         raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
@@ -78,7 +70,7 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
             # identities of the sensors, once for all batches of a kind, if equally long on the grid of the model
             kind = examples.kinds[rows[0]], int(batch.n_times_B.max()) if hasattr(batch, "n_times_B") else 0
             if kind != known:
-                known, shared = kind, _shared(model, batch)
+                known, shared = kind, {"layout": model.layout(batch)} if hasattr(model, "layout") else {}
             yield batch, shared
 
     def encode(job: tuple[Any, dict[str, Any]]) -> np.ndarray:
@@ -97,24 +89,13 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
 
 
 def patch_of(model: Any, contract: InputContract | None = None) -> int:
-    """Samples per patch: the contract's, or the model's own.
-
-    Raises
-    ------
-    ConfigError
-        Neither says it.
-    """
+    """Samples per patch: the contract's, or the model's own; a ConfigError where neither says it."""
     patch = contract.patch if contract is not None else getattr(getattr(model, "config", None), "patch", None)
     if patch is None:
         raise ConfigError(
             f"is not known of {type(model).__name__}", field="patch", fix="give a contract, or set model.config.patch"
         )
     return int(patch)
-
-
-def _shared(model: Any, batch: Any) -> dict[str, Any]:
-    """What a BrainOF computes once for all batches of one layout, as arguments of `forward_features`."""
-    return {"layout": model.layout(batch)} if hasattr(model, "layout") else {}
 
 
 def _threads(model: torch.nn.Module) -> int:

@@ -29,23 +29,10 @@ LAYOUT = 1
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The statistics of one recording, frozen, and the chain they belong to.
+    """The statistics of one recording, frozen, and the chain (all `steps`) they belong to.
 
-    Attributes
-    ----------
-    steps : tuple of Step
-        The whole chain.
-    channels : Channels
-        Of the stream, in its order.
-    sfreq : float
-        Of the stream, Hz.
-    modality : str
-    means : ndarray, shape (n_channels,)
-        Offsets in SI units.
-    bads : tuple of str
-        Bad channels before normalisation.
-    scales : Scales
-    contract : InputContract or None
+    Channels, rate (Hz) and modality are those of the stream; `means` (n_channels,) are offsets in SI units; `bads` the
+    bad channels before normalisation.
     """
 
     steps: tuple[Step, ...]
@@ -90,13 +77,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Calibration:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        CheckpointError
-            Not there, damaged, or of another layout.
-        """
+        """Read what `save` wrote; a CheckpointError where it is not there, damaged, or of another layout."""
         try:
             values = json.loads(user_path(path, ReadError).read_bytes())
             if not isinstance(values, dict) or values.get("layout") != LAYOUT:
@@ -124,13 +105,7 @@ class Calibration:
         return found
 
     def apply(self, recording: Recording) -> Recording:
-        """A whole recording through the chain with the frozen statistics.
-
-        Raises
-        ------
-        ContractError
-            Other channels or another rate than those calibrated on.
-        """
+        """A whole recording of the same channels and rate (a ContractError otherwise), with the frozen statistics."""
         if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
             raise ContractError(
                 f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",

@@ -47,17 +47,9 @@ class Embeddings:
         return f"<Embeddings, {len(self)} windows x {self.values.shape[1]} features, table: {columns}>"
 
     def plot(self, by: str | None = None) -> Figure:
-        """The windows in the plane of their first two principal components.
+        """The windows in the plane of their first two principal components, coloured `by` a column of the table.
 
-        Parameters
-        ----------
-        by : str, optional
-            Column of the table that gives the colour: subject, modality, onset, a label ...
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Axes say the fraction of variance of each component.
+        Axes say the fraction of variance of each component.
 
         Raises
         ------
@@ -146,13 +138,7 @@ def check_format(path: str | PathLike[str]) -> str:
 
 
 def load_embeddings(path: str | PathLike[str]) -> Embeddings:
-    """Read what `Embeddings.save` wrote.
-
-    Raises
-    ------
-    ReadError
-        The file is missing or holds something else.
-    """
+    """Read what `Embeddings.save` wrote; a ReadError where there is none."""
     ending = check_format(path)
     try:
         if ending == ".parquet":

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..channels import Channels
-from ..contract import InputContract
+from ..contract import InputContract, part_of
 from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, LabelError
 from ..recording import Recording
@@ -97,20 +97,9 @@ class WindowList:
 
 
 class CorpusRows:
-    """Windows of a corpus by row number; indexing gives a part, so that scikit-learn can split it.
+    """Windows of a corpus (or Corpora) by row number, all by default; scikit-learn can split it by indexing.
 
-    Parameters
-    ----------
-    corpus : Corpus or Corpora
-    rows : sequence of int, optional
-        Row numbers in `corpus.index`; all by default.
-    patch : int
-        Samples per patch of the model.
-
-    Attributes
-    ----------
-    subjects : ndarray of str, shape (n,)
-        `dataset/subject` of each window.
+    `patch` is that of the model in samples; `subjects` (n,) are named `dataset/subject`.
     """
 
     def __init__(self, corpus: Windows, rows: Sequence[int] | np.ndarray | None = None, patch: int = 64) -> None:
@@ -119,11 +108,7 @@ class CorpusRows:
         if not len(self.rows):
             raise ConfigError("no windows to embed or fit", field="rows")
         self.index = corpus.index.iloc[self.rows]
-        patches = ceil_div(self.index["n_times"].to_numpy(np.int64), patch)
-        frame = self.index.assign(_patches=patches)
-        columns = ["modality", "channel_set", "sfreq", "_patches"]
-        self.kinds = frame.groupby(columns, sort=True, observed=True).ngroup().to_numpy(np.int64)
-        self.costs = self.index["n_channels"].to_numpy(np.int64) * patches
+        self.kinds, self.costs = kinds_and_costs(self.index, patch)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,13 +125,7 @@ class CorpusRows:
         return group_keys(self.index, "subject")
 
     def labels(self, name: str) -> np.ndarray:
-        """A label of each window, as text.
-
-        Raises
-        ------
-        LabelError
-            The corpus has no such label, or a window lacks it.
-        """
+        """A label of each window, as text; a LabelError where a window has none."""
         column = f"{LABEL}{name}"
         if column not in self.index:
             known = [str(c)[len(LABEL) :] for c in self.index if str(c).startswith(LABEL)]
@@ -165,20 +144,11 @@ class CorpusRows:
         return table.reset_index(drop=True)
 
     def check(self, contract: InputContract, accept: Collection[str] = ()) -> None:
-        """Compare how the windows were prepared with how the training data of a model were.
-
-        Raises
-        ------
-        ContractError
-            Names the dataset and what differs first.
-        """
+        """Compare how the windows were prepared with a model's training data; a ContractError names what differs."""
         first = self.index.drop_duplicates(["dataset", "modality", "channel_set", "sfreq"])
         for line in first.to_dict("records"):
             name, modality, rate = str(line["dataset"]), str(line["modality"]), float(line["sfreq"])
-            if modality not in contract.modalities:
-                known = f"it accepts {', '.join(sorted(contract.modalities))}"
-                raise ContractError(f"the model was not trained on {modality}", file=name, field="modality", fix=known)
-            part = contract.modalities[modality]
+            part = part_of(contract, modality, name)
             steps = self.corpus.datasets.get(name, {}).get("steps", part.steps)
             if steps != part.steps:
                 ours, theirs = next(((a, b) for a, b in zip_longest(steps, part.steps) if a != b), (None, None))
@@ -196,6 +166,14 @@ class CorpusRows:
         about = f"{line['channel_set']} {line['sfreq']!r} {line['modality']} {self.patch} {line.get('good')}"
         data = np.ascontiguousarray(self.corpus.read(int(self.rows[row]))).tobytes()
         return hashlib.blake2b(about.encode() + data, digest_size=16).hexdigest()
+
+
+def kinds_and_costs(index: pd.DataFrame, patch: int) -> tuple[np.ndarray, np.ndarray]:
+    """`kinds` and `costs` (see `Examples`) of the windows of an index."""
+    patches = ceil_div(index["n_times"].to_numpy(np.int64), patch)
+    columns = ["modality", "channel_set", "sfreq", "_patches"]
+    kinds = index.assign(_patches=patches).groupby(columns, observed=True).ngroup().to_numpy(np.int64)
+    return kinds, index["n_channels"].to_numpy(np.int64) * patches
 
 
 class Subset:

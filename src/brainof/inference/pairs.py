@@ -14,36 +14,27 @@ from ..errors import ConfigError
 from ..model import BrainOF
 from ..model.fusion import FusedBrainOF, PairedBatch
 from ..stats.splits import group_keys
-from ..utils.values import ceil_div
 from .batches import pooled
+from .examples import kinds_and_costs
 
 
 class PairedRows:
-    """Rows of a table of pairs as numbered examples, whose batches a FusedBrainOF takes; indexing gives a part.
+    """Rows of a table of pairs (`brainof.corpus.pairs`) as examples for a FusedBrainOF; indexing gives a part.
 
     Parameters
     ----------
     corpus : Corpus or Corpora
     table : DataFrame
-        From `brainof.corpus.pairs`: one column per modality, -1 where it is missing.
+        One column per modality, -1 where it is missing.
     patch : int
         Samples per patch of the model.
     only : sequence of str, optional
         Modalities that batches hold; all by default.
 
-    Attributes
-    ----------
-    kinds : ndarray of int, shape (n,)
-        Examples of one kind have the same modalities, layouts, rates and lengths: they fit one batch.
-    costs : ndarray of int, shape (n,)
-        Tokens of each example.
-    subjects : ndarray of str, shape (n,)
-        `dataset/subject` of the first modality that is there.
-
-    Raises
-    ------
-    ConfigError
-        An empty table, or a row without any modality.
+    Notes
+    -----
+    Examples of one of the `kinds` have the same modalities, layouts, rates and lengths: they fit one batch. `subjects`
+    are the `dataset/subject` of the first modality that is there.
     """
 
     def __init__(
@@ -53,16 +44,12 @@ class PairedRows:
         if not len(table) or (rows_NM < 0).all(axis=1).any():
             raise ConfigError("no pair, or one without any modality", field="table", fix="see brainof.corpus.pairs")
         self.corpus, self.table, self.patch, self.only = corpus, table.reset_index(drop=True), patch, only
-        index = corpus.index
-        patches = ceil_div(index["n_times"].to_numpy(np.int64), patch)
-        columns = ["modality", "channel_set", "sfreq", "_patches"]
-        shape = index.assign(_patches=patches).groupby(columns, observed=True).ngroup().to_numpy(np.int64)
-        cost = index["n_channels"].to_numpy(np.int64) * patches
+        shape, cost = kinds_and_costs(corpus.index, patch)
         there_NM = rows_NM >= 0
         self.kinds = np.unique(np.where(there_NM, shape[rows_NM], -1), axis=0, return_inverse=True)[1].ravel()
         self.costs = np.where(there_NM, cost[rows_NM], 0).sum(axis=1)
         first = rows_NM[np.arange(len(rows_NM)), there_NM.argmax(axis=1)]
-        self.subjects = group_keys(index, "subject")[first]
+        self.subjects = group_keys(corpus.index, "subject")[first]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -109,12 +96,7 @@ def embed_pairs(
 ) -> np.ndarray:
     """Pooled latents (n, F), float32, of pairs fused in the order given; modalities that it leaves out are missing.
 
-    The result does not depend on the batch size.
-
-    Raises
-    ------
-    ConfigError
-        A pair has none of the modalities in `order`.
+    A ConfigError where a pair has none of the modalities in `order`.
     """
     rows = PairedRows(rows.corpus, rows.table, rows.patch, order)
     return pooled(FusedBrainOF(model, order), rows, pool, batch_size).astype(np.float32)

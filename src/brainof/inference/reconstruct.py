@@ -32,12 +32,12 @@ BATCH = 8
 def inpaint(
     recording: Recording, model: Any, contract: InputContract | None = None, bads: tuple[str, ...] | None = None
 ) -> Recording:
-    """Replace bad channels by what the model makes of the others.
+    """Replace bad channels of EEG or MEG, as read, by what the model makes of the others.
 
     Parameters
     ----------
     recording : Recording
-        EEG or MEG, as read; left as it is.
+        Left as it is.
     model : BrainOF
         Trained for the waveform.
     contract : InputContract, optional
@@ -48,8 +48,8 @@ def inpaint(
     Returns
     -------
     Recording
-        The same rate, length and unit. Good channels are untouched; the replaced ones hold only the band that the
-        model was trained on, are no longer bad, and are named in `provenance["reconstructed"]`.
+        The same rate, length and unit. The replaced channels hold only the band that the model was trained on, are no
+        longer bad, and are named in `provenance["reconstructed"]`.
 
     Raises
     ------
@@ -76,21 +76,7 @@ def inpaint(
 def upsample(recording: Recording, model: Any, channels: Channels, contract: InputContract | None = None) -> Recording:
     """Add sensors that were not there: the recording with `channels` behind its own.
 
-    Parameters
-    ----------
-    recording : Recording
-        EEG or MEG, as read.
-    model : BrainOF
-        Trained for the waveform.
-    channels : Channels
-        The new sensors, with positions in the coordinate frame of the recording.
-    contract : InputContract, optional
-        Of the model.
-
-    Returns
-    -------
-    Recording
-        The same rate, length and units; the new channels hold only the band that the model was trained on.
+    As `inpaint`; the new sensors have positions in the coordinate frame of the recording.
 
     Raises
     ------
@@ -180,7 +166,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
     with evaluating(model):
         for first in range(0, len(starts), BATCH):
             part = starts[first : first + BATCH]
-            windows = [_window(seen.data[:, start : start + length], len(targets)) for start in part]
+            # rows of the targets are empty
+            windows = [np.pad(seen.data[:, start : start + length], ((0, len(targets)), (0, 0))) for start in part]
             batch = SignalBatch.from_arrays(windows, table, seen.sfreq, seen.modality, patch, mask).to(device)
             tokens = model.tokens(batch)
             latents = model.encode(tokens, visible.expand(len(part), -1).to(device))
@@ -192,11 +179,6 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
                 total[:, start:stop] += (fade * values)[:, : stop - start]
                 weight[start:stop] += fade[: stop - start]
     return total / weight
-
-
-def _window(data: np.ndarray, n_more: int) -> np.ndarray:
-    """The seen channels and empty rows for the targets."""
-    return np.concatenate([data, np.zeros((n_more, data.shape[1]), data.dtype)])
 
 
 def _joined(first: Channels, second: Channels) -> Channels:

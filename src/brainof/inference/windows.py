@@ -43,17 +43,9 @@ class InputOptions:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Checked windows, and the sample that each belongs to.
+    """Checked windows; `owner` numbers the sample of each: a recording longer than the model's window has several.
 
-    Attributes
-    ----------
-    examples : Examples
-        Windows.
-    owner : ndarray of int, shape (n_windows,)
-        Sample of each window: a recording longer than the model's window has several.
-    n_samples : int
-    subjects : ndarray of str, shape (n_samples,), or None
-        Subject of each sample, empty text where it is not known; None where none is.
+    `subjects` (n_samples,) are those of the samples, empty text where one is not known; None where none is.
     """
 
     examples: Examples
@@ -74,12 +66,8 @@ class Samples:
 def as_input(X: Any, field: str = "X") -> Any:
     """X with tensors and lists of arrays or numbers as one array; everything else as it is; `field` is its name.
 
-    Raises
-    ------
-    ConfigError
-        Nothing that holds signals, an average over trials, or arrays of several shapes.
-    RecordingError
-        No sample.
+    A ConfigError where it holds no signals, an average over trials, or arrays of several shapes; a RecordingError where
+    it is empty.
     """
     items = X if isinstance(X, (list, tuple)) else [X]
     if not items:
@@ -132,13 +120,7 @@ def is_array(X: Any) -> bool:
 
 
 def read_samples(X: Any, options: InputOptions) -> Samples:
-    """Prepared windows of all samples, checked against the contract.
-
-    Raises
-    ------
-    ConfigError, ContractError, RecordingError, ReadError
-        Name the sample and what to do.
-    """
+    """Prepared windows of all samples, checked against the contract; errors name the sample and what to do."""
     if isinstance(X, CorpusRows):
         if options.contract is not None:
             X.check(options.contract, options.accept)
@@ -230,10 +212,7 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
 def preparation(recording: Recording, contract: InputContract | None) -> tuple[ModalityContract | None, Chain]:
     """The contract's part for a recording and the chain it stores; without a contract, the default of the modality.
 
-    Raises
-    ------
-    ContractError
-        The modality or a sensor type was never trained, or the amplitude is implausible.
+    A ContractError where the modality or a sensor type was never trained, or the amplitude is implausible.
     """
     part = contract.part(recording) if contract else None
     require_plausible(recording)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
-from ..contract import InputContract
+from ..contract import InputContract, part_of
 from ..errors import ConfigError, ContractError, did_you_mean
 from ..model import BrainOF
 from ..model.norm import RMSNorm
@@ -208,13 +208,9 @@ class BrainOFModule(nn.Module):
     def _check_contract(self, channels: Channels) -> None:
         if self.contract is None:
             return
-        known = self.contract.modalities
-        if self.modality not in known:
-            raise ContractError(
-                f"the model was not trained on {self.modality}", field="modality", fix=f"it accepts {', '.join(known)}"
-            )
+        part = part_of(self.contract, self.modality)
         for kind in sorted(set(channels.types)):
-            if kind not in known[self.modality].units:
+            if kind not in part.units:
                 raise ContractError(f"{kind} channels were not in training", field="channels", fix="leave them out")
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .kernels import plain_inference
 from .kernels.attention import combined_attention, fused_attention, masked_after, use_combined, use_fused
-from .norm import RMSNorm, unit
+from .norm import RMSNorm, init_linear, unit, wide
 
 Kind = Literal["dint", "diff", "softmax"]
 
@@ -70,28 +70,16 @@ def query_mean(x_BHNe: Tensor, query_mask_BN: Tensor | None) -> Tensor:
 def combine(kind: Kind, one: Tensor, two: Tensor, lam: Tensor, query_mask_BN: Tensor | None = None) -> Tensor:
     """DINT: one + lam (mean_q one - two); differential: one - lam two. Of outputs or of maps; at least float32."""
     # both are close to each other: their difference would lose what bfloat16 has
-    one, two = (x if x.dtype == torch.float64 else x.float() for x in (one, two))
+    one, two = wide(one), wide(two)
     return one + lam * (query_mean(one, query_mask_BN) - two) if kind == "dint" else one - lam * two
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention.
+    """Multi-head self-attention; "dint" and "diff" split each query and key head into two halves of width D / (2 H).
 
-    Parameters
-    ----------
-    dim, heads : int
-        D and H. "dint" and "diff" split each query and key head into two halves of width D / (2 H).
-    kind : {"dint", "diff", "softmax"}
-        "softmax" is ordinary multi-head attention with as many weights.
-    layer : int
-        Depth from 0, which sets the starting value of lam.
-    residual_gain : float
-        Factor on the starting weights of the output map.
-
-    Raises
-    ------
-    ConfigError
-        `dim` cannot be divided.
+    "softmax" is ordinary multi-head attention with as many weights. `layer` is the depth from 0, which sets the
+    starting value of lam; `residual_gain` a factor on the starting weights of the output map. A ConfigError where `dim`
+    cannot be divided.
     """
 
     def __init__(self, dim: int, heads: int, kind: Kind = "dint", layer: int = 0, residual_gain: float = 1.0) -> None:
@@ -109,7 +97,9 @@ class Attention(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        _init_linears(self, self.residual_gain)
+        for linear in (self.query, self.key, self.value):
+            init_linear(linear)
+        init_linear(self.out, self.residual_gain)
         if self.lambda_4d is not None:
             nn.init.normal_(self.lambda_4d, std=0.1)
 
@@ -117,7 +107,7 @@ class Attention(nn.Module):
         """exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init, a scalar in at least float32."""
         if self.lambda_4d is None:
             raise ConfigError("softmax attention has no lambda", field="attention")
-        lam = self.lambda_4d if self.lambda_4d.dtype == torch.float64 else self.lambda_4d.float()
+        lam = wide(self.lambda_4d)
         return (lam[0] * lam[1]).sum().exp() - (lam[2] * lam[3]).sum().exp() + self.lambda_init
 
     def _halves(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,22 +159,8 @@ class CrossAttention(nn.Module):
     """Multi-head attention whose queries and keys have unit length, with a learned temperature per head.
 
     Queries and keys are projected apart from the rest (`queries`, `keys`), because a batch may share them (B = 1).
-
-    Parameters
-    ----------
-    dim, heads : int
-        D and H.
-    temperature : float
-        Start of the temperatures.
-    residual_gain : float
-        Factor on the starting weights of the output map.
-    contrast : bool
-        What all queries read alike goes to the first of them, see `contrast`.
-
-    Raises
-    ------
-    ConfigError
-        `dim` cannot be divided.
+    `residual_gain` is a factor on the starting weights of the output map; with `contrast`, what all queries read alike
+    goes to the first of them (see `contrast`).
     """
 
     def __init__(
@@ -199,7 +175,9 @@ class CrossAttention(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        _init_linears(self, self.residual_gain)
+        for linear in (self.query, self.key, self.value):
+            init_linear(linear)
+        init_linear(self.out, self.residual_gain)
         nn.init.constant_(self.temperature, self.start_temperature)
 
     def queries(self, x_BND: Tensor) -> Tensor:
@@ -254,11 +232,6 @@ def split_heads(x_BND: Tensor, heads: int) -> Tensor:
 def merge_heads(x_BHNe: Tensor) -> Tensor:
     """(B, H, N, e) -> (B, N, D)."""
     return x_BHNe.transpose(1, 2).flatten(2)
-
-
-def _init_linears(module: Attention | CrossAttention, out_gain: float) -> None:
-    for linear, gain in ((module.query, 1), (module.key, 1), (module.value, 1), (module.out, out_gain)):
-        nn.init.normal_(linear.weight, std=gain * (3 * linear.in_features) ** -0.5)
 
 
 def _require_heads(dim: int, heads: int, halves: int) -> None:

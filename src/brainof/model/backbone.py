@@ -97,17 +97,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward on latents.
-
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    config : BackboneConfig
-        Of the backbone.
-    layer : int
-        Depth of this block, from 0.
-    """
+    """Self-attention and feed-forward on latents; `layer` is its depth, from 0."""
 
     def __init__(self, dim: int, config: BackboneConfig, layer: int) -> None:
         super().__init__()

@@ -31,19 +31,9 @@ def move_biases(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> Ten
     each optimizer step, whatever the number of accumulated batches. Evaluation passes and recomputed passes are not
     counted. Wrap a replicated model with `broadcast_buffers=False`, or the counts of rank 0 replace the others'.
 
-    Parameters
-    ----------
-    model : Module
-        Any module that holds `Experts`.
-    gamma : float
-        Step; 0 measures without moving (for adaptation).
-    group : process group, optional
-        Ranks whose counts are summed; the default group where processes are initialised.
-
-    Returns
-    -------
-    Tensor of int64 or None
-        Tokens (layers, modalities, experts) that each expert was sent, over all ranks; None without experts.
+    `gamma` 0 measures without moving (for adaptation); counts are summed over the ranks of `group`, the default one
+    where processes are initialised. Returns the tokens (layers, modalities, experts) that each expert was sent, over
+    all ranks; None without experts.
     """
     layers = [module for module in model.modules() if isinstance(module, Experts)]
     if not layers:
@@ -61,14 +51,10 @@ def move_biases(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> Ten
 
 
 def balance_metrics(load_LME: Tensor) -> dict[str, float]:
-    """How evenly the experts are used.
+    """How evenly the experts are used; empty when nothing was counted.
 
-    Returns
-    -------
-    dict of str to float
-        "max_vio" (mean over layers), "max_vio_worst" (worst layer), "idle_experts" (of the worst layer, the fraction of
-        experts with less than a tenth of the mean load), "max_vio/<modality>" for each modality seen; empty when
-        nothing was counted.
+    "max_vio" (mean over layers), "max_vio_worst" (worst layer), "idle_experts" (of the worst layer, the fraction of
+    experts with less than a tenth of the mean load), and "max_vio/<modality>" for each modality seen.
     """
     seen_M = load_LME.sum((0, 2))
     by_modality_M = violation(load_LME).mean(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from .gradient_normalisation import normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
 from .kernels.sampler import read_map, sample_by_window, use_by_window
-from .norm import RMSNorm
+from .norm import RMSNorm, wide
 from .pooling import pool, require_finite
 from .presets import preset
 from .resolution import on_grid
@@ -46,14 +46,8 @@ class Layout:
     """What depends on sensors, sampling interval, modality and weights alone; from `BrainOF.layout`.
 
     It serves every batch of the same sensors, sampling interval, modality and number of patches, until a weight
-    changes. The caller keeps it; nothing is compared but its number of tokens.
-
-    Attributes
-    ----------
-    identity_BND : Tensor
-        Where, what and when each token is; B = 1 where the batch shares it.
-    map_1HLN : Tensor or None
-        How the static latents read the tokens, where `kernels.sampler` needs it.
+    changes. The caller keeps it; nothing is compared but its number of tokens. `map_1HLN` is how the static latents
+    read the tokens, where `kernels.sampler` needs it.
     """
 
     identity_BND: Tensor
@@ -162,14 +156,7 @@ class BrainOF(nn.Module):
         return self.identity(batch.sensors, batch.interval_B[:count], batch.modality_B[:count], patches)
 
     def tokens(self, batch: SignalBatch, layout: Layout | None = None) -> Tokens:
-        """Patches with their identities.
-
-        Parameters
-        ----------
-        batch : SignalBatch
-            Signals (B, C, T) and their sensors.
-        layout : Layout, optional
-            From `layout`, of a batch of the same sensors, sampling interval, modality and length.
+        """Patches with their identities; `layout` is of a batch of the same sensors, interval, modality and length.
 
         Raises
         ------
@@ -181,8 +168,7 @@ class BrainOF(nn.Module):
         """
         known = batch.checked
         complete = check(batch, self.config.patch) if known is None else known.complete
-        signal_BCT = batch.signal_BCT if batch.signal_BCT.dtype == torch.float64 else batch.signal_BCT.float()
-        patch_BNS = patchify(signal_BCT, self.config.patch)
+        patch_BNS = patchify(wide(batch.signal_BCT), self.config.patch)
         channels, patches = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.config.patch
         valid_BNS = None
         mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)
@@ -232,22 +218,13 @@ class BrainOF(nn.Module):
         return self.refine(self.sample(tokens, visible_BV, visible_mask_BV, start_BLD), tokens.modality_B)
 
     def encode_without(self, tokens: Tokens, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Latents (B, L, D) without the tokens of one part after the other, as `encode` of all others.
+        """Latents (B, L, D) without the tokens of one part (their numbers) after the other, as `encode` of all others.
 
-        Parameters
-        ----------
-        tokens : Tokens
-            From `tokens`.
-        parts : sequence of Tensor of int64
-            Numbers of the tokens to hide. Contents, keys and values are computed once, but for contents that depend on
-            the other tokens (correlations) and samplers that interpolate.
+        Contents, keys and values are computed once, but for contents that depend on the other tokens (correlations) and
+        samplers that interpolate.
         """
         every_N = torch.arange(tokens.patch_BNS.shape[1], device=tokens.patch_BNS.device)
         seen_KN = [~torch.isin(every_N, part) for part in parts]
-        if isinstance(self.encoder, InterpolateEncoder):
-            for seen_N in seen_KN:
-                yield self.encode(tokens, every_N[seen_N].expand(len(tokens), -1))
-            return
         masks_BN = [seen_N[None] if tokens.complete else seen_N & tokens.mask_BN for seen_N in seen_KN]
         read = [self._read_under(masks_BN, tokens, output, own) for output, own in self.config.readings]
         for latents in zip(*read, strict=True):
@@ -257,17 +234,22 @@ class BrainOF(nn.Module):
         self, masks_BN: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
     ) -> Iterator[Tensor]:
         """The latents of a reading under one mask after the other."""
-        encoder, start_1LD = cast(Encoder, self.encoder), self.latents_LD[None, own]
-        if self.connectivity is None or output not in (None, "connectivity"):
+        start_1LD, correlations = self.latents_LD[None, own], output in (None, "connectivity") and self.connectivity
+        if isinstance(self.encoder, Encoder) and not correlations:
             content_BND = self.content(tokens.patch_BNS, output=output)
-            yield from encoder.under_masks(start_1LD, content_BND, tokens.identity_BND, masks_BN)
+            yield from self.encoder.under_masks(start_1LD, content_BND, tokens.identity_BND, masks_BN)
             return
-        about = tokens.n_channels, None, None, tokens.valid_BNS
+        about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
         for mask_BN in masks_BN:
-            seen_BN = mask_BN.expand(len(tokens), -1)
-            correlations_BND = self.connectivity(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
+            if correlations:
+                seen_BN = mask_BN.expand(len(tokens), -1)
+                correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
             content_BND = self.content(tokens.patch_BNS, correlations_BND, output)
-            yield encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN)
+            yield self.encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
+
+    def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
+        """What the interpolating sampler needs beside contents."""
+        return {"shape": (tokens.n_channels, tokens.n_patches)} if self.config.sampler.kind == "interpolate" else {}
 
     def refine(self, latents_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
         """The backbone: latents (B, L, D) from those of `sample`."""
@@ -308,10 +290,6 @@ class BrainOF(nn.Module):
         map_1HLN = tokens.map_1HLN if start_BLD is visible_BV is key_mask_BV is None else None
         start_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
-        if isinstance(self.encoder, InterpolateEncoder):
-            content_BVD = self.content(patch_BVS, correlations_BVD)
-            shape = (tokens.n_channels, tokens.n_patches)
-            return self.encoder(start_BLD, content_BVD, identity_BND, visible_BV, key_mask_BV, shape)
         read = []
         for output, own in self.config.readings:
             if use_by_window(self.encoder, start_BLD):
@@ -320,16 +298,14 @@ class BrainOF(nn.Module):
                 read.append(sample_by_window(self.encoder, self.content, *inputs, output, map_1HKN))
             else:
                 content_BVD = self.content(patch_BVS, correlations_BVD, output)
-                read.append(self.encoder(start_BLD[:, own], content_BVD, identity_BND, visible_BV, key_mask_BV))
+                about = identity_BND, visible_BV, key_mask_BV
+                read.append(self.encoder(start_BLD[:, own], content_BVD, *about, **self._grid(tokens)))
         return torch.cat(read, 1)
 
     def fuse(self, *sides: Tokens) -> Tensor:
         """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.
 
-        Raises
-        ------
-        ConfigError
-            Nothing to fuse, or sides of different numbers of windows.
+        A ConfigError for nothing to fuse, or sides of different numbers of windows.
         """
         if not sides:
             raise ConfigError("no modality to fuse", field="tokens")
@@ -504,24 +480,12 @@ class BrainOF(nn.Module):
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad:
                 continue
-            layer = self.layer_of(name)
+            above = self.config.backbone.depth + 1 - self.layer_of(name)
             decays = parameter.ndim >= 2 and name.rsplit(".")[-1] not in ("latents_LD", "lambda_4d", "router_ED")
-            group = groups.setdefault(
-                (layer, decays),
-                {
-                    "params": [],
-                    "names": [],
-                    "weight_decay": weight_decay if decays else 0.0,
-                    "lr_scale": layer_decay ** (self.config.backbone.depth + 1 - layer),
-                },
-            )
+            # one learning rate needs two groups, matrices first
+            key = (-above, decays) if layer_decay != 1.0 else (0, not decays)
+            about = {"weight_decay": weight_decay if decays else 0.0, "lr_scale": layer_decay**above}
+            group = groups.setdefault(key, {"params": [], "names": [], **about})
             group["params"].append(parameter)
             group["names"].append(name)
-        if layer_decay != 1.0:
-            return [groups[key] for key in sorted(groups)]
-        merged = [{"params": [], "names": [], "weight_decay": w, "lr_scale": 1.0} for w in (weight_decay, 0.0)]
-        for (_, decays), group in sorted(groups.items()):
-            target = merged[0 if decays else 1]
-            target["params"] += group["params"]
-            target["names"] += group["names"]
-        return [group for group in merged if group["params"]]
+        return [groups[key] for key in sorted(groups)]

@@ -33,12 +33,8 @@ def step_flops(
     """Floating-point operations of the products of forward and backward pass, by part; a product of sums counts 2.
 
     `windows` share their sensors: identities are computed once for all of them. Elementwise operations, Fourier
-    transforms and the optimizer are left out, as is usual for a model-FLOP utilisation.
-
-    Raises
-    ------
-    ConfigError
-        The interpolating sampler, which is no part of the arithmetic.
+    transforms and the optimizer are left out, as is usual for a model-FLOP utilisation. The interpolating sampler is no
+    part of the arithmetic: a ConfigError.
     """
     if config.sampler.kind != "arness":
         raise ConfigError("only 'arness' is counted", field="model.sampler.kind", fix="plan with kind=arness")

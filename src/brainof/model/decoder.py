@@ -59,22 +59,11 @@ class DecoderConfig(Schema):
 
 
 class Decoder(nn.Module):
-    """Latents and identities -> predictions for one or several outputs.
+    """Latents and identities -> predictions for one or several outputs (`widths`: output -> values per patch).
 
     The queries are identities, the keys the static latent vectors and the values the processed latents. Keys without
     content make addresses sharp before there is anything to read: with content in them the decoder learns to ignore the
     latents.
-
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    blocks : int
-        Cross-attention blocks.
-    widths : dict of str to int
-        Output -> values per patch.
-    sampler : SamplerConfig
-        For heads, temperature and start of the cross-attention.
     """
 
     def __init__(self, dim: int, blocks: int, widths: Mapping[str, int], sampler: SamplerConfig) -> None:

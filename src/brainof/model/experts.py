@@ -33,16 +33,8 @@ Product = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 class Experts(nn.Module):
     """Routed and shared gated feed-forwards in place of one dense feed-forward.
 
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    experts, top_k, hidden : int
-        Routed experts E, experts per token K, hidden width F of each.
-    shared : int
-        Hidden width of the shared expert, 0 for none.
-    residual_gain : float
-        Factor on the starting weights of the output maps.
+    `hidden` is the width F of each routed expert, `shared` that of the shared one (0: none), `residual_gain` a factor
+    on the starting weights of the output maps.
 
     Attributes
     ----------
@@ -119,16 +111,10 @@ class Experts(nn.Module):
 
     @torch.no_grad()
     def count(self, ids_BNK: Tensor, modality_B: Tensor | None = None) -> None:
-        """Add the tokens sent to each expert to `load_ME`, in train mode only.
+        """Add the tokens sent to each expert (`ids_BNK` of `forward`) to `load_ME`, in train mode only.
 
         The caller counts what a forward pass returned: a pass repeated by activation checkpointing adds nothing.
-
-        Parameters
-        ----------
-        ids_BNK : Tensor of int64
-            From `forward`.
-        modality_B : Tensor of int64, optional
-            Modality of each window; 0 without it.
+        Without the modality of each window all count as modality 0.
         """
         if not self.training:
             return

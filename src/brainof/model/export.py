@@ -6,6 +6,7 @@ Legend: B windows, C channels, T samples, L latents, D width.
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 from os import PathLike
 from pathlib import Path
@@ -20,27 +21,11 @@ from ..utils.optional import optional
 from .brainof import BrainOF
 from .tokens import Tokens, patchify
 
-#: Arguments of `SignalEncoder.forward`, in order
-ARGUMENTS = (
-    "signal_BCT",
-    "position_BC3",
-    "located_BC",
-    "orientation_BC3",
-    "type_BC",
-    "order_BC",
-    "channel_mask_BC",
-    "interval_B",
-    "modality_B",
-)
-
 
 class SignalEncoder(nn.Module):
     """Signals and sensors -> latents (B, L, D), without checks and without shapes that depend on data.
 
-    Parameters
-    ----------
-    model : BrainOF
-        Copied. In an exported program every expert runs on every token, which costs more and has fixed shapes.
+    The model is copied. In an exported program every expert runs on every token, which costs more and has fixed shapes.
     """
 
     def __init__(self, model: BrainOF) -> None:
@@ -75,6 +60,10 @@ class SignalEncoder(nn.Module):
         return self.model.encode(tokens)
 
 
+#: Arguments of `SignalEncoder.forward`, in order
+ARGUMENTS = tuple(inspect.signature(SignalEncoder.forward).parameters)[1:]
+
+
 def example_arguments(patch: int, windows: int = 3, channels: int = 5, patches: int = 7) -> tuple[Tensor, ...]:
     """Arguments of `SignalEncoder.forward` for tracing: random EEG at 256 Hz."""
     shape = (windows, channels)
@@ -105,14 +94,9 @@ def export_encoder(
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str]) -> Path:
-    """Write a program of `export_encoder` as an ONNX file; every operator of the encoder exists there.
+    """Write a program of `export_encoder` as an ONNX file (extra `onnx`); every operator of the encoder exists there.
 
     Inputs are named as ARGUMENTS, the output "latents_BLD"; windows, channels and patches stay dynamic.
-
-    Raises
-    ------
-    DependencyError
-        onnx or onnxscript is not installed (extra `onnx`).
     """
     for package in ("onnx", "onnxscript"):
         optional(package, "onnx", "ONNX export")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .norm import init_linear
+
 
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) * up of the two halves of the last axis."""
@@ -13,15 +15,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate x) * up x), without biases.
-
-    Parameters
-    ----------
-    dim, hidden : int
-        Width in and out, and hidden width.
-    residual_gain : float
-        Factor on the starting weights of the output map.
-    """
+    """down(silu(gate x) * up x), without biases; `residual_gain` is a factor on the starting weights of `down`."""
 
     def __init__(self, dim: int, hidden: int, residual_gain: float = 1.0) -> None:
         super().__init__()
@@ -31,8 +25,8 @@ class SwiGLU(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        nn.init.normal_(self.gate_up.weight, std=(3 * self.gate_up.in_features) ** -0.5)
-        nn.init.normal_(self.down.weight, std=self.residual_gain * (3 * self.down.in_features) ** -0.5)
+        init_linear(self.gate_up)
+        init_linear(self.down, self.residual_gain)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         return self.down(swiglu(self.gate_up(x_BND)))

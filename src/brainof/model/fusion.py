@@ -25,14 +25,8 @@ from .heads import Head
 class PairedBatch:
     """B paired windows: a batch of each modality, and which of the B windows each of its rows belongs to.
 
-    Attributes
-    ----------
-    batches : dict of str -> SignalBatch
-        Only the windows that have the modality.
-    places : dict of str -> Tensor of int64
-        Ascending, one per row of the batch, each below `n_windows`.
-    n_windows : int
-        B.
+    `batches` hold only the windows that have the modality; `places` are ascending, one per row of the batch, each below
+    `n_windows` = B.
     """
 
     batches: Mapping[str, SignalBatch]

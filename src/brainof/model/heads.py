@@ -5,28 +5,17 @@ Legend: B windows, Q decoded positions, D width, F pooled features.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .norm import RMSNorm
+from .norm import RMSNorm, init_linear, wide
 
 #: Where predictions of the log spectrum start; its floor is at -3
 LOG_SPECTRUM_START = -2.0
 
 
 class Head(nn.Module):
-    """Normalisation of pooled latents and a linear map to classes or regression targets.
-
-    Parameters
-    ----------
-    width : int
-        Pooled features F.
-    outputs : int
-        Classes, or regression targets.
-    pool : str
-        The pooling that gives the features, see `BrainOF.pool`.
-    """
+    """Normalisation of pooled latents (of a pooling as in `BrainOF.pool`) and a linear map to classes or targets."""
 
     def __init__(self, width: int, outputs: int, pool: str = "auto") -> None:
         super().__init__()
@@ -47,15 +36,7 @@ class Head(nn.Module):
 
 
 class PatchHeads(nn.Module):
-    """Normalisation and one linear map per output of the decoder.
-
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    widths : dict of str to int
-        Output name -> values per patch.
-    """
+    """Normalisation and one linear map per output of the decoder; `widths` are output name -> values per patch."""
 
     def __init__(self, dim: int, widths: dict[str, int]) -> None:
         super().__init__()
@@ -67,12 +48,11 @@ class PatchHeads(nn.Module):
     def init_weights(self) -> None:
         for name, linear in zip(self.names, self.linears, strict=True):
             assert isinstance(linear, nn.Linear)
-            nn.init.normal_(linear.weight, std=(3 * linear.in_features) ** -0.5)
-            # amplitudes above the recorded band are at the floor: without it the first steps are spent on the offset
-            nn.init.constant_(linear.bias, LOG_SPECTRUM_START if name == "log_spectrum" else 0.0)
+            init_linear(linear)
+            if name == "log_spectrum":  # above the recorded band all is at the floor: steps would go into the offset
+                nn.init.constant_(linear.bias, LOG_SPECTRUM_START)
 
     def forward(self, x_BQD: Tensor) -> dict[str, Tensor]:
         """Output name -> (B, Q, values); at least float32."""
         x_BQD = self.norm(x_BQD)
-        values = [linear(x_BQD) for linear in self.linears]
-        return {n: v if v.dtype == torch.float64 else v.float() for n, v in zip(self.names, values, strict=True)}
+        return {name: wide(linear(x_BQD)) for name, linear in zip(self.names, self.linears, strict=True)}

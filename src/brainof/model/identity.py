@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..channels import MODALITIES, SENSOR_TYPES
 from ..signals import Sensors
+from .norm import init_linear
 
 #: Length unit of positions (metres): about the radius of a head
 METRES = 0.1
@@ -95,13 +96,6 @@ class Identity(nn.Module):
     """Identity embedding (B, C * P, D), channel-major: the normalised sum of an MLP and a linear map of the features.
 
     In the linear map, different places and times start nearly orthogonal.
-
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    patch : int
-        Samples per patch.
     """
 
     def __init__(self, dim: int, patch: int) -> None:
@@ -116,9 +110,8 @@ class Identity(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        for layer in (self.hidden, self.output):
-            nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
-            nn.init.zeros_(layer.bias)
+        init_linear(self.hidden)
+        init_linear(self.output)
         nn.init.normal_(self.linear.weight, std=2 * self.linear.in_features**-0.5)
         nn.init.ones_(self.norm.weight)
         nn.init.zeros_(self.norm.bias)

@@ -21,15 +21,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation over the last axis with a learned scale.
-
-    Parameters
-    ----------
-    width : int
-        Size of the last axis.
-    eps : float
-        Added to the mean square.
-    """
+    """Root-mean-square normalisation over the last axis with a learned scale; `eps` is added to the mean square."""
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -44,7 +36,18 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.eps)
 
 
+def wide(x: Tensor) -> Tensor:
+    """In at least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def unit(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Vectors along the last axis scaled to length one, computed in at least float32, in the dtype of the input."""
-    wide = x if x.dtype == torch.float64 else x.float()
-    return (wide * torch.rsqrt(wide.square().sum(-1, keepdim=True) + eps)).to(x.dtype)
+    return (wide(x) * torch.rsqrt(wide(x).square().sum(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def init_linear(linear: nn.Linear, gain: float = 1.0) -> None:
+    """Draw the weights with standard deviation `gain` / sqrt(3 inputs), and zero the bias."""
+    nn.init.normal_(linear.weight, std=gain * (3 * linear.in_features) ** -0.5)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)

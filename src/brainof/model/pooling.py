@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ContractError, did_you_mean
-from .norm import unit
+from .norm import unit, wide
 
 
 def mean(latents_BLD: Tensor) -> Tensor:
@@ -57,15 +57,10 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def require_finite(latents_BLD: Tensor, field: str = "latents") -> None:
-    """Refuse latents that are not finite.
+    """Refuse latents that are not finite, by a ContractError with the window.
 
     Latents with a graph are those of the model itself a moment ago, and training refuses a loss that is not finite:
     they are passed without the transfer to the host that a look at them costs.
-
-    Raises
-    ------
-    ContractError
-        Names the window.
     """
     if latents_BLD.requires_grad or latents_BLD.is_meta or torch.compiler.is_compiling():
         return
@@ -78,16 +73,11 @@ def require_finite(latents_BLD: Tensor, field: str = "latents") -> None:
 def pool(latents_BLD: Tensor, kind: str) -> Tensor:
     """Pool latents with one of POOLS; at least float32.
 
-    Raises
-    ------
-    ConfigError
-        Unknown pooling.
-    ContractError
-        No latents, or latents that are not finite.
+    A ConfigError for an unknown pooling, a ContractError for no latents, or ones that are not finite.
     """
     if kind not in POOLS:
         raise ConfigError(f"unknown pooling {kind!r}", field="pool", fix=did_you_mean(kind, POOLS))
     if not latents_BLD.shape[1]:
         raise ContractError("there are none to pool", field="latents")
     require_finite(latents_BLD)
-    return POOLS[kind](latents_BLD if latents_BLD.dtype == torch.float64 else latents_BLD.float())
+    return POOLS[kind](wide(latents_BLD))

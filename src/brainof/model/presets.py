@@ -81,10 +81,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
 def preset(name: str, **overrides: Any) -> BrainOFConfig:
     """Configuration of a preset, with fields replaced; the fields of a part are merged: `sampler={"latents": 32}`.
 
-    Raises
-    ------
-    ConfigError
-        Unknown preset, or a wrong field.
+    A ConfigError for an unknown preset, or a wrong field.
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", field="preset", fix=did_you_mean(name, PRESETS))
@@ -100,14 +97,10 @@ def preset(name: str, **overrides: Any) -> BrainOFConfig:
 
 
 def count(config: BrainOFConfig) -> dict[str, int]:
-    """Parameters of a model without a head, in closed form.
+    """Parameters of a model without a head, in closed form: totals, and parts that add up to "total".
 
-    Returns
-    -------
-    dict of str to int
-        "total"; "active", the total without the routed experts that a token does not visit (embeddings, ARNESS, decoder
-        and outputs included); "encoder", the total without the decoder; and the parts "tokens", "latents", "sampler",
-        "attention", "router", "routed", "shared", "norms", "decoder" that add up to the total.
+    "active" is the total without the routed experts that a token does not visit (embeddings, ARNESS, decoder and
+    outputs included), "encoder" the total without the decoder.
     """
     D, backbone, sampler = config.dim, config.backbone, config.sampler
     depth = backbone.depth

@@ -116,15 +116,7 @@ class CrossBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Tokens -> latents.
-
-    Parameters
-    ----------
-    dim : int
-        Width D.
-    config : SamplerConfig
-        Blocks and their attention.
-    """
+    """Tokens -> latents, through cross-attention blocks."""
 
     def __init__(self, dim: int, config: SamplerConfig) -> None:
         super().__init__()
@@ -138,20 +130,10 @@ class Encoder(nn.Module):
         visible_BV: Tensor | None = None,
         key_mask_BV: Tensor | None = None,
     ) -> Tensor:
-        """Latents that hold the visible tokens.
+        """Latents that hold the visible tokens (all without their numbers `visible_BV`), which `content_BVD` describes.
 
-        Parameters
-        ----------
-        latents_BLD : Tensor
-            Where to start: the static vectors (B = 1), or the latents of another modality (serial fusion).
-        content_BVD : Tensor
-            Contents of the visible tokens.
-        identity_BND : Tensor
-            Identities of all tokens; B may be 1.
-        visible_BV : Tensor of int64, optional
-            Numbers of the visible tokens; all without it.
-        key_mask_BV : Tensor of bool, optional
-            True where a visible token is valid.
+        `latents_BLD` is where to start: the static vectors (B = 1), or the latents of another modality (serial fusion).
+        `identity_BND` are those of all tokens (B may be 1), `key_mask_BV` is True where a visible token is valid.
         """
         for block in self.blocks:
             latents_BLD = block(latents_BLD, identity_BND, content_BVD, visible_BV, key_mask_BV)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import RecordingError
 from ..schema import Schema
 from ..signals import Checked, SignalBatch
-from .norm import RMSNorm
+from .norm import RMSNorm, init_linear, wide
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
 SPECTRUM_FLOOR = 0.05
@@ -38,18 +38,14 @@ class TokenConfig(Schema):
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A batch of windows as tokens.
+    """A batch of windows as tokens; patches are zero where padded or bad.
 
     Attributes
     ----------
-    patch_BNS : Tensor of float32
-        Samples, zero where padded or bad.
     identity_BND : Tensor
         Where, what and when each token is; B = 1 where the batch shares it.
-    mask_BN : Tensor of bool
-        True where a token holds signal.
-    valid_BNS : Tensor of bool or None
-        True where a sample is signal; None when every sample of every token is.
+    mask_BN, valid_BNS : Tensor of bool
+        True where a token holds signal, and where a sample is (None when every sample of every token is).
     modality_B : Tensor of int64
         Index into MODALITIES.
     n_channels, n_patches : int
@@ -77,13 +73,7 @@ class Tokens:
         return len(self.patch_BNS)
 
     def with_patches(self, patch_BNS: Tensor) -> Tokens:
-        """The same tokens with other contents, such as corrupted ones.
-
-        Raises
-        ------
-        RecordingError
-            A sample that counts is not finite; others may hold anything.
-        """
+        """The same tokens with other contents; a RecordingError where a sample that counts is not finite."""
         if self.valid_BNS is not None:
             patch_BNS = torch.where(self.valid_BNS, patch_BNS, 0)
         if self.checked:
@@ -96,8 +86,7 @@ class Tokens:
 
 def log_spectrum(patch_BNS: Tensor) -> Tensor:
     """log(|rFFT| + 0.05) of each patch, shape (..., S // 2 + 1), orthonormal Fourier transform, at least float32."""
-    patch = patch_BNS if patch_BNS.dtype == torch.float64 else patch_BNS.float()
-    return torch.fft.rfft(patch, norm="ortho").abs().add_(SPECTRUM_FLOOR).log()
+    return torch.fft.rfft(wide(patch_BNS), norm="ortho").abs().add_(SPECTRUM_FLOOR).log()
 
 
 def patchify(signal_BCT: Tensor, patch: int) -> Tensor:
@@ -123,13 +112,7 @@ def checked(batch: SignalBatch, patch: int) -> SignalBatch:
 
 
 def check(batch: SignalBatch, patch: int) -> bool:
-    """Refuse a batch the model cannot read; returns True when every sample is valid.
-
-    Raises
-    ------
-    RecordingError
-        Names the field (`signal`, `channels`, `n_times`, `interval`, `sensors.position`) and the window.
-    """
+    """Refuse a batch the model cannot read (RecordingError with field and window); True when every sample is valid."""
     windows, channels, times = batch.signal_BCT.shape
     if not windows or not channels:
         raise RecordingError(f"the batch has {windows} windows of {channels} channels", field="channels")
@@ -201,13 +184,6 @@ class Content(nn.Module):
     """What a patch contains: a linear map of its samples, plus an MLP of its log spectrum; RMS-normalised.
 
     A linear map keeps the sign of the signal, in which band power is invisible; the spectrum adds the even features.
-
-    Parameters
-    ----------
-    dim, patch : int
-        Width D and samples per patch S.
-    log_spectrum : bool
-        With the MLP.
     """
 
     def __init__(self, dim: int, patch: int, log_spectrum: bool = True) -> None:
@@ -221,8 +197,7 @@ class Content(nn.Module):
     def init_weights(self) -> None:
         for layer in (self.linear, self.spectrum_hidden, self.spectrum_output):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=(3 * layer.in_features) ** -0.5)
-                nn.init.zeros_(layer.bias)
+                init_linear(layer)
 
     def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
         """Contents (B, N, D): of everything, or of the part that the latents of an output read.

@@ -16,12 +16,8 @@ def pseudo_values(
 
     Where a label belongs to the subject, a balanced accuracy or AUC inside one subject says little or is undefined. The
     mean over subjects of these values is the metric over all, their standard error is its standard error, and
-    differences of two features pair subject by subject (for the AUC: DeLong et al. 1988).
-
-    Returns
-    -------
-    values : dict of group -> float
-        NaN where the metric without the group is undefined.
+    differences of two features pair subject by subject (for the AUC: DeLong et al. 1988). NaN where the metric without
+    the group is undefined.
     """
     names = np.unique(groups)
     whole = metric(y, scores)
@@ -34,17 +30,8 @@ def pseudo_values(
 def paired(first: Mapping[str, float], second: Mapping[str, float], larger_is_better: bool = True) -> dict[str, Any]:
     """Difference of two scores per subject, with wins, losses and a Wilcoxon signed-rank test.
 
-    Parameters
-    ----------
-    first, second : mapping of group -> score
-        Groups that lack a finite score in one of them are left out.
-    larger_is_better : bool
-        Otherwise a win is a lower score.
-
-    Returns
-    -------
-    row : dict
-        difference (mean of first - second), se, wins, losses, p_value (two-sided; 1 where nothing differs), n_groups.
+    Groups that lack a finite score in one of them are left out. Returns difference (mean of first - second), se, wins,
+    losses, p_value (two-sided; 1 where nothing differs) and n_groups.
     """
     names = [name for name in first if name in second and np.isfinite(first[name]) and np.isfinite(second[name])]
     difference = np.array([first[name] - second[name] for name in names])

@@ -9,21 +9,11 @@ import numpy as np
 
 
 def covariances(windows_NCT: np.ndarray, shrinkage: bool = True) -> np.ndarray:
-    """Covariance of each window, shrunk towards a scaled identity by OAS.
+    """Covariance (n, C, C) of each window (n, C, T), shrunk towards a scaled identity by OAS.
 
-    Own code, since dead channels are made neutral between covariance and shrinkage, and all windows are done at once.
-
-    Parameters
-    ----------
-    windows_NCT : ndarray, shape (n, n_channels, n_times)
-    shrinkage : bool
-        Oracle approximating shrinkage (Chen et al. 2010, eq. 23, in the form scikit-learn uses).
-
-    Returns
-    -------
-    covariances : ndarray, shape (n, n_channels, n_channels)
-        Positive definite. A channel without variance (bad, zero-filled) gets the mean variance of the others, so that
-        it is neutral instead of infinitely unusual.
+    Own code, since dead channels are made neutral between covariance and shrinkage, and all windows are done at once: a
+    channel without variance (bad, zero-filled) gets the mean variance of the others, so that it is neutral instead of
+    infinitely unusual. Oracle approximating shrinkage: Chen et al. 2010, eq. 23, in the form scikit-learn uses.
     """
     centred = windows_NCT - windows_NCT.mean(axis=2, keepdims=True)
     n_channels, n_times = centred.shape[1:]
@@ -59,15 +49,9 @@ def log_euclidean(matrices: np.ndarray) -> np.ndarray:
 class TangentSpace:
     """Tangent vectors at the affine-invariant mean of the training side (Barachant et al. 2012).
 
-    Called with the rows of both sides, so that the reference never sees the test side.
-
-    Parameters
-    ----------
-    matrices : ndarray, shape (n, n_channels, n_channels)
-        Positive definite matrices of all rows.
-    rank : int
-        With more channels than this, matrices are first projected on that many leading eigenvectors of the mean
-        training matrix (Sabbagh et al. 2019): helmets are rank deficient, and the space grows with the square.
+    Called with the rows of both sides of positive definite matrices (n, C, C), so that the reference never sees the
+    test side. With more channels than `rank`, matrices are first projected on that many leading eigenvectors of the
+    mean training matrix (Sabbagh et al. 2019): helmets are rank deficient, and the space grows with the square.
     """
 
     def __init__(self, matrices: np.ndarray, rank: int = 64) -> None:

@@ -25,16 +25,7 @@ def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
 def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve; for more than two classes the mean of one-versus-rest over the classes in `y`.
 
-    Parameters
-    ----------
-    y : ndarray of int, shape (n,)
-        Class codes; columns of `scores` are numbered by them.
-    scores : ndarray, shape (n,) or (n, n_classes)
-
-    Returns
-    -------
-    auc : float
-        NaN where `y` holds a single class.
+    Columns of scores (n, n_classes) are numbered by the codes in `y`. NaN where `y` holds a single class.
     """
     present = np.unique(y)
     if len(present) < 2:
@@ -97,10 +88,7 @@ def average_within(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """One label and one mean score per unit (recording), or None where a unit holds several labels.
 
-    Returns
-    -------
-    y, scores, first : ndarray, first axis n_units
-        `first` is the position of each unit's first row.
+    Returns y, scores and the position of each unit's first row.
     """
     _, first, code = np.unique(units, return_index=True, return_inverse=True)
     if (y != y[first][code]).any():
@@ -119,14 +107,9 @@ def standardise(features: np.ndarray) -> np.ndarray:
 
 
 def similarity(first: np.ndarray, second: np.ndarray, standardised: bool = True) -> np.ndarray:
-    """Pearson correlation of every row of `first` with every row of `second`.
+    """Pearson correlation of every row of `first` with every row of `second`, (n_subjects, n_features) each.
 
-    Parameters
-    ----------
-    first, second : ndarray, shape (n_subjects, n_features)
-        Row i of both belongs to subject i.
-    standardised : bool
-        Standardise each feature over all sessions first. It uses no identity, but it does use the whole test set.
+    `standardised` features are so over all sessions first. It uses no identity, but it does use the whole test set.
     """
     both = np.concatenate([first, second]).astype(np.float64)
     if standardised:
@@ -138,17 +121,9 @@ def similarity(first: np.ndarray, second: np.ndarray, standardised: bool = True)
 
 
 def identification(similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Top-1 matches both ways.
+    """Top-1 matches both ways: the column chosen for each row of similarities, and the row for each column.
 
-    Parameters
-    ----------
-    similarities : ndarray, shape (n_subjects, n_people)
-
-    Returns
-    -------
-    forward, backward : ndarray of int, shape (n_subjects,)
-        The second-session row chosen for each first-session row, and the reverse. Subject i is identified where entry
-        i equals i; a row of ties is a miss, so that constant features score zero.
+    Subject i is identified where entry i equals i; a row of ties is a miss (-1), so that constant features score zero.
     """
 
     def chosen(rows: np.ndarray) -> np.ndarray:

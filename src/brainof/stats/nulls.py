@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -23,24 +25,10 @@ def permute_labels(
     - is constant in recordings but varies in a group, the recordings of a group exchange labels;
     - belongs to the group (diagnosis, age), groups exchange labels.
 
-    Parameters
-    ----------
-    y : ndarray, shape (n,)
-        Labels or targets.
-    groups : ndarray, shape (n,)
-        Subjects (or runs), the unit of the folds.
-    recordings : ndarray, shape (n,)
-    rng : Generator
-    onsets : ndarray, shape (n,), optional
-        Time of each window in its recording; the order of the rows by default.
-    strata : ndarray, shape (n,), optional
-        A nuisance (site, scanner), constant within a recording: labels are exchanged only where it is the same. The
-        null then scores whatever the nuisance alone explains, and a label that follows the nuisance altogether stays
-        as it is (p = 1).
-
-    Returns
-    -------
-    permuted : ndarray, shape (n,)
+    `groups` (subjects or runs) are the units of the folds, `onsets` the times of windows in their recording (by default
+    the order of rows). `strata` are a nuisance (site, scanner), constant within a recording: labels are exchanged only
+    where it is the same. The null then scores whatever the nuisance alone explains, and a label that follows the
+    nuisance altogether stays as it is (p = 1).
     """
     recordings = joint(groups, recordings)
     if not constant_within(y, recordings):
@@ -49,6 +37,11 @@ def permute_labels(
         return _exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
     owners = np.zeros(len(y), int) if strata is None else strata
     return _exchange(y, joint(groups, owners), owners, rng)
+
+
+def labellings(n: int, y: np.ndarray, *units: Any, **options: Any) -> np.ndarray:
+    """The labels in column 0 and `n` permutations of them in the others; arguments as of `permute_labels`."""
+    return np.stack([y, *(permute_labels(y, *units, **options) for _ in range(n))], axis=1)
 
 
 def constant_within(y: np.ndarray, units: np.ndarray) -> bool:

@@ -68,10 +68,7 @@ def _standardised(X: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndar
 
 @dataclass(frozen=True)
 class Solution:
-    """Fitted weights for P labellings of K columns.
-
-    `held_out_NPK` are the scores of the training rows from the inner folds in which they were left out.
-    """
+    """Fitted weights for P labellings of K columns; `held_out_NPK` are scores of training rows from inner folds."""
 
     alpha_P: np.ndarray
     weights_RPK: np.ndarray
@@ -90,10 +87,8 @@ class RidgeSolver:
         Groups of the training rows; inner folds keep them whole. With a single group alpha is the middle candidate.
     alphas : sequence of float
         Candidates, relative to n_features (the mean squared row norm after standardisation).
-    inner_splits : int
-        Inner folds.
-    random_state : int
-        Seed of the inner folds.
+    inner_splits, random_state : int
+        Inner folds, and their seed.
     """
 
     def __init__(self, X, groups=None, alphas=ALPHAS, inner_splits: int = 4, random_state: int = 0) -> None:
@@ -172,27 +167,32 @@ def classify(solver: RidgeSolver, codes_NP: np.ndarray, n_classes: int, X_test: 
     return solver.predict(solution, X_test) - equal_prior_offset(codes_NP, solution.held_out_NPK)
 
 
+def decisions(
+    X: np.ndarray, labels_NP: np.ndarray, groups: np.ndarray, X_test: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Scores of test rows for P labellings of the training side: (n_test, P), or (n_test, P, K) of K > 2 classes.
+
+    `n_classes` is 0 for regression.
+    """
+    solver = RidgeSolver(X, groups)
+    if n_classes:
+        scores = classify(solver, labels_NP, n_classes, X_test)
+    else:
+        scores = solver.predict(solver.solve(labels_NP[:, :, None]), X_test)
+    return scores[:, :, 0] if scores.shape[2] == 1 else scores
+
+
 class RidgeProbe:
     """A linear probe: ridge regression on one-versus-rest targets, or on a continuous target.
 
-    Parameters
-    ----------
-    kind : {"classification", "regression"}
-        What `y` holds.
-    alphas : sequence of float
-        Candidate penalties relative to the number of features.
-    inner_splits : int
-        Group folds on the training side that choose alpha.
-    random_state : int
-        Seed of the inner folds.
+    Parameters as of `RidgeSolver`; `kind` ("classification" or "regression") is what `y` holds.
 
     Attributes
     ----------
     classes_ : ndarray
         Sorted labels (classification).
     alpha_ : float
-        The chosen penalty; scikit-learn's `Ridge(alpha=alpha_ * n_features)` on standardised features is the same
-        model.
+        The chosen penalty; scikit-learn's `Ridge(alpha=alpha_ * n_features)` is the same on standardised features.
     coef_ : ndarray, shape (n_features, n_columns)
         Coefficients of the standardised features.
     intercept_, offset_ : ndarray, shape (n_columns,)
@@ -210,13 +210,7 @@ class RidgeProbe:
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> RidgeProbe:
-        """Fit on features (n, n_features); `groups` stay whole in the inner folds.
-
-        Raises
-        ------
-        LabelError
-            Lengths differ, or the training side holds a single class.
-        """
+        """Fit on features (n, n_features); inner folds keep `groups` whole. LabelError: other lengths, or one class."""
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
         if len(X) != len(y):
             raise LabelError(f"{len(y)} labels for {len(X)} rows", field="y")

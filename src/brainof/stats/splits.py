@@ -32,21 +32,8 @@ Fold = tuple[np.ndarray, np.ndarray]
 def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
     """One group name per row, such as "eegmat/01" for the level "subject".
 
-    Parameters
-    ----------
-    index : DataFrame
-        Rows of a corpus index.
-    level : str
-        "subject", "session", "run", "recording", or any other column (`label.run`), taken within its dataset.
-
-    Returns
-    -------
-    keys : ndarray of str, shape (n_rows,)
-
-    Raises
-    ------
-    LabelError
-        The column is missing, or empty in some rows: an unnamed group could sit on both sides.
+    `level` is "subject", "session", "run", "recording", or any other column (`label.run`), taken within its dataset. A
+    LabelError where the column is missing, or empty in some rows: an unnamed group could sit on both sides.
     """
     columns = GROUP_COLUMNS.get(level, ("dataset", level))
     missing = [name for name in columns if name not in index]
@@ -63,9 +50,7 @@ def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
 
 
 class CrossSubject:
-    """K folds over groups, repeated with other assignments.
-
-    Where every group has one label and `y` is given, the folds are stratified by it.
+    """K folds over groups, repeated with other assignments; where every group has one label, `y` stratifies them.
 
     Parameters
     ----------
@@ -87,13 +72,7 @@ class CrossSubject:
         return self.repeats * (self.n_splits or len(np.unique(groups)))
 
     def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[Fold]:
-        """Yield (train, test) row indices.
-
-        Raises
-        ------
-        LabelError
-            There are fewer groups than folds.
-        """
+        """Yield (train, test) row indices; a LabelError where there are fewer groups than folds."""
         groups = np.asarray(groups)
         names = np.unique(groups)
         n_splits = self.n_splits or len(names)
@@ -130,16 +109,7 @@ def label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np.
 def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of each subject's first and last session, for subjects with at least two; session 10 comes after 2.
 
-    Parameters
-    ----------
-    index : DataFrame
-        One row per recording or session, with columns dataset, subject, session.
-
-    Returns
-    -------
-    first, last : ndarray of int, shape (n_subjects,)
-        Row positions; entry i of both belongs to subject i.
-    subjects : ndarray of str, shape (n_subjects,)
+    `index` has one row per recording or session. Returns row positions first and last, and the subjects they belong to.
 
     Raises
     ------
@@ -168,13 +138,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold], start: int = 0) -> None:
-    """Check that no fold has a group on both sides, and that no side is empty; folds are numbered from `start` on.
-
-    Raises
-    ------
-    LabelError
-        Names the fold and the first group that leaks.
-    """
+    """Check that no fold (from `start` on) has a group on both sides, nor an empty one; LabelError names what leaks."""
     groups = np.asarray(groups)
     for number, (train, test) in enumerate(folds, start):
         shared = np.intersect1d(groups[train], groups[test])
@@ -189,11 +153,8 @@ def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold], st
 def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject") -> dict[str, Any]:
     """The groups of each side of each fold as plain values for JSON, with a hash over them and over the rows.
 
-    Returns
-    -------
-    manifest : dict
-        Keys version, level, n_rows, rows (hash of the row identities), folds (list of {"train": [groups],
-        "test": [groups]}), sha256 (hash of everything else).
+    Keys: version, level, n_rows, rows (hash of the row identities), folds (list of {"train": [groups], "test":
+    [groups]}), sha256 (hash of everything else).
     """
     folds = list(folds)
     groups = group_keys(index, level)
@@ -209,13 +170,7 @@ def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject")
 
 
 def folds_of(index: pd.DataFrame, stored: dict[str, Any]) -> list[Fold]:
-    """The folds of a stored manifest on the same rows.
-
-    Raises
-    ------
-    LabelError
-        The manifest was changed after it was written, or the index holds other rows.
-    """
+    """The folds of a stored manifest; a LabelError where it was changed since, or the index holds other rows."""
     content = {key: value for key, value in stored.items() if key != "sha256"}
     if stored.get("sha256") != _hash(content):
         raise LabelError("the manifest does not match its own hash", field="sha256", fix="make the split again")

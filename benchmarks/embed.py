@@ -7,6 +7,11 @@
     embed_hour_seconds, _memory         one hour of 64 channels at 256 Hz in memory through `brainof.embed`, with `tiny`
     encoder_memory_C_P, encoder_ms_C_P  memory above weights and input, and time, of the encoder (C channels, P patches)
     backbone_ms_C_P                     time of the backbone alone on the latents of that window
+    embed_window_NAME                   CPU ms of one window of 64 channels x 10 s on one core, its layout known
+    embed_window_first_NAME             the same with the layout made anew
+    embed_int8_NAME                     CPU time of 8 windows in float32 / with int8 weights (torch's dynamic
+                                        quantisation of the linear maps of sampler and backbone; experts are none)
+    embed_int8_cosine_NAME              mean cosine of both features about their mean over 8 windows of noise
 
 Rivals run at their published sizes (Labram 12 layers of width 200, CBraMod 12 of 200); all of their parameters are
 active. Ours is a model of width 256, 128 latents, 3 layers, 2 of 8 experts, whose hidden width is chosen so that the
@@ -22,10 +27,12 @@ table (one batch each).
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,7 +41,9 @@ from torch import nn
 from brainof import embed as embed_recording
 from brainof.channels import Channels
 from brainof.model import BrainOF, BrainOFConfig, count, preset
+from brainof.model.brainof import Layout
 from brainof.recording import Recording
+from brainof.signals import SignalBatch
 from brainof.utils.threads import side_by_side
 
 from .dint import in_fresh_process, peak_above
@@ -123,13 +132,15 @@ def fastest(embed: Embed) -> tuple[str, Callable[[], object]]:
     return name, made[name]
 
 
-def seconds(functions: list[Callable[[], object]], repeats: int = 5) -> list[float]:
+def seconds(
+    functions: list[Callable[[], object]], repeats: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
     """Median seconds of each function, timed in turn."""
 
     def once(function: Callable[[], object]) -> float:
-        start = time.perf_counter()
+        start = clock()
         function()
-        return time.perf_counter() - start
+        return clock() - start
 
     rounds = [[once(function) for function in functions] for _ in range(repeats + 1)][1:]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
@@ -186,6 +197,38 @@ def encoder_memory(channels: int, patches: int) -> tuple[float, float, float]:
     return memory, 1e3 * (whole - alone), 1e3 * alone
 
 
+def light(name: str, repeats: int = 9) -> Iterator[Line]:
+    """The lines of one window on one core, and of int8 weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = BrainOF.from_preset(name).eval()
+    maps = {
+        key
+        for key, module in model.named_modules()
+        if type(module) is nn.Linear and key.split(".")[0] in ("encoder", "blocks")
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), maps, dtype=torch.qint8)
+    one, many = (eeg_batch(count, CHANNELS, 256 * SECONDS // model.config.patch) for count in (1, 8))
+
+    def features(of: BrainOF, batch: SignalBatch, layout: Layout | None) -> torch.Tensor:
+        return of.pool(of.forward_features(batch, layout), modality="eeg")
+
+    with torch.inference_mode():
+        layout = model.layout(one)
+        alone = [partial(features, model, one, layout), partial(features, model, one, None)]
+        warm, cold = seconds(alone, repeats, time.process_time)
+        both = [partial(features, of, many, layout) for of in (model, small)]
+        full, int8 = seconds(both, repeats // 2, time.process_time)
+        first, second = (features(of, many, layout) for of in (model, small))
+    yield f"embed_window_{name}", 1e3 * warm, "ms"
+    yield f"embed_window_first_{name}", 1e3 * cold, "ms"
+    yield f"embed_int8_{name}", full / int8, "ratio"
+    cosine = torch.nn.functional.cosine_similarity(first - first.mean(0), second - first.mean(0)).mean()
+    yield f"embed_int8_cosine_{name}", float(cosine), "cosine"
+
+
 def run() -> Iterator[Line]:
     """The lines of this benchmark."""
     torch.set_num_threads(threads())
@@ -204,3 +247,5 @@ def run() -> Iterator[Line]:
         )
         yield f"encoder_ms_{channels}_{patches}", encoder_ms, "ms"
         yield f"backbone_ms_{channels}_{patches}", backbone_ms, "ms"
+    for name in ("tiny", "per_output", "base"):
+        yield from light(name)

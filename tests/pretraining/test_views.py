@@ -26,6 +26,7 @@ from brainof.pretraining.views import (
     require_views,
     rereferenced,
 )
+from brainof.pretraining.weights import trained_teacher
 
 
 def streams(n: int) -> list[np.random.Generator]:
@@ -189,23 +190,30 @@ def test_a_run_with_every_look_is_continued_to_the_bit(corpus, tmp_path, monkeyp
     about["sampling"] = {"validation": 0.5}
     about["mask"] = {"unit": "block", "changes": [{"modality": "fmri", "unit": "slice"}]}
 
-    def run(folder, teacher):
-        config = PretrainConfig.parse({**about, "objective": {**objective, "teacher": teacher}})
-        return pretrain(config, corpus, tmp_path / folder)
+    about["objective"] = {**objective, "teacher": "average"}
 
-    whole = run("whole", "average")
+    def run(folder):
+        return pretrain(PretrainConfig.parse(about), corpus, tmp_path / folder)
+
+    whole = run("whole")
     rows = read_metrics(whole / "metrics.jsonl")
     assert all(row[f"loss_{name}"] >= 0 for row in rows if "loss" in row for name in names)
     health = [row["health"] for row in rows if "health" in row][-1]
     assert {"identity", "identity_chance", "rank", "latent_cosine", "r2", "r2_shuffled"} <= set(health["sim-eeg"])
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         power_cut(patch, 3)
-        run("cut", "average")
-    found = brainof.load(run("cut", "average"))[0].state_dict()
+        run("cut")
+    found = brainof.load(run("cut"))[0].state_dict()
     for name, value in brainof.load(whole)[0].state_dict().items():
         assert torch.equal(found[name], value), name
-    taught = run("taught", str(whole))  # by a release, which must fit
+    half = {**about, "objective": {**objective, "teacher": str(whole)}, "model": {**model, "backbone": {"depth": 1}}}
+    taught = pretrain(PretrainConfig.parse(half), corpus, tmp_path / "taught")  # half as deep as its teacher
     assert [row for row in read_metrics(taught / "metrics.jsonl") if "loss" in row]
     other = {**about, "model": {**model, "sampler": {"latents": 16}}, "objective": {**objective, "teacher": str(whole)}}
     with pytest.raises(ConfigError, match=r"objective.teacher: the teacher has 8 x 32 latents"):
         pretrain(PretrainConfig.parse(other), corpus, tmp_path / "other")
+
+
+def test_a_teacher_with_random_weights_is_refused():
+    with pytest.raises(ConfigError, match="objective.teacher: debug has random weights; give a run or release folder"):
+        trained_teacher("debug")

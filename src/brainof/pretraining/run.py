@@ -21,7 +21,6 @@ from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError
 from ..model import count, preset
 from ..paths import user_path
-from ..release import load
 from ..utils.files import write_json
 from ..utils.progress import progress
 from .checkpoint import Checkpoints, complete_checkpoints
@@ -40,7 +39,7 @@ from .run_folder import ABOUT, Metrics, last_health, locked, remember_failure, s
 from .trainer import Step, Trainer, uses_bfloat16
 from .views import planner_of, require_views
 from .watch import Watch
-from .weights import initial_model, release_checkpoint, start_from
+from .weights import initial_model, release_checkpoint, start_from, trained_teacher
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class Run:
             assert average is not None
             self.objective.learn_from(average.model_of(self.model))
         elif config.objective.teacher != "self":
-            self.objective.learn_from(load(config.objective.teacher)[0].eval().requires_grad_(False).to(self.device))
+            self.objective.learn_from(trained_teacher(config.objective.teacher).to(self.device))
         self.trainer = trainer_of(
             self.objective,
             config,

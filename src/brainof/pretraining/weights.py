@@ -66,6 +66,15 @@ def _find(folder: Path, checkpoint: str) -> Path:
     return paths[name]
 
 
+def trained_teacher(name: str) -> BrainOF:
+    """The model of a run or release folder, as it is; a ConfigError for a preset, whose weights are random."""
+    model, contract = load(name)
+    if contract is None:
+        fix = "give a run or release folder, or set objective.teacher to self or average"
+        raise ConfigError(f"{name} has random weights", field="objective.teacher", fix=fix)
+    return model.eval().requires_grad_(False)
+
+
 def initial_model(config: PretrainConfig, on_meta: bool = False) -> BrainOF:
     """The model of a configuration with random weights, drawn from a stream of their own; or without any memory."""
     overrides = dict(config.model)

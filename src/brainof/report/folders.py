@@ -223,8 +223,8 @@ def _evaluation(folder: Path, part: Part) -> None:
             name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option"))
             about = {"task": name, "difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
             part.gains.append({**about, "verdict": _verdict(row)})
-    shown = ("task entry readout option metric score low high chance null_95 p_value gain gain_low gain_high identity "
-             "n_people n_windows transductive reason")  # fmt: skip
+    shown = ("task entry readout option metric score low high cosine chance null_95 p_value gain gain_low gain_high "
+             "identity n_people n_windows transductive reason")  # fmt: skip
     names = {"p_value": "p (null)", "null_95": "null 95 %", "n_people": "subjects", "readout": "read-out"}
     names |= {"option": "features", "n_windows": "windows", "gain_low": "gain, low", "gain_high": "gain, high"}
     table = frame[[name for name in shown.split() if name in frame]].dropna(axis=1, how="all").rename(columns=names)

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.model import BrainOF, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
-from brainof.utils.devices import peak_flops
+from brainof.utils.modules import peak_flops
 
 from .step import eeg_batch, product
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import partial
 from os import PathLike
+from typing import Any
 
 
 class BrainOFError(Exception):
@@ -168,3 +169,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = nearest(word, known)
     return f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"
+
+
+def check_known(
+    word: Any, known: Iterable[str], error: type[BrainOFError], problem: str = "{!r}", **where: Any
+) -> None:
+    """An `error` with the nearest known word where `word` is none of them; `problem` is formatted with it."""
+    known = list(known)
+    if word not in known:
+        raise error(problem.format(word), **where, fix=did_you_mean(str(word), known))

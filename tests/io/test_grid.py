@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainof.io.grid import brain_mask, cube_labels
+from brainof.io.nifti import brain_mask, cube_labels
 
 
 @settings(max_examples=40, deadline=None)

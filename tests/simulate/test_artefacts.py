@@ -5,11 +5,10 @@ import pytest
 from scipy import signal
 
 from brainof.simulate import CohortParameters, simulate_subject
-from brainof.simulate.artefacts import contaminate, magnetic_pattern
+from brainof.simulate.artefacts import contaminate, contaminate_bold, magnetic_pattern
 from brainof.simulate.montages import eeg_channels, meg_channels
 from brainof.simulate.parameters import ArtefactParameters
 from brainof.simulate.persons import stream
-from brainof.simulate.scanner import contaminate_bold
 
 NONE = ArtefactParameters.none()
 N = 256 * 60

@@ -6,8 +6,7 @@ import pytest
 from brainof.simulate import CohortParameters, simulate_subject
 from brainof.simulate.parameters import SwitchingParameters
 from brainof.simulate.regions import NETWORKS, make_regions
-from brainof.simulate.switching import hidden_states, lifted
-from brainof.simulate.timeline import SLOW_RATE
+from brainof.simulate.timeline import SLOW_RATE, hidden_states, lifted
 
 
 @pytest.mark.parametrize(("states", "dwell"), [(2, 0.5), (4, 3.0), (8, 1.0)])

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..io.bids import index
-    from ..io.bids.summary import summary
+    from ..io.bids.dataset import summary
 
     found = summary(index(args.folder))
     return show(args, found, ["\n\n".join("\n".join(_lines(d, args.problems)) for d in found["datasets"])])

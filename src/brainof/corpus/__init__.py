@@ -1,7 +1,5 @@
 """The corpus: windows on disk, checked on every read, in batches whose order depends on a seed alone."""
 
-from __future__ import annotations
-
 from .corpora import Corpora, open_corpora
 from .index import subjects
 from .loader import Loader

@@ -113,12 +113,8 @@ def _window(
         signal_CT = signal_CT * np.float32(np.exp(config.gain * (2 * draws[3] - 1)))
     if config.noise_snr is not None:
         low, high = config.noise_snr
-        signal_CT = with_noise(signal_CT, good_C, low + draws[4] * (high - low), random)
+        snr = low + draws[4] * (high - low)  # dB below the mean power of the good channels, which get the noise
+        power = float(np.mean(np.square(signal_CT[good_C], dtype=np.float64))) if good_C.any() else 0.0
+        noise_CT = random.standard_normal(signal_CT.shape, np.float32) * np.float32((power / 10 ** (snr / 10)) ** 0.5)
+        signal_CT = signal_CT + noise_CT * good_C[:, None]
     return signal_CT, good_C, rate
-
-
-def with_noise(signal_CT: np.ndarray, good_C: np.ndarray, snr: float, random: np.random.Generator) -> np.ndarray:
-    """White noise added to the good channels, `snr` dB below the mean power of the window."""
-    power = float(np.mean(np.square(signal_CT[good_C], dtype=np.float64))) if good_C.any() else 0.0
-    noise_CT = random.standard_normal(signal_CT.shape, np.float32) * np.float32((power / 10 ** (snr / 10)) ** 0.5)
-    return signal_CT + noise_CT * good_C[:, None]

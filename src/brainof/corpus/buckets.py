@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..utils.values import ceil_div
 from .weights import fractions
 
@@ -77,20 +76,15 @@ def buckets_of(
         for dataset, parts in members.groupby("dataset", observed=True):
             pair = (shape[0], dataset)
             places = np.concatenate([order[b : b + n] for b, n in zip(parts["begin"], parts["count"], strict=True)])
-            cell = Cell(
-                name="/".join(str(part) for part in (*shape, dataset)),
-                rows=labels[places],
-                weight=fraction[pair] * len(places) / sizes[pair],
-                limit=max(1, round(len(places) * allowed[pair])),
-                shards=None if shards is None else shards[places],
-            )
-            cells.append(cell)
+            weight, limit = fraction[pair] * len(places) / sizes[pair], max(1, round(len(places) * allowed[pair]))
+            name, own = "/".join(map(str, (*shape, dataset))), None if shards is None else shards[places]
+            cells.append(Cell(name, labels[places], weight, limit, own))
         tokens = int(shape[2]) * int(shape[3]) // patch
         tokens = tokens if tokens_per_window is None else min(tokens, tokens_per_window)
         most = [sum(cell.limit for cell in cells)]
         most += [] if batch_size is None else [batch_size]
         most += [] if tokens_per_batch is None else [max(1, tokens_per_batch // tokens)]
-        buckets.append(Bucket("/".join(str(part) for part in shape), str(shape[0]), cells, min(most), tokens))
+        buckets.append(Bucket("/".join(map(str, shape)), str(shape[0]), cells, min(most), tokens))
     values = kinds["n_channels"].to_numpy(np.int64) * kinds["count"].to_numpy()
     return buckets, 1 - float((values * kinds["n_times"]).sum() / (values * kinds["padded"]).sum())
 
@@ -127,12 +121,9 @@ def _joined_lengths(kinds: pd.DataFrame, patch: int, max_padding: float) -> np.n
 
 def _limited(sizes: Mapping[tuple[str, str], int], limits: Mapping[str, int]) -> dict[tuple[str, str], float]:
     """Fraction of the windows of each (modality, dataset) that its limit allows."""
-    total: Counter[str] = Counter()
-    for (_, dataset), size in sizes.items():
-        total[dataset] += size
+    total: dict[Any, int] = pd.Series(sizes).groupby(level=1).sum().to_dict()
     for name, limit in limits.items():
-        if name not in total:
-            raise ConfigError("is not in the corpus", field=f"limits.{name}", fix=did_you_mean(name, total))
+        check_known(name, total, ConfigError, "is not in the corpus", field=f"limits.{name}")
         if not limit > 0:
             raise ConfigError(f"{limit!r} is not a number above 0", field=f"limits.{name}")
     return {pair: min(1.0, limits.get(pair[1], total[pair[1]]) / total[pair[1]]) for pair in sizes}

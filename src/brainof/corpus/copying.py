@@ -25,21 +25,12 @@ SPLITS = ("subject", "dataset", "modality")
 
 
 def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]:
-    """Copy the windows of several corpora into a new or an existing one, and compact it.
+    """Copy the windows of several corpora into a new or an existing one, and compact it; counts of the result.
 
     What was deleted or superseded is left behind, so merging one corpus into a new folder also frees its space.
 
-    Returns
-    -------
-    dict
-        recordings and windows of the result.
-
-    Raises
-    ------
-    CorpusError
-        A window is damaged, or two corpora describe a dataset differently.
-    StorageError
-        `out` cannot be written; shards that were copied before are kept.
+    Raises CorpusError: a window is damaged, or two corpora describe a dataset differently; StorageError: `out` cannot
+    be written; shards that were copied before are kept.
     """
     target = user_path(out)
     for corpus in corpora:
@@ -58,15 +49,7 @@ def split(
 ) -> dict[str, int]:
     """Copy a corpus into several below `out`: `train` and `validation` by subject, or one per dataset or modality.
 
-    Returns
-    -------
-    dict
-        Windows of each part, by its name.
-
-    Raises
-    ------
-    ConfigError
-        `by` or `fraction` is not known.
+    The windows of each part, by its name; ConfigError where `by` or `fraction` is not known.
     """
     index = corpus.columns(["dataset", "modality", "subject"])
     if by == "subject":
@@ -112,19 +95,16 @@ def copy_windows(corpus: Corpus, rows: np.ndarray, target: Path) -> None:
 
 def _copy_shard(corpus: Corpus, rows: np.ndarray, name: str, target: Path) -> None:
     windows = [corpus.read(int(row)) for row in rows]
-    records = [
-        {key: value for key, value in record.items() if value is not None} | {"shard": name, "key": f"{number:05d}"}
-        for number, record in enumerate(from_frame(corpus.index.iloc[rows]).to_pylist())
-    ]
+    records = []
+    for number, record in enumerate(from_frame(corpus.index.iloc[rows]).to_pylist()):
+        known = {key: value for key, value in record.items() if value is not None}
+        records.append(known | {"shard": name, "key": f"{number:05d}"})
     write_shard(target / "shards" / f"{name}{SUFFIX}", records, windows)
     write_index(target / "shards" / f"{name}{INDEX_SUFFIX}", to_table(to_columns(records)), [name])
 
 
 def _describe(path: Path, description: Mapping[str, Any]) -> None:
     if path.exists() and read_json(path) != dict(description):
-        raise CorpusError(
-            "describes the dataset otherwise than the corpus that is merged",
-            file=path,
-            fix="prepare both with one recipe, or give one of the datasets another name",
-        )
+        fix = "prepare both with one recipe, or give one of the datasets another name"
+        raise CorpusError("describes the dataset otherwise than the corpus that is merged", file=path, fix=fix)
     write_json(path, dict(description), checksum=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -54,7 +55,8 @@ class Corpora(Windows):
 
     def channels(self, digest: str) -> Channels:
         for corpus in self.corpora:
-            if corpus.has_channels(digest):
+            with suppress(FileNotFoundError):
+                corpus.folder.read(f"channels/{digest}.json")
                 return corpus.channels(digest)
         raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].folder.where("channels"))
 

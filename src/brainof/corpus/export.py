@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..channels import Channels
-from ..errors import ConfigError, CorpusError, did_you_mean
+from ..errors import ConfigError, CorpusError, check_known
 from ..paths import user_path
 from ..utils.files import make_folder, storage_error
 from ..utils.values import finite
@@ -37,41 +37,21 @@ _ENTITIES = ("dataset", "modality", "subject", "session", "task", "run", "record
 def export(
     corpus: Corpus, out: str | PathLike[str], to: str = FORMATS[0], label: str | None = None
 ) -> list[dict[str, Any]]:
-    """Write the windows of a corpus as Zarr stores below `out`.
+    """Write the windows of a corpus as Zarr stores below `out`: path, recordings, windows and targets of each.
 
-    Parameters
-    ----------
-    corpus : Corpus
-    out : path
-        Made if it does not exist; a store that stands there already is an error.
-    to : str
-        The format.
-    label : str, optional
-        The label that becomes braindecode's `target`: numbered in the order of its names. -1 where there is none.
+    `label` becomes braindecode's `target`, numbered in the order of its names; -1 where there is none.
 
-    Returns
-    -------
-    list of dict
-        path, recordings and windows of each store, and the names of its targets.
-
-    Raises
-    ------
-    ConfigError
-        The format or the label is not known, or zarr is not installed.
-    CorpusError
-        A window is damaged, or a store exists.
-    StorageError
-        The disk is full or `out` cannot be written; no half-written store is left.
+    Raises ConfigError: the format or the label is not known, or zarr is not installed; CorpusError: a window is
+    damaged, or a store exists; StorageError: `out` cannot be written. No half-written store is left.
     """
-    if to not in FORMATS:
-        raise ConfigError(f"{to!r}", field="to", fix=did_you_mean(to, FORMATS))
+    check_known(to, FORMATS, ConfigError, field="to")
     if importlib.util.find_spec("zarr") is None:
         raise ConfigError("zarr is not installed", field="to", fix="pip install 'brainof[zarr]'")
     index = corpus.index
     labels = [name for name in index if str(name).startswith(LABEL)]
-    if label is not None and LABEL + label not in labels:
+    if label is not None:
         known = [str(name).removeprefix(LABEL) for name in labels]
-        raise ConfigError(f"{label!r} is not in the corpus", field="label", fix=did_you_mean(label, known))
+        check_known(label, known, ConfigError, "{!r} is not in the corpus", field="label")
     folder = user_path(out)
     make_folder(folder)
     stores: list[dict[str, Any]] = []

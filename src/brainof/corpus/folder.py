@@ -77,10 +77,9 @@ def check_version(folder: Folder) -> int:
     if values.get("format") != FORMAT:
         raise CorpusError(f"{values.get('format')!r} is not {FORMAT!r}", file=where, field="format")
     if values.get("version") not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        problem = f"corpus of version {values.get('version')}, this brainof reads version {known}"
         raise CorpusError(
-            f"corpus of version {values.get('version')}, this brainof reads version {' and '.join(map(str, VERSIONS))}",
-            file=where,
-            field="version",
-            fix="use the brainof that wrote it, or prepare it again",
+            problem, file=where, field="version", fix="use the brainof that wrote it, or prepare it again"
         )
     return int(values["version"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from ..channels import MODALITIES
-from ..errors import CorpusError, did_you_mean
+from ..errors import CorpusError, check_known
 
 FORMAT = "brainof-corpus"
 #: Version 2 adds checksums to descriptions, deletions and notes; version 1 is read and appended to as it is
@@ -61,16 +61,13 @@ def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that all windows of a recording share, checked (CorpusError); see `CorpusWriter.add`."""
     name = recording.get("recording")
     for key in recording:
-        if key not in _REQUIRED + _OPTIONAL:
-            raise CorpusError("unknown key", file=name, field=key, fix=did_you_mean(key, _REQUIRED + _OPTIONAL))
+        check_known(key, _REQUIRED + _OPTIONAL, CorpusError, "unknown key", file=name, field=key)
     for key in _REQUIRED:
         if recording.get(key) in (None, ""):
             raise CorpusError("is required", file=name, field=key)
     row = {key: None if recording.get(key) in (None, "") else str(recording[key]) for key in _REQUIRED + _OPTIONAL}
     dataset_name(row["dataset"])
-    if row["modality"] not in MODALITIES:
-        fix = did_you_mean(str(row["modality"]), MODALITIES)
-        raise CorpusError(f"{row['modality']!r}", file=name, field="modality", fix=fix)
+    check_known(row["modality"], MODALITIES, CorpusError, file=name, field="modality")
     try:
         sfreq = float(recording["sfreq"])
     except (TypeError, ValueError):
@@ -129,8 +126,10 @@ def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Cate
         end = begin + len(chunk)
         if is_text:
             found = chunk.indices.fill_null(-1).to_numpy()
-            if not chunk.dictionary.equals(names):
-                names, places = _joined_names(names, chunk.dictionary)
+            if not chunk.dictionary.equals(names):  # the new names follow, and each of the chunk has a place
+                new = chunk.dictionary.filter(compute.invert(compute.is_in(chunk.dictionary, value_set=names)))
+                names = pa.concat_arrays([names, new.unique()])
+                places = compute.index_in(chunk.dictionary, value_set=names).to_numpy()
                 found = np.append(places, -1)[found]  # -1, unknown, stays the last
                 smallest = np.min_scalar_type(-max(len(names), 1))
                 values = values.astype(np.promote_types(values.dtype, smallest), copy=False)
@@ -144,13 +143,6 @@ def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Cate
         return values
     dtype: Any = pd.CategoricalDtype(pd.Index(names.to_pandas(), dtype="str"))
     return pd.Categorical.from_codes(values, dtype=dtype)
-
-
-def _joined_names(names: pa.Array, more: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """Names followed by those of `more` that are new, and the place of each of `more` among them."""
-    new = more.filter(compute.invert(compute.is_in(more, value_set=names)))
-    joined = pa.concat_arrays([names, new.unique()])
-    return joined, compute.index_in(more, value_set=joined).to_numpy()
 
 
 def from_frame(index: pd.DataFrame) -> pa.Table:

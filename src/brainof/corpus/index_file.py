@@ -46,13 +46,8 @@ def write_index(
 class IndexFile:
     """An index file whose columns are read when they are asked for; damage is a CorpusError with `fix`.
 
-    Attributes
-    ----------
-    columns : list of str
-    shards, deleted : set of str
-        Shards whose rows these are, and names of the deletions that were applied.
-    ordered : bool
-        The rows are final: in canonical order, none superseded or deleted.
+    `shards` are those whose rows these are, `deleted` the names of the deletions that were applied; `ordered` rows are
+    final: in canonical order, none superseded or deleted.
     """
 
     def __init__(self, path: Path, fix: str) -> None:
@@ -73,8 +68,7 @@ class IndexFile:
             if list(types) != described["columns"] or set(types) != {*COLUMNS, *labels} or types != right:
                 raise ValueError("its columns are not those of an index")
             self._rows = int(described.get("rows", self._file.metadata.num_rows))
-            if self._rows != self._file.metadata.num_rows:
-                raise ValueError("it does not hold all rows")
+            self._check_rows(self._file.metadata.num_rows)
         self.columns = list(types)
         self.shards = set(described["shards"])
         self.deleted = set(described.get("deleted", ()))
@@ -88,8 +82,7 @@ class IndexFile:
         with self._named():
             table = self._file.read(use_threads=False)
             table.validate(full=True)
-            if len(table) != self._rows:
-                raise ValueError("it does not hold all rows")
+            self._check_rows(len(table))
         return table.replace_schema_metadata(None)
 
     def column(self, name: str) -> pd.Categorical | np.ndarray:
@@ -105,6 +98,9 @@ class IndexFile:
             if n_rows > self._rows:
                 break
             yield part.column(0)
+        self._check_rows(n_rows)
+
+    def _check_rows(self, n_rows: int) -> None:
         if n_rows != self._rows:
             raise ValueError("it does not hold all rows")
 

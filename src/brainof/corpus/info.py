@@ -17,14 +17,11 @@ PROBE, PROBE_SECONDS = 128, 2.0
 
 
 def corpus_info(corpus: Any) -> dict[str, Any]:
-    """Disk, windows, hours and subjects, in all and per modality, dataset and view.
+    """Disk, windows, hours and subjects, in all and per modality, dataset and view: plain values, ready for JSON.
 
-    Returns
-    -------
-    dict
-        Plain values, ready for JSON. Views may cover the same time, so hours are per view. `epoch_seconds` is how long
-        reading every window once takes on this machine, checked and as float32 batches, by the speed of a random
-        sample of windows (`megabytes_per_second`, None where nothing could be read); training adds its own time.
+    Views may cover the same time, so hours are per view. `epoch_seconds` is how long reading every window once takes on
+    this machine, checked and as float32 batches, by the speed of a random sample of windows (`megabytes_per_second`,
+    None where nothing could be read); training adds its own time.
     """
     labels = [name for name in corpus.column_names if name.startswith(LABEL)]
     names = ["dataset", "modality", "view", "subject", "recording", "n_channels", "n_times", "sfreq", *labels]
@@ -60,6 +57,10 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
         }
         for (modality, dataset, view), part in table.groupby(["modality", "dataset", "view"], observed=True)
     ]
+    n_bytes = 0
+    for path in () if corpus.remote else corpus.root.rglob("*"):
+        with suppress(FileNotFoundError):  # renamed or removed by a writer meanwhile
+            n_bytes += path.stat().st_size if path.is_file() else 0
     whole = counts(table)
     megabytes = whole.pop("megabytes")
     return {
@@ -67,7 +68,7 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
         "version": corpus.version,
         "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
         **whole,
-        "disk_megabytes": megabytes if corpus.remote else _disk_megabytes(corpus),
+        "disk_megabytes": megabytes if corpus.remote else round(n_bytes / 1e6, 3),
         "megabytes_per_second": None if speed is None else round(speed, 1),
         "groups": groups,
         "failures": corpus.failures,
@@ -92,11 +93,3 @@ def read_speed(corpus: Any) -> float | None:
     except BrainOFError:  # what is damaged is for `verify` to say
         return None
     return n_bytes / 1e6 / max(time.perf_counter() - begun, 1e-9)
-
-
-def _disk_megabytes(corpus: Any) -> float:
-    n_bytes = 0
-    for path in corpus.root.rglob("*"):
-        with suppress(FileNotFoundError):  # renamed or removed by a writer meanwhile
-            n_bytes += path.stat().st_size if path.is_file() else 0
-    return round(n_bytes / 1e6, 3)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..signals import SignalBatch
+from ..utils.threads import Job, Result, in_order
 from .augment import AugmentConfig, augment
 from .sampler import BatchSampler, numbers
 from .windows import Windows
@@ -24,9 +25,6 @@ _Planned = tuple[int, list[int]]
 
 #: (batch, epoch, number of the batch in the epoch) -> what is handed out
 Transform = Callable[[SignalBatch, int, int], Any]
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 def ahead(
@@ -41,14 +39,7 @@ def ahead(
         return
     pool = ThreadPoolExecutor(threads, "brainof-loader", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        waiting: deque[tuple[Job, Future[Result]]] = deque()
-        for job in jobs:
-            waiting.append((job, pool.submit(read, job)))
-            if len(waiting) > prefetch:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+        yield from in_order(pool, read, jobs, prefetch)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -63,10 +54,8 @@ class Loader:
 
     Parameters
     ----------
-    patch : int, optional
-        Patch length in samples; that of the sampler when left out.
-    start : (int, int)
-        Epoch and batch to start with.
+    patch, start
+        Patch length in samples (that of the sampler when left out); epoch and batch to start with.
     prefetch, threads : int
         Batches read ahead (0 reads when asked), and threads that do so; the order does not depend on them.
     device : torch.device or str
@@ -83,12 +72,7 @@ class Loader:
     look_ahead : int
         Batches whose shards are asked for ahead of time where the corpus is remote.
 
-    Attributes
-    ----------
-    position : (int, int)
-        Epoch and batch that come next.
-    waited : float
-        Seconds spent waiting for data so far.
+    Attributes: `position`, the epoch and batch that come next; `waited`, the seconds spent waiting for data so far.
     """
 
     def __init__(
@@ -137,11 +121,9 @@ class Loader:
         """Continue from a saved position; a ConfigError where it lies outside the sampler's epochs."""
         epoch, batch = int(state["epoch"]), int(state["batch"])
         if epoch < 0 or not 0 <= batch <= len(self.sampler):
-            raise ConfigError(
-                f"epoch {epoch}, batch {batch} in epochs of {len(self.sampler)} batches",
-                field="position",
-                fix="the corpus or the sampler's settings changed; continue with those the position was saved with",
-            )
+            problem = f"epoch {epoch}, batch {batch} in epochs of {len(self.sampler)} batches"
+            fix = "the corpus or the sampler's settings changed; continue with those the position was saved with"
+            raise ConfigError(problem, field="position", fix=fix)
         self.position = (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
 
     def _planned(self, last_epoch: int | None) -> Iterator[_Planned]:

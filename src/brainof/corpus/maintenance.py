@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,10 +38,10 @@ class Verification:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def attempt(self, action: Callable[[], _Result]) -> _Result | None:
-        """The result of an action, or None and its error among the problems."""
+    def attempt(self, action: Callable[..., _Result], *given: Any) -> _Result | None:
+        """What an action gives, or None and its error among the problems."""
         try:
-            return action()
+            return action(*given)
         except CorpusError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))
@@ -58,13 +57,13 @@ def verify(corpus: Any) -> Verification:
     merged = found.attempt(corpus.merged_index)
     digests: set[str] = set()
     for name in sorted({*corpus.shard_names(), *(merged.shards if merged else ())}):
-        found.attempt(partial(_verify_shard, corpus, name, found, digests))
+        found.attempt(_verify_shard, corpus, name, found, digests)
     digests |= {Path(name).stem for name in object_names(corpus.folder, "channels")}
     for digest in sorted(digests):
-        found.attempt(partial(corpus.channels, digest))
+        found.attempt(corpus.channels, digest)
     for kind in ("datasets", "deleted", "failures", "quality"):
         for name in object_names(corpus.folder, kind):
-            found.attempt(partial(read_object, corpus.folder, name))
+            found.attempt(read_object, corpus.folder, name)
     found.attempt(lambda: corpus.index)
     found.attempt(lambda: corpus.datasets)
     left = [f"{path.name} was left by a writer that died, or is being written" for path in _temporary(corpus)]
@@ -79,7 +78,7 @@ def _verify_shard(corpus: Any, name: str, found: Verification, digests: set[str]
     digests.update(rows["channel_set"].unique().to_pylist())
     columns = [rows[column].to_pylist() for column in ("key", "n_channels", "n_times", "crc32c", "recording")]
     for key, n_channels, n_times, checksum, recording in zip(*columns, strict=True):
-        window = found.attempt(partial(shard.checked, key, (n_channels, n_times), checksum, recording))
+        window = found.attempt(shard.checked, key, (n_channels, n_times), checksum, recording)
         if window is not None:
             found.windows += 1
             found.bytes += window.nbytes
@@ -88,8 +87,8 @@ def _verify_shard(corpus: Any, name: str, found: Verification, digests: set[str]
 def compact(corpus: Any) -> dict[str, Any]:
     """Write the indexes that are missing and merge all of them into index.parquet, so that the corpus opens fast.
 
-    The merged index is made from the shards that are there; temporary files of dead writers are removed. Windows
-    keep their row numbers. A corpus that is open elsewhere, or being appended to, is not disturbed.
+    The merged index is made from the shards that are there; temporary files of dead writers are removed. Windows keep
+    their row numbers. A corpus that is open elsewhere, or being appended to, is not disturbed.
 
     Returns
     -------
@@ -97,12 +96,8 @@ def compact(corpus: Any) -> dict[str, Any]:
         shards, windows, written (indexes that were missing), forgotten (shards in the old merged index whose files
         are gone), removed (temporary files).
 
-    Raises
-    ------
-    CorpusError
-        A shard without an index, or an index, cannot be read.
-    StorageError
-        The corpus cannot be written.
+    Raises CorpusError: a shard without an index, or an index, cannot be read; StorageError: the corpus cannot be
+    written.
     """
     root, corpus = corpus.root, corpus.reopened()
     deleted = [deletion.name for deletion in corpus.deletions]
@@ -126,25 +121,17 @@ def compact(corpus: Any) -> dict[str, Any]:
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
                 removed.append(path.name)
-    return {
-        "shards": len(names),
-        "windows": len(index),
-        "written": written,
-        "forgotten": forgotten,
-        "removed": removed,
-    }
+    counts = {"shards": len(names), "windows": len(index)}
+    return {**counts, "written": written, "forgotten": forgotten, "removed": removed}
 
 
 def delete(
-    corpus: Any,
-    *,
-    recordings: Iterable[str] = (),
-    subjects: Iterable[str] = (),
-    datasets: Iterable[str] = (),
+    corpus: Any, *, recordings: Iterable[str] = (), subjects: Iterable[str] = (), datasets: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Delete recordings by index and compact; the bytes stay until the corpus is merged into a new folder.
 
-    What was deleted before may be named again: a script that is run twice does no harm.
+    What was deleted before may be named again: a script that is run twice does no harm. The corpus must be opened again
+    to see it.
 
     Parameters
     ----------
@@ -155,16 +142,9 @@ def delete(
     -------
     dict
         recordings, deleted (windows that are gone), windows (that are left), before (names that were deleted earlier).
-        The corpus must be opened again to see it.
 
-    Raises
-    ------
-    ConfigError
-        Nothing was named.
-    CorpusError
-        A name is not in the corpus and never was, or the corpus is remote.
-    StorageError
-        The corpus cannot be written.
+    Raises ConfigError: nothing was named; CorpusError: a name is not in the corpus and never was, or the corpus is
+    remote; StorageError: the corpus cannot be written.
     """
     root, corpus = corpus.root, corpus.reopened()
     index = corpus.columns([*IDENTITY, "subject"])

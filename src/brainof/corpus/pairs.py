@@ -75,10 +75,9 @@ def pairs(
     table = pd.DataFrame({modality: found[modality] for modality in datasets})
     matched = (table.drop(columns=anchor) >= 0).any(axis=1)
     if not matched.any():
+        problem = f"no window of {' and '.join(datasets.values())} shows one subject at one time"
         raise CorpusError(
-            f"no window of {' and '.join(datasets.values())} shows one subject at one time",
-            field="pairs",
-            fix="do subject, session, task and run agree, and is there one clock?",
+            problem, field="pairs", fix="do subject, session, task and run agree, and is there one clock?"
         )
     return table[(table >= 0).all(axis=1)].reset_index(drop=True) if complete else table
 
@@ -124,11 +123,8 @@ def _partners(first: pd.DataFrame, other: pd.DataFrame, overlap: float) -> np.nd
             candidates = candidates[candidates["recording"] == key[1]]
         elif candidates["recording"].nunique() > 1:
             names = ", ".join(candidates["recording"].unique()[:3])
-            raise CorpusError(
-                f"{key[1]} may lie on the clock of several recordings ({names})",
-                field="pairs",
-                fix="tell them apart by {session}, {task} or {run} in the recipe",
-            )
+            problem = f"{key[1]} may lie on the clock of several recordings ({names})"
+            raise CorpusError(problem, field="pairs", fix="tell them apart by {session}, {task} or {run} in the recipe")
         if not len(candidates):
             continue
         start, stop = candidates["start"].to_numpy(), candidates["stop"].to_numpy()

@@ -41,24 +41,12 @@ _Result = TypeVar("_Result")
 class RemoteFolder(Folder):
     """A corpus at a fsspec URL, read-only.
 
-    Parameters
-    ----------
-    url : str
-        The folder that holds corpus.json.
-    dropped : callable
-        Called with the name of each shard that leaves the cache.
-    storage_options : mapping, optional
-        For the file system (fsspec's own environment variables and config files count too).
-    cache : path-like, optional
-        Folder for fetched shards; $BRAINOF_CACHE or ~/.cache/brainof when left out. Processes may share it.
-    cache_bytes : int, optional
-        Most bytes of shards that are kept; the least recently used go first. $BRAINOF_CACHE_BYTES or 32 GiB when left
-        out.
+    `dropped` is called with the name of each shard that leaves the cache; `storage_options` are for the file system
+    (fsspec's own environment variables and config files count too). The folder `cache` ($BRAINOF_CACHE or
+    ~/.cache/brainof when left out), which processes may share, keeps at most `cache_bytes` ($BRAINOF_CACHE_BYTES or
+    32 GiB) of shards; the least recently used go first.
 
-    Raises
-    ------
-    CorpusError
-        The protocol is unknown or its package is not installed.
+    Raises CorpusError: the protocol is unknown or its package is not installed.
     """
 
     remote = True
@@ -77,14 +65,15 @@ class RemoteFolder(Folder):
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url, **(storage_options or {}))
         except (ImportError, ValueError) as error:
-            raise CorpusError(
-                f"cannot be reached ({error})",
-                file=url,
-                fix="S3 needs `pip install 'brainof[remote]'`, GCS `pip install gcsfs`",
-            ) from None
+            fix = "S3 needs `pip install 'brainof[remote]'`, GCS `pip install gcsfs`"
+            raise CorpusError(f"cannot be reached ({error})", file=url, fix=fix) from None
         base = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        self.cache_bytes = cache_bytes or _bytes_of(os.environ.get(CACHE_BYTES)) or DEFAULT_CACHE_BYTES
+        try:
+            self.cache_bytes = cache_bytes or int(float(os.environ.get(CACHE_BYTES) or 0)) or DEFAULT_CACHE_BYTES
+        except ValueError:
+            text = os.environ[CACHE_BYTES]
+            raise ConfigError(f"{text!r} is not a number of bytes", field=CACHE_BYTES) from None
         self._lock = threading.RLock()
         self._fetching: dict[str, Future[Path]] = {}
         self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="brainof-fetch")
@@ -103,18 +92,14 @@ class RemoteFolder(Folder):
             found = self._retry(folder, lambda: self._files.ls(f"{self._root}/{folder}", detail=False), required=False)
         except (FileNotFoundError, NotImplementedError, StorageError):
             return []  # HTTP servers list what they like; the merged index names every shard
-        names = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found}
-        return sorted(name for name in names if name and not name.startswith(".") and name != folder)
+        names = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found} - {"", folder}
+        return sorted(name for name in names if not name.startswith("."))
 
     def path(self, name: str) -> Path:
         """The local copy of a file: shards are fetched once and kept, all else is fetched anew.
 
-        Raises
-        ------
-        CorpusError
-            There is no such file, or what arrives is damaged each time; names it.
-        StorageError
-            The connection is lost, or the cache disk is full; names the file.
+        Raises CorpusError: there is no such file, or what arrives is damaged each time; StorageError: the connection is
+        lost, or the cache disk is full.
         """
         if not name.endswith(SUFFIX):
             return self._fetch(name)
@@ -197,11 +182,9 @@ class RemoteFolder(Folder):
                     if isinstance(error, CorpusError):
                         raise
                     why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                    raise StorageError(
-                        f"cannot be fetched after {ATTEMPTS} attempts ({why})",
-                        file=where,
-                        fix="check the connection and run the command again",
-                    ) from None
+                    problem = f"cannot be fetched after {ATTEMPTS} attempts ({why})"
+                    fix = "check the connection and run the command again"
+                    raise StorageError(problem, file=where, fix=fix) from None
                 logger.info("%s: attempt %d failed (%s)", where, attempt, error)
                 time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
                 attempt += 1
@@ -209,11 +192,8 @@ class RemoteFolder(Folder):
     def _make_room(self, name: str, size: int) -> None:
         """Drop the least recently used shards until `size` more bytes fit."""
         if size > self.cache_bytes:
-            raise StorageError(
-                f"shard of {size / 1e6:.1f} MB does not fit a cache of {self.cache_bytes / 1e6:.1f} MB",
-                file=self.where(name),
-                fix=f"give a larger cache ({CACHE_BYTES})",
-            )
+            problem = f"shard of {size / 1e6:.1f} MB does not fit a cache of {self.cache_bytes / 1e6:.1f} MB"
+            raise StorageError(problem, file=self.where(name), fix=f"give a larger cache ({CACHE_BYTES})")
         with self._lock:
             while sum(n for _, n, _ in self._cached()) + size > self.cache_bytes and self._evict_oldest(name):
                 pass
@@ -233,12 +213,3 @@ class RemoteFolder(Folder):
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, f"shards/{path.name}"))
         return found
-
-
-def _bytes_of(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        return int(float(text))
-    except ValueError:
-        raise ConfigError(f"{text!r} is not a number of bytes", field=CACHE_BYTES) from None

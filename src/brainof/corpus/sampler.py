@@ -56,27 +56,17 @@ class BatchSampler:
     ----------
     index : DataFrame
         Rows to draw from; their labels are the row numbers given back.
-    batch_size : int, optional
-        Windows in a batch, at most: shapes with fewer windows make smaller batches.
-    weights : mapping, optional
-        Rules under "modality" and "dataset"; see `fractions`.
-    seed : int
-        Another seed gives another order.
+    batch_size, tokens_per_batch : int, optional
+        Windows in a batch, and patches over all its channels and windows (or those of a single window), at most: with
+        the latter a step costs alike and takes as much memory whatever the channels of a shape. One is required.
+    weights, seed
+        Rules under "modality" and "dataset", see `fractions`; another seed gives another order.
     drop : bool
-        Leave out batches that are not full, unless their shape would vanish (only without weights; with weights all
-        batches of a shape are of one size).
-    batches_per_epoch : int, optional
-        Batches of an epoch.
-    patch : int
-        Patch length in samples: windows are padded to a multiple of it.
-    tokens_per_batch : int, optional
-        Patches of a batch, over all its channels and windows, at most (or those of a single window): a step costs
-        alike and takes as much memory whatever the channels of a shape. Beside it or in place of `batch_size`.
-    tokens_per_window : int, optional
-        Patches of a window that are used, at most: channels above it are left out later, and cost nothing.
+        Leave out batches that are not full, unless their shape would vanish (only without weights).
+    patch, tokens_per_window : int
+        Windows are padded to a multiple of `patch` samples; channels above the latter are left out later and free.
     max_padding : float
-        Windows of fewer samples join a longer shape as long as at most this fraction of them becomes padding: fewer,
-        fuller shapes. At 0 only the last patch of a window is padded.
+        Windows of fewer samples join a longer shape as long as at most this fraction of them becomes padding.
     limits : mapping of str to int, optional
         Most windows of a dataset that count: without weights an epoch visits that many of them, the next epoch the
         next ones; with weights its fraction is that of a dataset of this size.
@@ -84,17 +74,9 @@ class BatchSampler:
         Visit shards in shuffled order and shuffle windows among this many of them at a time, instead of among all:
         what a remote corpus needs, whose shards are fetched whole. Each dataset and shape keeps as many shards open.
 
-    Attributes
-    ----------
-    padding : float
-        Fraction of the values of an unweighted epoch that are padding, at most.
+    Attribute `padding`: the fraction of the values of an unweighted epoch that are padding, at most.
 
-    Raises
-    ------
-    CorpusError
-        The index is empty.
-    ConfigError
-        A setting cannot be met.
+    Raises CorpusError: the index is empty; ConfigError: a setting cannot be met.
     """
 
     def __init__(
@@ -129,7 +111,8 @@ class BatchSampler:
             index, weights, limits or {}, patch, max_padding, batch_size, tokens_per_batch, tokens_per_window
         )
         self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
-        whole = np.array([self._whole_batches(bucket) for bucket in self._buckets])
+        sizes, own = (np.array([getattr(b, name) for b in self._buckets]) for name in ("size", "batch_size"))
+        whole = np.where(drop & (sizes >= own), sizes // own, -(-sizes // own))
         self._n_batches = batches_per_epoch or int(whole.sum())
         self._weighted = weights is not None or batches_per_epoch is not None
         self._expected = (
@@ -195,10 +178,6 @@ class BatchSampler:
             mine = np.flatnonzero(modality == each)
             order[series == each] = mine[_spread(counts[self._modalities == each], random.random(len(mine)))]
         return order
-
-    def _whole_batches(self, bucket: Bucket) -> int:
-        full, rest = divmod(bucket.size, bucket.batch_size)
-        return full + (rest > 0 and (not self.drop or full == 0))
 
     def _rows(self, bucket: Bucket, epoch: int, n_batches: int, expected: float) -> np.ndarray:
         """Rows of a bucket for an epoch, its datasets evenly spread."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, CorpusError, did_you_mean
+from ..errors import ConfigError, CorpusError, check_known
 from .index import subjects
 
 
@@ -21,24 +21,12 @@ def select(
 ) -> pd.DataFrame:
     """The rows that meet all conditions; row numbers (the frame's index) are kept, so they still name windows.
 
-    Parameters
-    ----------
-    index : DataFrame
-        Index of a corpus, or a part of it.
-    view : str or None
-        "pretrain", or a task of the recipe; None keeps all views.
-    exclude_subjects : iterable of str
-        Subjects to leave out, as `dataset/subject`. Those who are not in the index are ignored, so that one list of
-        evaluation subjects serves any corpus.
-    modalities, datasets : iterable of str, optional
-        Names to keep; all where left out.
+    `view` is "pretrain", or a task of the recipe; None keeps all views. Subjects to leave out are written
+    `dataset/subject`; those who are not in the index are ignored, so that one list of evaluation subjects serves any
+    corpus. `modalities` and `datasets` are names to keep; all where left out.
 
-    Raises
-    ------
-    CorpusError
-        A view, modality or dataset is not in the index, or no window is left.
-    ConfigError
-        A subject is not written as `dataset/subject`.
+    Raises CorpusError: a view, modality or dataset is not in the index, or no window is left; ConfigError: a subject is
+    not written as `dataset/subject`.
     """
     keep = np.ones(len(index), bool)
     for column, wanted in {"view": view, "modality": modalities, "dataset": datasets}.items():
@@ -47,8 +35,7 @@ def select(
         wanted = _listed(wanted)
         known = [str(name) for name in index[column].unique()]
         for name in wanted:
-            if name not in known:
-                raise CorpusError(f"{name!r} is not in the corpus", field=column, fix=did_you_mean(name, known))
+            check_known(name, known, CorpusError, "{!r} is not in the corpus", field=column)
         keep &= index[column].isin(wanted).to_numpy()
     excluded = _listed(exclude_subjects)
     for name in excluded:
@@ -68,22 +55,9 @@ def _listed(names: str | Iterable[str]) -> list[str]:
 def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split rows into train and validation such that no subject is on both sides.
 
-    In each dataset about `fraction` of the subjects, and at least one where there are two, go to validation; a dataset
-    of one subject goes to train. Who goes depends on the seed and the subject's name alone, so that subjects who join
-    later move few others, and a subject's modalities stay together.
-
-    Parameters
-    ----------
-    index : DataFrame
-        Index of a corpus, or a part of it.
-    fraction : float
-        Of subjects, for validation; a ConfigError outside [0, 1).
-    seed : int
-        Another seed gives another split.
-
-    Returns
-    -------
-    train, validation : DataFrame
+    In each dataset about `fraction` of the subjects (a ConfigError outside [0, 1)), and at least one where there are
+    two, go to validation; a dataset of one subject goes to train. Who goes depends on the seed and the subject's name
+    alone, so that subjects who join later move few others, and a subject's modalities stay together.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"{fraction}", field="fraction", fix="give a fraction of subjects in [0, 1)")

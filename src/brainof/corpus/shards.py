@@ -29,15 +29,7 @@ MAX_HEADER = 100_000_000
 
 
 def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np.ndarray]) -> None:
-    """Write float16 windows and their index rows as one safetensors file, by rename.
-
-    Raises
-    ------
-    StorageError
-        The disk is full or the folder cannot be written.
-    CorpusError
-        There are too many windows for one header.
-    """
+    """Write float16 windows and their index rows as one safetensors file, by rename."""
     text = json.dumps(to_columns(rows), separators=(",", ":"))
     about = {"format": FORMAT, "version": str(VERSION), "rows": text, "rows_crc32c": str(crc32c(text.encode()))}
     header: dict[str, Any] = {"__metadata__": about}

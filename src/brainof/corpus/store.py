@@ -64,11 +64,8 @@ class Corpus(Windows):
         cache_bytes: int | None = None,
     ) -> None:
         super().__init__()
-        self._arguments: dict[str, Any] = {
-            "storage_options": storage_options,
-            "cache": cache,
-            "cache_bytes": cache_bytes,
-        }
+        cached = {"cache": cache, "cache_bytes": cache_bytes}
+        self._arguments: dict[str, Any] = {"storage_options": storage_options, **cached}
         if is_url(root):
             from .remote import RemoteFolder
 
@@ -118,8 +115,9 @@ class Corpus(Windows):
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         if self._final is None:
             return self.index[list(names)]
-        missing = [name for name in names if name not in self._series]
-        for name in missing:  # one after the other, so that no two are held in the form of the file
+        for name in names:  # one after the other, so that no two are held in the form of the file
+            if name in self._series:
+                continue
             if name not in self._final.columns:
                 raise KeyError(name)
             self._series[name] = pd.Series(self._final.column(name), name=name, copy=False)
@@ -152,9 +150,8 @@ class Corpus(Windows):
         index, superseded = in_order(index)
         if len(superseded) > MANY:
             self._note(f"{len(superseded)} recordings occur more than once; their newest windows count")
-        else:
-            for recording in superseded:
-                self._note(f"{recording} occurs more than once; its newest windows count")
+        for recording in superseded if len(superseded) <= MANY else ():
+            self._note(f"{recording} occurs more than once; its newest windows count")
         return index
 
     @cached_property
@@ -187,14 +184,6 @@ class Corpus(Windows):
             self._channels[digest] = table
         return self._channels[digest]
 
-    def has_channels(self, digest: str) -> bool:
-        """Whether the corpus holds a channel table."""
-        try:
-            self.folder.read(f"channels/{digest}.json")
-        except FileNotFoundError:
-            return False
-        return True
-
     def view(self, row: int) -> np.ndarray:
         shards, keys, n_channels, n_times = self._places
         name = self._names("shard")[shards[row]]
@@ -225,21 +214,20 @@ class Corpus(Windows):
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""
         found = self.folder.names("shards")
-        return sorted(
-            {name.removesuffix(end) for end in (SUFFIX, INDEX_SUFFIX) for name in found if name.endswith(end)}
-        )
+        ends = (SUFFIX, INDEX_SUFFIX)
+        return sorted({name.removesuffix(end) for end in ends for name in found if name.endswith(end)})
 
     def shard_index(self, name: str) -> pa.Table:
         """Index rows of one shard: from its index file or, where that is missing, from its header."""
-        if f"{name}{INDEX_SUFFIX}" in self._index_files:
+        if f"{name}{INDEX_SUFFIX}" in self._files:
             file = self.folder.path(f"shards/{name}{INDEX_SUFFIX}")
             return IndexFile(file, f"delete it; it is rebuilt from {name}{SUFFIX}").read()
         self._note(f"shard {name} has no index file; its rows were read from its header")
         return self.shard(name).table()
 
     @cached_property
-    def _index_files(self) -> set[str]:
-        return {name for name in self.folder.names("shards") if name.endswith(INDEX_SUFFIX)}
+    def _files(self) -> set[str]:
+        return set(self.folder.names("shards"))
 
     def shard(self, name: str) -> Shard:
         """A shard, opened; it stays open until many others were opened after it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known, did_you_mean
 
 #: A rule is a word, {"temperature": T}, or a mapping of names to weights
 Rule = str | Mapping[str, float] | None
@@ -18,32 +18,20 @@ WORDS = ("proportional", "equal")
 
 
 def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] | None) -> dict[tuple[str, str], float]:
-    """Fraction of the drawn windows that each (modality, dataset) gets; they sum to 1.
+    """Fraction of the drawn windows that each (modality, dataset) of `sizes` (windows there are) gets; they sum to 1.
 
-    Parameters
-    ----------
-    sizes : mapping of (modality, dataset) to int
-        Windows there are.
-    weights : mapping, optional
-        Rules under "modality" and "dataset". A rule is "proportional" (to the number of windows, the default),
-        "equal", {"temperature": T} (proportional to n ** (1 / T): 1 is proportional, infinity is equal), or explicit
-        weights by name, above 0 for every name there is. The dataset rule divides what the modality rule gives to a
-        modality; without a modality rule it divides everything.
+    `weights` holds rules under "modality" and "dataset". A rule is "proportional" (to the number of windows, the
+    default), "equal", {"temperature": T} (proportional to n ** (1 / T): 1 is proportional, infinity is equal), or
+    explicit weights by name, above 0 for every name there is. The dataset rule divides what the modality rule gives to
+    a modality; without a modality rule it divides everything.
 
-    Raises
-    ------
-    ConfigError
-        A rule or a name is unknown, a name is missing, or a weight is not above 0.
+    Raises ConfigError: a rule or a name is unknown, a name is missing, or a weight is not above 0.
     """
     weights = weights or {}
     for key in weights:
-        if key not in KINDS:
-            raise ConfigError("unknown key", field=f"weights.{key}", fix=did_you_mean(str(key), KINDS))
-    modalities: Counter[str] = Counter()
-    datasets: Counter[str] = Counter()
-    for (modality, dataset), size in sizes.items():
-        modalities[modality] += size
-        datasets[dataset] += size
+        check_known(key, KINDS, ConfigError, "unknown key", field=f"weights.{key}")
+    table = pd.Series(sizes)
+    modalities, datasets = (table.groupby(level=level).sum().to_dict() for level in (0, 1))
     rule = weights.get("dataset")
     if _is_explicit(rule, datasets):
         # a dataset of several modalities divides its weight by their sizes
@@ -53,9 +41,7 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
         drawn = _evaluate("dataset", rule, sizes)
     if weights.get("modality") is not None:
         wanted = _evaluate("modality", weights["modality"], modalities)
-        have = dict.fromkeys(modalities, 0.0)
-        for (modality, _), weight in drawn.items():
-            have[modality] += weight
+        have = pd.Series(drawn).groupby(level=0).sum()
         drawn = {pair: weight * wanted[pair[0]] / have[pair[0]] for pair, weight in drawn.items()}
     whole = sum(drawn.values())
     return {pair: weight / whole for pair, weight in drawn.items()}
@@ -78,8 +64,7 @@ def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, floa
         temperature = _positive(f"weights.{kind}.temperature", rule["temperature"], allow_infinite=True)
         return {name: float(size) ** (1 / temperature) for name, size in sizes.items()}
     for name in rule:
-        if name not in sizes:
-            raise ConfigError("is not in the corpus", field=f"weights.{kind}.{name}", fix=did_you_mean(name, sizes))
+        check_known(name, sizes, ConfigError, "is not in the corpus", field=f"weights.{kind}.{name}")
     for name in sizes:
         if name not in rule:
             fix = f"give it a weight, or leave the {kind} out of the selection"

@@ -61,22 +61,9 @@ class Windows(ABC):
         """Ask for the bytes of windows that will be read soon; returns at once."""
 
     def read(self, row: int) -> np.ndarray:
-        """One window.
+        """One window by its row number in `index`: float16 (n_channels, n_times), a read-only view of the mapped file.
 
-        Parameters
-        ----------
-        row : int
-            Row number in `index`.
-
-        Returns
-        -------
-        ndarray, shape (n_channels, n_times), float16
-            A read-only view of the mapped file.
-
-        Raises
-        ------
-        CorpusError
-            The shard is missing, cut, or its bytes are not those that were written; names the shard.
+        Raises CorpusError: the shard is missing, cut, or its bytes are not those that were written; names the shard.
         """
         window = self.view(row)
         if crc32c(window) != self._checksums[row]:
@@ -92,21 +79,9 @@ class Windows(ABC):
     ) -> SignalBatch:
         """Windows of equal channel count as one batch, padded with zeros to a common multiple of `patch` samples.
 
-        Parameters
-        ----------
-        rows : sequence of int
-            Row numbers in `index`.
-        patch : int
-            Patch length in samples.
-        dtype : torch.dtype
-            Of the signal. float16 leaves the cast to the device and halves what travels there.
-        fill : bool
-            Give windows of fewer channels than others bad ones at their end, instead of refusing them.
-
-        Raises
-        ------
-        CorpusError
-            A shard is damaged, or the windows have different numbers of channels.
+        `rows` are row numbers in `index`; `dtype` is that of the signal: float16 leaves the cast to the device and
+        halves what travels there. `fill` gives windows of fewer channels than others bad ones at their end, instead of
+        refusing them. Raises CorpusError: a shard is damaged, or the windows have different numbers of channels.
         """
         numbers = np.asarray(rows, np.int64)
         n_channels, n_times = self._column("n_channels")[numbers], self._column("n_times")[numbers]

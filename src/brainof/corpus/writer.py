@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -38,38 +38,15 @@ _TIME = "%Y%m%dT%H%M%S%f"
 _FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
 
 
-class WindowLike(Protocol):
-    """What the writer needs of a window: data (n_channels, n_times), onset in seconds, labels, view."""
-
-    @property
-    def data(self) -> np.ndarray: ...
-    @property
-    def onset(self) -> float: ...
-    @property
-    def labels(self) -> Mapping[str, Any]: ...
-    @property
-    def view(self) -> str: ...
-
-
 class CorpusWriter:
     """Append recordings to a corpus; any number of writers, on any machines, may append to one corpus at once.
 
-    Windows are kept in memory until a shard is full and then written in one go. All windows of a recording go into
-    one shard, so a recording is in the corpus whole or not at all. Use as a context manager, or call `close`.
+    Windows are kept in memory until a shard (of `shard_bytes`) is full and then written in one go. All windows of a
+    recording go into one shard, so a recording is in the corpus whole or not at all. Use as a context manager, or call
+    `close`. The folder `root` is made if it does not exist.
 
-    Parameters
-    ----------
-    root : path-like
-        The corpus; made if it does not exist.
-    shard_bytes : int
-        Size at which a shard is written.
-
-    Raises
-    ------
-    CorpusError
-        `root` is something else than a corpus, or a corpus of another version.
-    StorageError
-        `root` cannot be written.
+    Raises CorpusError: `root` is something else than a corpus, or a corpus of another version; StorageError: it cannot
+    be written.
     """
 
     def __init__(self, root: str | PathLike[str], shard_bytes: int = 128 * 2**20) -> None:
@@ -89,32 +66,19 @@ class CorpusWriter:
         self,
         recording: Mapping[str, Any],
         channels: Channels,
-        windows: Sequence[WindowLike],
+        windows: Sequence[Any],
         good: np.ndarray | None = None,
         quality: Mapping[str, Any] | None = None,
     ) -> None:
         """Add all windows of one recording; they are on disk once the shard is full or the writer closed.
 
-        Parameters
-        ----------
-        recording : mapping
-            dataset, modality, subject, recording, config, sfreq, and where known session, task, run.
-        channels : Channels
-            The channel table of all windows.
-        windows : sequence of WindowLike
-            Normalised data (n_channels, n_times) each.
-        good : ndarray of bool, shape (n_channels,), optional
-            False where a channel is bad; all good when left out.
-        quality : mapping, optional
-            What was found in the recording and done to it; kept as `quality/<recording>.json` once it is on disk.
+        `recording` holds dataset, modality, subject, recording, config, sfreq, and where known session, task, run;
+        `channels` is the table of all windows, whose data (n_channels, n_times) are normalised, with onset (s), labels
+        and view. `good` (bool, n_channels) is False where a channel is bad. `quality`, what was found in the recording
+        and done to it, is kept as `quality/<recording>.json` once it is on disk.
 
-        Raises
-        ------
-        CorpusError
-            Data are not finite, do not fit float16, or are not normalised; a shape or a field is wrong; the recording
-            was added before. Names the recording; nothing of it is kept.
-        StorageError
-            A full shard could not be written.
+        Raises CorpusError: data are not finite, do not fit float16, or are not normalised; a shape or a field is wrong;
+        the recording was added before. Nothing of it is kept. StorageError: a full shard could not be written.
         """
         row = recording_row(recording)
         name, identity = row["recording"], (row["dataset"], row["modality"], row["recording"])
@@ -139,19 +103,11 @@ class CorpusWriter:
             write_json(self.root / "channels" / f"{digest}.json", channels.to_dict())
             self._tables.add(digest)
         row |= {"dtype": "float16", "channel_set": digest, "good": "".join("01"[g] for g in good.astype(int))}
-        self._rows += [
-            row
-            | {
-                "key": f"{len(self._rows) + number:05d}",
-                "n_channels": half.shape[0],
-                "n_times": half.shape[1],
-                "crc32c": checksum,
-                "view": str(window.view),
-                "onset": float(window.onset),
-            }
-            | {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
-            for number, (window, half, checksum) in enumerate(zip(windows, halves, checksums, strict=True))
-        ]
+        for window, half, checksum in zip(windows, halves, checksums, strict=True):
+            labels = {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
+            own = {"key": f"{len(self._rows):05d}", "n_channels": half.shape[0], "n_times": half.shape[1]}
+            own |= {"crc32c": checksum, "view": str(window.view), "onset": float(window.onset)}
+            self._rows.append(row | own | labels)
         self._windows += halves
         self._bytes += n_bytes
         self._added.add(identity)
@@ -166,13 +122,12 @@ class CorpusWriter:
     def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:
         """Note that a recording could not be prepared; forgotten once the recording is committed."""
         fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        path = self._beside("failures", fields.get("dataset"), fields.get("recording"))
-        write_json(path, {**fields, "reason": str(reason)})
+        write_json(self._beside("failures", fields), {**fields, "reason": str(reason)})
 
     def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
         """Take back what `record_failure` noted."""
-        fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        self._beside("failures", fields.get("dataset"), fields.get("recording")).unlink(missing_ok=True)
+        fields = {"recording": recording} if isinstance(recording, str) else recording
+        self._beside("failures", fields).unlink(missing_ok=True)
 
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
@@ -201,11 +156,11 @@ class CorpusWriter:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
-            self.forget_failure({"dataset": dataset, "recording": name})
+            fields = {"dataset": dataset, "recording": name}
+            self.forget_failure(fields)
             self.forget_failure(name)
             if (dataset, name) in self._quality:
-                path = self._beside("quality", dataset, name)
-                write_json(path, self._quality.pop((dataset, name)), checksum=True)
+                write_json(self._beside("quality", fields), self._quality.pop((dataset, name)), checksum=True)
 
     close = flush
 
@@ -218,9 +173,10 @@ class CorpusWriter:
         if kind is None or not issubclass(kind, StorageError):
             self.close()
 
-    def _beside(self, folder: str, dataset: str | None, recording: str | None) -> Path:
+    def _beside(self, folder: str, fields: Mapping[str, Any]) -> Path:
         # recordings are often named by their path, so the file name is a readable part of it and a hash of the whole
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "_", str(recording))[-80:].lstrip(".")
+        dataset, recording = fields.get("dataset"), str(fields.get("recording"))
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "_", recording)[-80:].lstrip(".")
         digest = hashlib.sha256(f"{dataset}/{recording}".encode()).hexdigest()[:8]
         return self.root / folder / f"{slug}-{digest}.json"
 
@@ -255,8 +211,8 @@ def new_shard_name(root: Path, dataset: str, writer: str) -> str:
 
 def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> tuple[list[np.ndarray], list[int]]:
     """Float16 copies of windows and their checksums; windows that float16 would not hold are refused."""
-    whole, halves, checksums = empty((sum(window.size for window in data),), np.float16), [], []
-    end = 0
+    whole, end = empty((sum(window.size for window in data),), np.float16), 0
+    halves, checksums = [], []
     for window in data:
         if window.ndim != 2 or len(window) != n_channels or not window.size:
             raise CorpusError(f"window of shape {window.shape} for {n_channels} channels", file=recording)
@@ -266,11 +222,10 @@ def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> t
         tensor = torch.from_numpy(half).copy_(torch.from_numpy(np.require(window, np.float32, ["C", "W"])))
         # nan and infinity show in the extremes, and what overflowed is infinite now
         if not torch.stack(tensor.aminmax()).isfinite().all():
-            peak = float(np.abs(window).max())
-            if not np.isfinite(peak):
+            if not np.isfinite(peak := float(np.abs(window).max())):
                 raise CorpusError("holds values that are not finite", file=recording)
-            fix = "normalise and clip before storing"
-            raise CorpusError(f"holds {peak:.3g}, float16 ends at {LARGEST:g}", file=recording, fix=fix)
+            problem = f"holds {peak:.3g}, float16 ends at {LARGEST:g}"
+            raise CorpusError(problem, file=recording, fix="normalise and clip before storing")
         halves.append(half)
         checksums.append(crc32c(half))
         release(whole, window)

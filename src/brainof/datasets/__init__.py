@@ -1,7 +1,5 @@
 """Dataset -> corpus: recipes (YAML), discovery of files, labels, events, and the run over all recordings."""
 
-from __future__ import annotations
-
 from .fetch import fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
 from .recipe import Recipe, find_recipe, recipe_names
 from .run import Source, Summary, prepare, prepare_sources

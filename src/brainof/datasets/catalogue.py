@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
+import jinja2
 import pandas as pd
 
 from ..errors import ConfigError
 from .recipe import Entry, Overlap, Recipe, find_recipe, recipe_names
-
-_NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
-
-_HEAD = """\
-# Datasets
-
-Written by `brainof.datasets.catalogue.page()` from the recipes in `src/brainof/datasets/recipes/`; do not edit.
-
-`brainof prepare NAME --root DIR --out CORPUS` prepares a dataset that you have downloaded; nothing here downloads
-anything. Layouts marked **?** were written from published descriptions and have *not been verified against the real
-download*: tests prepare a generated miniature of the same layout. Where one is wrong, `files.pattern` and the rest
-can be changed in a copy of the recipe. A licence or access condition that was not found in a source is "unknown".
-"""
 
 
 def recipes() -> list[Recipe]:
@@ -56,13 +45,7 @@ def published_index() -> pd.DataFrame:
 
 
 def window_of(entry: Entry, modality: str) -> tuple[float, int]:
-    """Sampling rate and samples of a published window.
-
-    Raises
-    ------
-    ConfigError
-        Its rate or length cannot be read.
-    """
+    """Sampling rate and samples of a published window (ConfigError where they cannot be read)."""
     if entry.rate == "multi-site":
         return 0.5, UNKNOWN_VOLUMES
     seconds, rate = (re.fullmatch(r"([\d.]+) (s|Hz|ms)", text) for text in (entry.window, entry.rate))
@@ -75,50 +58,19 @@ def window_of(entry: Entry, modality: str) -> tuple[float, int]:
 def page() -> str:
     """The index page as Markdown."""
     known = sorted(recipes(), key=lambda recipe: (recipe.modality, recipe.name))
-    published = [f"{_about(recipe)} | {_published(recipe)}" for recipe in known if recipe.published is not None]
-    evaluation = [f"{_about(recipe)} | {_evaluation(recipe)}" for recipe in known if "evaluation" in recipe.roles]
-    rest = [recipe for recipe in known if recipe.published is None and not recipe.roles]
-    others = [f"{_about(recipe)} | {', '.join(recipe.tasks) or 'none'} | {recipe.licence}" for recipe in rest]
-    overlap = [
-        f"`{recipe.name}` | `{evaluation_set}` | {shared.kind} | {shared.why}"
-        for recipe in recipes()
-        for evaluation_set, shared in recipe.overlap.items()
-    ]
-    source = "People, windows and rates are those of the publication (arXiv:2602.23410)."
-    columns = "recipe | data | people | windows | channels | rate | window | licence | access"
-    sections = [
-        _table(f"The published pretraining corpus ({len(published)})\n\n{source}", columns, published),
-        _table(
-            f"Evaluation sets ({len(evaluation)})",
-            "recipe | data | task | published split | licence | access",
-            evaluation,
-        ),
-        _table(f"Others ({len(others)})", "recipe | data | tasks | licence", others),
-        _table("Overlap registry", "dataset | evaluation set | | why", overlap),
-    ]
-    return "\n".join([_HEAD, *sections])
+    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return template.from_string(Path(__file__).with_name("catalogue.md").read_text(encoding="utf-8")).render(
+        names={"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"},
+        published=[recipe for recipe in known if recipe.published is not None],
+        evaluation=[recipe for recipe in known if "evaluation" in recipe.roles],
+        others=[recipe for recipe in known if recipe.published is None and not recipe.roles],
+        by_name=recipes(),
+        splits=_splits,
+    )
 
 
-def _table(title: str, columns: str, rows: list[str]) -> str:
-    rule = "|" + "---|" * len(columns.split("|"))
-    return "\n".join([f"## {title}\n", f"| {columns} |", rule, *(f"| {row} |" for row in rows)]) + "\n"
-
-
-def _about(recipe: Recipe) -> str:
-    mark = "" if recipe.layout == "verified" else " **?**"
-    title = f"[{recipe.title}]({recipe.url})" if recipe.url else recipe.title
-    return f"`{recipe.name}`{mark} | {_NAMES[recipe.modality]}: {title}"
-
-
-def _published(recipe: Recipe) -> str:
-    entry = recipe.published
-    assert entry is not None
-    numbers = f"{entry.participants:,} | {entry.windows:,} | {entry.channels} | {entry.rate} | {entry.window}"
-    return f"{numbers} | {recipe.licence} | {recipe.access or 'open'}"
-
-
-def _evaluation(recipe: Recipe) -> str:
+def _splits(recipe: Recipe) -> str:
+    """The published splits of its tasks: how many subjects are on each side, and the source."""
     splits = [task.published_split for task in recipe.tasks.values() if task.published_split is not None]
     sizes = [f"by {s.by} {len(s.train)}/{len(s.validation)}/{len(s.test)}: " if s.test else "" for s in splits]
-    text = "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True)) or "none"
-    return f"{', '.join(recipe.tasks) or 'none'} | {text} | {recipe.licence} | {recipe.access or 'open'}"
+    return "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True))

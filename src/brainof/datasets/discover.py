@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import ConfigError, ReadError
+from ..errors import BrainOFError, ConfigError, ReadError
 from ..io import bids
 from ..io.bids.names import ENTITY_NAMES
 from ..io.bids.scan import is_utf8, shown
@@ -30,21 +30,11 @@ _ENTITY = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class Found:
-    """A recording on disk.
-
-    Attributes
-    ----------
-    path : Path
-        Under the root.
-    name : str
-        Path relative to the root with forward slashes; the identity of the recording.
-    entities : dict of str
-        What the pattern's placeholders matched, and its constants.
-    """
+    """A recording on disk."""
 
     path: Path
-    name: str
-    entities: dict[str, str] = field(default_factory=dict)
+    name: str  # Path relative to the root with forward slashes; the identity of the recording
+    entities: dict[str, str] = field(default_factory=dict)  # What the pattern's placeholders matched, and its constants
 
 
 def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str = "recipe") -> list[Found]:
@@ -112,10 +102,7 @@ def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:
-    """The path of a file of the dataset, with links followed.
-
-    Raises ReadError: it leaves the root.
-    """
+    """The path of a file of the dataset, with links followed; ReadError where it leaves the root."""
     base = Path(root).resolve()
     path = (base / relative).resolve()
     if not path.is_relative_to(base):
@@ -123,16 +110,18 @@ def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Pa
     return path
 
 
-def fill(template: str, entities: Mapping[str, str], field: str) -> str:
-    """Put entities into a template such as `sub-{subject}_events.tsv`.
-
-    Raises ConfigError: the template names an entity that the recording does not have.
-    """
-
+def fill(
+    template: str,
+    entities: Mapping[str, str],
+    field: str,
+    error: type[BrainOFError] = ConfigError,
+    file: Path | None = None,
+) -> str:
+    """Put entities into a template such as `sub-{subject}_events.tsv`; an `error` where the recording lacks one."""
     for name in _ENTITY.findall(template):
         if name not in entities:
             text = f"{template!r} names {{{name}}}, which the recording does not have"
-            raise ConfigError(text, field=field, fix=f"known: {', '.join(sorted(entities)) or 'none'}")
+            raise error(text, file=file, field=field, fix=f"known: {', '.join(sorted(entities)) or 'none'}")
     return _ENTITY.sub(lambda match: entities[match[1]], template)
 
 

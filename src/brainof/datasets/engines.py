@@ -15,7 +15,7 @@ from os import PathLike
 from typing import Any
 
 from ..corpus import CorpusWriter
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..utils.memory import memory_budget
 from ..utils.optional import optional
 from .discover import Found
@@ -41,22 +41,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """How recordings are shared out.
+    """How recordings are shared out: by "serial", "dask" or "slurm", to `workers` processes (jobs under SLURM).
 
-    Parameters
-    ----------
-    name : {"serial", "dask", "slurm"}
-    workers : int
-        Processes (jobs under SLURM).
-    memory : int, optional
-        Bytes that one worker may use.
-    queue, account, walltime : str, optional
-        For SLURM; what is not given comes from Dask's own configuration (`jobqueue.slurm`).
+    One worker may use `memory` bytes. `queue`, `account` and `walltime` are for SLURM; what is not given comes from
+    Dask's own configuration (`jobqueue.slurm`).
 
-    Raises
-    ------
-    ConfigError
-        Unknown engine, or a number of workers that it cannot have.
+    Raises ConfigError: unknown engine, or a number of workers that it cannot have.
     """
 
     name: str = "serial"
@@ -67,8 +57,7 @@ class Engine:
     walltime: str | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ENGINES:
-            raise ConfigError(f"{self.name!r}", field="engine", fix=did_you_mean(self.name, ENGINES))
+        check_known(self.name, ENGINES, ConfigError, field="engine")
         if self.workers < 1 or (self.name == "serial" and self.workers > 1):
             fix = "serial means one worker; use engine='dask'" if self.workers > 1 else "give a number above 0"
             raise ConfigError(f"{self.workers}", field="workers", fix=fix)
@@ -80,12 +69,7 @@ class Engine:
 
         Before one of `to_run_alone` (recordings over which a process died) is begun, all others are committed.
 
-        Raises
-        ------
-        DependencyError
-            The engine's package is not installed.
-        StorageError
-            The corpus cannot be written.
+        Raises DependencyError: the engine's package is not installed; StorageError: the corpus cannot be written.
         """
         if self.name != "serial":
             yield from self._on_cluster(job, out, tasks)
@@ -96,7 +80,9 @@ class Engine:
                 if task[0].name in to_run_alone or time.monotonic() - committed > COMMIT_SECONDS:
                     writer.flush()
                     committed = time.monotonic()
-                yield _prepare(job, writer, self.memory, task)
+                with memory_budget(self.memory, writer.root / "shards"):
+                    record = job.run(task[0], writer, task[1])
+                yield record
 
     def _on_cluster(self, job: Job, out: str | PathLike[str], tasks: Sequence[Task]) -> Iterator[Record]:
         """One Dask task per recording.
@@ -153,16 +139,10 @@ class Engine:
         )
 
 
-def _prepare(job: Job, writer: CorpusWriter, memory: int | None, task: Task) -> Record:
-    """One recording into the corpus, within the memory of a worker."""
-    with memory_budget(memory, writer.root / "shards"):
-        return job.run(task[0], writer, task[1])
-
-
 def prepare_and_commit(job: Job, out: str | PathLike[str], memory: int | None, task: Task) -> Record:
     """What a Dask worker runs. Repeating it is harmless: the newest windows of a recording are those that count."""
-    with CorpusWriter(out) as writer:
-        return _prepare(job, writer, memory, task)
+    with CorpusWriter(out) as writer, memory_budget(memory, writer.root / "shards"):
+        return job.run(task[0], writer, task[1])
 
 
 def _finished(

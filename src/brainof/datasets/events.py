@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import LabelError, did_you_mean
+from ..errors import LabelError, check_known
 from ..io.edf_annotations import read_edf_events
 from ..io.events import joined, only_boundaries, parsed_events
 from ..recording import EVENT_COLUMNS, Recording, no_events
-from .arrays import scalar
 from .discover import fill, inside
 from .recipe import EventSource, Segments
-from .tables import read_table
+from .tables import read_table, scalar
 
 
 def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
@@ -66,9 +65,7 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     path = inside(root, fill(segments.file, recording.entities, "segments.file"))
     table = read_table(path, segments.columns)
     for column in (*segments.split, *([segments.trial_type] if segments.trial_type else [])):
-        if column not in table.columns:
-            fix = did_you_mean(column, table.columns)
-            raise LabelError(f"no column {column!r}", file=path, field="segments", fix=fix)
+        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="segments")
     if len(table) != recording.n_times:
         text = f"{len(table)} rows for {recording.n_times} samples of {recording.file}"
         raise LabelError(text, file=path, field="segments", fix="the table needs one row per sample (volume)")
@@ -76,22 +73,17 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
     for start, stop in _runs(table[segments.split] if segments.split else table[[]]):
         rows = table.iloc[start:stop]
         named = {column: str(rows[column].iloc[0]) for column in segments.split}
-        part = recording.replace(
-            data=recording.data[:, start:stop],
-            entities={**recording.entities, **named},
-            events=_from_rows(rows[segments.trial_type], recording.sfreq)
-            if segments.trial_type
-            else _between(recording.events, start / recording.sfreq, stop / recording.sfreq),
-            provenance={**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())},
-        )
-        parts.append(part)
+        if segments.trial_type:
+            events = _from_rows(rows[segments.trial_type], recording.sfreq)
+        else:
+            onset = recording.events["onset"]
+            is_inside = (onset >= start / recording.sfreq) & (onset < stop / recording.sfreq)
+            events = recording.events[is_inside].assign(onset=onset - start / recording.sfreq).reset_index(drop=True)
+        provenance = {**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())}
+        entities = {**recording.entities, **named}
+        data = recording.data[:, start:stop]
+        parts.append(recording.replace(data=data, entities=entities, events=events, provenance=provenance))
     return parts
-
-
-def _between(events: pd.DataFrame, start: float, stop: float) -> pd.DataFrame:
-    """The events that begin between two times (seconds), counted from the first."""
-    inside_part = (events["onset"] >= start) & (events["onset"] < stop)
-    return events[inside_part].assign(onset=events["onset"] - start).reset_index(drop=True)
 
 
 def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str]]:
@@ -112,9 +104,7 @@ def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str
 def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -> pd.Series:
     """The trial type whose column has a value in a row."""
     for column in filled.values():
-        if column not in table.columns:
-            fix = did_you_mean(column, table.columns)
-            raise LabelError(f"no column {column!r}", file=path, field="events.filled", fix=fix)
+        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="events.filled")
     found = pd.DataFrame({name: table[column] != "" for name, column in filled.items()})
     if not (found.sum(axis=1) == 1).all():
         row = int(np.flatnonzero(found.sum(axis=1) != 1)[0]) + 1
@@ -124,9 +114,8 @@ def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -
 
 def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
     """Runs of equal values, one per sample, as events."""
-    rows = [
-        (start / sfreq, (stop - start) / sfreq, str(values.iloc[start])) for start, stop in _runs(values.to_frame())
-    ]
+    runs = _runs(values.to_frame())
+    rows = [(start / sfreq, (stop - start) / sfreq, str(values.iloc[start])) for start, stop in runs]
     return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))
 
 

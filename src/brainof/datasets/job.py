@@ -46,10 +46,7 @@ class Job:
 
     Nothing outside `root` is read. `strict` refuses recordings that are cut off or of implausible amplitude.
 
-    Raises
-    ------
-    LabelError
-        A label table is missing or lacks a column.
+    Raises LabelError: a label table is missing or lacks a column.
     """
 
     def __init__(self, recipe: Recipe, root: str | PathLike[str], strict: bool = False) -> None:
@@ -118,23 +115,15 @@ class Job:
         labels, windows = self.labels.of(recording.entities), []
         for view, options in self.recipe.views().items():
             windows += cut(recording, options, labels, view=view, event_labels=self.labels.of_event)
-        if self.labels.signals(recording.entities):
-            windows = [self._with_signals(window, recording) for window in windows]
+        for number, window in enumerate(windows if self.labels.signals(recording.entities) else ()):
+            seconds = window.data.shape[1] / recording.sfreq
+            of_span = self.labels.of_span(recording.entities, window.onset, seconds)
+            windows[number] = replace(window, labels={**window.labels, **of_span})
         if not windows:
-            raise RecordingError(
-                "gives no window (all touch bad stretches, or no event matches)",
-                file=recording.file,
-                field="windows",
-                fix=f"its events are {listed(sorted(set(recording.events['trial_type'].astype(str)))) or 'none'}",
-            )
+            fix = f"its events are {listed(sorted(set(recording.events['trial_type'].astype(str)))) or 'none'}"
+            problem = "gives no window (all touch bad stretches, or no event matches)"
+            raise RecordingError(problem, file=recording.file, field="windows", fix=fix)
         return windows
-
-    def _with_signals(self, window: Window, recording: Recording) -> Window:
-        duration = window.data.shape[1] / recording.sfreq
-        return replace(
-            window,
-            labels={**window.labels, **self.labels.of_span(recording.entities, window.onset, duration)},
-        )
 
     def config(self, found: Found) -> str:
         """Hash of everything that decides what the windows of a recording are: recipe, labels, and the files."""
@@ -157,12 +146,9 @@ class Job:
         if self.recipe.patterns is not None:
             return read_patterns(found.path, self.recipe.patterns, found.entities)
         if "subject" not in found.entities:
-            raise ConfigError(
-                "the recording has no subject, so it cannot be kept apart from others of the same person",
-                file=found.name,
-                field="files",
-                fix="name {subject} in the pattern or give entities: {subject: ...}",
-            )
+            problem = "the recording has no subject, so it cannot be kept apart from others of the same person"
+            fix = "name {subject} in the pattern or give entities: {subject: ...}"
+            raise ConfigError(problem, file=found.name, field="files", fix=fix)
         recipe = self.recipe
         recording = io.read(
             found.path, modality=recipe.modality, options=recipe.read, entities=found.entities, root=self.root

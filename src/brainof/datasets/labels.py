@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, LabelError, did_you_mean
-from .arrays import scalar, vector
+from ..errors import LabelError, check_known
 from .discover import fill, inside
 from .recipe import LabelSource, Recipe
-from .tables import read_table
+from .tables import read_table, scalar, vector
 
 
 class Labels:
@@ -57,9 +56,8 @@ class Labels:
         for name, source in self.sources.items():
             if source.event is None:
                 continue
-            if source.event not in row:
-                fix = did_you_mean(source.event, map(str, row))
-                raise LabelError(f"events have no column {source.event!r}", field=f"labels.{name}.event", fix=fix)
+            problem = "events have no column {!r}"
+            check_known(source.event, map(str, row), LabelError, problem, field=f"labels.{name}.event")
             labels[name] = _renamed(name, source, str(row[source.event]), None)
         return {name: value for name, value in labels.items() if value}
 
@@ -82,10 +80,12 @@ class Labels:
 
     def signals(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The file of each label that comes from a signal."""
-        named = {name: source.signal for name, source in self.sources.items() if source.signal is not None}
-        return {
-            name: inside(self.root, _filled(path, entities, f"labels.{name}.signal")) for name, path in named.items()
-        }
+        paths = {}
+        for name, source in self.sources.items():
+            if source.signal is not None:
+                path = fill(source.signal, entities, f"labels.{name}.signal", LabelError)
+                paths[name] = inside(self.root, path)
+        return paths
 
     def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The table of each label that has one for a recording; raises as `of`."""
@@ -95,30 +95,20 @@ class Labels:
 
     def _open(self, name: str, source: LabelSource, entities: Mapping[str, str]) -> tuple[Path, pd.DataFrame | None]:
         """A label's table and its path; no table where it varies by recording, is not there, and is optional."""
-        path = inside(self.root, _filled(str(source.table), entities, f"labels.{name}.table"))
+        path = inside(self.root, fill(str(source.table), entities, f"labels.{name}.table", LabelError))
         if source.varies and source.optional and not path.exists():
             return path, None
         table = read_table(path)
         for column in (*source.key, str(source.column)):
-            if column not in table.columns:
-                fix = did_you_mean(column, table.columns)
-                raise LabelError(f"no column {column!r}", file=path, field=f"labels.{name}", fix=fix)
+            check_known(column, table.columns, LabelError, "no column {!r}", file=path, field=f"labels.{name}")
         return path, table
-
-
-def _filled(template: str, entities: Mapping[str, str], field: str, file: Path | None = None) -> str:
-    """`fill`, where what is missing is an error of the labels."""
-    try:
-        return fill(template, entities, field)
-    except ConfigError as error:
-        raise LabelError(error.problem, file=file, field=error.field, fix=error.fix) from None
 
 
 def _look_up(name: str, source: LabelSource, entities: Mapping[str, str], path: Path, table: pd.DataFrame) -> str:
     """The value of `source.column` in the row of the table that the recording's entities name."""
     rows, keys = table, []
     for column, template in source.key.items():
-        value = _filled(template, entities, f"labels.{name}.key", path)
+        value = fill(template, entities, f"labels.{name}.key", LabelError, path)
         keys.append(f"{column} = {value!r}")
         rows = rows[rows[column] == value]
     where, optional = ", ".join(keys) or "this recording", f"set labels.{name}.optional"
@@ -142,9 +132,6 @@ def _renamed(name: str, source: LabelSource, value: str, file: Path | None) -> s
         return value
     if value in source.values or source.optional:
         return source.values.get(value, "")
-    raise LabelError(
-        f"value {value!r} is not among values ({', '.join(map(repr, source.values))})",
-        file=file,
-        field=f"labels.{name}",
-        fix=f"add it to labels.{name}.values, or set labels.{name}.optional",
-    )
+    problem = f"value {value!r} is not among values ({', '.join(map(repr, source.values))})"
+    fix = f"add it to labels.{name}.values, or set labels.{name}.optional"
+    raise LabelError(problem, file=file, field=f"labels.{name}", fix=fix)

@@ -11,18 +11,12 @@ import pandas as pd
 from ..channels import Channels
 from ..errors import LabelError
 from ..recording import Recording
-from .arrays import named_array
 from .recipe import Patterns
+from .tables import named_array
 
 
 def read_patterns(path: Path, patterns: Patterns, entities: Mapping[str, str]) -> list[Recording]:
-    """One recording per subject of the file, see `Patterns`.
-
-    Raises
-    ------
-    LabelError
-        An array is missing, or their sizes do not agree.
-    """
+    """One recording per subject of the file, see `Patterns`; LabelError where the sizes of its arrays do not agree."""
     data, subjects, conditions, regions = (
         named_array(path, getattr(patterns, name), f"patterns.{name}")
         for name in ("variable", "subjects", "conditions", "regions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ..channels import Modality
 from ..errors import ConfigError, did_you_mean
-from ..io.bids.filters import BidsFilter
+from ..io.bids import BidsFilter
 from ..io.options import ReadOptions
 from ..prepare.chain import Chain, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
@@ -160,9 +161,8 @@ class LabelSource(Schema):
     @model_validator(mode="after")
     def _one_source(self) -> LabelSource:
         if sum(source is not None for source in (self.entity, self.table, self.event, self.signal)) != 1:
-            raise ValueError(
-                "give exactly one of entity, table, event and signal (participants and sessions are short for a table)"
-            )
+            short = "participants and sessions are short for a table"
+            raise ValueError(f"give exactly one of entity, table, event and signal ({short})")
         if self.table is not None and (not (self.key or self.varies) or self.column is None):
             raise ValueError("a table needs key (column -> template of entities) and column")
         if (self.signal is None) != (self.variable is None) or (self.signal is None) != (self.step is None):
@@ -211,10 +211,9 @@ class PublishedSplit(Schema):
 
     @model_validator(mode="after")
     def _disjoint(self) -> PublishedSplit:
-        sides = [*self.train, *self.validation, *self.test]
-        for value in sorted(set(sides)):
-            if sides.count(value) > 1:
-                raise ValueError(f"{value!r} is on two sides of the split")
+        counts = Counter([*self.train, *self.validation, *self.test])
+        if twice := [value for value, count in counts.items() if count > 1]:
+            raise ValueError(f"{min(twice)!r} is on two sides of the split")
         return self
 
 
@@ -280,12 +279,7 @@ class Recipe(Schema):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
-        """Build from a mapping; also checks the steps and that tasks name labels that exist.
-
-        Raises
-        ------
-        ConfigError
-        """
+        """Build from a mapping; also checks the steps and that tasks name labels that exist (ConfigError)."""
         recipe = super().parse(values, file)
         recipe.chain(file)
         for name, task in recipe.tasks.items():
@@ -323,10 +317,7 @@ def recipe_names() -> list[str]:
 def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
     """A recipe by name, or from a YAML file.
 
-    Raises
-    ------
-    ConfigError
-        No recipe of that name (the nearest is suggested) and no such file, or the recipe is not valid.
+    Raises ConfigError: no recipe of that name (the nearest is suggested) and no such file, or the recipe is not valid.
     """
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml") or Path(text).is_file():

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..corpus import Corpus, CorpusWriter
-from ..errors import BrainOFError, ConfigError, CorpusError, did_you_mean
+from ..errors import BrainOFError, ConfigError, CorpusError, check_known, did_you_mean
 from ..paths import user_path
 from ..utils.files import read_json
 from ..utils.memory import memory_budget
@@ -34,16 +34,13 @@ class Summary:
     """What stands on disk after a run."""
 
     recipe: str
+    #: One row per recording of this run: recording, state ("done", "failed" or "unfinished"), windows (of all views),
+    #: reason (of a failure)
     table: pd.DataFrame
-    """One row per recording of this run: recording, state ("done", "failed" or "unfinished"), windows (of all views),
-    reason (of a failure)."""
-    views: dict[str, int]
-    """Windows of these recordings per view."""
-    skipped: int = 0
-    """Recordings that the corpus held already."""
+    views: dict[str, int]  # windows of these recordings per view
+    skipped: int = 0  # recordings that the corpus held already
     seconds: float = 0.0
-    notes: dict[str, int] = field(default_factory=dict)
-    """Notes of the reader, and how many recordings of this run have them."""
+    notes: dict[str, int] = field(default_factory=dict)  # of the reader, and how many recordings of this run have them
 
     def count(self, state: str) -> int:
         """Recordings in a state."""
@@ -168,8 +165,8 @@ def choose(found: list[Found], limit: int | None, subjects: Iterable[str] | None
     if subjects is not None:
         wanted = list(subjects)
         known = {entry.entities.get("subject", "") for entry in found}
-        for subject in set(wanted) - known:
-            raise ConfigError(f"no subject {subject!r}", field="subjects", fix=did_you_mean(subject, known))
+        for subject in wanted:
+            check_known(subject, known, ConfigError, "no subject {!r}", field="subjects")
         found = [entry for entry in found if entry.entities.get("subject") in wanted]
     if limit is not None and limit < len(found):
         found = [found[index * len(found) // limit] for index in range(limit)]

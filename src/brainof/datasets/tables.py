@@ -1,4 +1,4 @@
-"""Tables of a dataset: labels, events, one row per volume. Read once, with errors that name the file."""
+"""Tables and arrays of a dataset: labels, events, one row per volume. Read once, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ..errors import LabelError
+from ..errors import LabelError, check_known
+from ..io.arrays import open_arrays
+from ..io.options import DEFAULT_MAX_BYTES
 from ..io.text_table import read_text_table
 
 #: texts of a cell, in lower case, that mean "not known"
@@ -47,3 +50,30 @@ def _read(
     if table.empty:
         return table
     return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "")
+
+
+def named_array(path: Path, name: str, field: str) -> np.ndarray:
+    """An array of an npz, mat or HDF5 file; LabelError where the file or the array is missing."""
+    if not path.is_file():
+        raise LabelError("file is missing", file=path, field=field, fix="restore it, or correct its path in the recipe")
+    return _array(path, path.stat().st_mtime_ns, name, field)
+
+
+@lru_cache(maxsize=16)  # one window after the other asks for the same array
+def _array(path: Path, _stamp: int, name: str, field: str) -> np.ndarray:
+    arrays = open_arrays(path, DEFAULT_MAX_BYTES)
+    check_known(name, arrays.shapes, LabelError, "no array {!r}", file=path, field=field)
+    return arrays.load(name)
+
+
+def vector(path: Path, name: str, field: str) -> np.ndarray:
+    """One value per step, float64."""
+    return np.ravel(named_array(path, name, field)).astype(np.float64)
+
+
+def scalar(path: Path, name: str, field: str) -> float:
+    """One number; LabelError where the array holds several."""
+    values = np.ravel(named_array(path, name, field))
+    if len(values) != 1:
+        raise LabelError(f"{name!r} holds {len(values)} values, not one", file=path, field=field)
+    return float(values[0])

@@ -1,7 +1,5 @@
 """Files and in-memory objects -> Recording: SI units, positions in metres, what is unknown said in notes."""
 
-from __future__ import annotations
-
 from ..recording import Recording
 from .formats import FORMATS, format_of
 from .memory import from_array, from_image, from_mne

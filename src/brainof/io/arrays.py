@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import zipfile
 from collections import Counter
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
-from .checks import check_size
-from .damage import damage_named
+from .checks import check_size, damage_named
 from .mat5 import check_mat5
 from .names import unique
 from .text_table import decoded
@@ -77,9 +77,8 @@ def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 def _refuse_objects(dtype: np.dtype, name: str, path: Path) -> None:
     if dtype.hasobject:
-        raise ReadError(
-            "holds Python objects (pickle), which are never loaded", file=path, field=name, fix="save numbers"
-        )
+        problem = "holds Python objects (pickle), which are never loaded"
+        raise ReadError(problem, file=path, field=name, fix="save numbers")
 
 
 def _npz(path: Path, max_bytes: int) -> Arrays:
@@ -94,7 +93,7 @@ def _npz(path: Path, max_bytes: int) -> Arrays:
             if dtype.kind in "US":
                 texts.add(name)
             shapes[name] = shape
-            check_size(float(np.prod(shape, dtype=float)) * dtype.itemsize, max_bytes, path)
+            check_size(math.prod(shape) * dtype.itemsize, max_bytes, path)
 
     def load(name: str) -> np.ndarray:
         if name in objects:
@@ -103,10 +102,8 @@ def _npz(path: Path, max_bytes: int) -> Arrays:
             return archive[name]
 
     there = {name: shape for name, shape in shapes.items() if name not in objects} or shapes
-    notes = [
-        f"{name} holds Python objects and was not used: save it as text" for name in sorted(objects & shapes.keys())
-    ]
-    return Arrays(there, load, texts=frozenset(texts), notes=tuple(notes))
+    notes = tuple(f"{name} holds Python objects and was not used: save it as text" for name in sorted(objects))
+    return Arrays(there, load, texts=frozenset(texts), notes=notes)
 
 
 def _npy(path: Path, max_bytes: int) -> Arrays:
@@ -114,11 +111,10 @@ def _npy(path: Path, max_bytes: int) -> Arrays:
         shape, dtype = _header(stream)
         data_bytes = path.stat().st_size - stream.tell()
     _refuse_objects(dtype, path.stem, path)
-    n_bytes = float(np.prod(shape, dtype=float)) * dtype.itemsize
+    n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > data_bytes:
-        raise ReadError(
-            f"header says {n_bytes:.0f} bytes of data, the file holds {data_bytes}", file=path, fix=_DAMAGED
-        )
+        problem = f"header says {n_bytes} bytes of data, the file holds {data_bytes}"
+        raise ReadError(problem, file=path, fix=_DAMAGED)
     check_size(n_bytes, max_bytes, path)
     return Arrays({path.stem: shape}, lambda _: np.load(path, allow_pickle=False))
 
@@ -138,7 +134,7 @@ def _mat(path: Path, max_bytes: int) -> Arrays:
         fix = "save its array by itself, as channels x time; an EEGLAB dataset ends in .set"
         raise ReadError(f"holds a struct ({structs[0]}) and no array", file=path, field="variable", fix=fix)
     for _, shape, _ in listed:
-        check_size(float(np.prod(shape, dtype=float)) * 8, max_bytes, path)
+        check_size(8 * math.prod(shape), max_bytes, path)
     texts = frozenset(name for name, _, kind in listed if kind in ("char", "cell"))
 
     def load(name: str) -> np.ndarray:
@@ -163,7 +159,7 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
             texts.add(name)
             shapes[name] = item.shape
         elif item.dtype.kind in "fiub":
-            check_size(float(np.prod(item.shape, dtype=float)) * item.dtype.itemsize, max_bytes, path)
+            check_size(math.prod(item.shape) * item.dtype.itemsize, max_bytes, path)
             shapes[name] = item.shape[::-1] if reverse else item.shape
 
     with h5py.File(path, "r") as stream:
@@ -219,16 +215,11 @@ def _text(path: Path, max_bytes: int) -> Arrays:
         column = next(name for name in table.columns if name not in numbers.columns)
         raise ReadError("a column is not numeric", file=path, field=f"column {column}", fix="remove the text")
     columns, values = tuple(map(str, numbers.columns)) if has_header else None, numbers.to_numpy()
-    if (
-        numbered[:1] == ["0"]
-        and is_numbered
-        and len(table.columns) == len(numbers.columns) + 1
-        and table.columns[0] not in numbers.columns
-    ):
-        columns, values, texts = tuple(map(str, table.iloc[:, 0])), values.T, extra  # a channel per row
-    return Arrays(
-        {path.stem: values.shape}, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes)
-    )
+    named_rows = len(table.columns) and table.columns[1:].equals(numbers.columns)
+    if numbered[:1] == ["0"] and is_numbered and named_rows:  # a channel per row
+        columns, values, texts = tuple(map(str, table.iloc[:, 0])), values.T, extra
+    shapes: dict[str, tuple[int, ...]] = {path.stem: values.shape}
+    return Arrays(shapes, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -247,19 +238,14 @@ def _without_remarks(text: str) -> tuple[str, dict[str, np.ndarray]]:
         return text, {}
     rates = re.findall(r"^\s*[%#]\s*sampl\w* rate\s*[=:]\s*([\d.]+)", text, flags=re.IGNORECASE | re.MULTILINE)
     names, separator = lines[n - 1].lstrip("%# \t"), _separator(lines[n])
-    is_header = len(re.split(separator, names)) == len(re.split(separator, lines[n].strip())) and not _is_number(
-        lines[n - 1]
-    )
-    return "\n".join([*([names] if is_header else []), *lines[n:]]), (
-        {"sampling_rate": np.array([float(rates[0])])} if rates else {}
-    )
+    widths = {len(re.split(separator, line)) for line in (names, lines[n].strip())}
+    is_header = len(widths) == 1 and not _is_number(lines[n - 1])
+    text = "\n".join([*([names] if is_header else []), *lines[n:]])
+    return text, {"sampling_rate": np.array([float(rates[0])])} if rates else {}
 
 
 def _separator(line: str) -> str:
-    for separator in ("\t", ",", ";"):
-        if separator in line:
-            return separator
-    return r"\s+"
+    return next((separator for separator in "\t,;" if separator in line), r"\s+")
 
 
 def _is_number(cell: str) -> bool:

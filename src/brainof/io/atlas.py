@@ -13,10 +13,12 @@ import numpy as np
 
 from ..channels import Channels
 from ..errors import ReadError
+from ..utils.checksum import sha256_of
 from ..utils.values import listed
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
+from .regions import region_channels
 
 #: whole numbers up to this are exact in every type of image
 _LARGEST_ID = 2**53
@@ -24,44 +26,22 @@ _LARGEST_ID = 2**53
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """Regions in their fixed order.
+    """Regions in their fixed order."""
 
-    Attributes
-    ----------
-    ids : ndarray, shape (n,), int64
-        Label ids; never 0.
-    names : tuple of str
-    centroids : ndarray, shape (n, 3)
-        Metres; NaN where unknown.
-    frame : {"mni", "scanner", "unknown"}
-    name : str
-    sha256 : str
-        Of the label image, or of the table where there is no image.
-    image : nibabel image or None
-    """
-
-    ids: np.ndarray
+    ids: np.ndarray  # Label ids (int64); never 0
     names: tuple[str, ...]
-    centroids: np.ndarray
+    centroids: np.ndarray  # Shape (n, 3), metres; NaN where unknown
     frame: str
     name: str
-    sha256: str
-    image: Any = None
+    sha256: str  # Of the label image, or of the table where there is no image
+    image: Any = None  # A nibabel image
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def channels(self) -> Channels:
         """The channel table of all regions."""
-        return Channels(
-            self.names,
-            ("roi",) * len(self),
-            self.centroids,
-            labels=self.ids,
-            order=np.arange(len(self)),
-            frame=self.frame,
-            atlas=self.name,
-        )
+        return region_channels(self.names, self.ids, self.centroids, self.frame, self.name)
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of the corpus needs to find the same atlas."""
@@ -71,38 +51,34 @@ class Atlas:
         """A sentence where the digest is none that is known."""
         from .known_atlases import DIGESTS
 
-        notes = []
-        if self.image is not None:
-            unnamed = np.setdiff1d(np.asanyarray(self.image.dataobj), [0, *self.ids]).astype(str).tolist()
-            if unnamed:
-                notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"]
-        if self.sha256 in DIGESTS or self.image is None:
-            return notes
-        return [*notes, f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}..."]
-
-
-def load_files(image: Path, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:
-    """An atlas from its label image and table."""
-    return cached_atlas(image, labels, name, space, tuple(path.stat().st_mtime_ns for path in (image, labels) if path))
+        if self.image is None:
+            return []
+        unnamed = np.setdiff1d(np.asanyarray(self.image.dataobj), [0, *self.ids]).astype(str).tolist()
+        notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"] if unnamed else []
+        if self.sha256 not in DIGESTS:
+            notes.append(f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}...")
+        return notes
 
 
 def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path:
-    """A file of an atlas: relative to the root, the working folder, or the folder of the recording.
-
-    Raises ReadError: it is in none of them.
-    """
-    folders = [root, Path(), *([recording.parent] if recording is not None else [])]
-    for folder in folders:
+    """A file of an atlas: in the root, the working folder, or the folder of the recording; ReadError where in none."""
+    for folder in (root, Path(), *([recording.parent] if recording is not None else [])):
         if (folder / name).is_file():
             return folder / name
-    raise ReadError("file not found", file=folders[0] / name, field=field)
+    raise ReadError("file not found", file=root / name, field=field)
+
+
+def load_files(image: Path | None, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:
+    """An atlas from its label image, its table, or both."""
+    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in (image, labels) if path is not None)
+    return _cached(image, labels, name, space, stamp)
 
 
 @lru_cache(maxsize=4)  # a recipe reads hundreds of files with one atlas; `stamp` notices a changed file
-def cached_atlas(image: Path | None, labels: Path | None, name: str | None, space: str | None, stamp: tuple) -> Atlas:
+def _cached(image: Path | None, labels: Path | None, name: str | None, space: str | None, stamp: tuple) -> Atlas:
     source = image or labels
     assert source is not None
-    name, digest = name or re.split(r"\.nii|\.tsv|\.csv|\.txt|\.xml", source.name)[0], digest_of(source)
+    name, digest = name or re.split(r"\.nii|\.tsv|\.csv|\.txt|\.xml", source.name)[0], sha256_of(source)
     if image is None:
         ids, names, centroids = read_labels(source)
         frame = space or ("mni" if np.isfinite(centroids).any() else "unknown")
@@ -124,22 +100,13 @@ def _atlas(image: Any, values: np.ndarray, labels: Path | None, frame: str, name
 
 
 def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
-    """An atlas from a 3-D nibabel label image in memory; its digest is that of the label values and the affine.
-
-    Raises ReadError: it is no label image, or the label table is missing or damaged.
-    """
+    """An atlas from a 3-D nibabel label image in memory; its digest is that of the label values and the affine."""
     path = Path(image.get_filename() or "atlas in memory")
     values = _whole_labels(image, path)
     table = find_file(options.labels, root, None, "atlas.labels") if options.labels is not None else None
     content = hashlib.sha256(np.ascontiguousarray(values).tobytes() + np.asarray(image.affine, "<f8").tobytes())
     frame = options.space or space_of(path, image) or "scanner"
     return _atlas(image, values, table, frame, options.name or path.name.split(".")[0], content.hexdigest())
-
-
-def digest_of(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _whole_labels(image: Any, path: Path) -> np.ndarray:
@@ -167,15 +134,7 @@ def space_of(path: Path, image: Any) -> str | None:
 
 
 def label_centroids(values: np.ndarray, affine: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Mean voxel position of each label, in metres (NaN where it has no voxel).
-
-    Parameters
-    ----------
-    values : ndarray of int, shape (nx, ny, nz)
-    affine : ndarray, shape (4, 4)
-        Voxel indices to millimetres.
-    ids : ndarray, shape (n,)
-    """
+    """Mean voxel position of each label (n, 3), in metres, NaN where it has no voxel; `affine` gives millimetres."""
     from scipy.ndimage import center_of_mass
 
     there = np.isin(ids, values) & (ids != 0)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import FetchError, ReadError, StorageError, did_you_mean
-from .atlas import Atlas, cached_atlas, digest_of, find_file, load_files
+from ..errors import FetchError, ReadError, StorageError, check_known
+from ..utils.checksum import sha256_of
+from .atlas import Atlas, find_file, load_files
 from .known_atlases import KNOWN, KnownAtlas
 from .options import AtlasOptions
 
@@ -32,12 +32,8 @@ def atlas_folder() -> Path:
 
 
 def known(name: str) -> KnownAtlas:
-    """A known atlas.
-
-    Raises ReadError: the name is not known; the nearest is suggested.
-    """
-    if name not in KNOWN:
-        raise ReadError(f"unknown atlas {name!r}", field="atlas", fix=did_you_mean(name, KNOWN))
+    """A known atlas; ReadError suggests the nearest name."""
+    check_known(name, KNOWN, ReadError, "unknown atlas {!r}", field="atlas")
     return KNOWN[name]
 
 
@@ -63,7 +59,7 @@ def open_atlas(name: str) -> Atlas:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReadError(f"cannot be read ({error})", file=folder / "atlas.json", fix="fetch it again") from None
     image = folder / "atlas.nii.gz"
-    if not image.is_file() or digest_of(image) != said:
+    if not image.is_file() or sha256_of(image) != said:
         raise ReadError("is not the file that was fetched", file=image, field="sha256", fix=f"fetch {name} again")
     return load_files(image, folder / "labels.tsv", name, "mni")
 
@@ -74,15 +70,11 @@ def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None)
     Raises ReadError: A file is missing or damaged, the image is not 3-D, or the table has no ids.
     """
     if options.image is None and options.labels is None:
-        return _by_name(options.name) if options.grid_mm is None and options.name is not None else None
+        is_named = options.grid_mm is None and options.name in KNOWN and is_here(str(options.name))
+        return open_atlas(str(options.name)) if is_named else None
     image = find_file(options.image, root, recording, "atlas.image") if options.image is not None else None
     labels = find_file(options.labels, root, recording, "atlas.labels") if options.labels is not None else None
-    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in (image, labels) if path is not None)
-    return cached_atlas(image, labels, options.name, options.space, stamp)
-
-
-def _by_name(name: str) -> Atlas | None:
-    return open_atlas(name) if name in KNOWN and is_here(name) else None
+    return load_files(image, labels, options.name, options.space)
 
 
 @lru_cache(maxsize=4)
@@ -90,11 +82,10 @@ def _spheres(name: str) -> Atlas:
     import nibabel
 
     entry = KNOWN[name]
-    assert entry.file is not None
     # the table alone: importing nilearn's datasets takes seconds
     spec = importlib.util.find_spec("nilearn")
     file = Path(next(iter(spec.submodule_search_locations or [""])) if spec else "") / "datasets" / "data" / entry.file
-    digest = digest_of(file) if file.is_file() else None
+    digest = sha256_of(file) if file.is_file() else None
     if digest != entry.sha256:
         raise ReadError(f"sha256 {digest} is not {entry.sha256}", file=file, fix="another nilearn changed the atlas")
     table = pd.read_csv(file, sep="," if file.suffix == ".csv" else r"\s+")
@@ -107,19 +98,9 @@ def _spheres(name: str) -> Atlas:
 
 
 def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
-    """Label image of spheres on the 2 mm MNI grid; a voxel in two spheres belongs to the nearer centre.
+    """Label image (int32) of spheres on the 2 mm MNI grid: 1 + number of the point (n, 3, metres), 0 outside.
 
-    Parameters
-    ----------
-    points : ndarray, shape (n, 3)
-        Metres.
-    radius : float
-        Metres.
-
-    Returns
-    -------
-    labels : ndarray of int32, shape (91, 109, 91)
-        1 + number of the point; 0 outside.
+    A voxel in two spheres belongs to the nearer centre; `radius` in metres.
     """
     labels, nearest = np.zeros(_SHAPE, np.int32), np.full(_SHAPE, np.inf)
     inverse = np.linalg.inv(_AFFINE)
@@ -139,14 +120,8 @@ def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
 def fetch_atlas(name: str) -> Atlas:
     """Download a known atlas through nilearn and keep it with its digest; whole, or not at all.
 
-    Raises
-    ------
-    ReadError
-        The name is unknown, or what came is no label image with its table.
-    FetchError
-        It cannot be downloaded: no connection, or the server refuses.
-    StorageError
-        The folder of atlases cannot be written.
+    Raises ReadError: the name is unknown, or what came is no label image with its table; FetchError: it cannot be
+    downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
     """
     entry = known(name)
     if entry.source == "coordinates":
@@ -175,11 +150,8 @@ def _download(name: str, entry: KnownAtlas, temporary: Path) -> Any:
         return fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
     except Exception as error:  # requests, urllib and nilearn each have their own words for it
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise FetchError(
-            f"cannot be downloaded ({reason})",
-            field=f"atlas {name}",
-            fix="connect to the internet and try again, or give your own file: atlas.image and atlas.labels",
-        ) from None
+        fix = "connect to the internet and try again, or give your own file: atlas.image and atlas.labels"
+        raise FetchError(f"cannot be downloaded ({reason})", field=f"atlas {name}", fix=fix) from None
 
 
 def _keep(name: str, entry: KnownAtlas, bunch: Any, temporary: Path) -> None:
@@ -189,9 +161,8 @@ def _keep(name: str, entry: KnownAtlas, bunch: Any, temporary: Path) -> None:
     maps = bunch["maps"]
     image: Any = nibabel.load(maps) if isinstance(maps, str | os.PathLike) else maps
     nibabel.save(image, temporary / "atlas.nii.gz")
-    rows = [(index, text) for index, text in _table(bunch) if index != 0]
-    table = pd.DataFrame(rows, columns=["index", "name"])
-    table.to_csv(temporary / "labels.tsv", sep="\t", index=False)
+    table = bunch["lut"].astype({"index": int, "name": str})
+    table.loc[table["index"] != 0, ["index", "name"]].to_csv(temporary / "labels.tsv", sep="\t", index=False)
     atlas = load_files(temporary / "atlas.nii.gz", temporary / "labels.tsv", name, "mni")
     shutil.rmtree(temporary / "download", ignore_errors=True)
     about = {
@@ -201,17 +172,6 @@ def _keep(name: str, entry: KnownAtlas, bunch: Any, temporary: Path) -> None:
         "fetched_by": f"nilearn.datasets.{entry.function}",
         "n_regions": len(atlas),
         "sha256": atlas.sha256,
-        "labels_sha256": digest_of(temporary / "labels.tsv"),
+        "labels_sha256": sha256_of(temporary / "labels.tsv"),
     }
     (temporary / "atlas.json").write_text(json.dumps(about, indent=1) + "\n")
-
-
-def _table(bunch: Any) -> Iterator[tuple[int, str]]:
-    """Label ids and names, from the look-up table of newer nilearn, or the lists of older ones."""
-    lut = bunch.get("lut")
-    if lut is not None:
-        yield from zip(lut["index"].astype(int), lut["name"].astype(str), strict=True)
-        return
-    labels = [text.decode() if isinstance(text, bytes) else str(text) for text in bunch["labels"]]
-    indices = bunch.get("indices") or range(1, len(labels) + 1)
-    yield from zip(map(int, indices), labels, strict=True)

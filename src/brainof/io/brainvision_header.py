@@ -63,26 +63,19 @@ def _cut(text: str, size: int, markers: Path | None) -> tuple[bool, list[str]]:
     said = int(_value(text, "DataPoints") or 0)
     if said > frames:
         return True, [f"the data file is cut: {frames} of {said} samples are there"]
-    last = _last_marker(markers)
-    if last > frames:
+    marker = r"^Mk\d+=[^,\n]*,[^,\n]*,\s*(\d+)\s*,"
+    found = re.findall(marker, _text(markers), re.MULTILINE) if markers is not None and markers.is_file() else []
+    if (last := max(map(int, found), default=0)) > frames:
         return True, [f"the data file is cut: it holds {frames} samples, a marker lies at sample {last}"]
     if rest:
         return True, [f"the data file is cut: it ends within a sample ({rest} of {frame} bytes)"]
     return False, []
 
 
-def _last_marker(markers: Path | None) -> int:
-    if markers is None or not markers.is_file():
-        return 0
-    found = re.findall(r"^Mk\d+=[^,\n]*,[^,\n]*,\s*(\d+)\s*,", _text(markers), flags=re.MULTILINE)
-    return max((int(sample) for sample in found), default=0)
-
-
 def _inside(path: Path, root: Path, name: str, field: str) -> Path:
     name = name.replace("\\", "/")
     target = Path(normpath(Path(abspath(path.parent)) / name))
-    roots = (Path(abspath(root)), Path(abspath(path.parent)))
-    if not any(target.is_relative_to(inside) for inside in roots):
+    if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
         raise ReadError(f"{name!r} points outside {root}", file=path, field=field, fix="keep data below the root")
     return target
 

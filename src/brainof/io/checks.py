@@ -1,10 +1,15 @@
-"""What every reader does at the end: refuse empty recordings, say what is odd about the signal."""
+"""What every reader does: name damage, refuse sizes and empty recordings, say what is odd about the signal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
 import numpy as np
 
-from ..errors import ReadError
+from ..errors import BrainOFError, ReadError
 from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..utils.memory import release, sampled
@@ -14,6 +19,33 @@ from ..utils.values import listed
 MAX_OFFSET = 1e-3
 #: Interquartile range (volts) above which an EEG channel drifts, moves or has another unit
 MAX_SPREAD = 5e-4
+
+
+@contextmanager
+def damage_named(
+    path: Path,
+    problem: str = "cannot be read",
+    field: str | None = None,
+    fix: str = "the file is damaged or of another format",
+) -> Iterator[None]:
+    """Errors of gzip, zlib, zipfile, nibabel, h5py, scipy and pandas become a ReadError; each has its own word for it.
+
+    MemoryError and PermissionError stay: they are no fault of the content.
+    """
+    try:
+        yield
+    except (BrainOFError, MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ReadError(f"{problem} ({reason})", file=path, field=field, fix=fix) from error
+
+
+def check_size(n_bytes: float, max_bytes: int, file: str | PathLike[str] | None, said_by: str = "header") -> None:
+    """Refuse a decoded size above `max_bytes`, before memory is taken."""
+    if n_bytes > max_bytes:
+        problem = f"{said_by} announces {n_bytes / 1e9:.3g} GB of samples, more than {max_bytes / 1e9:.3g} GB"
+        raise ReadError(problem, file=file, field="size", fix="raise max_bytes= if that is right")
 
 
 def checked(recording: Recording) -> Recording:
@@ -66,14 +98,3 @@ def amplitude_problems(recording: Recording) -> list[str]:
                 f"{listed([recording.channels.names[row] for row in rows[odd]])}"
             )
     return notes
-
-
-def check_size(n_bytes: float, max_bytes: int, file: object, said_by: str = "header") -> None:
-    """Refuse a decoded size above `max_bytes`, before memory is taken."""
-    if n_bytes > max_bytes:
-        raise ReadError(
-            f"{said_by} announces {n_bytes / 1e9:.3g} GB of samples, more than {max_bytes / 1e9:.3g} GB",
-            file=file,  # type: ignore[arg-type]
-            field="size",
-            fix="raise max_bytes= if that is right",
-        )

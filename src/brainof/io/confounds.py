@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, ReadError, did_you_mean
-from .damage import damage_named
+from .checks import damage_named
 from .events import UNKNOWN
 from .options import ConfoundOptions
 from .text_table import read_text_table
@@ -35,31 +35,17 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Confounds:
-    """Regressors of one recording.
+    """Regressors of one recording."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        The chosen columns, one row per volume.
-    kept : ndarray of bool, shape (n_volumes,)
-        The sample mask: False for scrubbed volumes and those before the steady state.
-    file : Path
-    """
-
-    table: pd.DataFrame
-    kept: np.ndarray
-    file: Path
+    table: pd.DataFrame  # The chosen columns, one row per volume
+    kept: np.ndarray  # The sample mask, bool (n_volumes,): False for scrubbed volumes and those before the steady state
 
 
 def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_times: int) -> Confounds:
     """The chosen columns, one row per volume; gaps are filled with the column mean.
 
-    Raises
-    ------
-    ReadError
-        The file is missing or no table of numbers, or every volume is scrubbed.
-    LabelError
-        A column is missing or not finite, or the rows do not match the volumes.
+    Raises ReadError: the file is missing or no table of numbers, or every volume is scrubbed; LabelError: a column is
+    missing or not finite, or the rows do not match the volumes.
     """
     path = _confounds_file(options, recording, root)
     table = _read(path)
@@ -83,19 +69,15 @@ def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_time
     if not kept.any():
         raise ReadError("every volume is scrubbed", file=path, field="confounds", fix="raise fd_threshold")
     values = values.astype(float)
-    return Confounds(values.fillna(values.mean()).fillna(0.0), kept, path)
+    return Confounds(values.fillna(values.mean()).fillna(0.0), kept)
 
 
 def _columns_of_strategy(options: ConfoundOptions) -> list[str]:
     """The columns that must exist, all of them: nilearn names the first, and other kinds by a KeyError."""
-    models = {"motion": options.motion, "wm_csf": options.wm_csf, "global_signal": options.global_signal}
-    names = [
-        name + form
-        for kind in models
-        if kind in options.strategy
-        for name in _COLUMNS[kind]
-        for form in _FORMS[models[kind]]
-    ]
+    names = []
+    for kind, columns in _COLUMNS.items():
+        forms = _FORMS[getattr(options, kind)] if kind in options.strategy else ()
+        names += [name + form for name in columns for form in forms]
     return names + (["framewise_displacement", "std_dvars"] if "scrub" in options.strategy else [])
 
 
@@ -142,32 +124,20 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
             if (folder / options.file).is_file():
                 return folder / options.file
         raise ReadError("file not found", file=recording.parent / options.file, field="confounds")
-    stem = "_".join(
-        part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith(_NOT_OF_CONFOUNDS)
-    )
+    parts = recording.name.split(".")[0].split("_")[:-1]
+    stem = "_".join(part for part in parts if not part.startswith(_NOT_OF_CONFOUNDS))
     names = [f"{stem}_desc-confounds_{word}.tsv" for word in ("timeseries", "regressors")]
     for name in names:
         if (recording.parent / name).is_file():
             return recording.parent / name
-    raise ReadError(
-        "no confounds file beside the recording", file=recording.parent / names[0], fix="give confounds.file="
-    )
+    missing = recording.parent / names[0]
+    raise ReadError("no confounds file beside the recording", file=missing, fix="give confounds.file=")
 
 
 def cleaned(signals: np.ndarray, confounds: Confounds) -> tuple[np.ndarray, list[int] | None, list[str]]:
-    """Signals without the confounds but with their mean, the volumes that were kept (None: all), and notes.
+    """Signals (n_regions, n_times) without the confounds but with their mean, the volumes kept (None: all), and notes.
 
-    Parameters
-    ----------
-    signals : ndarray, shape (n_regions, n_times)
-    confounds : Confounds
-
-    Returns
-    -------
-    cleaned : ndarray, shape (n_regions, n_times)
-        Scrubbed volumes are interpolated linearly (and hold the value of the nearest one at the ends).
-    sample_mask : list of int or None
-    notes : list of str
+    Scrubbed volumes are interpolated linearly (and hold the value of the nearest one at the ends).
     """
     from nilearn.signal import clean
 

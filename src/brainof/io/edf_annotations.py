@@ -43,10 +43,10 @@ def read_annotations(path: Path, header: EdfHeader) -> tuple[pd.DataFrame | None
     onsets, durations = np.array([row[:2] for row in rows]).reshape(-1, 2).T
     first = float(starts[0]) if len(starts) and np.isfinite(starts[0]) else 0.0
     starts, onsets, length = starts - first, onsets - first, header.record_seconds
-    if not header.is_discontinuous or not length:
-        return _inside(onsets, durations, texts, header, notes)
-    if not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
-        notes.append("EDF+D: the times of its records are not in order, so pauses are unknown")
+    in_order = np.isfinite(starts).all() and (np.diff(starts) > 0).all()
+    if not header.is_discontinuous or not length or not in_order:
+        if header.is_discontinuous and length:
+            notes.append("EDF+D: the times of its records are not in order, so pauses are unknown")
         return _inside(onsets, durations, texts, header, notes)
     ends = _place(onsets + durations, starts, length)
     onsets = _place(onsets, starts, length)
@@ -77,10 +77,7 @@ def _inside(
 
 
 def read_edf_events(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Events table of an EDF+ file that may hold annotations alone (a hypnogram), and notes.
-
-    Raises ReadError: it is not EDF or has no annotations.
-    """
+    """Events table of an EDF+ file that may hold annotations alone (a hypnogram), and notes; ReadError without any."""
     events, notes = read_annotations(path, read_edf_header(path))
     if events is None:
         raise ReadError("holds no annotations", file=path, field="events", fix="give an EDF+ file or a table")
@@ -90,15 +87,12 @@ def read_edf_events(path: Path) -> tuple[pd.DataFrame, list[str]]:
 def _records(path: Path, header: EdfHeader) -> list[bytes] | None:
     """Bytes of the annotation signals of every record."""
     width = header.bytes_per_sample
-    sizes = [signal.samples * width for signal in header.signals]
+    sizes = np.array([signal.samples * width for signal in header.signals])
     ends = np.cumsum(sizes)
-    spans = [
-        (int(end) - size, int(end))
-        for signal, size, end in zip(header.signals, sizes, ends, strict=True)
-        if signal.is_annotation
-    ]
-    if not spans:
+    is_annotation = np.array([signal.is_annotation for signal in header.signals])
+    if not is_annotation.any():
         return None
+    spans = np.stack([ends - sizes, ends], axis=1)[is_annotation].tolist()
     shape = (header.records_there, int(ends[-1]))
     content = np.memmap(path, np.uint8, mode="r", offset=header.data_start, shape=shape)
     return [b"".join(record[start:stop].tobytes() + b"\0" for start, stop in spans) for record in content]

@@ -14,10 +14,8 @@ import numpy as np
 
 from ..errors import ReadError
 
-#: bytes per signal, in order
-_LIMITS = {"pmin": 8, "pmax": 8, "dmin": 8, "dmax": 8}
-_WIDTHS = {"label": 16, "transducer": 80, "unit": 8, **_LIMITS, "filter": 80, "samples": 8}
-_USED = ("label", "unit", *_LIMITS, "samples")
+#: bytes per signal: label, transducer, unit, physical and digital limits, filter, samples
+_WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8)
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ class EdfHeader:
     notes: tuple[str, ...]
     data_start: int = 0
     bytes_per_sample: int = 2
-    is_discontinuous: bool = False
-    """EDF+D or BDF+D: records may be apart in time."""
+    is_discontinuous: bool = False  # EDF+D or BDF+D: records may be apart in time
 
     @property
     def truncated(self) -> bool:
@@ -83,25 +80,21 @@ def read_edf_header(path: Path) -> EdfHeader:
     record_seconds = _number(fixed[244:252], path, "record duration")
     if record_seconds < 0:
         raise ReadError(f"{record_seconds:g} s", file=path, field="record duration", fix="the header is damaged")
-    columns = {}
-    for name, width in _WIDTHS.items():
-        columns[name], table = np.frombuffer(table, f"S{width}", n).tolist(), table[width * n :]
+    columns = []
+    for width in _WIDTHS:
+        columns.append(np.frombuffer(table, f"S{width}", n).tolist())
+        table = table[width * n :]
     signals = []
-    for label, unit, pmin, pmax, dmin, dmax, samples in zip(*(columns[name] for name in _USED), strict=True):
-        label = label.decode("latin-1").strip(" \0")
+    for cells in zip(*columns, strict=True):
+        label, _, unit, pmin, pmax, dmin, dmax, _, samples = cells
+        label, unit = (text.decode("latin-1").strip(" \0") for text in (label, unit))
         count = _integer(samples, path, f"samples per record of {label}")
         if count <= 0:
             raise ReadError(f"{count}", file=path, field=f"samples per record of {label}", fix="the header is damaged")
-        signals.append(
-            EdfSignal(
-                label=label,
-                unit=unit.decode("latin-1").strip(" \0"),
-                physical=(_number(pmin, path, f"{label} minimum"), _number(pmax, path, f"{label} maximum")),
-                digital=(_number(dmin, path, f"{label} minimum"), _number(dmax, path, f"{label} maximum")),
-                samples=count,
-                rate=count / record_seconds if record_seconds else 0.0,
-            )
-        )
+        physical = _number(pmin, path, f"{label} minimum"), _number(pmax, path, f"{label} maximum")
+        digital = _number(dmin, path, f"{label} minimum"), _number(dmax, path, f"{label} maximum")
+        rate = count / record_seconds if record_seconds else 0.0
+        signals.append(EdfSignal(label, unit, physical, digital, count, rate))
     return _with_size(path, size, fixed, tuple(signals), record_seconds)
 
 

@@ -43,6 +43,9 @@ FORMATS: dict[str, str] = {
     ".1d": "txt",
 }
 
+#: formats of fMRI alone -> what their files are called
+FMRI_FORMATS = {"nifti": "NIfTI image", "cifti": "CIFTI file", "gifti": "GIFTI file"}
+
 _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 
 #: files that belong to another file of the same name, which is opened instead
@@ -86,7 +89,7 @@ def is_later_part(path: Path) -> bool:
 
 def reader_module(format_name: str) -> str:
     """The module of this package that reads a format."""
-    if format_name in ("nifti", "cifti", "gifti"):
+    if format_name in FMRI_FORMATS:
         return format_name
     return "table" if format_name in _TABLES else "mne_reader"
 
@@ -102,9 +105,8 @@ def format_of(path: Path) -> tuple[Path, str]:
         raise ReadError(f"cannot be opened ({error.strerror})", file=path, fix="check the path") from None
     if not there:
         if path.is_symlink():
-            raise ReadError(
-                "is a link to data that is not downloaded", file=path, fix="`datalad get` or `git annex get` it"
-            )
+            fix = "`datalad get` or `git annex get` it"
+            raise ReadError("is a link to data that is not downloaded", file=path, fix=fix)
         raise missing(path)
     suffix = suffix_of(path)
     for partner in _PARTNERS.get(suffix, ()):
@@ -113,8 +115,10 @@ def format_of(path: Path) -> tuple[Path, str]:
                 return format_of(other)
     if path.name.lower().startswith("c,rf"):  # BTi/4D has no suffix
         return path, "bti"
-    if suffix == ".rec" and not path.is_dir() and begins_edf(path):
-        return path, "edf"
+    if suffix == ".rec" and path.is_file():  # EDF, too, ends in .rec (sleep recordings)
+        with path.open("rb") as stream:
+            if stream.read(8) == b"0       ":
+                return path, "edf"
     if suffix in _OTHERS and not (path.is_dir() and FORMATS.get(suffix)):
         raise ReadError(f"is {_OTHERS[suffix][0]}", file=path, field="format", fix=_OTHERS[suffix][1])
     if suffix in _PARTNERS and suffix not in FORMATS:
@@ -126,12 +130,6 @@ def format_of(path: Path) -> tuple[Path, str]:
     if path.is_dir() and FORMATS[suffix] not in ("ctf", "egi"):
         raise ReadError("is a folder, not a file", file=path, field="format")
     return path, FORMATS[suffix]
-
-
-def begins_edf(path: Path) -> bool:
-    """True for the first bytes of EDF, which also ends in .rec (sleep recordings)."""
-    with path.open("rb") as stream:
-        return stream.read(8) == b"0       "
 
 
 def missing(path: Path) -> ReadError:

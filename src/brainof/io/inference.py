@@ -10,15 +10,15 @@ import numpy as np
 from ..channels import MODALITY_OF_TYPE
 from ..errors import ReadError
 from .nifti_header import MAX_TR
+from .options import ReadRequest
 from .positions import electrode_positions
-from .request import ReadRequest
 from .units import FACTORS, plain
 
 #: names under which files keep their rate (Hz), their repetition time (s), the time of each sample (s), channel names
 RATE_NAMES = ("sfreq", "fs", "srate", "sampling_rate", "sampling_frequency", "samplingrate", "sample_rate")
 TR_NAMES = ("tr", "t_r", "repetition_time", "repetitiontime")
 TIME_NAMES = ("t", "time", "times", "timestamp", "timestamps")
-CHANNEL_NAMES = (
+CHANNEL_NAMES: tuple[str, ...] = (
     "ch_names",
     "channel_names",
     "channels",
@@ -26,9 +26,8 @@ CHANNEL_NAMES = (
     "electrodes",
     "labels",
     "names",
-    "regions",
-    "rois",
 )
+CHANNEL_NAMES += ("regions", "rois")
 #: columns that count rows
 INDEX_NAMES = ("index", "row", "sample", "samples", "sample index", "sample_index")
 
@@ -56,17 +55,9 @@ def time_column(name: str) -> tuple[str, float] | None:
 def time_axis(
     shape: tuple[int, int], n_channels: int | None, vectors: Mapping[str, int], variable: str, request: ReadRequest
 ) -> tuple[int, list[str]]:
-    """The axis of time of a 2-D array, and notes; it is never guessed where two readings are possible.
+    """The axis of time of the 2-D array `variable`, and notes; it is never guessed where two readings are possible.
 
-    Parameters
-    ----------
-    shape : tuple of 2 int
-    n_channels : int or None
-        Number of channels that names or the atlas tell.
-    vectors : mapping of str to int
-        Lengths of the numeric vectors beside the array.
-    variable : str
-        Name of the array.
+    `n_channels` is what names or the atlas tell, `vectors` are the lengths of the numeric vectors beside the array.
 
     Raises ReadError: neither axis fits the number of channels, or nothing decides.
     """
@@ -85,15 +76,10 @@ def time_axis(
         if len(fits) == 1:
             return int(n1 in fits), []
         if max(shape) >= _CLEARLY_LONGER * min(shape):
-            return int(n1 > n0), [
-                f"the longer axis of {variable} ({n0} x {n1}) was taken for time (time_axis= to change)"
-            ]
-    raise ReadError(
-        f"which axis of {n0}x{n1} is time?",
-        file=request.path,
-        field=variable,
-        fix="give time_axis=0 or time_axis=1, or an atlas",
-    )
+            note = f"the longer axis of {variable} ({n0} x {n1}) was taken for time (time_axis= to change)"
+            return int(n1 > n0), [note]
+    fix = "give time_axis=0 or time_axis=1, or an atlas"
+    raise ReadError(f"which axis of {n0}x{n1} is time?", file=request.path, field=variable, fix=fix)
 
 
 def sampling_rate(
@@ -109,9 +95,7 @@ def sampling_rate(
         if vector.size == 1 and vector.dtype.kind in "USO" and re.fullmatch(r"[\d.]+(e\d+)?", str(vector[0])):
             named[name.lower()] = np.array([float(vector[0])])
     time = next((named[name] for name in TIME_NAMES if name in named and named[name].size > 2), None)
-    by_time, pauses, notes = (
-        _steps(time, request.options.rate) if time is not None else (0.0, np.array([], dtype=int), [])
-    )
+    by_time, pauses, notes = _steps(np.array([]) if time is None else time, request.options.rate)
     if request.options.rate is not None:
         return request.options.rate, pauses, notes
     for name in (*RATE_NAMES, *TR_NAMES):
@@ -150,11 +134,8 @@ def _steps(time: np.ndarray, sfreq: float | None) -> tuple[float, np.ndarray, li
     if not pauses.size:
         return rate, pauses, []
     longest = np.nanmax(np.abs(steps[pauses - 1]))
-    return (
-        rate,
-        pauses,
-        [f"time pauses or jumps {pauses.size} times, by up to {longest:.6g} (no window lies over them)"],
-    )
+    note = f"time pauses or jumps {pauses.size} times, by up to {longest:.6g} (no window lies over them)"
+    return rate, pauses, [note]
 
 
 def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, request: ReadRequest) -> str:
@@ -177,6 +158,5 @@ def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, r
         return "eeg"
     if not told and variable.lower() in ("eeg", "meg", "bold", "fmri"):
         return "fmri" if variable.lower() == "bold" else variable.lower()
-    raise ReadError(
-        "cannot be told from a table", file=request.path, field="modality", fix="give modality=: eeg, meg or fmri"
-    )
+    fix = "give modality=: eeg, meg or fmri"
+    raise ReadError("cannot be told from a table", file=request.path, field="modality", fix=fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,13 +20,7 @@ from .text_table import decoded
 _ID_NAMES = ("index", "id", "label_id", "roi_id", "value", "label", "number", "no", "roi", "intensity", "key")
 _ONLY_IDS = _ID_NAMES[:4]
 _TEXT_NAMES = ("name", "label_name", "roi_name", "region", "label", "roi", "structure", "area", "abbreviation")
-_AXES = (
-    ("x", "y", "z"),
-    ("x_mm", "y_mm", "z_mm"),
-    ("mni_x", "mni_y", "mni_z"),
-    ("x.mni", "y.mni", "z.mni"),
-    ("r", "a", "s"),
-)
+_AXES = [names.split() for names in ("x y z", "x_mm y_mm z_mm", "mni_x mni_y mni_z", "x.mni y.mni z.mni", "r a s")]
 #: what label 0 is called
 _BACKGROUND = ("background", "unknown", "???", "unlabeled", "unlabelled", "clear label")
 
@@ -34,27 +28,15 @@ _BACKGROUND = ("background", "unknown", "???", "unlabeled", "unlabelled", "clear
 def read_labels(
     path: str | PathLike[str], in_image: np.ndarray | None = None
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """A label table: BIDS dseg.tsv, csv, FreeSurfer, ITK-SNAP or AAL tables, FSL and SPM xml, plain lists of names.
+    """Ids (int64), names and centroids (n, 3; metres, NaN where unknown) of a label table.
 
-    With a header the columns go by name (index or id, name or label, x y z in millimetres); without one the first
-    column of whole numbers holds the ids and the nearest column of text the names. A bare list of names is numbered
-    from 1, or from 0 where it begins with the background. Rows of id 0 are left out.
+    BIDS dseg.tsv, csv, FreeSurfer, ITK-SNAP or AAL tables, FSL and SPM xml, plain lists of names. With a header the
+    columns go by name (index or id, name or label, x y z in millimetres); without one the first column of whole numbers
+    holds the ids and the nearest column of text the names. A bare list of names is numbered from 1, or from 0 where it
+    begins with the background. Rows of id 0 are left out.
 
-    Parameters
-    ----------
-    path : path-like
-    in_image : ndarray of int, optional
-        Labels of the image that the table belongs to; a list without ids must end at the largest of them.
-
-    Returns
-    -------
-    ids : ndarray, shape (n,), int64
-    names : tuple of str
-    centroids : ndarray, shape (n, 3)
-        Metres; NaN where the table has none.
-
-    Raises ReadError: it cannot be read, an id is no whole number or occurs twice, or a list without ids does not fit
-    the image.
+    Raises ReadError: it cannot be read, an id is no whole number or occurs twice, or a list without ids does not end at
+    the largest of the labels `in_image`.
     """
     path = user_path(path, ReadError)
     rows = _rows(path)
@@ -75,12 +57,10 @@ def read_labels(
         first = columns[name_column or 0][0].lower()
         ids = np.arange(len(body)) + (first not in _BACKGROUND)
         if in_image is not None and len(in_image) and ids.max() != np.max(in_image):
-            raise ReadError(
-                f"{len(body)} names without ids do not fit the labels of the image, which end at {np.max(in_image)}",
-                file=path,
-                field="atlas.labels",
-                fix="give a table of label ids and names",
+            problem = (
+                f"{len(body)} names without ids do not fit the labels of the image, which end at {np.max(in_image)}"
             )
+            raise ReadError(problem, file=path, field="atlas.labels", fix="give a table of label ids and names")
     names = columns[name_column] if name_column is not None else [""] * len(ids)
     keep = ids != 0
     centroids = _table_centroids(header, columns)[keep]
@@ -96,9 +76,8 @@ def _refuse_shifted(ids: np.ndarray, names: list[str], in_image: np.ndarray | No
     if in_image is None or not len(in_image):
         return
     there, absent = np.isin(ids[ids != 0], in_image), np.setdiff1d(in_image[in_image != 0], ids)
-    from_zero = [
-        name for name, number in zip(names, ids, strict=False) if number == 0 and name.lower() not in _BACKGROUND
-    ]
+    zeros = [name for name, number in zip(names, ids, strict=False) if number == 0]
+    from_zero = [name for name in zeros if name.lower() not in _BACKGROUND]
     if there.any() and not (len(absent) and from_zero):
         return
     problem = f"label {absent[0]} of the image is not among its ids, {ids.min()} to {ids.max()}"
@@ -130,13 +109,8 @@ def _rows(path: Path) -> list[list[str]]:
 
 def _joined(row: list[str]) -> list[str]:
     """Words that follow each other as one cell: `1 Left Thalamus 0 0 0` names one region."""
-    out = row[:1]
-    for before, cell in pairwise(row):
-        if _is_number(before) or _is_number(cell):
-            out.append(cell)
-        else:
-            out[-1] += " " + cell
-    return out
+    groups = groupby(row, key=_is_number)
+    return [cell for is_number, cells in groups for cell in (cells if is_number else [" ".join(cells)])]
 
 
 def _xml_rows(tree: ElementTree.Element) -> list[list[str]]:
@@ -160,12 +134,11 @@ def _is_id(cell: str) -> bool:
 def _ids(cells: list[str], path: Path) -> np.ndarray:
     for number, cell in enumerate(cells, start=1):
         if not _is_id(cell):
-            raise ReadError(
+            problem, fix = (
                 f"{cell[:40]!r} in row {number} is no label id",
-                file=path,
-                field="atlas.labels",
-                fix="give each region a whole number, or remove the row",
+                "give each region a whole number, or remove the row",
             )
+            raise ReadError(problem, file=path, field="atlas.labels", fix=fix)
     return np.array([int(cell.split(".")[0]) for cell in cells], dtype=np.int64)
 
 
@@ -185,9 +158,8 @@ def _name_column(header: list[str], columns: list[list[str]], id_column: int | N
             return header.index(name)
     if header and id_column is not None:
         return None
-    text = [
-        i for i, cells in enumerate(columns) if i != id_column and any(cell and not _is_number(cell) for cell in cells)
-    ]
+    others = [(i, cells) for i, cells in enumerate(columns) if i != id_column]
+    text = [i for i, cells in others if any(cell and not _is_number(cell) for cell in cells)]
     return min(text, key=lambda i: abs(i - (id_column or 0)), default=None)
 
 

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..channels import MODALITIES, SENSOR_TYPES, UNITS, Channels
-from ..errors import ReadError, did_you_mean
+from ..errors import ReadError, check_known
 from ..recording import Recording, no_events
 from .checks import checked
 from .events import events_table
-from .options import AtlasOptions, ReadOptions
+from .options import AtlasOptions, ReadOptions, ReadRequest
 from .positions import electrode_positions
 from .units import override_factors
-
-_USUAL_TYPE = {"eeg": "eeg", "meg": "mag", "fmri": "roi"}
 
 
 def from_mne(
@@ -50,39 +48,22 @@ def from_mne(
 
     from .mne_convert import Opened, recording_of_raw
 
-    options = options or ReadOptions()
+    asked: dict[str, Any] = {"modality": modality, "options": options or ReadOptions(), "entities": entities}
     if isinstance(instance, mne.io.BaseRaw):
-        names = [str(name) for name in instance.filenames if name is not None]
-        recording = recording_of_raw(
-            Opened(instance),
-            modality=modality,
-            options=options,
-            entities=entities,
-            file=names[0] if names else None,
-            format_name="fif" if any(name.endswith((".fif", ".fif.gz")) for name in names) else "mne",
-        )
-        return checked(recording)
-    if isinstance(instance, mne.BaseEpochs):
-        return _recordings_of_epochs(instance, modality, options, entities)
-    raise ReadError(f"{type(instance).__name__} is no MNE Raw or Epochs", field="instance", fix="give a Raw or Epochs")
-
-
-def _recordings_of_epochs(
-    epochs: Any, modality: str | None, options: ReadOptions, entities: Mapping[str, str] | None
-) -> list[Recording]:
-    import mne
-
-    from .mne_convert import Opened, recording_of_raw
-
-    data = epochs.get_data(copy=False)
+        files = [str(name) for name in instance.filenames if name is not None]
+        format_name = "fif" if any(name.endswith((".fif", ".fif.gz")) for name in files) else "mne"
+        file = files[0] if files else None
+        return checked(recording_of_raw(Opened(instance), **asked, file=file, format_name=format_name))
+    if not isinstance(instance, mne.BaseEpochs):
+        problem = f"{type(instance).__name__} is no MNE Raw or Epochs"
+        raise ReadError(problem, field="instance", fix="give a Raw or Epochs")
+    data, recordings = instance.get_data(copy=False), []
     if not len(data):
         raise ReadError("hold no epoch (all were dropped?)", field="epochs")
-    names = {code: name for name, code in epochs.event_id.items()}
-    recordings = []
-    for number, (values, event) in enumerate(zip(data, epochs.events, strict=True)):
-        raw = mne.io.RawArray(values, epochs.info, verbose="error")
-        recording = recording_of_raw(Opened(raw), modality=modality, options=options, entities=entities)
-        table = events_table([-float(epochs.tmin)], [0.0], [names.get(int(event[2]), str(event[2]))])
+    names = {code: name for name, code in instance.event_id.items()}
+    for number, (values, event) in enumerate(zip(data, instance.events, strict=True)):
+        recording = recording_of_raw(Opened(mne.io.RawArray(values, instance.info, verbose="error")), **asked)
+        table = events_table([-float(instance.tmin)], [0.0], [names.get(int(event[2]), str(event[2]))])
         provenance = {**recording.provenance, "epoch": number}
         recordings.append(checked(recording.replace(events=table, provenance=provenance)))
     return recordings
@@ -96,30 +77,18 @@ def from_image(
     entities: Mapping[str, str] | None = None,
     events: pd.DataFrame | None = None,
 ) -> Recording:
-    """A Recording from a 4-D nibabel image in memory.
+    """A Recording from a 4-D nibabel image (nx, ny, nz, n_times) in memory.
 
-    Parameters
-    ----------
-    image : nibabel.Nifti1Image or Nifti2Image, shape (nx, ny, nz, n_times)
-        Its header holds the TR, unless `options.t_r` does.
-    atlas : nibabel image, optional
-        3-D label image; its regions are named by their ids, or by the table `options.atlas.labels`. Default: what
-        `options.atlas` says (`image` or `grid_mm`).
-    options, entities
-        As in `read`.
-    events : DataFrame, optional
-        Columns onset, duration (seconds) and trial_type.
+    Its header holds the TR, unless `options.t_r` does. `atlas` is a 3-D label image whose regions are named by their
+    ids, or by the table `options.atlas.labels`; default: what `options.atlas` says (`image` or `grid_mm`). `options`
+    and `entities` as in `read`; `events` with the columns onset, duration (seconds) and trial_type.
 
-    Raises
-    ------
-    ReadError
-        The image is no 4-D volume image, its TR is impossible, or no atlas is given.
+    Raises ReadError: the image is no 4-D volume image, its TR is impossible, or no atlas is given.
     """
     from .atlas import atlas_of_image
     from .bids.sidecars import Sidecars
     from .nifti import recording_of_image
-    from .nifti_header import check_shape, repetition_time
-    from .request import ReadRequest
+    from .nifti_header import check_shape
 
     options = options or ReadOptions()
     if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
@@ -127,9 +96,8 @@ def from_image(
     path = Path(image.get_filename() or "image in memory")
     check_shape(image, path, options)
     request = ReadRequest(path, "nifti", "fmri", options, dict(entities or {}), path.parent, Sidecars.find(path))
-    t_r, notes = repetition_time(image, request)
     regions = atlas_of_image(atlas, options.atlas or AtlasOptions(), path.parent) if atlas is not None else None
-    recording = recording_of_image(image, t_r, request, notes, atlas=regions)
+    recording = recording_of_image(image, request, regions)
     return checked(recording if events is None else recording.replace(events=events))
 
 
@@ -185,20 +153,16 @@ def from_array(
     values = np.asarray(data)
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise ReadError(f"shape {values.shape}, dtype {values.dtype}", field="data", fix="give a 2-D real array")
-    if modality not in MODALITIES:
-        raise ReadError(f"{modality!r}", field="modality", fix=did_you_mean(str(modality), MODALITIES))
+    check_known(modality, MODALITIES, ReadError, field="modality")
     n = len(values)
-    names = (
-        tuple(channel_names) if channel_names is not None else tuple(f"{modality.upper()}{i + 1:03d}" for i in range(n))
-    )
-    usual = channel_types or _USUAL_TYPE[modality]
+    names = tuple(f"{modality.upper()}{i + 1:03d}" for i in range(n)) if channel_names is None else tuple(channel_names)
+    usual = channel_types or {"eeg": "eeg", "meg": "mag", "fmri": "roi"}[modality]
     types = (usual,) * n if isinstance(usual, str) else tuple(usual)
     for field, given in (("channel_names", names), ("channel_types", types)):
         if len(given) != n:
             raise ReadError(f"{len(given)} values for {n} channels", field=field)
     for kind in types:
-        if kind not in SENSOR_TYPES:
-            raise ReadError(f"{kind!r}", field="channel_types", fix=did_you_mean(str(kind), SENSOR_TYPES))
+        check_known(kind, SENSOR_TYPES, ReadError, field="channel_types")
     notes = []
     if positions is None and modality == "eeg" and channel_names is not None:
         positions = electrode_positions(names)

@@ -34,26 +34,19 @@ _CHUNK = 4_000_000
 class Opened:
     """A Raw, and what it does not tell itself."""
 
-    raw: Any
-    """mne.io.BaseRaw; need not be loaded: it is decoded in pieces to float32."""
+    raw: Any  # mne.io.BaseRaw; need not be loaded: it is decoded in pieces to float32
     notes: list[str] = field(default_factory=list)
     truncated: bool = False
+    #: Name -> factor that turns MNE's values into SI, where MNE does not know the unit
     corrections: dict[str, float] = field(default_factory=dict)
-    """Name -> factor that turns MNE's values into SI, where MNE does not know the unit."""
+    #: Name -> SI value of one unit as the file stores it (1e-6 for microvolts); `options.units` may override it
     stored: dict[str, float] = field(default_factory=dict)
-    """Name -> SI value of one unit as the file stores it (1e-6 for microvolts); `options.units` may override it."""
-    at_once: bool = False
-    """Decode in one piece, for readers that resample while they read."""
-    names: list[str] = field(default_factory=list)
-    """Names of all channels of the file, where the Raw holds only some."""
-    without_unit: frozenset[str] = frozenset()
-    """Channels whose unit is that of channels.tsv, as the file gives none."""
-    options: ReadOptions | None = None
-    """Options that are left to apply, where opening applied some."""
-    annotations: pd.DataFrame | None = None
-    """Events table, where the annotations are not those of the Raw."""
-    pauses: Sequence[int] | np.ndarray = ()
-    """Samples before which others are missing, where no annotation says so."""
+    at_once: bool = False  # Decode in one piece, for readers that resample while they read
+    names: list[str] = field(default_factory=list)  # Names of all channels of the file, where the Raw holds only some
+    without_unit: frozenset[str] = frozenset()  # Channels whose unit is that of channels.tsv, as the file gives none
+    options: ReadOptions | None = None  # Options that are left to apply, where opening applied some
+    annotations: pd.DataFrame | None = None  # Events table, where the annotations are not those of the Raw
+    pauses: Sequence[int] | np.ndarray = ()  # Samples before which others are missing, where no annotation says so
 
 
 def recording_of_raw(
@@ -159,12 +152,8 @@ def _choose_modality(types: list[str], modality: str | None, file: str | None) -
     if not counts:
         raise ReadError("no EEG or MEG channel", file=file, field="channels", fix="give channel_types=")
     chosen = "meg" if counts["meg"] else "eeg"
-    others = [
-        f"also holds {count} {kind.upper()} channels: read them with modality='{kind}'"
-        for kind, count in counts.items()
-        if kind != chosen
-    ]
-    return chosen, others
+    others = [(kind, count) for kind, count in counts.items() if kind != chosen]
+    return chosen, [f"also holds {n} {kind.upper()} channels: read them with modality='{kind}'" for kind, n in others]
 
 
 def _sensors(info: Any, rows: list[int]) -> tuple[dict[str, Any], list[str]]:
@@ -196,9 +185,8 @@ def _electrodes(
     else:
         positions = named
         if has_own.any():
-            notes.append(
-                "electrode positions of the file were not used: without fiducials they are not in the head frame"
-            )
+            why = "without fiducials they are not in the head frame"
+            notes.append(f"electrode positions of the file were not used: {why}")
     if by_name.any():
         notes.insert(0, f"{by_name.sum()} positions come from the {montage or default_montage()} montage by name")
     unknown = [name for name, known in zip(names, np.isfinite(positions[:, 0]), strict=True) if not known]

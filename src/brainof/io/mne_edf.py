@@ -11,14 +11,15 @@ from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, read_edf_header
 from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
-from .options import ReadOptions
+from .options import ReadOptions, ReadRequest
 from .units import is_body_unit, volts_of_table, volts_per_unit
 
 
-def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[str, str]) -> Opened:
+def open_edf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
     """EDF and BDF with only the channels that are wanted, so that a fast ECG does not resample the EEG."""
     import mne
 
+    path, format_name, options = request.path, request.format, request.options
     header = read_edf_header(path)
     if (header.bytes_per_sample == 3) != (format_name == "bdf"):
         true, end = ("BDF", ".bdf") if header.bytes_per_sample == 3 else ("EDF", ".edf")
@@ -31,7 +32,9 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
     labels = unique([signal.label for signal in header.signals])
     signals = {label: signal for label, signal in zip(labels, header.signals, strict=True) if not signal.is_annotation}
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
-    factors = {label: _edf_factor_of_mne(signal.unit) for label, signal in signals.items()}
+    # MNE knows microvolts and millivolts and takes everything else for volts
+    known_to_mne = dict.fromkeys(("uV", "\u03bcV", "\u00b5V", "\x83\xcaV"), 1e-6) | {"mV": 1e-3}
+    factors = {label: known_to_mne.get(signal.unit, 1.0) for label, signal in signals.items()}
     unknown = {label: signal.unit for label, signal in signals.items() if volts_per_unit(signal.unit) is None}
     blank, of_table = volts_of_table(unknown, units)
     signals |= {label: replace(signals[label], unit=units[label.strip()]) for label in blank}
@@ -46,9 +49,8 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
     stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
     rates = sorted({signals[label].rate for label in wanted})
     if len(rates) > 1:
-        notes.append(
-            f"channels of {', '.join(f'{rate:g}' for rate in rates)} Hz were brought to {rates[-1]:g} Hz by MNE"
-        )
+        texts = ", ".join(f"{rate:g}" for rate in rates)
+        notes.append(f"channels of {texts} Hz were brought to {rates[-1]:g} Hz by MNE")
     return Opened(
         raw,
         notes=notes,
@@ -60,13 +62,6 @@ def open_edf(path: Path, format_name: str, options: ReadOptions, units: Mapping[
         without_unit=frozenset(label.strip() for label in blank),
         options=options.model_copy(update={"rename": {}, "channel_names": None}),
         annotations=events,
-    )
-
-
-def _edf_factor_of_mne(unit: str) -> float:
-    """The factor MNE applies: it knows microvolts and millivolts and takes everything else for volts."""
-    return {"uV": 1e-6, "mV": 1e-3}.get(
-        unit.replace("\u03bc", "u").replace("\u00b5", "u").replace("\x83\xca", "u"), 1.0
     )
 
 
@@ -95,8 +90,7 @@ def _edf_channels(
         raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types=")
     wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
     for label in wanted:
-        if options.units is None and volts_per_unit(signals[label].unit) is None:
-            raise ReadError(
-                f"unknown unit {signals[label].unit!r}", file=path, field=f"unit of {names[label]}", fix="give units="
-            )
+        unit = signals[label].unit
+        if options.units is None and volts_per_unit(unit) is None:
+            raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {names[label]}", fix="give units=")
     return wanted, notes

@@ -17,8 +17,7 @@ from .events import BOUNDARY, events_table
 from .mat5 import check_mat5
 from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
-from .options import ReadOptions
-from .request import ReadRequest
+from .options import ReadOptions, ReadRequest
 from .units import is_body_unit, volts_of_table, volts_per_unit
 from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, check_persyst, curry_units, persyst_pauses
 
@@ -28,12 +27,12 @@ _IN_MICROVOLTS = ("eeglab", "cnt", "nihon", "persyst", "egi")
 _CLOCK_TOLERANCE = 1.0
 
 
-def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
+def open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     """Any format without a function of its own."""
     import mne
 
-    path, format_name = request.path, request.format
-    notes: list[str] = []
+    path, format_name, options = request.path, request.format, request.options
+    notes, factor = list[str](), 1.0
     arguments: dict[str, Any] = {}
     if format_name == "fif":
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
@@ -49,6 +48,8 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
         if path.is_dir():
             optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
             check_mff(path)
+        else:
+            factor = check_egi(path)
     elif format_name == "curry":
         optional("curryreader", "vendor", f"{path.name} (Curry)")
         check_curry(path)
@@ -59,7 +60,6 @@ def open_raw(request: ReadRequest, options: ReadOptions) -> Opened:
     elif format_name in ("cnt", "nihon"):
         _check_maker(path, format_name)
         arguments = {"data_format": options.data_format or "auto"} if format_name == "cnt" else {}
-    factor = check_egi(path) if format_name == "egi" and path.is_file() else 1.0
     if format_name == "fif" and path.name.lower().endswith(("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")):
         return _open_epochs(mne.read_epochs(path, preload=False), path, options)
     try:
@@ -136,10 +136,11 @@ def _check_maker(path: Path, format_name: str) -> None:
         raise ReadError("is not a recording of Nihon Kohden", file=path, field="format", fix=fix)
 
 
-def open_gdf(path: Path, options: ReadOptions, units: Mapping[str, str]) -> Opened:
-    """GDF, whose units MNE knows only in part; `units` are those of channels.tsv."""
+def open_gdf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
+    """GDF, whose units MNE knows only in part."""
     import mne
 
+    path, options = request.path, request.options
     header = check_gdf(path)
     blank, notes = volts_of_table(header.unknown, units)
     header.corrections.update(blank)
@@ -158,33 +159,25 @@ def open_gdf(path: Path, options: ReadOptions, units: Mapping[str, str]) -> Open
     return Opened(raw, notes, corrections=header.corrections, stored=header.stored, without_unit=without_unit)
 
 
-def open_brainvision(path: Path, options: ReadOptions, root: Path, units_of_table: Mapping[str, str]) -> Opened:
-    """BrainVision, whose channels of unknown unit MNE takes for no EEG; `units_of_table` are those of channels.tsv."""
+def open_brainvision(request: ReadRequest, units_of_table: Mapping[str, str]) -> Opened:
+    """BrainVision, whose channels of unknown unit MNE takes for no EEG."""
     import mne
 
-    truncated, notes = check_brainvision(path, root)
+    path, options = request.path, request.options
+    truncated, notes = check_brainvision(path, request.root)
     raw = mne.io.read_raw_brainvision(path, preload=False)
     units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
-    blank, of_table = volts_of_table(
-        {n: unit for n, unit in units.items() if volts_per_unit(unit) is None}, units_of_table
-    )
+    unclear = {name: unit for name, unit in units.items() if volts_per_unit(unit) is None}
+    blank, of_table = volts_of_table(unclear, units_of_table)
     units |= {name: units_of_table[name.strip()] for name in blank}
     own = renamed(list(units), options, path)
     left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
-    unknown = [
-        (name, unit)
-        for name, unit in units.items()
-        if name in left and volts_per_unit(unit) is None and not is_body_unit(unit) and kind_of_name(name) is None
-    ]
-    if unknown and options.units is None and not any(chosen_type(name, options) for name, _ in unknown):
-        name, unit = unknown[0]
-        raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units=")
-    raw.set_channel_types(dict.fromkeys([name for name, _ in unknown] + list(blank), "eeg"), on_unit_change="ignore")
-    return Opened(
-        raw,
-        notes=[*notes, *of_table],
-        truncated=truncated,
-        corrections=blank,
-        stored={name: volts_per_unit(unit) or 1.0 for name, unit in units.items()},
-        without_unit=frozenset(name.strip() for name in blank),
-    )
+    unclear = {name: unit for name, unit in units.items() if name in left and volts_per_unit(unit) is None}
+    unknown = [name for name, unit in unclear.items() if not is_body_unit(unit) and kind_of_name(name) is None]
+    if unknown and options.units is None and not any(chosen_type(name, options) for name in unknown):
+        field = f"unit of {unknown[0]}"
+        raise ReadError(f"unknown unit {units[unknown[0]]!r}", file=path, field=field, fix="give units=")
+    raw.set_channel_types(dict.fromkeys([*unknown, *blank], "eeg"), on_unit_change="ignore")
+    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
+    without_unit = frozenset(name.strip() for name in blank)
+    return Opened(raw, [*notes, *of_table], truncated, corrections=blank, stored=stored, without_unit=without_unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +15,22 @@ from typing import Any
 from ..errors import BrainOFError, ReadError
 from ..recording import Recording
 from .bids.apply import channel_table, with_states, with_types, without_serial
-from .links import lower_case
 from .mne_convert import recording_of_raw
 from .mne_edf import open_edf
 from .mne_open import open_brainvision, open_gdf, open_raw
-from .request import ReadRequest
+from .options import ReadRequest
 from .vendor_headers import where_fif_ends
+
+#: formats whose headers say what MNE does not know: how they are opened with the units of channels.tsv
+_OPENERS = {"edf": open_edf, "bdf": open_edf, "brainvision": open_brainvision, "gdf": open_gdf}
 
 #: formats whose samples take at least a byte each
 _PLAIN_BINARY = ("gdf", "cnt", "nihon", "persyst", "kit", "bti", "ctf", "brainvision")
+
+#: formats of which MNE compares the ending
+_PARTICULAR = ("brainvision", "eeglab", "persyst", "egi")
+#: endings that MNE does not know -> what it calls them
+_ENDINGS = {".rec": ".edf"}
 
 #: warnings of MNE that say nothing about the recording
 _IDLE_WARNINGS = re.compile("naming conventions|deprecat|Limited|Highpass cutoff|filter|not unique|does not conform")
@@ -30,41 +38,56 @@ _IDLE_WARNINGS = re.compile("naming conventions|deprecat|Limited|Highpass cutoff
 
 def read_mne(request: ReadRequest) -> Recording:
     """Read one EEG or MEG file; paths inside it must not leave the root."""
-    path, format_name, options, root = request.path, request.format, request.options, request.root
-    if request.modality == "fmri":
-        raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
-    table = channel_table(request.sidecars, options)
+    path, format_name = request.path, request.format
+    table = channel_table(request.sidecars, request.options)
     if table is not None:
         table = without_serial(table) if format_name == "ctf" else table
-        options = with_types(options, table)
+        request = replace(request, options=with_types(request.options, table))
+    options, units = request.options, table.units if table is not None else {}
     with lower_case(path, format_name) as link, mne_calls(link) as said:
-        request = replace(request, path=link)
-        units = table.units if table is not None else {}
-        if format_name in ("edf", "bdf"):
-            opened = open_edf(link, format_name, options, units)
-        elif format_name == "brainvision":
-            opened = open_brainvision(link, options, root, units)
-        elif format_name == "gdf":
-            opened = open_gdf(link, options, units)
-        else:
-            opened = open_raw(request, options)
-        _stay_inside(opened.raw, link, root)
+        opened = _OPENERS.get(format_name, open_raw)(replace(request, path=link), units)
+        _stay_inside(opened.raw, link, request.root)
         if format_name in _PLAIN_BINARY:
             _fits(opened.raw, path)
         if table is not None:
             table.compare(opened.names or opened.raw.ch_names)
-        recording = recording_of_raw(
-            opened,
-            modality=request.modality,
-            options=options,
-            entities=request.entities,
-            file=str(path),
-            format_name=format_name,
-        )
+        asked: dict[str, Any] = {"modality": request.modality, "options": options, "entities": request.entities}
+        recording = recording_of_raw(opened, **asked, file=str(path), format_name=format_name)
     if table is not None:
         units = {name: unit for name, unit in table.units.items() if name not in opened.without_unit}
         recording = with_states(recording, replace(table, units=units), opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
+
+
+@contextmanager
+def lower_case(path: Path, format_name: str) -> Iterator[Path]:
+    """The path, or a link to it in a temporary folder where all files of the recording end in lower case, too.
+
+    Errors raised meanwhile name the file itself.
+    """
+    parts = []
+    if path.suffix.lower() in _ENDINGS:
+        parts = [path]
+    elif format_name in _PARTICULAR:
+        parts = [other for other in path.parent.iterdir() if other.stem.lower() == path.stem.lower()]
+    if all(_ending(other) == other.suffix for other in parts):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for other in parts:
+            for name in {other.name, other.stem + _ending(other), path.stem + _ending(other)}:
+                (Path(folder) / name).symlink_to(other.absolute())
+        try:
+            yield Path(folder) / (path.stem + _ending(path))
+        except BrainOFError as error:
+            if error.file is None or Path(error.file).parent != Path(folder):
+                raise
+            own = path.parent / Path(error.file).name if Path(error.file).stem != path.stem else path
+            raise type(error)(error.problem, file=own, field=error.field, fix=error.fix) from None
+
+
+def _ending(path: Path) -> str:
+    return _ENDINGS.get(path.suffix.lower(), path.suffix.lower())
 
 
 def _reason(error: Exception) -> str:
@@ -94,10 +117,8 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
             if "data_format" in reason:
                 fix = "give data_format='int16' or data_format='int32'"
             elif "MaxShield" in reason or "allow_maxshield" in reason:
-                reason, fix = (
-                    "recorded with active shielding (MaxShield)",
-                    "clean it with Maxwell filtering first, or read it as it is with allow_maxshield=True",
-                )
+                reason = "recorded with active shielding (MaxShield)"
+                fix = "clean it with Maxwell filtering first, or read it as it is with allow_maxshield=True"
             elif path.name.lower().endswith(".fif"):
                 broken = where_fif_ends(path)
                 reason = broken or reason
@@ -115,12 +136,8 @@ def _fits(raw: Any, path: Path) -> None:
     there = sum(Path(name).stat().st_size for name in raw.filenames if name is not None and Path(name).is_file())
     brain = sum(kind in ("eeg", "mag", "grad") for kind in raw.get_channel_types())
     if there and brain * raw.n_times > there:
-        raise ReadError(
-            f"header announces {brain} channels x {raw.n_times} samples, the data file has {there} bytes",
-            file=path,
-            field="size",
-            fix="the file is cut or its header is damaged",
-        )
+        problem = f"header announces {brain} channels x {raw.n_times} samples, the data file has {there} bytes"
+        raise ReadError(problem, file=path, field="size", fix="the file is cut or its header is damaged")
 
 
 def _stay_inside(raw: Any, path: Path, root: Path) -> None:

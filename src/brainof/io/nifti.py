@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
+from ..utils.values import ceil_div
 from .atlas import Atlas, find_file, label_centroids, space_of
 from .atlas_store import load_atlas, open_atlas
-from .grid import brain_mask, cube_labels
 from .known_atlases import KNOWN
-from .nifti_header import load_image, open_nifti, voxels
-from .options import AtlasOptions
-from .regions import label_counts, recording_of_regions, region_means
-from .request import ReadRequest
+from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
+from .options import AtlasOptions, ReadRequest
+from .regions import fraction_there, label_counts, recording_of_regions, region_channels, region_means, usable_places
 
 #: magnitudes above this are damage, not signal
 _MAX_VALUE = 1e10
+#: share of the bright end (98th percentile) of the mean image above which a voxel counts as brain
+BRAIN_SHARE = 0.3
 
 
 def read_nifti(request: ReadRequest) -> Recording:
@@ -31,39 +33,31 @@ def read_nifti(request: ReadRequest) -> Recording:
 
     Raises ReadError: the image is damaged, not 4-D or too large, the TR is missing or impossible, or no atlas is given.
     """
-    if request.modality not in (None, "fmri"):
-        raise ReadError(f"a NIfTI image holds no {request.modality}", file=request.path, field="modality")
-    image, t_r, notes = open_nifti(request)
-    return recording_of_image(image, t_r, request, notes)
+    image = load_image(request.path)
+    check_shape(image, request.path, request.options)
+    check_file_size(image, request.path)
+    return recording_of_image(image, request)
 
 
-def recording_of_image(
-    image: Any, t_r: float, request: ReadRequest, notes: list[str], atlas: Atlas | None = None
-) -> Recording:
+def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = None) -> Recording:
     """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
-    path, root = request.path, request.root
-    atlas_options = request.options.atlas or AtlasOptions()
-    if atlas is None and atlas_options.grid_mm is None:
-        atlas = load_atlas(atlas_options, root, path)
-    if (atlas is None or atlas.image is None) and atlas_options.grid_mm is None:
-        if atlas_options.name in KNOWN and atlas_options.image is None:
-            open_atlas(str(atlas_options.name))  # says how to fetch it
-        raise ReadError(
-            "is needed for a 4-D image",
-            file=path,
-            field="atlas",
-            fix="give a label image with atlas.image=, or cubes with atlas.grid_mm=",
-        )
+    t_r, notes = repetition_time(image, request)
+    path, root, options = request.path, request.root, request.options.atlas or AtlasOptions()
+    if options.grid_mm is None:
+        atlas = atlas if atlas is not None else load_atlas(options, root, path)
+        if atlas is None or atlas.image is None:
+            if options.name in KNOWN and options.image is None:
+                open_atlas(str(options.name))  # says how to fetch it
+            fix = "give a label image with atlas.image=, or cubes with atlas.grid_mm="
+            raise ReadError("is needed for a 4-D image", file=path, field="atlas", fix=fix)
     data = np.array(voxels(image, path, np.float32))
-    flawed = ~np.isfinite(data).all(axis=-1) | (np.abs(data).max(axis=-1) > _MAX_VALUE)
-    if flawed.any():
-        notes.append(f"{int(flawed.sum())} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
-        data[flawed] = 0.0
-    usable = (data != 0).any(axis=-1)
-    if atlas_options.mask is not None:
-        usable &= _mask_file(atlas_options.mask, root, path, image)
+    usable, flawed = usable_places(data, _MAX_VALUE)
+    if flawed:
+        notes.append(f"{flawed} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
+    if options.mask is not None:
+        usable &= _mask_file(options.mask, root, path, image)
     if atlas is None:
-        labels, channels = _grid(data, usable, image, atlas_options, path)
+        labels, channels = _grid(data, usable, image, options, path)
         coverage, provenance = np.ones(len(channels)), {"name": channels.atlas, "n_regions": len(channels)}
     else:
         labels, coverage = _atlas_on_image(atlas, data.shape[:3], image.affine, usable, path)
@@ -71,15 +65,8 @@ def recording_of_image(
         notes += atlas.notes()
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
-    return recording_of_regions(
-        region_means(data, labels, channels.labels),
-        channels,
-        coverage,
-        t_r,
-        request=request,
-        atlas=provenance,
-        notes=notes,
-    )
+    means = region_means(data, labels, channels.labels)
+    return recording_of_regions(means, channels, coverage, t_r, request=request, atlas=provenance, notes=notes)
 
 
 def _grid(
@@ -93,30 +80,51 @@ def _grid(
     if not len(ids):
         raise ReadError("no region lies in the brain mask", file=path, field="atlas.grid_mm", fix="give a smaller edge")
     width = len(str(int(ids.max())))
-    channels = Channels(
-        tuple(f"cube-{number:0{width}d}" for number in ids),
-        ("roi",) * len(ids),
-        label_centroids(labels, image.affine, ids),
-        labels=ids,
-        order=ids - 1,
-        frame=options.space or space_of(path, image) or "scanner",
-        atlas=options.name or f"grid-{options.grid_mm:g}mm",
-    )
-    return labels, channels
+    names = [f"cube-{number:0{width}d}" for number in ids]
+    frame = options.space or space_of(path, image) or "scanner"
+    name = options.name or f"grid-{options.grid_mm:g}mm"
+    return labels, region_channels(names, ids, label_centroids(labels, image.affine, ids), frame, name, order=ids - 1)
+
+
+def brain_mask(mean_volume: np.ndarray) -> np.ndarray:
+    """Voxels brighter than 30 % of the 98th percentile of the positive mean image (nx, ny, nz).
+
+    A fixed threshold works on slices and coarse grids, where morphological masks find nothing.
+    """
+    finite = np.nan_to_num(mean_volume)
+    positive = finite[finite > 0]
+    if not positive.size:
+        return np.zeros(mean_volume.shape, bool)
+    return finite > BRAIN_SHARE * np.percentile(positive, 98)
+
+
+def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_coverage: float) -> np.ndarray:
+    """1 + number of the cube that each brain voxel (`mask`) lies in, int32; 0 outside.
+
+    The edge is rounded to whole voxels (at least one) along each axis (`zooms` are their edges in millimetres), so that
+    `grid_mm` equal to the voxel size gives one region per voxel. Cubes count from the corner of the image, x slowest;
+    their labels depend only on the shape of the image and the edge, so that the same cube has the same label in every
+    run. Cubes of which a smaller share than `min_coverage` is brain are left out.
+    """
+    edges = [max(1, round(grid_mm / zoom)) for zoom in zooms]
+    cubes = [ceil_div(size, edge) for size, edge in zip(mask.shape, edges, strict=True)]
+    x, y, z = np.ogrid[tuple(slice(size) for size in mask.shape)]
+    number = ((x // edges[0]) * cubes[1] + y // edges[1]) * cubes[2] + z // edges[2]
+    whole = np.bincount(number.ravel(), minlength=int(np.prod(cubes)))
+    brain = np.bincount(number[mask], minlength=len(whole))
+    enough = (brain > 0) & (brain >= min_coverage * whole)
+    return np.where(mask & enough[number], number + 1, 0).astype(np.int32)
 
 
 def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
-    file = find_file(_bids_mask(recording) if name == "bids" else name, root, recording, "atlas.mask")
+    if name == "bids":  # fMRIPrep's name: the same entities but desc-brain, suffix mask
+        parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
+        name = str(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz"))
+    file = find_file(name, root, recording, "atlas.mask")
     mask = load_image(file)
     if mask.shape[:3] != image.shape[:3] or not np.allclose(mask.affine, image.affine, atol=1e-2):
         raise ReadError("is not on the grid of the image", file=file, field="atlas.mask")
     return voxels(mask, file, field="atlas.mask").reshape(image.shape[:3]) > 0
-
-
-def _bids_mask(recording: Path) -> str:
-    """fMRIPrep's name of the brain mask of an image: the same entities but desc-brain, suffix mask."""
-    parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
-    return str(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz"))
 
 
 def _atlas_on_image(
@@ -128,10 +136,9 @@ def _atlas_on_image(
     sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
     there, whole = label_counts(labels, atlas.ids) * sizes[0], label_counts(original, atlas.ids) * sizes[1]
     if not there.any():
-        raise ReadError(
-            f"no region of {atlas.name} lies in the image", file=path, field="atlas", fix="bring both to one space"
-        )
-    return labels, np.clip(np.divide(there, whole, out=np.zeros(len(whole)), where=whole > 0), 0, 1)
+        problem = f"no region of {atlas.name} lies in the image"
+        raise ReadError(problem, file=path, field="atlas", fix="bring both to one space")
+    return labels, fraction_there(there, whole)
 
 
 def nearest_labels(
@@ -139,15 +146,8 @@ def nearest_labels(
 ) -> np.ndarray:
     """Labels on another grid: each voxel takes the label of the voxel that contains its centre, 0 outside.
 
-    Interpolating resamplers lose the outer half voxel of the label image; this does not.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (mx, my, mz)
-    labels_affine, affine : ndarray, shape (4, 4)
-        Voxel indices to millimetres, of the labels and of the new grid.
-    shape : tuple of 3 int
-        Of the new grid.
+    Interpolating resamplers lose the outer half voxel of the label image; this does not. The affines (4, 4) map voxel
+    indices to millimetres; `shape` and `affine` are those of the new grid.
     """
     step = np.linalg.inv(labels_affine) @ affine
     grid = np.ogrid[tuple(slice(size) for size in shape)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -11,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
-from .checks import check_size
-from .damage import damage_named
-from .options import ReadOptions
-from .request import ReadRequest
+from .checks import check_size, damage_named
+from .options import ReadOptions, ReadRequest
 
 #: seconds; no image of a brain takes less or more
 MIN_TR, MAX_TR = 0.05, 20.0
@@ -22,6 +21,8 @@ MIN_TR, MAX_TR = 0.05, 20.0
 _TIME_UNITS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 #: deflate cannot do better than this, so a smaller .gz cannot hold what the header announces
 _MAX_DEFLATE = 1040
+
+_DAMAGED = "the file is cut or its header is damaged"
 
 
 def load_image(path: Path) -> Any:
@@ -74,12 +75,8 @@ def _check_extensions(path: Path) -> None:
     except (OSError, EOFError, zlib.error, struct.error):
         return  # nibabel finds better words
     if bad is not None:
-        raise ReadError(
-            f"a header extension announces {bad} bytes, the file has {size}",
-            file=path,
-            field="extension",
-            fix="the file is cut or its header is damaged",
-        )
+        problem = f"a header extension announces {bad} bytes, the file has {size}"
+        raise ReadError(problem, file=path, field="extension", fix=_DAMAGED)
 
 
 def _too_long_extension(stream: Any, most: int) -> int | None:
@@ -102,15 +99,6 @@ def _too_long_extension(stream: Any, most: int) -> int | None:
     return None
 
 
-def open_nifti(request: ReadRequest) -> tuple[Any, float, list[str]]:
-    """The image without its data, its TR and notes; shape and size are checked."""
-    image = load_image(request.path)
-    check_shape(image, request.path, request.options)
-    check_file_size(image, request.path)
-    t_r, notes = repetition_time(image, request)
-    return image, t_r, notes
-
-
 def check_shape(image: Any, path: Path, options: ReadOptions) -> None:
     """Refuse what is no 4-D volume image, or larger than `max_bytes` once decoded."""
     import nibabel
@@ -122,30 +110,20 @@ def check_shape(image: Any, path: Path, options: ReadOptions) -> None:
         raise ReadError(f"shape {shape} is {len(image.shape)}-D, not 4-D", file=path, field="shape")
     if min(image.shape) < 1:
         raise ReadError(f"empty recording: shape {shape}", file=path, field="shape")
-    check_size(float(np.prod(image.shape, dtype=float)) * 4, options.max_bytes, path)  # decoded to float32
+    check_size(4 * math.prod(image.shape), options.max_bytes, path)  # decoded to float32
 
 
 def check_file_size(image: Any, path: Path) -> None:
     """Refuse a header that announces more than the file can hold."""
-    shape = "x".join(map(str, image.shape))
-    n_values = float(np.prod(image.shape, dtype=float))
-    stored = n_values * image.get_data_dtype().itemsize
-    size = path.stat().st_size
-    room = size * _MAX_DEFLATE if path.name.lower().endswith(".gz") else size - int(image.dataobj.offset)  # type: ignore[attr-defined]
-    if stored > room:
-        raise ReadError(
-            f"shape {shape} needs {stored / 1e6:.4g} MB, the file has {size / 1e6:.3g} MB",
-            file=path,
-            field="shape",
-            fix="the file is cut or its header is damaged",
-        )
+    stored, size = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
+    if stored > (size * _MAX_DEFLATE if path.name.lower().endswith(".gz") else size - int(image.dataobj.offset)):
+        shape = "x".join(map(str, image.shape))
+        problem = f"shape {shape} needs {stored / 1e6:.4g} MB, the file has {size / 1e6:.3g} MB"
+        raise ReadError(problem, file=path, field="shape", fix=_DAMAGED)
 
 
 def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]:
-    """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes.
-
-    Raises ReadError: it is missing, below 0.05 s, above 20 s, or looks like milliseconds.
-    """
+    """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes; see `checked_tr`."""
     unit = _TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, float("nan"))  # a frequency, or no code at all
     return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
 
@@ -157,27 +135,20 @@ def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[fl
     """
     if request.options.rate is not None:
         return 1 / request.options.rate, []
-    sidecar, from_sidecar = _sidecar_tr(request)
-    t_r, where = (from_header, field) if from_sidecar is None else (from_sidecar, "RepetitionTime")
-    file = request.path if from_sidecar is None else sidecar
+    t_r, where, file = from_header, field, request.path
+    from_sidecar = request.sidecars.number("RepetitionTime")
+    if from_sidecar is not None:
+        where = "RepetitionTime"
+        t_r, file = from_sidecar, Path(request.sidecars.metadata[where][1])
+    problem, fix = f"TR {t_r:g} s", "give t_r= in seconds"
     if not np.isfinite(t_r) or t_r <= 0:
-        raise ReadError(f"TR {t_r:g} s", file=file, field=where, fix="give t_r= in seconds")
-    if t_r > MAX_TR:
-        hint = f"give t_r={t_r / 1000:g}" if 0.1 <= t_r / 1000 <= MAX_TR else "give t_r= in seconds"
-        looks = " looks like milliseconds" if 0.1 <= t_r / 1000 <= MAX_TR else ""
-        raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
-    if t_r < MIN_TR:
-        looks = " looks like seconds marked as milliseconds" if 0.1 <= t_r * 1000 <= MAX_TR else " is too short"
-        hint = f"give t_r={t_r * 1000:g}" if 0.1 <= t_r * 1000 <= MAX_TR else "give t_r= in seconds"
-        raise ReadError(f"TR {t_r:g} s{looks}", file=file, field=where, fix=hint)
+        raise ReadError(problem, file=file, field=where, fix=fix)
+    if not MIN_TR <= t_r <= MAX_TR:
+        meant = t_r / 1000 if t_r > MAX_TR else t_r * 1000
+        if 0.1 <= meant <= MAX_TR:
+            problem += " looks like " + ("milliseconds" if t_r > MAX_TR else "seconds marked as milliseconds")
+            raise ReadError(problem, file=file, field=where, fix=f"give t_r={meant:g}")
+        raise ReadError(problem + (" is too short" if t_r < MIN_TR else ""), file=file, field=where, fix=fix)
     if from_sidecar is not None and from_header > 0 and abs(from_header - t_r) > 1e-3:
-        return t_r, [f"TR is {t_r:g} s in {sidecar.name} and {from_header:g} s in the header: the former was taken"]  # type: ignore[union-attr]
+        return t_r, [f"TR is {t_r:g} s in {file.name} and {from_header:g} s in the header: the former was taken"]
     return t_r, []
-
-
-def _sidecar_tr(request: ReadRequest) -> tuple[Path | None, float | None]:
-    """RepetitionTime of the nearest JSON file that BIDS inheritance allows, and that file."""
-    value, file = request.sidecars.metadata.get("RepetitionTime", (None, ""))
-    if value is None:
-        return None, None
-    return Path(file), request.sidecars.number("RepetitionTime")

@@ -1,12 +1,15 @@
-"""What a recipe or a command line may say about how to read a file."""
+"""What a recipe or a command line may say about how to read a file, and what every reader gets."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ..schema import Schema
+from .bids.sidecars import Sidecars
 
 #: Values of `ReadOptions.channel_types`: the sensor types of the channel table, and kinds that are left out
 AUXILIARY_TYPES = ("eog", "ecg", "emg", "resp", "ref", "misc", "stim")
@@ -148,3 +151,16 @@ class ReadOptions(Schema):
         if self.sfreq is not None:
             return self.sfreq
         return None if self.t_r is None else 1 / self.t_r
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """One file to read."""
+
+    path: Path
+    format: str  # A value of `FORMATS`
+    modality: str | None  # None where the file decides
+    options: ReadOptions
+    entities: dict[str, str]  # BIDS entities of the recording
+    root: Path  # Dataset root: atlas paths are relative to it, and paths inside the file must not leave it
+    sidecars: Sidecars  # Of the BIDS dataset the file lies in; found once

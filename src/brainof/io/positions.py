@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ReadError, did_you_mean
-from .names import Electrodes, electrodes_of, is_lettered_cap, without_common_reference
+from ..errors import ReadError, check_known
+from .names import electrodes_of, is_lettered_cap, without_common_reference
 
 #: longest bipolar lead that still has a place: neighbours of the 10-20 system are 5 to 8 cm apart
 MAX_BIPOLAR_METRES = 0.10
@@ -22,30 +22,24 @@ MAX_BIPOLAR_METRES = 0.10
 def electrode_positions(
     names: Sequence[str], montage: str | None = None, file: str | PathLike[str] | None = None
 ) -> np.ndarray:
-    """Template positions of electrodes by name, in the head frame.
+    """Template positions of electrodes by name, shape (n, 3), metres in the head frame; NaN where the name is not
+    known.
 
     A referential channel (`EEG Fp1-REF`) sits at its electrode. A bipolar channel (`F7-T7`) sits at the midpoint of its
-    two electrodes when both are known and at most 10 cm apart; otherwise it has no place.
-
-    Parameters
-    ----------
-    names : sequence of str, length n
-        Channel names in any case, with prefixes, dots or references.
-    montage : str, optional
-        An MNE montage; default: 10-05 positions on the Colin 27 head (old and new 10-20 names); "none" knows none.
-
-    Returns
-    -------
-    positions : ndarray, shape (n, 3)
-        Metres; NaN where the name is not known.
-
-    Raises ReadError: `montage` is not a montage of MNE.
+    two electrodes when both are known and at most 10 cm apart; otherwise it has no place. Names may come in any case,
+    with prefixes, dots or references. `montage` is one of MNE (else ReadError); default: 10-05 positions on the Colin
+    27 head (old and new 10-20 names); "none" knows none.
     """
     positions = np.full((len(names), 3), np.nan)
     if montage == "none" or (montage is None and is_lettered_cap(names)):
         return positions
-    known = _template(_known_montage(montage, file))
-    leads = without_common_reference([_lead(name, known) for name in names])
+    from mne.channels import get_builtin_montages
+
+    montage = montage or default_montage()
+    check_known(montage, get_builtin_montages(), ReadError, "unknown montage {!r}", file=file, field="montage")
+    known = _template(montage)
+    # a montage's own name wins over the reading of a dash as a bipolar lead
+    leads = without_common_reference([(name,) if name.upper() in known else electrodes_of(name) for name in names])
     for row, lead in enumerate(leads):
         places = [known.get(electrode.upper()) for electrode in lead]
         if any(place is None for place in places):
@@ -56,26 +50,11 @@ def electrode_positions(
     return positions
 
 
-def _lead(name: str, known: dict[str, np.ndarray]) -> Electrodes:
-    # a montage's own name wins over the reading of a dash as a bipolar lead
-    return (name,) if name.upper() in known else electrodes_of(name)
-
-
 def default_montage() -> str:
     """The name of the 10-05 template on the Colin 27 head in the installed MNE."""
     from mne.channels import get_builtin_montages
 
     return "colin27_1005" if "colin27_1005" in get_builtin_montages() else "standard_1005"
-
-
-def _known_montage(montage: str | None, file: str | PathLike[str] | None) -> str:
-    from mne.channels import get_builtin_montages
-
-    name = montage or default_montage()
-    if name not in get_builtin_montages():
-        fix = did_you_mean(name, get_builtin_montages())
-        raise ReadError(f"unknown montage {name!r}", file=file, field="montage", fix=fix)
-    return name
 
 
 @lru_cache(maxsize=8)
@@ -87,22 +66,11 @@ def _template(name: str) -> dict[str, np.ndarray]:
 
 
 def digitised_electrodes(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, bool]:
-    """Electrode positions that the file itself holds, and whether they are in the head frame.
+    """Electrode positions (n, 3) that the file itself holds, metres, and whether they are in the head frame.
 
     Spherical templates of EEGLAB and BrainVision have their origin in the centre of a sphere, 4 cm above the ears; MNE
-    labels them "head" and may add fiducials on the sphere. Such positions are not in the head frame.
-
-    Parameters
-    ----------
-    info : mne.Info
-    picks : sequence of int, length n
-
-    Returns
-    -------
-    positions : ndarray, shape (n, 3)
-        Metres; NaN where the file has none.
-    in_head : bool
-        True where real fiducials, or the FIF or CTF convention, vouch for the frame.
+    labels them "head" and may add fiducials on the sphere. Such positions are not in the head frame: real fiducials, or
+    the FIF or CTF convention, vouch for it.
     """
     from mne._fiff.constants import FIFF
 
@@ -128,13 +96,9 @@ def digitised_electrodes(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, b
 
 
 def coils(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, np.ndarray, str]:
-    """Positions and normals of MEG coils, in the head frame where the file holds a device-to-head transform.
+    """Positions (metres) and unit normals of MEG coils, each (n, 3), NaN where the file has none; and their frame.
 
-    Returns
-    -------
-    positions, orientations : ndarray, shape (n, 3)
-        Metres and unit vectors; NaN where the file has none.
-    frame : {"head", "device"}
+    They are in the head frame where the file holds a device-to-head transform, else in that of the device.
     """
     loc = np.array([info["chs"][pick]["loc"] for pick in picks], dtype=np.float64).reshape(-1, 12)
     positions, normals = loc[:, :3].copy(), loc[:, 9:12].copy()

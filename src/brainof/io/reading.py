@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..channels import MODALITIES
-from ..errors import ReadError, did_you_mean
+from ..errors import ReadError, check_known
 from ..paths import user_path
 from ..recording import Recording
 from .bids.apply import with_dataset
@@ -19,9 +19,8 @@ from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
 from .events import joined, only_boundaries, read_events_file
-from .formats import format_of, reader_module
-from .options import ReadOptions
-from .request import ReadRequest
+from .formats import FMRI_FORMATS, format_of, reader_module
+from .options import ReadOptions, ReadRequest
 
 
 def read(
@@ -76,12 +75,17 @@ def read(
     >>> brainof.read("table.csv", sfreq=128, units="uV", time_axis=0)  # doctest: +SKIP
     """
     path = user_path(path, ReadError)
-    if modality is not None and modality not in MODALITIES:
-        raise ReadError(f"{modality!r}", file=path, field="modality", fix=did_you_mean(modality, MODALITIES))
+    if modality is not None:
+        check_known(modality, MODALITIES, ReadError, file=path, field="modality")
     if not isinstance(options, ReadOptions) or given:
         known = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
         options = ReadOptions.parse({**known, **given})
     path, format_name = format_of(path)
+    module = reader_module(format_name)
+    if modality not in (None, "fmri") and format_name in FMRI_FORMATS:
+        raise ReadError(f"a {FMRI_FORMATS[format_name]} holds no {modality}", file=path, field="modality")
+    if modality == "fmri" and module == "mne_reader":
+        raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
     base = user_path(root, ReadError) if root is not None else path.parent
     request = ReadRequest(
         path,
@@ -92,7 +96,6 @@ def read(
         root=base,
         sidecars=Sidecars.find(path, base) if options.sidecars else Sidecars.none(path),
     )
-    module = reader_module(format_name)
     reader = getattr(importlib.import_module(f".{module}", __package__), f"read_{module.removesuffix('_reader')}")
     try:
         # some readers print; what goes to standard output must be ours alone

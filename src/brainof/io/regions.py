@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,28 @@ from ..recording import Recording
 from ..utils.values import listed
 from .confounds import cleaned, read_confounds
 from .names import kept, renamed
-from .options import AtlasOptions
-from .request import ReadRequest
+from .options import AtlasOptions, ReadRequest
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def usable_places(data: np.ndarray, largest: float = _LARGEST) -> tuple[np.ndarray, int]:
+    """Where (voxels, vertices) `data` (..., n_times) holds a signal; what is not finite or beyond `largest` becomes 0.
+
+    The number of the latter is the second value.
+    """
+    flawed = ~(np.abs(data).max(axis=-1, initial=0) <= largest)  # also NaN
+    data[flawed] = 0.0
+    return (data != 0).any(axis=-1), int(flawed.sum())
+
+
+def region_channels(
+    names: Sequence[str], ids: np.ndarray, places: np.ndarray, frame: str, atlas: str | None, order: Any = None
+) -> Channels:
+    """The channel table of regions, in the order of their atlas unless `order` gives their ranks."""
+    order = np.arange(len(names)) if order is None else order
+    types = ("roi",) * len(names)
+    return Channels(tuple(names), types, places, labels=ids, order=order, frame=frame, atlas=atlas)
 
 
 def recording_of_regions(
@@ -29,45 +49,32 @@ def recording_of_regions(
 ) -> Recording:
     """One channel per region, in the order of `channels`; regions that are lost stay, hold 0 and are bad.
 
-    Parameters
-    ----------
-    signals : ndarray, shape (n_regions, n_times)
-    channels : Channels
-    coverage : ndarray, shape (n_regions,)
-        Fraction of each region that the recording holds: below `min_coverage` a region is bad.
-    t_r : float
-        Seconds.
-    atlas : mapping
-        What the corpus keeps of the atlas (`Atlas.provenance`).
+    `signals` (n_regions, n_times); `coverage` is the fraction of each region that the recording holds: below
+    `min_coverage` a region is bad; `t_r` in seconds; `atlas` is what the corpus keeps of it (`Atlas.provenance`).
 
     Raises ReadError, LabelError: the confounds are missing or do not fit.
     """
     path, options = request.path, request.options
-    atlas_options, notes = options.atlas or AtlasOptions(), list(notes)
-    bad = coverage < atlas_options.min_coverage
-    names = renamed(channels.names, options, path)
-    channels = replace(channels, names=tuple(names))
-    lost = [name for name, covered in zip(names, coverage, strict=True) if covered == 0]
-    if lost:
+    least, notes = (options.atlas or AtlasOptions()).min_coverage, list(notes)
+    names = np.array(renamed(channels.names, options, path), dtype=object)
+    if lost := names[coverage == 0].tolist():
         notes.append(f"{len(lost)} of {len(names)} regions have no voxel in the image: {listed(lost)}")
-    partly = [name for name, covered, is_bad in zip(names, coverage, bad, strict=True) if is_bad and covered > 0]
-    if partly:
-        share = f"{100 * atlas_options.min_coverage:g} %"
-        notes.append(f"{len(partly)} regions are covered by less than {share} and bad: {listed(partly)}")
+    if partly := names[(coverage < least) & (coverage > 0)].tolist():
+        notes.append(f"{len(partly)} regions are covered by less than {100 * least:g} % and bad: {listed(partly)}")
     sample_mask = None
     if options.confounds is not None:
         confounds = read_confounds(options.confounds, path, request.root, signals.shape[1])
         signals, sample_mask, more = cleaned(signals, confounds)
         signals[coverage == 0] = 0.0
         notes += more
-    rows = kept(names, options, path)
+    rows = kept(names.tolist(), options, path)
     return Recording(
         data=signals[rows].astype(np.float32),
         sfreq=1 / t_r,
         modality="fmri",
-        channels=channels.take(rows),
+        channels=replace(channels, names=tuple(names)).take(rows),
         entities=dict(request.entities),
-        bads=tuple(names[row] for row in rows if bad[row]),
+        bads=tuple(names[row] for row in rows if coverage[row] < least),
         provenance={
             "file": str(path),
             "format": request.format,
@@ -81,19 +88,9 @@ def recording_of_regions(
 
 
 def region_means(data: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Mean signal of each label, in the order of `ids`; 0 where a label has no voxel.
+    """Mean signal of each label over `data` (..., n_times), in the order of `ids`; 0 where it has no voxel.
 
     Own code because nilearn's NiftiLabelsMasker drops regions without a voxel, and takes 9 times as long (400 regions).
-
-    Parameters
-    ----------
-    data : ndarray, shape (..., n_times)
-    labels : ndarray of int, shape (...)
-    ids : ndarray, shape (n_regions,)
-
-    Returns
-    -------
-    means : ndarray of float64, shape (n_regions, n_times)
     """
     voxels = np.argsort(labels, axis=None, kind="stable")
     ordered = labels.ravel()[voxels]
@@ -110,7 +107,6 @@ def label_counts(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.searchsorted(ordered, ids, "right") - np.searchsorted(ordered, ids, "left")
 
 
-def label_coverage(labels: np.ndarray, usable: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Fraction of each label's places that are usable, in the order of `ids`; 0 for a label without a place."""
-    there, whole = label_counts(labels[usable], ids), label_counts(labels, ids)
-    return np.divide(there, whole, out=np.zeros(len(ids)), where=whole > 0)
+def fraction_there(there: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`there / whole`, at most 1; 0 for a region without a place."""
+    return np.clip(np.divide(there, whole, out=np.zeros(len(whole)), where=whole > 0), 0, 1)

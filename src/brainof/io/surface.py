@@ -15,8 +15,7 @@ import numpy as np
 
 from ..errors import ReadError
 from .atlas import find_file
-from .checks import check_size
-from .damage import damage_named
+from .checks import check_size, damage_named
 from .nifti_header import load_image
 from .options import DEFAULT_MAX_BYTES, AtlasOptions
 
@@ -48,9 +47,8 @@ def _check_arrays(path: Path, root: Path, max_bytes: int) -> None:
     for event, element in ElementTree.iterparse(path, ("start", "end")):
         if element.tag != "DataArray":
             continue
-        n_values = math.prod(
-            float(size) for key, size in element.items() if key.startswith("Dim") and key[3:].isdigit()
-        )
+        dims = [float(size) for key, size in element.items() if key.startswith("Dim") and key[3:].isdigit()]
+        n_values = math.prod(dims)
         if event == "start":
             number, announced = number + 1, announced + n_values
             check_size(announced * 4, max_bytes, path)
@@ -95,17 +93,11 @@ def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[st
 
 
 def hemisphere(image: Any, path: Path, field: str) -> str:
-    """The structure a GIFTI file belongs to, by its metadata or its name.
-
-    Raises ReadError: neither tells.
-    """
-    told = [image.meta.get("AnatomicalStructurePrimary", "")]
-    told += [array.meta.get("AnatomicalStructurePrimary", "") for array in image.darrays]
-    for text in told:
-        if "left" in text.lower():
-            return LEFT
-        if "right" in text.lower():
-            return RIGHT
+    """The structure a GIFTI file belongs to, by its metadata or its name; ReadError where neither tells."""
+    for part in (image, *image.darrays):
+        text = part.meta.get("AnatomicalStructurePrimary", "").lower()
+        if "left" in text or "right" in text:
+            return LEFT if "left" in text else RIGHT
     if re.search(r"hemi-L|[._]L[._]|^lh\.|left", path.name):
         return LEFT
     if re.search(r"hemi-R|[._]R[._]|^rh\.|right", path.name):
@@ -113,12 +105,13 @@ def hemisphere(image: Any, path: Path, field: str) -> str:
     raise ReadError("tells no hemisphere", file=path, field=field, fix="name it with hemi-L or hemi-R")
 
 
-def surface_frame(options: AtlasOptions, *paths: Path) -> str:
-    """Frame of coordinates on surfaces: what the options say, MNI where a file name says so, else unknown."""
-    if options.space is not None:
-        return options.space
-    names = " ".join([*options.surfaces, *(path.name for path in paths)])
-    return "mni" if re.search(r"mni|fs_?lr|fsaverage", names, flags=re.IGNORECASE) else "unknown"
+def surface_frame(options: AtlasOptions, path: Path, places: np.ndarray) -> str:
+    """Frame of places on surfaces: what the options say, MNI where a file name says so, else unknown."""
+    if not np.isfinite(places).any():
+        return "unknown"
+    names = " ".join([*options.surfaces, path.name])
+    is_mni = re.search(r"mni|fs_?lr|fsaverage", names, flags=re.IGNORECASE)
+    return options.space or ("mni" if is_mni else "unknown")
 
 
 def mean_place(coordinates: np.ndarray) -> np.ndarray:
@@ -126,19 +119,17 @@ def mean_place(coordinates: np.ndarray) -> np.ndarray:
     return coordinates.mean(axis=0) if len(coordinates) else np.full(3, np.nan)
 
 
-def vertex_places(surfaces: dict[str, np.ndarray], structure: str, vertices: np.ndarray, path: Path) -> np.ndarray:
-    """Coordinates of vertices, shape (n, 3); NaN where the surface is not given.
+def label_places(coordinates: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """`mean_place` of each label, shape (n, 3), in the order of `ids`."""
+    return np.array([mean_place(coordinates[labels == label]) for label in ids]).reshape(-1, 3)
 
-    Raises ReadError: the surface has fewer vertices.
-    """
+
+def vertex_places(surfaces: dict[str, np.ndarray], structure: str, vertices: np.ndarray, path: Path) -> np.ndarray:
+    """Coordinates of vertices, shape (n, 3); NaN where the surface is not given, ReadError where it has fewer."""
     if structure not in surfaces:
         return np.full((len(vertices), 3), np.nan)
-    surface = surfaces[structure]
-    if len(vertices) and int(np.max(vertices)) >= len(surface):
-        raise ReadError(
-            f"vertex {int(np.max(vertices))} is not on the surface ({len(surface)} vertices)",
-            file=path,
-            field="atlas.surfaces",
-            fix="give surfaces of the same mesh",
-        )
+    surface, last = surfaces[structure], int(np.max(vertices, initial=-1))
+    if last >= len(surface):
+        problem = f"vertex {last} is not on the surface ({len(surface)} vertices)"
+        raise ReadError(problem, file=path, field="atlas.surfaces", fix="give surfaces of the same mesh")
     return surface[vertices]

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
-from ..errors import ReadError, did_you_mean
-from ..recording import Recording, no_events
+from ..errors import ReadError, check_known
+from ..recording import Recording
 from ..utils.values import listed
+from . import inference
 from .arrays import Arrays, open_arrays
 from .atlas import Atlas
 from .atlas_store import load_atlas
 from .events import boundaries, events_from_vector, joined
-from .inference import (
-    CHANNEL_NAMES,
-    INDEX_NAMES,
-    RATE_NAMES,
-    TIME_NAMES,
-    TR_NAMES,
-    modality_of,
-    sampling_rate,
-    time_axis,
-    time_column,
-)
 from .names import chosen_type, kept, kind_of_name, renamed, unique
-from .options import ReadOptions
+from .options import ReadOptions, ReadRequest
 from .positions import default_montage, electrode_positions
-from .request import ReadRequest
 from .units import override_factors
 
 
@@ -44,8 +34,8 @@ def read_table(request: ReadRequest) -> Recording:
     variable = _variable(arrays, options, path)
     atlas = load_atlas(options.atlas, request.root, path) if options.atlas else None
     values, names, vectors, notes = _signals(arrays, variable, atlas, request)
-    modality = modality_of(options.channel_names or names, variable, atlas is not None, request)
-    sfreq, pauses, more = sampling_rate(vectors, modality, request)
+    modality = inference.modality_of(options.channel_names or names, variable, atlas is not None, request)
+    sfreq, pauses, more = inference.sampling_rate(vectors, modality, request)
     notes += more
     if modality == "fmri":
         channels, rows, more = _regions(len(values), names, atlas, options, path)
@@ -54,11 +44,13 @@ def read_table(request: ReadRequest) -> Recording:
         channels, rows, factors, more = _sensors(len(values), names, modality, options, path)
     chosen = kept(channels.names, options, path)
     rows, factors = rows[chosen], factors[chosen]
-    events = no_events()
+    events = boundaries(pauses, sfreq)
     if options.events_variable is not None:
-        vector = _event_vector(vectors, options.events_variable, values.shape[1], path)
-        events = events_from_vector(vector, sfreq)
-    events = joined(events, boundaries(pauses, sfreq))
+        name, n_times = options.events_variable, values.shape[1]
+        check_known(name, vectors, ReadError, "no vector {!r}", file=path, field="events_variable")
+        if len(vectors[name]) != n_times:
+            raise ReadError(f"{len(vectors[name])} values for {n_times} samples", file=path, field=name)
+        events = joined(events_from_vector(vectors[name], sfreq), events)
     return Recording(
         data=(values[rows] * factors[:, None]).astype(np.float32),
         sfreq=sfreq,
@@ -90,13 +82,15 @@ def _signals(
         notes += more
         if arrays.columns is not None:
             return values.T, names, vectors, notes
-    lengths = {name: int(np.prod(shape)) for name, shape in arrays.shapes.items() if _is_vector(shape)}
+    vectors_there = {name: shape for name, shape in arrays.shapes.items() if sum(size > 1 for size in shape) <= 1}
+    lengths = {name: math.prod(shape) for name, shape in vectors_there.items()}
     lengths.pop(variable, None)
     names, more = _names_in_file(arrays, lengths, values.shape, options)
     told = options.channel_names or names or atlas
     numeric = {_last(name): n for name, n in lengths.items() if name not in arrays.texts}
-    axis, of_axis = time_axis(values.shape, len(told) if told is not None else None, numeric, variable, request)
-    wanted = {*RATE_NAMES, *TR_NAMES, *TIME_NAMES}
+    n_channels = len(told) if told is not None else None
+    axis, of_axis = inference.time_axis(values.shape, n_channels, numeric, variable, request)
+    wanted = {*inference.RATE_NAMES, *inference.TR_NAMES, *inference.TIME_NAMES}
     vectors |= {_last(name): np.ravel(arrays.load(name)) for name in lengths if _last(name).lower() in wanted}
     if (name := options.events_variable) in lengths:
         vectors[str(name)] = np.ravel(arrays.load(str(name)))
@@ -108,20 +102,15 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _is_vector(shape: tuple[int, ...]) -> bool:
-    return sum(size > 1 for size in shape) <= 1
-
-
 def _variable(arrays: Arrays, options: ReadOptions, path: Path) -> str:
     shapes = {name: shape for name, shape in arrays.shapes.items() if name not in arrays.texts}
     if arrays.is_table or len(shapes) == 0:
         matrices = shapes
     elif options.variable in shapes:
         return str(options.variable)
-    elif options.variable is not None and path.suffix.lower() != ".npy":
-        fix = did_you_mean(options.variable, shapes)
-        raise ReadError(f"no array {options.variable!r}", file=path, field="variable", fix=fix)
     else:
+        if options.variable is not None and path.suffix.lower() != ".npy":
+            check_known(options.variable, shapes, ReadError, "no array {!r}", file=path, field="variable")
         matrices = {name: shape for name, shape in shapes.items() if sum(size > 1 for size in shape) == 2}
         if len(shapes) == 1:
             matrices = shapes
@@ -147,7 +136,7 @@ def _names_in_file(
     arrays: Arrays, lengths: dict[str, int], shape: tuple[int, ...], options: ReadOptions
 ) -> tuple[tuple[str, ...] | None, list[str]]:
     """Channel names that an array of text holds, as many as an axis is long; text is never a sample."""
-    for name in CHANNEL_NAMES:
+    for name in inference.CHANNEL_NAMES:
         found = next((text for text in arrays.texts if _last(text).lower() == name and lengths.get(text, 0) > 1), None)
         if found is None or found == options.events_variable:
             continue
@@ -165,9 +154,9 @@ def _split_columns(
 ) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
     """The signals of a text table, their names, its time and event columns, and a note on columns that count rows."""
     columns = arrays.columns or tuple(f"column {i + 1}" for i in range(values.shape[1]))
-    times = {name: time for name in columns if (time := time_column(name)) is not None}
+    times = {name: time for name in columns if (time := inference.time_column(name)) is not None}
     apart = {name for name in columns if name in times or name == options.events_variable}
-    counted = {name for name in columns if name.lower() in INDEX_NAMES} if arrays.columns else set()
+    counted = {name for name in columns if name.lower() in inference.INDEX_NAMES} if arrays.columns else set()
     # no signal grows by one at every sample, nor a first column without a name (the index of pandas) at all
     if len(values) > 2 and columns:  # all of them may hold text
         steps = np.diff(values[:, [0, -1]], axis=0)
@@ -191,16 +180,15 @@ def _regions(
     rows = np.arange(n)
     if atlas is None:
         names = tuple(renamed(names or tuple(f"region-{i + 1:03d}" for i in range(n)), options, path))
-        note = f"no position for {n} regions: give the atlas (image or labels)"
+        ids = rows + 1
         if options.atlas is not None and options.atlas.ids is not None:
             ids = _ids_in_names(names, options.atlas.ids, path)
-            return Channels(names, ("roi",) * n, labels=ids, order=ids - 1), rows, [note]
-        return Channels(names, ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n)), rows, [note]
+        note = f"no position for {n} regions: give the atlas (image or labels)"
+        return Channels(names, ("roi",) * n, labels=ids, order=ids - 1), rows, [note]
     if len(atlas) != n:
         problem = f"{n} regions in the table, {len(atlas)} in {atlas.name}"
-        raise ReadError(
-            problem, file=path, field="atlas", fix="give the label table of these regions with atlas.labels="
-        )
+        fix = "give the label table of these regions with atlas.labels="
+        raise ReadError(problem, file=path, field="atlas", fix=fix)
     notes = []
     order = _order_by_name(names, atlas, path)
     if order is not None and order != list(range(n)):
@@ -267,19 +255,10 @@ def _sensors(
         positions = electrode_positions(kept_names, options.montage, path)
         known = np.isfinite(positions).all(axis=1)
         if known.any():
-            notes.append(
-                f"{known.sum()} positions come from the {options.montage or default_montage()} montage by name"
-            )
+            montage = options.montage or default_montage()
+            notes.append(f"{known.sum()} positions come from the {montage} montage by name")
     unknown = [name for name, row in zip(kept_names, positions, strict=True) if np.isnan(row).any()]
     if unknown:
         notes.append(f"no position for {len(unknown)} of {len(rows)} channels: {listed(unknown)}")
     frame = "head" if len(unknown) < len(rows) else "unknown"
     return Channels(kept_names, kept_types, positions, frame=frame), rows, factors, notes
-
-
-def _event_vector(vectors: dict[str, np.ndarray], name: str, n_times: int, path: Path) -> np.ndarray:
-    if name not in vectors:
-        raise ReadError(f"no vector {name!r}", file=path, field="events_variable", fix=did_you_mean(name, vectors))
-    if len(vectors[name]) != n_times:
-        raise ReadError(f"{len(vectors[name])} values for {n_times} samples", file=path, field=name)
-    return vectors[name]

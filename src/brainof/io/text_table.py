@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,23 +32,11 @@ def read_text_table(
 ) -> tuple[pd.DataFrame, list[str]]:
     """A table of text, and notes on what was odd.
 
-    Parameters
-    ----------
-    path : Path
-        `.csv` and `.tsv` by their separators, anything else by white space.
-    columns : sequence of str, optional
-        Names of the columns of a table without a header line; numbers from 0 where they are empty.
-    error : type
-        Raised where it is not a table.
+    `.csv` and `.tsv` by their separators, anything else by white space. `columns` are the names of those of a table
+    without a header line (empty: numbers from 0). Cells come without the white space around them; short rows are filled
+    with empty text; an empty file has no columns.
 
-    Returns
-    -------
-    table : DataFrame of str
-        Cells without the white space around them; short rows are filled with empty text. No columns where the file is
-        empty.
-    notes : list of str
-
-    Raises LabelError, or `error`: it cannot be read, or a row has more cells than the header.
+    Raises `error`: it cannot be read, or a row has more cells than the header.
     """
     try:
         text, notes = decoded(path.read_bytes())
@@ -90,9 +77,6 @@ def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """Repeated names with .1, .2, ... as pandas writes them."""
-    seen: Counter[str] = Counter()
-    out = []
-    for name in names:
-        out.append(f"{name}.{seen[name]}" if seen[name] else name)
-        seen[name] += 1
-    return out
+    series = pd.Series(names, dtype=str)
+    number = series.groupby(series).cumcount()
+    return series.where(number == 0, series + "." + number.astype(str)).tolist()

@@ -63,12 +63,7 @@ def volts_per_unit(unit: str) -> float | None:
 def volts_of_table(unknown: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, float], list[str]]:
     """Volts per unit of channels whose own unit text tells none, where channels.tsv gives a voltage; and a note.
 
-    Parameters
-    ----------
-    unknown : mapping of str to str
-        Channel -> unit text of the file.
-    table : mapping of str to str
-        Channel -> unit of channels.tsv.
+    `unknown` holds the unit texts of the file, `table` those of channels.tsv, by channel.
     """
     volts = {
         name: volts_per_unit(table[name.strip()])

@@ -38,14 +38,10 @@ _VOLT, _DECIMALS = 4256, {0: 1.0, 17: 1e-2, 18: 1e-3, 19: 1e-6, 20: 1e-9, 21: 1e
 class GdfHeader:
     """What a GDF header says of its channels, by name."""
 
-    corrections: dict[str, float] = field(default_factory=dict)
-    """Factors that bring MNE's values to volts."""
-    stored: dict[str, float] = field(default_factory=dict)
-    """SI values of one stored unit."""
-    unknown: dict[str, str] = field(default_factory=dict)
-    """Units that are no voltage."""
-    flat: list[str] = field(default_factory=list)
-    """Channels whose minimum equals their maximum: the scale is undefined."""
+    corrections: dict[str, float] = field(default_factory=dict)  # Factors that bring MNE's values to volts
+    stored: dict[str, float] = field(default_factory=dict)  # SI values of one stored unit
+    unknown: dict[str, str] = field(default_factory=dict)  # Units that are no voltage
+    flat: list[str] = field(default_factory=list)  # Channels whose minimum equals their maximum: the scale is undefined
 
 
 def check_gdf(path: Path) -> GdfHeader:
@@ -95,15 +91,12 @@ def check_gdf(path: Path) -> GdfHeader:
 
 
 def _texts(table: bytes, width: int, n: int, at: int) -> list[str]:
-    cells = (table[at + i * width : at + (i + 1) * width] for i in range(n))
+    cells = np.frombuffer(table, f"S{width}", n, at).tolist()
     return [cell.decode("latin-1").split("\0")[0].strip() for cell in cells]
 
 
 def check_egi(path: Path) -> float:
-    """Check the header of an EGI simple binary file; the factor that brings MNE's values to volts.
-
-    Raises ReadError: it is no such file, or announces more than the file holds.
-    """
+    """Check the header of an EGI simple binary file against its size; the factor that brings MNE's values to volts."""
     with path.open("rb") as stream:
         header, size = stream.read(36), path.stat().st_size
     if len(header) < 36:
@@ -119,10 +112,7 @@ def check_egi(path: Path) -> float:
 
 
 def check_mff(path: Path) -> None:
-    """Check the blocks of the signals in an EGI .mff folder against the size of their files.
-
-    Raises ReadError: a block announces more than the file holds, or there is no signal.
-    """
+    """Check the blocks of the signals in an EGI .mff folder against the size of their files."""
     signals = sorted(path.glob("signal*.bin"))
     if not signals:
         raise ReadError("holds no signal*.bin", file=path, field="signal", fix="copy the whole folder")
@@ -136,16 +126,13 @@ def check_mff(path: Path) -> None:
                     header, block, n_channels = rest
                 if min(header, block) <= 0 or n_channels <= 0 or at + (header if flag else 4) + block > size:
                     problem = f"the block at byte {at} announces {n_channels} channels in {block} bytes"
-                    fix = "the file is cut or damaged"
-                    raise ReadError(f"{problem}, the file has {size}", file=file, field="size", fix=fix)
+                    problem += f", the file has {size}"
+                    raise ReadError(problem, file=file, field="size", fix="the file is cut or damaged")
                 at += (header if flag else 4) + block
 
 
 def check_curry(path: Path) -> None:
-    """Check the counts of a Curry parameter file against the size of its data.
-
-    Raises ReadError: it has no parameter file or no counts, or announces more than the file holds.
-    """
+    """Check the counts of a Curry parameter file against the size of its data."""
     names = [path.name + end for end in (".dpa", ".dpo")]
     header = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
     if header is None:

@@ -1,7 +1,5 @@
 """Recording -> normalised windows: named, serialisable steps. Pure: no dataset, no disk, no processes."""
 
-from __future__ import annotations
-
 from .chain import Chain, default_chain
 from .interpolation import interpolate
 from .resampling import resample

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..channels import MODALITIES
-from ..errors import ConfigError, RecordingError, did_you_mean
+from ..errors import ConfigError, RecordingError, check_known
 from ..recording import Recording
 from .bads import BadChannels, Repair
 from .filters import Detrend, Filter, Notch
@@ -62,13 +62,7 @@ class Chain:
 
     @classmethod
     def from_steps(cls, steps: Sequence[Mapping[str, Any]], file: str | PathLike[str] | None = None) -> Chain:
-        """Build from `[{"step": name, **parameters}, ...]`.
-
-        Raises
-        ------
-        ConfigError
-            A step or parameter is unknown (the nearest known one is suggested) or has a wrong value.
-        """
+        """Build from `[{"step": name, **parameters}, ...]`; ConfigError where one is unknown or wrong."""
         return cls(tuple(_step(str(values.get("step")), values, file) for values in steps))
 
     def to_steps(self) -> list[dict[str, Any]]:
@@ -84,10 +78,7 @@ class Chain:
     def apply(self, recording: Recording) -> Recording:
         """The prepared recording: float32, normalised, with each step's statistics in `provenance["steps"]`.
 
-        Raises
-        ------
-        RecordingError
-            Too short, or no usable channel.
+        Raises RecordingError: too short, or no usable channel.
         """
         if not recording.n_channels or not recording.n_times:
             size = f"{recording.n_channels} channels x {recording.n_times} samples"
@@ -104,27 +95,18 @@ def default_chain(
     overrides: Mapping[str, Mapping[str, Any] | bool] | None = None,
     file: str | PathLike[str] | None = None,
 ) -> Chain:
-    """The chain of a modality, with a recipe's overrides.
+    """The chain of a modality ("eeg", "meg", "fmri"), with a recipe's overrides.
 
-    Parameters
-    ----------
-    modality : {"eeg", "meg", "fmri"}
-    overrides : dict, optional
-        step name -> parameters that replace the defaults; False leaves the step out; a step that the modality does
-        not have by default is put at its place in the order of `STEPS` (True: with its own defaults).
+    `overrides`: step name -> parameters that replace the defaults; False leaves the step out; a step that the modality
+    does not have by default is put at its place in the order of `STEPS` (True: with its own defaults).
 
-    Raises
-    ------
-    ConfigError
-        Unknown modality, step or parameter.
+    Raises ConfigError: unknown modality, step or parameter.
     """
-    if modality not in DEFAULTS:
-        raise ConfigError(f"{modality!r}", file=file, field="modality", fix=did_you_mean(modality, MODALITIES))
+    check_known(modality, MODALITIES, ConfigError, file=file, field="modality")
     chosen: dict[str, dict[str, Any]] = {name: dict(values) for name, values in DEFAULTS[modality].items()}
     for name, values in (overrides or {}).items():
         field = f"prepare.{name}"
-        if name not in STEPS:
-            raise ConfigError("unknown step", file=file, field=field, fix=did_you_mean(name, STEPS))
+        check_known(name, STEPS, ConfigError, "unknown step", file=file, field=field)
         if values is False:
             chosen.pop(name, None)
             continue
@@ -135,8 +117,7 @@ def default_chain(
 
 
 def _step(name: str, values: Mapping[str, Any], file: str | PathLike[str] | None) -> Step:
-    if name not in STEPS:
-        raise ConfigError(f"unknown step {name!r}", file=file, field="step", fix=did_you_mean(name, STEPS))
+    check_known(name, STEPS, ConfigError, "unknown step {!r}", file=file, field="step")
     try:
         return STEPS[name].parse({key: value for key, value in values.items() if key != "step"})
     except ConfigError as error:

@@ -7,24 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import RecordingError, did_you_mean
+from ..errors import RecordingError, check_known
 from ..recording import Recording
 
 
 def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
     """The recording with the channels `names` estimated from all others that are not bad.
 
-    Parameters
-    ----------
-    recording : Recording
-        EEG with positions in the head frame.
-    names : sequence of str, optional
-        Channels to replace, by default `bads`; they are taken off `bads`.
+    EEG with positions in the head frame; by default `bads` are replaced and taken off `bads`.
 
-    Raises
-    ------
-    RecordingError
-        Not EEG, an unknown channel, a channel without position, or fewer than four good channels.
+    Raises RecordingError: not EEG, an unknown channel, a channel without position, or fewer than four good channels.
     """
     names = recording.bads if names is None else tuple(names)
     file, channels = recording.file, recording.channels
@@ -32,8 +24,7 @@ def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Rec
         fix = "leave them bad: the model masks them"
         raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)
     for name in names:
-        if name not in channels.names:
-            raise RecordingError(f"no channel {name!r}", file=file, fix=did_you_mean(name, channels.names))
+        check_known(name, channels.names, RecordingError, "no channel {!r}", file=file)
     left = tuple(name for name in recording.bads if name not in names)
     used = [row for row, name in enumerate(channels.names) if name not in left]
     for row in used:

@@ -36,12 +36,9 @@ REASONS = {
 def before(recording: Recording) -> dict[str, Any]:
     """Amplitudes and spectra of a recording as it was read, per sensor type, in SI units.
 
-    Returns
-    -------
-    dict
-        amplitude: type -> quantiles 0.05, 0.5 and 0.95 over channels of the robust SD; spectrum: type -> frequencies
-        (Hz) and the median over channels of the power density (dB relative to 1 unit^2/Hz); events: their types, and
-        what the file said.
+    amplitude: type -> quantiles 0.05, 0.5 and 0.95 over channels of the robust SD; spectrum: type -> frequencies (Hz)
+    and the median over channels of the power density (dB relative to 1 unit^2/Hz); events: their types, and what the
+    file said.
     """
     amplitude, spectrum = {}, {}
     step = max(1, recording.n_times // 20_000)

@@ -36,8 +36,8 @@ class AutoReject(Step):
         with mne.use_log_level("error"):
             epochs = mne.make_fixed_length_epochs(raw, n_times / recording.sfreq, preload=True)
             bad, statistics = (_global if self.method == "global" else _local)(package, epochs)
-        onsets = np.flatnonzero(bad) * n_times / recording.sfreq
         seconds = n_times / recording.sfreq
+        onsets = np.flatnonzero(bad) * seconds
         rows = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
         events = pd.concat([recording.events, rows], ignore_index=True) if len(rows) else recording.events
         statistics |= {"stretches": len(bad), "rejected": int(bad.sum())}

@@ -71,10 +71,7 @@ def resampled(values: np.ndarray, up: int, down: int) -> np.ndarray:
 def resample(recording: Recording, sfreq: float) -> Recording:
     """The recording at `sfreq` Hz (1 / TR for fMRI), without time shift.
 
-    Raises
-    ------
-    RecordingError
-        The rate is not above 0, or the recording is shorter than two samples.
+    Raises RecordingError: the rate is not above 0, or the recording is shorter than two samples.
     """
     if not (np.isfinite(sfreq) and sfreq > 0):
         raise RecordingError(f"{sfreq}", file=recording.file, field="sfreq", fix="give a rate in Hz")

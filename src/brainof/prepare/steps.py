@@ -55,10 +55,7 @@ def rows_by_type(recording: Recording, chosen: np.ndarray | bool = True) -> dict
 def with_bads(recording: Recording, rows: Iterable[int]) -> tuple[str, ...]:
     """`recording.bads` and the channels of `rows`, in channel order.
 
-    Raises
-    ------
-    RecordingError
-        No good channel is left.
+    Raises RecordingError: no good channel is left.
     """
     bads = set(recording.bads) | {recording.channels.names[row] for row in rows}
     if len(bads) >= recording.n_channels:

@@ -91,23 +91,12 @@ class WindowOptions(Schema):
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """One stretch of a prepared recording.
+    """One stretch of a prepared recording."""
 
-    Attributes
-    ----------
-    data : ndarray, shape (n_channels, n_times), float32
-        A view into the recording's data.
-    onset : float
-        Seconds from the first sample of the recording.
-    labels : dict of str
-    view : str
-        "pretrain", or the name of a task with windows of its own.
-    """
-
-    data: np.ndarray
-    onset: float
+    data: np.ndarray  # Shape (n_channels, n_times), float32: a view into the recording's data
+    onset: float  # Seconds from the first sample of the recording
     labels: dict[str, str] = field(default_factory=dict)
-    view: str = "pretrain"
+    view: str = "pretrain"  # Or the name of a task with windows of its own
 
 
 def cut(
@@ -118,29 +107,12 @@ def cut(
     view: str = "pretrain",
     event_labels: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
 ) -> list[Window]:
-    """Cut a prepared recording into windows.
+    """Cut a prepared recording (`Chain.apply`) into windows, in order of time; none where no event matches.
 
-    Parameters
-    ----------
-    recording : Recording
-        As `Chain.apply` returns it.
-    options : WindowOptions
-    labels : dict of str, optional
-        Labels of the whole recording; every window carries them.
-    view : str
-        Stored with each window.
-    event_labels : callable, optional
-        Row of the events table (a dict) -> labels of a window cut on that event.
+    `labels` of the whole recording are carried by every window, as is `view`; `event_labels` gives those of a window
+    cut on an event from its row of the events table (a dict).
 
-    Returns
-    -------
-    list of Window
-        In order of time. Empty where no event matches.
-
-    Raises
-    ------
-    RecordingError
-        The recording is shorter than one window.
+    Raises RecordingError: the recording is shorter than one window.
     """
     if options.events is not None:
         spans = _event_spans(recording, options)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model import balance_metrics
 from ..model.cost import WindowShape, step_flops
-from ..utils.devices import peak_flops
+from ..utils.modules import peak_flops
 from .objective import Objective
 from .parallel import World
 from .trainer import Step, require_finite

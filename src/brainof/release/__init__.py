@@ -1,7 +1,5 @@
 """Models on disk and on the Hugging Face Hub: weights, configuration, InputContract and model card, without pickle."""
 
-from __future__ import annotations
-
 from ..model import BrainOF
 from . import methods as methods
 from .folder import save_release

@@ -1,4 +1,4 @@
-"""The model card: README.md of a release, written from what config.json and the contract record and nothing else.
+"""The model card: README.md of a release, `card.md` filled with what config.json and the contract record.
 
 What was not recorded is said to be unknown; no sentence praises.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from ..contract import InputContract
 
@@ -16,203 +19,124 @@ _NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 #: Explained variance that real latents must add to shuffled ones before a dataset counts as learned
 _GAP = 0.01
 
+#: what a run records of its training -> what the card calls it
+_TRAINING = {
+    "steps": "steps",
+    "batch": "windows per step",
+    "seed": "seed",
+    "seconds": "seconds",
+    "hardware": "hardware",
+    "precision": "precision",
+    "objective": "objective",
+    "mask": "masks",
+    "lr": "largest learning rate",
+    "versions": "software",
+}
+
 
 def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
-    """Markdown with the Hub's metadata block.
-
-    Parameters
-    ----------
-    config : mapping
-        config.json of the release: `model`, `files`, `about`.
-    contract : InputContract
-    """
+    """Markdown with the Hub's metadata block, from config.json of the release (`model`, `files`, `about`)."""
     from ..model.config import BrainOFConfig
     from ..model.presets import count
 
     about = config.get("about", {})
     counts = count(BrainOFConfig.parse(config["model"]))
-    modalities = [_NAMES[name] for name in sorted(contract.modalities)]
-    sections = [
-        _metadata(config, contract),
-        f"# {about.get('name') or 'Brain-OF model'}",
-        f"A Brain-OF model (arXiv:2602.23410) for {', '.join(modalities)}: {counts['total'] / 1e6:.3g} million"
-        f" parameters, {counts['active'] / 1e6:.3g} million active per token."
-        + (f" Adapted from `{about['base_model']}`." if about.get("base_model") else "")
-        + _head(config),
-        "## Use\n\n```python\nimport brainof\n\n"
-        'model, contract = brainof.load("organisation/name")  # or the folder of this file\n'
-        'embeddings = brainof.embed("recording.edf", model, contract=contract)\nembeddings.to_frame()\n```\n\n'
-        "Every recording is checked against the contract below and prepared by the steps stored in"
-        " `preprocessing.json`. Weights are safetensors; nothing here is code.",
-        _contract(contract),
-        _data(about),
-        _adapted(about),
-        _training(about),
-        _health(about),
-        _scores(about),
-        _limits(config, contract),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain)
+    return page.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
+        about=about,
+        contract=contract,
+        head=config.get("head"),
+        trained=", ".join(_NAMES[name] for name in sorted(contract.modalities)),
+        parameters=f"{counts['total'] / 1e6:.3g}",
+        active=f"{counts['active'] / 1e6:.3g}",
+        inputs=_inputs(contract),
+        data=about.get("data") or [{"dataset": name, "windows": n} for name, n in (about.get("windows") or {}).items()],
+        training=[
+            {"": label, "value": _plain(about[key])} for key, label in _TRAINING.items() if about.get(key) is not None
+        ],
+        health=[_health(name, row) for name, row in sorted((about.get("health") or {}).items())],
+        scores=[_score(row) for row in about.get("scores") or ()],
+        limits=_limits(about, contract),
+    )
 
 
-def _metadata(config: Mapping[str, Any], contract: InputContract) -> str:
-    about = config.get("about", {})
-    lines = ["---"]
-    if about.get("license"):
-        lines.append(f"license: {json.dumps(about['license'])}")
-    lines += ["library_name: brainof", "pipeline_tag: feature-extraction"]
-    if about.get("base_model"):
-        lines.append(f"base_model: {json.dumps(about['base_model'])}")
-    lines += ["tags:", "- brain-of", "- neuroimaging", *(f"- {name}" for name in sorted(contract.modalities)), "---"]
-    return "\n".join(lines)
-
-
-def _head(config: Mapping[str, Any]) -> str:
-    head = config.get("head")
-    return f" It carries a head of {head['outputs']} outputs (pooling: {head['pool']})." if head else ""
-
-
-def _contract(contract: InputContract) -> str:
+def _inputs(contract: InputContract) -> list[dict[str, str]]:
     rows = []
     for name, part in sorted(contract.modalities.items()):
-        steps = [str(step.get("step")) for step in part.steps]
         low, high = part.window_seconds
-        rows.append(
-            {
-                "modality": _NAMES[name],
-                "sensors and unit": ", ".join(f"{kind} [{unit}]" for kind, unit in sorted(part.units.items())),
-                "Hz after preparation": _listed([f"{rate:g}" for rate in part.sfreqs]),
-                "window (s)": f"{low:g}" if low == high else f"{low:g} to {high:g}",
-                "frames": _listed(part.frames),
-                "atlases": _listed([f"{atlas} ({digest})" for atlas, digest in sorted(part.atlases.items())]),
-                "steps": ", ".join(steps),
-            }
-        )
-    text = (
-        f"Patches of {contract.patch} samples. Channels are given by position, type and orientation, never by number."
-    )
-    return f"## Input contract\n\n{_table(rows)}\n\n{text}"
-
-
-def _data(about: Mapping[str, Any]) -> str:
-    data = about.get("data") or [{"dataset": name, "windows": n} for name, n in (about.get("windows") or {}).items()]
-    if not data:
-        return "## Training data\n\nNot recorded."
-    return f"## Training data\n\n{_data_table(data)}"
-
-
-def _adapted(about: Mapping[str, Any]) -> str:
-    data = about.get("adaptation_data")
-    if not data:
-        return ""
-    how = about.get("adaptation") or {}
-    task = f" Task: {about['task']}." if about.get("task") else ""
-    text = (
-        f"By {_plain(how)}.{task} Everybody below was trained on: scores on new people are those of cross-validation."
-    )
-    return f"## Adapted on\n\n{text}\n\n{_data_table(data)}"
+        row = {
+            "modality": _NAMES[name],
+            "sensors and unit": ", ".join(f"{kind} [{unit}]" for kind, unit in sorted(part.units.items())),
+            "Hz after preparation": _listed([f"{rate:g}" for rate in part.sfreqs]),
+            "window (s)": f"{low:g}" if low == high else f"{low:g} to {high:g}",
+            "frames": _listed(part.frames),
+            "atlases": _listed([f"{atlas} ({digest})" for atlas, digest in sorted(part.atlases.items())]),
+            "steps": ", ".join(str(step.get("step")) for step in part.steps),
+        }
+        rows.append(row)
+    return rows
 
 
 def _data_table(data: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        {
-            "dataset": f"[{row.get('title') or row['dataset']}]({row['url']})"
-            if row.get("url")
-            else (row.get("title") or row["dataset"]),
+    rows, citations = [], []
+    totals: dict[str, list[float]] = {}
+    for row in data:
+        title, hours = row.get("title") or row["dataset"], row.get("hours")
+        cells = {
+            "dataset": f"[{title}]({row['url']})" if row.get("url") else title,
             "modality": _NAMES.get(row.get("modality", ""), "unknown"),
             "people": row.get("people", "unknown"),
             "windows": f"{row['windows']:,}",
-            "hours": f"{row['hours']:.3g}" if row.get("hours") is not None else "unknown",
+            "hours": f"{hours:.3g}" if hours is not None else "unknown",
             "licence": row.get("licence") or "not recorded",
         }
-        for row in data
-    ]
-    totals: dict[str, list[float]] = {}
-    for row in data:
+        rows.append(cells)
+        citations += [f"- {title}: {row['citation']}"] if row.get("citation") else []
         entry = totals.setdefault(_NAMES.get(row.get("modality", ""), "unknown modality"), [0, 0.0])
         entry[0] += row["windows"]
-        entry[1] += row["hours"] if row.get("hours") is not None else float("nan")
+        entry[1] += hours if hours is not None else float("nan")
     per = "; ".join(
         f"{name} {int(n):,} windows" + (f", {hours:.3g} h" if hours == hours else "")  # NaN: not recorded
         for name, (n, hours) in sorted(totals.items())
     )
-    citations = [f"- {row.get('title') or row['dataset']}: {row['citation']}" for row in data if row.get("citation")]
     cited = "\n\nCite the data:\n\n" + "\n".join(citations) if citations else ""
     return f"{_table(rows)}\n\nIn all: {per}.{cited}"
 
 
-def _training(about: Mapping[str, Any]) -> str:
-    labels = {
-        "steps": "steps",
-        "batch": "windows per step",
-        "seed": "seed",
-        "seconds": "seconds",
-        "hardware": "hardware",
-        "precision": "precision",
-        "objective": "objective",
-        "mask": "masks",
-        "lr": "largest learning rate",
-        "versions": "software",
+def _health(name: str, row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "dataset": name,
+        "people": "held out" if row.get("held_out") else "from training",
+        "waveform": _number(row.get("r2")),
+        "shuffled": _number(row.get("r2_shuffled")),
+        "log spectrum": _number(row.get("r2_log_spectrum")),
+        "shuffled ": _number(row.get("r2_log_spectrum_shuffled")),
+        "rank": _number(row.get("rank")),
     }
-    rows = [{"": label, "value": _plain(about[key])} for key, label in labels.items() if about.get(key) is not None]
-    return f"## Training\n\n{_table(rows)}" if rows else "## Training\n\nNot recorded."
 
 
-def _health(about: Mapping[str, Any]) -> str:
-    health = about.get("health") or {}
-    if not health:
-        return ""
-    rows = [
-        {
-            "dataset": name,
-            "people": "held out" if row.get("held_out") else "from training",
-            "waveform": _number(row.get("r2")),
-            "shuffled": _number(row.get("r2_shuffled")),
-            "log spectrum": _number(row.get("r2_log_spectrum")),
-            "shuffled ": _number(row.get("r2_log_spectrum_shuffled")),
-            "rank": _number(row.get("rank")),
-        }
-        for name, row in sorted(health.items())
-    ]
-    return (
-        "## Health\n\nExplained variance of hidden patches, with the latents of the window and with those of another"
-        " window (shuffled); where both are alike, the reconstruction does not use the latents.\n\n" + _table(rows)
-    )
-
-
-def _scores(about: Mapping[str, Any]) -> str:
-    if not about.get("scores"):
-        return "## Scores\n\nNone were recorded with this release."
-    rows = [
-        {
-            "task": row.get("task", ""),
-            "features": row.get("features", "") + _how(row),
-            "metric": str(row.get("metric", "")).replace("_", " "),
-            "score": _number(row.get("score")) + (f" ± {_number(row['sd'])}" if row.get("sd") is not None else ""),
-            "chance": _number(row.get("chance")),
-            "null 95 %": _number(row.get("null_95")),
-            "p (null)": _number(row.get("p_value")),
-        }
-        for row in about["scores"]
-    ]
-    return f"## Scores\n\nMean ± SD over folds, by people.\n\n{_table(rows)}"
-
-
-def _how(row: Mapping[str, Any]) -> str:
-    """What a score used of the test subjects besides their features."""
+def _score(row: Mapping[str, Any]) -> dict[str, str]:
+    how = ""  # what a score used of the test subjects besides their features
     if row.get("recentred", row.get("transductive")):
-        return " (recentred per subject)"
-    return " (saw unlabelled windows of test subjects)" if row.get("transductive") else ""
+        how = " (recentred per subject)"
+    elif row.get("transductive"):
+        how = " (saw unlabelled windows of test subjects)"
+    return {
+        "task": row.get("task", ""),
+        "features": row.get("features", "") + how,
+        "metric": str(row.get("metric", "")).replace("_", " "),
+        "score": _number(row.get("score")) + (f" ± {_number(row['sd'])}" if row.get("sd") is not None else ""),
+        "chance": _number(row.get("chance")),
+        "null 95 %": _number(row.get("null_95")),
+        "p (null)": _number(row.get("p_value")),
+    }
 
 
-def _limits(config: Mapping[str, Any], contract: InputContract) -> str:
-    about = config.get("about", {})
-    trained = [_NAMES[name] for name in sorted(contract.modalities)]
+def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
     never = [name for key, name in _NAMES.items() if key not in contract.modalities]
-    limits = [
-        f"Trained on {', '.join(trained)}"
-        + (f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else ".")
-    ]
+    refused = f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else "."
+    limits = [f"Trained on {', '.join(_NAMES[name] for name in sorted(contract.modalities))}{refused}"]
     data = about.get("data") or []
     if data and all(row.get("people") is not None for row in data):
         people = sum(row["people"] for row in data)
@@ -222,16 +146,14 @@ def _limits(config: Mapping[str, Any], contract: InputContract) -> str:
             limits.append(f"{_NAMES[name]}: some positions were in the frames {', '.join(part.frames)}.")
         if name == "fmri" and part.atlases:
             limits.append(f"fMRI: regions of other atlases than {', '.join(sorted(part.atlases))} were never seen.")
-    deaf = [name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP]
-    if deaf:
+    if deaf := [name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP]:
         limits.append(f"The reconstruction does not use the latents of: {', '.join(sorted(deaf))}.")
     if not about.get("scores"):
         limits.append("What its features decode was not measured for this release.")
     if not about.get("license"):
         limits.append("The licence of these weights was not stated; that of the data is in the table above.")
     limits.append("Not a medical device. Embeddings can identify people: treat them like the recordings.")
-    limits += [str(note) for note in about.get("notes", ())]
-    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+    return limits + [str(note) for note in about.get("notes", ())]
 
 
 def _gain(row: Mapping[str, Any]) -> float:
@@ -241,21 +163,16 @@ def _gain(row: Mapping[str, Any]) -> float:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table; what would break a cell is escaped."""
-    columns = list(rows[0])
-
-    def line(cells: Sequence[Any]) -> str:
-        texts = (" ".join(str(cell).split()).replace("|", r"\|") for cell in cells)
-        return "| " + " | ".join(texts) + " |"
-
-    rule = "|" + "|".join(["---"] * len(columns)) + "|"
-    return "\n".join([line(columns), rule, *(line([row[column] for column in columns]) for row in rows)])
+    lines = [list(rows[0]), *(row.values() for row in rows)]
+    cells = [[" ".join(str(cell).split()).replace("|", r"\|") for cell in line] for line in lines]
+    head, *body = (f"| {' | '.join(line)} |" for line in cells)
+    return "\n".join([head, f"|{'|'.join(['---'] * len(rows[0]))}|", *body])
 
 
 def _listed(values: Sequence[str], most: int = 6) -> str:
     if not values:
         return "–"
-    more = f", ... ({len(values)} in all)" if len(values) > most else ""
-    return ", ".join(values[:most]) + more
+    return ", ".join(values[:most]) + (f", ... ({len(values)} in all)" if len(values) > most else "")
 
 
 def _number(value: Any) -> str:

@@ -64,12 +64,7 @@ def save_release(
 ) -> None:
     """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too.
 
-    Raises
-    ------
-    ConfigError
-        The folder holds something else, which would be lost.
-    StorageError
-        The disk is full or the folder cannot be written.
+    Raises ConfigError: the folder holds something else, which would be lost; StorageError.
     """
     kept = sorted(path.name for path in folder.iterdir() if not is_release_file(path.name)) if folder.is_dir() else []
     if kept or folder.is_file():
@@ -101,10 +96,7 @@ def save_release(
 def release_in(folder: Path) -> Path:
     """The release folder inside a run folder, or the folder itself.
 
-    Raises
-    ------
-    CheckpointError
-        There is none; an unfinished run and a folder of pickles are named as such.
+    Raises CheckpointError: there is none; an unfinished run and a folder of pickles are named as such.
     """
     for candidate in (folder / "release", folder):
         if (candidate / "config.json").is_file():
@@ -117,63 +109,44 @@ def release_in(folder: Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a release.
-
-    Raises
-    ------
-    CheckpointError
-        It is damaged, of another layout, or of another library.
-    """
+    """config.json of a release; CheckpointError where it is damaged, of another layout, or of another library."""
     path = folder / "config.json"
-    try:
-        config = json.loads(read_small_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
+    config = _read(path)
     if not isinstance(config, dict) or "layout" not in config or "model" not in config:
         refuse_pickles(folder, [entry.name for entry in folder.iterdir()])
         kind = config.get("model_type") or config.get("library_name") if isinstance(config, dict) else None
-        raise CheckpointError(
-            f"is not the configuration of a brainof release{f' but of {kind!r}' if kind else ''}",
-            file=path,
-            fix="name a folder or model that brainof wrote",
-        )
+        problem = f"is not the configuration of a brainof release{f' but of {kind!r}' if kind else ''}"
+        raise CheckpointError(problem, file=path, fix="name a folder or model that brainof wrote")
     if config["layout"] != LAYOUT:
-        older = config["layout"] in (1, 2)
-        raise CheckpointError(
-            f"layout {config['layout']!r}{' with its flat model configuration' if older else ''}, "
-            f"this version reads {LAYOUT}",
-            file=path,
-            fix="install the brainof that wrote it (git checkout ddf5b31), or pretrain again"
-            if older
-            else "install the brainof that wrote it",
-        )
+        layout, fix = repr(config["layout"]), "install the brainof that wrote it"
+        if config["layout"] in (1, 2):
+            layout, fix = (
+                f"{layout} with its flat model configuration",
+                f"{fix} (git checkout ddf5b31), or pretrain again",
+            )
+        raise CheckpointError(f"layout {layout}, this version reads {LAYOUT}", file=path, fix=fix)
     _Release.parse(config, path)
     return config
 
 
 def read_contract(folder: Path) -> InputContract:
-    """preprocessing.json of a release.
-
-    Raises
-    ------
-    CheckpointError
-        It is missing or damaged.
-    """
+    """preprocessing.json of a release; CheckpointError where it is missing or damaged."""
     path = folder / "preprocessing.json"
+    return InputContract.parse(_read(path), path)
+
+
+def _read(path: Path) -> Any:
     try:
-        values = json.loads(read_small_text(path))
+        return json.loads(read_small_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
-    return InputContract.parse(values, path)
 
 
 def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
     """Model (in evaluation mode) and contract of a release folder; strict.
 
-    Raises
-    ------
-    CheckpointError
-        Another layout, a missing, cut, changed or pickled weight file, or weights that do not fit the configuration.
+    Raises CheckpointError: another layout, a missing, cut, changed or pickled weight file, or weights that do not fit
+    the configuration.
     """
     from ..model import BrainOF, BrainOFConfig
     from ..model.presets import count
@@ -185,28 +158,21 @@ def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
     # before a model is made that takes far more memory than its weights; what differs by less is named below
     announced = count(architecture)["total"] + (head["outputs"] if head else 0)
     if announced > 2 * (there := n_values(folder, names)):
-        raise CheckpointError(
-            f"announces a model of {announced:,} parameters, but the weights hold {there:,} values",
-            file=folder / "config.json",
-            fix="download it again",
-        )
+        problem = f"announces a model of {announced:,} parameters, but the weights hold {there:,} values"
+        raise CheckpointError(problem, file=folder / "config.json", fix="download it again")
     model = BrainOF(architecture)
     if head:
         model.reset_head(head["outputs"], head["pool"])
-    missing = set(model.state_dict())
+    missing, problem = set(model.state_dict()), "weights do not fit the configuration"
     for name, tensors in zip(names, load_weights(folder, names), strict=True):
         try:
             unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
         except RuntimeError as error:
-            raise CheckpointError(f"weights do not fit the configuration ({error})", file=folder / name) from None
+            raise CheckpointError(f"{problem} ({error})", file=folder / name) from None
         if unknown:
-            raise CheckpointError(
-                f"weights do not fit the configuration: {unknown[0]!r} is not in the model", file=folder / name
-            )
+            raise CheckpointError(f"{problem}: {unknown[0]!r} is not in the model", file=folder / name)
         missing -= set(tensors)
     if missing:
-        first = sorted(missing)[0]
-        raise CheckpointError(
-            f"weights do not fit the configuration: {first!r} is missing ({len(missing)} tensors in all)", file=folder
-        )
+        what = f"{min(missing)!r} is missing ({len(missing)} tensors in all)"
+        raise CheckpointError(f"{problem}: {what}", file=folder)
     return model.eval(), contract

@@ -60,28 +60,22 @@ def fetch(
 
     Configuration and contract come first and are checked; weights follow from the same commit.
 
-    Raises
-    ------
-    CheckpointError
-        No such model or revision, not in the cache while offline, pickles only, another layout, a broken download.
-    DependencyError
-        huggingface_hub is not installed.
+    Raises CheckpointError: no such model or revision, not in the cache while offline, pickles only, another layout, a
+    broken download.
     """
     hub = _import()
     options: dict[str, Any] = {"cache_dir": cache_dir, "local_files_only": offline, "token": token}
     with _one_sentence(repo_id, revision):
         folder = Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=_TEXTS, **options))
-        if not (folder / "config.json").is_file():
-            if not offline and not hub.constants.HF_HUB_OFFLINE:
-                refuse_pickles(repo_id, hub.HfApi(token=token).list_repo_files(repo_id, revision=folder.name))
-            raise CheckpointError("holds no brainof release (no config.json)", file=repo_id)
         try:
+            if not (folder / "config.json").is_file():
+                raise CheckpointError("holds no brainof release (no config.json)", file=repo_id)
             read_config(folder)
             read_contract(folder)
-        except CheckpointError as error:
+        except CheckpointError:
             if not offline and not hub.constants.HF_HUB_OFFLINE:
                 refuse_pickles(repo_id, hub.HfApi(token=token).list_repo_files(repo_id, revision=folder.name))
-            raise error
+            raise
         # the folder is named by its commit, so that the weights cannot come from a later one
         hub.snapshot_download(repo_id, revision=folder.name, allow_patterns=_WEIGHTS, **options)
     log.info("%s at commit %s", repo_id, folder.name)
@@ -182,19 +176,19 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
     except errors.GatedRepoError:
         raise CheckpointError("asks for consent first", file=repo_id, fix="accept its terms on the Hub") from None
     except errors.RepositoryNotFoundError:
-        raise CheckpointError(
-            "no such model on the Hub", file=repo_id, fix="check the id; for a private one log in with `hf auth login`"
-        ) from None
+        fix = "check the id; for a private one log in with `hf auth login`"
+        raise CheckpointError("no such model on the Hub", file=repo_id, fix=fix) from None
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"no such revision {revision!r}", file=repo_id, field="revision") from None
     except errors.LocalEntryNotFoundError as error:
-        why = "could not be reached" if _unreachable(error) else "is not (wholly) in the local cache, and offline"
-        raise CheckpointError(f"{why}", file=repo_id, fix="load it once with a network, or name a folder") from None
+        cause = error.__cause__
+        offline = cause is None or isinstance(cause, errors.OfflineModeIsEnabled)
+        why = "is not (wholly) in the local cache, and offline" if offline else "could not be reached"
+        raise CheckpointError(why, file=repo_id, fix="load it once with a network, or name a folder") from None
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
-        fix = (
-            "log in with `hf auth login`, or give a token that may write" if status in (401, 403) else "try again later"
-        )
+        log_in = "log in with `hf auth login`, or give a token that may write"
+        fix = log_in if status in (401, 403) else "try again later"
         raise CheckpointError(f"the Hub refused (HTTP {status})", file=repo_id, fix=fix) from None
     except OSError as error:
         if error.errno is not None:
@@ -208,9 +202,3 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in _TRANSPORTS:
             raise
         raise CheckpointError(f"the transfer broke off ({error})", file=repo_id, fix="try again") from None
-
-
-def _unreachable(error: BaseException) -> bool:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    return error.__cause__ is not None and not isinstance(error.__cause__, OfflineModeIsEnabled)

@@ -62,17 +62,15 @@ def load(
         The Hub is needed and huggingface_hub is not installed.
     """
     from ..model import BrainOF
-    from ..model.presets import PRESETS
     from ..utils.modules import seeded
 
     if _is_preset(model):
         if revision is not None:
-            raise ConfigError(
-                f"{str(model)!r} is a preset, which has no revision", field="revision", fix="leave it out"
-            )
+            problem = f"{str(model)!r} is a preset, which has no revision"
+            raise ConfigError(problem, field="revision", fix="leave it out")
         with seeded(seed):  # the caller's own stream stays where it is
             return BrainOF.from_preset(str(model)).eval(), None
-    folder = _locate(model, revision, offline, cache_dir, token, known=PRESETS)
+    folder = _locate(model, revision, offline=offline, cache_dir=cache_dir, token=token)
     found, contract = load_folder(folder)
     found.contract = contract  # type: ignore[assignment]  # so that `embed(source, model)` can check what it is given
     return found, contract
@@ -81,9 +79,9 @@ def load(
 def describe(model: str | PathLike[str]) -> dict[str, Any]:
     """What a run or release folder holds, for `brainof info`; the weights are not read."""
     from ..model import BrainOFConfig
-    from ..model.presets import PRESETS, count
+    from ..model.presets import count
 
-    folder = _locate(model, None, False, None, None, known=PRESETS)
+    folder = _locate(model)
     config = read_config(folder)
     architecture = BrainOFConfig.parse(config["model"], folder / "config.json")
     return {
@@ -98,11 +96,7 @@ def describe(model: str | PathLike[str]) -> dict[str, Any]:
 
 def record_of(model: str | PathLike[str]) -> dict[str, Any]:
     """What a run or release folder, or a Hub id, records of its training; empty for a preset, which had none."""
-    from ..model.presets import PRESETS
-
-    if _is_preset(model):
-        return {}
-    return dict(read_config(_locate(model, None, False, None, None, known=PRESETS)).get("about", {}))
+    return {} if _is_preset(model) else dict(read_config(_locate(model)).get("about", {}))
 
 
 def _is_preset(model: str | PathLike[str]) -> bool:
@@ -111,15 +105,10 @@ def _is_preset(model: str | PathLike[str]) -> bool:
     return str(model) in PRESETS and not os.path.isdir(model)
 
 
-def _locate(
-    model: str | PathLike[str],
-    revision: str | None,
-    offline: bool,
-    cache_dir: str | PathLike[str] | None,
-    token: str | bool | None,
-    known: Any,
-) -> Path:
+def _locate(model: str | PathLike[str], revision: str | None = None, **options: Any) -> Path:
     """The release folder of a path, or of a downloaded Hub model."""
+    from ..model.presets import PRESETS
+
     path = user_path(model, CheckpointError)
     if os.path.isdir(path):  # False, not an error, where a name is too long
         if revision is not None:
@@ -127,16 +116,13 @@ def _locate(
         return release_in(path)
     if os.path.isfile(path):
         if path.suffix.lower() in PICKLE_SUFFIXES:
-            raise CheckpointError(
-                "is a pickled file, which can run any code when it is read",
-                file=path,
-                fix="brainof reads release folders (safetensors and JSON)",
-            )
+            fix = "brainof reads release folders (safetensors and JSON)"
+            raise CheckpointError("is a pickled file, which can run any code when it is read", file=path, fix=fix)
         raise CheckpointError("is a file", file=path, fix="name the release folder it lies in")
     repo_id = hub_id(model)
     if repo_id is not None:
-        return fetch(repo_id, revision=revision, offline=offline, cache_dir=cache_dir, token=token)
-    fix = did_you_mean(str(model), known)
-    if isinstance(model, str) and hub_id(SCHEME + model) and str(model) not in known:
+        return fetch(repo_id, revision=revision, **options)
+    fix = did_you_mean(str(model), PRESETS)
+    if isinstance(model, str) and hub_id(SCHEME + model) and model not in PRESETS:
         fix = f"check the path, or write {SCHEME}{model} for the Hub"
     raise CheckpointError("no such run folder, release folder or preset", file=path, fix=fix)

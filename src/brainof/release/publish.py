@@ -17,7 +17,19 @@ from .weights import MAX_SHARD_BYTES
 if TYPE_CHECKING:
     from ..model import BrainOF
 
-_SCORE_KEYS = ("task", "modality", "features", "level", "metric", "score", "sd", "chance", "null_95", "p_value")
+_SCORE_KEYS: tuple[str, ...] = (
+    "task",
+    "modality",
+    "features",
+    "level",
+    "metric",
+    "score",
+    "sd",
+    "chance",
+    "null_95",
+    "p_value",
+)
+_SCORE_KEYS += ("recentred", "transductive", "n_groups", "split")
 
 
 def save_pretrained(
@@ -94,12 +106,5 @@ def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[d
         except (OSError, ValueError) as error:
             raise ReadError(f"holds no scores ({error})", file=scores) from None
     rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
-    return [
-        {
-            key: row[key]
-            for key in (*_SCORE_KEYS, "recentred", "transductive", "n_groups", "split")
-            if row.get(key) is not None
-        }
-        for row in rows
-        if row.get("level") in (None, "window", "session")
-    ]
+    rows = [row for row in rows if row.get("level") in (None, "window", "session")]
+    return [{key: row[key] for key in _SCORE_KEYS if row.get(key) is not None} for row in rows]

@@ -7,7 +7,6 @@ model.safetensors.index.json         which tensor lies in which shard
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ConfigError, StorageError
+from ..utils.checksum import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,7 @@ _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 
 _AGAIN = "download or copy it again"
+_NO_PICKLES = "brainof reads safetensors only; ask for weights in that format"
 
 
 def save_weights(
@@ -57,10 +58,10 @@ def save_weights(
             save_file(values, path, metadata={"format": "pt"})
         except SafetensorError as error:  # what it makes of a full disk
             raise StorageError(f"cannot be written ({error})", file=path, fix="free space or choose another") from None
-        files[file] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        files[file] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         places |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        total = sum(size_of(tensor) for tensor in tensors.values())
+        total = sum(tensor.nbytes for tensor in tensors.values())
         (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1))
     return files
 
@@ -70,17 +71,12 @@ def split(tensors: Mapping[str, Tensor], max_bytes: int) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     used = 0
     for name, tensor in tensors.items():
-        if shards[-1] and used + size_of(tensor) > max_bytes:
+        if shards[-1] and used + tensor.nbytes > max_bytes:
             shards.append([])
             used = 0
         shards[-1].append(name)
-        used += size_of(tensor)
+        used += tensor.nbytes
     return shards
-
-
-def size_of(tensor: Tensor) -> int:
-    """Bytes of the values."""
-    return tensor.numel() * tensor.element_size()
 
 
 def is_release_file(name: str) -> bool:
@@ -89,13 +85,7 @@ def is_release_file(name: str) -> bool:
 
 
 def n_values(folder: Path, names: list[str]) -> int:
-    """Numbers in weight files, from their headers alone.
-
-    Raises
-    ------
-    CheckpointError
-        A file is not safetensors.
-    """
+    """Numbers in weight files, from their headers alone."""
     from safetensors import SafetensorError, safe_open
 
     total = 0
@@ -111,10 +101,7 @@ def n_values(folder: Path, names: list[str]) -> int:
 def weight_files(folder: Path) -> list[str]:
     """Names of the weight files of a release: the single one, or those in the index.
 
-    Raises
-    ------
-    CheckpointError
-        There are none (pickled weights are named as the reason), or the index is damaged.
+    Raises CheckpointError: there are none (pickled weights are named as the reason), or the index is damaged.
     """
     if (folder / INDEX).is_file():
         try:
@@ -137,28 +124,14 @@ def refuse_pickles(where: str | Path, names: list[str]) -> None:
     """Raise CheckpointError where `names` holds pickled weights and no safetensors."""
     pickles = sorted(name for name in names if name.endswith(PICKLE_SUFFIXES))
     if pickles and not any(name.endswith(".safetensors") for name in names):
-        raise CheckpointError(
-            f"holds only pickled weights ({pickles[0]}), which can run any code when they are read",
-            file=where,
-            fix="brainof reads safetensors only; ask for weights in that format",
-        )
+        problem = f"holds only pickled weights ({pickles[0]}), which can run any code when they are read"
+        raise CheckpointError(problem, file=where, fix=_NO_PICKLES)
 
 
 def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that the weight files are there, whole, and those that were written.
+    """Check that the weight files are there, whole, and those that were written (CheckpointError).
 
-    Parameters
-    ----------
-    folder : Path
-    names : list of str
-        From `weight_files`.
-    known : mapping
-        What `save_weights` returned; a file that it does not know is only checked for being safetensors.
-
-    Raises
-    ------
-    CheckpointError
-        One sentence: missing, cut short, pickled or changed.
+    `known` is what `save_weights` returned; a file that it does not know is only checked for being safetensors.
     """
     for name in sorted({*names, *known}):
         path = folder / name
@@ -169,11 +142,8 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
         with path.open("rb") as file:
             start = file.read(4)
         if start.startswith(_PICKLE_STARTS):
-            raise CheckpointError(
-                "is a pickle under another name, which can run any code when it is read",
-                file=path,
-                fix="brainof reads safetensors only; ask for weights in that format",
-            )
+            problem = "is a pickle under another name, which can run any code when it is read"
+            raise CheckpointError(problem, file=path, fix=_NO_PICKLES)
         expected = known.get(name)
         if expected is None:
             continue
@@ -181,18 +151,12 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
         if size != expected.get("bytes"):
             cut = "is cut short" if size < int(expected.get("bytes") or 0) else "has the wrong size"
             raise CheckpointError(f"{cut}: {size:,} of {expected.get('bytes'):,} bytes", file=path, fix=_AGAIN)
-        if sha256(path) != expected.get("sha256"):
+        if sha256_of(path) != expected.get("sha256"):
             raise CheckpointError("is damaged: its SHA-256 is not that of the release", file=path, fix=_AGAIN)
 
 
 def load_weights(folder: Path, names: list[str]) -> Iterator[dict[str, Tensor]]:
-    """The tensors of one weight file after the other.
-
-    Raises
-    ------
-    CheckpointError
-        A file is not safetensors.
-    """
+    """The tensors of one weight file after the other."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -202,9 +166,3 @@ def load_weights(folder: Path, names: list[str]) -> Iterator[dict[str, Tensor]]:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=_AGAIN) from None
         yield tensors
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""What is recorded besides the brain in EEG and MEG: noise, line, drift, eyes, muscles, heart, bad channels.
+"""What is recorded besides the brain: noise, line, drift, eyes, muscles, heart, bad channels; in fMRI motion.
 
-Everything but sensor noise is a few time courses times spatial patterns, so it costs one matrix product. Eyes, heart
-and muscles have their own random streams: EEG and MEG of a subject show the same blinks.
+In EEG and MEG everything but sensor noise is a few time courses times spatial patterns, so it costs one matrix product.
+Eyes, heart and muscles have their own random streams: EEG and MEG of a subject show the same blinks.
 """
 
 from __future__ import annotations
@@ -53,27 +53,32 @@ def contaminate(
     amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))  # from part of the samples
     courses, patterns, masks = [], [], {}
 
-    def add(course: np.ndarray, pattern: np.ndarray, size: Callable) -> None:
+    def add(course: np.ndarray, pattern: np.ndarray, is_local: bool = True) -> None:
+        """The pattern is 1 at its largest where it is local, of unit root mean square where it is everywhere."""
+        size = np.abs(pattern[rows]).max() if is_local else np.sqrt(np.mean(pattern[rows] ** 2))
         courses.append(course.astype(np.float32))
-        patterns.append((pattern / size(pattern[rows])).astype(np.float32))
+        patterns.append((pattern / size).astype(np.float32))
 
     def near(place, moment) -> np.ndarray:
-        return _electric(channels, place) if helmet is None else magnetic_pattern(channels, helmet, place, moment)
+        if helmet is not None:
+            return magnetic_pattern(channels, helmet, place, moment)
+        potential = np.exp(-np.linalg.norm(channels.positions - np.asarray(place), axis=1) / 0.035)  # superficial
+        return potential - potential.mean()
 
     if level.blinks:
         course, masks["blinks"] = _blinks(n_times, sfreq, level.blinks, stream("blinks"))
         pattern = near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0))
-        add(BLINK[modality] * course, pattern, _largest)
+        add(BLINK[modality] * course, pattern)
     if level.muscle:
         masks["muscle"] = np.zeros(n_times, bool)
         for side, place in JAW.items():
             course, mask = _muscle(n_times, sfreq, level.muscle / 2, stream(f"muscle {side}"))
-            add(MUSCLE[modality] * course, near(place, (0, 1.0, 0)), _largest)
+            add(MUSCLE[modality] * course, near(place, (0, 1.0, 0)))
             masks["muscle"] |= mask
     if level.heart:
         course, masks["heart"] = _heart(n_times, sfreq, level.heart, stream("heart"))
         pattern = channels.positions[:, 0] / 0.08 if helmet is None else near(HEART, (0.5, 0.3, -0.8))
-        add(HEARTBEAT[modality] * course, pattern, _largest)
+        add(HEARTBEAT[modality] * course, pattern)
     rng = stream(f"environment {modality}")
     times = np.arange(n_times) / sfreq
     for harmonic in (1, 3):
@@ -81,17 +86,48 @@ def contaminate(
         if level.line and frequency < sfreq / 2:
             for phase in (0, np.pi / 2):
                 course = np.cos(2 * np.pi * frequency * times + phase)
-                add(level.line * amplitude / harmonic * course, _ambient(channels, helmet, rng), _typical)
+                add(level.line * amplitude / harmonic * course, _ambient(channels, helmet, rng), is_local=False)
     if level.drift:
         for _ in range(6):
             pattern = _ambient(channels, helmet, rng)
-            add(level.drift * amplitude / np.sqrt(6) * _drift(n_times, sfreq, rng), pattern, _typical)
+            add(level.drift * amplitude / np.sqrt(6) * _drift(n_times, sfreq, rng), pattern, is_local=False)
 
     data = clean.copy() if not courses else clean + np.stack(patterns, axis=1) @ np.stack(courses)
     _add_noise(data, channels, sfreq, level, stream(f"noise {modality}"))
     bads = _break_channels(data, level.bad_channels, stream(f"bad channels {modality}"))
     masks["bad_channels"] = np.isin(np.arange(len(channels)), bads)
     return Contaminated(data, tuple(channels.names[i] for i in bads), masks)
+
+
+def contaminate_bold(
+    clean: np.ndarray, positions: np.ndarray, t_r: float, level: ArtefactParameters, stream: Stream
+) -> Contaminated:
+    """Add everything that is switched on to clean regional BOLD, shape (n_regions, n_volumes), with its baseline.
+
+    Motion changes near regions alike: `positions`, shape (n_regions, 3), are in metres.
+    """
+    n_regions, n_volumes = clean.shape
+    size = float(np.median(clean.std(axis=1)))
+    data, masks = clean.copy(), {}
+    if level.fmri_noise:
+        noise = stream("fmri noise").standard_normal(clean.shape, dtype=np.float32)
+        data += np.float32(level.fmri_noise * size) * noise
+    if level.fmri_drift:
+        rng = stream("fmri drift")
+        place = (np.arange(n_volumes) + 0.5) / n_volumes
+        slow = np.stack([np.cos(np.pi * k * place) / k for k in (1, 2, 3)])
+        data += (level.fmri_drift * size * rng.standard_normal((n_regions, 3)) @ slow).astype(np.float32)
+    if level.motion:
+        rng = stream("fmri motion")
+        masks["motion"] = np.zeros(n_volumes, bool)
+        centred = (positions - positions.mean(axis=0)) / positions.std()
+        for onset in _arrivals(n_volumes * t_r, level.motion, 2 * t_r, rng):
+            volume = min(int(onset / t_r), n_volumes - 1)
+            tilt = centred @ rng.standard_normal(3)
+            data[:, volume] += (size * (4 + 2 * tilt) * rng.choice([-1, 1])).astype(np.float32)
+            data[:, volume:] += (0.5 * size * tilt).astype(np.float32)[:, None]
+            masks["motion"][volume] = True
+    return Contaminated(data, (), masks)
 
 
 def magnetic_pattern(channels: Channels, helmet: str, place, moment) -> np.ndarray:
@@ -116,12 +152,6 @@ def _dipole_field(offset: np.ndarray, moment) -> np.ndarray:
     return 3 * offset * (offset @ np.asarray(moment, float))[:, None] / distance**5 - np.asarray(moment) / distance**3
 
 
-def _electric(channels: Channels, place) -> np.ndarray:
-    """Potential of a superficial source, average reference."""
-    potential = np.exp(-np.linalg.norm(channels.positions - np.asarray(place), axis=1) / 0.035)
-    return potential - potential.mean()
-
-
 def _ambient(channels: Channels, helmet: str | None, rng: np.random.Generator) -> np.ndarray:
     """Pattern of a far source: a dipole metres away in MEG, unequal contacts in EEG."""
     if helmet is None:
@@ -129,15 +159,6 @@ def _ambient(channels: Channels, helmet: str | None, rng: np.random.Generator) -
     direction = rng.standard_normal(3)
     place = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.0)
     return magnetic_pattern(channels, helmet, place, rng.standard_normal(3))
-
-
-def _largest(values: np.ndarray) -> float:
-    return float(np.abs(values).max())
-
-
-def _typical(values: np.ndarray) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(values**2)))
 
 
 def _blinks(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -53,17 +53,11 @@ def write_meg(subject: Subject, parameters: CohortParameters, folder: Path) -> N
     write_fif(subject.meg, parameters.meg, _path(folder, subject, "meg.fif"))
     sidecar = {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False}
     system = "ElektaNeuromag" if parameters.meg == "neuromag306" else "CTF"
-    _describe_electric(subject, "meg", parameters, folder, sidecar, system)
+    _describe_electric(subject, "meg", parameters, folder, sidecar, system, "")
 
 
 def write_edf(recording: Recording, path: Path) -> None:
-    """EEG as EDF (16 bits, one range for all channels) through MNE and edfio.
-
-    Raises
-    ------
-    DependencyError
-        The package edfio is not installed.
-    """
+    """EEG as EDF (16 bits, one range for all channels) through MNE and edfio."""
     try:
         import edfio  # noqa: F401
     except ImportError:
@@ -152,13 +146,7 @@ def _describe(subject: Subject, modality: str, folder: Path, suffix: str, sideca
 
 
 def _describe_electric(
-    subject: Subject,
-    modality: str,
-    parameters: CohortParameters,
-    folder: Path,
-    sidecar: dict[str, Any],
-    system: str,
-    space: str = "",
+    subject: Subject, modality: str, parameters: CohortParameters, folder: Path, sidecar: dict, system: str, space: str
 ) -> None:
     """What `_describe` writes, and channels and coordinate system."""
     recording, level = subject.recordings[modality], parameters.artefacts

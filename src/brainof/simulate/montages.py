@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..channels import Channels, SensorType
-from ..errors import ConfigError
+from ..io.positions import default_montage
 
 if TYPE_CHECKING:
     import mne
@@ -32,9 +32,6 @@ _NAMES = {
 EEG_LAYOUTS: dict[int, list[str]] = {
     size: " ".join(list(_NAMES.values())[: k + 1]).split() for k, size in enumerate(_NAMES)
 }
-#: Template that MNE ships (10-05 system on the Colin27 head): its name, and the one it had before MNE 1.13
-EEG_MONTAGES = ("colin27_1005", "standard_1005")
-
 #: helmet -> (MNE's name, translation of the device frame to the head frame in metres). The translations put the
 #: centre of the helmet on the axis of the template head and leave about 2 cm between scalp and coils.
 MEG_HELMETS: dict[str, tuple[str, tuple[float, float, float]]] = {
@@ -50,9 +47,7 @@ def eeg_info(n_channels: int) -> mne.Info:
     import mne
 
     info = mne.create_info(EEG_LAYOUTS[n_channels], 256.0, "eeg")
-    new, old = EEG_MONTAGES
-    template = new if new in mne.channels.get_builtin_montages() else old
-    return info.set_montage(mne.channels.make_standard_montage(template), verbose="ERROR")
+    return info.set_montage(mne.channels.make_standard_montage(default_montage()), verbose="ERROR")
 
 
 @cache
@@ -60,10 +55,6 @@ def meg_info(helmet: str) -> mne.Info:
     """MNE info of a helmet, with the transform from device to head frame."""
     import mne
 
-    if not hasattr(mne.channels, "read_meg_canonical_info"):
-        raise ConfigError(
-            f"MNE {mne.__version__} holds no canonical MEG helmets", field="meg", fix="install mne 1.12 or later"
-        )
     name, shift = MEG_HELMETS[helmet]
     info = mne.channels.read_meg_canonical_info(name)
     if helmet == "neuromag102":

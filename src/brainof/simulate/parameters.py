@@ -19,6 +19,9 @@ Rhythm = Literal["theta", "alpha", "beta"]
 PATCH_VOLUMES = 64
 
 
+_ALPHA: dict[Network, float] = {"visual": 2.0, "dorsal_attention": 1.4, "default": 1.0, "somatomotor": 0.8}
+
+
 class RhythmParameters(Schema):
     """One rhythm: a network of damped stochastic oscillators (see `sources`)."""
 
@@ -49,13 +52,7 @@ class SourceParameters(Schema):
     theta: RhythmParameters = RhythmParameters(
         frequency=6, width=2, amplitude={"frontoparietal": 0.6, "salience": 0.7, "limbic": 0.5}, activity=0.1
     )
-    alpha: RhythmParameters = RhythmParameters(
-        frequency=10,
-        width=1.5,
-        amplitude={"visual": 2.0, "dorsal_attention": 1.4, "default": 1.0, "somatomotor": 0.8},
-        elsewhere=0.4,
-        activity=-0.2,
-    )
+    alpha: RhythmParameters = RhythmParameters(frequency=10, width=1.5, amplitude=_ALPHA, elsewhere=0.4, activity=-0.2)
     beta: RhythmParameters = RhythmParameters(
         frequency=20, width=5, amplitude={"somatomotor": 0.7, "frontoparietal": 0.5}, activity=0.1
     )
@@ -115,7 +112,7 @@ class EffectParameters(Schema):
 
 
 class SwitchingParameters(Schema):
-    """Spontaneous switching between hidden brain states, each of which lifts one network (see `switching`)."""
+    """Spontaneous switching between hidden brain states, each of which lifts one network (see `timeline`)."""
 
     states: int = Field(default=0, ge=0, le=8)
     """Number of hidden states, in the order of the networks; 0 switches it off, 1 makes no sense."""
@@ -156,9 +153,8 @@ class EvokedParameters(Schema):
     @model_validator(mode="after")
     def _apart(self) -> Self:
         if self.late < 1.5 * self.early:
-            raise ValueError(
-                f"late is {self.late:g} s: at least 1.5 times early ({self.early:g} s), or the waves merge"
-            )
+            least = f"at least 1.5 times early ({self.early:g} s), or the waves merge"
+            raise ValueError(f"late is {self.late:g} s: {least}")
         return self
 
 
@@ -248,17 +244,13 @@ class CohortParameters(Schema):
             sizes = ", ".join(map(str, EEG_LAYOUTS))
             raise ValueError(f"channels is {self.channels}: electrode positions exist for {sizes} channels")
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
-            raise ValueError(
-                f"modalities {list(self.modalities)}: name each of eeg, meg, fmri at most once, one at least"
-            )
+            rule = "name each of eeg, meg, fmri at most once, one at least"
+            raise ValueError(f"modalities {list(self.modalities)}: {rule}")
         make_regions(self.sources.regions).picks(self.rois)  # refuses what the cortex does not have
         if self.artefacts.line > 0 and self.artefacts.line_frequency >= self.sfreq / 2:
             raise ValueError(f"line_frequency is not below half of sfreq ({self.sfreq / 2:g} Hz)")
-        for name, epoch, block in (
-            ("eeg_epoch", self.eeg_epoch, self.block),
-            ("meg_epoch", self.meg_epoch, self.block),
-            ("fmri_epoch", self.fmri_epoch, self.fmri_block_volumes),
-        ):
+        for name in ("eeg_epoch", "meg_epoch", "fmri_epoch"):
+            epoch, block = getattr(self, name), self.fmri_block_volumes if name == "fmri_epoch" else self.block
             if epoch > block:
                 raise ValueError(f"{name} is {epoch:g}: longer than its block ({block:g})")
         if self.seconds < 2 * self.block:

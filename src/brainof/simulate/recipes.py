@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 
+from ..schema import load_yaml
 from .bids import EEG_FORMATS, PARCELLATED
 from .parameters import CohortParameters
 from .regions import make_regions
-from .subjects import TASK
 
 _TITLES = {"eeg": "EEG", "meg": "MEG", "fmri": "regional BOLD"}
 
@@ -18,58 +19,29 @@ _TITLES = {"eeg": "EEG", "meg": "MEG", "fmri": "regional BOLD"}
 def recipe(
     parameters: CohortParameters, modality: str, nifti: bool = False, eeg_format: str = "brainvision"
 ) -> dict[str, Any]:
-    """The recipe of one modality as plain values.
+    """The recipe of one modality as plain values: `recipe.yaml` with its blanks filled.
 
     Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis,
     site.
     """
-    effects = parameters.effects
     folder, ending, read = _files(parameters, modality, nifti, eeg_format)
-    if modality == "fmri":
-        epoch = parameters.fmri_epoch * parameters.t_r
-        windows: dict[str, float] = {"n_times": parameters.fmri_epoch}
-    else:
-        epoch = parameters.eeg_epoch if modality == "eeg" else parameters.meg_epoch
-        windows = {"length": epoch}
-    return {
-        "name": f"simulated_{modality}" + ("_image" if nifti else ""),
-        "title": f"Simulated cohort: {_TITLES[modality]} ({parameters.subjects} subjects, seed {parameters.seed})",
-        "modality": modality,
-        "licence": "CC0-1.0 (simulated, no person was recorded)",
-        "citation": "brainof simulate",
-        "files": [{"pattern": f"{folder}/sub-{{subject}}_task-{{task}}_{ending}"}],
-        **({"read": read} if read else {}),
-        "events": {"file": f"{folder}/sub-{{subject}}_task-{TASK}_events.tsv"},
-        "windows": windows,
-        "labels": {
-            "state": {"event": "trial_type", "values": {"rest": "rest", "task": "task"}, "optional": True},
-            **{
-                name: {"table": "participants.tsv", "key": {"participant_id": "sub-{subject}"}, "column": name}
-                for name in ("group", "site", "sex", "age")
-            },
-        },
-        "tasks": {
-            "rest_vs_task": {
-                "label": "state",
-                "positive": "task",
-                "split": "subject",
-                "windows": {"events": ["rest", "task"], "tmin": 0.0, "tmax": epoch},
-                "notes": f"strength {effects.state_strength:g}",
-            },
-            "diagnosis": {
-                "label": "group",
-                "positive": "patient",
-                "split": "subject",
-                "notes": f"alpha slowing d = {effects.group_alpha:g}, default-network connectivity "
-                f"lowered by {effects.group_connectivity:.0%}; site confound {effects.site_confound:g}",
-            },
-            "site": {
-                "label": "site",
-                "split": "subject",
-                "notes": f"a nuisance: log gain step {effects.site_gain:g} between sites",
-            },
-        },
-    }
+    epochs = {"eeg": parameters.eeg_epoch, "meg": parameters.meg_epoch}
+    epoch = epochs.get(modality, parameters.fmri_epoch * parameters.t_r)
+    page = jinja2.Environment(trim_blocks=True)
+    page.policies["json.dumps_kwargs"] = {}  # keys as they stand here
+    text = page.from_string(Path(__file__).with_name("recipe.yaml").read_text(encoding="utf-8")).render(
+        parameters=parameters,
+        effects=parameters.effects,
+        modality=modality,
+        kind=_TITLES[modality],
+        nifti=nifti,
+        folder=folder,
+        ending=ending,
+        read=read,
+        epoch=epoch,
+        windows={"length": epoch} if modality in epochs else {"n_times": parameters.fmri_epoch},
+    )
+    return load_yaml(text)
 
 
 def write_recipes(parameters: CohortParameters, root: Path, nifti: bool, eeg_format: str) -> None:

@@ -68,10 +68,8 @@ class Regions:
     def picks(self, rois: int | Sequence[str] | None = None) -> np.ndarray:
         """Numbers of regions in atlas order: the first n, or those named (regions or whole networks); all without it.
 
-        Raises
-        ------
-        ValueError
-            More regions than there are, none, or an unknown name; the limit or the nearest name is given.
+        Raises ValueError: more regions than there are, none, or an unknown name; the limit or the nearest name is
+        given.
         """
         n = len(self)
         rois = n if rois is None else rois
@@ -123,7 +121,7 @@ def make_regions(n: int) -> Regions:
     rng = np.random.default_rng(20260223)  # folding is part of the template head, not of the cohort
     half = n // 2
     shell = _hemisphere(half)
-    networks = np.array([_nearest_network(direction) for direction in shell])
+    networks = _nearest_networks(shell)
     order = np.lexsort((shell[:, 1], np.array([NETWORKS.index(network) for network in networks])))
     shell, networks = shell[order], networks[order]
     depth = rng.uniform(0.84, 1.0, half)[:, None]
@@ -157,9 +155,9 @@ def _hemisphere(n: int) -> np.ndarray:
         total += 1
 
 
-def _nearest_network(direction: np.ndarray) -> str:
-    def cosine(anchor: tuple[float, float, float]) -> float:
-        towards = (np.array(anchor) / 1000 - _MNI_CENTRE) / _MNI_AXES
-        return float(direction @ towards / np.linalg.norm(towards))
-
-    return max(NETWORKS, key=lambda network: max(cosine(anchor) for anchor in _ANCHORS[network]))
+def _nearest_networks(directions: np.ndarray) -> np.ndarray:
+    """Name of the network whose anchor has the largest cosine with each direction."""
+    names = np.repeat(NETWORKS, [len(anchors) for anchors in _ANCHORS.values()])
+    towards = (np.concatenate(list(_ANCHORS.values())) / 1000 - _MNI_CENTRE) / _MNI_AXES
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    return names[np.argmax(directions @ towards.T, axis=1)]

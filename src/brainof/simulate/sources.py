@@ -120,7 +120,7 @@ def source_currents(
 ) -> np.ndarray:
     """Dipole moments of all regions, shape (n_regions, n_times), A m, float32, at `parameters.sfreq`.
 
-    `activity`, the spontaneous one, and `up`, networks that a hidden state lifts (see `switching`), are
+    `activity`, the spontaneous one, and `up`, networks that a hidden state lifts (see `timeline`), are
     (n_regions, n_slow) at SLOW_RATE.
     """
     sfreq, sources = parameters.sfreq, parameters.sources

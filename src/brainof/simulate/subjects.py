@@ -11,17 +11,15 @@ import pandas as pd
 
 from ..recording import Recording
 from .activity import spontaneous
-from .artefacts import contaminate
+from .artefacts import contaminate, contaminate_bold
 from .forward import lead_field
 from .haemodynamics import BASELINE, bold
 from .montages import eeg_channels, meg_channels
 from .parameters import CohortParameters
 from .persons import Person, make_person, stream
 from .regions import Regions, make_regions
-from .scanner import contaminate_bold
 from .sources import source_currents
-from .switching import hidden_states, lifted
-from .timeline import SLOW_RATE, Timeline, make_timeline
+from .timeline import SLOW_RATE, Timeline, hidden_states, lifted, make_timeline
 
 #: Task entity of every recording
 TASK = "blocks"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from .parameters import CohortParameters
 
+_ALIKE = {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0}
+_BLOCKS = {"block": 32.0, "eeg_epoch": 32.0, "meg_epoch": 32.0}
 _NO_EFFECT: dict[str, Any] = {"amplitude": {}, "activity": {}, "frequency": 0.0, "lateral": 0.0}
 
 #: Name -> parameters that differ from the defaults
@@ -17,41 +19,20 @@ TASKS: dict[str, dict[str, Any]] = {
     # EEG and MEG only, in the side of alpha; spectra averaged over both sides stay
     "topography": {"effects": {"state": {**_NO_EFFECT, "lateral": 0.6}}},
     # no modality alone, only EEG or MEG together with fMRI
-    "pair": {
-        "t_r": 0.5,
-        "seconds": 256.0,
-        "block": 32.0,
-        "fmri_blocks": 0,
-        "eeg_epoch": 32.0,
-        "meg_epoch": 32.0,
-        "effects": {"pair": True},
-    },
+    "pair": {"t_r": 0.5, "seconds": 256.0, "fmri_blocks": 0, **_BLOCKS, "effects": {"pair": True}},
     # by person
     "diagnosis": {"effects": {"state_strength": 0.0, "group_alpha": 1.5, "group_connectivity": 0.6}},
     # the group is the site (its gain and noise) and nothing else: any score above chance comes from the nuisance
-    "confounded": {
-        "effects": {
-            "state_strength": 0.0,
-            "group_alpha": 0.0,
-            "group_connectivity": 0.0,
-            "site_confound": 1.0,
-            "site_gain": 0.5,
-            "site_noise": 1.0,
-        }
-    },
+    "confounded": {"effects": {**_ALIKE, "site_confound": 1.0, "site_gain": 0.5, "site_noise": 1.0}},
     # nothing to find
-    "null": {"effects": {"state_strength": 0.0, "group_alpha": 0.0, "group_connectivity": 0.0, "site_gain": 0.0}},
+    "null": {"effects": {**_ALIKE, "site_gain": 0.0}},
 }
 
 
 def task_parameters(name: str, **changes: Any) -> CohortParameters:
     """Parameters of the cohort of a task (a key of TASKS), with further top-level changes such as `subjects`.
 
-    Raises
-    ------
-    ConfigError
-        No such task, or an impossible parameter.
+    Raises ConfigError: no such task, or an impossible parameter.
     """
-    if name not in TASKS:
-        raise ConfigError(f"no task {name!r}", field="task", fix=did_you_mean(name, TASKS))
+    check_known(name, TASKS, ConfigError, "no task {!r}", field="task")
     return CohortParameters.parse({**TASKS[name], **changes}, f"task {name}")

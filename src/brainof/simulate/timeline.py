@@ -1,4 +1,9 @@
-"""When a subject rests and when it works: the sequence of states all modalities share."""
+"""When a subject rests and when it works, and in which hidden state it is: what all modalities share.
+
+Hidden states switch spontaneously, as a semi-Markov chain: in state k the rhythms and the local activity of network k
+are lifted; the next state is drawn from the others. With mean dwell time D a visit lasts D / 4 plus an exponential time
+of mean 3 D / 4: no visit is too short to be a state.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .parameters import CohortParameters
+from .parameters import CohortParameters, SwitchingParameters
+from .regions import Regions
 
 STATES = ("rest", "task")
 #: Rate of everything slow (activity, state), Hz
@@ -41,16 +47,9 @@ class Timeline:
         states = np.array(STATES)[self.working.astype(int)]
         return pd.DataFrame({"onset": self.edges[:-1], "duration": np.diff(self.edges), "trial_type": states})
 
-    def _block_at(self, times: np.ndarray) -> np.ndarray:
-        return np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
-
-    def task(self, times: np.ndarray) -> np.ndarray:
-        """1 in task blocks, 0 in rest, at times in seconds."""
-        return self.working[self._block_at(times)].astype(float)
-
     def smooth(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
         """A state per block (0, 1) over time, approached exponentially (time constant RISE) as a brain does."""
-        index = self._block_at(times)
+        index = np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
         target = states.astype(float)
         before = np.concatenate([target[:1], target[:-1]])
         return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
@@ -112,3 +111,20 @@ def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random
         if n > 0:
             onsets.append(edges[block] + (np.arange(1, n + 1) + rng.uniform(-0.2, 0.2, n)) / rate)
     return np.round(np.concatenate(onsets), 3)
+
+
+def hidden_states(switching: SwitchingParameters, duration: float, rng: np.random.Generator) -> np.ndarray:
+    """The state at every slow sample, shape (ceil(duration * SLOW_RATE) + 1,), int8; empty when switched off."""
+    n_slow = int(np.ceil(duration * SLOW_RATE)) + 1
+    if not switching.states:
+        return np.zeros(0, np.int8)
+    n_visits = int(4 * duration / switching.dwell) + 2  # as many as there can be at most, at the shortest dwell
+    visits = switching.dwell * (0.25 + rng.exponential(0.75, n_visits))
+    steps = np.concatenate([rng.integers(switching.states, size=1), rng.integers(1, switching.states, n_visits - 1)])
+    visited = np.cumsum(steps) % switching.states  # a step of 1 ... n - 1 never stays
+    return visited[np.searchsorted(np.cumsum(visits), np.arange(n_slow) / SLOW_RATE, side="right")].astype(np.int8)
+
+
+def lifted(states: np.ndarray, regions: Regions) -> np.ndarray | None:
+    """1 where the network of a region is up, shape (n_regions, n_slow), float32; None when switched off."""
+    return (regions.network_index[:, None] == states).astype(np.float32) if len(states) else None

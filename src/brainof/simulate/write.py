@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..paths import user_path
+from ..schema import read_yaml
 from ..utils.files import storage_error
 from ..utils.progress import progress
 from ..version import __version__
@@ -24,27 +25,6 @@ from .subjects import TASK, Subject, simulate_subject
 
 #: File that holds the parameters of the cohort in a folder
 PARAMETERS = "simulation.json"
-_PARTICIPANTS = {
-    "age": {"Units": "year"},
-    "alpha_frequency": {"Description": "individual alpha peak", "Units": "Hz"},
-    "exponent": {"Description": "exponent of the 1/f background"},
-    "group": {"Levels": {"control": "control", "patient": "simulated patient"}},
-    "sex": {"Levels": {"F": "female", "M": "male"}},
-    "site": {"Description": "simulated site"},
-}
-_EVENTS = {
-    "trial_type": {
-        "Description": "state of an epoch, or a stimulus",
-        "Levels": {
-            "rest": "labelled epoch of rest",
-            "task": "labelled epoch of task",
-            "rest_block": "block of rest that holds no labelled epoch",
-            "task_block": "block of task that holds no labelled epoch",
-            "stimulus": "onset of a stimulus",
-        },
-    },
-    "block": {"Description": "number of the block the epoch lies in; -1 for a stimulus"},
-}
 
 
 def write(
@@ -57,27 +37,14 @@ def write(
 ) -> Path:
     """Write a cohort and return its folder.
 
-    Parameters
-    ----------
-    out : path-like
-        A new or empty folder, or one that an interrupted call with the same parameters began: its complete subjects
-        are kept.
-    nifti : bool
-        Also paint fMRI into 4-D images.
-    truth : bool
-        Also write source currents, activity, states and masks (`derivatives/truth`).
-    eeg_format : {"brainvision", "edf"}
-        BrainVision holds float32; EDF rounds to 16 bits.
+    `out` is a new or empty folder, or one that an interrupted call with the same parameters began: its complete
+    subjects are kept. `nifti` also paints fMRI into 4-D images; `truth` also writes source currents, activity, states
+    and masks (`derivatives/truth`). As `eeg_format`, "brainvision" holds float32 and "edf" rounds to 16 bits.
 
-    Raises
-    ------
-    ConfigError
-        The folder holds something else, or a cohort with other parameters; an unknown EEG format.
-    StorageError
-        The disk is full or the folder cannot be written.
+    Raises ConfigError: the folder holds something else, or a cohort with other parameters; an unknown EEG format;
+    StorageError: the disk is full or the folder cannot be written.
     """
-    if eeg_format not in bids.EEG_FORMATS:
-        raise ConfigError(f"{eeg_format!r}", field="eeg_format", fix=did_you_mean(eeg_format, bids.EEG_FORMATS))
+    check_known(eeg_format, bids.EEG_FORMATS, ConfigError, field="eeg_format")
     root = user_path(out)
     try:
         _claim(root, parameters, {"nifti": nifti, "truth": truth, "eeg_format": eeg_format})
@@ -152,8 +119,9 @@ def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool, eeg_fo
     people = [make_person(parameters, index, regions) for index in range(parameters.subjects)]
     rows = [{"participant_id": f"sub-{person.name}", **person.labels()} for person in people]
     bids.write_tsv(root / "participants.tsv", pd.DataFrame(rows))
-    bids.write_json(root / "participants.json", _PARTICIPANTS)
-    bids.write_json(root / f"task-{TASK}_events.json", _EVENTS)
+    columns = read_yaml(Path(__file__).with_name("columns.yaml"))
+    bids.write_json(root / "participants.json", columns["participants"])
+    bids.write_json(root / f"task-{TASK}_events.json", columns["events"])
     title = "Simulated tri-modal cohort (no person was recorded)"
     _describe(root, title, "raw", "recipe_*.yaml\nsimulation.json\n.partial\n")
     (root / "README").write_text(
@@ -164,7 +132,7 @@ def _write_dataset(root: Path, parameters: CohortParameters, nifti: bool, eeg_fo
     if "fmri" in parameters.modalities:
         folder = root / bids.PARCELLATED
         bids.write_atlas(regions.channels(parameters.rois), folder, nifti)
-        bids.write_json(folder / f"task-{TASK}_events.json", _EVENTS)
+        bids.write_json(folder / f"task-{TASK}_events.json", columns["events"])
         # tables of regions and their atlas are a proposal (BEP 12 and 38), not yet part of the standard
         _describe(folder, f"{title}: regions", "derivative", "atlas*\n*_timeseries.tsv\n*_timeseries.json\n")
         (folder / "README").write_text(

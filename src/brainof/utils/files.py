@@ -31,10 +31,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     A hidden temporary file beside `path` is written, synced and renamed, and the folder is synced, so that neither a
     killed process nor a power cut leaves half a file under its final name.
 
-    Raises
-    ------
-    StorageError
-        The disk is full or the folder cannot be written; the temporary file is removed.
+    Raises StorageError: the disk is full or the folder cannot be written; the temporary file is removed.
     """
     if not path.name:
         raise StorageError("is no name of a file", file=path, fix="give one")
@@ -75,10 +72,7 @@ def write_json(path: Path, values: Any, *, checksum: bool = False) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; one that was written with a checksum is compared with it.
 
-    Raises
-    ------
-    CorpusError
-        The file is missing, unreadable, changed since it was written, or not a JSON object.
+    Raises CorpusError: the file is missing, unreadable, changed since it was written, or not a JSON object.
     """
     return json_object(path.read_bytes, path)
 
@@ -116,13 +110,7 @@ def _text(values: Any) -> bytes:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents.
-
-    Raises
-    ------
-    StorageError
-        It cannot be made.
-    """
+    """Make a folder and its parents (StorageError)."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -45,10 +45,7 @@ def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None
     None is no budget. The files go to `folder`; they have no name there and vanish with the process. By default it is
     the system's folder for temporary files, which on some machines is itself in memory.
 
-    Raises
-    ------
-    ConfigError
-        The budget is below what the program needs to run at all.
+    Raises ConfigError: the budget is below what the program needs to run at all.
     """
     if n_bytes is None:
         yield
@@ -64,13 +61,7 @@ def memory_budget(n_bytes: int | None, folder: str | PathLike[str] | None = None
 
 
 def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """An array whose values are not set, in memory or (above a share of the budget) in a file.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be made.
-    """
+    """An array whose values are not set, in memory or (above a share of the budget) in a file (StorageError)."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     largest, folder = _budget.get()
     if n_bytes <= largest:
@@ -139,12 +130,7 @@ def blocks(n_times: int, overlap: int = 0) -> list[tuple[int, int]]:
 
 
 def parse_bytes(text: str | int) -> int:
-    """`2GB`, `500 MB`, `1.5GiB` or a plain number as bytes.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """`2GB`, `500 MB`, `1.5GiB` or a plain number as bytes (ConfigError)."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if match is None:
         raise ConfigError(f"{text!r}", field="memory", fix="write a size such as 2GB or 500MB")

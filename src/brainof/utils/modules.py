@@ -1,4 +1,4 @@
-"""Torch modules as they are used from outside: eval mode for a while, their device and dtype, random streams."""
+"""Torch modules as they are used from outside: eval mode for a while, their device and dtype, random streams; cards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+
+#: Part of the name of a card -> its maker's dense bfloat16 FLOP/s
+PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12}
+PEAKS |= {"4090": 165e12}
 
 _lock = threading.Lock()
 #: Module -> how many `evaluating` blocks hold it in eval mode, and the mode it had before the first
@@ -68,3 +72,11 @@ def dtype_of(module: nn.Module) -> torch.dtype:
     """float64 for a float64 module, else float32: what a head on it computes in."""
     parameter = next(module.parameters(), None)
     return torch.float64 if parameter is not None and parameter.dtype == torch.float64 else torch.float32
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Dense bfloat16 FLOP/s of a card, None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((value for part, value in PEAKS.items() if part in name), None)

@@ -11,10 +11,7 @@ from ..errors import DependencyError
 def optional(module: str, extra: str, what: str) -> ModuleType:
     """Import a module of an optional package that an extra of brainof brings; `what` ("engine='dask'") needs it.
 
-    Raises
-    ------
-    DependencyError
-        It is not installed.
+    Raises DependencyError: it is not installed.
     """
     package = module.split(".")[0]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -42,10 +42,18 @@ def side_by_side(function: Callable[[Job], Result], jobs: Iterable[Job], count: 
         yield from map(function, jobs)
         return
     with operators_apart(count) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for job in jobs:
-            waiting.append(pool.submit(function, job))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from (result for _, result in in_order(pool, function, jobs, count))
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Job], Result], jobs: Iterable[Job], ahead: int
+) -> Generator[tuple[Job, Result]]:
+    """Each job with its result, in order; `ahead` jobs more than the one handed out are begun early."""
+    waiting: deque[tuple[Job, Future[Result]]] = deque()
+    for job in jobs:
+        waiting.append((job, pool.submit(function, job)))
+        if len(waiting) > ahead:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    for done, future in waiting:
+        yield done, future.result()

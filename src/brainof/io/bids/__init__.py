@@ -1,9 +1,6 @@
 """BIDS: an index by directory scan, inheritance of sidecars, and what the sidecars say of a recording."""
 
-from __future__ import annotations
-
-from .dataset import BidsDataset, BidsIndex, index
-from .filters import BidsFilter
+from .dataset import BidsDataset, BidsFilter, BidsIndex, index
 from .names import BidsFile, parse
 from .sidecars import Sidecars
 

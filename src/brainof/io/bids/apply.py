@@ -4,19 +4,79 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from ...errors import ReadError
 from ...recording import Recording
 from ...utils.values import listed
-from ..names import renamed
+from ..names import kind_of_name, renamed, unique
 from ..options import ReadOptions
+from ..text_table import read_text_table
 from ..units import factor_to_si
-from .channels import ChannelTable, read_channels
-from .electrodes import find_electrodes, positions_of
+from .electrodes import find_electrodes
 from .sidecars import Sidecars
+
+#: BIDS type -> our type; MEG types are left to the file, which knows its coils
+_TYPES = {
+    "EEG": "eeg",
+    "EOG": "eog",
+    "VEOG": "eog",
+    "HEOG": "eog",
+    "ECG": "ecg",
+    "EMG": "emg",
+    "RESP": "resp",
+    "TRIG": "stim",
+    **dict.fromkeys(("SEEG", "ECOG", "DBS", "PUPIL", "EYEGAZE", "GSR", "PPG", "TEMP", "AUDIO", "PD"), "misc"),
+    **dict.fromkeys(("PHOTODIODE", "MISC", "OTHER", "REF", "ADC", "DAC", "SYSCLOCK", "FITERR", "HLU"), "misc"),
+}
+
+
+@dataclass(frozen=True)
+class ChannelTable:
+    """Rows of a channels.tsv."""
+
+    path: Path
+    names: tuple[str, ...]
+    types: dict[str, str]  # Name -> type of ours, where the table gives one that is used
+    bads: tuple[str, ...]
+    units: dict[str, str]  # Name -> unit as written
+    notes: tuple[str, ...] = ()
+
+    def compare(self, there: Sequence[str]) -> None:
+        """Hold the table against the channels of the file.
+
+        Raises ReadError: a name of the table is not in the file, or a channel of the file (other than a trigger or of
+        the body) not in the table.
+        """
+        known, listed_names = set(there), set(self.names)
+        absent = [name for name in self.names if name not in known]
+        extra = [name for name in there if name not in listed_names and kind_of_name(name) is None]
+        if not absent and not extra:
+            return
+        parts = [f"lists {listed(absent, 4)}, which the recording does not have"] if absent else []
+        parts += [f"does not list {listed(extra, 4)}"] if extra else []
+        fix = "correct it, or read it alone with sidecars=False"
+        raise ReadError(" and ".join(parts), file=self.path, field="name", fix=fix)
+
+
+def read_channels(path: Path) -> ChannelTable:
+    """Read a channels.tsv; ReadError where it is no table or has no column `name`."""
+    table, notes = read_text_table(path, error=ReadError)
+    if "name" not in table.columns:
+        raise ReadError("no column 'name'", file=path, field="channels", fix="see the BIDS specification")
+    names = unique(table["name"].tolist())
+
+    def column(name: str) -> list[str]:
+        return table[name].tolist() if name in table.columns else [""] * len(names)
+
+    types = {n: _TYPES[kind.upper()] for n, kind in zip(names, column("type"), strict=True) if kind.upper() in _TYPES}
+    bads = tuple(n for n, state in zip(names, column("status"), strict=True) if state.lower() == "bad")
+    units = {n: unit for n, unit in zip(names, column("units"), strict=True) if unit not in ("", "n/a")}
+    return ChannelTable(path, tuple(names), types, bads, units, tuple(notes))
 
 
 def channel_table(sidecars: Sidecars, options: ReadOptions) -> ChannelTable | None:
@@ -38,13 +98,12 @@ def without_serial(table: ChannelTable) -> ChannelTable:
     def short(name: str) -> str:
         return re.sub(r"-\d+$", "", name)
 
-    return ChannelTable(
-        table.path,
-        tuple(map(short, table.names)),
-        {short(name): kind for name, kind in table.types.items()},
-        tuple(map(short, table.bads)),
-        {short(name): unit for name, unit in table.units.items()},
-        table.notes,
+    return replace(
+        table,
+        names=tuple(map(short, table.names)),
+        types={short(name): kind for name, kind in table.types.items()},
+        bads=tuple(map(short, table.bads)),
+        units={short(name): unit for name, unit in table.units.items()},
     )
 
 
@@ -53,10 +112,7 @@ def with_states(
 ) -> Recording:
     """The recording with the bad channels of the table, and a note where its units contradict the file's.
 
-    Parameters
-    ----------
-    stored : mapping of channel name to float
-        SI value of one unit as the file stores it; empty where the format has no units.
+    `stored` holds the SI value of one unit as the file stores it, by channel; empty where the format has no units.
     """
     names = dict(zip(table.names, renamed(list(table.names), options, table.path), strict=True))
     there = set(recording.channels.names)
@@ -69,10 +125,8 @@ def with_states(
         if factor is not None and own is not None and not np.isclose(factor, own, rtol=1e-3, atol=0):
             odd[names[name]] = unit
     if odd and options.units is None:
-        unit = next(iter(odd.values()))
-        notes.append(
-            f"{table.path.name} gives {unit} where the file says otherwise (the file's holds): {listed([*odd])}"
-        )
+        what = f"{next(iter(odd.values()))} where the file says otherwise (the file's holds)"
+        notes.append(f"{table.path.name} gives {what}: {listed([*odd])}")
     return recording.replace(bads=(*recording.bads, *bads)).noted(*table.notes, *notes)
 
 
@@ -85,12 +139,11 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
         recording = recording.noted(f"the JSON says {said:g} Hz, the file {recording.sfreq:g} Hz: the file's was taken")
     if recording.modality != "eeg" or options.montage is not None:
         return recording
-    electrodes = find_electrodes(sidecars)
-    if electrodes is None:
-        return recording
-    positions = positions_of(recording.channels.names, electrodes)
+    places, notes = find_electrodes(sidecars)
+    unknown = np.full(3, np.nan)
+    positions = np.array([places.get(name.upper(), unknown) for name in recording.channels.names]).reshape(-1, 3)
     known = np.isfinite(positions).all(axis=1)
-    recording = recording.noted(*electrodes.notes)
+    recording = recording.noted(*notes)
     if not known.any():
         return recording
     if recording.channels.frame == "head":  # an unknown frame cannot stand beside the head frame
@@ -98,11 +151,6 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
     channels = replace(recording.channels, positions=positions, frame="head")
     left = int((~np.isfinite(positions).all(axis=1)).sum())
     note = f"{known.sum()} positions come from electrodes.tsv" + (f", {left} are unknown" if left else "")
-    notes = [line for line in recording.notes if not _about_positions(line)]
-    recording = recording.replace(channels=channels, provenance={**recording.provenance, "notes": notes})
-    return recording.noted(note)
-
-
-def _about_positions(note: str) -> bool:
-    """Notes of the reader on positions that are not true any more."""
-    return bool(re.match(r"(\d+ positions come from|no position for|electrode positions of the file)", note))
+    outdated = re.compile(r"\d+ positions come from|no position for|electrode positions of the file")
+    notes = [line for line in recording.notes if not outdated.match(line)]
+    return recording.replace(channels=channels, provenance={**recording.provenance, "notes": [*notes, note]})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ...errors import ReadError
+from ...errors import ConfigError, ReadError, check_known
 from ...paths import user_path
-from .filters import BidsFilter, Wanted
-from .names import BidsFile
+from .names import ENTITY_NAMES, BidsFile
 from .scan import Scanned, scan
 from .sidecars import Sidecars
 
@@ -20,22 +22,8 @@ from .sidecars import Sidecars
 _PARTNERS = {".vhdr": (".eeg", ".dat", ".avg", ".EEG")}  # .set keeps its data where it likes
 
 
-class BidsDataset:
-    """One dataset: a raw one, or a derivative.
-
-    Attributes
-    ----------
-    root : Path
-    derivative : str or None
-        Folder name of a derivative; None for raw data.
-    description : dict
-        dataset_description.json; empty where there is none.
-    files : list of BidsFile
-    """
-
-    def __init__(self, scanned: Scanned) -> None:
-        self.root, self.derivative, self.description = scanned.root, scanned.derivative, scanned.description
-        self.files, self._problems = scanned.files, scanned.problems
+class BidsDataset(Scanned):
+    """One dataset: a raw one, or a derivative."""
 
     @property
     def name(self) -> str:
@@ -59,10 +47,7 @@ class BidsDataset:
         return sorted({file.entities[entity] for file in self.recordings if entity in file.entities})
 
     def metadata(self, file: BidsFile) -> dict[str, Any]:
-        """JSON metadata of a file with inheritance.
-
-        Raises ReadError: A JSON file is damaged.
-        """
+        """JSON metadata of a file with inheritance; ReadError where a JSON file is damaged."""
         return {key: value for key, (value, _) in self._sidecars(file).metadata.items()}
 
     def sidecars(self, file: BidsFile, suffix: str, extension: str = ".tsv") -> list[str]:
@@ -74,15 +59,16 @@ class BidsDataset:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(path relative to the root, what is wrong) of recordings and links that cannot be used."""
-        yield from ((".", problem) for problem in self._problems)
+        yield from ((".", problem) for problem in self.odd)
         paths = {file.path for file in self.files}
         for file in self.files:
             if file.missing:
                 yield self._relative(file), "not downloaded (the link leads nowhere)"
             elif file.is_later_part and file.suffix in ("meg", "eeg"):
-                first = _first_part(file)
-                if first not in paths:
-                    yield self._relative(file), f"its first part {os.path.basename(first)} is missing"
+                split = file.entities["split"]
+                first = file.name.replace(f"_split-{split}_", f"_split-{'1'.rjust(len(split), '0')}_")
+                if os.path.join(os.path.dirname(file.path), first) not in paths:
+                    yield self._relative(file), f"its first part {first} is missing"
         for file in self.recordings:
             if file.missing:
                 continue
@@ -104,62 +90,113 @@ class BidsDataset:
 
     @cached_property
     def _by_folder(self) -> Mapping[str, list[BidsFile]]:
-        folders: dict[str, list[BidsFile]] = {}
+        folders = defaultdict(list)
         for file in self.files:
             if file.extension in (".json", ".tsv"):
-                folders.setdefault(os.path.dirname(file.path), []).append(file)
+                folders[os.path.dirname(file.path)].append(file)
         return folders
 
     def _listing(self, folder: str) -> list[BidsFile]:
         return self._by_folder.get(folder, [])
 
 
-class BidsIndex:
-    """All datasets below a folder.
+#: keys of a filter that are no entities
+OTHER_KEYS = ("suffix", "extension", "datatype", "derivative")
 
-    Attributes
-    ----------
-    root : Path
-    datasets : list of BidsDataset
+Wanted = str | list[str] | None
+
+
+class BidsFilter:
+    """Recordings by key -> value, list of values, pattern (fnmatch), or None for "has no such entity".
+
+    Keys are entities by their short or long name (`ses` or `session`), `suffix`, `extension`, `datatype` and
+    `derivative`; without `derivative` only raw datasets are meant. ConfigError suggests the nearest of an unknown key.
     """
 
-    def __init__(self, root: Path, datasets: list[BidsDataset]) -> None:
-        self.root, self.datasets = root, datasets
+    def __init__(self, wanted: Mapping[str, Wanted] | None = None) -> None:
+        self.wanted: dict[str, tuple[str, ...] | None] = {}
+        known = {*ENTITY_NAMES, *ENTITY_NAMES.values(), *OTHER_KEYS}
+        for key, value in (wanted or {}).items():
+            check_known(key, known, ConfigError, "unknown key {!r}", field="bids")
+            values = None if value is None else tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+            self.wanted[ENTITY_NAMES.get(key, key)] = values
+        derivative = self.wanted.pop("derivative", None)
+        self.derivative = derivative[0] if derivative else None
+
+    def takes_dataset(self, derivative: str | None, generators: tuple[str, ...]) -> bool:
+        """True for a dataset of this derivative name (its folder or a program that made it), or a raw one."""
+        if self.derivative is None:
+            return derivative is None
+        names = [name.lower() for name in ((derivative,) if derivative else ()) + generators]
+        return any(fnmatchcase(name, self.derivative.lower()) for name in names)
+
+    def takes(self, file: BidsFile) -> bool:
+        """True where every key fits."""
+        for key, values in self.wanted.items():
+            own = getattr(file, key) if key in OTHER_KEYS else file.entities.get(key)
+            if values is None:
+                if own:
+                    return False
+            elif own is None or not any(own == value or fnmatchcase(own, value) for value in values):
+                return False
+        return True
+
+
+@dataclass
+class BidsIndex:
+    """All datasets below a folder."""
+
+    root: Path
+    datasets: list[BidsDataset]
 
     def select(self, wanted: BidsFilter | Mapping[str, Wanted] | None = None) -> list[BidsFile]:
         """Recordings that fit, in order of their paths."""
         chosen = wanted if isinstance(wanted, BidsFilter) else BidsFilter(wanted)
-        found = [
-            file
-            for dataset in self.datasets
-            if chosen.takes_dataset(dataset.derivative, dataset.generators)
-            for file in dataset.recordings
-            if chosen.takes(file)
-        ]
+        datasets = [each for each in self.datasets if chosen.takes_dataset(each.derivative, each.generators)]
+        found = [file for dataset in datasets for file in dataset.recordings if chosen.takes(file)]
         return sorted(found, key=lambda file: file.path)
 
 
 def index(root: str | PathLike[str]) -> BidsIndex:
-    """Index the BIDS datasets in a folder.
-
-    Parameters
-    ----------
-    root : path-like
-        A dataset (its derivatives are found too), a derivative, or a folder of datasets.
+    """Index a dataset (its derivatives are found too), a derivative, or a folder of datasets.
 
     Raises ReadError: it is no folder, or holds no dataset.
     """
     folder = user_path(root, ReadError)
     if not folder.is_dir():
         raise ReadError("is not a folder", file=folder, fix="give the folder of a BIDS dataset")
-    datasets = [BidsDataset(scanned) for scanned in scan(folder)]
+    datasets = [BidsDataset(**vars(scanned)) for scanned in scan(folder)]
     if not datasets:
         fix = "a dataset has a dataset_description.json or sub-* folders; for other layouts write a recipe"
         raise ReadError("holds no BIDS dataset", file=folder, fix=fix)
     return BidsIndex(folder, datasets)
 
 
-def _first_part(file: BidsFile) -> str:
-    split = file.entities["split"]
-    first = "1".rjust(len(split), "0")
-    return os.path.join(os.path.dirname(file.path), file.name.replace(f"_split-{split}_", f"_split-{first}_"))
+def summary(index: BidsIndex) -> dict[str, Any]:
+    """Datasets with subjects, sessions, tasks, recordings by modality and form, and what cannot be used."""
+    return {"root": str(index.root), "datasets": [_summary(dataset, index.root) for dataset in index.datasets]}
+
+
+def _summary(dataset: BidsDataset, root: Path) -> dict[str, Any]:
+    kinds = ("modality", "extension", "space", "resolution", "density", "description")
+    forms: Counter[tuple[str, ...]] = Counter()
+    for file in dataset.recordings:
+        own = {"modality": file.modality, "extension": file.extension or "folder", **file.entities}
+        forms[tuple(str(own.get(kind) or "") for kind in kinds)] += 1
+    return {
+        "name": dataset.name,
+        "path": os.path.relpath(dataset.root, root).replace(os.sep, "/"),
+        "derivative": dataset.derivative,
+        "generated_by": list(dataset.generators),
+        "files": len(dataset.files),
+        "subjects": dataset.values("subject"),
+        "sessions": dataset.values("session"),
+        "tasks": dataset.values("task"),
+        "recordings": dict(Counter(str(file.modality) for file in dataset.recordings)),
+        "forms": [
+            {kind: value for kind, value in zip(kinds, form, strict=True) if value} | {"recordings": count}
+            for form, count in sorted(forms.items())
+        ],
+        "missing": sum(file.missing for file in dataset.recordings),
+        "problems": [{"file": name, "problem": problem} for name, problem in dataset.problems()],
+    }

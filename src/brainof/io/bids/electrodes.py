@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pandas as pd
 
 from ...errors import ReadError
 from ..text_table import read_text_table
-from .names import BidsFile
 from .sidecars import Sidecars, read_json
 
 #: unit of length -> metres
@@ -25,61 +23,38 @@ _HEAD_SYSTEMS = frozenset(("captrak", "elektaneuromag", "neuromag", "chietiitab"
 _NASION, _LEFT, _RIGHT = ("NAS", "Nz", "nasion", "NASION"), ("LPA", "lpa", "T9"), ("RPA", "rpa", "T10")
 
 
-@dataclass(frozen=True)
-class Electrodes:
-    """Positions by name.
+def find_electrodes(sidecars: Sidecars) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The electrode positions that a BIDS dataset gives for a recording, and notes on what was not used.
 
-    Attributes
-    ----------
-    places : dict
-        name -> ndarray (3,), metres in the head frame.
-    notes : list of str
-        What was not used, and why.
-    """
-
-    places: dict[str, np.ndarray]
-    notes: list[str]
-
-
-def find_electrodes(sidecars: Sidecars) -> Electrodes | None:
-    """The electrode positions that a BIDS dataset gives for a recording; None where it has no electrodes.tsv.
-
-    Positions are in the head frame where the coordinate system is defined like it, or where the anatomical landmarks
-    are given; any other frame is said in `notes` and not guessed.
+    Upper-case name -> metres in the head frame, where the coordinate system is defined like it, or where the anatomical
+    landmarks are given; any other frame is noted and not guessed.
 
     Raises ReadError: a table has no name, x, y and z, or a JSON file is damaged.
     """
-    found = sidecars.all("electrodes", ".tsv", free=("space",))
     notes = []
-    for file in found:
-        system = _coordinate_system(file, sidecars)
+    for file in sidecars.all("electrodes", ".tsv", free=("space",)):
+        # the coordsystem.json of the same space, else one without a space
+        own = {**sidecars.entities, "space": file.entities.get("space", "")}
+        systems = sidecars.all("coordsystem", ".json", entities=own)
+        system = read_json(systems[0].path) if systems else {}
         transform, problem = _to_head(system)
         if transform is None:
             notes.append(f"positions of {file.name} were not used: {problem}")
             continue
         names, positions = read_electrodes(Path(file.path))
         head = positions @ transform[:3, :3].T + transform[:3, 3]
-        places = {name: row for name, row in zip(names, head, strict=True) if np.isfinite(row).all()}
+        places = {name.upper(): row for name, row in zip(names, head, strict=True) if np.isfinite(row).all()}
         # a wrong unit puts electrodes into the brain or out of the room
-        sizes = [np.linalg.norm(row) for row in places.values()]
-        if sizes and not 0.05 < float(np.median(sizes)) < 0.25:
-            unit = system.get("EEGCoordinateUnits")
-            notes.append(
-                f"positions of {file.name} were not used: half of them lie {np.median(sizes):.3g} m or more from the "
-                f"ears with the unit {unit}"
-            )
-            continue
-        return Electrodes(places, notes)
-    return Electrodes({}, notes) if found else None
+        far = float(np.median([np.linalg.norm(row) for row in places.values()])) if places else 0.1
+        if 0.05 < far < 0.25:
+            return places, notes
+        why = f"half of them lie {far:.3g} m or more from the ears with the unit {system.get('EEGCoordinateUnits')}"
+        notes.append(f"positions of {file.name} were not used: {why}")
+    return {}, notes
 
 
 def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and positions as written; NaN for n/a.
-
-    Returns
-    -------
-    names : tuple of str, length n
-    positions : ndarray, shape (n, 3)
+    """Names, and positions (n, 3) as written; NaN for n/a.
 
     Raises ReadError: it is no table with the columns name, x, y and z, or one name has two positions.
     """
@@ -95,13 +70,6 @@ def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         if not np.array_equal(before, row, equal_nan=True):
             raise ReadError(f"{name!r} has two positions", file=path, field="name", fix="give each electrode one row")
     return names, values
-
-
-def _coordinate_system(file: BidsFile, sidecars: Sidecars) -> Mapping[str, Any]:
-    """The coordsystem.json of an electrodes.tsv: that of the same space, else one without a space."""
-    own = {**sidecars.entities, "space": file.entities.get("space", "")}
-    found = sidecars.all("coordsystem", ".json", entities=own)
-    return read_json(found[0].path) if found else {}
 
 
 def _to_head(system: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
@@ -142,9 +110,3 @@ def _landmarks(system: Mapping[str, Any]) -> list[np.ndarray] | None:
         points.append(point)
     area = np.linalg.norm(np.cross(points[0] - points[1], points[2] - points[1]))
     return points if area > 1e-4 else None  # a head's triangle has some 70 cm2
-
-
-def positions_of(names: Sequence[str], electrodes: Electrodes) -> np.ndarray:
-    """Positions of channels by name (any case), shape (n, 3); NaN where the table has none."""
-    places = {name.upper(): place for name, place in electrodes.places.items()}
-    return np.array([places.get(name.upper(), (np.nan,) * 3) for name in names], dtype=float).reshape(-1, 3)

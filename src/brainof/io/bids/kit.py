@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,6 @@ def kit_digitisation(path: Path, sidecars: Sidecars) -> tuple[dict[str, Any], li
     The files are `*_markers.mrk` (several, as before and after the run, are averaged), `*_acq-ELP_headshape.pos` (three
     fiducials and five coils) and `*_acq-HSP_headshape.pos`, beside the recording. Points are in the unit that
     coordsystem.json gives, else in millimetres, the unit of the digitiser's export.
-
-    Raises ReadError: points cannot be read, or the fiducials and coils are not eight.
     """
     entities = sidecars.entities
     if not sidecars.is_bids or not sidecars.folders:
@@ -34,7 +33,9 @@ def kit_digitisation(path: Path, sidecars: Sidecars) -> tuple[dict[str, Any], li
         label = own.pop("acquisition", "") or ""
         if any(entities.get(key) != value for key, value in own.items() if value):
             continue
-        if suffix == "markers" and extension in _MARKERS and _of_run(label, entities.get("run")):
+        # labels such as 01pre carry the run, which markers have no entity for
+        digits, run = re.sub(r"\D", "", label), entities.get("run")
+        if suffix == "markers" and extension in _MARKERS and (not digits or not run or int(digits) == int(run)):
             markers.append(file)
         elif suffix == "headshape" and extension in _POINTS:
             shapes[label.upper()] = file
@@ -57,12 +58,6 @@ def _beside(path: Path) -> list[Path]:
     """Files in the folder of the recording, and in the folder above where it has a folder of its own."""
     folders = [path.parent, *([path.parent.parent] if path.parent.name.endswith("_meg") else [])]
     return [file for folder in folders for file in folder.iterdir() if file.is_file()]
-
-
-def _of_run(label: str, run: str | None) -> bool:
-    """Labels such as 01pre carry the run, which markers have no entity for."""
-    digits = "".join(letter for letter in label if letter.isdigit())
-    return not digits or run is None or int(digits) == int(run)
 
 
 def _points(path: Path, unit: str) -> np.ndarray:

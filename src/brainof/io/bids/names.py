@@ -55,28 +55,14 @@ _RECORDINGS: dict[str, tuple[Modality, tuple[str, ...]]] = {
 
 
 class BidsFile(NamedTuple):
-    """One file (or recording folder) of a dataset.
+    """One file (or recording folder) of a dataset."""
 
-    Attributes
-    ----------
-    path : str
-        Absolute; of folders of BTi and KIT recordings the file inside that is opened.
-    name : str
-        File name, without folders.
-    entities : dict of str
-        By the words of `ENTITY_NAMES`; keys that BIDS does not have stay as they are.
-    suffix, extension : str
-        `eeg` and `.vhdr` of `sub-01_task-rest_eeg.vhdr`; the extension in lower case.
-    missing : bool
-        A link to content that is not here (datalad, git-annex).
-    """
-
-    path: str
-    name: str
-    entities: dict[str, str]
-    suffix: str
-    extension: str
-    missing: bool = False
+    path: str  # absolute; of folders of BTi and KIT recordings the file inside that is opened
+    name: str  # without folders
+    entities: dict[str, str]  # by the words of `ENTITY_NAMES`; keys that BIDS does not have stay as they are
+    suffix: str  # `eeg` of `sub-01_task-rest_eeg.vhdr`
+    extension: str  # in lower case
+    missing: bool = False  # a link to content that is not here (datalad, git-annex)
 
     @property
     def datatype(self) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pathspec import GitIgnoreSpec
+
 from ..text_table import decoded
-from .ignore import Ignore
 from .names import FOLDER_EXTENSIONS, BidsFile, file_of, parse
 
 DESCRIPTION = "dataset_description.json"
@@ -24,13 +27,13 @@ _COLLECTION_DEPTH = 3
 
 @dataclass
 class Scanned:
-    """A dataset as the scan found it."""
+    """A dataset as the scan found it: a raw one, or a derivative."""
 
     root: Path
-    derivative: str | None
-    description: dict[str, Any] = field(default_factory=dict)
+    derivative: str | None  # Folder name of a derivative; None for raw data
+    description: dict[str, Any] = field(default_factory=dict)  # dataset_description.json; empty where there is none
     files: list[BidsFile] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)  # What is wrong with the folder itself
 
 
 def scan(folder: Path) -> list[Scanned]:
@@ -47,7 +50,9 @@ def scan(folder: Path) -> list[Scanned]:
 def _datasets(folder: str, found: list[Scanned], derivative: str | None, depth: int) -> None:
     entries = _listing(folder)
     names = {entry.name for entry in entries}
-    if not (DESCRIPTION in names or derivative or any(_is_subject(entry) for entry in entries)):
+    if not (
+        DESCRIPTION in names or derivative or any(entry.name.startswith("sub-") and entry.is_dir() for entry in entries)
+    ):
         if depth < _COLLECTION_DEPTH:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
@@ -60,7 +65,7 @@ def _datasets(folder: str, found: list[Scanned], derivative: str | None, depth: 
         if derivative is None and dataset.description.get("DatasetType") == "derivative":
             dataset.derivative = os.path.basename(folder)
     elif derivative is None:
-        dataset.problems.append(f"no {DESCRIPTION}")
+        dataset.odd.append(f"no {DESCRIPTION}")
     found.append(dataset)
     _walk(dataset, entries)
     for entry in entries:
@@ -70,51 +75,49 @@ def _datasets(folder: str, found: list[Scanned], derivative: str | None, depth: 
                     _datasets(inner.path, found, inner.name, depth + 1)
 
 
-def _is_subject(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith("sub-") and entry.is_dir()
-
-
 def _description(dataset: Scanned) -> dict[str, Any]:
     try:
         values = json.loads(decoded((dataset.root / DESCRIPTION).read_bytes())[0])
         if isinstance(values, dict):
             return values
-        dataset.problems.append(f"{DESCRIPTION} holds no keys")
+        dataset.odd.append(f"{DESCRIPTION} holds no keys")
     except (OSError, ValueError) as error:
-        dataset.problems.append(f"{DESCRIPTION} cannot be read ({error})")
+        dataset.odd.append(f"{DESCRIPTION} cannot be read ({error})")
     return {}
 
 
 def _walk(dataset: Scanned, entries: list[os.DirEntry[str]]) -> None:
-    root = str(dataset.root)
-    ignore, real_root, seen = Ignore.of(dataset.root), os.path.realpath(root), {os.path.realpath(root)}
+    root, ignored = str(dataset.root), GitIgnoreSpec([])
+    with suppress(OSError, ValueError, re.error):  # no such file, or a pattern that is none
+        lines = (dataset.root / ".bidsignore").read_text(encoding="utf-8", errors="replace").splitlines()
+        ignored = GitIgnoreSpec.from_lines(lines)
+    real_root, seen = os.path.realpath(root), {os.path.realpath(root)}
     stack = [[entry for entry in entries if entry.name not in _NO_DATA and entry.name != "derivatives"]]
-    files = dataset.files
     while stack:
         for entry in stack.pop():
             name = entry.name
             if name[0] == ".":
                 continue
             if not is_utf8(name):
-                dataset.problems.append(f"{shown(os.path.relpath(entry.path, root))} is not named in UTF-8: rename it")
+                dataset.odd.append(f"{shown(os.path.relpath(entry.path, root))} is not named in UTF-8: rename it")
                 continue
             is_link = entry.is_symlink()
             is_folder = entry.is_dir()
-            if ignore and ignore(os.path.relpath(entry.path, root).replace(os.sep, "/"), is_folder):
+            if ignored and ignored.match_file(os.path.relpath(entry.path, root) + os.sep * is_folder):
                 continue
             if not is_folder:
-                files.append(file_of(entry.path, name, is_link and not os.path.exists(entry.path)))
+                dataset.files.append(file_of(entry.path, name, is_link and not os.path.exists(entry.path)))
                 continue
             if name.endswith(FOLDER_EXTENSIONS):
-                files.append(file_of(entry.path, name))
+                dataset.files.append(file_of(entry.path, name))
             elif name.endswith("_meg") and name.startswith("sub-"):
-                files += _recording_folder(entry.path, name)
+                dataset.files += _recording_folder(entry.path, name)
             elif is_link:
                 target = os.path.realpath(entry.path)
                 if target in seen:
                     continue
                 if not target.startswith(real_root + os.sep):
-                    dataset.problems.append(f"{os.path.relpath(entry.path, root)} is a link that leaves the dataset")
+                    dataset.odd.append(f"{os.path.relpath(entry.path, root)} is a link that leaves the dataset")
                     continue
                 seen.add(target)
                 stack.append(_listing(entry.path, dataset))
@@ -150,5 +153,5 @@ def _listing(folder: str, dataset: Scanned | None = None) -> list[os.DirEntry[st
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         if dataset is not None:
-            dataset.problems.append(f"{os.path.relpath(folder, dataset.root)} cannot be read ({error.strerror})")
+            dataset.odd.append(f"{os.path.relpath(folder, dataset.root)} cannot be read ({error.strerror})")
         return []

@@ -32,30 +32,14 @@ def listed_sidecars(folder: str) -> Sequence[BidsFile]:
 
 @dataclass(frozen=True)
 class Sidecars:
-    """What applies to one recording by inheritance, from its own folder up to the root of its dataset.
-
-    Attributes
-    ----------
-    path : Path
-        The recording.
-    root : Path
-        Root of the dataset it lies in.
-    entities : dict of str
-        Of its name.
-    suffix : str
-        Of its name: `eeg`, `bold`, ...
-    folders : tuple of Path
-        Where sidecars are looked for, the nearest first; none where they are to be ignored.
-    listing : callable
-        Folder -> its .json and .tsv files.
-    """
+    """What applies to one recording by inheritance, from its own folder up to the root of its dataset."""
 
     path: Path
-    root: Path
-    entities: dict[str, str]
+    root: Path  # Of the dataset it lies in
+    entities: dict[str, str]  # Of its name, as is the suffix (`eeg`, `bold`, ...)
     suffix: str
-    folders: tuple[Path, ...]
-    listing: Listing = field(default=listed_sidecars, repr=False)
+    folders: tuple[Path, ...]  # Where sidecars are looked for, the nearest first; none where they are to be ignored
+    listing: Listing = field(default=listed_sidecars, repr=False)  # Folder -> its .json and .tsv files
 
     @classmethod
     def find(cls, path: Path, root: Path | None = None, listing: Listing = listed_sidecars) -> Sidecars:
@@ -106,22 +90,19 @@ class Sidecars:
 
     @cached_property
     def events(self) -> Path | None:
-        """events.tsv; that of the raw dataset where a derivative has none."""
+        """events.tsv; that of the raw dataset where a derivative (in `derivatives/NAME` of it) has none."""
         if not self.entities:
             return None
         found = self.first("events", ".tsv")
-        raw = raw_root(self.root)
-        if found is None and raw is not None and self.folders:
+        if found is None and self.root.parent.name == "derivatives" and self.folders:
+            raw = self.root.parent.parent
             there = raw / Path(os.path.abspath(self.path)).relative_to(self.root)
             return Sidecars.find(there, raw, self.listing).first("events", ".tsv")
         return found
 
     @cached_property
     def metadata(self) -> dict[str, tuple[Any, str]]:
-        """Metadata of the JSON files: key -> (value, file it comes from); nearer files win key by key.
-
-        Raises ReadError: a JSON file is damaged or not a mapping.
-        """
+        """Metadata of the JSON files: key -> (value, file it comes from); nearer files win key by key."""
         return self.merged(self.suffix)
 
     def merged(self, suffix: str) -> dict[str, tuple[Any, str]]:
@@ -132,10 +113,7 @@ class Sidecars:
         return values
 
     def number(self, key: str) -> float | None:
-        """A number of the metadata; None where there is none.
-
-        Raises ReadError: the value is not a finite number.
-        """
+        """A number of the metadata; None where there is none, ReadError where it is no finite number."""
         value, file = self.metadata.get(key, (None, ""))
         if value is None:
             return None
@@ -164,33 +142,18 @@ def dataset_root(path: Path, root: Path | None = None) -> Path:
     Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and lies above the
     folder of the file.
     """
-    folder = Path(os.path.abspath(path.parent))
-    bound = Path(os.path.abspath(root)) if root is not None else folder
-    bound = None if bound == folder else bound  # type: ignore[assignment]
-    for _ in range(_MOST_LEVELS):
-        if (folder / DESCRIPTION).is_file() or folder == bound:
-            return folder
-        if folder.parent == folder:
-            break
-        folder = folder.parent
-    folder = Path(os.path.abspath(path.parent))
+    own = folder = Path(os.path.abspath(path.parent))
+    bound = Path(os.path.abspath(root)) if root is not None else own
+    for above in (own, *own.parents)[:_MOST_LEVELS]:
+        if (above / DESCRIPTION).is_file() or above == bound != own:
+            return above
     while folder.name in DATATYPES or folder.name.startswith(("sub-", "ses-")):
         folder = folder.parent
     return folder
 
 
-def raw_root(root: Path) -> Path | None:
-    """The raw dataset of a derivative that lies in `derivatives/NAME` of it."""
-    return root.parent.parent if root.parent.name == "derivatives" else None
-
-
 def read_json(path: str) -> Mapping[str, Any]:
-    """A JSON mapping, remembered by its state on disk.
-
-    Raises
-    ------
-    ReadError
-    """
+    """A JSON mapping, remembered by its state on disk; ReadError where it is damaged or none."""
     try:
         return _json(path, os.stat(path).st_mtime_ns)
     except (ValueError, OSError, RecursionError) as error:
@@ -218,7 +181,5 @@ def _listed(folder: str, _changed: int) -> tuple[BidsFile, ...]:
 def _levels(folder: Path, root: Path) -> tuple[Path, ...]:
     """Folders from that of the file up to the root."""
     folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
-    levels = [folder]
-    while levels[-1] != root and levels[-1].parent != levels[-1] and levels[-1].is_relative_to(root):
-        levels.append(levels[-1].parent)
-    return tuple(levels) if levels[-1] == root else (folder,)
+    levels = (folder, *folder.parents)
+    return levels[: levels.index(root) + 1] if root in levels else (folder,)

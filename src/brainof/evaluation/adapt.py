@@ -62,19 +62,9 @@ class Question(NamedTuple):
 
 
 def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str], out: str | PathLike[str]) -> Path:
-    """Adapt a model to a task of a corpus.
+    """Adapt a model to a task of a corpus; returns the run folder.
 
-    Parameters
-    ----------
-    config : AdaptConfig or path of its YAML file
-    model : str or path
-        What `brainof.load` takes. A preset is a model trained from scratch.
-    out : path
-
-    Returns
-    -------
-    Path
-        The run folder.
+    `config` is an AdaptConfig or its YAML file; `model` what `brainof.load` takes (a preset is trained from scratch).
 
     Raises
     ------
@@ -103,10 +93,7 @@ def question(config: AdaptConfig, model: str) -> Question:
         examples.check(contract, config.accept)
     y, names = targets(examples.index, task)
     groups, folds = task_folds(examples.index, task, y)
-    if names:
-        target = Target("classification", y.astype(np.int64), len(names), groups, np.array(names))
-    else:
-        target = Target.values(y, groups)
+    target = Target.coded(y, names, groups)
     data = TrainingSet(examples, target, cache(lambda pool: pooled(base, examples, pool)), config.random_state)
     return Question(config, model, chosen, base, contract, task, examples, data, folds)
 

@@ -123,15 +123,7 @@ BUDGET = 5
 class Fitting:
     """One fold, as a fitted baseline sees it: everything but the labels of the test side.
 
-    Attributes
-    ----------
-    windows_train, windows_test : ndarray, shape (n, n_channels, n_times)
-    y, groups : ndarray, shape (n_train,)
-        Class codes or values, and people.
-    sfreq : float
-    n_classes : int
-        0 for regression.
-    seed : int
+    Windows are (n, n_channels, n_times), `y` class codes or values, `n_classes` 0 for regression.
     """
 
     windows_train: np.ndarray
@@ -160,15 +152,9 @@ BLOCK_VOLUMES = 32
 
 
 def default_baselines(modality: str, kind: str, n_times: int) -> list[str]:
-    """Baselines of a task that names none, by what its windows are.
+    """Baselines of a task that names none, by what its windows are; `n_times` is that of the longest.
 
-    Parameters
-    ----------
-    modality : {"eeg", "meg", "fmri"}
-    kind : {"classification", "regression", "identification", "matching"}
-        Identification and matching compare single vectors, so they take no reference from a training side.
-    n_times : int
-        Samples of the longest window.
+    Identification and matching compare single vectors, so they take no reference from a training side.
     """
     if kind == "matching" and modality == "fmri":
         return ["block means", "time course"]
@@ -180,13 +166,7 @@ def default_baselines(modality: str, kind: str, n_times: int) -> list[str]:
 def baseline_features(
     name: str, modality: str, windows: Sequence[np.ndarray], sfreqs: Sequence[float] | np.ndarray
 ) -> Features:
-    """A baseline on windows that may differ in length and rate (but not in channels).
-
-    Raises
-    ------
-    ConfigError
-        The modality has no baseline of that name.
-    """
+    """A baseline on windows that may differ in length and rate (but not in channels); ConfigError if unknown."""
     known = BASELINES[modality]
     if name not in known:
         raise ConfigError(f"no {modality} baseline {name!r}", field="baselines", fix=did_you_mean(name, known))

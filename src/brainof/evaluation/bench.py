@@ -26,7 +26,7 @@ from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from .decoding import Features
-from .entries import MODEL, Entry, classical, controls, models
+from .entries import classical, controls, models
 from .leaks import unseen_alone
 from .questions import ask
 from .results_page import page, said
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What stands on disk after a call of `evaluate`.
+    """What stands on disk in `folder` after a call of `evaluate`.
 
     Attributes
     ----------
@@ -52,7 +52,6 @@ class Evaluation:
         Tasks whose data are not here.
     refused : dict of task -> reason
         Tasks that cannot be asked of the data: a leak, labels that do not fit.
-    folder : Path
     """
 
     results: pd.DataFrame
@@ -189,7 +188,7 @@ def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[
     for unit in units:
         key = (unit.question.task.name, unit.entry.name)
         if key not in refusals:
-            refusals[key] = _refusal(unit.entry, unit)
+            refusals[key] = unit.entry.refused(unit.question) if unit.entry.refused is not None else ""
         if refusals[key]:
             reasons[str(unit.path(out))] = refusals[key]
     todo = [unit for unit in mine if str(unit.path(out)) not in reasons and saved(unit, out) is None]
@@ -198,10 +197,6 @@ def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[
         if reason := reason_of(unit, cache, out):
             reasons[str(unit.path(out))] = reason
     return reasons
-
-
-def _refusal(entry: Entry, unit: Unit) -> str:
-    return entry.refused(unit.question) if entry.kind == MODEL and entry.refused is not None else ""
 
 
 def written(

@@ -11,11 +11,14 @@ import numpy as np
 from ..stats.compare import pseudo_values
 from ..stats.metrics import LOWER_IS_BETTER, METRICS, average_within, per_group
 from ..stats.nulls import constant_within, p_value
-from ..stats.ridge import RidgeSolver, classify, recentre
+from ..stats.ridge import decisions, recentre
 from ..stats.splits import Fold
 
 #: (n, F) features, or a function (train, test) -> (features of train, features of test)
 Features = np.ndarray | Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+#: (y, scores, groups) of the test side of each fold
+Tested = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,12 @@ class Problem:
 
     Attributes
     ----------
-    kind : {"classification", "regression"}
     labellings_NP : ndarray
         Labels in column 0, permuted ones in the others.
     n_classes : int
         0 for regression.
-    groups, recordings : ndarray, shape (n,)
     folds : list of (train, test)
         Of one repeat after the other.
-    repeats : int
     null_folds : list of (train, test), optional
         Folds of the permutation test where `folds` were stratified by the labels. In those the true labels are evenly
         spread and permuted ones are not, which made p values too large; the test needs folds that know no labels.
@@ -77,20 +77,8 @@ class Outcome:
         return nanmean(self.folds[level][metric])
 
 
-#: (y, scores, groups) of the test side of each fold
-_Tested = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
 def score_features(problem: Problem, features: Features, recentred: bool = False) -> Outcome:
-    """Fit and test the ridge probe in every fold.
-
-    Parameters
-    ----------
-    problem : Problem
-    features : array (n, F) or callable (train, test) -> arrays
-    recentred : bool
-        Recentre features per group first (`brainof.stats.recentre`).
-    """
+    """Fit and test the ridge probe in every fold, on features that are recentred per group first where asked."""
     labellings_NP, null_folds = problem.labellings_NP, problem.null_folds
     tested, main_P = probe_folds(problem, features, recentred, labellings_NP[:, :1] if null_folds else labellings_NP)
     outcome = _summarised(problem, tested)
@@ -110,29 +98,34 @@ def probe_folds(
     tested: list[np.ndarray] = []
     mains = []
     for train, test in problem.folds:
-        inside, outside = _sides(problem, features, train, test, recentred)
-        solver = RidgeSolver(inside, problem.groups[train])
-        if problem.kind == "classification":
-            scores = classify(solver, labellings_NP[train], problem.n_classes, outside)
+        groups = problem.groups[train]
+        if isinstance(features, np.ndarray):
+            inside, outside = features[train], features[test]
         else:
-            scores = solver.predict(solver.solve(labellings_NP[train][:, :, None]), outside)
-        scores = scores[:, :, 0] if scores.shape[2] == 1 else scores
+            inside, outside = features(train, test)
+            if recentred:
+                inside, outside = recentre(inside, groups), recentre(outside, problem.groups[test])
+        scores = decisions(inside, labellings_NP[train], groups, outside, problem.n_classes)
         mains.append([main(labellings_NP[test, column], scores[:, column]) for column in range(scores.shape[1])])
         tested.append(scores[:, 0])
     return tested, np.nanmean(mains, axis=0)
 
 
 def chance(problem: Problem) -> Outcome:
-    """Prediction without features: the largest class, or the mean target, of the training side."""
-    tested = []
-    for train, test in problem.folds:
-        if problem.kind == "classification":
-            fraction = np.bincount(problem.y[train], minlength=problem.n_classes) / len(train)
-            one = fraction if problem.n_classes > 2 else fraction[1] - 0.5
-        else:
-            one = problem.y[train].mean()
-        tested.append(np.broadcast_to(one, (len(test), *np.shape(one))))
-    return _summarised(problem, tested)
+    """Prediction without features, see `chance_scores`."""
+    return _summarised(
+        problem, [chance_scores(problem.y[train], problem.n_classes, len(test)) for train, test in problem.folds]
+    )
+
+
+def chance_scores(y_train: np.ndarray, n_classes: int, n_test: int) -> np.ndarray:
+    """Scores without features: those of the largest class, or of the mean target, of the training side."""
+    if not n_classes:
+        one = y_train.mean()
+    else:
+        fraction = np.bincount(y_train, minlength=n_classes) / len(y_train)
+        one = fraction if n_classes > 2 else fraction[1] - 0.5
+    return np.broadcast_to(one, (n_test, *np.shape(one)))
 
 
 def significance(problem: Problem, outcome: Outcome) -> dict[str, float | None]:
@@ -142,61 +135,47 @@ def significance(problem: Problem, outcome: Outcome) -> dict[str, float | None]:
     can be held against the score.
     """
     observed, null = outcome.main_P[0], outcome.main_P[1:]
+    moved = null + outcome.mean("window", problem.main_metric) - observed
+    return null_summary(observed, null, problem.main_metric not in LOWER_IS_BETTER, moved)
+
+
+def null_summary(
+    observed: float, null: np.ndarray, larger: bool = True, shown: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """Mean and 95 % of a null (of `shown` in its place), and the p value; all None without one."""
     if not len(null):
         return {"null_mean": None, "null_95": None, "p_value": None}
-    larger = problem.main_metric not in LOWER_IS_BETTER
-    moved = null + outcome.mean("window", problem.main_metric) - observed
+    shown = null if shown is None else shown
     return {
-        "null_mean": float(moved.mean()),
-        "null_95": float(np.quantile(moved, 0.95 if larger else 0.05)),
+        "null_mean": float(shown.mean()),
+        "null_95": float(np.quantile(shown, 0.95 if larger else 0.05)),
         "p_value": p_value(observed, null, larger),
     }
 
 
-def _sides(problem: Problem, features: Features, train: np.ndarray, test: np.ndarray, recentred: bool):
-    if isinstance(features, np.ndarray):
-        return features[train], features[test]
-    inside, outside = features(train, test)
-    if recentred:
-        return recentre(inside, problem.groups[train]), recentre(outside, problem.groups[test])
-    return inside, outside
-
-
 def _summarised(problem: Problem, scores: list[np.ndarray]) -> Outcome:
     """Scores of windows and, where recordings hold one label and several windows, of whole files."""
-    windows: _Tested = []
-    files: _Tested = []
+    levels: dict[str, Tested] = {"window": [], "file": []}
     for (_, test), values in zip(problem.folds, scores, strict=True):
         y, groups = problem.y[test], problem.groups[test]
-        windows.append((y, values, groups))
+        levels["window"].append((y, values, groups))
         averaged = average_within(y, values, problem.recordings[test])
         if averaged is not None and len(averaged[0]) < len(y):
-            files.append((averaged[0], averaged[1], groups[averaged[2]]))
+            levels["file"].append((averaged[0], averaged[1], groups[averaged[2]]))
     outcome = Outcome()
-    for level, parts in (("window", windows), ("file", files)):
+    for level, parts in levels.items():
         if len(parts) == len(problem.folds):
             outcome.folds[level], outcome.groups[level] = cross_validated(problem.kind, parts, problem.repeats)
     return outcome
 
 
 def cross_validated(
-    kind: str, tested: _Tested, repeats: int = 1
+    kind: str, tested: Tested, repeats: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
-    """Scores of the test sides of a cross-validation.
+    """Scores of the test sides of a cross-validation: metric -> one value per fold; metric -> group -> value.
 
-    Parameters
-    ----------
-    kind : {"classification", "regression"}
-    tested : list of (y, scores, groups)
-        The test side of each fold, of one repeat after the other.
-    repeats : int
-
-    Returns
-    -------
-    folds : dict of metric -> one value per fold
-    groups : dict of metric -> group -> value
-        Mean over repeats of the metric inside the group, or of the group's pseudo-value where labels belong to groups
-        (with the test sides of a repeat put together, so that folds of one class are no obstacle).
+    The value of a group is the mean over repeats of the metric inside it, or of its pseudo-value where labels belong to
+    groups (with the test sides of a repeat put together, so that folds of one class are no obstacle).
     """
     y, scores, groups = (np.concatenate(column) for column in zip(*tested, strict=True))
     folds = {name: [metric(y, scores) for y, scores, _ in tested] for name, metric in METRICS[kind].items()}
@@ -206,14 +185,15 @@ def cross_validated(
         inside = pseudo_values
     else:
         parts, inside = tested, per_group
-    by_group: dict[str, dict[str, float]] = {}
-    for name, metric in METRICS[kind].items():
-        values: dict[str, list[float]] = {}
-        for part in parts:
-            for group, value in inside(metric, *part).items():
-                values.setdefault(group, []).append(value)
-        by_group[name] = {group: nanmean(each) for group, each in sorted(values.items())}
-    return folds, by_group
+    return folds, {
+        name: mean_by_name([inside(metric, *part) for part in parts]) for name, metric in METRICS[kind].items()
+    }
+
+
+def mean_by_name(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Name -> mean of its finite values over parts, in the order of the names."""
+    names = sorted({name for part in parts for name in part})
+    return {name: nanmean(part[name] for part in parts if name in part) for name in names}
 
 
 def flags(name: str, recentred: bool, seen: Mapping[str, Collection[str]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +11,12 @@ import pandas as pd
 
 from ..stats.compare import paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
-from ..stats.nulls import permute_labels
+from ..stats.nulls import labellings
 from ..stats.splits import group_keys, label_of_groups, manifest
 from .decoding import Features, Outcome, Problem, chance, flags, nanmean, score_features, significance
 from .protocol import Task, nuisance_of, targets, task_folds
 
 CHANCE = "chance"
-
-#: (name of the features, recentred per group?) -> one outcome per seed
-Outcomes = dict[tuple[str, bool], list[Outcome]]
 
 
 def decoding_rows(
@@ -34,6 +31,7 @@ def decoding_rows(
 ) -> list[dict[str, Any]]:
     """Rows of `evaluate_task` for classification and regression."""
     problem, kept = problem_of(index, task, n_permutations)
+    observed_only = replace(problem, labellings_NP=problem.labellings_NP[:, :1])
     about = {
         **about,
         "split": task.split,
@@ -44,14 +42,39 @@ def decoding_rows(
         "n_folds": len(problem.folds),
         "n_repeats": problem.repeats,
     }
-    outcomes: Outcomes = {(CHANCE, False): [chance(problem)]}
+    floor = chance(problem)
+    outcomes = {(CHANCE, False): [floor]}  # (name of the features, recentred per group?) -> one outcome per seed
     for name, seeds in offered.items():
         for again in (False, True) if name in recentred else (False,):
-            outcomes[name, again] = score_seeds(problem, seeds, again)
-    rows = _scores(problem, outcomes, about, seen)
-    if kept is not None and n_permutations:
-        _add_nuisance(rows, kept, offered)
-    return [*rows, *_comparisons(outcomes, about, reference, seen)]
+            # the permutation null is made for the first seed and speaks for all
+            problems = [problem, *[observed_only] * (len(seeds) - 1)]
+            outcomes[name, again] = [score_features(p, x, again) for p, x in zip(problems, seeds, strict=True)]
+    scores: list[dict[str, Any]] = []
+    pairs = []
+    for (name, again), found in outcomes.items():
+        first = None if name in (reference, CHANCE) else outcomes.get((str(reference), again))
+        for level, metric, by_group in _measured(found):
+            shared = {**about, "features": name, **flags(name, again, seen), "level": level, "metric": metric}
+            row = {
+                "row": "score",
+                **shared,
+                **_spread(problem, found, level, metric),
+                "chance": floor.mean(level, metric),
+            }
+            row |= {"group_score": nanmean(by_group.values()), "group_se": standard_error(list(by_group.values()))}
+            if level == "window" and metric == problem.main_metric:
+                row |= significance(problem, found[0])
+                if kept is not None and row["p_value"] is not None:
+                    nuisance = score_features(kept, offered[name][0], again)
+                    row |= {f"nuisance_{key}": value for key, value in significance(kept, nuisance).items()}
+            scores.append(row)
+            scores += [{"row": "group", **shared, "group": group, "score": value} for group, value in by_group.items()]
+            if first is not None:
+                row = {"row": "paired", **about, "features": reference, "against": name}
+                row |= {**flags(str(reference), again, seen), "level": level, "metric": metric}
+                larger = metric not in LOWER_IS_BETTER
+                pairs.append(row | paired(_over_seeds(first, level, metric), by_group, larger))
+    return [*scores, *pairs]
 
 
 def problem_of(index: pd.DataFrame, task: Task, n_permutations: int) -> tuple[Problem, Problem | None]:
@@ -59,18 +82,11 @@ def problem_of(index: pd.DataFrame, task: Task, n_permutations: int) -> tuple[Pr
     y, classes = targets(index, task)
     groups, folds = task_folds(index, task, y)
     recordings, onsets = group_keys(index, "recording"), index["onset"].to_numpy(dtype=float)
-    rng = np.random.default_rng(task.random_state)
-
-    def labellings(strata: np.ndarray | None = None) -> np.ndarray:
-        drawn = [
-            permute_labels(y, groups, recordings, rng, onsets=onsets, strata=strata) for _ in range(n_permutations)
-        ]
-        return np.stack([y, *drawn], axis=1)
-
+    drawn = y, groups, recordings, np.random.default_rng(task.random_state)
     stratified = task.kind == "classification" and label_of_groups(np.unique(groups), groups, y) is not None
     problem = Problem(
         task.kind,
-        labellings(),
+        labellings(n_permutations, *drawn, onsets=onsets),
         len(classes),
         groups,
         recordings,
@@ -78,79 +94,30 @@ def problem_of(index: pd.DataFrame, task: Task, n_permutations: int) -> tuple[Pr
         repeats=sum(len(test) for _, test in folds) // len(y),
         null_folds=task_folds(index, task, None)[1] if stratified else None,
     )
-    kept = replace(problem, labellings_NP=labellings(nuisance_of(index, task))) if task.nuisance else None
-    return problem, kept
+    if not task.nuisance:
+        return problem, None
+    kept = labellings(n_permutations, *drawn, onsets=onsets, strata=nuisance_of(index, task))
+    return problem, replace(problem, labellings_NP=kept)
 
 
-def score_seeds(problem: Problem, seeds: list[Features], recentred: bool) -> list[Outcome]:
-    """One outcome per seed; the permutation null is made for the first and speaks for all."""
-    observed_only = replace(problem, labellings_NP=problem.labellings_NP[:, :1])
-    return [
-        score_features(observed_only if number else problem, value, recentred) for number, value in enumerate(seeds)
-    ]
+def _spread(problem: Problem, seeds: list[Outcome], level: str, metric: str) -> dict[str, Any]:
+    """Mean over folds, their deviation, and how much the score moves with the assignment of groups to folds."""
+    per_fold = np.mean([outcome.folds[level][metric] for outcome in seeds], axis=0)
+    defined = per_fold[np.isfinite(per_fold)]
+    means = [nanmean(part) for part in np.split(per_fold, problem.repeats)]
+    return {
+        "score": nanmean(per_fold),
+        "sd": float(defined.std()) if len(defined) else float("nan"),
+        "repeat_sd": float(np.std(means, ddof=1)) if problem.repeats > 1 else None,
+        "n_seeds": len(seeds),
+    }
 
 
-def _scores(
-    problem: Problem, outcomes: Outcomes, about: dict[str, Any], seen: Mapping[str, Collection[str]]
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    floor = outcomes[CHANCE, False][0]
-    for (name, recentred), seeds in outcomes.items():
-        for level, metric in _measured(seeds):
-            by_group = _over_seeds(seeds, level, metric)
-            per_fold = np.mean([outcome.folds[level][metric] for outcome in seeds], axis=0)
-            defined = per_fold[np.isfinite(per_fold)]
-            shared = {**about, "features": name, **flags(name, recentred, seen), "level": level, "metric": metric}
-            row = {"row": "score", **shared, "score": nanmean(per_fold)}
-            row |= {"sd": float(defined.std()) if len(defined) else float("nan")}
-            row |= {"repeat_sd": _repeat_sd(per_fold, problem.repeats)}
-            row |= {"group_score": nanmean(by_group.values()), "group_se": standard_error(list(by_group.values()))}
-            row |= {"n_seeds": len(seeds), "chance": floor.mean(level, metric)}
-            if level == "window" and metric == problem.main_metric:
-                row |= significance(problem, seeds[0])
-            rows.append(row)
-            rows += [{"row": "group", **shared, "group": group, "score": value} for group, value in by_group.items()]
-    return rows
-
-
-def _add_nuisance(rows: list[dict[str, Any]], kept: Problem, offered: Mapping[str, list[Features]]) -> None:
-    """What the nuisance alone explains, beside each score that has a permutation null (in place)."""
-    for row in rows:
-        if row["row"] == "score" and row.get("p_value") is not None:
-            outcome = score_features(kept, offered[row["features"]][0], row["recentred"])
-            row |= {f"nuisance_{name}": value for name, value in significance(kept, outcome).items()}
-
-
-def _repeat_sd(per_fold: np.ndarray, repeats: int) -> float | None:
-    """How much the score moves with the assignment of groups to folds."""
-    means = [nanmean(part) for part in np.split(per_fold, repeats)]
-    return float(np.std(means, ddof=1)) if repeats > 1 else None
-
-
-def _comparisons(
-    outcomes: Outcomes, about: dict[str, Any], reference: str | None, seen: Mapping[str, Collection[str]]
-) -> list[dict[str, Any]]:
-    rows = []
-    for (name, recentred), seeds in outcomes.items():
-        first = outcomes.get((str(reference), recentred))
-        if first is None or name in (reference, CHANCE):
-            continue
-        for level, metric in _measured(seeds):
-            row = {
-                "row": "paired",
-                **about,
-                "features": reference,
-                "against": name,
-                **flags(str(reference), recentred, seen),
-            }
-            row |= {"level": level, "metric": metric}
-            larger = metric not in LOWER_IS_BETTER
-            rows.append(row | paired(_over_seeds(first, level, metric), _over_seeds(seeds, level, metric), larger))
-    return rows
-
-
-def _measured(seeds: list[Outcome]) -> list[tuple[str, str]]:
-    return [(level, metric) for level, metrics in seeds[0].folds.items() for metric in metrics]
+def _measured(seeds: list[Outcome]) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Level, metric, and group -> score."""
+    for level, metrics in seeds[0].folds.items():
+        for metric in metrics:
+            yield level, metric, _over_seeds(seeds, level, metric)
 
 
 def _over_seeds(seeds: list[Outcome], level: str, metric: str) -> dict[str, float]:

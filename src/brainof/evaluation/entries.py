@@ -14,8 +14,7 @@ import pandas as pd
 import torch
 
 from ..adaptation.saving import model_digest
-from ..corpus.index import LABEL
-from ..errors import BrainOFError, ConfigError, LabelError, did_you_mean
+from ..errors import BrainOFError, ConfigError
 from ..inference import embed
 from ..inference.examples import CorpusRows
 from ..model import BrainOF
@@ -28,7 +27,7 @@ from .decoding import Features
 from .folds import Split
 from .leaks import pretraining_overlap
 from .networks import NETWORKS, build
-from .protocol import task_windows
+from .protocol import label_values, task_windows
 from .questions import Question
 from .transforms import SecondOrder
 
@@ -45,19 +44,18 @@ class Entry:
 
     Attributes
     ----------
-    name, kind : str
+    features : callable
+        (question, seed, read-out) -> array (n, F) or a callable (train, test) -> arrays.
     digest : str
         Of the weights; empty where the name says all.
     seeds : int
         Initialisations of random weights; 1 for everything else.
-    features : callable
-        (question, seed, read-out) -> array (n, F) or a callable (train, test) -> arrays.
-    network : callable, optional
-        Seed -> the model, for read-outs that train.
-    refused : callable, optional
-        Question -> why it is not scored on it ("" where it is).
-    n_seen : callable, optional
-        Question -> people of the task whose windows trained it.
+    network, fitted : callable, optional
+        Seed -> the model, for read-outs that train; fold -> scores, for baselines that bring their own.
+    refused, n_seen : callable, optional
+        Question -> why it is not scored on it ("" where it is), and how many people of the task trained it.
+    width : int
+        Of one latent of a model.
     """
 
     name: str
@@ -92,35 +90,22 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
         digest = model_digest(network)
         shown = Path(name).name if Path(name).is_dir() else name
         shown = name if shown in {entry.name for entry in entries} else shown
-        fixed = partial(_given, network)
-        entries.append(
-            Entry(
-                shown if contract is not None else f"{shown} (random weights)",
-                MODEL,
-                partial(_features_of_model, fixed, digest, store),
-                digest,
-                network=fixed,
-                refused=partial(_refused, name, network, contract, tuple(accept)),
-                n_seen=partial(_n_seen, name),
-                width=int(network.latents_LD.shape[1]),
-            )
-        )
+        shown = shown if contract is not None else f"{shown} (random weights)"
+        refused = partial(_refused, name, network, contract, tuple(accept))
+        about: dict[str, Any] = {"refused": refused, "n_seen": partial(_n_seen, name)}
+        entries.append(_of_network(shown, MODEL, partial(_given, network), digest, store, **about))
     for name in architectures.values() if random_weights else ():
         config = load(name)[0].config
         drawn = partial(_initialised, config)
         digest = f"random-{model_digest(drawn(0))}"
-        entries.append(
-            Entry(
-                RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})",
-                RANDOM,
-                partial(_features_of_model, drawn, digest, store),
-                digest,
-                random_weights,
-                network=drawn,
-                width=int(drawn(0).latents_LD.shape[1]),
-            )
-        )
+        shown = RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})"
+        entries.append(_of_network(shown, RANDOM, drawn, digest, store, seeds=random_weights))
     return entries
+
+
+def _of_network(name: str, kind: str, network: Callable[[int], Any], digest: str, store: Path, **about: Any) -> Entry:
+    features, width = partial(_features_of_model, network, digest, store), int(network(0).latents_LD.shape[1])
+    return Entry(name, kind, features, digest, network=network, width=width, **about)
 
 
 def classical(question: Question) -> list[Entry]:
@@ -173,22 +158,11 @@ def _label(label: str, question: Question, seed: int, readout: str) -> Features:
 
 
 def label_features(index: pd.DataFrame, label: str, task: str) -> np.ndarray:
-    """A label as features: its number, or one column per value; NaN where it is not known.
-
-    Raises
-    ------
-    LabelError
-        The corpus has no such label.
-    """
-    column = f"{LABEL}{label}"
-    if column not in index:
-        known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
-        raise LabelError(f"the corpus has no label {label!r}", field=f"{task}.controls", fix=did_you_mean(label, known))
-    text = index[column].astype("string").fillna("")
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    if np.isfinite(numbers).sum() == (text != "").sum():
+    """A label as features: its number, or one column per value; NaN where unknown; a LabelError where none has it."""
+    values = label_values(index, label, f"{task}.controls")
+    numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if np.isfinite(numbers).sum() == (values != "").sum():
         return numbers[:, None]
-    values = text.to_numpy(dtype=str)
     return (values[:, None] == np.unique(values[values != ""])).astype(float)
 
 
@@ -219,7 +193,9 @@ def _features_of_model(
         model = network(seed)
         values = _latent_covariances(question, model) if pool == "second_order" else _pooled(question, model, pool)
         make_folder(place.parent)
-        write_atomically(place, _npy(values))
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        write_atomically(place, [buffer.getbuffer()])
     return SecondOrder(values) if pool == "second_order" else values
 
 
@@ -228,7 +204,7 @@ def _pool_of(network: Callable[[int], torch.nn.Module], seed: int, asked: str) -
     outputs = asked.partition("@")[2]
     if not outputs:
         return asked
-    known: Any = network(seed).config  # type: ignore[assignment]
+    known: Any = network(seed).config
     return asked if set(outputs.split("+")) <= set(known.decoder.outputs) else "auto"
 
 
@@ -244,19 +220,10 @@ def _latent_covariances(question: Question, model: Any) -> np.ndarray:
     width = int(model.latents_LD.shape[1])
     parts = []
     for start in range(0, len(question.rows), CHUNK):
-        values = _pooled_rows(question, model, question.rows[start : start + CHUNK])
+        rows = question.rows[start : start + CHUNK]
+        values = embed(question.corpus, model, contract=None, rows=rows, pool="concat").values
         parts.append(covariances(values.reshape(len(values), -1, width).transpose(0, 2, 1).astype(np.float64)))
     return np.concatenate(parts).astype(np.float32)
-
-
-def _pooled_rows(question: Question, model: torch.nn.Module, rows: np.ndarray) -> np.ndarray:
-    return embed(question.corpus, model, contract=None, rows=rows, pool="concat").values
-
-
-def _npy(values: np.ndarray) -> list[bytes]:
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    return [buffer.getvalue()]
 
 
 @lru_cache(maxsize=256)

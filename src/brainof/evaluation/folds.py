@@ -37,23 +37,10 @@ _NONE = np.zeros(0, np.int64)
 
 
 def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) -> tuple[np.ndarray, list[Split]]:
-    """Groups and folds of the rows of a task.
+    """Groups and folds of the rows of a task (index and `y` are of these); `seeds` draws of `task.fractions`.
 
-    Parameters
-    ----------
-    index : DataFrame
-        The task's rows of a corpus index.
-    task : SuiteTask
-    y : ndarray, shape (n,)
-        Class codes or values.
-    seeds : int
-        Draws of `task.fractions`.
-
-    Raises
-    ------
-    LabelError
-        A split names a group that is not there, a side is empty, a group is on two sides, or the training side of a
-        fold has one class.
+    A LabelError where a split names a group that is not there, a side is empty, a group is on two sides, or the
+    training side of a fold has one class.
     """
     if task.sided:
         return between_sides(index, task, y, seeds)
@@ -134,13 +121,7 @@ def fractions(groups: np.ndarray, task: SuiteTask, seed: int) -> Split:
 
 
 def named(values: np.ndarray, sides: Mapping[str, Sequence[str]], where: str) -> Split:
-    """Rows of the sides of a split that lists its members.
-
-    Raises
-    ------
-    LabelError
-        A member is not among `values` (the nearest is named).
-    """
+    """Rows of the sides of a split that lists its members; a LabelError names one that is not among `values`."""
     known = set(values.tolist())
     for side, members in sides.items():
         for member in members:
@@ -152,13 +133,7 @@ def named(values: np.ndarray, sides: Mapping[str, Sequence[str]], where: str) ->
 
 
 def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
-    """The folds of a split file.
-
-    Raises
-    ------
-    LabelError
-        It is missing or holds something else.
-    """
+    """The folds of a split file; a LabelError where it is missing or holds something else."""
     file = user_path(path, LabelError)
     try:
         folds = json.loads(file.read_text())

@@ -24,26 +24,14 @@ NO_TARGET, UNLABELLED_TARGET = "train", "train_and_target_unlabeled_full"
 
 
 def check_people(index: pd.DataFrame, folds: Sequence[Split], level: str) -> None:
-    """Where a split is between people, no person is on two sides of a fold; a person of two datasets is two people.
-
-    Raises
-    ------
-    LabelError
-        Names the person and the fold.
-    """
+    """Where a split is between people, no person is on two sides of a fold; of two datasets, they are two people."""
     if level == "subject":
         people = group_keys(index, "subject")
         check_disjoint(people, [(np.concatenate([split.train, split.validation]), split.test) for split in folds])
 
 
 def check_duplicates(index: pd.DataFrame, folds: Sequence[Split]) -> None:
-    """No window of a test side is, byte by byte, a window of its training side.
-
-    Raises
-    ------
-    LabelError
-        Names both recordings.
-    """
+    """No window of a test side is, byte by byte, a window of its training side."""
     content = index["crc32c"].astype(str) + "-" + index["n_channels"].astype(str) + "x" + index["n_times"].astype(str)
     codes = content.to_numpy(dtype=str)
     if len(np.unique(codes)) == len(codes):
@@ -61,13 +49,7 @@ def check_duplicates(index: pd.DataFrame, folds: Sequence[Split]) -> None:
 
 
 def check_inductive(features: Callable[..., Any], split: Split) -> None:
-    """Features that are fitted must not change with the test rows.
-
-    Raises
-    ------
-    LabelError
-        The training side, or a test row, looks different when the other half of the test side is there.
-    """
+    """Features that are fitted must not change with the test rows: neither the training side nor the others do."""
     half = split.test[: max(1, len(split.test) // 2)]
     (inside, outside), (again, part) = features(split.train, split.test), features(split.train, half)
     same = np.allclose(inside, again, rtol=1e-6, atol=1e-9, equal_nan=True)

@@ -6,48 +6,53 @@ most similar one is from the same time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError, LabelError
-from ..stats.compare import paired, standard_error
+from ..errors import LabelError
 from ..stats.metrics import identification, similarity
-from ..stats.nulls import p_value
 from ..stats.splits import group_keys
-from .decoding import flags
+from .identity import Hits
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Rows of every person at the times that all people of a run have.
-
-    Attributes
-    ----------
-    rows : dict of run -> ndarray of int, shape (n_subjects, n_segments)
-    subjects : dict of run -> list of str
-    """
+    """By run, the rows (n_subjects, n_segments) of every person at the times that all of them have, and the people."""
 
     rows: dict[str, np.ndarray]
     subjects: dict[str, list[str]]
+    tested: frozenset[str] = frozenset()
+    """People who are scored; empty: all."""
+
+    split = "subject"
+
+    @property
+    def people(self) -> list[str]:
+        return sorted({name for names in self.subjects.values() for name in names})
 
     @property
     def chance(self) -> float:
         """Mean over runs of one over the number of segments."""
         return float(np.mean([1 / rows.shape[1] for rows in self.rows.values()]))
 
+    def hits(self, seeds: Sequence[np.ndarray], recentred: bool, n_permutations: int, random_state: int) -> Hits:
+        """Hits of each person, recentred over each run of a person where asked; the null is that of the first."""
+        found = [matched(value, self, recentred) for value in seeds]
+        if self.tested:
+            found = [
+                {run: {who: one[run][who] for who in one[run] if who in self.tested} for run in one} for one in found
+            ]
+        each = [hit_rates(one) for one in found]
+        rates = {who: float(np.mean([one[who] for one in each])) for who in each[0]}
+        first = float(np.mean(list(each[0].values())))
+        return Hits({"top1": rates}, first, matching_null(found[0], n_permutations, random_state))
+
 
 def segments(index: pd.DataFrame) -> Segments:
-    """The segments of each run by film time.
-
-    Raises
-    ------
-    LabelError
-        No run was seen by two people with two segments in common.
-    """
+    """The segments of each run by film time; a LabelError where no two people saw two segments of one run."""
     subjects, onsets = group_keys(index, "subject"), index["onset"].round(3).to_numpy()
     columns = [index[name].astype("string").fillna("") for name in ("dataset", "session", "task", "run")]
     runs = np.array(["/".join(row) for row in zip(*columns, strict=True)])
@@ -63,14 +68,9 @@ def segments(index: pd.DataFrame) -> Segments:
 
 
 def matched(features: np.ndarray, of: Segments, recentred: bool = False) -> dict[str, dict[str, np.ndarray]]:
-    """Run -> person -> number of the segment that is most like each of theirs, -1 for a tie.
+    """Run -> person -> number of the segment that is most like each of theirs, -1 for a tie; features (n_windows, F).
 
-    Parameters
-    ----------
-    features : ndarray, shape (n_windows, n_features)
-    of : Segments
-    recentred : bool
-        Standardise each feature over the segments of a person's run first; no label is used, but the whole run is.
+    `recentred` features are standardised over the segments of a person's run: no label is used, but the whole run is.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for run, rows in of.rows.items():
@@ -107,45 +107,3 @@ def matching_null(found: dict[str, dict[str, np.ndarray]], n: int, random_state:
             rates += [float((chosen == order).mean()) for chosen in people.values()]
         null.append(float(np.mean(rates)))
     return np.array(null)
-
-
-def matching_rows(
-    index: pd.DataFrame,
-    offered: Mapping[str, list[Any]],
-    about: dict[str, Any],
-    reference: str | None,
-    seen: Mapping[str, Collection[str]],
-    n_permutations: int,
-    random_state: int,
-) -> list[dict[str, Any]]:
-    """Rows of `evaluate_task` for matching: every set of features, raw and standardised over each run of a person."""
-    of = segments(index)
-    about = {**about, "split": "subject", "n_windows": len(index)}
-    rows: list[dict[str, Any]] = []
-    rates: dict[tuple[str, bool], dict[str, float]] = {}
-    for name, seeds in offered.items():
-        if any(callable(value) for value in seeds):
-            raise ConfigError(
-                f"{name!r} needs a training side, and matching has none", field=f"{about['task']}.baselines"
-            )
-        for recentred in (False, True):
-            found = [matched(np.asarray(value), of, recentred) for value in seeds]
-            each = [hit_rates(one) for one in found]
-            hits = rates[name, recentred] = {who: float(np.mean([one[who] for one in each])) for who in each[0]}
-            null = matching_null(found[0], n_permutations, random_state)
-            shared = {"features": name, **flags(name, recentred, seen), "level": "session", "metric": "top1"}
-            score = float(np.mean(list(hits.values())))
-            first = float(np.mean(list(each[0].values())))
-            row = {"row": "score", **about, **shared, "n_groups": len(hits), "score": score, "group_score": score}
-            row |= {"group_se": standard_error(list(hits.values())), "n_seeds": len(seeds), "chance": of.chance}
-            if len(null):
-                row |= {"null_mean": float(null.mean()), "null_95": float(np.quantile(null, 0.95))}
-                row |= {"p_value": p_value(first, null)}
-            rows.append(row)
-            rows += [{"row": "group", **about, **shared, "group": who, "score": value} for who, value in hits.items()]
-    for (name, recentred), hits in rates.items():
-        if name != reference and (reference, recentred) in rates:
-            row = {"row": "paired", **about, "features": reference, "against": name, "level": "session"}
-            row |= {**flags(str(reference), recentred, seen), "metric": "top1"}
-            rows.append(row | paired(rates[str(reference), recentred], hits))
-    return rows

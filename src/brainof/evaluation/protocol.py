@@ -71,13 +71,7 @@ def recipe_tasks(corpus: Windows, dataset: str | None = None) -> list[Task]:
 
 
 def task_rows(index: pd.DataFrame, task: Task) -> np.ndarray:
-    """Positions of the windows of a task in a corpus index.
-
-    Raises
-    ------
-    LabelError
-        No window has the view (or dataset, modality), the label column is missing, or no window is labelled.
-    """
+    """Positions of the windows of a task in a corpus index; a LabelError names what no window has."""
     chosen = np.ones(len(index), bool)
     for column, value in (("view", task.view), ("dataset", task.dataset), ("modality", task.modality)):
         if value is None:
@@ -89,28 +83,24 @@ def task_rows(index: pd.DataFrame, task: Task) -> np.ndarray:
             raise LabelError(f"no window has {value!r}", field=f"{task.name}.{column}", fix=fix)
         chosen = matched
     if task.kind != "identification":
-        if task.column not in index:
-            known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
-            raise LabelError(
-                f"the corpus has no label {task.label!r}",
-                field=f"{task.name}.label",
-                fix=did_you_mean(task.label, known) if known else "prepare it with a recipe that has labels",
-            )
-        labels = index[task.column].astype("string").fillna("").to_numpy(dtype=str)
-        chosen &= labels != ""
+        chosen &= label_values(index, task.label, f"{task.name}.label") != ""
         if not chosen.any():
             raise LabelError("no window is labelled", field=f"{task.name}.{task.label}")
     return np.flatnonzero(chosen)
 
 
-def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
-    """Class codes and class names, or float targets and no names, of task rows.
+def label_values(index: pd.DataFrame, label: str, field: str) -> np.ndarray:
+    """A label of each row as text, "" where it is not known; a LabelError at `field` where the corpus has none."""
+    column = f"{LABEL}{label}"
+    if column not in index:
+        known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
+        fix = did_you_mean(label, known) if known else "prepare it with a recipe that has labels"
+        raise LabelError(f"the corpus has no label {label!r}", field=field, fix=fix)
+    return index[column].astype("string").fillna("").to_numpy(dtype=str)
 
-    Raises
-    ------
-    LabelError
-        One class only, or a target that is not a number.
-    """
+
+def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
+    """Class codes and class names, or float targets and no names, of task rows; a LabelError where they are none."""
     text = index[task.column].astype("string").to_numpy(dtype=str)
     if task.kind == "regression":
         try:
@@ -130,19 +120,8 @@ def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
 
 
 def nuisance_of(index: pd.DataFrame, task: Task) -> np.ndarray:
-    """Value of the task's nuisance in each row, as text.
-
-    Raises
-    ------
-    LabelError
-        The corpus has no label of that name, or a recording holds several values of it.
-    """
-    column = f"{LABEL}{task.nuisance}"
-    if column not in index:
-        known = [str(name)[len(LABEL) :] for name in index if str(name).startswith(LABEL)]
-        fix = did_you_mean(task.nuisance, known)
-        raise LabelError(f"the corpus has no label {task.nuisance!r}", field=f"{task.name}.nuisance", fix=fix)
-    values = index[column].astype("string").fillna("").to_numpy(dtype=str)
+    """Value of the task's nuisance in each row, as text; a LabelError where a recording holds several."""
+    values = label_values(index, task.nuisance, f"{task.name}.nuisance")
     recordings = group_keys(index, "recording")
     for name in np.unique(recordings):
         if len(set(values[recordings == name])) > 1:
@@ -165,13 +144,7 @@ def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray | None) -> tuple[n
 
 
 def task_windows(corpus: Windows, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Windows of a task on the channels that all its recordings have, and their sampling rates.
-
-    Raises
-    ------
-    LabelError
-        The recordings share no channel.
-    """
+    """Windows of a task on the channels that all its recordings share (a LabelError where none), and their rates."""
     table = corpus.index.iloc[rows]
     sets = table["channel_set"].astype(str).to_numpy()
     names = {digest: corpus.channels(digest).names for digest in np.unique(sets)}

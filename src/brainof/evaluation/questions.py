@@ -15,9 +15,9 @@ from ..datasets import find_recipe
 from ..errors import ConfigError, LabelError, did_you_mean
 from ..stats.compare import pseudo_values
 from ..stats.metrics import METRICS, average_within, per_group
-from ..stats.nulls import constant_within, permute_labels
+from ..stats.nulls import constant_within, labellings
 from ..stats.splits import CrossSubject, group_keys, label_of_groups
-from .decoding import nanmean
+from .decoding import mean_by_name
 from .folds import Split, only_tested, splits
 from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
@@ -31,20 +31,10 @@ DECODING = ("classification", "regression")
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Everything about a task that does not depend on features.
+    """Everything about a task that does not depend on features; `rows` number the corpus, all other arrays go by them.
 
-    Attributes
-    ----------
-    rows : ndarray of int
-        Row numbers in the index of the corpus; all other arrays go by them.
-    y, classes, groups, recordings : arrays
-        Labels (decoding), class names (classification), units of the folds, recordings.
-    folds : list of Split
-        One empty fold for identification and matching, which have no training side.
-    pairs : Matching, Segments or Resolutions, optional
-        What is matched with what.
-    partner : ndarray of int, optional
-        Rows of the second modality of a fused task, of the same people.
+    Identification and matching have no folds, but `pairs`: what is matched with what. `partner` are the rows of the
+    second modality of a fused task, of the same people.
     """
 
     task: SuiteTask
@@ -92,11 +82,9 @@ class Question:
         return state.hexdigest()[:24]
 
     @property
-    def chance(self) -> float:
-        """Of matching and identification; NaN for decoding, where chance is a row of its own."""
-        if isinstance(self.pairs, Segments | Resolutions):
-            return self.pairs.chance
-        return 1 / len(self.pairs.subjects) if self.pairs is not None else float("nan")
+    def people(self) -> np.ndarray:
+        """`dataset/subject` of each row."""
+        return group_keys(self.index, "subject")
 
     def measure(self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> float:
         """The metric of some rows, of windows or of whole recordings."""
@@ -109,28 +97,19 @@ class Question:
         The metric inside the group (or inside its recordings, averaged); the group's pseudo-value where labels belong
         to groups, with the test sides of one repeat put together.
         """
-        metric = METRICS[self.task.kind][self.metric]
-        found: dict[str, list[float]] = {}
+        metric, found = METRICS[self.task.kind][self.metric], []
         belongs = constant_within(self.y, self.groups)
         tested = len(np.unique(np.concatenate([rows for rows, _ in parts])))
         for rows, scores in _repeats(parts, tested) if belongs else parts:
             y, scores, rows = self._levelled(self.y[rows], scores, rows)
             groups = self.groups[rows]
-            if belongs:
-                values = pseudo_values(metric, y, scores, groups)
-            elif self.task.within == "recording":
-                owners = self.recordings[rows]
-                inside = per_group(metric, y, scores, owners)
-                owner = dict(zip(owners.tolist(), groups.tolist(), strict=True))
-                values = {
-                    str(name): nanmean(value for key, value in inside.items() if owner[key] == name)
-                    for name in np.unique(groups)
-                }
+            if not belongs and self.task.within == "recording":
+                inside = per_group(metric, y, scores, self.recordings[rows])
+                owner = dict(zip(self.recordings[rows].tolist(), groups.tolist(), strict=True))
+                found.append(mean_by_name([{owner[recording]: value} for recording, value in inside.items()]))
             else:
-                values = per_group(metric, y, scores, groups)
-            for name, value in values.items():
-                found.setdefault(name, []).append(value)
-        return {name: nanmean(values) for name, values in sorted(found.items())}
+                found.append((pseudo_values if belongs else per_group)(metric, y, scores, groups))
+        return mean_by_name(found)
 
     def _levelled(
         self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray
@@ -152,13 +131,9 @@ class Question:
 
     def labellings(self, n: int, nuisance: bool = False) -> np.ndarray:
         """The labels in column 0, `n` permutations of them (that keep the nuisance) in the others."""
-        rng = np.random.default_rng(self.task.random_state)
-        onsets = self.index["onset"].to_numpy(dtype=float)
+        rng, onsets = np.random.default_rng(self.task.random_state), self.index["onset"].to_numpy(dtype=float)
         strata = nuisance_of(self.index, self.task) if nuisance else None
-        drawn = [
-            permute_labels(self.y, self.groups, self.recordings, rng, onsets=onsets, strata=strata) for _ in range(n)
-        ]
-        return np.stack([self.y, *drawn], axis=1)
+        return labellings(n, self.y, self.groups, self.recordings, rng, onsets=onsets, strata=strata)
 
     def null_folds(self) -> list[Split]:
         """Folds of the permutation test: those of the task, or ones that know no labels where its are stratified."""
@@ -183,21 +158,16 @@ class Question:
 
 
 def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
-    """Resolve a task on a corpus, with its leak checks.
-
-    Raises
-    ------
-    LabelError, ConfigError
-        Labels, windows or folds do not fit, or the split leaks.
-    """
-    pairs = None
+    """Resolve a task on a corpus; a LabelError or ConfigError where something does not fit or leaks."""
+    pairs: Matching | Segments | Resolutions | None = None
+    rates: Resolutions | None = None
     if task.kind == "resolution":
         if not task.changes:
             raise ConfigError(
                 "none", field=f"{task.name}.changes", fix="write changes: [{sfreq: 128}, {dropped: 0.333}]"
             )
-        pairs = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
-    rows = pairs.rows[None] if pairs is not None else task_rows(corpus.index, task)
+        rates = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
+    rows = rates.rows[None] if rates is not None else task_rows(corpus.index, task)
     if task.leave_out:
         subjects = corpus.index.iloc[rows]["subject"].astype(str)
         for name in set(task.leave_out) - set(subjects):
@@ -210,18 +180,14 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         rows = rows[corpus.index.iloc[rows]["subject"].astype(str).isin(both)]
     index = corpus.index.iloc[rows].reset_index(drop=True)
     recordings = group_keys(index, "recording")
-    empty = np.zeros(0)
-    if pairs is not None:
-        return Question(task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], pairs)
-    if task.kind == "matching":
-        return Question(
-            task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], segments(index)
-        )
-    if task.kind == "identification":
-        sessions = index.assign(session=index["run"]) if task.split == "run" else index
-        return Question(
-            task, corpus, rows, index, empty, [], group_keys(index, "subject"), recordings, [], matching(sessions)
-        )
+    if task.kind not in DECODING:
+        if task.kind == "matching":
+            names = group_keys(index[index["subject"].astype(str).isin(task.tested)], "subject")
+            pairs = replace(segments(index), tested=frozenset(names))
+        elif task.kind == "identification":
+            pairs = matching(index.assign(session=index["run"]) if task.split == "run" else index)
+        people = group_keys(index, "subject")
+        return Question(task, corpus, rows, index, np.zeros(0), [], people, recordings, [], pairs or rates)
     if task.metric and task.metric not in METRICS[task.kind]:
         fix = did_you_mean(task.metric, METRICS[task.kind])
         raise ConfigError(f"no metric {task.metric!r} of {task.kind}", field=f"{task.name}.metric", fix=fix)

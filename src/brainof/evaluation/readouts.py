@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
 from ..stats.metrics import LOWER_IS_BETTER, METRICS
-from ..stats.ridge import RidgeSolver, classify
+from ..stats.ridge import decisions
 from ..stats.splits import CrossSubject
 from .adapt import decision
 from .folds import Split
@@ -37,13 +37,7 @@ VALIDATION = 0.2
 
 def ridge(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarray, n_classes: int) -> np.ndarray:
     """Ridge regression on standardised features, penalty and threshold from inner folds over groups."""
-    solver = RidgeSolver(X, groups)
-    if n_classes:
-        scores = classify(solver, y[:, None], n_classes, X_test)
-    else:
-        scores = solver.predict(solver.solve(y[:, None, None]), X_test)
-    scores = scores[:, 0]
-    return scores[:, 0] if scores.shape[1] == 1 else scores
+    return decisions(X, y[:, None], groups, X_test, n_classes)[:, 0]
 
 
 def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarray, n_classes: int) -> np.ndarray:
@@ -71,11 +65,8 @@ def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarra
         metric = METRICS["classification"]["balanced_accuracy"]
 
         def score(penalty: float) -> float:
-            return float(
-                np.mean(
-                    [metric(y[test], _decided(fitted(train, penalty), X[test], n_classes)) for train, test in usable]
-                )
-            )
+            decided = [(y[test], _decided(fitted(train, penalty), X[test], n_classes)) for train, test in usable]
+            return float(np.mean([metric(*one) for one in decided]))
 
         if usable:
             best = max(PENALTIES, key=lambda penalty: (score(penalty), -penalty))
@@ -113,16 +104,7 @@ def trained(
     task = question.task
     patch = int(model.config.patch)  # type: ignore[union-attr, arg-type]
     examples = CorpusRows(question.corpus, question.rows, patch)
-    if task.kind == "classification":
-        target = Target(
-            "classification",
-            question.y.astype(np.int64),
-            len(question.classes),
-            question.groups,
-            np.array(question.classes),
-        )
-    else:
-        target = Target.values(question.y, question.groups)
+    target = Target.coded(question.y, question.classes, question.groups)
     data = TrainingSet(examples, target, cache(lambda pool: pooled(model, examples, pool)), seed)
     inside, validation = _validation(question, split, seed)
     base: Any = adaptation({"adaptation": readout, **task.tunings.get(readout, {})})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
@@ -23,12 +24,8 @@ _HEAD = "| " + " | ".join(_COLUMNS) + " |\n" + "|---" * len(_COLUMNS) + "|"
 def page(suite: Suite, lines: pd.DataFrame, told: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown of all tasks, what is absent and what was refused.
 
-    Parameters
-    ----------
-    lines : DataFrame
-        `summary` of the pipelines.
-    told : dict of task -> dict
-        "said" (what was asked, see `said`), "absent" (fields of an Absent) or "refused" (why).
+    `lines` is the `summary`; `told` maps a task to "said" (what was asked, see `said`), "absent" (fields of an Absent)
+    or "refused" (why).
     """
     legend = "" if all(task.kind == "resolution" for task in suite.tasks.values()) else f"\n\n{_LEGEND}"
     parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}{legend}", *(f"- {n}" for n in suite.notes)]
@@ -74,7 +71,7 @@ and features are both more than 2048, features are first projected on 1024 fixed
 def said(question: Question) -> str:
     """What a task asks of which data, and what others reached."""
     task = question.task
-    people = len(set(question.index["dataset"].astype(str) + "/" + question.index["subject"].astype(str)))
+    people = len(np.unique(question.people))
     folds = f", {len(question.folds)} folds by {task.split.removeprefix('label.')}" if question.folds else ""
     folds += f" and {task.also}" if task.also else ""
     metric = question.metric.replace("_", " ")

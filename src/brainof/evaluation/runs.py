@@ -22,13 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[Task]:
-    """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each.
-
-    Raises
-    ------
-    LabelError
-        The corpus has no task of that name.
-    """
+    """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each."""
     known = {task.name: task for task in recipe_tasks(corpus)}
     for name in (names := list(names)):
         if name not in known:
@@ -47,19 +41,8 @@ def evaluate_run(
 ) -> list[dict[str, Any]]:
     """Probe frozen embeddings of a run, beside the same model untrained, classical baselines, chance and a null.
 
-    Parameters
-    ----------
-    corpus : Corpus
-    run : Path
-        A finished run.
-    tasks : sequence of (Task, pooling)
-        Questions, each with the pooling of the latents.
-    untrained : int
-        Random initialisations of the same architecture.
-    recentred : collection of str
-        Features that are also scored after recentring per subject, see `evaluate_task`.
-    n_permutations : int
-        Labellings of the null.
+    `tasks` come each with the pooling of the latents; `untrained` counts random initialisations of the architecture;
+    `recentred` and `n_permutations` as in `evaluate_task`.
     """
     model, _ = load(run)
     models = [model]

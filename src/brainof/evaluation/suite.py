@@ -140,13 +140,7 @@ class SuiteTask(Task):
         return SuiteTask(name=self.name, recipe=about.recipe, folder=about.folder, simulate=about.simulate)
 
     def resolved(self, recipe: Recipe) -> SuiteTask:
-        """The task with what it leaves out filled in from its dataset's recipe.
-
-        Raises
-        ------
-        ConfigError
-            The recipe has no task of that name.
-        """
+        """The task, completed from its dataset's recipe; ConfigError where that has no such task."""
         name = self.recipe.rpartition("/")[2]
         about = {"dataset": recipe.name, "modality": recipe.modality}
         if self.kind == "resolution":
@@ -219,13 +213,7 @@ def suite_versions() -> dict[str, list[str]]:
 
 
 def find_suite(suite: str | PathLike[str] | Suite) -> Suite:
-    """A suite by name (the newest version), by NAME@VERSION, or from a YAML file.
-
-    Raises
-    ------
-    ConfigError
-        No such suite, version or file, or it is not valid.
-    """
+    """A suite by name (the newest version), by NAME@VERSION, or from a YAML file; ConfigError where there is none."""
     if isinstance(suite, Suite):
         return suite
     text = str(suite)

@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from ..stats.compare import paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
-from .decoding import nanmean
+from .decoding import chance_scores, nanmean
 from .entries import CLASSICAL, MODEL, RANDOM, Entry
 from .identity import Matching
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
@@ -51,7 +51,10 @@ class Pipeline:
     @property
     def seeds(self) -> dict[int, dict[str, float]]:
         """Seed -> person -> score."""
-        return {seed: _by_group(self.question, results) for seed, results in self.folds.items()}
+        if not self.question.decodes:
+            return {seed: dict(results[0].about["hits"]) for seed, results in self.folds.items()}
+        parts = {seed: [(r.rows, r.scores) for _, r in sorted(results.items())] for seed, results in self.folds.items()}
+        return {seed: self.question.by_group(sides) for seed, sides in parts.items()}
 
     def groups(self) -> dict[str, float]:
         """Person -> score, averaged over seeds."""
@@ -86,27 +89,16 @@ def chance(question: Question) -> Pipeline:
     """Prediction without features: the largest class, or the mean target, of the training side."""
     pipeline = Pipeline(question, None, CHANCE, PLAIN)
     if not question.decodes:
-        people = question.pairs.subjects if isinstance(question.pairs, Matching) else np.unique(question.groups)
-        hits = dict.fromkeys(map(str, people), question.chance)
+        assert question.pairs is not None
+        people = question.pairs.people if isinstance(question.pairs, Matching) else np.unique(question.groups)
+        hits = dict.fromkeys(map(str, people), question.pairs.chance)
         pipeline.folds[0] = {0: Result(np.zeros(0, int), np.zeros(0), {"hits": hits})}
         return pipeline
-    results = {}
-    for number, split in enumerate(question.folds):
-        y, n_classes = question.y[split.train], len(question.classes)
-        if n_classes:
-            fraction = np.bincount(y, minlength=n_classes) / len(y)
-            one = fraction if n_classes > 2 else fraction[1] - 0.5
-        else:
-            one = y.mean()
-        results[number] = Result(split.test, np.broadcast_to(one, (len(split.test), *np.shape(one))), {})
-    pipeline.folds[0] = results
+    pipeline.folds[0] = {
+        number: Result(test, chance_scores(question.y[train], len(question.classes), len(test)), {})
+        for number, (train, _, test) in enumerate(question.folds)
+    }
     return pipeline
-
-
-def _by_group(question: Question, results: Mapping[int, Result]) -> dict[str, float]:
-    if not question.decodes:
-        return dict(results[0].about["hits"])
-    return question.by_group([(result.rows, result.scores) for _, result in sorted(results.items())])
 
 
 def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import LabelError
+from ..errors import ConfigError, LabelError
 from ..paths import user_path
+from ..stats.compare import paired, standard_error
 from ..stats.splits import group_keys
 from ..utils.files import write_atomically
 from .baselines import baseline_features, default_baselines
-from .decoding import Features
+from .decoding import Features, flags, null_summary
 from .decoding_rows import decoding_rows
-from .identity import identification_rows
-from .matching import matching_rows
+from .identity import Matching, matching
+from .matching import Segments, segments
 from .protocol import Task, task_rows, task_windows
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def evaluate_task(
     """
     rows = task_rows(corpus.index, task)
     index = corpus.index.iloc[rows]
-    offered = {name: _seeds(value) for name, value in features.items()}
+    offered: dict[str, list[Any]] = {
+        name: list(value) if isinstance(value, (list, tuple)) else [value] for name, value in features.items()
+    }
     for name, seeds in offered.items():
         for value in seeds:
             if isinstance(value, np.ndarray) and len(value) != len(rows):
@@ -92,13 +95,56 @@ def evaluate_task(
     if missing := [name for name in names if name not in offered]:
         windows, sfreqs = task_windows(corpus, rows)
         offered |= {name: [baseline_features(name, modality, windows, sfreqs)] for name in missing}
-    about = {"task": task.name, "dataset": _joined(index["dataset"]), "modality": modality, "kind": task.kind}
+    about: dict[str, Any] = {
+        "task": task.name,
+        "dataset": ", ".join(sorted(index["dataset"].astype(str).unique())),
+        "modality": modality,
+        "kind": task.kind,
+    }
     log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
-    if task.kind == "identification":
-        return identification_rows(index, offered, about, reference, overlap, n_permutations, task.random_state)
-    if task.kind == "matching":
-        return matching_rows(index, offered, about, reference, overlap, n_permutations, task.random_state)
-    return decoding_rows(index, task, offered, about, reference, recentred, overlap, n_permutations)
+    if task.kind in ("classification", "regression"):
+        return decoding_rows(index, task, offered, about, reference, recentred, overlap, n_permutations)
+    pairs = matching(index) if task.kind == "identification" else segments(index)
+    about |= {"split": pairs.split, "n_windows": len(index), "n_groups": len(pairs.people)}
+    return hit_rows(pairs, offered, about, reference, overlap, (n_permutations, task.random_state))
+
+
+def hit_rows(
+    pairs: Matching | Segments,
+    offered: Mapping[str, list[Any]],
+    about: dict[str, Any],
+    reference: str | None,
+    seen: Mapping[str, Collection[str]],
+    null: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """Rows for identification and matching: every set of features, raw and recentred (over sessions, or over a run)."""
+    rows: list[dict[str, Any]] = []
+    hits: dict[tuple[str, bool], dict[str, float]] = {}
+    for name, seeds in offered.items():
+        if any(callable(value) for value in seeds):
+            raise ConfigError(
+                f"{name!r} needs a training side, and {about['kind']} has none",
+                field=f"{about['task']}.baselines",
+                fix="use 'log covariance'" if about["kind"] == "identification" else None,
+            )
+        for recentred in (False, True):
+            found = pairs.hits([np.asarray(value) for value in seeds], recentred, *null)
+            shared = {**about, "features": name, **flags(name, recentred, seen), "level": "session"}
+            for metric, rates in found.rates.items():
+                values = np.array(list(rates.values()))
+                row = {"row": "score", **shared, "metric": metric, "score": float(values.mean())}
+                row |= {"group_score": float(values.mean()), "group_se": standard_error(values)}
+                row |= {"n_seeds": len(seeds), "chance": pairs.chance}
+                rows.append(row | (null_summary(found.first, found.null) if metric == "top1" else {}))
+            of_people = hits[name, recentred] = found.rates["top1"]
+            shared["metric"] = "top1"
+            rows += [{"row": "group", **shared, "group": who, "score": value} for who, value in of_people.items()]
+    for (name, recentred), of_people in hits.items():
+        if name != reference and (reference, recentred) in hits:
+            row = {"row": "paired", **about, "features": reference, "against": name}
+            row |= {**flags(str(reference), recentred, seen), "level": "session", "metric": "top1"}
+            rows.append(row | paired(hits[str(reference), recentred], of_people))
+    return rows
 
 
 def _overlap(index: pd.DataFrame, seen: Mapping[str, Collection[str]], task: Task, refuse: bool) -> dict[str, set[str]]:
@@ -113,14 +159,6 @@ def _overlap(index: pd.DataFrame, seen: Mapping[str, Collection[str]], task: Tas
                 fix="leave them out of pretraining (sampling.exclude)",
             )
     return found
-
-
-def _seeds(value: Features | Sequence[Features]) -> list[Features]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]  # type: ignore[list-item]
-
-
-def _joined(column: pd.Series) -> str:
-    return ", ".join(sorted(column.astype(str).unique()))
 
 
 def rows_to_frame(rows: Sequence[Mapping[str, Any]], kind: str = "score") -> pd.DataFrame:

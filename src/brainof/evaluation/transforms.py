@@ -18,17 +18,8 @@ Sides = tuple[np.ndarray, np.ndarray]
 def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares concept erasure: the smallest linear change of X after which no linear map can predict Z.
 
-    Parameters
-    ----------
-    X : ndarray, shape (n, n_features)
-    Z : ndarray, shape (n, n_concepts)
-        Such as one column per person.
-
-    Returns
-    -------
-    mean : ndarray, shape (n_features,)
-    eraser : ndarray, shape (n_features, n_features)
-        Erased features are `X - (X - mean) @ eraser`. Belrose et al. 2023, arXiv:2306.03819, theorem 4.2.
+    Returns the mean (F,) and eraser (F, F) of features X (n, F) and concepts Z (n, K), such as one column per person:
+    erased features are `X - (X - mean) @ eraser`. Belrose et al. 2023, arXiv:2306.03819, theorem 4.2.
     """
     mean = X.mean(axis=0)
     X, Z = X - mean, Z - Z.mean(axis=0)
@@ -107,14 +98,7 @@ def narrowed(X: np.ndarray, most: int = 2048, width: int = 1024) -> np.ndarray:
 
 
 class SecondOrder:
-    """Shrunk covariances of latents -> matrix logarithms on the leading directions of the training side.
-
-    Parameters
-    ----------
-    matrices : ndarray, shape (n, D, D)
-    rank : int
-        Directions that are kept.
-    """
+    """Shrunk covariances (n, D, D) of latents -> their logarithms on `rank` leading directions of the training side."""
 
     def __init__(self, matrices: np.ndarray, rank: int = 32) -> None:
         self.matrices, self.rank = matrices, rank

@@ -19,15 +19,14 @@ import numpy as np
 
 from ..errors import BrainOFError, ConfigError
 from ..stats.metrics import identification, similarity
-from ..stats.ridge import RidgeSolver, classify
-from ..stats.splits import group_keys
+from ..stats.ridge import decisions
 from ..utils.files import make_folder, write_atomically
 from .decoding import Features
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
 from .folds import Split
-from .identity import Matching, identify
+from .identity import Matching
 from .leaks import check_inductive
-from .matching import Segments, hit_rates, matched, matching_null
+from .matching import Segments
 from .questions import Question
 from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION
@@ -91,15 +90,8 @@ class Result:
 def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations: int, width: int) -> list[Unit]:
     """The units of a task, in the order in which they run.
 
-    Parameters
-    ----------
-    entries : sequence of Entry
-    seeds : int
-        Of read-outs that train.
-    permutations : int
-        Labellings of the null of closed-form read-outs.
-    width : int
-        Dimension to which classical features are also reduced; 0 leaves that out.
+    `seeds` are those of read-outs that train, `permutations` the labellings of the null of closed-form ones, `width` is
+    the dimension to which classical features are also reduced (0: they are not).
     """
     task = question.task
     units: list[Unit] = []
@@ -156,10 +148,8 @@ def options_of(entry: Entry, readout: str, task: SuiteTask, width: int) -> list[
 def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     """The result of each fold of a unit; `cache` keeps features between units of one share."""
     question = unit.question
-    if unit.readout in TRAINED:
+    if unit.readout in (*TRAINED, OWN):
         return [_trained(unit)]
-    if unit.readout == OWN:
-        return [_fitted(unit)]
     if unit.readout == RESOLUTION:
         return [_compared(unit)]
     key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
@@ -178,17 +168,16 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
 
 
 def _trained(unit: Unit) -> Result:
-    assert unit.entry.network is not None
-    started, split = time.process_time(), unit.question.folds[unit.fold]
-    scores, about = trained(unit.readout, unit.entry.network(unit.seed), unit.question, split, unit.seed)
+    """A fold of a read-out that trains, or of a baseline that brings its own."""
+    entry, question, split, seed = unit.entry, unit.question, unit.question.folds[unit.fold], unit.seed
+    started = time.process_time()
+    about: dict[str, Any] = {}
+    if entry.fitted is not None:
+        scores = entry.fitted(fitting(question, split, seed))
+    else:
+        assert entry.network is not None
+        scores, about = trained(unit.readout, entry.network(seed), question, split, seed)
     return Result(split.test, scores, {**about, "time": time.process_time() - started, "n_train": len(split.train)})
-
-
-def _fitted(unit: Unit) -> Result:
-    assert unit.entry.fitted is not None
-    started, split = time.process_time(), unit.question.folds[unit.fold]
-    scores = unit.entry.fitted(fitting(unit.question, split, unit.seed))
-    return Result(split.test, scores, {"time": time.process_time() - started, "n_train": len(split.train)})
 
 
 def _read_out(unit: Unit, features: Features, split: Split) -> Result:
@@ -226,7 +215,7 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
     fewer than two people have two windows.
     """
     index = question.index.iloc[rows]
-    people = (index["dataset"].astype(str) + "/" + index["subject"].astype(str)).to_numpy()
+    people = question.people[rows]
     features = np.nan_to_num(features)
     order = np.lexsort((index["onset"].to_numpy(dtype=float), index["recording"].astype(str).to_numpy(), people))
     first, last = [], []
@@ -246,43 +235,28 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
 def _null(unit: Unit, features: Features) -> Result:
     """The metric with the true and with permuted labels, in the folds of the permutation test."""
     question, found = unit.question, {}
-    kinds = {"null": False} | ({"nuisance": True} if question.task.nuisance else {})
-    for name, keeps in kinds.items():
-        labellings = question.labellings(unit.permutations, keeps)
+    for name in ("null", "nuisance") if question.task.nuisance else ("null",):
+        y_NP = question.labellings(unit.permutations, name == "nuisance")
         values = []
         for split in question.null_folds():
             inside, outside = sides(unit, features, split)
-            solver = RidgeSolver(inside, question.groups[split.train])
-            if question.task.kind == "classification":
-                scores = classify(solver, labellings[split.train], len(question.classes), outside)
-            else:
-                scores = solver.predict(solver.solve(labellings[split.train][:, :, None]), outside)
-            scores = scores[:, :, 0] if scores.shape[2] == 1 else scores
-            columns = range(labellings.shape[1])
-            values.append([question.measure(labellings[split.test, c], scores[:, c], split.test) for c in columns])
+            groups, n_classes = question.groups[split.train], len(question.classes)
+            scores = decisions(inside, y_NP[split.train], groups, outside, n_classes)
+            columns = range(y_NP.shape[1])
+            values.append([question.measure(y_NP[split.test, c], scores[:, c], split.test) for c in columns])
         found[name] = np.nanmean(values, axis=0).tolist()
     return Result(np.zeros(0, int), np.zeros(0), found)
 
 
 def _matched(unit: Unit, features: Features) -> Result:
     """Hits of each person: of their segments, or of their sessions both ways."""
-    question, recentred = unit.question, unit.option == "recentred"
     if callable(features):
         raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
-    n = unit.permutations if unit.seed == 0 else 0
-    if isinstance(question.pairs, Segments):
-        found = matched(features, question.pairs, recentred)
-        names = set(group_keys(question.tested, "subject"))
-        scored = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
-        found = {run: people for run, people in scored.items() if people}  # a run may hold none of those who are scored
-        hits = hit_rates(found)
-        null = matching_null(found, n, question.task.random_state)
-    else:
-        assert isinstance(question.pairs, Matching)
-        result = identify(features, question.pairs, recentred, n, question.task.random_state)
-        values = (result.forward.astype(float) + result.backward) / 2
-        hits, null = dict(zip(question.pairs.subjects.tolist(), values.tolist(), strict=True)), result.null
-    about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *null.tolist()] if n else []}
+    pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
+    assert isinstance(pairs, Matching | Segments)
+    found = pairs.hits([features], unit.option == "recentred", n, unit.question.task.random_state)
+    hits = found.rates["top1"]
+    about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *found.null.tolist()] if n else []}
     return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
 
 

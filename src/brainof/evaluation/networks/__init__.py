@@ -25,15 +25,7 @@ from .windows import FFCL, CNNTransformer, STTransformer
 
 
 class Baseline(nn.Module):
-    """A network with the two calls that adaptations make of a model.
-
-    Parameters
-    ----------
-    network : Module
-        Windows (B, C, T) to features (B, ...).
-    n_times : int
-        Samples of a window; padding after them is cut off.
-    """
+    """A network, windows (B, C, T) to features (B, ...), with the two calls that adaptations make of a model."""
 
     def __init__(self, network: nn.Module, n_times: int) -> None:
         super().__init__()

@@ -42,9 +42,7 @@ class Segments:
         """Hits of each person, recentred over each run of a person where asked; the null is that of the first."""
         found = [matched(value, self, recentred) for value in seeds]
         if self.tested:
-            found = [
-                {run: {who: one[run][who] for who in one[run] if who in self.tested} for run in one} for one in found
-            ]
+            found = [among(one, self.tested) for one in found]
         each = [hit_rates(one) for one in found]
         rates = {who: float(np.mean([one[who] for one in each])) for who in each[0]}
         first = float(np.mean(list(each[0].values())))
@@ -85,6 +83,12 @@ def matched(features: np.ndarray, of: Segments, recentred: bool = False) -> dict
             for name, own in zip(of.subjects[run], X, strict=True)
         }
     return found
+
+
+def among(found: dict[str, dict[str, np.ndarray]], names: frozenset[str]) -> dict[str, dict[str, np.ndarray]]:
+    """What was found of some people; a run may hold none of them."""
+    scored = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
+    return {run: people for run, people in scored.items() if people}
 
 
 def hit_rates(found: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,9 @@ def _member(about: Member, tensors: dict[str, Tensor], base_model: nn.Module) ->
     head = make_head(about.head)
     state = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     head.to(state["mean_F"].dtype).load_state_dict(state)
-    changes = {_plain_name(k): v for k, v in tensors.items() if not k.startswith(HEAD)}
+    # PEFT's names as those of weights: a linear map's MODULE.lora_A.weight is MODULE.weight.lora_A
+    own = {k.removeprefix(PEFT): v for k, v in tensors.items() if not k.startswith(HEAD)}
+    changes = {re.sub(r"\.lora_([AB])\.weight$", r".weight.lora_\1", name): value for name, value in own.items()}
     model = copied(base_model).eval() if changes else base_model
     if about.alpha:
         apply_factors(model, changes, about.alpha)
@@ -157,14 +160,6 @@ def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:
 
 def _low_rank_weights(part: Adapted) -> list[str]:
     return sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
-
-
-def _plain_name(name: str) -> str:
-    name = name.removeprefix(PEFT)
-    for side in ("A", "B"):
-        if name.endswith(f".lora_{side}.weight"):
-            return f"{name.removesuffix(f'.lora_{side}.weight')}.weight.lora_{side}"
-    return name
 
 
 def _lora(part: Adapted) -> LoRA:

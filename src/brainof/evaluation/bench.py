@@ -210,11 +210,8 @@ def written(
     told |= {pipeline.question.task.name: {"said": said(pipeline.question)} for pipeline in pipelines}
     before = read_json(folder / "tasks.json") if (folder / "tasks.json").exists() else {}
     kept = [task for task in before if task in suite.tasks and task not in told]
-    results, lines = (
-        _with_earlier(results, folder / "results.parquet", kept),
-        _with_earlier(lines, folder / "summary.parquet", kept),
-    )
-    results, lines = _ordered(results, suite), _ordered(lines, suite)
+    results = _ordered(_with_earlier(results, folder / "results.parquet", kept), suite)
+    lines = _ordered(_with_earlier(lines, folder / "summary.parquet", kept), suite)
     told |= {task: before[task] for task in kept}
     told = {task: told[task] for task in suite.tasks if task in told}
     for name, table in (("results", results), ("summary", lines)):

@@ -112,17 +112,8 @@ def _row(line: dict) -> str:
     gain = _between(line, "gain", sign=True)
     anyone = [_number(line.get(f"gain_{end}_any"), sign=True) for end in ("low", "high")]
     spread = f"[{anyone[0]}, {anyone[1]}]" if all(anyone) else ""
-    cells = [
-        name,
-        line["readout"],
-        line["option"],
-        gain,
-        spread,
-        _between(line, "score"),
-        _number(line.get("null_95")),
-        p,
-        who,
-    ]
+    cells = [name, line["readout"], line["option"], gain, spread, _between(line, "score")]
+    cells += [_number(line.get("null_95")), p, who]
     return "| " + " | ".join([*map(str, cells), note.replace("|", "/")]) + " |"
 
 

@@ -28,21 +28,8 @@ def demo(
 ) -> Path:
     """Simulate, prepare, pretrain `per_output` on the three modalities together, probe each, write `report.html`.
 
-    Parameters
-    ----------
-    out : Path
-        Folder for everything; what is complete in it is kept, so an interrupted demo continues.
-    say : callable
-        Called with a line of progress.
-    subjects, seed
-        Size of the cohort, seed of all randomness.
-    changes : sequence of str
-        `key=value` changes to the pretraining recipe `demo`.
-
-    Returns
-    -------
-    Path
-        The page.
+    What is complete in `out` is kept, so an interrupted demo continues. `say` is called with a line of progress;
+    `changes` are `key=value` changes to the pretraining recipe `demo`. Returns the page.
     """
     started, tell = time.perf_counter(), timed(say)
     config = find_config("demo").replaced([f"seed={seed}", *changes], "demo")

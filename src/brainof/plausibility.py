@@ -38,12 +38,6 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
 
 
 def require_plausible(recording: Recording) -> None:
-    """Refuse a recording whose unit is probably wrong.
-
-    Raises
-    ------
-    ContractError
-        The robust amplitude of a sensor type is implausible.
-    """
+    """Refuse a recording whose unit is probably wrong, by a ContractError with the implausible amplitude."""
     for problem in implausible_amplitudes(recording):
         raise ContractError(problem, file=recording.file, field="unit", fix="give the unit of the file with units=")

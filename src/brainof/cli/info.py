@@ -139,11 +139,8 @@ def _preset(name: str, path: Path) -> dict[str, Any]:
 def describe(recording: Recording) -> dict[str, Any]:
     """What was understood of a recording, as plain values.
 
-    Returns
-    -------
-    dict
-        `amplitude` is the median interquartile range of each sensor type, in its unit; `plausible` is false
-        where it, an offset or a drift is larger or smaller than a living head produces (see `notes`).
+    `amplitude` is the median interquartile range of each sensor type, in its unit; `plausible` is false where it, an
+    offset or a drift is larger or smaller than a living head produces (see `notes`).
     """
     channels, types = recording.channels, np.array(recording.channels.types)
     kinds = sorted(set(recording.channels.types))

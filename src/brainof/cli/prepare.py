@@ -80,12 +80,7 @@ def _recipes() -> Iterator[str]:
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """`I/N` as two numbers.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """`I/N` as two numbers; a ConfigError where it is not."""
     number, _, parts = text.partition("/")
     try:
         return int(number), int(parts)

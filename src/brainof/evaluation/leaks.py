@@ -65,12 +65,8 @@ def unseen_alone(task: SuiteTask, corpus: Windows, models: Sequence[str]) -> Sui
     """The task with the people that no model saw as those who are scored; the others stay on training sides.
 
     In tasks without a training side, where people are told from one another or compared with themselves, the others
-    take no part. Models that do not say who trained them are left to `pretraining_overlap`.
-
-    Raises
-    ------
-    LabelError
-        The models saw everybody.
+    take no part. Models that do not say who trained them are left to `pretraining_overlap`. A LabelError where the
+    models saw everybody.
     """
     index = corpus.index[(corpus.index["dataset"] == task.dataset).to_numpy()]
     seen = set[str]().union(*(trained_on(model) or () for model in models))

@@ -21,20 +21,9 @@ from .examples import kinds_and_costs
 class PairedRows:
     """Rows of a table of pairs (`brainof.corpus.pairs`) as examples for a FusedBrainOF; indexing gives a part.
 
-    Parameters
-    ----------
-    corpus : Corpus or Corpora
-    table : DataFrame
-        One column per modality, -1 where it is missing.
-    patch : int
-        Samples per patch of the model.
-    only : sequence of str, optional
-        Modalities that batches hold; all by default.
-
-    Notes
-    -----
-    Examples of one of the `kinds` have the same modalities, layouts, rates and lengths: they fit one batch. `subjects`
-    are the `dataset/subject` of the first modality that is there.
+    The table has one column per modality, -1 where it is missing; `only` are the modalities that batches hold, all by
+    default. Examples of one of the `kinds` have the same modalities, layouts, rates and lengths: they fit one batch.
+    `subjects` are the `dataset/subject` of the first modality that is there.
     """
 
     def __init__(

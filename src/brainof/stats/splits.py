@@ -109,12 +109,8 @@ def label_of_groups(names: np.ndarray, groups: np.ndarray, y: np.ndarray) -> np.
 def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of each subject's first and last session, for subjects with at least two; session 10 comes after 2.
 
-    `index` has one row per recording or session. Returns row positions first and last, and the subjects they belong to.
-
-    Raises
-    ------
-    LabelError
-        A subject has two rows of one session, or fewer than two subjects have two sessions.
+    `index` has one row per recording or session (a LabelError for two of one session, or fewer than two subjects).
+    Returns row positions first and last, and the subjects they belong to.
     """
     subjects = group_keys(index, "subject")
     sessions = group_keys(index, "session")

@@ -90,12 +90,8 @@ NETWORKS: dict[str, Callable[[int, int, float, Sequence[str]], nn.Module]] = {
 def build(name: str, n_chans: int, n_times: int, sfreq: float, names: Sequence[str] = (), seed: int = 0) -> Baseline:
     """A network of `NETWORKS` for windows of one size, with random weights; `names` are those of the channels.
 
-    Raises
-    ------
-    ConfigError
-        The network does not take windows of that size.
-    DependencyError
-        It comes from braindecode, which is not installed.
+    A ConfigError where it takes no windows of that size, a DependencyError where braindecode has it and is not
+    installed.
 
     Examples
     --------

@@ -15,7 +15,6 @@ EXAMPLE = """example:
   ./run study real --root data --out runs/short steps=200
   ./run study simulated --model runs/real
   ./run study fusion people=24 steps=150
-  ./run study objective --quick
   ./run study accounting"""
 
 
@@ -46,12 +45,6 @@ def _decoder(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return decoder(folder, out, root, sizes=Sizes().replaced(args.assignments, "decoder"))
 
 
-def _objective(root: Path, folder: Path, args: argparse.Namespace) -> Path:
-    from .objective import objective
-
-    return objective(root, folder, out, changes=args.assignments, quick=args.quick, cells=args.cells)
-
-
 def _accounting(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     from .accounting import accounting
 
@@ -64,39 +57,48 @@ def _leaderboard(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return leaderboard(folder, out, [Path(name) for name in args.results])
 
 
+def _neighbours(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .neighbours import neighbours
+
+    return neighbours(root, folder, out, model=args.model or "tiny")
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "accounting": _accounting,
     "leaderboard": _leaderboard,
+    "neighbours": _neighbours,
     "real": _real,
     "simulated": _simulated,
     "fusion": _fusion,
     "decoder": _decoder,
-    "objective": _objective,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one study; returns the exit code."""
     parser = Parser(prog="./run study", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}")
+    parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}; or of arms.yaml (sampler, modalities, ...)")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
     parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
-    parser.add_argument("--model", help="run, release folder or preset (accounting, simulated)")
-    parser.add_argument(
-        "--quick", action="store_true", help="a small part of the grid (objective), one draw of weights (accounting)"
-    )
+    parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, neighbours)")
+    parser.add_argument("--quick", action="store_true", help="one draw of weights (accounting)")
     parser.add_argument("--results", nargs="+", default=[], help="folders of brainof-bench results (leaderboard)")
-    parser.add_argument("--cells", default="", help="cells to run, separated by semicolons (objective)")
-    takes_assignments(parser, "the pretraining recipe, or the sizes of `fusion` and `decoder`")
+    takes_assignments(parser, "the pretraining recipe, the sizes of `fusion` and `decoder`, or a study of arms.yaml")
     add_common_arguments(parser)
     parser.set_defaults(run=run)
     return guarded(parse(parser, sys.argv[1:] if argv is None else argv, takes=True))
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.name not in STUDIES:
-        raise ConfigError(f"unknown study {args.name!r}", fix=did_you_mean(args.name, STUDIES))
-    page = STUDIES[args.name](Path(args.root), Path(args.out or f"runs/{args.name}"), args)
+    from .arms import run_study, studies
+
+    if args.name not in {**STUDIES, **studies()}:
+        raise ConfigError(f"unknown study {args.name!r}", fix=did_you_mean(args.name, {**STUDIES, **studies()}))
+    root, folder = Path(args.root), Path(args.out or f"runs/{args.name}")
+    if args.name in STUDIES:
+        page = STUDIES[args.name](root, folder, args)
+    else:
+        page = run_study(args.name, root, folder, out, args.assignments)
     out(f"open {page.resolve()}")
     return 0
 

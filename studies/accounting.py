@@ -32,7 +32,7 @@ from brainof.stats.ridge import RidgeProbe
 from brainof.stats.splits import CrossSubject
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
-from studies.objective_tables import markdown
+from studies.tables import markdown
 
 #: Features wider than this are reduced by a fixed random projection, which keeps distances to about one per cent
 WIDEST = 8192

@@ -415,6 +415,9 @@ def test_a_teacher_that_there_is_not_is_refused(corpus, tmp_path):
         pretrain(config(objective=objective), corpus, tmp_path / "run")
     with pytest.raises(ConfigError, match="parallel: a teacher needs whole weights"):
         pretrain(config(objective=objective, average=0.9, parallel="fsdp"), corpus, tmp_path / "run")
+    aligned = {"terms": {"align": 1.0}, "stimulus": ["sim-fmri"]}
+    with pytest.raises(ConfigError, match="parallel: ranks that share a model encode equally often"):
+        pretrain(config(objective=aligned, parallel="fsdp"), corpus, tmp_path / "run")
 
 
 def test_collapsed_latents_warn_and_end_the_run_at_its_next_check(corpus, tmp_path, monkeypatch):

@@ -332,7 +332,10 @@ class Run:
 
 
 def require_teacher(config: PretrainConfig) -> None:
-    """Refuse a teacher that there is not."""
+    """Refuse a teacher that there is not, and alignment where ranks have to encode equally often."""
+    if "align" in config.objective.terms and config.parallel in ("fsdp", "fsdp_ep"):
+        text = "ranks that share a model encode equally often, and not every batch holds people who have partners"
+        raise ConfigError(text, field="parallel", fix="set parallel=ddp, or leave objective.terms.align out")
     if config.objective.teacher == "self":
         return
     if config.objective.teacher == "average" and not config.average:

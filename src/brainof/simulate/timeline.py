@@ -47,9 +47,16 @@ class Timeline:
         states = np.array(STATES)[self.working.astype(int)]
         return pd.DataFrame({"onset": self.edges[:-1], "duration": np.diff(self.edges), "trial_type": states})
 
+    def _block_at(self, times: np.ndarray) -> np.ndarray:
+        return np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
+
+    def task(self, times: np.ndarray) -> np.ndarray:
+        """1 in task blocks, 0 in rest, at times in seconds."""
+        return self.working[self._block_at(times)].astype(float)
+
     def smooth(self, states: np.ndarray, times: np.ndarray) -> np.ndarray:
         """A state per block (0, 1) over time, approached exponentially (time constant RISE) as a brain does."""
-        index = np.clip(np.searchsorted(self.edges, times + 1e-9, side="right") - 1, 0, len(self.working) - 1)
+        index = self._block_at(times)
         target = states.astype(float)
         before = np.concatenate([target[:1], target[:-1]])
         return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "estimators": "fitting a probe on 500 windows; cross-validation with cached features",
     "step": "a training step of tiny and base against a plain PyTorch loop, compiled and not",
     "train": "the command `pretrain`: two ranks against one, waits, its step against a plain loop",
+    "segments": "CORPUS: what a linear predictor tells of hidden segments, the masks of the recipe `published`",
     "dint": "DINT attention against the form that materialises its maps",
     "moe": "sparse experts against a dense feed-forward of equal active size",
     "prepare": "preparation against the filter-first MNE chain: CPU time, memory, equal windows; two workers",

@@ -1,15 +1,20 @@
 """Training steps on a GPU, in bfloat16: how much of its peak they reach; and whether it computes what a CPU does.
 
+    ./run bench gpu [SECONDS]   # begins nothing new after so many (540): one run of ten minutes gives all of it
+
+    gpu_devices                             how many there are, and what they are
     gpu_vs_cpu_latents, _loss, _gradients   relative difference to the CPU, float32, `tiny`
     mfu_base, mfu_large                     FLOP/s of the products of a step / peak of the card, at the best batch
     gpu_batch_*, gpu_windows_*              that batch, windows per second
     gpu_memory_*                            peak memory of the step at that batch
     pretrain_vs_bench_*, mfu_pretrain_*     the command `pretrain` (loader, masks, log) / the bare step at its batch
+    data_wait_*                             time in which its loader is waited for
     gpu_waits_*                             calls within a step of the command that wait for the GPU
+    gpu_skipped_*                           what time did not suffice for
 
 The batch doubles from 8 until windows per second gain less than 3 % or memory ends. The step is that of the benchmark
 `step` (20 channels x 20 patches, half of them hidden), nothing is compiled. Peaks are the makers' dense bfloat16
-figures. A few minutes on one H100; lines are printed as they come.
+figures. The command has the batch of the bare step, as far as its corpus of noise has windows.
 """
 
 from __future__ import annotations
@@ -28,15 +33,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from brainof.model import BrainOF, log_spectrum, update_balance
-from brainof.model.tokens import take_tokens
+from brainof.model import BrainOF, log_spectrum, move_biases
+from brainof.model.tokens import checked, take_tokens
 from brainof.utils.modules import peak_flops
 
 from .step import eeg_batch, product
 
 Line = tuple[str, float, str]
-#: Windows of the corpus that the command trains on
-COMMAND_WINDOWS = 512
+#: Windows of the corpus that the command trains on, and with how many threads and batches its loader is ahead
+COMMAND_WINDOWS, LOADER = 2048, {"threads": 8, "prefetch": 8}
 
 
 def peak(device: torch.device) -> float:
@@ -77,7 +82,7 @@ class Training:
 
     def step(self, windows: int) -> Callable[[], None]:
         """A function that does one step on a batch of that many windows."""
-        batch = eeg_batch(windows).to(self.device)
+        batch = checked(eeg_batch(windows), self.model.config.patch).to(self.device)  # as the loader's: nothing waits
         order = torch.rand(windows, 400, device=self.device).argsort(1)
         visible, hidden = order[:, :200], order[:, 200:]
 
@@ -93,7 +98,7 @@ class Training:
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            update_balance(self.model)
+            move_biases(self.model)
 
         return once
 
@@ -161,12 +166,18 @@ def plain_products() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most: int = 2048) -> Iterator[Line]:
-    """The lines of this benchmark on any device."""
+def measure(
+    device: torch.device, presets: tuple[str, ...], start: int = 8, most: int = 2048, limit: float = 540.0
+) -> Iterator[Line]:
+    """The lines of this benchmark on any device; nothing is begun after `limit` seconds."""
+    begun = time.perf_counter()
     yield from agreement(device)
     top = peak(device)
     yield "gpu_peak", top / 1e12, "TFLOP/s"
     for name in presets:
+        if time.perf_counter() - begun > limit:
+            yield f"gpu_skipped_{name}", limit, "seconds are over"
+            continue
         needed, training = flops_per_window(name), Training(name, device)
         windows, taken = training.best_batch(start, most)
         if not windows:
@@ -182,6 +193,11 @@ def measure(device: torch.device, presets: tuple[str, ...], start: int = 8, most
         windows = min(windows, COMMAND_WINDOWS)
         bare = windows / seconds(training.step(windows), device)
         del training
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if time.perf_counter() - begun > limit:
+            yield f"gpu_skipped_pretrain_{name}", limit, "seconds are over"
+            continue
         yield from command(name, windows, device, bare, top)
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -198,10 +214,10 @@ def command(preset: str, windows: int, device: torch.device, bare: float, top: f
 
     settings = {"model": {"preset": preset}, "batch_size": windows, "max_tokens": 400, "min_channels": 1.0}
     settings |= {"steps": 40, "log_every": 10, "checkpoint_every": 1000, "health_every": 1000, "health_margin": 0.0}
-    settings |= {"precision": "bfloat16", "loader": {"threads": 4, "prefetch": 6}, "sampling": {"validation": 0.0}}
+    settings |= {"precision": "bfloat16", "loader": LOADER, "sampling": {"validation": 0.0}}
     config = PretrainConfig.parse(settings)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = write_corpus(Path(folder) / "corpus")
+        corpus = write_corpus(Path(folder) / "corpus", max(512, windows))
         run = Run(config, open_corpora(corpus), Path(folder) / "steps")
         with contextlib.closing(run.trainer.steps(iter(run.loader()))) as steps:
             next(steps)
@@ -222,9 +238,10 @@ def command(preset: str, windows: int, device: torch.device, bare: float, top: f
     yield f"data_wait_{preset}", 100 * best["data_wait"], "%"
 
 
-def run() -> Iterator[Line]:
+def run(limit: str = "540") -> Iterator[Line]:
     """The lines of this benchmark; one line where there is no GPU."""
     if not torch.cuda.is_available():
         yield "gpu_devices", 0, "(no GPU here: nothing measured)"
         return
-    yield from measure(torch.device("cuda"), ("base", "large"))
+    yield "gpu_devices", torch.cuda.device_count(), f"x {torch.cuda.get_device_name()}, torch {torch.__version__}"
+    yield from measure(torch.device("cuda"), ("base", "large"), limit=float(limit))

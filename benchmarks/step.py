@@ -51,6 +51,7 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
 
 def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
+    from brainof.pretraining.parallel import clip_gradients
     from brainof.pretraining.threads import GradientThreads  # its room needs pandas, which a GPU machine may lack
 
     torch.manual_seed(0)
@@ -74,7 +75,7 @@ def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable
             return {"loss": value * (len(share) / windows)}
 
         team.backward(shares, loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        clip_gradients(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         update_balance(model)
@@ -143,13 +144,15 @@ def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float,
     return windows / ours, windows / plain, counter.get_total_flops() / ours, statistics.median(rates)
 
 
-def compare(steps: list[Callable[[], None]], repeats: int) -> list[float]:
+def compare(
+    steps: list[Callable[[], None]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
     """Median seconds of each step, timed in turn, after one that warms up."""
 
     def once(step: Callable[[], None]) -> float:
-        start = time.perf_counter()
+        start = clock()
         step()
-        return time.perf_counter() - start
+        return clock() - start
 
     rounds = [[once(step) for step in steps] for _ in range(repeats + 1)][1:]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]

@@ -4,11 +4,13 @@
     data_wait_pct           time in which the loader is waited for, one rank
     checkpoint_stall_pct    time that saving takes from the steps, with a checkpoint every 8 of them
     pretrain_vs_bench       windows/s of the command / of its bare step on batches that are ready, one thread
-    train_vs_plain          the bare step against a loop written out, over the plain forms of the model
-    train_vs_compiled       the same, with compiled blocks in the plain loop
+    train_vs_plain          the bare step, in the precision that the command takes here by itself, against the fastest
+                            of the loops below in any precision
+    train_vs_plain_*        in float32 and in bfloat16: against a loop written out over the plain forms of the model
+    train_vs_compiled_*     the same, with compiled blocks in the plain loop
 
 `tiny`, 8 windows of 20 channels x 20 patches. Commands and steps take turns, so that a busy neighbour slows all alike;
-medians.
+medians, of processor time where one process of one thread is compared with another.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,7 @@ from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig
 from brainof.pretraining.run import Run
 from brainof.pretraining.run_folder import read_metrics
+from brainof.pretraining.trainer import uses_bfloat16
 
 from .step import compare, plain_forms
 
@@ -56,17 +61,17 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def write_corpus(folder: Path) -> Path:
-    """512 windows of noise: 20 electrodes, 5 s at 256 Hz."""
+def write_corpus(folder: Path, windows: int = 512) -> Path:
+    """Windows of noise of eight people: 20 electrodes, 5 s at 256 Hz."""
     rng = np.random.default_rng(0)
     with CorpusWriter(folder) as writer:
         channels = Channels([f"e{i}" for i in range(20)], ("eeg",) * 20, rng.normal(0, 0.05, (20, 3)), frame="head")
         writer.add_dataset("noise", {"steps": default_chain("eeg").to_steps()})
         for subject in map(str, range(8)):
             row = {"dataset": "noise", "modality": "eeg", "subject": subject, "sfreq": 256.0}
-            data = rng.standard_normal((64, 20, 1280)).astype(np.float32)
-            windows = [Window(values, float(k), {}, "pretrain") for k, values in enumerate(data)]
-            writer.add(row | {"recording": subject, "config": subject}, channels, windows)
+            data = rng.standard_normal((windows // 8, 20, 1280)).astype(np.float32)
+            made = [Window(values, float(k), {}, "pretrain") for k, values in enumerate(data)]
+            writer.add(row | {"recording": subject, "config": subject}, channels, made)
     return folder
 
 
@@ -84,21 +89,20 @@ def command(corpus: Path, out: Path, ranks: int) -> dict[str, float]:
     return {name: average.get(name, statistics.median)(row[name] for row in rows) for name in names}
 
 
-def bare_steps(corpus: Path, out: Path) -> list[Callable[[], object]]:
+def bare_steps(corpus: Path, out: Path, precision: str) -> dict[str, Callable[[], object]]:
     """The step of the command, and the loop written out, plain and with compiled blocks; each on one batch."""
-    made: list[Callable[[], object]] = []
+    made: dict[str, Callable[[], object]] = {}
     for kind in ("ours", "plain", "compiled"):
-        config = PretrainConfig.parse(RECIPE | {"accumulate": 1, "steps": 10**6, "warmup": 0.0})
-        run = Run(config, open_corpora(corpus), out)
+        settings = {"accumulate": 1, "steps": 10**6, "warmup": 0.0, "precision": precision}
+        run = Run(PretrainConfig.parse(RECIPE | settings), open_corpora(corpus), out)
         batch = next(iter(run.loader()))
         if kind == "ours":
-            steps = run.trainer.steps(repeat(batch))
-            made.append(lambda steps=steps: next(steps))  # type: ignore[misc]
+            made[kind] = partial(next, run.trainer.steps(repeat(batch)))
             continue
         if kind == "compiled":
             for block in run.model.blocks:
                 block.compile()
-        made.append(lambda run=run, batch=batch: plain_step(run, batch))  # type: ignore[misc]
+        made[kind] = partial(plain_step, run, batch)
     return made
 
 
@@ -106,11 +110,25 @@ def plain_step(run: Run, batch: Any) -> None:
     """What anybody would write, with the plain forms of the model's operators."""
     run.objective.train()
     with plain_forms():
-        run.objective(batch, batch.counts, 0.0)["loss"].backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.trainer.bfloat16):
+            loss = run.objective(batch, batch.counts, 0.0)["loss"]
+        loss.backward()
     nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.trainer.optimizer.step()
     run.trainer.optimizer.zero_grad()
     update_balance(run.model)
+
+
+def against_plain(corpus: Path, out: Path, repeats: int = 9) -> tuple[dict[tuple[str, str], float], str]:
+    """Seconds of each bare step by precision and kind, and the precision that the command takes by itself."""
+    own = "bfloat16" if uses_bfloat16("auto", torch.device("cpu")) else "float32"
+    steps = {
+        (precision, kind): step
+        for precision in dict.fromkeys(("float32", own))
+        for kind, step in bare_steps(corpus, out, precision).items()
+    }
+    taken = compare(list(steps.values()), repeats, time.process_time)  # type: ignore[arg-type]
+    return dict(zip(steps, taken, strict=True)), own
 
 
 def run() -> Iterator[Line]:
@@ -126,7 +144,10 @@ def run() -> Iterator[Line]:
         yield "ddp_scaling_2", rates[1] / rates[0], "ratio"
         yield "data_wait_pct", 100 * statistics.median(each["data_wait"] for each in one), "%"
         yield "checkpoint_stall_pct", 100 * max(each["checkpoint_wait"] for each in one), "%"
-        ours, plain, compiled = compare(bare_steps(corpus, root / "bare"), 9)  # type: ignore[arg-type]
-        yield "pretrain_vs_bench", rates[0] * ours / RECIPE["batch_size"], "ratio"
-        yield "train_vs_plain", plain / ours, "ratio"
-        yield "train_vs_compiled", compiled / ours, "ratio"
+        taken, own = against_plain(corpus, root / "bare")
+        yield "pretrain_vs_bench", rates[0] * taken["float32", "ours"] / RECIPE["batch_size"], "ratio"
+        plain = {key: value for key, value in taken.items() if key[1] != "ours"}
+        fastest = min(plain, key=lambda key: plain[key])
+        yield "train_vs_plain", plain[fastest] / taken[own, "ours"], f"ratio ({own}; plain: {' '.join(fastest)})"
+        for (precision, kind), value in plain.items():
+            yield f"train_vs_{kind}_{precision}", value / taken[precision, "ours"], "ratio"

@@ -23,6 +23,13 @@ def test_every_line_is_measured_at_debug_size(monkeypatch):
     assert max(agreement.values()) < 1e-6
 
 
+def test_a_limit_of_time_is_kept_and_what_is_left_out_is_named(monkeypatch):
+    monkeypatch.setattr(gpu, "agreement", lambda device: iter(()))
+    monkeypatch.setattr(gpu, "peak", lambda device: 1e12)
+    lines = [name for name, _, _ in gpu.measure(torch.device("cpu"), ("debug", "tiny"), limit=0.0)]
+    assert lines == ["gpu_peak", "gpu_skipped_debug", "gpu_skipped_tiny"]
+
+
 def test_without_a_gpu_one_line_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     ((name, value, note),) = gpu.run()

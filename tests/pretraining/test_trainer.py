@@ -16,6 +16,7 @@ from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConf
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
 from brainof.pretraining.optimizer import Schedule, learning_rate, make_optimizer
+from brainof.pretraining.parallel import clip_gradients
 from brainof.pretraining.run import trainer_of
 from brainof.pretraining.trainer import Trainer, require_finite
 
@@ -183,6 +184,7 @@ def test_nothing_waits_for_the_device_within_a_forward_pass_of_losses(make_batch
 def test_a_step_asks_the_device_nothing(make_batch, monkeypatch, objective):
     """From a planned batch to the balance of the experts no value of a tensor is read: each would wait for a GPU."""
     from brainof.model import experts
+    from brainof.pretraining import parallel
 
     masking = Masking(MaskConfig(fourier_start=0.0), 64, predict=objective.get("predict", "hidden"))
     made = [masking.plan(make_batch(name, seed=3), np.random.default_rng(0)) for name in ("eeg", "fmri")]
@@ -194,11 +196,30 @@ def test_a_step_asks_the_device_nothing(make_batch, monkeypatch, objective):
     trainer = trainer_of(Objective(BrainOF.from_preset("debug"), config.objective), config, torch.device("cpu"))
     # on a CPU the loads of the experts are read; what a GPU does is `grouped_experts`, which no CPU differentiates
     monkeypatch.setattr(experts, "choose", lambda x_TD: experts.all_experts)
+    monkeypatch.setattr(parallel, "on_host", lambda value: False)  # a CPU looks whether there is anything to clip
     with host_reads(monkeypatch) as seen:
         (step,) = trainer.steps(iter(made))
         assert seen == []
         float(step.loss)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("most", [0.05, 5.0, 50.0])
+def test_gradients_are_clipped_where_their_norm_is_larger(most):
+    """As torch's own, to the bit; on a CPU nothing is touched where nothing is clipped."""
+    gradients = [torch.full((3, 4), 1.0), torch.full((2,), -2.0), None]  # norm 4.47
+    ours, theirs = ([torch.nn.Parameter(torch.zeros(3)) for _ in gradients] for _ in range(2))
+    for parameters in (ours, theirs):
+        for place, gradient in enumerate(gradients):
+            if gradient is not None:
+                parameters[place] = torch.nn.Parameter(torch.zeros_like(gradient))
+                parameters[place].grad = gradient.clone()
+    versions = [parameter.grad._version for parameter in ours[:2]]
+    assert torch.equal(clip_gradients(ours, most), torch.nn.utils.clip_grad_norm_(theirs, most))
+    assert ours[2].grad is None
+    for one, two, version in zip(ours[:2], theirs[:2], versions, strict=True):
+        assert torch.equal(one.grad, two.grad)
+        assert (one.grad._version == version) == (most >= 5)
 
 
 @contextlib.contextmanager

@@ -290,7 +290,10 @@ def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
     """Scale all gradients so that their norm is at most `most`; returns what it was, over all ranks and parts."""
     parts = spread_parts(parameters)
     if not parts:
-        norm: Any = nn.utils.clip_grad_norm_(parameters, most)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = _norm(gradients)
+        if not (on_host(norm) and norm <= most):  # else all would be multiplied by one
+            nn.utils.clip_grads_with_norm_(parameters, most, norm)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
     rest = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "spread")]
     square = _norm([p.grad for p in parts if p.grad is not None]).square()
@@ -302,6 +305,11 @@ def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
     ]
     torch._foreach_mul_(held, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm
+
+
+def on_host(value: Tensor) -> bool:
+    """Whether a value can be looked at without waiting for a device, or for other ranks."""
+    return value.device.type == "cpu" and not hasattr(value, "full_tensor")
 
 
 def _norm(gradients: Sequence[Tensor]) -> Any:

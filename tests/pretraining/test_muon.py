@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from brainof.errors import ConfigError
 from brainof.model import BrainOF
 from brainof.pretraining.config import PretrainConfig
 from brainof.pretraining.optimizer import make_optimizer
@@ -58,3 +59,10 @@ def test_groups_and_state_are_one(trained):
     optimizer.state.clear()
     assert count > 0
     assert not optimizer._parts[0].state
+
+
+@pytest.mark.parametrize("parallel", ["fsdp", "fsdp_ep"])
+def test_parts_of_matrices_are_refused(parallel):
+    config = PretrainConfig(optimizer="muon", parallel=parallel)
+    with pytest.raises(ConfigError, match=r"optimizer: muon needs whole matrices; set parallel=ddp or optimizer=adamw"):
+        make_optimizer(BrainOF.from_preset("debug"), config)

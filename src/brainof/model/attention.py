@@ -47,7 +47,8 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     """softmax(scale q k^T) v, (B, H, N, e); B may be 1 in q and k."""
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
-    if key_mask_BM is not None and len(q_BHNd) == len(k_BHMd) == 1 < len(key_mask_BM) and plain_inference(v_BHMe):
+    one_map = q_BHNd.shape[0] == k_BHMd.shape[0] == 1  # len() would make it constant in exported programs
+    if key_mask_BM is not None and plain_inference(v_BHMe) and one_map and key_mask_BM.shape[0] > 1:
         return masked_after(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     return apply_map(attention_map(q_BHNd, k_BHMd, scale, key_mask_BM), v_BHMe)
 

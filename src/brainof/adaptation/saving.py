@@ -11,19 +11,20 @@ import json
 import re
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
 from ..paths import user_path
+from ..schema import Schema
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, read_small_text, write_atomically, write_json
 from . import adaptation
-from .adapter_config import LAYOUT, AdapterConfig, Member, Own
 from .base import Adapted, AdaptedEnsemble, copied
 from .heads import make_head
 from .low_rank import apply_factors
@@ -32,6 +33,42 @@ from .tuning import LoRA
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PEFT = "base_model.model."
 HEAD = "brainof.head."
+
+
+#: 2 since the checksum of the tensors is stored
+LAYOUT: Final = 2
+
+
+class Member(Schema):
+    """One fitted adaptation; an ensemble has several."""
+
+    adaptation: dict[str, Any]
+    kind: Literal["classification", "regression"]
+    head: dict[str, Any]
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    report: dict[str, Any]
+    alpha: dict[str, float]
+    """Alpha of each adapted weight, by PEFT's names."""
+
+
+class Own(Schema):
+    """The part of brainof."""
+
+    layout: Literal[2] = LAYOUT
+    base_digest: str
+    crc32c: int
+    members: list[Member] = Field(min_length=1)
+    about: dict[str, Any]
+    """What the one who saved it keeps there."""
+
+
+class AdapterConfig(Schema):
+    """The whole file; what PEFT keeps there is PEFT's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    base_model_name_or_path: str
+    brainof: Own
 
 
 def model_digest(model: nn.Module) -> str:

@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..evaluation.adapt import adapt
-    from ..evaluation.adapt_config import AdaptConfig
+    from ..evaluation.adapt import AdaptConfig, adapt
 
     config = AdaptConfig.load(args.recipe).replaced(args.assignments, file=args.recipe)
     folder = adapt(config, args.model, args.out)

@@ -19,8 +19,7 @@ from ..errors import ConfigError, LabelError
 from ..inference.batches import patch_of
 from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples, subjects_of
 from .cache import cached_features
-from .loading import load_model
-from .saving import load_estimator, save_estimator
+from .saving import load_estimator, load_model, save_estimator
 
 #: Arguments of an estimator that say what its input is
 _INPUT = ("sfreq", "channels", "modality", "units", "prepared", "window_seconds", "accept")

@@ -1,7 +1,9 @@
-"""Fitted estimators as adapter folders, and back."""
+"""The backbone that an estimator was given, in memory or by name; fitted estimators as adapter folders, and back."""
 
 from __future__ import annotations
 
+import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from ..adaptation.saving import CONFIG, load_adapter, read_adapter, save_adapter
 from ..channels import Channels
 from ..errors import CheckpointError, ConfigError
 from ..paths import user_path
+from ..release import load
 from ..schema import Schema
-from .loading import load_model
+
+log = logging.getLogger(__name__)
 
 #: Arguments that say where a model runs and what is kept, not what it does; never taken from a file: a cache holds
 #: pickles, which run as code when they are read
@@ -29,6 +33,19 @@ class Saved(Schema):
     arguments: dict[str, Any]
     classes: list[Any] | None = None
     subjects: list[Any] | None = None
+
+
+def load_model(model: Any, random_state: Any = None):
+    """Backbone and contract of a module, (module, contract), a preset, a folder or a Hub id; CheckpointError if no."""
+    if isinstance(model, tuple):
+        return copy.deepcopy(model[0]).eval(), model[1]
+    if hasattr(model, "forward_features"):
+        return copy.deepcopy(model).eval(), getattr(model, "contract", None)
+    seed = random_state if isinstance(random_state, int) else 0
+    loaded, contract = load(model, seed=seed)
+    if contract is None:
+        log.warning("%s is a preset: its weights are RANDOM", model)
+    return loaded, contract
 
 
 def save_estimator(estimator: Any, folder: Any) -> Path:

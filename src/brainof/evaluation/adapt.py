@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import Field
 
 from ..adaptation import adaptation
 from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble
@@ -33,10 +34,10 @@ from ..pretraining.data import contract_of
 from ..pretraining.record import data_record
 from ..release import load, save_release
 from ..release.load import record_of
+from ..schema import Schema
 from ..utils.files import make_folder, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
-from .adapt_config import AdaptConfig
 from .decoding import cross_validated, nanmean
 from .protocol import Task, recipe_tasks, targets, task_folds, task_rows
 from .task import evaluate_task
@@ -45,6 +46,32 @@ log = logging.getLogger(__name__)
 
 #: What the record of a base model still says of the model adapted from it
 _INHERITED = ("data", "windows", "notes")
+
+
+class AdaptConfig(Schema):
+    """A recipe of `brainof adapt`.
+
+    Examples
+    --------
+    >>> AdaptConfig.parse({"corpus": "corpus", "task": "eegmat/arithmetic", "adaptation": "lora"}).folds
+    6
+    """
+
+    corpus: str | list[str]
+    """One or several corpora."""
+    task: str | dict[str, Any]
+    """`dataset/task` of a dataset recipe, or the fields of `evaluation.Task`."""
+    adaptation: str | dict[str, Any] = "probe"
+    """A name, or `{adaptation: name, ...parameters}`."""
+    folds: int | None = Field(default=6, ge=2)
+    """Folds by the task's group (person, run); None leaves one group out."""
+    repeats: int = Field(default=1, ge=0)
+    """Cross-validations, each with other folds; 0 leaves the scores out."""
+    beside: bool = True
+    """Score classical baselines, chance and the amplitude control on the same folds."""
+    random_state: int = 0
+    accept: list[str] = Field(default_factory=list)
+    """Differences from training that are taken as they are (see `ModalityContract.check`)."""
 
 
 class Question(NamedTuple):

@@ -90,9 +90,8 @@ def buckets_of(
 
 
 def _kinds(index: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The different values of COLUMNS, and an order of the rows in which equal ones are neighbours.
-
-    A line of the table is for `count` rows from place `begin` of that order.
+    """The different values of COLUMNS, each for `count` rows from place `begin` of an order of the rows, and that
+    order.
     """
     code = np.zeros(len(index), np.int64)
     for name in COLUMNS:

@@ -235,29 +235,22 @@ def _expected_batches(buckets: list[Bucket], modality: np.ndarray, total: int) -
 
 
 def _rounded(expected: np.ndarray, offset: float) -> np.ndarray:
-    """Numbers rounded up or down such that their sum, a whole number, stays (systematic sampling).
-
-    Neighbours are rounded jointly: a run of them that sums to one or more gets at least one.
-    """
+    """Numbers rounded up or down such that their sum, a whole number, stays (systematic sampling)."""
+    # neighbours are rounded jointly: a run of them that sums to one or more gets at least one
     ends = np.concatenate([[0.0], np.cumsum(expected)])
     ends[-1] = round(ends[-1])
     return np.diff(np.ceil(ends - offset).astype(np.int64))
 
 
 def _spread(counts: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """An order of items, given in groups of `counts`, in which every group is spread evenly over the whole.
-
-    Item i of a group of n lies at (i + phase) / n.
-    """
+    """An order of items, given in groups of `counts`, in which every group is spread evenly over the whole."""
     group = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.argsort((place + phase) / counts[group], kind="stable")
+    return np.argsort((place + phase) / counts[group], kind="stable")  # item i of a group of n lies at (i + phase) / n
 
 
 def _evenly(counts: np.ndarray) -> np.ndarray:
-    """A series in which number i occurs counts[i] times, at even distances.
-
-    Each has a phase of its own, the same in every epoch, so that the distance across its end is an even one too.
-    """
+    """A series in which number i occurs counts[i] times, at even distances."""
     group = np.repeat(np.arange(len(counts)), counts)
+    # each has a phase of its own, the same in every epoch, so that the distance across its end is an even one too
     return group[_spread(counts, (group + 0.5) / len(counts))]

@@ -85,16 +85,13 @@ class Engine:
                 yield record
 
     def _on_cluster(self, job: Job, out: str | PathLike[str], tasks: Sequence[Task]) -> Iterator[Record]:
-        """One Dask task per recording.
-
-        The recordings that a dead worker held are tried once more, one at a time: one that crashes its worker again is
-        given up.
-        """
+        """One Dask task per recording."""
         optional("distributed", "dask", f"engine='{self.name}'")
         from distributed import Client
 
         work = partial(prepare_and_commit, job, out, self.memory)
         with self._cluster() as cluster, Client(cluster) as client:
+            # those that a dead worker held are tried once more, one at a time: who crashes it again is given up
             to_retry_alone = yield from _finished(client, work, tasks)
             for task in to_retry_alone:
                 crashed = yield from _finished(client, work, [task])

@@ -228,10 +228,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _without_remarks(text: str) -> tuple[str, dict[str, np.ndarray]]:
-    """The text without the lines of `%` or `#` that it begins with, and the rate that one of them tells (OpenBCI).
-
-    The last of them stays as the names of the columns where it has as many words as the line that follows.
-    """
+    """The text without the lines of `%` or `#` that it begins with, and the rate that one of them tells (OpenBCI)."""
     lines = text.splitlines()
     n = next((i for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] not in "%#"), 0)
     if not n:
@@ -239,6 +236,7 @@ def _without_remarks(text: str) -> tuple[str, dict[str, np.ndarray]]:
     rates = re.findall(r"^\s*[%#]\s*sampl\w* rate\s*[=:]\s*([\d.]+)", text, flags=re.IGNORECASE | re.MULTILINE)
     names, separator = lines[n - 1].lstrip("%# \t"), _separator(lines[n])
     widths = {len(re.split(separator, line)) for line in (names, lines[n].strip())}
+    # the last of them are the names of the columns where it has as many words as the line that follows
     is_header = len(widths) == 1 and not _is_number(lines[n - 1])
     text = "\n".join([*([names] if is_header else []), *lines[n:]])
     return text, {"sampling_rate": np.array([float(rates[0])])} if rates else {}

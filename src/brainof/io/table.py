@@ -212,10 +212,7 @@ def _ids_in_names(names: tuple[str, ...], pattern: str, path: Path) -> np.ndarra
 
 
 def _order_by_name(names: tuple[str, ...] | None, atlas: Atlas, path: Path) -> list[int] | None:
-    """The column of each region, by name or id; None where columns are not named after regions.
-
-    Raises ReadError: only some are.
-    """
+    """The column of each region, by name or id; None where no column is named after one."""
     for own in ([name.lower() for name in atlas.names], list(map(str, atlas.ids.tolist()))):
         columns = {name.strip().lower(): row for row, name in enumerate(names or ())}
         if set(columns) == set(own):

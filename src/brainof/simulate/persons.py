@@ -84,13 +84,9 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
 
 
 def _design(parameters: CohortParameters, index: int) -> tuple[int, int]:
-    """Group and site of a subject, without knowing the size of the cohort.
-
-    Subjects k, k + 1, ... fill the cells of the design in turn, so that any prefix of the cohort is nearly balanced;
-    with a confound, a subject's site follows the group with the given probability.
-    """
+    """Group and site of a subject, without knowing the size of the cohort."""
     effects = parameters.effects
-    # spread patients evenly: a subject is a patient when the running count of patients steps up
+    # any prefix of the cohort is nearly balanced: a subject is a patient when the running count of patients steps up
     group = int(np.floor((index + 1) * effects.group_balance) - np.floor(index * effects.group_balance))
     confounded = stream(parameters.seed, index, "design").random() < effects.site_confound
     site = group if confounded else index // 4 + index // 2 % 2

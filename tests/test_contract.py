@@ -104,7 +104,7 @@ def test_channels_that_training_never_saw_are_fine_where_their_positions_are_kno
             r"'Pz'; read it without them: drop='Pz'",
         ),
         (part(), located(positions=None), "positions", "3 of 3 channels have no position.*montage"),
-        (part(), located(frame="device"), "frame", "frame 'device', training saw head"),
+        (part(), located(frame="device"), "frame", "frame 'device', the model was trained in head"),
         (
             part(),
             located().replace(bads=("Fz", "Cz")),
@@ -124,7 +124,7 @@ def test_what_differs_is_named_with_its_cure_and_may_be_accepted(contract, recor
 
 def test_windows_longer_than_any_of_training_are_refused():
     part().check(located(), window_seconds=2.0)
-    with pytest.raises(ContractError, match="windows of 9 s, training saw 4 to 4 s; use window_seconds=4"):
+    with pytest.raises(ContractError, match="windows of 9 s, the model was trained on 4 to 4 s; use window_seconds=4"):
         part().check(located(), window_seconds=9.0)
 
 
@@ -163,6 +163,6 @@ def test_region_order_and_atlas_are_compared_by_hash_then_by_name():
         fmri.check(regions("az", [0, 1]))
     with pytest.raises(ContractError, match="region 'a' sits 17 mm from where training had it"):
         fmri.check(regions("abcd", range(4), shift=0.01))
-    with pytest.raises(ContractError, match="atlas other, training saw made"):
+    with pytest.raises(ContractError, match="atlas other, the model was trained on made"):
         fmri.check(regions("abcd", range(4), atlas="other"))
     assert InputContract.parse(InputContract(modalities={"fmri": fmri}).to_dict()).modalities["fmri"] == fmri

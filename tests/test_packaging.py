@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,24 @@ def test_the_wheel_holds_types_and_recipes_and_nothing_else(installed):
         "bin",
         f"brainof-{brainof.__version__}.dist-info",
     }
+
+
+def test_the_long_description_holds_away_from_the_repository(installed):
+    """No repository is named yet: its links are words, those to elsewhere stay; with one they lead there."""
+    (info,) = installed.glob("brainof-*.dist-info")
+    text = metadata.Distribution.at(info).metadata.get_payload()
+    assert text.startswith("# brainof")
+    links = re.findall(r"\]\((\S+)\)", text)
+    assert links
+    assert all(link.startswith("https://") for link in links)
+    spec = importlib.util.spec_from_file_location("hatch_build", REPOSITORY / "hatch_build.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    given = "![A b](docs/a.svg) and [c](docs/c.md), [d](https://d.org)"
+    assert hook.absolute(given, "") == " and c, [d](https://d.org)"
+    assert hook.absolute(given, "https://x.org/y") == (
+        "![A b](https://x.org/y/raw/HEAD/docs/a.svg) and [c](https://x.org/y/blob/HEAD/docs/c.md), [d](https://d.org)"
+    )
 
 
 def test_the_command_works_from_the_wheel(installed, tmp_path):

@@ -162,7 +162,7 @@ def differences(
     if part.sfreqs and not any(abs(rate - seen) <= 1e-3 * seen for seen in part.sfreqs):
         nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
         seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
-        text = f"{rate:.6g} Hz after preparation, training saw {seen} Hz"
+        text = f"{rate:.6g} Hz after preparation, the model was trained at {seen} Hz"
         yield Difference(text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "sfreq")
     nowhere = ~channels.located & (channels.order < 0)
     if nowhere.any() and not part.unlocated:
@@ -173,7 +173,7 @@ def differences(
         fix = "read it with montage= or positions" if nowhere.all() else f"read it without them: {some}"
         yield Difference(text, "channels", fix, "positions")
     if part.frames and channels.located.any() and channels.frame not in part.frames:
-        text = f"positions in frame {channels.frame!r}, training saw {', '.join(part.frames)}"
+        text = f"positions in frame {channels.frame!r}, the model was trained in {', '.join(part.frames)}"
         yield Difference(text, "channels.frame", "give positions in that frame", "frame")
     if part.atlases:
         yield from _atlas_differences(part, channels)
@@ -184,7 +184,7 @@ def differences(
     shortest, longest = part.window_seconds
     slack = 1.5 / rate
     if window_seconds is not None and longest and window_seconds > longest + slack:
-        text = f"windows of {window_seconds:.4g} s, training saw {shortest:.4g} to {longest:.4g} s"
+        text = f"windows of {window_seconds:.4g} s, the model was trained on {shortest:.4g} to {longest:.4g} s"
         yield Difference(text, "window_seconds", f"use window_seconds={longest:.4g}", "window")
     if window_seconds is None and prepared.duration < shortest - slack:
         text = f"{prepared.duration:.4g} s are shorter than any window of training ({shortest:.4g} to {longest:.4g} s)"
@@ -194,7 +194,7 @@ def differences(
 def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[Difference]:
     atlas = channels.atlas
     if atlas not in part.atlases:
-        text = f"atlas {atlas or 'unknown'}, training saw {', '.join(sorted(part.atlases))}"
+        text = f"atlas {atlas or 'unknown'}, the model was trained on {', '.join(sorted(part.atlases))}"
         yield Difference(text, "channels.atlas", "extract the regions with that atlas", "atlas")
         return
     if channels.digest == part.atlases[atlas] or atlas not in part.regions:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import edfio
 import mne
 import numpy as np
 import pytest
 
-from brainof.cli import main, out
+from brainof.cli import main, out, results
 from brainof.errors import in_options
 
 
@@ -94,3 +95,14 @@ def test_what_libraries_print_does_not_reach_standard_output(tmp_path, capsys, m
     said = capsys.readouterr()
     assert json.loads(said.out) == {}
     assert "categories.xml" in said.err
+
+
+def test_a_reader_who_has_enough_ends_the_command(monkeypatch):
+    """As in `brainof prepare --list | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        monkeypatch.setattr("brainof.cli.results", [*results, stream])
+        with pytest.raises(SystemExit) as stop:
+            out("more")
+    assert stop.value.code == 0

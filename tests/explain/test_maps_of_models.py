@@ -172,7 +172,7 @@ def test_what_cannot_be_made_is_a_line_and_the_rest_is_made(make, debug_model):
         )
     )  # fmt: skip
     assert [type(each).__name__ for each in found] == ["EffectMap", "ExpertUsage"]
-    assert said == ["region is left out: by='region': positions are unknown; explain by channel"]
+    assert said == ["region is left out: positions are unknown; explain by channel"]
     with pytest.raises(ConfigError, match="what: 'chanel'; did you mean 'channel'"):
         list(explain(debug_model, recording, what=["chanel"]))
     one = make(np.random.default_rng(0).standard_normal((4, 1024)) * 1e-5)

@@ -167,12 +167,12 @@ def test_wrong_input_is_refused_before_the_model_runs(mean_model):
 
 def test_what_training_did_not_see_is_refused_until_it_is_accepted(mean_model):
     foreign = contract(sfreqs=[100.0], frames=["mni"])
-    with pytest.raises(ContractError, match=r"training saw 100 Hz; .*resample\(recording, 100\), or .* accept='sfreq'"):
+    with pytest.raises(ContractError, match=r"trained at 100 Hz; .*resample\(recording, 100\), or .* accept='sfreq'"):
         embed(eeg(4.0), mean_model, contract=foreign)
-    with pytest.raises(ContractError, match="frame 'head', training saw mni"):
+    with pytest.raises(ContractError, match="frame 'head', the model was trained in mni"):
         embed(eeg(4.0), mean_model, contract=foreign, accept=["sfreq"])
     assert len(embed(eeg(4.0), mean_model, contract=foreign, accept=["sfreq", "frame"])) == 1
-    with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s; use window_seconds=4"):
+    with pytest.raises(ContractError, match="windows of 8 s, the model was trained on 2 to 4 s; use window_seconds=4"):
         embed(eeg(9.0), mean_model, contract=contract(), window_seconds=8)
 
 
@@ -220,7 +220,7 @@ def test_a_model_by_name_brings_its_contract(tmp_path):
     micro = embed(1e6 * epochs.get_data(), tmp_path / "run", sfreq=256.0, channels=names, units="uV")
     np.testing.assert_allclose(array.values, each.values, atol=1e-3)
     np.testing.assert_allclose(micro.values, array.values, atol=1e-4)
-    with pytest.raises(ContractError, match="windows of 8 s, training saw 2 to 4 s"):
+    with pytest.raises(ContractError, match="windows of 8 s, the model was trained on 2 to 4 s"):
         embed(raw, tmp_path / "run", window_seconds=8)
     for model in ("debug", BrainOF.from_preset("debug")):
         with pytest.raises(ContractError, match="brings no contract.*or contract=None for the default preparation"):

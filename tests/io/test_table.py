@@ -106,7 +106,7 @@ def test_a_much_longer_axis_is_time_with_a_note(tmp_path):
             "several arrays; choose one.* a 30x5, b 30x5",
         ),
         ({"a": REGIONS}, {"variable": "aa", **FMRI}, None, "no array 'aa'; did you mean 'a'"),
-        ({"a": REGIONS}, {"t_r": 2}, None, "which axis of 30x5 is time"),
+        ({"a": REGIONS}, {"t_r": 2}, None, "is time in the rows or the columns of 30x5"),
         ({"a": REGIONS}, {"time_axis": 0}, "fmri", "sampling rate: is not in the file"),
         ({"a": REGIONS, "tr": 2000.0}, {"time_axis": 0}, "fmri", "tr: 2000 s looks like milliseconds"),
         ({"a": REGIONS}, {"time_axis": 0, "sfreq": 100}, None, "modality: cannot be told"),

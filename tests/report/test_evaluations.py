@@ -11,6 +11,7 @@ from tests.report.test_report import data_of
 
 from brainof.evaluation import evaluate
 from brainof.report.report import report
+from brainof.report.tables import summary_table
 
 alpha = bench.alpha
 
@@ -29,6 +30,7 @@ def test_random_weights_won_nothing(evaluated, tmp_path):
     for text in ("amplitude", "age alone", "balanced accuracy", "debug (random weights): never trained"):
         assert text in page, text
     assert "Task far is not in the table: no folder seed_v in " in page
+    assert "<dt>seed</dt><dd>0</dd>" in page
     scores = {(row["entry"], row["option"]): row["score"] for row in part["summary"]}
     assert scores["chance", "plain"] == 0.5
     assert scores["amplitude", "plain"] > 0.8
@@ -47,3 +49,18 @@ def test_a_win_is_outside_zero_over_initialisations_too(evaluated, tmp_path, low
     found = {gain["task"]: gain["verdict"] for gain in part["against_random_weights"]}
     assert found["state | mine | ridge | plain"] == verdict
     assert all(" | mine | " in name for name in found)  # what classical features differ by is no gain of pretraining
+
+
+def test_the_summary_of_a_page_fits():
+    row = {"task": "a", "entry": "m", "readout": "ridge", "option": "plain", "metric": "kappa", "score": 0.5,
+           "low": 0.4, "high": 0.6, "chance": 0.5, "gain": None, "gain_low": None, "gain_high": None, "n_people": 3,
+           "transductive": False, "reason": None}  # fmt: skip
+    found = summary_table(pd.DataFrame([row, {**row, "gain": 0.1, "gain_low": -0.0123, "gain_high": 0.2}]))
+    assert list(found) == [
+        "task", "entry", "score", "95 %", "gain", "gain, 95 %", "chance", "metric", "read-out", "subjects"
+    ]  # fmt: skip
+    assert found["95 %"].tolist() == ["0.400 to 0.600"] * 2
+    assert found["gain, 95 %"].isna().tolist() == [True, False]
+    assert found["gain, 95 %"][1] == "-0.012 to 0.200"
+    kept = summary_table(pd.DataFrame([row, {**row, "option": "recentred", "transductive": True}]))
+    assert {"features", "transductive"} <= set(kept)

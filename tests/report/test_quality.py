@@ -16,7 +16,7 @@ from brainof.errors import CorpusError
 from brainof.prepare.quality import before
 from brainof.recording import Recording
 from brainof.report.maps import flattened
-from brainof.report.quality import amplitudes, coverage, summary, systems, write_quality_page
+from brainof.report.quality import _kind_of_note, amplitudes, coverage, summary, systems, write_quality_page
 
 RECIPE = """\
 name: toy
@@ -98,6 +98,14 @@ def test_a_corpus_without_notes(tmp_path):
 def test_a_newer_preparation_replaces_the_notes(corpus, tmp_path):
     prepare(find_recipe(tmp_path / "toy.yaml").replaced(["windows.length=4"]), tmp_path, corpus.root)
     assert [record["views"] for record in Corpus(corpus.root).quality] == [{"pretrain": 5}, {"pretrain": 5}]
+
+
+def test_notes_of_one_kind_are_one_row():
+    assert _kind_of_note("60 events come from sub-01_task-a_events.tsv instead of 60 in the file") == (
+        "60 events come from *_events.tsv instead of 60 in the file",
+        "",
+    )
+    assert _kind_of_note("bad by sub-02_task-a_channels.tsv: P8, O2") == ("bad by *_channels.tsv", "P8, O2")
 
 
 def test_seen_from_above():

@@ -15,11 +15,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, NoReturn, TextIO
 
 from ..errors import BrainOFError, did_you_mean
+from ..utils.console import table
 from ..version import __version__
 
 #: command -> one-line help; the file of the same name holds the rest
@@ -188,7 +189,17 @@ results: list[TextIO] = []
 def out(text: str) -> None:
     """Print a command's result on standard output."""
     text = text.encode(errors="backslashreplace").decode()  # file names need not be UTF-8
-    print(text, file=results[-1] if results else sys.stdout, flush=True)
+    stream = results[-1] if results else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:  # who reads it (`| head`) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(0) from None
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table, as standard output can show it."""
+    return table(rows, results[-1] if results else sys.stdout)
 
 
 def show(args: argparse.Namespace, values: Any, lines: Iterable[str]) -> int:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             out(f"{name}: {_score(values['mean'], values['se'])} (mean over folds, standard error over groups)")
         for row in scores.get("beside", ()):
             if row["level"] == "window" and row["metric"] == main:
-                out(f"  baseline, {row['features']}: {_score(row['score'], row['group_se'])}")
+                out(f"  baseline: {row['features']} {_score(row['score'], row['group_se'])}")
     out(f"{folder}: done; use it with BrainOFClassifier.load({str(folder)!r}) or `brainof embed FILE --model {folder}`")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from . import show
+from . import columns, show
 
 EXAMPLE = """examples:
   brainof atlas list
@@ -36,10 +36,6 @@ def run(args: argparse.Namespace) -> int:
         digest = entry.sha256 or (open_atlas(name).sha256 if here else None)
         where = "built in" if entry.source == "coordinates" else "fetched" if here else "not here"
         rows.append({"name": name, "regions": entry.n_regions, "state": where, "sha256": digest, "title": entry.title})
+    lines = columns([{**row, "sha256": str(row["sha256"] or "")[:12]} for row in rows])
     place = f"fetched atlases lie in {atlas_folder()} (set BRAINOF_ATLASES to change)"
-    return show(args, {"folder": str(atlas_folder()), "atlases": rows}, [*map(_line, rows), place])
-
-
-def _line(row: dict[str, Any]) -> str:
-    digest = f"sha256 {row['sha256'][:12]}" if row["sha256"] else ""
-    return f"{row['name']:<24} {row['regions']:>5}  {row['state']:<9} {row['title']}  {digest}".rstrip()
+    return show(args, {"folder": str(atlas_folder()), "atlases": rows}, [lines, place])

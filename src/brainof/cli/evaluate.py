@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..paths import user_path
-from . import out, show
+from ..utils.values import counted
+from . import columns, out, show
 
 EXAMPLE = """examples:
   brainof evaluate real-small --model tiny --root data --out runs/real-small
@@ -98,7 +99,7 @@ def _sentence(line: dict[Any, Any]) -> str:
 
 def _counted(found: Any) -> str:
     n_tasks = found.summary["task"].nunique() if len(found.summary) else 0
-    text = f"{n_tasks} tasks scored, {len(found.absent)} without data, {len(found.refused)} refused"
+    text = f"{counted(n_tasks, 'task')} scored, {len(found.absent)} without data, {len(found.refused)} refused"
     return f"{text}, {found.unfinished} runs unfinished" if found.unfinished else text
 
 
@@ -126,8 +127,8 @@ def _listed(suite: Any, args: argparse.Namespace) -> int:
         recipe = find_recipe(task.dataset_name)
         here = any((user_path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
         rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
-    lines = [f"{r['task']:<24} {r['dataset']:<24} {'here' if r['here'] else 'absent: ' + r['access']}" for r in rows]
-    return show(args, {"suite": suite.name, "version": suite.version, "tasks": rows}, lines)
+    lines = columns([{**row, "here": "here" if row["here"] else "absent"} for row in rows])
+    return show(args, {"suite": suite.name, "version": suite.version, "tasks": rows}, [lines])
 
 
 def _part(text: str) -> tuple[int, int]:

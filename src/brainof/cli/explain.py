@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..paths import user_path
+from ..utils.values import counted
 from . import out, say
 from .info import add_accept_argument, add_read_arguments, read_options
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         provenance=provenance(command=command, seed=args.seed),
         data={**about, "maps": [each.to_dict() for each, _ in made]},
     )
-    out(f"{page}: {len(made)} maps")
+    out(f"{page}: {counted(len(made), 'map')}")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from ..errors import ConfigError
-from . import ListAction, out, takes_assignments
+from . import ListAction, columns, out, takes_assignments
 
 EXAMPLE = """\
 examples:
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 def _recipes() -> Iterator[str]:
     from ..datasets.catalogue import recipes
 
-    for recipe in recipes():
-        yield f"{recipe.name:<24} {recipe.modality:<5} {recipe.title}"
+    rows = [{"recipe": each.name, "modality": each.modality, "dataset": each.title} for each in recipes()]
+    yield columns(rows)
 
 
 def parse_part(text: str) -> tuple[int, int]:

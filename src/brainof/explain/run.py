@@ -127,7 +127,10 @@ def explain(
         try:
             made = job()
         except BrainOFError as error:  # the other maps are made all the same
-            say(f"{name} is left out: {error}")
+            reason = (
+                error if error.file else "; ".join(filter(None, (error.problem, error.fix)))
+            )  # the map is its field
+            say(f"{name} is left out: {reason}")
             continue
         yield from made if isinstance(made, list) else [made]
 

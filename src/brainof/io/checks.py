@@ -93,8 +93,8 @@ def amplitude_problems(recording: Recording) -> list[str]:
         odd = size > most
         if odd.any():
             notes.append(
-                f"amplitude of {odd.sum()} of {len(rows)} eeg channels {what} {size[odd].min():.2g} to "
-                f"{size.max():.2g} V ({reason}, or a wrong unit): "
+                f"amplitude of {odd.sum()} of {len(rows)} eeg channels {what} {1e6 * size[odd].min():,.0f} to "
+                f"{1e6 * size.max():,.0f} uV, usual is below {1e6 * most:,.0f} ({reason}, or a wrong unit): "
                 f"{listed([recording.channels.names[row] for row in rows[odd]])}"
             )
     return notes

@@ -78,8 +78,8 @@ def time_axis(
         if max(shape) >= _CLEARLY_LONGER * min(shape):
             note = f"the longer axis of {variable} ({n0} x {n1}) was taken for time (time_axis= to change)"
             return int(n1 > n0), [note]
-    fix = "give time_axis=0 or time_axis=1, or an atlas"
-    raise ReadError(f"which axis of {n0}x{n1} is time?", file=request.path, field=variable, fix=fix)
+    fix = "give time_axis=0 (rows) or time_axis=1 (columns), or an atlas"
+    raise ReadError(f"is time in the rows or the columns of {n0}x{n1}?", file=request.path, field=variable, fix=fix)
 
 
 def sampling_rate(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ReadError
+from ..utils.values import counted
 from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, read_edf_header
 from .mne_convert import Opened
@@ -83,7 +84,7 @@ def _edf_channels(
         else:
             wanted.append(label)
     if other:
-        notes.append(f"left out, no EEG by name or unit: {', '.join(other)}")
+        notes.append(f"ignored {counted(len(other), 'channel')}, no EEG by name or unit: {', '.join(other)}")
     if ranges:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(ranges)}")
     if not wanted:

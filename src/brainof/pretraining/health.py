@@ -150,8 +150,8 @@ def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> 
     if rows and len(ignoring) == len(rows):
         best = max(rows, key=lambda name: latent_use(rows[name]))
         raise HealthError(
-            f"the decoder ignores the latents: real latents add {latent_use(rows[best]):.3f} explained variance "
-            f"(at best, on {best}) to what shuffled ones reach",
+            "nothing was learned yet, the decoder ignores the latents: what it puts into hidden patches gains "
+            f"{latent_use(rows[best]):.3f} of explained variance (at best, on {best}) over latents of other windows",
             field="health",
             fix="train longer, lower lr, or let a trial run pass with health_margin=0",
         )

@@ -116,7 +116,7 @@ def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanatio
     return Section(title, _text(), [Image(figure, caption(each), _alt(each)) for each, figure in made])
 
 
-def stored_section(folder: Path, title: str = "Explanations") -> Section:
+def stored_section(folder: Path) -> Section:
     """Figures of a folder that `write_explanations` made.
 
     Raises
@@ -125,15 +125,15 @@ def stored_section(folder: Path, title: str = "Explanations") -> Section:
         It holds none, or `explain.json` is damaged.
     """
     try:
-        entries = json.loads((folder / FILE).read_text())["maps"]
+        found = json.loads((folder / FILE).read_text())
         images = [
             Image(_figure(folder, entry["figure"]), entry["caption"], entry.get("verdict", ""))
-            for entry in entries
+            for entry in found["maps"]
             if (folder / Path(entry["figure"]).name).is_file()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is damaged ({error})", file=folder / FILE, fix="run brainof explain again") from None
-    return Section(title, _text(), images)
+    return Section(f"What {found.get('model') or folder.name} uses", _text(), images)
 
 
 def _figure(folder: Path, name: str) -> bytes:

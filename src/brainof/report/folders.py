@@ -22,7 +22,7 @@ from .explanations import FILE, stored_section
 from .page import Image, Section, Table
 from .quality import quality_sections
 from .results import gains, paired_lines, scores
-from .tables import gain_rows, paired_table, score_table
+from .tables import gain_rows, paired_table, score_table, summary_table
 from .training import expert_load, explained_variance, loss_curves
 
 
@@ -75,7 +75,7 @@ def read_part(folder: Path) -> Part:
             read(folder, part)
             for inside in ("explain", "explained"):
                 if kind != "explanation" and (folder / inside / FILE).is_file():
-                    part.sections.append(stored_section(folder / inside, f"Explanations of {part.name}"))
+                    part.sections.append(stored_section(folder / inside))
             return part
     fix = "give the folder of brainof pretrain, adapt, evaluate, explain or prepare"
     raise ConfigError("holds no run, evaluation, explanation or corpus", file=folder, fix=fix)
@@ -223,12 +223,6 @@ def _evaluation(folder: Path, part: Part) -> None:
             name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option"))
             about = {"task": name, "difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
             part.gains.append({**about, "verdict": _verdict(row)})
-    shown = ("task entry readout option metric score low high cosine chance null_95 p_value gain gain_low gain_high "
-             "identity n_people n_windows transductive reason")  # fmt: skip
-    names = {"p_value": "p (null)", "null_95": "null 95 %", "n_people": "subjects", "readout": "read-out"}
-    names |= {"option": "features", "n_windows": "windows", "gain_low": "gain, low", "gain_high": "gain, high"}
-    table = frame[[name for name in shown.split() if name in frame]].dropna(axis=1, how="all").rename(columns=names)
-    table["metric"] = table["metric"].str.replace("_", " ")
     caption = (
         "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
     )
@@ -239,11 +233,15 @@ def _evaluation(folder: Path, part: Part) -> None:
             "the spread of random initialisations.",
         )
     ]
-    part.sections = [Section(f"Evaluation {part.name}", [], images if part.gains else [], [Table(table, caption)])]
+    part.sections = [
+        Section(f"Evaluation {part.name}", [], images if part.gains else [], [Table(summary_table(frame), caption)])
+    ]
     part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
-    part.facts = {"tasks": int(frame["task"].nunique())} | (
-        {"weights": "random"} if len(models) and untrained.all() else {}
-    )
+    part.facts = {"tasks": int(frame["task"].nunique())}
+    if len(models) and untrained.all():
+        part.facts["weights"] = "random"
+    if "n_seeds" in frame and frame["n_seeds"].notna().any():
+        part.facts["seed"] = ", ".join(map(str, range(int(frame["n_seeds"].max()))))
     for name, about in _json(folder / "tasks.json").items():
         if about.get("absent"):
             part.limits.append(f"Task {name} is not in the table: {about['absent']['why']}.")
@@ -288,15 +286,18 @@ def score_section(
         images.append(
             Image(figure, "One line per subject: the same architecture untrained, and pretrained. Thick: mean.")
         )
+    pairs = paired_table(rows)
+    if len(pairs) and pairs["features"].nunique() == 1:
+        pairs = pairs.drop(columns="features")  # the caption says it, and a phone has room for the difference
     tables = [
         Table(score_table(rows), "Scores of windows; p of label permutation."),
-        Table(paired_table(rows), "Pretrained minus each other set of features, paired by subject (Wilcoxon)."),
+        Table(pairs, "Pretrained minus each other set of features, paired by subject (Wilcoxon)."),
     ]
     return Section(title, text, images, [table for table in tables if len(table.frame)])
 
 
 def _explanation(folder: Path, part: Part) -> None:
-    part.sections = [stored_section(folder, f"Explanations {part.name}")]
+    part.sections = [stored_section(folder)]
     part.data = _json(folder / FILE)
     part.facts = {"maps": len(part.data.get("maps", ())), "model": part.data.get("model")}
     part.limits = ["Explanations describe the model on the windows shown, not the brain."]

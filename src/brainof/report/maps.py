@@ -440,7 +440,8 @@ def embedding(found: EmbeddingMap) -> Figure:
             panel.set_ylabel(f"{names[method]} 2" + (f" ({100 * found.explained[1]:.0f} %)" if method == "pca" else ""))
             panel.set(xticks=[], yticks=[])
     for panel, factor in zip(axes[0], factors, strict=False):
-        panel.set_title(factor.verdict, fontsize=7.5, color=RED if "DOES NOT" in factor.verdict else BLACK)
+        verdict = "\n".join(textwrap.fill(line, 48) for line in factor.verdict.splitlines())
+        panel.set_title(verdict, fontsize=7.5, color=RED if "DOES NOT" in verdict else BLACK)
     about = found.about
     figure.suptitle(f"Embeddings: {about['name']}, {about['windows']} windows", fontsize=9.5, x=0.01, ha="left")
     return figure

@@ -143,7 +143,8 @@ def _image(image: Image) -> dict[str, Any]:
 def _table(table: Table) -> dict[str, Any]:
     frame = table.frame
     digits = table.digits if isinstance(table.digits, dict) else dict.fromkeys(map(str, frame), table.digits)
-    text = {name: not pd.api.types.is_numeric_dtype(frame[name]) for name in frame}
+    number = pd.api.types.is_numeric_dtype
+    text = {name: not number(frame[name]) or pd.api.types.is_bool_dtype(frame[name]) for name in frame}
     rows = [
         [_cell(value, digits.get(str(name), 3), text[name], str(name)) for name, value in zip(frame, row, strict=True)]
         for row in frame.itertuples(index=False, name=None)
@@ -154,11 +155,11 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _cell(value: Any, digits: int, text: bool, name: str) -> dict[str, str]:
     if value is None or value is pd.NA or (isinstance(value, float) and not np.isfinite(value)):
-        return {"text": "–", "kind": "missing"}
+        return {"text": "–", "kind": "missing text" if text else "missing"}
     if isinstance(value, (bool, np.bool_)):
         return {"text": "yes" if value else "no", "kind": "text"}
     if isinstance(value, (float, np.floating)):
         least = 10.0**-digits
         small = name.startswith("p ") and value < least  # a p value is never 0
-        return {"text": f"<{least:g}" if small else f"{value:.{digits}f}", "kind": "text" if text else ""}
+        return {"text": f"<{least:g}" if small else f"{value:z.{digits}f}", "kind": "text" if text else ""}
     return {"text": str(value), "kind": "text" if text else ""}

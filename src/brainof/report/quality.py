@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ..channels import Channels
 from ..corpus import Corpus
 from ..errors import CorpusError
+from ..utils.values import counted
 from .maps import SENSORS, topomap
 from .page import Image, Section, Table, write_page
 from .style import GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, panels, say_empty, styled
@@ -46,7 +49,8 @@ def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -
         groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
     found = summary(records)
     lead = (
-        f"{len(records):,} recordings of {found['subjects']:,} subjects in {len(groups)} datasets: "
+        f"{counted(len(records), 'recording')} of {counted(found['subjects'], 'subject')} in "
+        f"{counted(len(groups), 'dataset')}: "
         f"{found['in windows %']:.1f} % of the time is in windows, {found['channels dropped %']:.1f} % of the channels "
         "were dropped. Amplitudes and spectra are of the signal as read."
     )
@@ -93,24 +97,37 @@ def _overview(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> Se
 
 def _dropped(corpus: Corpus, records: Sequence[Record]) -> Section:
     reasons = Counter((record["dataset"], reason) for record in records for reason in record["dropped"].values())
-    notes = Counter((record["dataset"], note) for record in records for note in record["notes"])
+    notes = Counter((record["dataset"], *_kind_of_note(note)) for record in records for note in record["notes"])
+    kinds = pd.DataFrame(
+        [(*key, n) for key, n in notes.most_common()], columns=["dataset", "note", "names", "recordings"]
+    )
+    kinds = kinds.groupby(["dataset", "note"], sort=False).agg(
+        names=("names", "first"), recordings=("recordings", "sum")
+    )
+    kinds = kinds.sort_values("recordings", ascending=False, kind="stable").reset_index()
     failures = [
         {"dataset": entry.get("dataset"), "recording": entry.get("recording"), "why": entry.get("reason")}
         for entry in corpus.failures[:MOST]
     ]
-    offered = [
+    offered: list[tuple[Any, str]] = [
         (
             [{"dataset": name, "channels": n, "why": why} for (name, why), n in reasons.most_common()],
             "Channels that were marked bad; their place is kept and masked.",
         ),
         (
-            [{"dataset": name, "recordings": n, "note": note} for (name, note), n in notes.most_common(40)],
+            kinds[["dataset", "recordings", "note", "names"]].rename(columns={"names": "such as"}).head(40),
             "What was assumed, left out or found odd, most frequent first.",
         ),
         (failures, f"Recordings that failed ({len(corpus.failures)})."),
     ]
-    tables = [Table(pd.DataFrame(lines), caption) for lines, caption in offered if lines]
+    tables = [Table(pd.DataFrame(lines), caption) for lines, caption in offered if len(lines)]
     return Section("What was dropped, and why", [] if tables else ["Nothing was dropped."], tables=tables)
+
+
+def _kind_of_note(note: str) -> tuple[str, str]:
+    """What a note says of any recording, without the names of its file and channels; and these channels."""
+    said, _, names = re.sub(r"\S+_(\w+\.\w+)", r"*_\1", note).partition(": ")
+    return said, names
 
 
 def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record]) -> Section:
@@ -190,7 +207,19 @@ def spectra(records: Sequence[Record]) -> Figure:
         panel.plot(grid[seen], middle, color=colour)
         panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel="frequency (Hz)")
         panel.set_ylabel(f"dB re 1 ({unit})²/Hz")
+        _plain_numbers(panel)
     return figure
+
+
+def _plain_numbers(panel: Axes) -> None:
+    """20 instead of 2 x 10^1 below a logarithmic axis, and never without a number."""
+    low, high = panel.get_xlim()
+    span = high / low
+    panel.xaxis.set_major_locator(
+        LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 1e4 else (1,))
+    )
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 @styled
@@ -212,6 +241,7 @@ def amplitudes(records: Sequence[Record]) -> Figure:
         panel.axvline(np.median(values), color=GREY, linestyle=":")
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel=f"amplitude ({unit})", ylabel="recordings")
+        _plain_numbers(panel)
     return figure
 
 

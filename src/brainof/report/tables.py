@@ -79,3 +79,40 @@ def gain_rows(rows: Rows, level: str = "window") -> list[dict[str, Any]]:
         about = {"task": row["task"], "difference": difference, "low": difference - half, "high": difference + half}
         found.append({**about, "p": row.get("p_value"), "verdict": verdict})
     return found
+
+
+#: Columns of the summary of a suite, the score first for narrow screens -> their names on the page
+_SUMMARY = {
+    "task": "task",
+    "entry": "entry",
+    "score": "score",
+    "interval": "95 %",
+    "gain": "gain",
+    "gain_interval": "gain, 95 %",
+    "cosine": "cosine",
+    "chance": "chance",
+    "null_95": "null 95 %",
+    "p_value": "p (null)",
+    "metric": "metric",
+    "readout": "read-out",
+    "option": "features",
+    "identity": "identity",
+    "n_people": "subjects",
+    "n_windows": "windows",
+    "transductive": "transductive",
+    "reason": "reason",
+}
+
+
+def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """`summary.csv` of an evaluation as a page shows it: intervals in one column, columns that say nothing left out."""
+    table = frame.assign(metric=frame["metric"].str.replace("_", " "))
+    for name, low, high in (("interval", "low", "high"), ("gain_interval", "gain_low", "gain_high")):
+        if low in table:
+            ends = zip(table[low], table[high], strict=True)
+            table[name] = [f"{a:.3f} to {b:.3f}" if pd.notna(a) and pd.notna(b) else None for a, b in ends]
+    for name, usual in (("transductive", False), ("option", "plain")):
+        if name in table and (table[name] == usual).all():
+            table = table.drop(columns=name)
+    kept = [name for name in _SUMMARY if name in table]
+    return table[kept].dropna(axis=1, how="all").rename(columns=_SUMMARY)

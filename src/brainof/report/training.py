@@ -27,7 +27,9 @@ def loss_curves(rows: Rows) -> Figure:
             steps, values = _by_step(rows, key, modality)
             if len(steps):
                 panel.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-                panel.plot(steps, _running_median(values), color=colour, linewidth=1.8, label=MODALITY_NAMES[modality])
+                point = "o" if len(steps) < 3 else ""  # of a run that crashed early
+                name = MODALITY_NAMES[modality]
+                panel.plot(steps, _running_median(values), marker=point, color=colour, linewidth=1.8, label=name)
         panel.set(title=title, xlabel="step", ylabel="Smooth L1 per hidden patch")
         if panel.lines:
             panel.legend()

@@ -84,12 +84,9 @@ class Fewer:
 
 
 def resolutions(index: pd.DataFrame, task: str, dataset: str, rates: Sequence[float]) -> Resolutions:
-    """Rows of the windows that all rates have; those of another rate are of the dataset `rated(dataset, rate)`.
+    """Rows of the windows that all rates have (a LabelError: fewer than two).
 
-    Raises
-    ------
-    LabelError
-        Fewer than two windows are there at all rates.
+    Those of another rate are of the dataset `rated(dataset, rate)`.
     """
     windows = {}
     for rate in (None, *rates):
@@ -110,11 +107,8 @@ def rated(dataset: str, sfreq: float | None) -> str:
 def compared(reference: np.ndarray, other: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     """How alike the features (n, F) of the same windows are at two resolutions.
 
-    Returns
-    -------
-    dict
-        `hits`: person -> share of windows that are most like themselves, from one resolution to the other and back, a
-        mean of both; `cosine`: mean cosine of a window with itself; `cosine_others`: with other windows.
+    `hits`: person -> share of windows that are most like themselves, from one resolution to the other and back, a mean
+    of both; `cosine`: mean cosine of a window with itself; `cosine_others`: with other windows.
     """
     centre = reference.mean(axis=0, dtype=np.float64)
     first, second = (values - centre for values in (reference, other))

@@ -35,19 +35,9 @@ def two_sides(
 ) -> tuple[SuiteTask, Corpus]:
     """The task and a corpus with a training and a test side, kept at `place` while neither changes.
 
-    Parameters
-    ----------
-    task : SuiteTask
-        With `train_on`, `test_on` or both; completed from its recipe.
-    corpus : Windows
-        Its data.
-    source : (SuiteTask, Windows), optional
-        Where `train_on` names another dataset, that task and its data.
-
-    Raises
-    ------
-    LabelError
-        A channel is not in a recording, or the two datasets name other classes.
+    `task` has `train_on`, `test_on` or both and is completed from its recipe; `source` is the task and data that
+    `train_on` names, where that is another dataset. A LabelError where a channel is not in a recording, or the two
+    datasets name other classes.
     """
     other, other_corpus = source or (task, corpus)
     rows, other_rows = task_rows(corpus.index, task), task_rows(other_corpus.index, other)

@@ -135,13 +135,7 @@ class BrainOFConfig(Schema):
         return [(output, self.latents_of(output)) for output in self.decoder.outputs]
 
     def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
-        """The pooling function and the outputs whose latents it reads (None: all latents) of a kind of pooling.
-
-        Raises
-        ------
-        ConfigError
-            Unknown pooling, or an output that the model lacks.
-        """
+        """The pooling function of a kind, and the outputs whose latents it reads (None: all); ConfigError if none."""
         if kind == "auto":
             kind = self.pooling.get(modality, self.pooling["default"])
         name, at, rest = kind.partition("@")

@@ -112,34 +112,26 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     features = CHANNEL_FEATURES + TIME_FEATURES
     tokens += (features + 1) * D + (D + 1) * D + D + features * D + 2 * D
 
-    head = D // backbone.heads
-    attention = depth * (4 * D**2 + (0 if backbone.attention == "softmax" else 4 * (head // 2) + head))
-    norms = depth * (2 * D + (2 * D if backbone.layer_scale else 0)) + D
-    moe = backbone.ffn == "moe"
-    router = depth * backbone.experts * D if moe else 0
-    expert = 3 * D * backbone.hidden
-    routed = depth * backbone.experts * expert if moe else 0
-    idle = depth * (backbone.experts - backbone.top_k) * expert if moe else 0
-    shared = depth * 3 * D * (backbone.shared if moe else backbone.dense_hidden)
-
     ffn = 3 * D * cross_hidden(D)
     if sampler.kind == "arness":
         cross = 4 * D**2 + sampler.heads + 4 * D + ffn
         encoder, decoder = sampler.blocks * cross, config.decoder.blocks * cross + 2 * D
     else:
         encoder, decoder = ffn + D, ffn + 3 * D
-    outputs = config.decoder.outputs
-    decoder = len(config.decoder.decoders) * decoder + sum((D + 1) * config.width_of(output) for output in outputs)
+    outputs = sum((D + 1) * config.width_of(output) for output in config.decoder.outputs)
+    decoder = len(config.decoder.decoders) * decoder + outputs
 
+    head, expert, moe = D // backbone.heads, 3 * D * backbone.hidden, backbone.ffn == "moe"
+    idle = depth * (backbone.experts - backbone.top_k) * expert if moe else 0
     parts = {
         "tokens": tokens,
         "latents": sampler.latents * D,
         "sampler": encoder,
-        "attention": attention,
-        "router": router,
-        "routed": routed,
-        "shared": shared,
-        "norms": norms,
+        "attention": depth * (4 * D**2 + (0 if backbone.attention == "softmax" else 4 * (head // 2) + head)),
+        "router": depth * backbone.experts * D if moe else 0,
+        "routed": depth * backbone.experts * expert if moe else 0,
+        "shared": depth * 3 * D * (backbone.shared if moe else backbone.dense_hidden),
+        "norms": depth * (4 * D if backbone.layer_scale else 2 * D) + D,
         "decoder": decoder,
     }
     total = sum(parts.values())

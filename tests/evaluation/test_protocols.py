@@ -104,8 +104,9 @@ def test_a_split_file_that_does_not_fit_is_named(tmp_path, sides, message):
         splits(index_of(["a", "b", "c", "d"]), task(split_file=str(path)), np.array([0, 1, 0, 1]))
 
 
-def test_targets_that_are_not_finite_are_named():
-    index = index_of(["a", "b"], **{"label.x": ["1.5", "inf"]})
+@pytest.mark.parametrize("wrong", ["inf", "nan"])
+def test_targets_that_are_not_finite_are_named(wrong):
+    index = index_of(["a", "b"], **{"label.x": ["1.5", wrong]})
     with pytest.raises(LabelError, match="1 targets are not finite, the first in b at 1 s"):
         targets(index, task(kind="regression"))
 

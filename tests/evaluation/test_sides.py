@@ -144,11 +144,17 @@ def test_sides_are_kept_and_made_again_when_they_change(made, tmp_path):
         ({"test_on": {"snr": 0}, "fuse": "a/b"}, "do not go with fuse"),
         ({"train_on": {"recipe": "other.yaml/state"}}, "has no class 'rest'"),
         ({"train_on": {"recipe": "two.yaml/stat"}}, "has no task 'stat'; did you mean 'state'"),
+        ({"train_on": {"recipe": "four.yaml/state"}}, "'four/01' is on both sides of fold 0"),  # the same people
     ],
 )
 def test_sides_that_do_not_fit_are_one_line(made, tmp_path, changes, message):
     if ".yaml" in str(changes):
-        changes = {"train_on": {"recipe": f"{made}/{changes['train_on']['recipe']}", "folder": "two"}}
+        changes = {
+            "train_on": {
+                "recipe": f"{made}/{changes['train_on']['recipe']}",
+                "folder": "four" if "four" in str(changes) else "two",
+            }
+        }
     try:
         text = " ".join(scored(made, tmp_path, **changes).refused.values())
     except ConfigError as error:

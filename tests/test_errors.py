@@ -40,3 +40,14 @@ def test_a_parameter_is_an_option_on_the_command_line():
     assert ConfigError("is wrong", field="engine='dask'").on_command_line({"engine"}) == "--engine dask: is wrong"
     in_a_file = ConfigError("0", file="a.yaml", field="max_windows")  # a key of the file, not the option
     assert in_a_file.on_command_line({"max_windows"}) == "a.yaml: max_windows: 0"
+
+
+def test_a_call_becomes_an_option_of_a_command_that_has_it():
+    error = ContractError("1 Hz", fix="brainof.prepare.resample(recording, 0.5), or allow it with accept='sfreq'")
+    assert error.on_command_line(["resample", "accept"]) == "1 Hz; --resample 0.5, or allow it with --accept sfreq"
+    assert "brainof.prepare.resample(recording, 0.5)" in error.on_command_line(["accept"])
+
+
+def test_words_that_nobody_reads_to_their_end_are_shortened():
+    text = str(ReadError("is missing", file="a" * 200 + "b" * 200, fix="c" * 299))
+    assert text == "a" * 100 + "..." + "b" * 99 + ": is missing; " + "c" * 299

@@ -145,3 +145,14 @@ def test_interpolated_electrodes_are_estimated_from_the_others():
         interpolate(nowhere)
     with pytest.raises(RecordingError, match="fmri is not interpolated"):
         interpolate(Recording(np.zeros((1, 9)), 1.0, "fmri", Channels(("a",), ("roi",))), ["a"])
+
+
+def test_a_type_stands_for_all_of_its_channels(make):
+    recording = make(np.arange(12.0).reshape(4, 3), kind=("mag", "grad", "mag", "grad"))
+    assert recording.pick(["mag"]).channels.names == ("c0", "c2")
+    np.testing.assert_array_equal(recording.pick(["grad", "c0"]).data[:, 0], [3, 9, 0])
+    assert recording.pick(["c3", 1]).channels.names == ("c3", "c1")
+    with pytest.raises(RecordingError, match="no channel 'magg'; did you mean 'mag'"):
+        recording.pick(["magg"])
+    with pytest.raises(RecordingError, match="no channel 'axial'; known: c0, c1, c2, c3, grad, mag"):
+        recording.pick(["axial"])

@@ -48,7 +48,7 @@ class Runner:
             copy = shutil.copytree if (root / name).is_dir() else shutil.copy2
             copy(root / name, self.root / name)
         first = self.root / "first.json"
-        if self._child(lambda: _first_run(self.root, tests, first), 1200) != 0:
+        if self._child(lambda: _first_run(self.root, tests, first), 7200) != 0:
             raise RuntimeError(f"the tests fail without a change: {first.with_suffix('.txt').read_text()[-2000:]}")
         found = json.loads(first.read_text())
         self.seconds: dict[str, float] = found["seconds"]  # of each test

@@ -59,6 +59,8 @@ class BrainOFError(Exception):
 
 #: name='value', name=value or name= in a fix
 _ASSIGNMENT = re.compile(r"\b([a-z]\w*(?:\.\w+)*)=(?:'([^']*)'|(\w(?:[\w.]*\w)?))?")
+#: a call in a fix for which a command has an option
+_RESAMPLE = re.compile(r"brainof\.prepare\.resample\(recording, ([\d.]+)\)")
 #: what Python calls otherwise than the command line
 _OPTIONS = {
     "window_seconds": "window",
@@ -79,6 +81,7 @@ def in_options(text: str, options: Collection[str]) -> str:
             return _flag(f"no_{name}")
         return _flag(name, None if value == "True" else value) if name in options else match[0]
 
+    text = _RESAMPLE.sub(r"--resample \1", text) if "resample" in options else text
     return _ASSIGNMENT.sub(one, text)
 
 

@@ -116,12 +116,20 @@ class Recording:
         return replace(self, provenance={**self.provenance, "notes": [*self.notes, *notes]})
 
     def pick(self, picks: Sequence[str] | Sequence[int] | np.ndarray) -> Recording:
-        """The channels named (or numbered) in `picks`, in that order."""
-        places = {name: row for row, name in enumerate(self.channels.names)}
+        """The channels named (or numbered) in `picks`, in that order; a type ("mag") stands for all of its channels.
+
+        Raises
+        ------
+        RecordingError
+            There is no channel of that name (the nearest is named), nor of that type.
+        """
+        places = {name: [row] for row, name in enumerate(self.channels.names)}
+        kinds = np.array(self.channels.types)
+        known: dict[str, list[int]] = {kind: np.flatnonzero(kinds == kind).tolist() for kind in kinds.tolist()} | places
         for pick in picks:
-            if isinstance(pick, str) and pick not in places:
-                raise RecordingError(f"no channel {pick!r}", file=self.file, fix=did_you_mean(pick, places))
-        indices = [places[pick] if isinstance(pick, str) else int(pick) for pick in picks]
+            if isinstance(pick, str) and pick not in known:
+                raise RecordingError(f"no channel {pick!r}", file=self.file, fix=did_you_mean(pick, known))
+        indices = [row for pick in picks for row in (known[pick] if isinstance(pick, str) else [int(pick)])]
         channels = self.channels.take(indices)
         return replace(
             self,

@@ -115,3 +115,9 @@ def test_an_ensemble_may_have_one_member():
     only = SimpleNamespace(kind="regression", model="its model")
     found = AdaptedEnsemble([only], adaptation("probe"))  # type: ignore[list-item]
     assert (found.kind, found.model, found.members()) == ("regression", "its model", [only])
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_probe", "ridge"])
+def test_the_linear_adaptation_is_known_by_its_other_names(name):
+    with pytest.raises(ConfigError, match=f"adapt: unknown adaptation '{name}'; the linear one is 'probe'"):
+        adaptation(name)

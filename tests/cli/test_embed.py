@@ -72,7 +72,7 @@ def test_a_file_that_a_library_fails_on_is_named_and_the_other_written(regions, 
     ("change", "message"),
     [
         ({"--model": "debgu"}, "did you mean 'debug'"),
-        ({"--out": "e.csv"}, "cannot write .csv"),
+        ({"--out": "e.xlsx"}, "cannot write .xlsx; use .parquet, .npz, .csv"),
         ({"--pool": "meen"}, "did you mean 'mean'"),
         ({"--window": "-3"}, "--window"),
         ({"--batch-size": "0"}, "--batch-size: 0; give 1 or more"),
@@ -96,3 +96,16 @@ def test_an_edf_file_is_embedded(real_data, tmp_path):
     frame = pd.read_parquet(target)
     assert len(frame) == 16
     assert frame["duration"].iloc[-1] == pytest.approx(2.0)
+
+
+def test_a_note_on_several_files_is_said_once(regions, tmp_path, capsys):
+    again = tmp_path / "again.npz"
+    again.write_bytes(regions.read_bytes())
+    words = ["--model", "debug", "--out", str(tmp_path / "e.csv"), *READING, "--resample", "0.25"]
+    assert main(["embed", str(regions), str(again), *words]) == 0
+    said = capsys.readouterr().err.splitlines()
+    notes = [line for line in said if "RANDOM" not in line]
+    assert notes
+    assert all(line.startswith("brainof: 2 x: ") for line in notes)
+    assert len(notes) == len(set(notes))
+    assert len(load_embeddings(tmp_path / "e.csv")) == 2

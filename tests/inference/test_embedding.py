@@ -246,3 +246,26 @@ def test_a_corpus_is_checked_against_a_contract_that_is_given(rest_and_task, mea
             mean_model,
             contract=InputContract(modalities={"meg": contract().modalities["eeg"]}),
         )
+
+
+def test_stretches_that_are_too_short_for_a_window_say_how_long_they_are():
+    """Epochs of 2, 3 and 3 s, joined: no window of 4 s lies in one."""
+    events = pd.DataFrame({"onset": [2.0, 5.0], "duration": [0.0, 0.0], "trial_type": ["BAD boundary"] * 2})
+    data = 2e-5 * np.random.default_rng(0).standard_normal((4, 8 * 128))
+    channels = Channels(("Fz", "Cz", "Pz", "Oz"), ("eeg",) * 4)
+    joined = Recording(data, 128.0, "eeg", channels, events=events)
+    with pytest.raises(RecordingError, match="marked bad; use window_seconds=3 or less, the longest"):
+        brainof.embed(joined, "debug", contract=None)
+    assert len(brainof.embed(joined, "debug", contract=None, window_seconds=2)) == 3
+
+
+def test_an_unknown_difference_is_named_also_without_a_contract():
+    data = 2e-5 * np.random.default_rng(0).standard_normal((1, 2, 512))
+    with pytest.raises(ConfigError, match="accept: 'foo'; known: atlas"):
+        brainof.embed(data, "debug", contract=None, sfreq=128, channels=["Fz", "Cz"], accept=["foo"])
+
+
+def test_a_tensor_is_no_batch_of_signals():
+    model = BrainOF.from_preset("debug")
+    with pytest.raises(TypeError, match="expected a SignalBatch, got Tensor; call model"):
+        model.forward_features(torch.zeros(1, 2, 256))

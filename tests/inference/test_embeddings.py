@@ -35,8 +35,8 @@ def test_parquet_columns_are_numbered_features(tmp_path):
 
 
 def test_wrong_files_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot write \.csv"):
-        made().save(tmp_path / "e.csv")
+    with pytest.raises(ConfigError, match=r"cannot write \.xlsx; use \.parquet, \.npz, \.csv"):
+        made().save(tmp_path / "e.xlsx")
     with pytest.raises(ReadError, match="file not found"):
         load_embeddings(tmp_path / "absent.npz")
     (tmp_path / "e.npz").write_bytes(b"nonsense")
@@ -64,3 +64,15 @@ def test_plot_by_an_unknown_column_names_the_nearest():
     found = Embeddings(np.zeros((2, 2), np.float32), pd.DataFrame({"subject": ["a", "b"]}))
     with pytest.raises(ConfigError, match="did you mean 'subject'"):
         found.plot("subjects")
+
+
+def test_a_csv_keeps_names_as_text(tmp_path):
+    table = pd.DataFrame({"onset": [0.0, 2.0], "subject": ["01", "02"], "label.age": [20.5, None]})
+    Embeddings(np.array([[0.25, 1], [2, 3]], np.float32), table).save(tmp_path / "e.csv")
+    assert (tmp_path / "e.csv").read_text().splitlines()[0] == "onset,subject,label.age,e0000,e0001"
+    found = load_embeddings(tmp_path / "e.csv")
+    assert found.table["subject"].tolist() == ["01", "02"]
+    np.testing.assert_array_equal(found.values, [[0.25, 1], [2, 3]])
+    (tmp_path / "e.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ReadError, match="holds no embeddings"):
+        load_embeddings(tmp_path / "e.csv")

@@ -95,3 +95,12 @@ def test_options_may_be_keywords(tmp_path):
     assert same.channels.digest == recording.channels.digest
     with pytest.raises(ConfigError, match="did you mean 'units'"):
         read(path, unit="uV")
+
+
+def test_a_folder_and_a_foreign_ending_get_no_odd_suggestion(tmp_path):
+    with pytest.raises(ReadError, match="is a folder, not a recording; `brainof index` lists"):
+        read(tmp_path)
+    for name, message in (("a.md", "unknown format '.md'; known: "), ("a.edff", "did you mean '.edf'")):
+        (tmp_path / name).touch()
+        with pytest.raises(ReadError, match=message):
+            read(tmp_path / name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import brainof
 from brainof.errors import CheckpointError, ConfigError
 from brainof.release import save_pretrained, save_release
-from brainof.release.weights import INDEX, split
+from brainof.release.weights import INDEX, MAX_SHARD_BYTES, save_weights, split
 
 
 def test_round_trip_with_a_head(tmp_path, model, contract):
@@ -160,3 +161,18 @@ def test_a_model_is_not_saved_without_its_contract(tmp_path, model):
     with pytest.raises(ConfigError, match="contract: is missing"):
         save_pretrained(model, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("shard", [MAX_SHARD_BYTES, 40_000])
+def test_files_have_the_permissions_that_the_user_gives(tmp_path, shard):
+    """Weights too, in one file or several: colleagues can read what they may read."""
+    before = os.umask(0o027)
+    try:
+        save_weights(tmp_path, {"a": torch.zeros(5000), "b": torch.zeros(6000)}, shard)
+        (tmp_path / "own").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+    assert len(modes) == (2 if shard == MAX_SHARD_BYTES else 4)

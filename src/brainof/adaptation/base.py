@@ -138,6 +138,8 @@ def finished(
 
 #: name -> adaptation; the package fills it
 ADAPTATIONS: dict[str, type[Adaptation]] = {}
+#: What others call the probe
+_LINEAR = ("linear", "linear_probe", "linear_probing", "logistic", "ridge")
 
 
 def adaptation(value: str | Mapping[str, Any] | Adaptation) -> Adaptation:
@@ -156,5 +158,6 @@ def adaptation(value: str | Mapping[str, Any] | Adaptation) -> Adaptation:
     values = {"adaptation": value} if isinstance(value, str) else dict(value)
     name = values.pop("adaptation", None)
     if name not in ADAPTATIONS:
-        raise ConfigError(f"unknown adaptation {name!r}", field="adapt", fix=did_you_mean(str(name), ADAPTATIONS))
+        fix = "the linear one is 'probe'" if name in _LINEAR else did_you_mean(str(name), ADAPTATIONS)
+        raise ConfigError(f"unknown adaptation {name!r}", field="adapt", fix=fix)
     return ADAPTATIONS[name].parse(values)

@@ -18,7 +18,7 @@ EXAMPLE = """examples:
   brainof corpus split A --out PARTS --by subject --fraction 0.2  # PARTS/train and PARTS/validation
   brainof corpus delete A --subject eegmat/12  # by index; `merge` into a new folder frees the bytes
   brainof corpus export A --to braindecode-zarr --out ZARR --label state
-  brainof corpus quality A  # quality.html: what was found, dropped and why (--out FILE.html)
+  brainof corpus quality A  # A/quality.html: what was found, dropped and why (or --out FILE)
   brainof corpus info s3://bucket/corpus  # any fsspec URL; shards are cached in $BRAINOF_CACHE
 """
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--json", action="store_true", help="print one JSON object")
     for name in ("merge", "split", "export"):
         action[name].add_argument("--out", metavar="DIR", required=True, help="folder of the result")
-    action["quality"].add_argument("--out", metavar="FILE", default="quality.html", help="the page (quality.html)")
+    action["quality"].add_argument("--out", metavar="FILE", help="the page (quality.html in the corpus)")
     split, export, delete = action["split"], action["export"], action["delete"]
     split.add_argument("--by", default="subject", help="subject (default), dataset or modality")
     split.add_argument("--fraction", type=float, default=0.1, help="fraction of subjects for validation (0.1)")
@@ -110,7 +110,7 @@ def _compact(corpus: Any, args: argparse.Namespace) -> Result:
 def _quality(corpus: Any, args: argparse.Namespace) -> Result:
     from ..report.quality import summary, write_quality_page
 
-    page = args.out
+    page = args.out or ("quality.html" if corpus.remote else corpus.root / "quality.html")
     write_quality_page(corpus, page)
     found = summary(corpus.quality)
     line = (

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
     add_accept_argument(parser)
+    parser.add_argument("--resample", type=float, metavar="HZ", help="change the samples per second (fMRI: 1 / TR)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument(
         "--memory", default="1GB", metavar="SIZE", help="memory to stay below, such as 2GB (default: 1GB)"
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.embedding import embed
     from ..inference.embeddings import Embeddings, check_format
     from ..io import read
+    from ..prepare import resample
     from ..release import load
 
     check_format(args.out)
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.window:g}", field="--window", fix="give seconds above 0")
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
+    notes: dict[str, list[str]] = {}
     parts: list[Embeddings] = []
     failed: list[BrainOFError] = []
     for file in args.files:
@@ -73,7 +76,13 @@ def run(args: argparse.Namespace) -> int:
             with memory_budget(memory):
                 recording = read(file, modality=args.modality, options=options)
                 for note in recording.notes:
-                    say(f"{file}: {in_options(note, args.options)}")
+                    text = in_options(note, args.options)
+                    if len(args.files) == 1:
+                        say(f"{file}: {text}")
+                    else:  # most of several files have the same: once each, at the end
+                        notes.setdefault(text, []).append(file)
+                if args.resample is not None:
+                    recording = resample(recording, args.resample)
                 part = embed(
                     recording,
                     model,
@@ -96,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
                 raise
             failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
             say(str(failed[-1]))
+    for note, files in notes.items():
+        say(f"{files[0] if len(files) == 1 else f'{len(files)} x'}: {note}")
     if parts:
         found = Embeddings.concatenate(parts)
         found.save(args.out)

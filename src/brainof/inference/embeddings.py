@@ -21,7 +21,9 @@ from ..utils.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".parquet", ".npz")
+FORMATS = (".parquet", ".npz", ".csv")
+#: Columns of a CSV that stay as they are written: subject 01 is not 1
+_AS_TEXT = dict.fromkeys(("dataset", "subject", "session", "task", "run", "recording", "sample", "file"), "string")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +102,14 @@ class Embeddings:
         return np.where((place >= 0) & (times < onset[chosen] + duration[chosen]), chosen, -1)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write `.parquet` (the columns of `to_frame`) or `.npz` (`values` and one array per table column).
+        """Write `.parquet` or `.csv` (the columns of `to_frame`), or `.npz` (`values` and one array per table column).
 
         The file appears complete or not at all.
 
         Raises
         ------
         ConfigError
-            The ending is neither .parquet nor .npz.
+            The ending is none of these.
         StorageError
             The disk is full or the folder cannot be written.
         """
@@ -115,6 +117,8 @@ class Embeddings:
         buffer = io.BytesIO()
         if ending == ".parquet":
             pq.write_table(pa.Table.from_pandas(self.to_frame(), preserve_index=False), buffer)
+        elif ending == ".csv":
+            self.to_frame().to_csv(buffer, index=False)
         else:
             columns = {str(name): _plain(self.table[name]) for name in self.table}
             _write_npz(buffer, {**columns, "values": self.values})
@@ -133,7 +137,9 @@ def check_format(path: str | PathLike[str]) -> str:
     """The ending of a file of embeddings; ConfigError when it is unknown."""
     ending = user_path(path).suffix.lower()
     if ending not in FORMATS:
-        raise ConfigError(f"cannot write {ending or 'a file without ending'}", file=path, fix=f"use {FORMATS}")
+        raise ConfigError(
+            f"cannot write {ending or 'a file without ending'}", file=path, fix=f"use {', '.join(FORMATS)}"
+        )
     return ending
 
 
@@ -141,8 +147,8 @@ def load_embeddings(path: str | PathLike[str]) -> Embeddings:
     """Read what `Embeddings.save` wrote; a ReadError where there is none."""
     ending = check_format(path)
     try:
-        if ending == ".parquet":
-            frame = pd.read_parquet(path)
+        if ending != ".npz":
+            frame = pd.read_parquet(path) if ending == ".parquet" else pd.read_csv(path, dtype=_AS_TEXT)
             names = [name for name in frame if str(name)[:1] == "e" and str(name)[1:].isdigit()]
             values = frame[names].to_numpy(np.float32)
             return Embeddings(values, frame.drop(columns=names))

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..channels import MODALITIES, Channels
-from ..contract import InputContract, ModalityContract
+from ..contract import InputContract, ModalityContract, check_accept
 from ..errors import ConfigError, RecordingError, did_you_mean
 from ..plausibility import require_plausible
 from ..prepare import Chain, cut, default_chain
-from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions
+from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions, bad_stretches
 from ..recording import Recording
 from ..utils.memory import release
 from .examples import CorpusRows, Examples, PreparedWindow, WindowList
@@ -39,6 +39,9 @@ class InputOptions:
     prepared: bool = False
     window_seconds: float | None = None
     accept: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        check_accept(self.accept)  # also where there is no contract to compare with
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +194,10 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
     if part is not None:
         part.check(ready, options.accept, options.window_seconds)
     if not windows:
-        raise RecordingError(
-            "every window touches a stretch that is marked bad", file=file, fix="correct the annotations"
-        )
+        free, fix = _longest_free(ready), "correct the annotations"
+        if free >= options.patch / ready.sfreq:
+            fix = f"use window_seconds={free:.4g} or less, the longest stretch between them, or {fix}"
+        raise RecordingError("every window touches a stretch that is marked bad", file=file, fix=fix)
     good = np.array([name not in ready.bads for name in ready.channels.names])
     origin = {"modality": ready.modality, **recording.entities, **({} if known is None else {"file": str(known)})}
     return [
@@ -217,6 +221,14 @@ def preparation(recording: Recording, contract: InputContract | None) -> tuple[M
     part = contract.part(recording) if contract else None
     require_plausible(recording)
     return part, Chain.from_steps(part.steps) if part else default_chain(recording.modality)
+
+
+def _longest_free(prepared: Recording) -> float:
+    """Seconds of the longest stretch between those that are marked bad."""
+    longest, start = 0.0, 0.0
+    for first, last in sorted(bad_stretches(prepared).tolist()):
+        longest, start = max(longest, first - start), max(start, last)
+    return max(longest, prepared.n_times - start) / prepared.sfreq
 
 
 def window_options(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
-from ..errors import ReadError, did_you_mean, nearest
+from ..errors import ReadError, nearest
 
 #: suffix -> format name
 FORMATS: dict[str, str] = {
@@ -124,9 +125,14 @@ def format_of(path: Path) -> tuple[Path, str]:
     if suffix in _PARTNERS and suffix not in FORMATS:
         problem = f"belongs to a {' or '.join(_PARTNERS[suffix])} file, which is not beside it"
         raise ReadError(problem, file=path, field="format", fix="copy all files of the recording")
+    if path.is_dir() and suffix not in FORMATS:
+        fix = "`brainof index` lists what a BIDS dataset holds, `brainof prepare RECIPE --root` reads a dataset"
+        raise ReadError("is a folder, not a recording", file=path, fix=fix)
     if suffix not in FORMATS:
-        what = f"unknown format {suffix!r}" if suffix else "a folder" if path.is_dir() else "no suffix tells the format"
-        raise ReadError(what, file=path, field="format", fix=did_you_mean(suffix, FORMATS))
+        what = f"unknown format {suffix!r}" if suffix else "no suffix tells the format"
+        close = difflib.get_close_matches(suffix, FORMATS, n=1, cutoff=0.75)  # .md is no slip of .ds
+        fix = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(FORMATS))}"
+        raise ReadError(what, file=path, field="format", fix=fix)
     if path.is_dir() and FORMATS[suffix] not in ("ctf", "egi"):
         raise ReadError("is a folder, not a file", file=path, field="format")
     return path, FORMATS[suffix]

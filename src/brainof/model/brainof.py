@@ -377,6 +377,9 @@ class BrainOF(nn.Module):
 
     def forward_features(self, batch: SignalBatch, layout: Layout | None = None) -> Tensor:
         """Latents (B, L, D) of a batch of signals; `layout` as in `tokens`."""
+        if not isinstance(batch, SignalBatch):
+            text = f"expected a SignalBatch, got {type(batch).__name__}"
+            raise TypeError(f"{text}; call model(signals, sfreq=, channels=), or build one by SignalBatch.from_arrays")
         return self.encode(self.tokens(self.on_grid(batch), layout))
 
     def pool(self, latents_BLD: Tensor, kind: str = "auto", modality: str = "") -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import soxr
 from pydantic import Field
 
+from ..contract import FASTEST
 from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.memory import map_rows
@@ -28,7 +29,7 @@ class Resample(Step):
     """
 
     name: ClassVar[str] = "resample"
-    sfreq: float = Field(default=256.0, gt=0, le=1e5)
+    sfreq: float = Field(default=256.0, gt=0, le=FASTEST)
 
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "resampling")
@@ -71,8 +72,9 @@ def resampled(values: np.ndarray, up: int, down: int) -> np.ndarray:
 def resample(recording: Recording, sfreq: float) -> Recording:
     """The recording at `sfreq` Hz (1 / TR for fMRI), without time shift.
 
-    Raises RecordingError: the rate is not above 0, or the recording is shorter than two samples.
+    Raises RecordingError: the rate is not above 0 or beyond 100 kHz, or the recording is shorter than two samples.
     """
-    if not (np.isfinite(sfreq) and sfreq > 0):
-        raise RecordingError(f"{sfreq}", file=recording.file, field="sfreq", fix="give a rate in Hz")
+    if not 0 < sfreq <= FASTEST:
+        fix = f"give a rate in Hz, at most {FASTEST:g}"
+        raise RecordingError(f"{sfreq}", file=recording.file, field="sfreq", fix=fix)
     return Resample(sfreq=sfreq).apply(recording)

@@ -54,10 +54,13 @@ def save_weights(
         file = "model.safetensors" if one else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         path = folder / file
         values = {name: tensors[name].detach().cpu().contiguous() for name in names}
+        path.touch()
+        mode = path.stat().st_mode  # that the user's files have; safetensors leaves them to their owner alone
         try:
             save_file(values, path, metadata={"format": "pt"})
         except SafetensorError as error:  # what it makes of a full disk
             raise StorageError(f"cannot be written ({error})", file=path, fix="free space or choose another") from None
+        path.chmod(mode)
         files[file] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         places |= dict.fromkeys(names, file)
     if len(shards) > 1:

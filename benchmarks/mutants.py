@@ -91,10 +91,11 @@ def page(results: dict[str, dict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for room, found in results.items():
-        survived, noticed = len(found["survivors"]), found["noticed"] + found["out of time"]
+        late = found["out of time"]  # null: not told apart from those that a test noticed
+        survived, noticed = len(found["survivors"]), found["noticed"] + (late or 0)
         share = f"{noticed} ({100 * noticed / (noticed + survived):.0f} %)"
         lines.append(
-            f"| {room} | {found['seed']} | {noticed + survived} | {share} | {found['out of time']} | {survived} |"
+            f"| {room} | {found['seed']} | {noticed + survived} | {share} | {'-' if late is None else late} | {survived} |"
         )
     lines += ["", "| survivor | change | why no test notices it |", "|---|---|---|"]
     for found in results.values():

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from brainof.errors import ConfigError
-from brainof.evaluation.matching import Segments, hit_rates, matched, matching_null, matching_rows, segments
+from brainof.evaluation.matching import Segments, hit_rates, matched, matching_null, segments
+from brainof.evaluation.task import hit_rows
 from brainof.stats.compare import standard_error
 
 
@@ -93,12 +94,13 @@ def test_rows_of_matching_are_the_arithmetic_on_hits():
     good_but_c = good.copy()
     good_but_c[8:] = 0
     offered = {"good": [good], "seeds": [good, constant], "two of three": [good_but_c]}
-    rows = matching_rows(index, offered, {"task": "t"}, "good", {"seeds": ["made/a"]}, 19, 0)
+    about = {"task": "t", "kind": "matching"}
+    rows = hit_rows(segments(index), offered, about, "good", {"seeds": ["made/a"]}, (19, 0))
     scores = {(r["features"], r["recentred"]): r for r in rows if r["row"] == "score"}
     assert len(scores) == 6
     row = scores["seeds", False]
-    assert (row["score"], row["group_score"], row["n_seeds"], row["n_groups"], row["n_windows"]) == (0.5, 0.5, 2, 3, 12)
-    assert (row["chance"], row["split"], row["level"], row["metric"]) == (0.25, "subject", "session", "top1")
+    assert (row["score"], row["group_score"], row["n_seeds"]) == (0.5, 0.5, 2)
+    assert (row["chance"], row["level"], row["metric"]) == (0.25, "session", "top1")
     assert (row["transductive"], row["n_seen"], row["group_se"]) == (True, 1, 0.0)
     of = segments(index)
     for recentred in (False, True):
@@ -119,8 +121,8 @@ def test_rows_of_matching_are_the_arithmetic_on_hits():
     row = against["two of three", False]
     assert (row["features"], row["wins"], row["losses"], row["n_groups"]) == ("good", 1, 0, 3)
     assert row["difference"] == pytest.approx(1 / 3)
-    without = matching_rows(index, {"good": [good]}, {"task": "t"}, None, {}, 0, 0)
+    without = hit_rows(segments(index), {"good": [good]}, about, None, {}, (0, 0))
     assert {r["row"] for r in without} == {"score", "group"}
-    assert "p_value" not in without[0]
+    assert without[0].get("p_value") is None
     with pytest.raises(ConfigError, match=r"t.baselines: 'x' needs a training side, and matching has none"):
-        matching_rows(index, {"x": [lambda train, test: None]}, {"task": "t"}, None, {}, 0, 0)
+        hit_rows(segments(index), {"x": [lambda train, test: None]}, about, None, {}, (0, 0))

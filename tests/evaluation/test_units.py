@@ -223,8 +223,9 @@ def test_matching_and_identification_are_hits_of_people():
     assert found.about["null"][0] == 1.0
     assert (found.about["n_features"], found.about["n_train"]) == (5, 0)
     rows, names = of.rows["r"], of.subjects["r"]
-    other = Segments({"r": rows[:2], "s": rows[1:]}, {"r": names[:2], "s": names[1:]})
-    some = replace(film, pairs=other, task=film.task.model_copy(update={"tested": ("p0",)}))
+    people = {"r": names[:2], "s": names[1:]}
+    other = Segments({"r": rows[:2], "s": rows[1:]}, people, frozenset({"made/p0"}))
+    some = replace(film, pairs=other)
     (few,) = run_unit(Unit(some, entry(features=np.tile(X, (3, 1))), "match", "plain", 0, ALL, permutations=3), {})
     assert few.about["hits"] == {"made/p0": 1.0}  # run s holds nobody who is scored
     assert len(few.about["null"]) == 4

@@ -94,9 +94,8 @@ def page(results: dict[str, dict]) -> str:
         late = found["out of time"]  # null: not told apart from those that a test noticed
         survived, noticed = len(found["survivors"]), found["noticed"] + (late or 0)
         share = f"{noticed} ({100 * noticed / (noticed + survived):.0f} %)"
-        lines.append(
-            f"| {room} | {found['seed']} | {noticed + survived} | {share} | {'-' if late is None else late} | {survived} |"
-        )
+        cells = [room, found["seed"], noticed + survived, share, "-" if late is None else late, survived]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += ["", "| survivor | change | why no test notices it |", "|---|---|---|"]
     for found in results.values():
         for row in found["survivors"]:

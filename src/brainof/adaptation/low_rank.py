@@ -34,8 +34,12 @@ class LowRank(nn.Module):
         self.B = nn.Parameter(weight.new_zeros(*stack, outer, rank))
         nn.init.normal_(self.A, std=(3 * inner) ** -0.5)  # B starts at zero: the model starts as it was
 
+    def update(self) -> Tensor:
+        """What is added to the weight."""
+        return self.scale * product(self.A, self.B)
+
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * product(self.A, self.B)
+        return weight + self.update()
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ EXAMPLE = """example:
   ./run study real --root data --out runs/short steps=200
   ./run study simulated --model runs/real
   ./run study fusion people=24 steps=150
-  ./run study accounting"""
+  ./run study accounting
+  ./run study weights --root data --out runs/weights"""
 
 
 def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
@@ -63,6 +64,12 @@ def _neighbours(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return neighbours(root, folder, out, model=args.model or "tiny")
 
 
+def _weights(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .weights import weights
+
+    return weights(root, folder, out, changes=args.assignments)
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "accounting": _accounting,
     "leaderboard": _leaderboard,
@@ -71,6 +78,7 @@ STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "simulated": _simulated,
     "fusion": _fusion,
     "decoder": _decoder,
+    "weights": _weights,
 }
 
 

@@ -35,6 +35,7 @@ def test_the_wheel_holds_types_and_recipes_and_nothing_else(installed):
     package = installed / "brainof"
     assert (package / "py.typed").exists()
     assert (package / "__init__.pyi").exists()
+    assert (package / "release" / "pretrained" / "model.safetensors").stat().st_mode & 0o044  # everybody may read it
     for folder in ("datasets/recipes", "pretraining/recipes"):
         ours = {file.name for file in (REPOSITORY / "src" / "brainof" / folder).glob("*.yaml")}
         assert {file.name for file in (package / folder).glob("*.yaml")} == ours != set()

@@ -141,3 +141,12 @@ def test_import_is_lazy():
     code = "import sys, brainof; print([m for m in ('torch', 'mne', 'nilearn', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_reader_that_has_seen_enough_ends_nothing():
+    command = [sys.executable, "-m", "brainof", "prepare", "--list"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 0

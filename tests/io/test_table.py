@@ -236,6 +236,7 @@ def test_regions_keep_the_place_of_the_id_in_their_name(tmp_path):
     channels = read(path, modality="fmri", options=options).channels
     assert channels.labels.tolist() == [1, 4, 9]
     assert channels.order.tolist() == [0, 3, 8]
+    assert channels.atlas == "shen-278"
     wrong = ReadOptions(variable="data", time_axis=0, t_r=2.0, atlas={"name": "shen-278", "ids": "roi([0-9]+)"})
     with pytest.raises(ReadError, match="'shen001' has no id by"):
         read(path, modality="fmri", options=wrong)

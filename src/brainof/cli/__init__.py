@@ -192,9 +192,8 @@ def out(text: str) -> None:
     stream = results[-1] if results else sys.stdout
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:  # who reads it (`| head`) has enough
+    except BrokenPipeError:  # who reads it (`| head`) has enough; the work goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise SystemExit(0) from None
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -27,7 +27,12 @@ is named and left out; the exit code is then 2.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
-    parser.add_argument("--model", required=True, help="preset (random weights), folder, or org/name on the Hub")
+    parser.add_argument(
+        "--model",
+        default="pretrained",
+        help="folder, org/name on the Hub, preset (random weights), or pretrained: the weights that come with brainof "
+        "(default)",
+    )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
     parser.add_argument("--offline", action="store_true", help="use what was downloaded before, and no network")
     parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")

@@ -54,7 +54,7 @@ sfreq : float, optional
 class BrainOFEstimator(BaseEstimator):
     """Common part of the estimators; see `BrainOFClassifier`."""
 
-    model: Any = "tiny"
+    model: Any = "pretrained"
     _: KW_ONLY
     adapt: Any = "probe"
     sfreq: float | None = None

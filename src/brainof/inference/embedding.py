@@ -12,7 +12,7 @@ import torch
 from ..channels import Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError
-from ..release import load
+from ..release import PRETRAINED, load
 from ..utils.memory import memory_budget, parse_bytes
 from .batches import patch_of, pooled
 from .embeddings import Embeddings
@@ -22,7 +22,7 @@ from .windows import InputOptions, as_input, is_array, read_samples
 
 def embed(
     source: Any,
-    model: torch.nn.Module | str | PathLike[str],
+    model: torch.nn.Module | str | PathLike[str] = PRETRAINED,
     *,
     contract: InputContract | Literal["auto"] | None = "auto",
     rows: Sequence[int] | np.ndarray | None = None,
@@ -45,8 +45,9 @@ def embed(
         Signals are checked against the contract, prepared by the steps stored in it and cut into windows, each
         recording by itself. Windows of a corpus are prepared already.
     model : module, str or path
-        What `brainof.load` takes or gives: any module with `forward_features(batch) -> latents (B, L, D)` and
-        `pool(latents, kind, modality) -> (B, F)`. It is in eval mode during the call.
+        What `brainof.load` takes or gives; by default the weights that come with brainof. Any module does that has
+        `forward_features(batch) -> latents (B, L, D)` and `pool(latents, kind, modality) -> (B, F)`. It is in eval
+        mode during the call.
     contract : InputContract, None or "auto"
         What the model accepts. "auto": the one that the model was loaded with; a model without one is refused.
         None: the default chain and windows of the modality, unchecked. A corpus is checked against one that is given.

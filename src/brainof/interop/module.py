@@ -94,7 +94,7 @@ class BrainOFModule(nn.Module):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
         *,
-        model: str | PathLike[str] | BrainOF = "tiny",
+        model: str | PathLike[str] | BrainOF = "pretrained",
         revision: str | None = None,
         contract: InputContract | None = None,
         ch_names: Sequence[str] | None = None,

@@ -184,7 +184,8 @@ def _regions(
         if options.atlas is not None and options.atlas.ids is not None:
             ids = _ids_in_names(names, options.atlas.ids, path)
         note = f"no position for {n} regions: give the atlas (image or labels)"
-        return Channels(names, ("roi",) * n, labels=ids, order=ids - 1), rows, [note]
+        known = options.atlas.name if options.atlas else None  # a recipe may know the regions and not their places
+        return Channels(names, ("roi",) * n, labels=ids, order=ids - 1, atlas=known), rows, [note]
     if len(atlas) != n:
         problem = f"{n} regions in the table, {len(atlas)} in {atlas.name}"
         fix = "give the label table of these regions with atlas.labels="

@@ -4,7 +4,7 @@ from ..model import BrainOF
 from . import methods as methods
 from .folder import save_release
 from .hub import push_to_hub
-from .load import describe, load
+from .load import PRETRAINED, describe, load
 from .publish import save_pretrained
 
-__all__ = ["BrainOF", "describe", "load", "push_to_hub", "save_pretrained", "save_release"]
+__all__ = ["PRETRAINED", "BrainOF", "describe", "load", "push_to_hub", "save_pretrained", "save_release"]

@@ -57,6 +57,7 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         ],
         health=[_health(name, row) for name, row in sorted((about.get("health") or {}).items())],
         scores=[_score(row) for row in about.get("scores") or ()],
+        gains=[_over_random(row) for row in about.get("gains") or ()],
         limits=_limits(about, contract),
     )
 
@@ -133,6 +134,19 @@ def _score(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _over_random(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "task": row["task"],
+        "metric": str(row["metric"]).replace("_", " "),
+        "people": str(row["people"]),
+        "these weights": _number(row["score"]),
+        "random weights": _number(row["random"]),
+        "gain": f"{_number(row['gain'])} [{_number(row['gain_low'])}, {_number(row['gain_high'])}]",
+        "best classical": f"{_number(row['classical'])} ({row['classical_name']})" if row["classical_name"] else "",
+        "chance": _number(row["chance"]),
+    }
+
+
 def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
     never = [name for key, name in _NAMES.items() if key not in contract.modalities]
     refused = f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else "."
@@ -148,7 +162,7 @@ def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
             limits.append(f"fMRI: regions of other atlases than {', '.join(sorted(part.atlases))} were never seen.")
     if deaf := [name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP]:
         limits.append(f"The reconstruction does not use the latents of: {', '.join(sorted(deaf))}.")
-    if not about.get("scores"):
+    if not (about.get("scores") or about.get("gains")):
         limits.append("What its features decode was not measured for this release.")
     if not about.get("license"):
         limits.append("The licence of these weights was not stated; that of the data is in the table above.")

@@ -60,9 +60,17 @@ class _Release(Schema):
 
 
 def save_release(
-    folder: Path, model: BrainOF, contract: InputContract, *, max_shard_bytes: int = MAX_SHARD_BYTES, **about: Any
+    folder: Path,
+    model: BrainOF,
+    contract: InputContract,
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    half: bool = False,
+    **about: Any,
 ) -> None:
     """Write a release folder beside and rename it into place; `about` (JSON values) goes into its card too.
+
+    `half` keeps weights in float16; they are loaded into float32 again.
 
     Raises ConfigError: the folder holds something else, which would be lost; StorageError.
     """
@@ -74,7 +82,10 @@ def save_release(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        files = save_weights(temporary, model.state_dict(), max_shard_bytes)
+        weights = model.state_dict()
+        if half:
+            weights = {name: x.half() if x.is_floating_point() else x for name, x in weights.items()}
+        files = save_weights(temporary, weights, max_shard_bytes)
         config: dict[str, Any] = {"layout": LAYOUT, "library_name": "brainof", "model": model.config.to_dict()}
         if model.head is not None:
             config["head"] = {"outputs": model.head.linear.out_features, "pool": model.head.pool}

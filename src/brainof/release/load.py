@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, did_you_mean
 from ..paths import user_path
+from ..version import __version__
 from .folder import load_folder, read_config, read_contract, release_in
 from .hub import SCHEME, fetch, hub_id
 from .weights import PICKLE_SUFFIXES
@@ -17,9 +18,12 @@ from .weights import PICKLE_SUFFIXES
 if TYPE_CHECKING:
     from ..model import BrainOF
 
+#: The name of the weights that come with brainof
+PRETRAINED = "pretrained"
+
 
 def load(
-    model: str | PathLike[str],
+    model: str | PathLike[str] = PRETRAINED,
     *,
     revision: str | None = None,
     offline: bool = False,
@@ -27,14 +31,15 @@ def load(
     token: str | bool | None = None,
     seed: int = 0,
 ) -> tuple[BrainOF, InputContract | None]:
-    """Load a model by what the user has: a folder, a preset name, or the id of a model on the Hugging Face Hub.
+    """Load a model by what the user has: a folder, a name, or the id of a model on the Hugging Face Hub.
 
     Parameters
     ----------
     model : str or path
-        In this order: a run folder (its `release/` is read) or release folder that exists; a preset (random weights
-        from `seed`, no contract); `organisation/name` on the Hub. Where `organisation` is a folder that exists, a path
-        was meant, and nothing is looked up; `hf://organisation/name` always means the Hub.
+        In this order: a run folder (its `release/` is read) or release folder that exists; "pretrained", the weights
+        that come with brainof; a preset (random weights from `seed`, no contract); `organisation/name` on the Hub.
+        Where `organisation` is a folder that exists, a path was meant, and nothing is looked up;
+        `hf://organisation/name` always means the Hub.
     revision : str, optional
         Branch, tag or commit on the Hub; its default branch without it.
     offline : bool
@@ -119,10 +124,14 @@ def _locate(model: str | PathLike[str], revision: str | None = None, **options: 
             fix = "brainof reads release folders (safetensors and JSON)"
             raise CheckpointError("is a pickled file, which can run any code when it is read", file=path, fix=fix)
         raise CheckpointError("is a file", file=path, fix="name the release folder it lies in")
+    if str(model) == PRETRAINED:
+        if revision is not None:
+            raise ConfigError(f"{PRETRAINED!r} comes with brainof {__version__}", field="revision", fix="leave it out")
+        return Path(__file__).with_name(PRETRAINED)
     repo_id = hub_id(model)
     if repo_id is not None:
         return fetch(repo_id, revision=revision, **options)
-    fix = did_you_mean(str(model), PRESETS)
+    fix = did_you_mean(str(model), (PRETRAINED, *PRESETS))
     if isinstance(model, str) and hub_id(SCHEME + model) and model not in PRESETS:
         fix = f"check the path, or write {SCHEME}{model} for the Hub"
     raise CheckpointError("no such run folder, release folder or preset", file=path, fix=fix)

@@ -34,10 +34,10 @@ recording
 figure = recording.plot(duration=20, n_channels=19)
 
 # %%
-# Embeddings, one vector per window. ``tiny`` is a preset with random weights and brings no contract, so its default
-# preparation is asked for on purpose; a trained model brings its own and checks the recording against it.
+# Embeddings, one vector per window, by the weights that come with brainof. Their contract says what they were trained
+# on; the recording is checked against it and prepared as it says.
 
-embeddings = brainof.embed(recording, "tiny", contract=None)
+embeddings = brainof.embed(recording)
 embeddings.table.head()
 
 # %%
@@ -57,7 +57,7 @@ for file in files:
 # %%
 # A classifier in scikit-learn's manner. The folds keep each subject on one side.
 
-classifier = brainof.BrainOFClassifier("tiny", adapt="probe")
+classifier = brainof.BrainOFClassifier(adapt="probe")
 scores = cross_val_score(
     classifier,
     mne.concatenate_epochs(epochs),

@@ -89,6 +89,7 @@ def test_model_folders(tmp_path, capsys, monkeypatch):
     from types import ModuleType
 
     release = ModuleType("brainof.release")
+    release.PRETRAINED = "pretrained"
     release.describe = lambda path: {"model": str(path.name), "parameters": {"total": 1234567}}
     monkeypatch.setitem(sys.modules, "brainof.release", release)
     (tmp_path / "contract.json").write_text("{}")

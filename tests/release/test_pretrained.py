@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import brainof
+from brainof.cli import main
 from brainof.errors import CheckpointError, ConfigError
 from brainof.pretraining import find_config
 from brainof.release import save_release
@@ -88,3 +89,8 @@ def test_half_precision_is_read_as_single(tmp_path, model, contract):
     assert (tmp_path / "half" / "model.safetensors").stat().st_mode & 0o777 == tmp_path.joinpath(
         "half"
     ).stat().st_mode & 0o666
+
+
+def test_the_command_describes_them(capsys):
+    assert main(["info", "pretrained"]) == 0
+    assert "mist-122" in capsys.readouterr().out

@@ -110,10 +110,12 @@ def read_options(args: argparse.Namespace) -> ReadOptions:
 
 def run(args: argparse.Namespace) -> int:
     path = user_path(args.target, ReadError)
-    if path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES):
-        from ..release import describe as describe_model
+    from ..release import PRETRAINED
+    from ..release import describe as describe_model
 
-        found = describe_model(path)
+    released = path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES)
+    if released or (args.target == PRETRAINED and not path.exists()):
+        found = describe_model(path if released else PRETRAINED)
         return show(args, found, [_listing(found)])
     if not path.exists():
         found = _preset(args.target, path)

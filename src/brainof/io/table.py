@@ -74,7 +74,8 @@ def _signals(
 ) -> tuple[np.ndarray, tuple[str, ...] | None, dict[str, np.ndarray], list[str]]:
     """Channels x time, the channel names that the file holds, its vectors of time, rate and events, and notes."""
     options, notes = request.options, list(arrays.notes)
-    values = _numeric(np.squeeze(arrays.load(variable)), request.path, variable)
+    loaded = arrays.load(variable)  # a text table of one row or column stays one
+    values = _numeric(loaded if arrays.is_table else np.squeeze(loaded), request.path, variable)
     vectors: dict[str, np.ndarray] = dict(arrays.extra)
     names: tuple[str, ...] | None = None
     if arrays.is_table:

@@ -190,15 +190,25 @@ def _left_out(study: Study, arm: Arm, data: list[Path], exclude: list[str]) -> l
 
 
 def task_values(study: Study, results: pd.DataFrame) -> tuple[Values, set[str]]:
-    """Task and read-out -> arm -> person -> score over seeds, "" for random weights; and where lower is better."""
+    """Task and read-out -> arm -> person -> score over seeds; and where lower is better.
+
+    Random weights of the architecture of an arm stand beside it as `random weights ARM`.
+    """
     values: Values = {}
     own = results[(results["option"] == "plain") & results["kind"].isin([MODEL, RANDOM])]
     arms = {_plain(arm): arm for arm in study.arms}
-    entry = own["entry"].str.replace(r"-s\d+$", "", regex=True).map(arms).fillna("")
-    own = own.assign(person=own["dataset"] + "/" + own["subject"], arm=entry)
+    networks = {arm: study.config(arm, 0, []).model for arm in study.arms}
+    twins = {arm: next(other for other in networks if networks[other] == networks[arm]) for arm in networks}
+    entry = own["entry"].str.replace(r"-s\d+(?=\)?$)", "", regex=True)
+    own = own.assign(person=own["dataset"] + "/" + own["subject"], arm=entry.map(arms).fillna(entry))
     for (task, readout, arm), part in own.groupby(["task", "readout", "arm"], sort=False):
         scores = by_person(part["score"], part["person"])
-        values.setdefault(f"{task} ({readout})", {})[str(arm)] = scores
+        found = values.setdefault(f"{task} ({readout})", {})
+        if arm in study.arms:
+            found[str(arm)] = scores
+        for name, twin in twins.items():
+            if arm in (RANDOM, f"{RANDOM} (as {_plain(twin)})"):
+                found[f"{RANDOM} {name}"] = scores
     measured = own.drop_duplicates(["task", "readout", "metric"])
     lower = measured[measured["metric"].isin(LOWER_IS_BETTER)]
     return values, {f"{task} ({readout})" for task, readout in zip(lower["task"], lower["readout"], strict=True)}
@@ -298,7 +308,7 @@ def table(values: Values, study: Study, lower: set[str]) -> pd.DataFrame:
                 continue
             line: dict[str, Any] = {"measure": measure, "arm": arm, "people": len(by_arm[arm])}
             line["mean"] = float(np.nanmean(list(by_arm[arm].values())))
-            for name, other in (("against the first", first), ("against random weights", "")):
+            for name, other in (("against the first", first), ("against random weights", f"{RANDOM} {arm}")):
                 if other in by_arm and other != arm:
                     line |= {name: between(by_arm[arm], by_arm[other], measure not in lower)}
             lines.append(line)
@@ -338,9 +348,11 @@ def shapley_table(values: Values, study: Study) -> pd.DataFrame:
     """One line per task: the Shapley value of each modality with its 95 % interval over people."""
     lines = []
     for measure, by_arm in values.items():
-        if set(by_arm) == {*study.arms, ""}:
+        random = f"{RANDOM} {next(iter(study.arms))}"
+        if random in by_arm and set(study.arms) <= set(by_arm):
             line = {"measure": measure}
-            for player, scores in shapley(by_arm, study.modalities).items():
+            worth = {arm: by_arm[arm] for arm in study.arms} | {"": by_arm[random]}
+            for player, scores in shapley(worth, study.modalities).items():
                 line[player] = between(scores, dict.fromkeys(scores, 0.0), True).rpartition(", ")[0]
             lines.append(line)
     return pd.DataFrame(lines)
@@ -361,8 +373,8 @@ def page(name: str, study: Study, frame: pd.DataFrame, values: Values, changes: 
     parts = [
         f"# {study.title}\n\n{study.asks}\n",
         f"    ./run study {' '.join([name, *changes])}\n",
-        f"Recipe `{study.recipe}` {' '.join(f'`{change}`' for change in study.change)}, {study.steps} steps, "
-        f"{study.seeds} seeds; {where}.\n",
+        f"Recipe `{study.recipe}`{' '.join(['', *(f'`{change}`' for change in study.change)])}, {study.steps} steps, "
+        f"seeds: {study.seeds}; {where}.\n",
         *arms,
         "\nDifferences are paired over people (mean over seeds first), with 95 % intervals of Student's t;",
         "then wins:losses.",

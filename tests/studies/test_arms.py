@@ -50,11 +50,8 @@ def test_pairs_are_of_people_and_seeds_are_averaged_first():
     of = {("one-s0", "model"): {"a": 1.0, "b": 2.0}, ("one-s1", "model"): {"a": 3.0, "b": 2.0}}
     of |= {("two-s0", "model"): {"a": 1.0, "b": 1.5}, ("random weights", "random weights"): {"a": 4.0, "b": 4.0}}
     values, lower = task_values(study, results(of))
-    assert values["eeg (ridge)"] == {
-        "one": {"d/a": 2, "d/b": 2},
-        "two": {"d/a": 1, "d/b": 1.5},
-        "": {"d/a": 4, "d/b": 4},
-    }
+    random = {f"random weights {arm}": {"d/a": 4, "d/b": 4} for arm in ("one", "two")}
+    assert values["eeg (ridge)"] == {"one": {"d/a": 2, "d/b": 2}, "two": {"d/a": 1, "d/b": 1.5}, **random}
     lines = table(values, study, lower).set_index("arm")
     assert lines.loc["one", "mean"] == 2
     difference, _, counts = lines.loc["two", "against the first"].rpartition(", ")
@@ -64,6 +61,17 @@ def test_pairs_are_of_people_and_seeds_are_averaged_first():
     assert (low, high) == pytest.approx((-0.75 - 12.706 * 0.25, -0.75 + 12.706 * 0.25), abs=1e-3)
     assert markdown(pd.DataFrame({"a": ["x"], "b": [np.nan], "c": [0.5]})).splitlines()[2] == "| x |  | 0.500 |"
     assert between({"a": 1.0}, {"a": 0.5}, True).startswith("+0.500 [+nan")
+
+
+def test_random_weights_are_those_of_the_architecture_of_an_arm():
+    arms = {"one": {}, "two": {"recipe": "dense"}, "three": {"recipe": "time_only"}}
+    study = Study.parse({"title": "t", "asks": "a", "arms": arms})
+    of = {(f"{arm}-s0", "model"): {"a": 1.0} for arm in arms}
+    of |= {
+        (f"random weights (as {arm}-s0)", "random weights"): {"a": value} for arm, value in (("one", 2.0), ("two", 3.0))
+    }
+    values = task_values(study, results(of))[0]["eeg (ridge)"]
+    assert [values[f"random weights {arm}"]["d/a"] for arm in arms] == [2, 3, 2]
 
 
 def test_information_is_one_bit_of_what_is_seen_and_none_of_noise():

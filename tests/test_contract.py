@@ -95,7 +95,7 @@ def test_channels_that_training_never_saw_are_fine_where_their_positions_are_kno
             part(sfreqs=[128.0, 256.0]),
             located(),
             "sfreq",
-            r"100 Hz .* saw 128, 256 Hz; .*resample\(recording, 128\)",
+            r"100 Hz .* trained at 128, 256 Hz; .*resample\(recording, 128\)",
         ),
         (
             part(),

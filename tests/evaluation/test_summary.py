@@ -417,3 +417,18 @@ def test_a_row_of_the_page_is_the_line_of_the_summary():
     assert _row({**bare, "unfinished": 2, "reason": "a|b"}).endswith("| transductive; a/b |")
     floor = {**line, "kind": "chance", "low": 0.6, "gain": np.nan}
     assert "| 0.700 |" in _row(floor)
+
+
+def test_a_model_is_held_against_random_weights_of_its_own_architecture():
+    asked = states()
+
+    def one(name, kind, architecture):
+        made = Pipeline(asked, entry(name, kind, architecture=architecture), "ridge", "plain")
+        made.folds[0] = results(asked, [])
+        return made
+
+    small, large = one("random weights (as a)", RANDOM, "small"), one("random weights (as b)", RANDOM, "large")
+    assert random_of(one("b", MODEL, "large"), [small, large]) is large
+    assert random_of(one("a", MODEL, "small"), [small, large]) is small
+    assert random_of(one("c", MODEL, "other"), [small, large]) is None
+    assert random_of(one("f", CLASSICAL, ""), [small, large]) is small

@@ -56,6 +56,8 @@ class Entry:
         Question -> why it is not scored on it ("" where it is), and how many people of the task trained it.
     width : int
         Of one latent of a model.
+    architecture : str
+        Of a model, and of its random weights.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Entry:
     refused: Callable[[Question], str] | None = None
     n_seen: Callable[[Question], int] | None = None
     width: int = 0
+    architecture: str = ""
     fitted: Callable[[Fitting], np.ndarray] | None = None
 
 
@@ -86,20 +89,22 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
     architectures: dict[str, str] = {}
     for name in names:
         network, contract = load(name)
-        architectures.setdefault(str(network.config.to_dict()), name)
+        architecture = str(network.config.to_dict())
+        architectures.setdefault(architecture, name)
         digest = model_digest(network)
         shown = Path(name).name if Path(name).is_dir() else name
         shown = name if shown in {entry.name for entry in entries} else shown
         shown = shown if contract is not None else f"{shown} (random weights)"
         refused = partial(_refused, name, network, contract, tuple(accept))
-        about: dict[str, Any] = {"refused": refused, "n_seen": partial(_n_seen, name)}
+        about: dict[str, Any] = {"refused": refused, "n_seen": partial(_n_seen, name), "architecture": architecture}
         entries.append(_of_network(shown, MODEL, partial(_given, network), digest, store, **about))
-    for name in architectures.values() if random_weights else ():
+    for architecture, name in architectures.items() if random_weights else ():
         config = load(name)[0].config
         drawn = partial(_initialised, config)
         digest = f"random-{model_digest(drawn(0))}"
         shown = RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})"
-        entries.append(_of_network(shown, RANDOM, drawn, digest, store, seeds=random_weights))
+        about = {"seeds": random_weights, "architecture": architecture}
+        entries.append(_of_network(shown, RANDOM, drawn, digest, store, **about))
     return entries
 
 

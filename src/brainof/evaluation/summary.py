@@ -226,11 +226,16 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
 
 
 def random_of(pipeline: Pipeline, own: Sequence[Pipeline]) -> Pipeline | None:
-    """The random weights that a pipeline is held against: the same read-out and option, or ridge on plain features."""
+    """The random weights that a pipeline is held against: the same read-out and option, or ridge on plain features.
+
+    A model is held against those of its own architecture, everything else against the first.
+    """
     if pipeline.kind in (RANDOM, CHANCE):
         return None
     there = [other for other in own if other.kind == RANDOM and other.folds]
     option = PLAIN if pipeline.option == EQUAL else pipeline.option
+    if pipeline.kind == MODEL and pipeline.entry is not None:
+        there = [other for other in there if other.entry and other.entry.architecture == pipeline.entry.architecture]
     same = [other for other in there if (other.readout, other.option) == (pipeline.readout, option)]
     plain = [other for other in there if other.option == option and pipeline.kind != MODEL]
     return next(iter(same or plain), None)

@@ -94,3 +94,11 @@ def test_half_precision_is_read_as_single(tmp_path, model, contract):
 def test_the_command_describes_them(capsys):
     assert main(["info", "pretrained"]) == 0
     assert "mist-122" in capsys.readouterr().out
+
+
+def test_the_page_of_results_holds_the_table_of_the_card():
+    card = (Path(brainof.release.__file__).with_name("pretrained") / "README.md").read_text()
+    table = [line for line in card.partition("## Scores")[2].splitlines() if line.startswith("|")]
+    page = (Path(__file__).parents[2] / "docs" / "results" / "pretrained.md").read_text().splitlines()
+    assert len(table) > 10
+    assert [line for line in table if line not in page] == []

@@ -54,9 +54,9 @@ def corpus(tmp_path_factory) -> Path:
 
 def shrunk(name: str) -> PretrainConfig:
     config = find_config(name).replaced(SHRUNK, name)
-    if "eegmat" in config.sampling.weights.get("dataset", {}):  # `real` names the recordings of its study
-        return config.replaced(["sampling.weights={modality: equal}"], name)
-    return config
+    if "eegmat" in config.sampling.weights.get("dataset", {}):  # names the recordings it is for
+        config = config.replaced(["sampling.weights={modality: equal}", "sampling.exclude=[]"], name)
+    return config.replaced(["objective.stimulus=[fmri]"], name) if config.objective.stimulus else config
 
 
 #: Of ablations that need more outputs than the published model has

@@ -228,7 +228,10 @@ def test_the_blocks_of_a_page_run(page, first_page, tmp_path, monkeypatch):
 
 def test_studies_and_benchmarks_that_pages_name_exist():
     studies = {path.stem for path in (ROOT / "studies").glob("*.py")}
-    known = {"study": studies, "bench": set(BENCHMARKS)}
+    known = {
+        "study": studies | set(yaml.safe_load((ROOT / "studies" / "arms.yaml").read_text())),
+        "bench": set(BENCHMARKS),
+    }
     named = [
         (page.name, kind, name)
         for page in [*PAGES, *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"]

@@ -55,7 +55,7 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "balanced_accuracy: " in printed
-    assert "baseline: band power 0." in printed
+    assert "baseline: band power 1.000 +- 0.000" in printed
     assert sorted(path.name for path in run.iterdir()) == ["adapter", "config.yaml", "release", "scores.json"]
     scores = json.loads((run / "scores.json").read_text())
     found = scores["metrics"]["balanced_accuracy"]

@@ -30,7 +30,7 @@ def test_random_weights_won_nothing(evaluated, tmp_path):
     for text in ("amplitude", "age alone", "balanced accuracy", "debug (random weights): never trained"):
         assert text in page, text
     assert "Task far is not in the table: no folder seed_v in " in page
-    assert "<dt>seed</dt><dd>0</dd>" in page
+    assert "<dt>seed</dt><dd>0, 1</dd>" in page  # of the two initialisations
     scores = {(row["entry"], row["option"]): row["score"] for row in part["summary"]}
     assert scores["chance", "plain"] == 0.5
     assert scores["amplitude", "plain"] > 0.8

@@ -9,7 +9,7 @@ import torch
 
 from brainof.channels import Channels
 from brainof.errors import BrainOFError, ConfigError
-from brainof.evaluation import evaluate
+from brainof.evaluation import evaluate, leaks
 from brainof.evaluation.resolution import Change, Fewer, compared, missed, table
 from brainof.evaluation.suite import Suite
 from brainof.signals import SignalBatch
@@ -126,3 +126,13 @@ def test_what_cannot_be_asked_is_one_line(waves, tmp_path):
         Change.parse({"against": 128})
     with pytest.raises(ConfigError, match="dropped"):
         Change.parse({"dropped": 1})
+
+
+def test_people_that_pretraining_saw_are_left_out(waves, tmp_path, monkeypatch):
+    whole = evaluate(suite(waves), "debug", tmp_path / "whole", root=waves).results
+    person = sorted(set(whole["subject"]))[0]
+    dataset = str(whole["dataset"].iloc[0])
+    monkeypatch.setattr(leaks, "trained_on", lambda _: {f"{dataset}/{person}"})
+    found = evaluate(suite(waves), "debug", tmp_path / "unseen", root=waves, unseen=True)
+    assert not found.refused
+    assert set(found.results["subject"]) == set(whole["subject"]) - {person}

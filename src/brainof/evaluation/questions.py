@@ -173,7 +173,10 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         for name in set(task.leave_out) - set(subjects):
             fix = did_you_mean(name, set(subjects))
             raise LabelError(f"no subject {name!r}", field=f"{task.name}.leave_out", fix=fix)
-        rows = rows[~subjects.isin(task.leave_out).to_numpy()]
+        kept = ~subjects.isin(task.leave_out).to_numpy()
+        rows = rows[kept]
+        if rates is not None:  # the same windows at every rate
+            rates = replace(rates, rows={sfreq: own[kept] for sfreq, own in rates.rows.items()})
     partner = _partner(task, corpus, rows) if task.fuse else None
     if partner is not None:
         both = set(corpus.index.iloc[partner]["subject"].astype(str))

@@ -6,7 +6,7 @@ of a fold are left out of pretraining, and the probe is trained on the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from brainof.corpus import Corpus
@@ -48,6 +48,14 @@ TASKS = {
 BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}
 
 
+def require_folders(root: Path, folders: Iterable[str]) -> None:
+    """A ReadError that names the first dataset folder that is not below the root."""
+    for folder in folders:
+        if not (root / folder).is_dir():
+            fix = "give the folder of the recordings with --root"
+            raise ReadError("no such dataset folder", file=root / folder, fix=fix)
+
+
 def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
     """Prepare, pretrain, probe, write `report.html` and `scores.json`.
 
@@ -70,11 +78,7 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     tell = timed(say)
     config = find_config("real").replaced(changes, "real")
 
-    for folder in DATASETS.values():
-        if not (root / folder).is_dir():
-            raise ReadError(
-                "no such dataset folder", file=root / folder, fix="give the folder of the recordings with --root"
-            )
+    require_folders(root, DATASETS.values())
     sources = [Source(recipe, root / folder) for recipe, folder in DATASETS.items()]
     for summary in prepare_sources(sources, out / "corpus"):
         tell(summary.text().splitlines()[0])

@@ -1,7 +1,7 @@
 """The weights that come with brainof: open recordings -> corpora -> pretraining -> release -> table.
 
-The recipe `pretrained` names the people that are kept out; the same command makes the same weights, bit for bit, on a
-CPU of the same kind.
+The recipe `pretrained` names the people that are kept out. Windows, masks and first weights follow from its seed, so a
+CPU of the same kind takes the same steps again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainof.datasets import find_recipe, prepare
-from brainof.errors import ReadError
+from brainof.datasets import Source, find_recipe, prepare, prepare_sources
 from brainof.evaluation import evaluate
 from brainof.pretraining import find_config, pretrain
 from brainof.release import load, save_release
@@ -23,6 +22,8 @@ from brainof.simulate import CohortParameters
 from brainof.simulate.write import write
 from brainof.utils.progress import timed
 from brainof.utils.values import finite
+
+from .real import require_folders
 
 #: recipe -> folder below the root; all under licences that allow weights
 OPEN = {
@@ -59,19 +60,15 @@ def weights(root: Path, out: Path, say: Callable[[str], None], *, changes: list[
     """
     tell = timed(say)
     config = find_config("pretrained").replaced(changes, "pretrained")
-    for folder in (*OPEN.values(), FILM):
-        if not (root / folder).is_dir():
-            raise ReadError(
-                "no such dataset folder", file=root / folder, fix="give the folder of the recordings with --root"
-            )
+    require_folders(root, (*OPEN.values(), FILM))
     corpora = [out / "corpus", *(out / f"film_{seconds}s" for seconds in FILM_SECONDS)]
-    for name, folder in OPEN.items():
-        tell(prepare(find_recipe(name), root / folder, corpora[0]).text().splitlines()[0])
     cohort = out / "cohort"
     if not (cohort / "recipe_meg.yaml").exists():
         shutil.rmtree(cohort, ignore_errors=True)  # half of one
         write(CohortParameters.parse(MEG), cohort)
-    tell(prepare(find_recipe(cohort / "recipe_meg.yaml"), cohort, corpora[0]).text().splitlines()[0])
+    sources = [Source(name, root / folder) for name, folder in OPEN.items()]
+    for summary in prepare_sources([*sources, Source(cohort / "recipe_meg.yaml", cohort)], corpora[0]):
+        tell(summary.text().splitlines()[0])
     for seconds, corpus in zip(FILM_SECONDS, corpora[1:], strict=True):
         recipe = find_recipe("studyforrest_movie").replaced([f"windows={{length: {seconds}}}", "tasks={}"], "film")
         tell(prepare(recipe, root / FILM, corpus).text().splitlines()[0])

@@ -64,12 +64,14 @@ class Sensors(Tensors):
     def filled(self, n_channels: int) -> Sensors:
         """With as many channels at the end, of unknown place, as make `n_channels`."""
         more = n_channels - self.type_BC.shape[1]
+        if not more:
+            return self
         values = {
             name: nn.functional.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, more))
             for name, tensor in vars(self).items()
         }
-        values["order_BC"][:, n_channels - more :] = -1
-        return Sensors(**values) if more else self
+        values["order_BC"][:, -more:] = -1
+        return Sensors(**values)
 
     def take(self, channels: Tensor) -> Sensors:
         """The channels numbered in a 1-D index tensor."""

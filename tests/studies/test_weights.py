@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from studies.weights import gain_rows, weights
 
 from brainof.errors import ReadError
-from studies.weights import gain_rows, weights
 
 
 def test_each_task_has_its_first_read_out_beside_random_weights_and_the_best_classical_features():
@@ -26,8 +26,17 @@ def test_each_task_has_its_first_read_out_beside_random_weights_and_the_best_cla
     table = pd.DataFrame(rows, columns=columns).assign(metric="balanced_accuracy", gain_high_any=0.25)
     (row,) = gain_rows(table)
     assert row == {
-        **{"task": "heat", "metric": "balanced_accuracy", "people": 4, "score": 0.8, "random": 0.7, "gain": 0.1},
-        **{"gain_low": -0.05, "gain_high": 0.25, "classical": 0.85, "classical_name": "block means", "chance": 0.5},
+        "task": "heat",
+        "metric": "balanced_accuracy",
+        "people": 4,
+        "score": 0.8,
+        "random": 0.7,
+        "gain": 0.1,
+        "gain_low": -0.05,
+        "gain_high": 0.25,
+        "classical": 0.85,
+        "classical_name": "block means",
+        "chance": 0.5,
     }
 
 

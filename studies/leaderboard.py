@@ -5,7 +5,7 @@ Published figures are data, in `published.yaml`. Nothing of ours ever stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from brainof.model.presets import PUBLISHED, count, preset
 from brainof.schema import read_yaml
 from brainof.stats.metrics import LOWER_IS_BETTER
 from brainof.utils.files import read_json, write_atomically
+from brainof.utils.markdown import markdown_table
 
 SUITE = "brainof-bench@1.0"
 FIGURES = Path(__file__).with_name("published.yaml")
@@ -92,7 +93,7 @@ def published_tables(published: dict[str, Any]) -> str:
         for name, row in methods.items()
     ]
     text = f"Source: {published['source']}; {published['protocol']}. Figures as printed there, not checked by us."
-    return f"\n## Published\n\n{text}\n\n{_table(['method', *map(_heading, tasks.values())], lines)}"
+    return f"\n## Published\n\n{text}\n\n{markdown_table(['method', *map(_heading, tasks.values())], lines)}"
 
 
 def own_tables(ours: list[pd.DataFrame], folders: Sequence[Path], published: dict, suite: Suite) -> list[str]:
@@ -115,7 +116,9 @@ def own_tables(ours: list[pd.DataFrame], folders: Sequence[Path], published: dic
             f"`{folder}`: the metric over the windows (or recordings) of a test side, mean and standard deviation over "
             "draws or seeds. Rows of random weights read out by `full` are training from scratch."
         )
-        tables.append(f"\n{text}\n\n{_table(['entry', 'read-out', *heads], rows)}" if rows else f"\n`{folder}`: empty.")
+        tables.append(
+            f"\n{text}\n\n{markdown_table(['entry', 'read-out', *heads], rows)}" if rows else f"\n`{folder}`: empty."
+        )
     return tables
 
 
@@ -138,7 +141,7 @@ def notes(published: dict[str, Any], suite: Suite, ours: list[pd.DataFrame]) -> 
         "are not published are drawn anew for each seed; the preparation of all nine is ours, since none is published."
     )
     heads = ["task", "setting", "split here; what is known of the published one", "state", "access"]
-    return f"\n## What can be reproduced\n\n{text}\n\n{_table(heads, rows)}"
+    return f"\n## What can be reproduced\n\n{text}\n\n{markdown_table(heads, rows)}"
 
 
 def _split(task: SuiteTask) -> str:
@@ -162,7 +165,7 @@ def sizes(published: dict[str, Any]) -> str:
         rows.append([name, *cells, *(f"{value:+.1f} %" for value in far)])
     heads = ["size", "total, published", "ours", "active, published", "ours", "total differs by", "active by"]
     text = "Reproduced without data: parameters of the presets (`brainof info PRESET`), published ones rounded."
-    return f"\n## Sizes\n\n{text}\n\n{_table(heads, rows)}"
+    return f"\n## Sizes\n\n{text}\n\n{markdown_table(heads, rows)}"
 
 
 def others(published: dict[str, Any]) -> str:
@@ -170,7 +173,7 @@ def others(published: dict[str, Any]) -> str:
     parts = [f"\n## Other published tables\n\nSource: {published['source']}; mean and standard deviation."]
     for table in published["others"]:
         rows = [[name, *(_cell(*pair) for pair in row)] for name, row in table["rows"].items()]
-        parts.append(f"\n**{table['title']}**\n\n{_table(['', *table['columns']], rows)}")
+        parts.append(f"\n**{table['title']}**\n\n{markdown_table(['', *table['columns']], rows)}")
     shares = "; ".join(
         f"{dataset}: {', '.join(f'{name} {value}' for name, value in of.items())}"
         for dataset, of in published["shapley"].items()
@@ -203,8 +206,3 @@ def _heading(about: dict[str, str]) -> str:
 
 def _arrow(metric: str) -> str:
     return "↓" if metric in LOWER_IS_BETTER else "↑"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (heads, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])

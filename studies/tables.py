@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainof.utils.markdown import markdown_table
+
 
 def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
     """A table as Markdown; missing values are empty."""
@@ -16,6 +18,5 @@ def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
             return "" if not np.isfinite(value) else f"{value:.{digits}f}"
         return str(value)
 
-    lines = ["| " + " | ".join(map(str, frame)) + " |", "|" + "---|" * frame.shape[1]]
-    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in frame.itertuples(index=False, name=None)]
-    return "\n".join(lines)
+    rows = frame.itertuples(index=False, name=None)
+    return markdown_table([*map(str, frame)], ([*map(cell, row)] for row in rows))

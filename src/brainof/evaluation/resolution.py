@@ -21,6 +21,7 @@ from ..errors import LabelError
 from ..schema import Schema, wrong
 from ..signals import SignalBatch
 from ..stats.metrics import identification
+from ..utils.markdown import markdown_table
 
 if TYPE_CHECKING:
     from ..corpus import Windows
@@ -132,7 +133,7 @@ def missed(line: Mapping[Any, Any], floors: Mapping[Any, float]) -> list[str]:
 def table(lines: pd.DataFrame, floors: Mapping[Any, float]) -> str:
     """Markdown: each model and change, with what it misses; then a sentence on each model."""
     head = ("", "change", "cosine", "with other windows", "found, both ways", "floors")
-    rows: list[str] = []
+    rows: list[list[str]] = []
     verdicts: dict[str, list[str]] = {}
     for line in lines[lines["readout"] == READOUT].to_dict("records"):
         if line["score"] is None or line["score"] != line["score"]:
@@ -142,14 +143,13 @@ def table(lines: pd.DataFrame, floors: Mapping[Any, float]) -> str:
             cells = [f"{line[key]:.3f}" for key in ("cosine", "cosine_others", "score")]
             cells.append(f"misses {' and '.join(below)}" if below else "reached")
         verdicts.setdefault(line["entry"], []).extend([line["option"]] if below else [])
-        rows.append("| " + " | ".join([line["entry"], line["option"], *cells]) + " |")
+        rows.append([line["entry"], line["option"], *cells])
     said = [
         f"{name}: {'the floors are missed at ' + '; '.join(where) if where else 'the floors are reached'}."
         for name, where in verdicts.items()
     ]
     limits = " and ".join(f"{name} above {floor:g}" for name, floor in floors.items())
-    lines_of = ["| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", *rows]
-    return "\n".join([*lines_of, "", f"Floors: {limits}. " + " ".join(said)])
+    return "\n".join([markdown_table(head, rows), "", f"Floors: {limits}. " + " ".join(said)])
 
 
 #: Name of the read-out, which trains nothing

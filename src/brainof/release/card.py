@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from ..contract import InputContract
+from ..utils.markdown import markdown_table
 
 _NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 
@@ -176,11 +177,7 @@ def _gain(row: Mapping[str, Any]) -> float:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table; what would break a cell is escaped."""
-    lines = [list(rows[0]), *(row.values() for row in rows)]
-    cells = [[" ".join(str(cell).split()).replace("|", r"\|") for cell in line] for line in lines]
-    head, *body = (f"| {' | '.join(line)} |" for line in cells)
-    return "\n".join([head, f"|{'|'.join(['---'] * len(rows[0]))}|", *body])
+    return markdown_table([*rows[0]], ([*map(str, row.values())] for row in rows))
 
 
 def _listed(values: Sequence[str], most: int = 6) -> str:

@@ -373,6 +373,31 @@ def test_terms_of_second_looks_add_their_weighted_gradients(make_batch, name):
     torch.testing.assert_close(of(**{name: 0.2}), plain + 0.2 * one, rtol=1e-6, atol=1e-12)
 
 
+def test_alignment_of_one_output_leaves_the_latents_of_the_others_alone(make_batch):
+    torch.manual_seed(0)
+    outputs = ["waveform", "log_spectrum"]
+    model = BrainOF.from_preset("debug", decoder={"kind": "per_output", "outputs": outputs}).double().eval()
+    batch = make_batch(n_windows=4)
+    batch = replace(batch, signal_BCT=batch.signal_BCT.double())
+    about_BK = torch.tensor([[1, 0, 100_000 * window] for window in range(4)])
+    masked = replace(masked_of(batch), partner=View(batch, about_BK))
+    own = model.config.latents_of("waveform")
+
+    def gradient(**options):
+        objective = Objective(model, ObjectiveConfig(terms={"align": 1.0}, **options))
+        latents_BLD = model.encode(model.tokens(batch)).detach().requires_grad_()
+        looks = {"partner": model.encode(model.tokens(batch)).detach().flip(0)}
+        outputs = objective.decode(masked, model.tokens(batch), latents_BLD)
+        loss = objective.compare(masked, model.tokens(batch), outputs, latents_BLD, None, looks)["align"]
+        return torch.autograd.grad(loss, latents_BLD)[0].abs().sum((0, 2))
+
+    of_all, of_one = gradient(), gradient(aligned="waveform")
+    assert (of_all > 0).all() and (of_one[own] > 0).all()
+    assert (of_one.clone().index_fill_(0, torch.arange(len(of_one))[own], 0) == 0).all()
+    with pytest.raises(ConfigError, match=r"objective.aligned: the model has no latents of 'connectivity'"):
+        Objective(model, ObjectiveConfig(terms={"align": 1.0}, aligned="connectivity"))
+
+
 def test_a_view_of_the_teacher_has_no_gradient_and_a_teacher_needs_the_same_layout(make_batch, model):
     view = View(make_batch(seed=1), torch.zeros(4, 0))
     masked = replace(masked_of(make_batch()), view=view)

@@ -107,6 +107,8 @@ class ObjectiveConfig(Schema):
     view: ViewConfig = ViewConfig()
     stimulus: list[str] = Field(default_factory=list)
     """Datasets whose people saw the same at the same time of the same run, for the term `align`."""
+    aligned: Literal["waveform", "log_spectrum", "connectivity"] | None = None
+    """Output whose latents `align` compares; None: all latents. What is made alike forgets who is measured."""
     predict: Literal["hidden", "all"] = "hidden"
     """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
     lies in visible patches, and is a target with "all" alone."""

@@ -57,6 +57,13 @@ class Objective(nn.Module):
                     fix=own if name in config.terms else FIXES[term.output].format(outputs=more),
                 )
 
+        if config.aligned and config.aligned not in outputs:
+            raise ConfigError(
+                f"the model has no latents of {config.aligned!r}, its outputs are {outputs}",
+                field="objective.aligned",
+                fix=did_you_mean(config.aligned, outputs),
+            )
+
     @property
     def asked(self) -> frozenset[str]:
         """The second looks at each window that terms need."""
@@ -157,10 +164,9 @@ class Objective(nn.Module):
         looks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The terms, each summed over predicted patches."""
-        latents = latents_BLD, whole_BLD
-        compared = Comparison(
-            masked, tokens, outputs, *latents, self.config, *clean_patches(masked, tokens), looks or {}
-        )
+        aligned = self.model.config.latents_of(self.config.aligned) if self.config.aligned else None
+        about = latents_BLD, whole_BLD, self.config, *clean_patches(masked, tokens)
+        compared = Comparison(masked, tokens, outputs, *about, looks or {}, aligned)
         return {name: term.loss(compared) for name, term in self.terms.items()}
 
     def weights(self, progress: float = 1.0) -> dict[str, float]:

@@ -38,7 +38,9 @@ def _loss(of: Comparison) -> Tensor:
     if of.masked.partner is None:  # nobody of the batch has one
         return of.latents_BLD.sum() * 0.0
     counts_B = of.masked.predicted_mask_BH.sum(1)
-    return align_loss(of.latents_BLD, of.looks["partner"], of.masked.partner.about_BK, counts_B)
+    part = of.aligned or slice(None)
+    about = of.masked.partner.about_BK, counts_B
+    return align_loss(of.latents_BLD[:, part], of.looks["partner"][:, part], *about)
 
 
 TERM = Term(_loss, None, look="partner")

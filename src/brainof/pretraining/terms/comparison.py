@@ -38,6 +38,8 @@ class Comparison:
         What is seen of the second looks of the batch (`MaskedBatch.views`), see `Objective.look`.
     target_BHS, sample_mask_BHS : Tensor
         See `clean_patches`.
+    aligned : slice or None
+        The latents that the term `align` compares; None: all.
     """
 
     masked: MaskedBatch
@@ -49,6 +51,7 @@ class Comparison:
     target_BHS: Tensor
     sample_mask_BHS: Tensor
     looks: Mapping[str, Tensor] = field(default_factory=dict)
+    aligned: slice | None = None
 
 
 @dataclass(frozen=True)

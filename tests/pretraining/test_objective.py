@@ -392,7 +392,8 @@ def test_alignment_of_one_output_leaves_the_latents_of_the_others_alone(make_bat
         return torch.autograd.grad(loss, latents_BLD)[0].abs().sum((0, 2))
 
     of_all, of_one = gradient(), gradient(aligned="waveform")
-    assert (of_all > 0).all() and (of_one[own] > 0).all()
+    assert (of_all > 0).all()
+    assert (of_one[own] > 0).all()
     assert (of_one.clone().index_fill_(0, torch.arange(len(of_one))[own], 0) == 0).all()
     with pytest.raises(ConfigError, match=r"objective.aligned: the model has no latents of 'connectivity'"):
         Objective(model, ObjectiveConfig(terms={"align": 1.0}, aligned="connectivity"))

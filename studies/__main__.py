@@ -16,7 +16,8 @@ EXAMPLE = """example:
   ./run study simulated --model runs/real
   ./run study fusion people=24 steps=150
   ./run study accounting
-  ./run study weights --root data --out runs/weights"""
+  ./run study weights --root data --out runs/weights
+  ./run study seeds --root data --out runs/weights seeds=3"""
 
 
 def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
@@ -70,6 +71,12 @@ def _weights(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return weights(root, folder, out, changes=args.assignments)
 
 
+def _seeds(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .seeds import Sizes, seeds
+
+    return seeds(root, folder, out, sizes=Sizes().replaced(args.assignments, "seeds"))
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "accounting": _accounting,
     "leaderboard": _leaderboard,
@@ -79,6 +86,7 @@ STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "fusion": _fusion,
     "decoder": _decoder,
     "weights": _weights,
+    "seeds": _seeds,
 }
 
 
@@ -91,7 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, neighbours)")
     parser.add_argument("--quick", action="store_true", help="one draw of weights (accounting)")
     parser.add_argument("--results", nargs="+", default=[], help="folders of brainof-bench results (leaderboard)")
-    takes_assignments(parser, "the pretraining recipe, the sizes of `fusion` and `decoder`, or a study of arms.yaml")
+    takes_assignments(
+        parser, "the pretraining recipe, the sizes of `fusion`, `decoder` and `seeds`, or a study of arms.yaml"
+    )
     add_common_arguments(parser)
     parser.set_defaults(run=run)
     return guarded(parse(parser, sys.argv[1:] if argv is None else argv, takes=True))

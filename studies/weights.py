@@ -60,6 +60,20 @@ def weights(root: Path, out: Path, say: Callable[[str], None], *, changes: list[
     """
     tell = timed(say)
     config = find_config("pretrained").replaced(changes, "pretrained")
+    run = pretrain(config, prepared(root, out, tell), out / "run")
+    tell(f"{run / 'release'}: trained")
+    found = evaluate("states", str(run), out / "states", root=root, unseen=True, accept=ACCEPTED, say=tell)
+    return release_of(run, found.summary, out / "pretrained")
+
+
+def prepared(root: Path, out: Path, tell: Callable[[str], None]) -> list[Path]:
+    """The corpora of the recipe `pretrained`, below `out`; what is complete there is kept.
+
+    Raises
+    ------
+    ReadError
+        A dataset folder is missing.
+    """
     require_folders(root, (*OPEN.values(), FILM))
     corpora = [out / "corpus", *(out / f"film_{seconds}s" for seconds in FILM_SECONDS)]
     cohort = out / "cohort"
@@ -72,10 +86,7 @@ def weights(root: Path, out: Path, say: Callable[[str], None], *, changes: list[
     for seconds, corpus in zip(FILM_SECONDS, corpora[1:], strict=True):
         recipe = find_recipe("studyforrest_movie").replaced([f"windows={{length: {seconds}}}", "tasks={}"], "film")
         tell(prepare(recipe, root / FILM, corpus).text().splitlines()[0])
-    run = pretrain(config, corpora, out / "run")
-    tell(f"{run / 'release'}: trained")
-    found = evaluate("states", str(run), out / "states", root=root, unseen=True, accept=ACCEPTED, say=tell)
-    return release_of(run, found.summary, out / "pretrained")
+    return corpora
 
 
 def release_of(run: Path, summary: pd.DataFrame, folder: Path) -> Path:

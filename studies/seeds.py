@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 from scipy.stats import t as student
@@ -20,6 +21,7 @@ from brainof.evaluation.entries import CLASSICAL, MODEL, RANDOM
 from brainof.pretraining import find_config, pretrain, release_checkpoint
 from brainof.release.load import PRETRAINED
 from brainof.schema import Schema
+from brainof.stats.compare import standard_error
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
 
@@ -28,6 +30,7 @@ from .weights import ACCEPTED, prepared
 
 #: What is compared: draws x people
 Scores = pd.DataFrame
+TASKS = ("film_16s", "film_30s", "loudness", "conditions", "arithmetic", "identification", "sex")
 
 
 class Sizes(Schema):
@@ -37,9 +40,9 @@ class Sizes(Schema):
     """Pretraining seeds, with that of the weights in the box."""
     random: int = Field(default=3, ge=2)
     """Random initialisations."""
-    marks: tuple[int, ...] = (750, 1500)
+    marks: tuple[int, ...] = (500, 1000)
     """Steps after which checkpoints are scored as well."""
-    tasks: tuple[str, ...] = ("film_16s", "film_30s", "loudness", "conditions", "arithmetic", "identification")
+    tasks: tuple[str, ...] = TASKS
     """Of the suite `states`."""
 
 
@@ -113,24 +116,15 @@ def gain(models: Scores, random: Scores) -> dict[str, float]:
     The variances of three means add up: of the gain over people (paired), of the seeds, and of the initialisations;
     degrees of freedom after Welch and Satterthwaite. `se` is NaN where one of them cannot be told.
     """
-    people = (models.mean() - random.mean()).dropna()
-    parts = [
-        (values.var() / len(values), len(values) - 1) for values in (people, models.mean(axis=1), random.mean(axis=1))
-    ]
-    variance = sum(part for part, _ in parts)
-    freedom = variance**2 / max(sum(part**2 / n for part, n in parts if n), 1e-300)
-    se, mean = math.sqrt(variance), people.mean()
-    reach = float(student.ppf(0.975, freedom)) * se
-    alone = float(student.ppf(0.975, len(people) - 1)) * people.sem()
-    return {
-        "gain": mean,
-        "se": se,
-        "low": mean - reach,
-        "high": mean + reach,
-        "low_people": mean - alone,
-        "high_people": mean + alone,
-        "wins": int((people > 0).sum()),
-    }
+    people = (models.mean() - random.mean()).dropna().to_numpy(dtype=float)
+    varied = people, models.mean(axis=1).to_numpy(dtype=float), random.mean(axis=1).to_numpy(dtype=float)
+    parts, n = np.array([standard_error(each) ** 2 for each in varied]), np.array([len(each) - 1 for each in varied])
+    freedom = parts.sum() ** 2 / max(float((parts**2 / n.clip(1)).sum()), 1e-300)
+    mean, se = float(people.mean()), float(np.sqrt(parts.sum()))
+    reach = se * float(student.ppf(0.975, freedom))
+    alone = standard_error(people) * float(student.ppf(0.975, len(people) - 1))
+    found = {"gain": mean, "se": se, "low": mean - reach, "high": mean + reach}
+    return found | {"low_people": mean - alone, "high_people": mean + alone, "wins": int((people > 0).sum())}
 
 
 def verdict(frame: pd.DataFrame) -> str:

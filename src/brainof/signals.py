@@ -22,11 +22,23 @@ CENTRES: dict[str, tuple[float, float, float]] = {"head": (0.0, 0.0, 0.04), "mni
 
 
 class Tensors:
-    """Moves a dataclass of tensors between devices."""
+    """A dataclass of tensors whose first axis is windows; tuples in it are of windows, too, or empty."""
 
     def to(self, *args, **kwargs) -> Self:
         tensors = {key: value for key, value in vars(self).items() if isinstance(value, (Tensor, Tensors))}
         return replace(self, **{key: value.to(*args, **kwargs) for key, value in tensors.items()})  # type: ignore[type-var]
+
+    def take_windows(self, windows: Tensor) -> Self:
+        """The windows numbered in a 1-D index tensor."""
+        values, numbers = {}, windows.tolist()
+        for name, value in vars(self).items():
+            if isinstance(value, Tensors):
+                values[name] = value.take_windows(windows)
+            elif isinstance(value, Tensor):
+                values[name] = value[windows]
+            elif isinstance(value, tuple) and value:
+                values[name] = tuple(value[i] for i in numbers)
+        return replace(self, **values)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +85,19 @@ class Sensors(Tensors):
         values["order_BC"][:, -more:] = -1
         return Sensors(**values)
 
+    def take_windows(self, windows: Tensor) -> Sensors:
+        """As of all tensors; what windows share stays."""
+        return self if len(self.type_BC) == 1 else super().take_windows(windows)
+
     def take(self, channels: Tensor) -> Sensors:
-        """The channels numbered in a 1-D index tensor."""
-        return Sensors(**{name: tensor[:, channels] for name, tensor in vars(self).items()})
+        """The channels numbered in an index tensor: (C,) for all windows, or (B, C) for each."""
+        return Sensors(**{name: _channels_of(tensor, channels) for name, tensor in vars(self).items()})
+
+
+def _channels_of(x: Tensor, channels: Tensor) -> Tensor:
+    if channels.ndim == 1:
+        return x[:, channels]
+    return x.expand(len(channels), *x.shape[1:])[torch.arange(len(channels))[:, None], channels]
 
 
 @dataclass(frozen=True)
@@ -211,28 +233,10 @@ class SignalBatch(Tensors):
         return batch.to(signal_BCT.device)
 
     def take_channels(self, channels: Tensor) -> SignalBatch:
-        """The same windows with only the channels numbered in a 1-D index tensor."""
+        """The same windows with only the channels numbered in an index tensor, (C,) or (B, C)."""
         return replace(
             self,
-            signal_BCT=self.signal_BCT[:, channels],
+            signal_BCT=_channels_of(self.signal_BCT, channels),
             sensors=self.sensors.take(channels),
-            channel_mask_BC=self.channel_mask_BC[:, channels],
-        )
-
-    def take_windows(self, windows: Tensor) -> SignalBatch:
-        """The windows numbered in a 1-D index tensor."""
-        sensors = self.sensors
-        if len(sensors.type_BC) > 1:
-            sensors = Sensors(**{name: tensor[windows] for name, tensor in vars(sensors).items()})
-        numbers = windows.tolist()
-        return replace(
-            self,
-            signal_BCT=self.signal_BCT[windows],
-            sensors=sensors,
-            channel_mask_BC=self.channel_mask_BC[windows],
-            n_times_B=self.n_times_B[windows],
-            interval_B=self.interval_B[windows],
-            modality_B=self.modality_B[windows],
-            datasets=tuple(self.datasets[i] for i in numbers) if self.datasets else (),
-            rows=tuple(self.rows[i] for i in numbers) if self.rows else (),
+            channel_mask_BC=_channels_of(self.channel_mask_BC, channels),
         )

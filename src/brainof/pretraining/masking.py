@@ -10,7 +10,7 @@ patch, V visible tokens, H predicted tokens (the hidden ones, or all).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -124,23 +124,22 @@ class MaskedBatch(Tensors):
     def split(self, count: int) -> list[MaskedBatch]:
         """The same windows in at most `count` batches of about equal size, in order."""
         windows = torch.arange(len(self.batch), device=self.predicted_BH.device)
-        return [self._take(some) for some in windows.tensor_split(min(count, len(windows)))] if count > 1 else [self]
+        parts = windows.tensor_split(min(count, len(windows)))
+        return [self.take_windows(some) for some in parts] if count > 1 else [self]
 
     def share(self, part: int, parts: int) -> MaskedBatch:
         """Every `parts`-th window; where there is none, the first one with nothing to predict, as no rank may rest."""
         windows = torch.arange(part, len(self.batch), parts)
         if len(windows):
-            return self._take(windows)
-        taken = self._take(torch.zeros(1, dtype=torch.int64))
+            return self.take_windows(windows)
+        taken = self.take_windows(torch.zeros(1, dtype=torch.int64))
         return replace(taken, predicted_mask_BH=torch.zeros_like(taken.predicted_mask_BH), n_predicted=0, skipped=0)
 
-    def _take(self, windows: Tensor) -> MaskedBatch:
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        taken = {name: value[windows] for name, value in values.items() if isinstance(value, Tensor)}
-        values |= taken | {"batch": self.batch.take_windows(windows)}
-        values |= {name: view.take(windows) for name, view in self.views.items()}
-        values["n_valid"] = self.n_valid * len(windows) // len(self.batch)  # about
-        return MaskedBatch(**values | {"n_predicted": int(taken["predicted_mask_BH"].sum())})
+    def take_windows(self, windows: Tensor) -> MaskedBatch:
+        """The windows numbered in a 1-D index tensor."""
+        taken = super().take_windows(windows)
+        n_valid = self.n_valid * len(windows) // len(self.batch)  # about
+        return replace(taken, n_valid=n_valid, n_predicted=int(taken.predicted_mask_BH.sum()))
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class Masking:
                 return None
             rows = np.flatnonzero(usable_B)
             batch, draw = batch.take_windows(torch.from_numpy(rows)), streams_of(draw, rows)
-            views = {name: view.take(torch.from_numpy(rows)) for name, view in views.items()}
+            views = {name: view.take_windows(torch.from_numpy(rows)) for name, view in views.items()}
         valid_BCT = _valid(batch)
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
@@ -207,7 +206,7 @@ class Masking:
         good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
         index_BC = choose_channels(good_BC, self.n_patches(batch), count, rng)
         if index_BC.shape[-1] < n_places:
-            batch = take_channels(batch, index_BC)
+            batch = batch.take_channels(torch.from_numpy(index_BC))
             index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
             place_BC = np.take_along_axis(place_BC, index_BC, 1)
             valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
@@ -238,7 +237,8 @@ class Masking:
         """A view on the time grid of the model, with as many of its channels as the budget allows."""
         batch = on_grid(view.batch, self.rates, self.patch)
         good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
-        batch = take_channels(batch, choose_channels(good_BC, self.n_patches(batch), count, rng))
+        index = choose_channels(good_BC, self.n_patches(batch), count, rng)
+        batch = batch.take_channels(torch.from_numpy(index))
         return replace(view, batch=checked(batch, self.patch))
 
     def usable(self, batch: SignalBatch) -> np.ndarray:
@@ -325,21 +325,6 @@ def choose_channels(good_BC: np.ndarray, n_patches_B: np.ndarray, count: int, rn
     if (good_BC[:, shared].sum(1) * n_patches_B >= 2).all():
         return shared
     return np.sort(order[np.argsort(~good_BC[:, order], axis=1, kind="stable")][:, :count], axis=1)
-
-
-def take_channels(batch: SignalBatch, index: np.ndarray) -> SignalBatch:
-    """The same windows with some of their channels: `index` (C,) for all windows, or (B, C) for each."""
-    if index.ndim == 1:
-        return batch.take_channels(torch.from_numpy(index))
-    rows_B1, index_BC = torch.arange(len(batch))[:, None], torch.from_numpy(index)
-    values = {entry.name: getattr(batch.sensors, entry.name) for entry in fields(Sensors)}
-    values = {name: value.expand(len(batch), *value.shape[1:])[rows_B1, index_BC] for name, value in values.items()}
-    return replace(
-        batch,
-        signal_BCT=batch.signal_BCT[rows_B1, index_BC],
-        channel_mask_BC=batch.channel_mask_BC[rows_B1, index_BC],
-        sensors=Sensors(**values),
-    )
 
 
 def _valid(batch: SignalBatch) -> np.ndarray:

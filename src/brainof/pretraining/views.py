@@ -48,10 +48,6 @@ class View(Tensors):
     batch: SignalBatch
     about_BK: Tensor
 
-    def take(self, windows: Tensor) -> View:
-        """Some of the windows."""
-        return View(self.batch.take_windows(windows), self.about_BK[windows])
-
 
 class Partners:
     """Who else saw the same moment: rows of other people with the same dataset, session, task, run and onset."""

@@ -22,7 +22,7 @@ import pandas as pd
 from brainof.corpus import BatchSampler
 from brainof.datasets.catalogue import published_index
 from brainof.pretraining import PretrainConfig, find_config
-from brainof.pretraining.plan import batches_of, model_of
+from brainof.pretraining.plan import batches_of
 
 Line = tuple[str, float, str]
 RANKS = (1, 8, 64, 512)
@@ -43,7 +43,7 @@ def simulate(config: PretrainConfig, kinds: pd.DataFrame, ranks: tuple[int, ...]
     index, kind = generate(kinds)
     yield "index_seconds", time.perf_counter() - start, "s"
     yield "index_mb", index.memory_usage(deep=True).sum() / 1e6, "MB"
-    model = model_of(config)
+    model = config.architecture
     start = time.perf_counter()
     options = {"tokens_per_batch": config.tokens_per_batch, "patch": model.patch}
     sampler = BatchSampler(index, config.batch_size, config.sampling.weights or None, config.seed, **options)

@@ -427,14 +427,15 @@ def test_band_power_is_read_off_the_log_spectrum_at_each_rate(make_batch):
     masked = masked_of(replace(batch, interval_B=torch.tensor([1 / 256, 1 / 128])))
     objective = Objective(model, ObjectiveConfig(terms={"band_power": 1.0}))
     tokens = model.tokens(masked.batch)
-    outputs = objective.decode(masked, tokens, objective.encode(masked, tokens))
+    latents = objective.encode(masked, tokens)
+    outputs = objective.decode(masked, tokens, latents)
     target = log_spectrum(tokens.patch_BNS.gather(1, masked.predicted_BH[..., None].expand(-1, -1, 64)))
     expected = 0.0
     for row, sfreq in enumerate((256.0, 128.0)):
         matrix = band_matrix(64, sfreq, "eeg").float().T
         error = (outputs["log_spectrum"][row] - target[row]) @ matrix
         expected += (smooth_l1(error.detach().numpy()).mean(-1) * masked.predicted_mask_BH[row].numpy()).sum()
-    found = objective.compare(masked, tokens, outputs)["band_power"].item()
+    found = objective.compare(masked, tokens, outputs, latents)["band_power"].item()
     assert found == pytest.approx(expected, rel=1e-4)
 
 

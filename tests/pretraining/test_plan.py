@@ -17,7 +17,7 @@ from brainof.model.cost import step_flops
 from brainof.model.presets import count, preset
 from brainof.pretraining import find_config
 from brainof.pretraining.masking import Masking
-from brainof.pretraining.plan import Hardware, batches_of, kinds_of, model_of, plan, shape_of
+from brainof.pretraining.plan import Hardware, batches_of, kinds_of, plan, shape_of
 
 KINDS = pd.DataFrame(
     [
@@ -59,7 +59,7 @@ def test_shapes_are_those_that_masking_makes(name, modality, make_batch):
 @pytest.mark.parametrize("changes", [[], ["tokens_per_batch=20000"], ["sampling.weights={modality: equal}"]])
 def test_batches_are_those_of_the_sampler(changes):
     config = find_config("base").replaced(["batch_size=32", "sampling.validation=0", "tokens_per_batch=null", *changes])
-    model = model_of(config)
+    model = config.architecture
     table = batches_of(config, model, KINDS).set_index("modality")
     index = KINDS.loc[KINDS.index.repeat(KINDS["count"])].reset_index(drop=True)
     sampler = BatchSampler(index, 32, config.sampling.weights or None, tokens_per_batch=config.tokens_per_batch)
@@ -75,7 +75,7 @@ def test_a_step_is_the_sum_of_its_batches():
     config = find_config("base").replaced(["batch_size=32", "accumulate=4", "sampling.validation=0"])
     found = plan(config, KINDS, 2, Hardware(peak=1e15, mfu=0.5, link=1e12))
     eeg, fmri = (
-        step_flops(model_of(config), shape_of(config, *kind), 32) for kind in (("eeg", 19, 40), ("fmri", 246, 3))
+        step_flops(config.architecture, shape_of(config, *kind), 32) for kind in (("eeg", 19, 40), ("fmri", 246, 3))
     )
     flops = 4 * (0.9 * sum(eeg.values()) + 0.1 * sum(fmri.values()))  # no weights: batches by windows
     assert found["step"]["flops"] == pytest.approx(flops)
@@ -121,7 +121,7 @@ def test_disk_data_and_time_are_the_arithmetic_of_a_step():
     kinds = KINDS.iloc[:1].assign(count=100)
     hardware = Hardware(peak=1e12, mfu=0.5, link=1e9, memory=1e12)
     found = plan(config, kinds, 1, hardware)
-    total = count(model_of(config))["total"]
+    total = count(config.architecture)["total"]
     assert found["disk"] == {"checkpoint": 12 * total, "checkpoints": 36 * total, "release": 4 * total}
     assert found["data"] == {
         "windows": 100,

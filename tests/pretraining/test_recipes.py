@@ -14,7 +14,6 @@ from brainof.model.presets import PUBLISHED
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig, find_config, pretrain
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.plan import model_of
 from brainof.pretraining.recipes import ablations, lines, recipe_names
 from brainof.pretraining.run import Run, masking_of
 from brainof.pretraining.run_folder import read_metrics
@@ -95,7 +94,7 @@ def test_the_published_family_has_the_published_objective(name):
         first = config.mask.at(0.0, modality)  # from step 0
         assert (first.unit, first.fourier_unit, first.fourier_ratio > 0) == ("segment", "component", True)
         assert 0.5 <= first.ratio <= 0.7
-    model = model_of(config)
+    model = config.architecture
     assert model.decoder.outputs == ("waveform",)
     assert model.sampler.initial_addressing == "tied"  # decision 0071
     assert model.sampler.latents == 128 or name == "published"
@@ -178,7 +177,7 @@ def test_recipes_go_with_other_presets_or_say_what_to_set(corpus, tmp_path):
     corpora = open_corpora(corpus)
     for recipe, name in (("published", "debug"), ("published", "base"), ("tiny", "base")):
         run = Run(find_config(recipe).replaced([f"model.preset={name}"]), corpora, tmp_path)
-        assert run.model.config.dim == model_of(PretrainConfig.parse({"model": {"preset": name}})).dim
+        assert run.model.config.dim == PretrainConfig.parse({"model": {"preset": name}}).architecture.dim
     with pytest.raises(ConfigError) as refused:
         Run(find_config("per_output").replaced(["model.preset=debug"]), corpora, tmp_path)
     words = [word.rstrip(",") for word in str(refused.value).split() if word.startswith("model.") and "=" in word]

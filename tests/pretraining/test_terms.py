@@ -11,13 +11,11 @@ from brainof.pretraining.terms.align import align_loss
 from brainof.pretraining.terms.band_power import BANDS, band_matrix, band_power_loss
 from brainof.pretraining.terms.connectivity import connectivity_loss
 from brainof.pretraining.terms.distill import distill_loss
-from brainof.pretraining.terms.latent import latent_loss
+from brainof.pretraining.terms.latent import latent_loss, view_loss
 from brainof.pretraining.terms.log_spectrum import log_spectrum_loss, window_spectrum
 from brainof.pretraining.terms.pretexts import pretext_loss
 from brainof.pretraining.terms.raw_components import raw_component_loss
-from brainof.pretraining.terms.regularisers import REGULARISERS
-from brainof.pretraining.terms.sigreg import directions, sigreg
-from brainof.pretraining.terms.view import view_loss
+from brainof.pretraining.terms.regularisers import REGULARISERS, directions, sigreg
 from brainof.pretraining.terms.waveform import waveform_loss
 
 

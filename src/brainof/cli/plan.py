@@ -8,6 +8,7 @@ from typing import Any
 
 from ..paths import user_path
 from ..utils.files import write_atomically
+from ..utils.markdown import markdown_table
 from . import show, takes_assignments
 
 EXAMPLE = """examples:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     kinds = published_index() if args.corpus is None else kinds_of(index_of(open_corpora(args.corpus), config.sampling))
     hardware = Hardware(args.peak * 1e12, args.mfu, args.link * 1e9, args.memory * 1e9)
     plans = [plan(config, kinds, devices, hardware) for devices in args.devices]
-    lines = [*_head(args.recipe, plans[0]), "", *table(plans)]
+    lines = [*_head(args.recipe, plans[0]), "", table(plans)]
     return show(args, {"recipe": args.recipe, "plans": plans}, lines)
 
 
@@ -105,12 +106,9 @@ COLUMNS = {
 }
 
 
-def table(plans: list[dict[str, Any]]) -> Iterator[str]:
+def table(plans: list[dict[str, Any]]) -> str:
     """A Markdown table of plans, a line for each number of devices; all columns are of one device."""
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "|" + "---|" * len(COLUMNS)
-    for plan in plans:
-        yield f"| {' | '.join(cell(plan) for cell in COLUMNS.values())} |"
+    return markdown_table([*COLUMNS], ([cell(plan) for cell in COLUMNS.values()] for plan in plans))
 
 
 def _by_kind(plan: Mapping[str, Any], cell: Any) -> str:

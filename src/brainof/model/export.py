@@ -64,30 +64,28 @@ class SignalEncoder(nn.Module):
 ARGUMENTS = tuple(inspect.signature(SignalEncoder.forward).parameters)[1:]
 
 
-def example_arguments(patch: int, windows: int = 3, channels: int = 5, patches: int = 7) -> tuple[Tensor, ...]:
-    """Arguments of `SignalEncoder.forward` for tracing: random EEG at 256 Hz."""
-    shape = (windows, channels)
+def example_arguments(patch: int) -> tuple[Tensor, ...]:
+    """Arguments of `SignalEncoder.forward` for tracing: 3 windows of random EEG at 256 Hz."""
+    shape = (3, 5)
     return (
-        torch.randn(*shape, patches * patch),
+        torch.randn(*shape, 7 * patch),
         0.05 * torch.randn(*shape, 3),
         torch.ones(shape, dtype=torch.bool),
         torch.zeros(*shape, 3),
         torch.full(shape, SENSOR_TYPES.index("eeg")),
         torch.full(shape, -1),
         torch.ones(shape, dtype=torch.bool),
-        torch.full((windows,), 1 / 256),
-        torch.zeros(windows, dtype=torch.int64),
+        torch.full(shape[:1], 1 / 256),
+        torch.zeros(shape[:1], dtype=torch.int64),
     )
 
 
-def export_encoder(
-    model: BrainOF, most_windows: int = 4096, most_channels: int = 2048, most_patches: int = 1024
-) -> torch.export.ExportedProgram:
+def export_encoder(model: BrainOF) -> torch.export.ExportedProgram:
     """The encoder as an exported program with dynamic windows, channels and patches (at least two of each)."""
     patch = model.config.patch
-    windows = torch.export.Dim("windows", min=2, max=most_windows)
-    channels = torch.export.Dim("channels", min=2, max=most_channels)
-    patches = torch.export.Dim("patches", min=2, max=most_patches)
+    windows = torch.export.Dim("windows", min=2, max=4096)
+    channels = torch.export.Dim("channels", min=2, max=2048)
+    patches = torch.export.Dim("patches", min=2, max=1024)
     shapes: dict[str, dict] = {name: {0: windows, 1: channels} if "_BC" in name else {0: windows} for name in ARGUMENTS}
     shapes["signal_BCT"][2] = patch * patches
     return torch.export.export(SignalEncoder(model), example_arguments(patch), dynamic_shapes=shapes)

@@ -1,75 +1,25 @@
-"""Presets of the published sizes and three small ones, and their parameter counts in one place.
-
-Published totals and active counts (site of arXiv:2602.23410): base 47.5 M / 21.5 M, large 331 M / 150 M, huge 1.7 G /
-500 M, giant 9 G / 1.2 G. Widths and expert counts are not published; these solve both numbers of each size. They start
-with tied addresses (docs/decisions/0071): with independent ones the decoder finds no latents for hundreds of steps.
-"""
+"""Presets of the published sizes and three small ones (`presets.yaml`), and their parameter counts in one place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, did_you_mean
-from .backbone import BackboneConfig
+from ..schema import read_yaml
 from .config import BrainOFConfig
-from .decoder import DecoderConfig
 from .identity import CHANNEL_FEATURES, TIME_FEATURES
-from .sampler import SamplerConfig, cross_hidden
-from .tokens import TokenConfig
+from .sampler import cross_hidden
 
 #: Fields of the configuration that are configurations of their own
 PARTS = ("tokens", "sampler", "backbone", "decoder")
 
-#: The rates that recordings are prepared at by default; fMRI keeps its TR
-RATES = {"eeg": 256.0, "meg": 256.0}
-
 PRESETS: dict[str, BrainOFConfig] = {
-    # debug is for tests: seconds matter more than sense
-    "debug": BrainOFConfig(
-        dim=32,
-        sampler=SamplerConfig(latents=8, heads=2),
-        backbone=BackboneConfig(depth=2, heads=2, experts=4, hidden=16, shared=32),
-    ),
-    "tiny": BrainOFConfig(rates=RATES, sampler=SamplerConfig(initial_addressing="tied"), pooling={"default": "concat"}),
-    # tiny, with latents and a decoder of its own for each of three outputs (docs/decisions/0016, 0078)
-    "per_output": BrainOFConfig(
-        rates=RATES,
-        tokens=TokenConfig(connectivity=True),
-        sampler=SamplerConfig(latents=96, heads=8, temperature=24.0, initial_addressing="tied"),
-        backbone=BackboneConfig(depth=2),
-        decoder=DecoderConfig(kind="per_output", outputs=("waveform", "log_spectrum", "connectivity")),
-        pooling={"default": "concat@waveform+log_spectrum", "fmri": "concat@waveform+connectivity"},
-    ),
-    "base": BrainOFConfig(
-        rates=RATES,
-        dim=256,
-        sampler=SamplerConfig(latents=128, initial_addressing="tied"),
-        backbone=BackboneConfig(depth=12, hidden=456, shared=912),
-    ),
-    "large": BrainOFConfig(
-        rates=RATES,
-        dim=512,
-        sampler=SamplerConfig(latents=128, heads=8, initial_addressing="tied"),
-        backbone=BackboneConfig(depth=24, heads=8, hidden=808, shared=1616),
-    ),
-    "huge": BrainOFConfig(
-        rates=RATES,
-        dim=1024,
-        sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
-        backbone=BackboneConfig(depth=36, heads=16, experts=32, top_k=4, hidden=384, shared=1152),
-        decoder=DecoderConfig(blocks=2),
-    ),
-    "giant": BrainOFConfig(
-        rates=RATES,
-        dim=1024,
-        sampler=SamplerConfig(latents=128, heads=16, blocks=2, initial_addressing="tied"),
-        backbone=BackboneConfig(depth=48, heads=16, experts=64, top_k=6, hidden=896, shared=896),
-        decoder=DecoderConfig(blocks=2),
-    ),
+    name: BrainOFConfig.parse(values) for name, values in read_yaml(Path(__file__).with_name("presets.yaml")).items()
 }
 
-#: Published (total, active) parameters
+#: Published (total, active) parameters, from the site of arXiv:2602.23410
 PUBLISHED: dict[str, tuple[float, float]] = {
     "base": (47.5e6, 21.5e6),
     "large": (331e6, 150e6),

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..corpus.augment import AugmentConfig
+from ..model.config import BrainOFConfig
+from ..model.presets import preset
 from ..schema import Schema
 
 #: What is hidden as a whole; see MaskConfig.unit
@@ -216,3 +218,9 @@ class PretrainConfig(Schema):
     """Compile each block (a minute at the start; pays in long runs in bfloat16)."""
     rank_timeout: float = Field(600.0, gt=0)
     """Seconds after which a rank that does not answer ends the run."""
+
+    @property
+    def architecture(self) -> BrainOFConfig:
+        """The architecture that `model` says."""
+        overrides = dict(self.model)
+        return preset(overrides.pop("preset", "tiny"), **overrides)

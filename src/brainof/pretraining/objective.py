@@ -159,7 +159,7 @@ class Objective(nn.Module):
         masked: MaskedBatch,
         tokens: Tokens,
         outputs: Mapping[str, Tensor],
-        latents_BLD: Tensor | None = None,
+        latents_BLD: Tensor,
         whole_BLD: Tensor | None = None,
         looks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:

@@ -29,11 +29,9 @@ from ..errors import ConfigError
 from ..model.tokens import Tokens
 from ..paths import user_path
 from ..signals import SignalBatch
-from ..utils.modules import evaluating
 from ..utils.progress import progress
 from .checkpoint import Checkpoints
 from .config import ObjectiveConfig, PretrainConfig
-from .health import scores_of_latents
 from .masking import MaskedBatch, Masking
 from .objective import Objective
 from .run import masking_of, trainer_of
@@ -249,18 +247,3 @@ def _masked(
     batches = {name: corpus.batch(chosen[name].tolist(), patch=masking.patch) for name in names}
     done = number // config.accumulate / config.steps
     return mask_pairs(masking, batches, rng, order=order, lost=lost, progress=done)
-
-
-def check_pairs(
-    objective: PairedObjective, masking: Masking, batches: Mapping[str, SignalBatch], rng: np.random.Generator
-) -> dict[str, dict[str, float]]:
-    """Modality -> `scores_of_latents` of it predicted from the others: healthy where the right ones are higher."""
-    found: dict[str, dict[str, float]] = {}
-    with evaluating(objective):
-        for name in batches:
-            pairs = mask_pairs(masking, batches, rng, lost=name, fourier=False)
-            if pairs is None:
-                continue
-            tokens, latents_BLD = objective.fuse(pairs)
-            found[name] = scores_of_latents(objective, pairs.parts[name], tokens[name], latents_BLD)
-    return found

@@ -18,7 +18,7 @@ from ..corpus.weights import fractions
 from ..errors import ConfigError
 from ..model.config import BrainOFConfig
 from ..model.cost import WindowShape, activation_bytes, step_flops
-from ..model.presets import count, preset
+from ..model.presets import count
 from ..utils.values import ceil_div
 from .config import PretrainConfig
 
@@ -76,7 +76,7 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
     ConfigError
         More devices than windows in a step.
     """
-    model, hardware = model_of(config), hardware or Hardware()
+    model, hardware = config.architecture, hardware or Hardware()
     parameters = count(model)
     batches = batches_of(config, model, kinds)
 
@@ -152,12 +152,6 @@ def kinds_of_parallel(config: PretrainConfig, devices: int) -> list[str]:
     """Those that a recipe leaves open for a number of devices; `auto` leaves all."""
     possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]
     return [kind for kind in possible if config.parallel in ("auto", kind)] or possible
-
-
-def model_of(config: PretrainConfig) -> BrainOFConfig:
-    """The architecture of a recipe."""
-    overrides = dict(config.model)
-    return preset(overrides.pop("preset", "tiny"), **overrides)
 
 
 def kinds_of(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import torch
 
 from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError
-from ..model import count, preset
+from ..model import count
 from ..paths import user_path
 from ..utils.files import write_json
 from ..utils.progress import progress
@@ -348,9 +348,8 @@ def require_teacher(config: PretrainConfig) -> None:
 
 def starts_in_parts(config: PretrainConfig, world: World) -> bool:
     """Whether the model is so large that no rank is to hold the whole of it, not even at the start."""
-    overrides = dict(config.model)
     sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1 and config.start is None
-    return sharded and count(preset(overrides.pop("preset", "tiny"), **overrides))["total"] >= IN_PARTS
+    return sharded and count(config.architecture)["total"] >= IN_PARTS
 
 
 def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:

@@ -20,7 +20,7 @@ from ..paths import user_path
 from ..utils.files import write_json
 from .config import PretrainConfig
 from .data import index_of
-from .plan import batches_of, kinds_of, model_of
+from .plan import batches_of, kinds_of
 from .run import pretrain
 from .run_folder import read_metrics
 
@@ -93,7 +93,7 @@ def _batches(
 ) -> Iterator[dict[str, Any]]:
     """Trials of larger batches until they do not fit or do not pay; of smaller ones where the recipe's does not fit."""
     kinds = kinds_of(index_of(open_corpora(corpus), config.sampling))
-    table = batches_of(config, model_of(config), kinds)
+    table = batches_of(config, config.architecture, kinds)
     tokens = config.tokens_per_batch or int((table["tokens"] * table["windows"]).max())
     before = 0.0
     for power in range(doublings + 1):

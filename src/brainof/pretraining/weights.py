@@ -77,9 +77,8 @@ def trained_teacher(name: str) -> BrainOF:
 
 def initial_model(config: PretrainConfig, on_meta: bool = False) -> BrainOF:
     """The model of a configuration with random weights, drawn from a stream of their own; or without any memory."""
-    overrides = dict(config.model)
     with seeded(config.seed), torch.device("meta") if on_meta else contextlib.nullcontext():
-        return BrainOF.from_preset(overrides.pop("preset", "tiny"), **overrides)
+        return BrainOF(config.architecture)
 
 
 def checkpointed_model(path: Path, config: PretrainConfig) -> BrainOF:

@@ -16,7 +16,6 @@ from typing import Any
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..paths import user_path
 from ..utils.optional import optional
-from .card import model_card
 from .folder import read_config, read_contract, release_in
 from .weights import INDEX, refuse_pickles, verify, weight_files
 
@@ -130,28 +129,24 @@ def push_to_hub(
     if not _HUB_ID.fullmatch(name):
         raise ConfigError(f"{repo_id!r}", field="repo_id", fix="write organisation/name")
     release = release_in(user_path(folder, CheckpointError))
-    config, contract = read_config(release), read_contract(release)
+    config, _ = read_config(release), read_contract(release)
     weights = weight_files(release)
     verify(release, weights, config.get("files", {}))
     hub = _import()
     if hub.constants.HF_HUB_OFFLINE:
         raise ConfigError("HF_HUB_OFFLINE is set, so nothing can be pushed", field="repo_id", fix="unset it")
-    texts = ["config.json", "preprocessing.json", *([INDEX] if len(weights) > 1 else [])]
-    adds = [hub.CommitOperationAdd(file, str(release / file)) for file in (*texts, *weights)]
-    card = release / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else model_card(config, contract)
-    adds.append(hub.CommitOperationAdd("README.md", text.encode()))
     api = hub.HfApi(token=token)
     with _one_sentence(name, revision):
         api.create_repo(name, private=private, exist_ok=True)
         if revision is not None and not create_pr:
             api.create_branch(name, branch=revision, exist_ok=True)
-        sent = {add.path_in_repo for add in adds}
         there = api.list_repo_files(name, revision=revision)
-        stale = [file for file in there if file not in sent and (file == INDEX or file.endswith(".safetensors"))]
-        commit = api.create_commit(
-            name,
-            operations=[*adds, *(hub.CommitOperationDelete(file) for file in stale if "/" not in file)],
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=release,
+            allow_patterns=["config.json", "preprocessing.json", "README.md", *weights, *[INDEX] * (len(weights) > 1)],
+            # those of an earlier release, unless they are sent anew
+            delete_patterns=[file for file in there if "/" not in file and file.endswith((".safetensors", INDEX))],
             commit_message=message or "Upload brainof release",
             revision=revision,
             create_pr=create_pr,

@@ -14,7 +14,6 @@ from . import (
     log_spectrum,
     pretexts,
     raw_components,
-    view,
     waveform,
 )
 from .comparison import Comparison, Term
@@ -25,8 +24,8 @@ TERMS: dict[str, Term] = {
     "log_spectrum": log_spectrum.TERM,
     "connectivity": connectivity.TERM,
     "band_power": band_power.TERM,
-    "latent": latent.TERM,
-    "view": view.TERM,
+    "latent": latent.LATENT,
+    "view": latent.VIEW,
     "distill": distill.TERM,
     "align": align.TERM,
     "band": pretexts.BAND,

@@ -34,12 +34,10 @@ def align_loss(latents_BLD: Tensor, partner_BLD: Tensor, about_BK: Tensor, n_pre
 
 
 def _loss(of: Comparison) -> Tensor:
-    assert of.latents_BLD is not None
     if of.masked.partner is None:  # nobody of the batch has one
         return of.latents_BLD.sum() * 0.0
-    counts_B = of.masked.predicted_mask_BH.sum(1)
     part = of.aligned or slice(None)
-    about = of.masked.partner.about_BK, counts_B
+    about = of.masked.partner.about_BK, of.n_predicted_B
     return align_loss(of.latents_BLD[:, part], of.looks["partner"][:, part], *about)
 
 

@@ -28,7 +28,7 @@ class Comparison:
         The batch, and the clean patches with their identities.
     outputs : mapping of str to Tensor
         Predictions (B, H, ...) of the decoder, by output.
-    latents_BLD : Tensor or None
+    latents_BLD : Tensor
         Where they were decoded from.
     whole_BLD : Tensor or None
         Latents of the whole window, without a gradient; where a term asks for them.
@@ -45,13 +45,18 @@ class Comparison:
     masked: MaskedBatch
     tokens: Tokens
     outputs: Mapping[str, Tensor]
-    latents_BLD: Tensor | None
+    latents_BLD: Tensor
     whole_BLD: Tensor | None
     config: ObjectiveConfig
     target_BHS: Tensor
     sample_mask_BHS: Tensor
     looks: Mapping[str, Tensor] = field(default_factory=dict)
     aligned: slice | None = None
+
+    @property
+    def n_predicted_B(self) -> Tensor:
+        """Predicted patches of each window."""
+        return self.masked.predicted_mask_BH.sum(1)
 
 
 @dataclass(frozen=True)

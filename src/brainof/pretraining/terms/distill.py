@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .comparison import Comparison, Term, at_least_float32
+from .comparison import Term, at_least_float32
 
 STUDENT, TEACHER = 0.1, 0.04
 
@@ -31,9 +31,4 @@ def distill_loss(latents_BLD: Tensor, view_BLD: Tensor, n_predicted_B: Tensor) -
         return (entropy_B * n_predicted_B).sum()
 
 
-def _loss(of: Comparison) -> Tensor:
-    assert of.latents_BLD is not None
-    return distill_loss(of.latents_BLD, of.looks["view"], of.masked.predicted_mask_BH.sum(1))
-
-
-TERM = Term(_loss, None, look="view")
+TERM = Term(lambda of: distill_loss(of.latents_BLD, of.looks["view"], of.n_predicted_B), None, look="view")

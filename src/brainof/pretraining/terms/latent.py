@@ -1,8 +1,10 @@
-"""Latents of the visible patches predict those of the whole window (docs/decisions/0080).
+"""Latents of the visible patches are those of the whole window (docs/decisions/0080), or of a view of it (0094).
 
-What is hidden must be told from what is seen, but in latents instead of samples. The target gets no gradient. What
-keeps all windows from one and the same latents is a regulariser (`objective.regulariser`), beside or in place of a
-teacher (`objective.teacher`).
+`latent`: what is hidden must be told from what is seen, but in latents instead of samples. `view`: the other view is
+whole, at another rate, of other channels, to another reference or of another moment (`objective.view`).
+
+The whole window, and the view of a teacher (`objective.teacher`), get no gradient. What keeps all windows from one and
+the same latents is a regulariser (`objective.regulariser`), beside or in place of a teacher.
 
 Shape suffixes: B windows, L latents, D width.
 """
@@ -16,27 +18,38 @@ from .comparison import Comparison, Term, at_least_float32
 from .regularisers import REGULARISERS, seed_of
 
 
-def prediction_error(latents_BLD: Tensor, whole_BLD: Tensor) -> Tensor:
-    """Mean square of the difference, for each window."""
-    return (latents_BLD - whole_BLD).square().mean((1, 2))
-
-
 def latent_loss(
     latents_BLD: Tensor, whole_BLD: Tensor, n_predicted_B: Tensor, regulariser: str = "vicreg", seed: int = 0
 ) -> Tensor:
-    """Each window's error times its predicted patches; regularisers are of the windows at hand, times all of them."""
+    """Each window's mean square difference times its predicted patches; the regulariser of all times all of them."""
+    return _alike(latents_BLD, whole_BLD.detach(), n_predicted_B, regulariser, seed, both=False)
+
+
+def view_loss(latents_BLD: Tensor, view_BLD: Tensor, n_predicted_B: Tensor, regulariser: str, seed: int) -> Tensor:
+    """As `latent_loss`, with the mean of the regularisers of both views."""
+    return _alike(latents_BLD, view_BLD, n_predicted_B, regulariser, seed, both=True)
+
+
+def _alike(
+    latents_BLD: Tensor, other_BLD: Tensor, n_predicted_B: Tensor, regulariser: str, seed: int, both: bool
+) -> Tensor:
     dtype = at_least_float32(latents_BLD)
     with torch.autocast(latents_BLD.device.type, enabled=False):
-        latents_BLD, whole_BLD = latents_BLD.to(dtype), whole_BLD.to(dtype).detach()
-        error = (prediction_error(latents_BLD, whole_BLD) * n_predicted_B).sum()
-        return error + REGULARISERS[regulariser](latents_BLD, seed) * n_predicted_B.sum()
+        latents_BLD, other_BLD = latents_BLD.to(dtype), other_BLD.to(dtype)
+        error = ((latents_BLD - other_BLD).square().mean((1, 2)) * n_predicted_B).sum()
+        apart = REGULARISERS[regulariser](latents_BLD, seed)
+        if both:
+            apart = (apart + REGULARISERS[regulariser](other_BLD, seed)) / 2
+        return error + apart * n_predicted_B.sum()
 
 
-def _loss(of: Comparison) -> Tensor:
-    assert of.latents_BLD is not None
+def _latent(of: Comparison) -> Tensor:
     assert of.whole_BLD is not None
-    counts_B, about = of.masked.predicted_mask_BH.sum(1), (of.config.regulariser, seed_of(of.masked))
-    return latent_loss(of.latents_BLD, of.whole_BLD, counts_B, *about)
+    return latent_loss(of.latents_BLD, of.whole_BLD, of.n_predicted_B, of.config.regulariser, seed_of(of.masked))
 
 
-TERM = Term(_loss, None, whole=True)
+def _view(of: Comparison) -> Tensor:
+    return view_loss(of.latents_BLD, of.looks["view"], of.n_predicted_B, of.config.regulariser, seed_of(of.masked))
+
+
+LATENT, VIEW = Term(_latent, None, whole=True), Term(_view, None, look="view")

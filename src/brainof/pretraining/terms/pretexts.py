@@ -28,7 +28,7 @@ def _term(kind: str) -> Term:
         assert of.masked.distorted is not None
         count = len(BANDS[of.masked.batch.modality]) - 1 if kind == "band" else PRETEXTS[kind]
         logits_BK = of.looks["distorted"][:, first : first + count]
-        return pretext_loss(logits_BK, of.masked.distorted.about_BK[:, place], of.masked.predicted_mask_BH.sum(1))
+        return pretext_loss(logits_BK, of.masked.distorted.about_BK[:, place], of.n_predicted_B)
 
     return Term(loss, "pretext", look="distorted")
 

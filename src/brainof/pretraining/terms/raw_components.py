@@ -66,7 +66,7 @@ def _loss(of: Comparison) -> Tensor:
     difference_BNS = difference_BNS.scatter_add(1, index_BHS, difference_BHS)
     return raw_component_loss(
         difference_BNS.reshape(B, C, T),
-        masked.predicted_mask_BH.sum(1),
+        of.n_predicted_B,
         n_times_B=batch.n_times_B,
         channel_mask_BC=batch.channel_mask_BC,
         place_BC=masked.place_BC if batch.modality == "fmri" else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .comparison import Comparison, Term, smooth_l1
+from .comparison import Term, smooth_l1
 
 
 def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Tensor) -> Tensor:
@@ -13,8 +13,4 @@ def waveform_loss(predicted_BHS: Tensor, target_BHS: Tensor, sample_mask_BHS: Te
     return (error.sum(-1) / sample_mask_BHS.sum(-1).clamp(min=1)).sum()
 
 
-def _loss(of: Comparison) -> Tensor:
-    return waveform_loss(of.outputs["waveform"], of.target_BHS, of.sample_mask_BHS)
-
-
-TERM = Term(_loss, "waveform")
+TERM = Term(lambda of: waveform_loss(of.outputs["waveform"], of.target_BHS, of.sample_mask_BHS), "waveform")

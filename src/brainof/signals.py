@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ class Tensors:
 
     def take_windows(self, windows: Tensor) -> Self:
         """The windows numbered in a 1-D index tensor."""
-        values, numbers = {}, windows.tolist()
+        values: dict[str, Any] = {}
+        numbers = windows.tolist()
         for name, value in vars(self).items():
             if isinstance(value, Tensors):
                 values[name] = value.take_windows(windows)

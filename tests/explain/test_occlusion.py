@@ -72,7 +72,8 @@ def test_a_channel_that_the_model_never_saw_has_no_effect(planted, debug_model):
     ],
 )
 @pytest.mark.parametrize("padded", [False, True])
-def test_hidden_tokens_are_hidden_exactly(planted, changes, padded):
+@pytest.mark.parametrize("apart", [False, True])
+def test_hidden_tokens_are_hidden_exactly(planted, changes, padded, apart):
     """Against the encoder given all other tokens, one part after the other, in float64."""
     torch.manual_seed(1)
     model = BrainOF.from_preset("debug", **changes).double().eval()
@@ -80,6 +81,8 @@ def test_hidden_tokens_are_hidden_exactly(planted, changes, padded):
     ends = torch.tensor([256, 200, 256]) if padded else batch.n_times_B
     batch = replace(batch, signal_BCT=batch.signal_BCT.double(), n_times_B=ends)
     parts = [torch.arange(8, 12), torch.tensor([0, 5, 17]), torch.arange(3, 24, 4)]  # channel, anything, time
+    if apart:  # no token in two parts, and a part that holds none
+        parts = [torch.arange(8, 12), torch.tensor([5, 0, 17]), torch.tensor([], dtype=torch.int64), torch.arange(3, 5)]
     with torch.inference_mode():
         tokens = model.tokens(batch)
         for part, latents in zip(parts, model.encode_without(tokens, parts), strict=True):

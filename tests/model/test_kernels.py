@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from brainof.model import BrainOF, experts, kernels, norm
 from brainof.model.attention import Attention, apply_map, attend, attention_map
 from brainof.model.experts import all_experts, loop_experts
-from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
+from brainof.model.kernels.attention import disjoint, without_parts
+from brainof.model.kernels.experts import added_experts, filled_experts, grouped_experts, use_filled, use_grouped
 from brainof.model.kernels.norm import FastRMSNorm
 
 #: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
@@ -46,6 +47,12 @@ def test_forms_of_experts_equal_the_loop(form):
     pairs = zip(results(form, ids, values, probe), results(loop_experts, ids, values, probe), strict=True)
     for a, b in pairs:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+def test_outputs_of_experts_that_are_added_equal_the_loop(top_k):
+    ids, values = example(top_k=top_k)
+    torch.testing.assert_close(added_experts(values[0], ids, *values[1:]), loop_experts(values[0], ids, *values[1:]))
 
 
 @pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="grouped products came with torch 2.10")
@@ -90,6 +97,8 @@ def test_the_form_of_the_experts_follows_dtype_device_and_torch(monkeypatch):
     x = torch.randn(4, 8)
     assert experts.choose(x) is loop_experts
     assert experts.choose(x.double()) is loop_experts
+    with torch.no_grad():
+        assert experts.choose(x.double()) is added_experts
     assert use_filled(x.bfloat16())
     assert experts.choose(x.bfloat16()) is filled_experts
     elsewhere = x.bfloat16().to("meta")
@@ -206,6 +215,26 @@ def test_masks_after_the_softmax_equal_masks_before_it():
         found = attend(q, k, v, 0.5, mask)
         torch.testing.assert_close(found, apply_map(attention_map(q, k, 0.5, mask), v), rtol=1e-12, atol=1e-12)
     assert (found[2] == 0).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_reading_without_parts_equals_masks(masked):
+    """A part with nearly all of the weight, one of no keys, keys of no part, and a window that is left without keys."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 9, 4), torch.randn(3, 2, 9, 6)
+    q, k, v = (x.double() for x in (8 * q, k, v))
+    parts = [torch.tensor(numbers, dtype=torch.int64) for numbers in ([7, 0], [], [3], [4, 5, 1])]
+    k[0, :, 3] = 3 * q[0, :, 0] / q[0, :, 0].norm(dim=-1, keepdim=True)
+    assert attention_map(q, k, 1.0)[0, :, 0, 3].min() > 1 - 1e-6
+    mask = torch.ones(3, 9, dtype=torch.bool)
+    if masked:
+        mask[1, [2, 3]], mask[2] = False, torch.arange(9) == 3
+    for part, found in zip(parts, without_parts(q, k, v, parts, mask if masked else None), strict=True):
+        seen = mask.clone()
+        seen[:, part] = False
+        torch.testing.assert_close(found, apply_map(attention_map(q, k, 1.0, seen), v), rtol=1e-10, atol=1e-10)
+    assert disjoint(parts)
+    assert not disjoint([*parts, torch.tensor([8, 4])])
 
 
 @pytest.mark.parametrize("attention", ["dint", "softmax"])

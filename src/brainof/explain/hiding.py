@@ -43,8 +43,9 @@ def hidden_features(
     def encode(batch: SignalBatch) -> list[Tensor]:
         tokens = model.tokens(model.on_grid(batch))
         own = [np.flatnonzero(part[:, : tokens.n_patches]) for part in parts]
-        hidden = [torch.as_tensor(part, device=tokens.patch_BNS.device) for part in own]
-        latents = [model.encode(tokens), *model.encode_without(tokens, hidden)]
+        nothing = np.zeros(0, np.int64)
+        hidden = [torch.as_tensor(part, device=tokens.patch_BNS.device) for part in (nothing, *own)]
+        latents = model.encode_without(tokens, hidden)
         return [model.pool(each, pool, batch.modality).float().cpu() for each in latents]
 
     return _all_windows(model, examples, encode)

@@ -16,6 +16,7 @@ Legend: B windows, N queries, M keys, H heads, d width of a query or key, e widt
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -23,7 +24,15 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .kernels import plain_inference
-from .kernels.attention import combined_attention, fused_attention, masked_after, use_combined, use_fused
+from .kernels.attention import (
+    combined_attention,
+    disjoint,
+    fused_attention,
+    masked_after,
+    use_combined,
+    use_fused,
+    without_parts,
+)
 from .norm import RMSNorm, init_linear, unit, wide
 
 Kind = Literal["dint", "diff", "softmax"]
@@ -126,34 +135,30 @@ class Attention(nn.Module):
             q_BHNe, k_BHNe = split_heads(q_BND, self.heads), split_heads(k_BND, self.heads)
             return self.out(merge_heads(attend(q_BHNe, k_BHNe, v_BHNe, self.scale, mask_BN)))
         assert self.norm is not None
-        if use_combined(x_BND):
-            o_BHNe = combined_attention(self._combined_map, q_BND, k_BND, v_BHNe, mask_BN)
+        if use_combined(x_BND, mask_BN):
+            q_BGNd, k_BGNd = (split_heads(x, 2 * self.heads) for x in (q_BND, k_BND))
+            lam = float(self.lam())
+            o_BHNe = combined_attention(q_BGNd, k_BGNd, v_BHNe, self.scale, lam, self.kind == "dint")
         else:
             halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
             one, two = (attend(q_BHNd, k_BHNd, v_BHNe, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
             o_BHNe = combine(self.kind, one, two, self.lam(), mask_BN)
         return self.out(merge_heads(self.norm(o_BHNe)).to(v_BHNe.dtype))
 
-    def _half_maps(self, q_BND: Tensor, k_BND: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor]:
-        halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
-        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-        return one, two
-
-    def _combined_map(self, q_BND: Tensor, k_BND: Tensor, mask_BN: Tensor | None) -> Tensor:
-        return combine(self.kind, *self._half_maps(q_BND, k_BND, mask_BN), self.lam(), mask_BN)
-
     @torch.no_grad()
     def half_maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two softmax maps A1 and A2 that "dint" and "diff" combine, (B, H, N, N) each."""
-        return self._half_maps(self.query(x_BND), self.key(x_BND), mask_BN)
+        halves = zip(self._halves(self.query(x_BND)), self._halves(self.key(x_BND)), strict=True)
+        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
+        return one, two
 
     @torch.no_grad()
     def maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """The map that `forward` applies to the values, (B, H, N, N), for explanation."""
-        q_BND, k_BND = self.query(x_BND), self.key(x_BND)
         if self.kind == "softmax":
-            return attention_map(split_heads(q_BND, self.heads), split_heads(k_BND, self.heads), self.scale, mask_BN)
-        return self._combined_map(q_BND, k_BND, mask_BN)
+            q_BHNe, k_BHNe = (split_heads(project(x_BND), self.heads) for project in (self.query, self.key))
+            return attention_map(q_BHNe, k_BHNe, self.scale, mask_BN)
+        return combine(self.kind, *self.half_maps(x_BND, mask_BN), self.lam(), mask_BN)
 
 
 class CrossAttention(nn.Module):
@@ -205,6 +210,23 @@ class CrossAttention(nn.Module):
         q_BHNe, k_BHMe = (split_heads(x, self.heads).to(v_BHMe.dtype) for x in (queries_BND, keys_BMD))
         return self.written(merge_heads(attend(q_BHNe, k_BHMe, v_BHMe, 1.0, key_mask_BM)))
 
+    def read_without(
+        self,
+        queries_BND: Tensor,
+        keys_BMD: Tensor,
+        v_BHMe: Tensor,
+        parts: Sequence[Tensor],
+        key_mask_BM: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """As `read`, without the keys of one part (their numbers) after the other."""
+        if len(queries_BND) == len(keys_BMD) == 1 and disjoint(parts):
+            q_1HNe, k_1HMe = (split_heads(x, self.heads).to(v_BHMe.dtype) for x in (queries_BND, keys_BMD))
+            for read_BHNe in without_parts(q_1HNe, k_1HMe, v_BHMe, parts, key_mask_BM):
+                yield self.written(merge_heads(read_BHNe))
+        else:
+            for part in parts:
+                yield self.read(queries_BND, keys_BMD, v_BHMe, mask_without(part, v_BHMe.shape[2], key_mask_BM))
+
     def written(self, read_BND: Tensor) -> Tensor:
         """Outputs (B, N, D) from what all queries have read."""
         return self.out(contrast(read_BND) if self.contrast else read_BND)
@@ -214,6 +236,13 @@ class CrossAttention(nn.Module):
         """The map that `forward` applies to the values, (B, H, N, M), for explanation."""
         q_BHNe, k_BHMe = split_heads(queries_BND, self.heads), split_heads(keys_BMD, self.heads)
         return attention_map(q_BHNe, k_BHMe, 1.0, key_mask_BM)
+
+
+def mask_without(part: Tensor, n_tokens: int, mask_BN: Tensor | None = None) -> Tensor:
+    """The mask (B, N) with the tokens of a part (their numbers) masked too; B is 1 without a mask."""
+    seen_BN = torch.ones(1, n_tokens, dtype=torch.bool, device=part.device)
+    seen_BN[:, part] = False
+    return seen_BN if mask_BN is None else seen_BN & mask_BN
 
 
 def contrast(x_BND: Tensor) -> Tensor:

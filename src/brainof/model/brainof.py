@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, did_you_mean
 from ..signals import SignalBatch
 from . import heads
+from .attention import mask_without
 from .backbone import Block
 from .config import BrainOFConfig, Output
 from .connectivity import Connectivity
@@ -223,24 +224,23 @@ class BrainOF(nn.Module):
         Contents, keys and values are computed once, but for contents that depend on the other tokens (correlations) and
         samplers that interpolate.
         """
-        every_N = torch.arange(tokens.patch_BNS.shape[1], device=tokens.patch_BNS.device)
-        seen_KN = [~torch.isin(every_N, part) for part in parts]
-        masks_BN = [seen_N[None] if tokens.complete else seen_N & tokens.mask_BN for seen_N in seen_KN]
-        read = [self._read_under(masks_BN, tokens, output, own) for output, own in self.config.readings]
+        read = [self._read_without(parts, tokens, output, own) for output, own in self.config.readings]
         for latents in zip(*read, strict=True):
             yield self.refine(torch.cat(latents, 1), tokens.modality_B)
 
-    def _read_under(
-        self, masks_BN: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
+    def _read_without(
+        self, parts: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
     ) -> Iterator[Tensor]:
-        """The latents of a reading under one mask after the other."""
+        """The latents of a reading without one part after the other."""
         start_1LD, correlations = self.latents_LD[None, own], output in (None, "connectivity") and self.connectivity
+        valid_BN = None if tokens.complete else tokens.mask_BN
         if isinstance(self.encoder, Encoder) and not correlations:
             content_BND = self.content(tokens.patch_BNS, output=output)
-            yield from self.encoder.under_masks(start_1LD, content_BND, tokens.identity_BND, masks_BN)
+            yield from self.encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
             return
         about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
-        for mask_BN in masks_BN:
+        for part in parts:
+            mask_BN = mask_without(part, tokens.patch_BNS.shape[1], valid_BN)
             if correlations:
                 seen_BN = mask_BN.expand(len(tokens), -1)
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)

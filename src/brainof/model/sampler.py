@@ -8,7 +8,7 @@ Legend: B windows (1 where the batch shares them), N tokens, V visible tokens, Q
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self, cast
 
 from pydantic import Field, model_validator
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..schema import Schema, wrong
 from ..utils.values import ceil_div
-from .attention import CrossAttention
+from .attention import CrossAttention, mask_without
 from .ffn import SwiGLU
 from .norm import RMSNorm
 from .tokens import take_tokens
@@ -139,19 +139,33 @@ class Encoder(nn.Module):
             latents_BLD = block(latents_BLD, identity_BND, content_BVD, visible_BV, key_mask_BV)
         return latents_BLD
 
-    def under_masks(
-        self, latents_BLD: Tensor, content_BND: Tensor, identity_BND: Tensor, masks_BN: Iterable[Tensor]
+    def without_parts(
+        self,
+        latents_1LD: Tensor,
+        content_BND: Tensor,
+        identity_BND: Tensor,
+        parts: Sequence[Tensor],
+        mask_BN: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Latents under one key mask after the other, as `forward`; keys and values are computed once."""
-        blocks = [cast(CrossBlock, block) for block in self.blocks]
+        """As `forward`, without the tokens of one part (their numbers) after the other; keys and values are made once.
+
+        `mask_BN` is True where a token is valid.
+        """
+        first, *later = (cast(CrossBlock, block) for block in self.blocks)
+        queries_1LD, keys_BND = first.addresses(latents_1LD, identity_BND)
+        v_BHNe = first.attention.values(first.value_norm(content_BND))
         sources = [
             (block.attention.keys(block.key_norm(identity_BND)), block.attention.values(block.value_norm(content_BND)))
-            for block in blocks
+            for block in later
         ]
-        for mask_BN in masks_BN:
-            x_BLD = latents_BLD
-            for block, (keys_BND, v_BHNe) in zip(blocks, sources, strict=True):
+        for part, read_BLD in zip(
+            parts, first.attention.read_without(queries_1LD, keys_BND, v_BHNe, parts, mask_BN), strict=True
+        ):
+            x_BLD = latents_1LD + read_BLD
+            x_BLD = x_BLD + first.ffn(first.ffn_norm(x_BLD))
+            for block, source in zip(later, sources, strict=True):
                 queries_BLD = block.attention.queries(block.query_norm(x_BLD))
-                x_BLD = x_BLD + block.attention.read(queries_BLD, keys_BND, v_BHNe, mask_BN)
+                own_BN = mask_without(part, content_BND.shape[1], mask_BN)
+                x_BLD = x_BLD + block.attention.read(queries_BLD, *source, own_BN)
                 x_BLD = x_BLD + block.ffn(block.ffn_norm(x_BLD))
             yield x_BLD

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     for name, entry in KNOWN.items():
         here = is_here(name)
         digest = entry.sha256 or (open_atlas(name).sha256 if here else None)
-        where = "built in" if entry.source == "coordinates" else "fetched" if here else "not here"
+        where = "built in" if entry.file else "fetched" if here else "not here"
         rows.append({"name": name, "regions": entry.n_regions, "state": where, "sha256": digest, "title": entry.title})
     lines = columns([{**row, "sha256": str(row["sha256"] or "")[:12]} for row in rows])
     place = f"fetched atlases lie in {atlas_folder()} (set BRAINOF_ATLASES to change)"

@@ -39,7 +39,7 @@ def known(name: str) -> KnownAtlas:
 
 def is_here(name: str) -> bool:
     """True where the atlas can be used without a download."""
-    return known(name).source == "coordinates" or (atlas_folder() / name / "atlas.json").is_file()
+    return bool(known(name).file) or (atlas_folder() / name / "atlas.json").is_file()
 
 
 def open_atlas(name: str) -> Atlas:
@@ -48,7 +48,7 @@ def open_atlas(name: str) -> Atlas:
     Raises ReadError: the name is unknown, it was not fetched, or a file is not the one that was fetched.
     """
     entry = known(name)
-    if entry.source == "coordinates":
+    if entry.file:
         return _spheres(name)
     folder = atlas_folder() / name
     if not is_here(name):
@@ -124,7 +124,7 @@ def fetch_atlas(name: str) -> Atlas:
     downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
     """
     entry = known(name)
-    if entry.source == "coordinates":
+    if entry.file:
         return open_atlas(name)
     folder = atlas_folder()
     try:

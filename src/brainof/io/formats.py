@@ -1,4 +1,4 @@
-"""File names -> formats. One line per format; the readers import what they need only when they are called."""
+"""File names -> formats, by `formats.yaml`; the readers import what they need only when they are called."""
 
 from __future__ import annotations
 
@@ -7,79 +7,19 @@ import re
 from pathlib import Path
 
 from ..errors import ReadError, nearest
+from ..schema import read_yaml
 
+_TABLE = read_yaml(Path(__file__).with_suffix(".yaml"))
 #: suffix -> format name
-FORMATS: dict[str, str] = {
-    ".edf": "edf",
-    ".bdf": "bdf",
-    ".gdf": "gdf",
-    ".vhdr": "brainvision",
-    ".ahdr": "brainvision",
-    ".set": "eeglab",
-    ".fif": "fif",
-    ".fif.gz": "fif",
-    ".ds": "ctf",
-    ".sqd": "kit",
-    ".con": "kit",
-    ".mff": "egi",
-    ".raw": "egi",
-    ".cnt": "cnt",
-    ".eeg": "nihon",
-    ".lay": "persyst",
-    ".cdt": "curry",
-    ".dtseries.nii": "cifti",
-    ".ptseries.nii": "cifti",
-    ".func.gii": "gifti",
-    ".gii": "gifti",
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".npz": "npz",
-    ".npy": "npy",
-    ".mat": "mat",
-    ".h5": "hdf5",
-    ".hdf5": "hdf5",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "txt",
-    ".1d": "txt",
-}
+FORMATS: dict[str, str] = {suffix: name for name, suffixes in _TABLE["formats"].items() for suffix in suffixes}
+_PARTNERS: dict[str, list[str]] = _TABLE["partners"]
+#: suffix -> what it is, and the way out
+_OTHERS: dict[str, tuple[str, str]] = {suffix: (what, fix) for what, fix, *ends in _TABLE["others"] for suffix in ends}
 
 #: formats of fMRI alone -> what their files are called
 FMRI_FORMATS = {"nifti": "NIfTI image", "cifti": "CIFTI file", "gifti": "GIFTI file"}
 
 _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
-
-#: files that belong to another file of the same name, which is opened instead
-_PARTNERS = {
-    ".eeg": (".vhdr", ".ahdr"),
-    ".vmrk": (".vhdr",),
-    ".amrk": (".ahdr",),
-    ".dat": (".vhdr", ".lay"),
-    ".fdt": (".set",),
-    **dict.fromkeys((".pnt", ".21e", ".log"), (".eeg",)),
-}
-
-
-_TO_NIFTI, _TO_EDF = "convert it to .nii.gz", "export it as EDF or BrainVision"
-
-#: formats of neighbours that are not read -> what they are, and the way out
-_OTHERS = {
-    **dict.fromkeys((".hdr", ".img"), ("one half of an image pair (Analyze or NIfTI)", _TO_NIFTI)),
-    **dict.fromkeys((".mgz", ".mgh"), ("an image of FreeSurfer", _TO_NIFTI)),
-    **dict.fromkeys((".head", ".brik", ".brik.gz"), ("an image of AFNI", _TO_NIFTI)),
-    **dict.fromkeys((".par", ".rec"), ("an image of Philips", _TO_NIFTI)),
-    ".mnc": ("an image of MINC", _TO_NIFTI),
-    **dict.fromkeys((".dap", ".rs3", ".dpa", ".dpo"), ("a part of a Curry recording", _TO_EDF)),
-    ".trc": ("a recording of Micromed", _TO_EDF),
-    ".e": ("a recording of Nicolet", _TO_EDF),
-    ".acq": ("a recording of BIOPAC", _TO_EDF),
-    ".smr": ("a recording of Spike2", _TO_EDF),
-    ".xdf": ("a recording of LabStreamingLayer", "convert it to FIF or EDF, such as with pyxdf and MNE"),
-    ".nwb": ("a file of Neurodata Without Borders", "convert it to FIF or EDF, such as with neo and MNE"),
-    ".snirf": ("a recording of near-infrared light", "give EEG, MEG or fMRI"),
-    ".dcm": ("a DICOM image", "convert it to .nii.gz, such as with dcm2niix"),
-    **dict.fromkeys((".zip", ".edf.gz", ".bdf.gz", ".tar", ".tar.gz", ".7z", ".rar"), ("packed", "unpack it first")),
-}
 
 
 def is_later_part(path: Path) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from ..schema import Schema, read_yaml
 
 
@@ -19,7 +21,7 @@ class KnownAtlas(Schema):
     n_regions: int
     url: str
     function: str = ""  # Of nilearn.datasets, for downloads
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     file: str = ""
     sha256: str | None = None  # Of `file`; None for downloads, whose digest is stored when they are fetched
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from .channels import UNITS, Channels
-from .errors import ConfigError, ContractError, did_you_mean
+from .errors import ConfigError, ContractError, check_known
 from .recording import Recording
 from .schema import Schema, wrong
 
@@ -140,8 +140,7 @@ def check_accept(accept: Collection[str]) -> tuple[str, ...]:
     """The accepted differences as a tuple; ConfigError when one is unknown."""
     names = (accept,) if isinstance(accept, str) else tuple(accept)
     for name in names:
-        if name not in ACCEPTABLE:
-            raise ConfigError(f"{name!r}", field="accept", fix=did_you_mean(str(name), ACCEPTABLE))
+        check_known(name, ACCEPTABLE, ConfigError, field="accept")
     return names
 
 

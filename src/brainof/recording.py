@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .channels import MODALITIES, MODALITY_OF_TYPE, Channels
-from .errors import RecordingError, did_you_mean
+from .errors import RecordingError, check_known, did_you_mean
 
 EVENT_COLUMNS = ("onset", "duration", "trial_type")
 
@@ -62,9 +62,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         file = self.file
-        if self.modality not in MODALITIES:
-            fix = did_you_mean(self.modality, MODALITIES)
-            raise RecordingError(f"{self.modality!r}", file=file, field="modality", fix=fix)
+        check_known(self.modality, MODALITIES, RecordingError, file=file, field="modality")
         if self.data.ndim != 2 or len(self.data) != len(self.channels):
             raise RecordingError(f"shape {self.data.shape} for {len(self.channels)} channels", file=file, field="data")
         if self.data.dtype not in (np.float32, np.float64):

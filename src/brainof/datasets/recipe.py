@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from ..channels import Modality
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known, did_you_mean
 from ..io.bids import BidsFilter
 from ..io.options import ReadOptions
 from ..prepare.chain import Chain, default_chain
@@ -285,9 +285,8 @@ class Recipe(Schema):
         for name, task in recipe.tasks.items():
             if name == "pretrain":
                 raise ConfigError("is the view of all windows", file=file, field="tasks.pretrain", fix="rename it")
-            if task.label not in recipe.labels:
-                text, fix = f"label {task.label!r} is not among the labels", did_you_mean(task.label, recipe.labels)
-                raise ConfigError(text, file=file, field=f"tasks.{name}.label", fix=fix)
+            problem = "label {!r} is not among the labels"
+            check_known(task.label, recipe.labels, ConfigError, problem, file=file, field=f"tasks.{name}.label")
             if recipe.labels[task.label].event is not None and (task.windows is None or task.windows.events is None):
                 text = f"label {task.label!r} comes from events, but the windows are not cut on events"
                 fix = "add windows: {events: all, tmin: 0, tmax: 1}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..channels import Channels
 from ..errors import ReadError
@@ -114,24 +115,14 @@ def _labelled(axis: Any, atlas: AtlasOptions, surfaces: dict[str, np.ndarray], r
 
 def _labels_of_rows(axis: Any, labelled: Any, values: np.ndarray) -> np.ndarray:
     """Label of each row of `axis` by structure and vertex, or by voxel; 0 where `labelled` does not hold it."""
-    names = {name: number for number, name in enumerate(np.unique(np.asarray(labelled.name)).tolist())}
-    known, wanted = _places(labelled, names), _places(axis, names)
-    # rows of both become numbers: equal where the places are
-    _, numbers = np.unique(np.concatenate([known, wanted]), return_inverse=True)
-    table = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
-    table[numbers[: len(known)]] = values
-    return table[numbers[len(known) :]]
+    known = pd.Series(values, index=_places(labelled))
+    return known[~known.index.duplicated(keep="last")].reindex(_places(axis), fill_value=0).to_numpy()
 
 
-def _places(axis: Any, names: dict[str, int]) -> np.ndarray:
-    """One number per row: below 0 on a surface (structure and vertex), from 0 in the volume (20 bits per index)."""
-    surface = np.asarray(axis.surface_mask)
-    own, of_row = np.unique(np.asarray(axis.name), return_inverse=True)
-    structures = np.array([names.get(name, -1) for name in own.tolist()], dtype=np.int64)[of_row]
-    places = np.empty(len(axis), dtype=np.int64)
-    places[surface] = -1 - ((structures[surface] + 1 << 32) + np.asarray(axis.vertex, dtype=np.int64)[surface])
-    places[~surface] = np.asarray(axis.voxel, dtype=np.int64)[~surface] @ np.array([1 << 40, 1 << 20, 1])
-    return places
+def _places(axis: Any) -> pd.MultiIndex:
+    """Structure and vertex of each row on a surface, voxel of each in the volume, whatever its structure."""
+    structures = np.where(axis.surface_mask, axis.name, "")
+    return pd.MultiIndex.from_arrays([structures, axis.vertex, *np.asarray(axis.voxel).T])
 
 
 def _coordinates(axis: Any, surfaces: dict[str, np.ndarray], path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from .units import FACTORS, plain
 RATE_NAMES = ("sfreq", "fs", "srate", "sampling_rate", "sampling_frequency", "samplingrate", "sample_rate")
 TR_NAMES = ("tr", "t_r", "repetition_time", "repetitiontime")
 TIME_NAMES = ("t", "time", "times", "timestamp", "timestamps")
-CHANNEL_NAMES: tuple[str, ...] = (
+CHANNEL_NAMES = (
     "ch_names",
     "channel_names",
     "channels",
@@ -26,8 +26,9 @@ CHANNEL_NAMES: tuple[str, ...] = (
     "electrodes",
     "labels",
     "names",
+    "regions",
+    "rois",
 )
-CHANNEL_NAMES += ("regions", "rois")
 #: columns that count rows
 INDEX_NAMES = ("index", "row", "sample", "samples", "sample index", "sample_index")
 

@@ -3,39 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..recording import EVENT_COLUMNS, Recording
-
-_HEADER = """Brain Vision Data Exchange Header File Version 1.0
-
-[Common Infos]
-Codepage=UTF-8
-DataFile={stem}.eeg
-MarkerFile={stem}.vmrk
-DataFormat=BINARY
-DataOrientation=MULTIPLEXED
-NumberOfChannels={n_channels}
-DataPoints={n_times}
-SamplingInterval={interval:.10g}
-
-[Binary Infos]
-BinaryFormat=IEEE_FLOAT_32
-
-[Channel Infos]
-{channels}
-"""
-
-_MARKERS = """Brain Vision Data Exchange Marker File, Version 1.0
-
-[Common Infos]
-Codepage=UTF-8
-DataFile={stem}.eeg
-
-[Marker Infos]
-{markers}
-"""
 
 
 def write_brainvision(recording: Recording, path: Path) -> None:
@@ -48,13 +20,13 @@ def write_brainvision(recording: Recording, path: Path) -> None:
     for number, (onset, duration, kind) in enumerate(events, start=2):
         sample, length = round(onset * recording.sfreq) + 1, max(1, round(duration * recording.sfreq))
         markers.append(f"Mk{number}=Comment,{kind},{sample},{length},0")
-    text = _MARKERS.format(stem=stem, markers="\n".join(markers))
-    path.with_name(f"{stem}.vmrk").write_text(text, encoding="utf-8")
-    header = _HEADER.format(
-        stem=stem,
-        n_channels=recording.n_channels,
-        n_times=recording.n_times,
-        interval=1e6 / recording.sfreq,
-        channels="\n".join(f"Ch{i}={name},,1,µV" for i, name in enumerate(recording.channels.names, start=1)),
-    )
-    path.write_text(header, encoding="utf-8")
+    _fill(path.with_name(f"{stem}.vmrk"), stem=stem, markers="\n".join(markers))
+    channels = "\n".join(f"Ch{i}={name},,1,µV" for i, name in enumerate(recording.channels.names, start=1))
+    sizes = {"n_channels": recording.n_channels, "n_times": recording.n_times, "interval": 1e6 / recording.sfreq}
+    _fill(path, stem=stem, channels=channels, **sizes)
+
+
+def _fill(path: Path, **blanks: Any) -> None:
+    """Write the template of this suffix with its blanks filled."""
+    template = Path(__file__).with_name(f"template{path.suffix}").read_text(encoding="utf-8")
+    path.write_text(template.format(**blanks), encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..channels import Channels, SensorType
-from ..io.positions import default_montage
+from ..channels import Channels
+from ..io.positions import coils, default_montage
 
 if TYPE_CHECKING:
     import mne
@@ -58,20 +58,12 @@ def meg_info(helmet: str) -> mne.Info:
     name, shift = MEG_HELMETS[helmet]
     info = mne.channels.read_meg_canonical_info(name)
     if helmet == "neuromag102":
-        magnetometers = [k for k, channel in enumerate(info["chs"]) if _coil_type(channel) == "mag"]
-        info = mne.pick_info(info, magnetometers, verbose="ERROR")
+        info = mne.pick_info(info, mne.pick_types(info, meg="mag"), verbose="ERROR")
     transform = np.eye(4)
     transform[:3, 3] = shift
     with info._unlock():
         info["dev_head_t"] = mne.transforms.Transform("meg", "head", transform)
     return info
-
-
-def _coil_type(channel: dict) -> SensorType:
-    from mne.io.constants import FIFF
-
-    kinds: dict[int, SensorType] = {FIFF.FIFFV_COIL_VV_PLANAR_T1: "grad", FIFF.FIFFV_COIL_VV_MAG_T3: "mag"}
-    return kinds.get(int(channel["coil_type"]), "axial")
 
 
 @cache
@@ -86,13 +78,6 @@ def eeg_channels(n_channels: int) -> Channels:
 def meg_channels(helmet: str) -> Channels:
     """Channel table of a helmet: coil centres and coil normals in the head frame."""
     info = meg_info(helmet)
-    transform = info["dev_head_t"]["trans"]
-    places = np.array([channel["loc"] for channel in info["chs"]], dtype=np.float64)
-    normals = places[:, 9:12] / np.linalg.norm(places[:, 9:12], axis=1, keepdims=True)
-    return Channels(
-        tuple(info["ch_names"]),
-        tuple(_coil_type(channel) for channel in info["chs"]),
-        positions=places[:, :3] @ transform[:3, :3].T + transform[:3, 3],
-        orientations=normals @ transform[:3, :3].T,
-        frame="head",
-    )
+    positions, orientations, frame = coils(info, range(len(info["chs"])))
+    types = ["axial" if helmet == "ctf275" else kind for kind in info.get_channel_types()]
+    return Channels(tuple(info["ch_names"]), tuple(types), positions, orientations, frame=frame)

@@ -90,9 +90,7 @@ def buckets_of(
 
 
 def _kinds(index: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The different values of COLUMNS, each for `count` rows from place `begin` of an order of the rows, and that
-    order.
-    """
+    """The different values of COLUMNS, `count` rows each from place `begin` of an order of the rows, and that order."""
     code = np.zeros(len(index), np.int64)
     for name in COLUMNS:
         values, names = pd.factorize(index[name])

@@ -47,10 +47,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
 def split(
     corpus: Corpus, out: str | PathLike[str], by: str = "subject", fraction: float = 0.1, seed: int = 0
 ) -> dict[str, int]:
-    """Copy a corpus into several below `out`: `train` and `validation` by subject, or one per dataset or modality.
-
-    The windows of each part, by its name; ConfigError where `by` or `fraction` is not known.
-    """
+    """Copy a corpus into parts below `out` (by subject `train`, `validation`): windows of each; ConfigError if unknown."""
     index = corpus.columns(["dataset", "modality", "subject"])
     if by == "subject":
         train, validation = split_subjects(index, fraction, seed)

@@ -77,10 +77,7 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
 
 
 def read_speed(corpus: Any) -> float | None:
-    """MB/s (of float16) at which a random sample of windows is read and cast; None where none can be measured.
-
-    Remote corpora are not measured: a sample would fetch many whole shards.
-    """
+    """MB/s (of float16) of reading and casting a random sample; None if remote (whole shards would come) or damaged."""
     if corpus.remote or not len(corpus):
         return None
     rows = np.random.default_rng(0).permutation(len(corpus))[:PROBE].tolist()

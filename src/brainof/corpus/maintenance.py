@@ -49,10 +49,7 @@ class Verification:
 
 
 def verify(corpus: Any) -> Verification:
-    """Read every file that a reader may ask for, and compare it with its checksum.
-
-    Damage is listed, not raised, and what is beyond it is read all the same.
-    """
+    """Compare every file that a reader may ask for with its checksum; damage is listed, and all beyond it read."""
     found, corpus = Verification(), corpus.reopened()
     merged = found.attempt(corpus.merged_index)
     digests: set[str] = set()

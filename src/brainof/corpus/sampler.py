@@ -157,10 +157,7 @@ class BatchSampler:
         return max(gaps)
 
     def imbalance(self, world: int, epoch: int = 0) -> float:
-        """Fraction of the time that `world` ranks wait for the slowest of them, where a token costs the same in each.
-
-        The rest of the epoch that makes no whole turn of all ranks is left out.
-        """
+        """Fraction of the time that `world` ranks wait for the slowest, by tokens, over the whole turns of an epoch."""
         tokens = self.plan(epoch).tokens
         turns = tokens[: len(tokens) // world * world].reshape(-1, world)
         return 1 - float(turns.mean(1).sum() / turns.max(1).sum()) if len(turns) else 0.0

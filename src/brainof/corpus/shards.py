@@ -46,10 +46,7 @@ def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np
 
 
 class Shard:
-    """A shard opened for reading: header parsed and checked against the file size, data mapped into memory.
-
-    A file that is missing, cut, or not a shard is a CorpusError, which names it as `where` says.
-    """
+    """A shard, its header checked against the file's size, its data mapped; damage is a CorpusError naming `where`."""
 
     def __init__(self, path: Path, where: Path | str | None = None) -> None:
         self.path = path if where is None else where

@@ -61,10 +61,7 @@ class Windows(ABC):
         """Ask for the bytes of windows that will be read soon; returns at once."""
 
     def read(self, row: int) -> np.ndarray:
-        """One window by its row number in `index`: float16 (n_channels, n_times), a read-only view of the mapped file.
-
-        Raises CorpusError: the shard is missing, cut, or its bytes are not those that were written; names the shard.
-        """
+        """One window, a read-only float16 view (n_channels, n_times) of the mapped file; CorpusError if damaged."""
         window = self.view(row)
         if crc32c(window) != self._checksums[row]:
             raise self.damaged(row)

@@ -138,13 +138,7 @@ class CorpusWriter:
         return config in self._done
 
     def flush(self) -> None:
-        """Commit what was added so far.
-
-        Raises
-        ------
-        StorageError
-            The shard could not be written; what was added is still held, so that `flush` can be called again.
-        """
+        """Commit what was added so far; after a StorageError it is still held, so that `flush` can be called again."""
         if not self._rows:
             return
         shard = new_shard_name(self.root, self._rows[0]["dataset"], self._id)
@@ -197,10 +191,7 @@ def make_corpus(root: Path) -> None:
 
 
 def new_shard_name(root: Path, dataset: str, writer: str) -> str:
-    """`dataset-time-writer`, which sorts behind all shards of the dataset that are there: the newest windows count.
-
-    The time is later than theirs even where the clock of the machine that wrote them is ahead of ours.
-    """
+    """`dataset-time-writer`, which sorts behind all shards of the dataset, even those of a clock ahead of ours."""
     now = datetime.now(UTC).replace(tzinfo=None)
     name = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
     found = [match[1] for path in (root / "shards").iterdir() if (match := name.fullmatch(path.name))]

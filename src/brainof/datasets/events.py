@@ -18,10 +18,7 @@ from .tables import read_table, scalar
 
 
 def with_events(recording: Recording, source: EventSource, root: str | Path) -> Recording:
-    """The recording with the events that a recipe describes.
-
-    Raises LabelError: the table is missing, lacks a column or holds times that are no numbers.
-    """
+    """The recording with the events that a recipe describes; LabelError where their table does not hold them."""
     pauses = only_boundaries(recording.events)
     events = recording.events.drop(pauses.index)
     if source.file is not None:

@@ -17,10 +17,7 @@ from .tables import read_table, scalar, vector
 
 
 class Labels:
-    """Looks up the labels of a recipe for the dataset in `root`.
-
-    Raises LabelError: A table is missing or lacks a column that the recipe names.
-    """
+    """Looks up the labels of a recipe for the dataset in `root`; LabelError where a table or a column is missing."""
 
     def __init__(self, recipe: Recipe, root: str | PathLike[str]) -> None:
         self.sources = recipe.labels
@@ -30,10 +27,7 @@ class Labels:
                 self._open(name, source, {})  # what is wrong with it stops a run before it begins
 
     def of(self, entities: Mapping[str, str]) -> dict[str, str]:
-        """Labels of a whole recording, by its entities.
-
-        Raises LabelError: A label that is not optional is missing; the message names the table, the key and the fix.
-        """
+        """Labels of a whole recording, by its entities; LabelError where one that is not optional is missing."""
         labels = {}
         for name, source in self.sources.items():
             if source.event is not None or source.signal is not None:
@@ -62,10 +56,7 @@ class Labels:
         return {name: value for name, value in labels.items() if value}
 
     def of_span(self, entities: Mapping[str, str], onset: float, duration: float) -> dict[str, str]:
-        """Labels of a window that come from signals beside the recording; onset and duration in seconds.
-
-        Raises LabelError: the file is missing or lacks the array.
-        """
+        """Labels of a window (onset, duration in s) by signals beside the recording; LabelError if one is missing."""
         labels = {}
         for name, path in self.signals(entities).items():
             source = self.sources[name]

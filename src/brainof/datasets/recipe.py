@@ -314,10 +314,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
-    """A recipe by name, or from a YAML file.
-
-    Raises ConfigError: no recipe of that name (the nearest is suggested) and no such file, or the recipe is not valid.
-    """
+    """A recipe by name, or from a YAML file; ConfigError where there is none (it suggests the nearest) or it is wrong."""
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml") or Path(text).is_file():
         return Recipe.load(text)

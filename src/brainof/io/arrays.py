@@ -44,10 +44,7 @@ class Arrays:
 
 
 def open_arrays(path: Path, max_bytes: int) -> Arrays:
-    """List the arrays of a file.
-
-    Raises ReadError: the file is damaged, larger than `max_bytes` once decoded, or holds Python objects.
-    """
+    """List the arrays of a file; ReadError where it is damaged, too large once decoded, or holds Python objects."""
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     suffix = path.suffix.lower()

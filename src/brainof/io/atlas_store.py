@@ -43,10 +43,7 @@ def is_here(name: str) -> bool:
 
 
 def open_atlas(name: str) -> Atlas:
-    """A known atlas with its label image, regions in the order of its table.
-
-    Raises ReadError: the name is unknown, it was not fetched, or a file is not the one that was fetched.
-    """
+    """A known atlas, regions in the order of its table; ReadError where it was not fetched, or was changed since."""
     entry = known(name)
     if entry.file:
         return _spheres(name)
@@ -65,10 +62,7 @@ def open_atlas(name: str) -> Atlas:
 
 
 def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:
-    """The atlas that `options` describes: by files, or by a known name that is here; else None.
-
-    Raises ReadError: A file is missing or damaged, the image is not 3-D, or the table has no ids.
-    """
+    """The atlas of `options`: by files, or by a known name that is here; else None. ReadError where it is damaged."""
     if options.image is None and options.labels is None:
         is_named = options.grid_mm is None and options.name in KNOWN and is_here(str(options.name))
         return open_atlas(str(options.name)) if is_named else None

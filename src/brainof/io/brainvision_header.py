@@ -17,10 +17,7 @@ _BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOA
 
 
 def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
-    """Check a .vhdr file: whether its data is cut (within a frame, before a marker or `DataPoints`), and notes.
-
-    Raises ReadError: a path inside leaves `root`, the data file is missing or empty.
-    """
+    """Whether the data of a .vhdr file are cut, and notes; ReadError where a path leaves `root` or data are missing."""
     text = _text(path)
     data_name, marker_name = _value(text, "DataFile"), _value(text, "MarkerFile")
     if data_name is None:

@@ -49,10 +49,7 @@ def check_size(n_bytes: float, max_bytes: int, file: str | PathLike[str] | None,
 
 
 def checked(recording: Recording) -> Recording:
-    """The recording with notes on non-finite, flat and implausible channels.
-
-    Raises ReadError: it holds no sample or only one.
-    """
+    """The recording with notes on non-finite, flat and implausible channels; ReadError below two samples."""
     file = recording.file
     if recording.n_times == 0:
         raise ReadError("empty recording", file=file, field="data")

@@ -58,11 +58,7 @@ class EdfHeader:
 
 
 def read_edf_header(path: Path) -> EdfHeader:
-    """Read and check the header of an EDF or BDF file.
-
-    Raises ReadError: the file is empty, a field is no number, the header is longer than the file, or no data record is
-    complete.
-    """
+    """The header of an EDF or BDF file; ReadError where a field is wrong, or no data record is complete."""
     size = path.stat().st_size
     if size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")

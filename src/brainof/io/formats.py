@@ -36,10 +36,7 @@ def reader_module(format_name: str) -> str:
 
 
 def format_of(path: Path) -> tuple[Path, str]:
-    """The file to open (a partner is replaced by its header file) and its format.
-
-    Raises ReadError: the file is missing (the nearest name is suggested) or its suffix is not known.
-    """
+    """The file to open (a partner gives way to its header file) and its format; ReadError where either is unknown."""
     try:
         there = path.exists()
     except OSError as error:

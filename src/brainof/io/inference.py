@@ -86,10 +86,7 @@ def time_axis(
 def sampling_rate(
     vectors: Mapping[str, np.ndarray], modality: str, request: ReadRequest
 ) -> tuple[float, np.ndarray, list[str]]:
-    """Samples per second, the samples that follow a pause of the time column, and notes.
-
-    Raises ReadError: the file tells no rate and the options neither, or what it tells looks like milliseconds.
-    """
+    """Samples per second, the samples after pauses of the time column, and notes; ReadError if nothing tells it."""
     path = request.path
     named = {name.lower(): vector for name, vector in vectors.items() if vector.dtype.kind in "fiu"}
     for name, vector in vectors.items():  # a rate that was saved as text
@@ -140,10 +137,7 @@ def _steps(time: np.ndarray, sfreq: float | None) -> tuple[float, np.ndarray, li
 
 
 def modality_of(names: tuple[str, ...] | None, variable: str, has_atlas: bool, request: ReadRequest) -> str:
-    """The modality that was asked for, or that types, units, the atlas, names or the variable tell.
-
-    Raises ReadError: they tell none, or several.
-    """
+    """The modality asked for, or told by types, units, atlas, names or variable; ReadError for none or several."""
     if request.modality is not None:
         return request.modality
     options = request.options

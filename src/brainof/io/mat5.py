@@ -34,10 +34,7 @@ class _Element(NamedTuple):
 
 
 def check_mat5(path: Path, max_bytes: int) -> None:
-    """Walk a MAT file; files of other versions (4, 7.3) are left to their readers.
-
-    Raises ReadError: an element does not fit: the file is cut or damaged, or larger than `max_bytes` once decompressed.
-    """
+    """ReadError where an element of a version 5 file does not fit, or is too large once decompressed; others pass."""
     with path.open("rb") as stream:
         head = stream.read(128)
         if not head.startswith(b"MATLAB 5.0"):

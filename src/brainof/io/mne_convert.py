@@ -58,10 +58,7 @@ def recording_of_raw(
     file: str | None = None,
     format_name: str = "mne",
 ) -> Recording:
-    """One modality of a Raw; without `modality` MEG where there is any, else EEG.
-
-    Raises ReadError: no channel of the modality, a wrong unit, or more samples than `options.max_bytes`.
-    """
+    """One modality of a Raw (default: MEG, else EEG); ReadError: no such channel, a wrong unit, or too large."""
     raw, options, notes = opened.raw, opened.options or options, list(opened.notes)
     original = list(raw.ch_names)
     names = renamed(original, options, file)

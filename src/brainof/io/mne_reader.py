@@ -61,10 +61,7 @@ def read_mne(request: ReadRequest) -> Recording:
 
 @contextmanager
 def lower_case(path: Path, format_name: str) -> Iterator[Path]:
-    """The path, or a link to it in a temporary folder where all files of the recording end in lower case, too.
-
-    Errors raised meanwhile name the file itself.
-    """
+    """The path, or a link to it in a folder where all files end in lower case, too; errors name the file itself."""
     parts = []
     if path.suffix.lower() in _ENDINGS:
         parts = [path]

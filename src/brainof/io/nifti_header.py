@@ -26,10 +26,7 @@ _DAMAGED = "the file is cut or its header is damaged"
 
 
 def load_image(path: Path) -> Any:
-    """An image of nibabel without its data.
-
-    Raises ReadError: the file is empty, damaged or none of nibabel's formats.
-    """
+    """An image of nibabel without its data; ReadError where it is empty, damaged or of no format of nibabel."""
     import nibabel
 
     if not path.is_file():
@@ -42,10 +39,7 @@ def load_image(path: Path) -> Any:
 
 
 def voxels(image: Any, path: Path, dtype: type | None = None, field: str | None = None) -> np.ndarray:
-    """All values of an image of `load_image`; those of a .nii.gz up to the checksum at its end.
-
-    Raises ReadError: the file is cut or damaged, or its header announces more than it can hold.
-    """
+    """All values of an image, those of a .nii.gz up to the checksum at its end; ReadError where the file is cut."""
     import nibabel
 
     on_disk = nibabel.is_proxy(image.dataobj) and path.is_file()
@@ -129,10 +123,7 @@ def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]
 
 
 def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[float, list[str]]:
-    """TR in seconds from the options, the JSON sidecar or what the file says itself (0: nothing), and notes.
-
-    Raises ReadError: it is missing, below 0.05 s, above 20 s, or looks like milliseconds.
-    """
+    """TR in seconds by options, JSON sidecar or file (0: it has none), and notes; ReadError beyond 0.05 to 20 s."""
     if request.options.rate is not None:
         return 1 / request.options.rate, []
     t_r, where, file = from_header, field, request.path

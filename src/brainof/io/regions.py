@@ -19,10 +19,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def usable_places(data: np.ndarray, largest: float = _LARGEST) -> tuple[np.ndarray, int]:
-    """Where (voxels, vertices) `data` (..., n_times) holds a signal; what is not finite or beyond `largest` becomes 0.
-
-    The number of the latter is the second value.
-    """
+    """Where `data` (..., n_times) has a signal, and how many places were set to 0: not finite, or beyond `largest`."""
     flawed = ~(np.abs(data).max(axis=-1, initial=0) <= largest)  # also NaN
     data[flawed] = 0.0
     return (data != 0).any(axis=-1), int(flawed.sum())

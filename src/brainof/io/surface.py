@@ -26,10 +26,7 @@ _WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4
 
 
 def load_gifti(path: Path, root: Path, max_bytes: int, field: str) -> Any:
-    """A GIFTI image, after its arrays were checked: their sizes, and that none lies in a file outside the dataset.
-
-    Raises ReadError: the file is damaged or no GIFTI, larger than `max_bytes` once decoded, or points out of `root`.
-    """
+    """A GIFTI image whose arrays fit `max_bytes` and lie inside `root`; ReadError where they do not, or are damaged."""
     import nibabel
 
     if path.is_file():  # a pipe would be waited for
@@ -76,10 +73,7 @@ def _check_external(path: Path, root: Path, name: str, number: int) -> None:
 
 
 def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[str, np.ndarray]:
-    """Vertex coordinates by structure, shape (n_vertices, 3), metres; empty where the options name no surface.
-
-    Raises ReadError: A file is missing, no surface, or does not tell its hemisphere.
-    """
+    """Structure -> vertex coordinates (n, 3) in metres; ReadError where a file is no surface of a hemisphere."""
     surfaces = {}
     for name in options.surfaces:
         path = find_file(name, root, recording, "atlas.surfaces")

@@ -24,11 +24,7 @@ from .units import override_factors
 
 
 def read_table(request: ReadRequest) -> Recording:
-    """Read regions x time or electrodes x time from npz, npy, mat, HDF5, csv, tsv or txt.
-
-    Raises ReadError: the array, its time axis, its rate or its modality is not certain; the message says which option
-    decides.
-    """
+    """Regions or electrodes x time from an array or text table; ReadError says which option decides what is open."""
     path, options = request.path, request.options
     arrays = open_arrays(path, options.max_bytes)
     variable = _variable(arrays, options, path)

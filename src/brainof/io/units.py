@@ -84,10 +84,7 @@ def is_body_unit(unit: str) -> bool:
 def override_factors(
     units: str | dict[str, str], names: Sequence[str], types: Sequence[str], file: str | PathLike[str] | None
 ) -> np.ndarray:
-    """Factor per channel that `ReadOptions.units` asks for; NaN where it does not name the channel.
-
-    Raises ReadError: a unit is unknown, or not one of the channel's quantity.
-    """
+    """Factor per channel by `ReadOptions.units`, NaN where it names none; ReadError for a unit of another quantity."""
     patterns = {"*": units} if isinstance(units, str) else units
     factors = np.full(len(names), np.nan)
     for row, (name, kind) in enumerate(zip(names, types, strict=True)):

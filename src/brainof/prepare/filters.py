@@ -125,9 +125,6 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
 
 
 def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:
-    """Samples after which second-order sections have forgotten the past to `tolerance`, by their slowest pole.
-
-    Blocks of a channel that overlap by so much filter to the same numbers as the whole channel.
-    """
+    """Samples after which sections forget to `tolerance`: blocks that overlap by so much filter as the whole does."""
     radius = max(abs(np.roots(section[3:])).max() for section in sections)
     return int(np.ceil(np.log(tolerance) / np.log(radius))) if 0 < radius < 1 else 0

@@ -53,10 +53,7 @@ def rows_by_type(recording: Recording, chosen: np.ndarray | bool = True) -> dict
 
 
 def with_bads(recording: Recording, rows: Iterable[int]) -> tuple[str, ...]:
-    """`recording.bads` and the channels of `rows`, in channel order.
-
-    Raises RecordingError: no good channel is left.
-    """
+    """`recording.bads` and the channels of `rows`, in channel order; RecordingError where no good channel is left."""
     bads = set(recording.bads) | {recording.channels.names[row] for row in rows}
     if len(bads) >= recording.n_channels:
         fix = "all are flat, not finite or outliers; check the unit and what was picked"

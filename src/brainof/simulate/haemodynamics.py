@@ -54,10 +54,7 @@ def label_volume(mni: np.ndarray, voxel: float = 0.008, radius: float = 0.018) -
 
 
 def paint(table: np.ndarray, labels: np.ndarray, rng: np.random.Generator, noise: float = 0.0) -> np.ndarray:
-    """A 4-D image (x, y, z, n_volumes), float32: each voxel shows its region's row of `table`, zero outside the labels.
-
-    `noise` is the standard deviation of white noise that is added.
-    """
+    """A 4-D image (x, y, z, n_volumes), float32: regions show their row of `table` and white `noise`, the rest is 0."""
     image = np.zeros((*labels.shape, table.shape[1]), np.float32)
     inside = labels > 0
     voxels = table[labels[inside] - 1]

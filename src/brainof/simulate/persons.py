@@ -16,11 +16,7 @@ RHYTHMS = ("theta", "alpha", "beta")
 
 
 def stream(seed: int, subject: int, name: str) -> np.random.Generator:
-    """Random numbers of one purpose of one subject.
-
-    Each purpose has its own stream, so that switching an artefact off, leaving a modality out or adding subjects
-    changes nothing else.
-    """
+    """Random numbers of one purpose of one subject: what is switched off or added elsewhere changes nothing in them."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, subject, zlib.crc32(name.encode())])))
 
 

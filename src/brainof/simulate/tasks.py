@@ -30,9 +30,6 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 def task_parameters(name: str, **changes: Any) -> CohortParameters:
-    """Parameters of the cohort of a task (a key of TASKS), with further top-level changes such as `subjects`.
-
-    Raises ConfigError: no such task, or an impossible parameter.
-    """
+    """Parameters of the cohort of a task, with top-level changes such as `subjects`; ConfigError if impossible."""
     check_known(name, TASKS, ConfigError, "no task {!r}", field="task")
     return CohortParameters.parse({**TASKS[name], **changes}, f"task {name}")

@@ -47,11 +47,7 @@ class ChannelTable:
     notes: tuple[str, ...] = ()
 
     def compare(self, there: Sequence[str]) -> None:
-        """Hold the table against the channels of the file.
-
-        Raises ReadError: a name of the table is not in the file, or a channel of the file (other than a trigger or of
-        the body) not in the table.
-        """
+        """ReadError where a name is not in the file, or a channel (no trigger, not of the body) not in the table."""
         known, listed_names = set(there), set(self.names)
         absent = [name for name in self.names if name not in known]
         extra = [name for name in there if name not in listed_names and kind_of_name(name) is None]

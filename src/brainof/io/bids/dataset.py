@@ -158,10 +158,7 @@ class BidsIndex:
 
 
 def index(root: str | PathLike[str]) -> BidsIndex:
-    """Index a dataset (its derivatives are found too), a derivative, or a folder of datasets.
-
-    Raises ReadError: it is no folder, or holds no dataset.
-    """
+    """Index a dataset and its derivatives, a derivative, or a folder of datasets; ReadError where it holds none."""
     folder = user_path(root, ReadError)
     if not folder.is_dir():
         raise ReadError("is not a folder", file=folder, fix="give the folder of a BIDS dataset")

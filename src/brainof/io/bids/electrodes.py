@@ -54,10 +54,7 @@ def find_electrodes(sidecars: Sidecars) -> tuple[dict[str, np.ndarray], list[str
 
 
 def read_electrodes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and positions (n, 3) as written; NaN for n/a.
-
-    Raises ReadError: it is no table with the columns name, x, y and z, or one name has two positions.
-    """
+    """Names, and positions (n, 3) as written, NaN for n/a; ReadError where a column lacks or a name has two places."""
     table, _ = read_text_table(path, error=ReadError)
     for column in ("name", "x", "y", "z"):
         if column not in table.columns:

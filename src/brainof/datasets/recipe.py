@@ -314,7 +314,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name_or_path: str | PathLike[str]) -> Recipe:
-    """A recipe by name, or from a YAML file; ConfigError where there is none (it suggests the nearest) or it is wrong."""
+    """A recipe by name, or from a YAML file; ConfigError where there is none (and the nearest name), or a wrong one."""
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml") or Path(text).is_file():
         return Recipe.load(text)

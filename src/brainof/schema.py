@@ -22,13 +22,7 @@ class Schema(pydantic.BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], file: str | PathLike[str] | None = None) -> Self:
-        """Build from a mapping.
-
-        Raises
-        ------
-        ConfigError
-            Names `file`, the dotted key, the value, and for an unknown key the nearest known one.
-        """
+        """Build from a mapping; a ConfigError names `file`, the dotted key, the value, and the nearest known key."""
         try:
             return cls.model_validate(values)
         except pydantic.ValidationError as error:

@@ -47,7 +47,7 @@ def merge(corpora: Sequence[Corpus], out: str | PathLike[str]) -> dict[str, Any]
 def split(
     corpus: Corpus, out: str | PathLike[str], by: str = "subject", fraction: float = 0.1, seed: int = 0
 ) -> dict[str, int]:
-    """Copy a corpus to parts below `out` (by subject `train`, `validation`); windows of each; ConfigError."""
+    """Copy a corpus into parts below `out`: the windows of each; ConfigError where `by` or `fraction` is not known."""
     index = corpus.columns(["dataset", "modality", "subject"])
     if by == "subject":
         train, validation = split_subjects(index, fraction, seed)

@@ -33,8 +33,6 @@ def read_cifti(request: ReadRequest) -> Recording:
     A ptseries has one channel per parcel. A dtseries is averaged over the labels of `atlas.image` (a dlabel file on the
     same or a smaller set of grayordinates), or over its brain structures where no atlas is given. Centroids come from
     the voxels of the file and from `atlas.surfaces`; without surfaces, places on the cortex are unknown.
-
-    Raises ReadError: the file is damaged, holds no time series, or the atlas does not fit.
     """
     from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ParcelsAxis, SeriesAxis
 

@@ -23,8 +23,6 @@ def read_gifti(request: ReadRequest) -> Recording:
 
     GIFTI has no repetition time of its own: it comes from the JSON sidecar or the options. Centroids come from
     `atlas.surfaces`; without, they are unknown.
-
-    Raises ReadError: the file is damaged or holds no time series, or no atlas is given.
     """
     path, options, root = request.path, request.options, request.root
     image = load_gifti(path, root, options.max_bytes, "format")

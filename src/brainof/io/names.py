@@ -111,7 +111,7 @@ def chosen_type(name: str, options: ReadOptions) -> str | None:
 
 
 def kept(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[int]:
-    """Indices of the names that `drop` and `pick` leave, in order; ReadError for an unknown pick, or if none is left."""
+    """Indices of the names that `drop` and `pick` leave, in order; ReadError for an unknown pick or if none is left."""
     left = [i for i, name in enumerate(names) if not any(fnmatchcase(name, pattern) for pattern in options.drop)]
     for pattern in options.pick:
         if not any(fnmatchcase(names[i], pattern) for i in left):

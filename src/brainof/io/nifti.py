@@ -30,8 +30,6 @@ def read_nifti(request: ReadRequest) -> Recording:
 
     Voxels that are not finite, or zero throughout, do not count. Regions with no voxel left hold 0 and are bad;
     regions of which less than `min_coverage` is left are bad.
-
-    Raises ReadError: the image is damaged, not 4-D or too large, the TR is missing or impossible, or no atlas is given.
     """
     image = load_image(request.path)
     check_shape(image, request.path, request.options)

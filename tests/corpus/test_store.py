@@ -140,7 +140,7 @@ def test_corpora_number_their_windows_through(corpus_root, tmp_path, make):
     assert batch.datasets == ("second", "demo")
     assert batch.modality_B.tolist() == [1, 0]
     assert batch.n_times_B.tolist() == [60, 100]
-    assert "second" in str(both.shard_path(25))
+    assert "second" in str(both.damaged(25))
 
 
 def test_one_path_opens_a_plain_corpus(corpus_root):

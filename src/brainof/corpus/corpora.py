@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,10 +62,6 @@ class Corpora(Windows):
     def view(self, row: int) -> np.ndarray:
         corpus, local = self._locate(row)
         return corpus.view(local)
-
-    def shard_path(self, row: int) -> Path | str:
-        corpus, local = self._locate(row)
-        return corpus.shard_path(local)
 
     def damaged(self, row: int) -> CorpusError:
         corpus, local = self._locate(row)

@@ -22,7 +22,7 @@ from .index import in_order, to_frame
 from .index_file import IndexFile
 from .info import corpus_info
 from .maintenance import compact, delete, verify
-from .shards import INDEX_SUFFIX, SUFFIX, Shard
+from .shards import INDEX_SUFFIX, SUFFIX, Shard, damaged_window
 from .windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -194,15 +194,13 @@ class Corpus(Windows):
     def _places(self) -> tuple[np.ndarray, ...]:
         return tuple(self._column(name) for name in ("shard", "key", "n_channels", "n_times"))
 
-    def shard_path(self, row: int) -> Path | str:
-        return self.folder.where(self._shard_file(row))
-
     def _shard_file(self, row: int) -> str:
         return f"shards/{self._text('shard', row)}{SUFFIX}"
 
     def damaged(self, row: int) -> CorpusError:
-        self.folder.discard(self._shard_file(row))
-        return super().damaged(row)
+        name = self._shard_file(row)
+        self.folder.discard(name)
+        return damaged_window(self.folder.where(name), self._text("key", row), self._text("recording", row))
 
     def read_ahead(self, rows: Iterable[int]) -> None:
         if self.remote:

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
 from ..utils.checksum import crc32c
 from ..utils.values import ceil_div
-from .shards import damaged_window
 
 
 class Windows(ABC):
@@ -53,8 +51,8 @@ class Windows(ABC):
         """A window as a float16 view (n_channels, n_times) of the file, not checked."""
 
     @abstractmethod
-    def shard_path(self, row: int) -> Path | str:
-        """The file that holds a window."""
+    def damaged(self, row: int) -> CorpusError:
+        """The error of a window that does not match its checksum; names the shard."""
 
     @abstractmethod
     def read_ahead(self, rows: Iterable[int]) -> None:
@@ -66,10 +64,6 @@ class Windows(ABC):
         if crc32c(window) != self._checksums[row]:
             raise self.damaged(row)
         return window
-
-    def damaged(self, row: int) -> CorpusError:
-        """The error of a window that does not match its checksum; names the shard."""
-        return damaged_window(self.shard_path(row), self._text("key", row), self._text("recording", row))
 
     def batch(
         self, rows: Sequence[int], patch: int = 64, dtype: torch.dtype = torch.float32, fill: bool = False

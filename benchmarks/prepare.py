@@ -195,7 +195,7 @@ def _recipe() -> Any:
             "name": "bench",
             "title": "bench",
             "modality": "eeg",
-            "licence": "none",
+            "license": "none",
             "citation": "none",
             "files": [{"pattern": "sub-{subject}.edf"}],
             "windows": {"length": WINDOW},

@@ -99,7 +99,7 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
         if name in TASKS and "reference" in about
     ]
     sections = [
-        data_section(corpus, ["Public recordings under their own licences; see the recipes."]),
+        data_section(corpus, ["Public recordings under their own licenses; see the recipes."]),
         training_section(run),
         reconstruction_section(corpus, run),
         score_section(

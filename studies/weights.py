@@ -25,7 +25,7 @@ from brainof.utils.values import finite
 
 from .real import require_folders
 
-#: recipe -> folder below the root; all under licences that allow weights
+#: recipe -> folder below the root; all under licenses that allow weights
 OPEN = {
     "eegmat": "eegmat",
     "eegmmidb": "eegmmidb_S001",

@@ -49,7 +49,7 @@ RECIPE = """\
 name: toy
 title: Toy
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files:
   - pattern: "sub-{subject}/run-{run}.npz"

@@ -26,7 +26,8 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
         assert heading in page
     rows = json.loads((tmp_path / "scores.json").read_text())
     scored = {(row["modality"], row["features"]) for row in rows if row["row"] == "score"}
-    for modality, baseline in (("eeg", "band power"), ("meg", "band power"), ("fmri", "functional connectivity")):
+    fair = (("eeg", "band power"), ("meg", "band power"), ("fmri", "functional connectivity"), ("fmri", "block means"))
+    for modality, baseline in fair:
         assert {(modality, name) for name in ("pretrained", "untrained", "chance", baseline)} <= scored
     modalities = {row["modality"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in row}
     assert modalities == {"eeg", "meg", "fmri"}

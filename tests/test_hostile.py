@@ -270,7 +270,7 @@ RECIPE = {
     "name": "toy",
     "title": "Toy",
     "modality": "eeg",
-    "licence": "CC0-1.0",
+    "license": "CC0-1.0",
     "citation": "none",
     "files": [{"pattern": "sub-{subject}/a.edf"}],
     "windows": {"length": 1},

@@ -36,7 +36,7 @@ text = """
 name: eyes
 title: Eyes open and closed
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: simulated for this example
 files:
   - pattern: S{subject}_{run}.edf

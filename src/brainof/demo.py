@@ -47,7 +47,8 @@ def demo(
     tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
     corpus = Corpus(out / "corpus")
     tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
-    # blocks lift and lower the regional signal itself, which the waveform holds
+    # blocks lift and lower the regional signal itself, which the waveform and the mean of each region hold
+    tasks[-1] = tasks[-1].model_copy(update={"baselines": ["amplitude", "block means", "functional connectivity"]})
     pooled = [(task, "concat@waveform" if "fmri" in task.name else "auto") for task in tasks]
     rows = evaluate_run(corpus, run, pooled, untrained=1, n_permutations=100)
     save_rows(rows, out / "scores.json")

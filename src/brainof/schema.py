@@ -100,14 +100,16 @@ def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _config_error(cls: type[Schema], error: pydantic.ValidationError, file) -> ConfigError:
-    first = error.errors()[0]
+    # a misspelt key is said before the one that is missing for it
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(cls, first["loc"][:-1])
         return ConfigError("unknown key", file=file, field=where, fix=did_you_mean(str(first["loc"][-1]), known))
     if first["type"] == "missing":
         return ConfigError("is required", file=file, field=where)
-    return ConfigError(f"{first['msg']} (got {first['input']!r:.80})", file=file, field=where or None)
+    got = "" if isinstance(first["input"], (dict, list)) else f" (got {first['input']!r:.80})"
+    return ConfigError(f"{first['msg']}{got}", file=file, field=where or None)
 
 
 def _fields_at(cls: type, location: tuple) -> list[str]:

@@ -28,7 +28,7 @@ def corpus(tmp_path):
     with CorpusWriter(tmp_path / "corpus") as writer:
         tasks = {"state": {"label": "condition", "split": "subject"}}
         about = {"name": "made", "modality": "eeg", "steps": default_chain("eeg").to_steps(), "tasks": tasks}
-        writer.add_dataset("made", {**about, "task_views": {"state": "pretrain"}, "licence": "CC0"})
+        writer.add_dataset("made", {**about, "task_views": {"state": "pretrain"}, "license": "CC0"})
         for person in range(6):
             for condition, strength in (("rest", 0.0), ("task", 3.0)):
                 row = {"dataset": "made", "modality": "eeg", "subject": f"{person:02d}", "sfreq": 256.0, "config": "x"}
@@ -75,7 +75,7 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert len(embed(Recording(data, 256.0, "eeg", channels), model, contract=contract)) == 2
 
 
-def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licences(recipe, corpus, tmp_path):
+def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licenses(recipe, corpus, tmp_path):
     model, contract = load("debug")[0], contract_of(Corpus(corpus), Corpus(corpus).index, 64)
     before = {
         "dataset": "elsewhere",
@@ -83,7 +83,7 @@ def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licences
         "people": 3,
         "windows": 9,
         "hours": 1.0,
-        "licence": "CC-BY-4.0",
+        "license": "CC-BY-4.0",
     }
     save_release(tmp_path / "base", model, contract, data=[before], steps=7)
     words = ["adapt", str(recipe), "--model", str(tmp_path / "base"), "--out", str(tmp_path / "run"), "repeats=0"]
@@ -135,7 +135,7 @@ def test_a_score_that_is_undefined_is_printed_as_such(tmp_path, capsys):
     rng = np.random.default_rng(0)
     channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
     with CorpusWriter(tmp_path / "corpus") as writer:
-        about = {"name": "made", "modality": "eeg", "steps": default_chain("eeg").to_steps(), "licence": "CC0"}
+        about = {"name": "made", "modality": "eeg", "steps": default_chain("eeg").to_steps(), "license": "CC0"}
         tasks = {"tasks": {"q": {"label": "group"}}, "task_views": {"q": "pretrain"}}
         writer.add_dataset("made", {**about, **tasks})
         for number in range(4):

@@ -9,7 +9,7 @@ RECIPE = """\
 name: toy
 title: Toy
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files: [{pattern: "sub-{subject}.npz"}]
 read: {variable: eeg, time_axis: 1, units: uV, sfreq: 256, channel_names: [Fp1, Cz, Oz]}

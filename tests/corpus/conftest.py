@@ -73,7 +73,7 @@ def corpus_root(tmp_path: Path) -> Path:
     """A corpus of 6 recordings of 4 windows (5 channels, 100 samples) in 3 shards; recording i has seed i."""
     root = tmp_path / "corpus"
     with CorpusWriter(root, shard_bytes=2 * 4 * 5 * 100 * 2) as writer:
-        writer.add_dataset("demo", {"licence": "CC0"})
+        writer.add_dataset("demo", {"license": "CC0"})
         for i in range(6):
             writer.add(recording_of(f"p{i}_rest"), channels_of(5), windows_of(i), np.arange(5) != i)
     return root

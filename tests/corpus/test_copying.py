@@ -18,7 +18,7 @@ def _content(corpus: Corpus) -> dict:
 @pytest.fixture
 def other(tmp_path, make):
     with CorpusWriter(tmp_path / "other") as writer:
-        writer.add_dataset("second", {"licence": "PDDL"})
+        writer.add_dataset("second", {"license": "PDDL"})
         writer.add(make.recording("q1", "second", "meg"), make.channels(5, "meg"), make.windows(9))
     return tmp_path / "other"
 
@@ -29,7 +29,7 @@ def test_merged_corpora_hold_all_windows(corpus_root, other, tmp_path):
     merged = Corpus(tmp_path / "all")
     assert _content(merged) == _content(Corpus(corpus_root)) | _content(Corpus(other))
     assert merged.verify().problems == []
-    assert merged.datasets == {"demo": {"licence": "CC0"}, "second": {"licence": "PDDL"}}
+    assert merged.datasets == {"demo": {"license": "CC0"}, "second": {"license": "PDDL"}}
     # and once more, as after an interruption: nothing is doubled
     assert merge([Corpus(corpus_root), Corpus(other)], tmp_path / "all") == done
     for path in (tmp_path / "all" / "shards").glob("*.parquet"):
@@ -59,7 +59,7 @@ def test_a_damaged_window_is_not_copied(corpus_root, shard_files, tmp_path):
 
 def test_descriptions_that_disagree_are_named(corpus_root, tmp_path, make):
     with CorpusWriter(tmp_path / "b") as writer:
-        writer.add_dataset("demo", {"licence": "other"})
+        writer.add_dataset("demo", {"license": "other"})
         writer.add(make.recording("q1"), make.channels(5), make.windows(9))
     with pytest.raises(CorpusError, match=r"datasets/demo\.json: describes the dataset otherwise"):
         merge([Corpus(corpus_root), Corpus(tmp_path / "b")], tmp_path / "all")
@@ -77,7 +77,7 @@ def test_split_by_person_dataset_and_modality(corpus_root, other, tmp_path):
     assert validation.verify().problems == []
     assert split(corpus, tmp_path / "sets", "dataset") == {"demo": 24, "second": 4}
     assert split(corpus, tmp_path / "kinds", "modality") == {"eeg": 24, "meg": 4}
-    assert Corpus(tmp_path / "kinds" / "meg").datasets == {"second": {"licence": "PDDL"}}
+    assert Corpus(tmp_path / "kinds" / "meg").datasets == {"second": {"license": "PDDL"}}
     with pytest.raises(ConfigError, match="by: 'sex'"):
         split(corpus, tmp_path / "x", "sex")
 
@@ -143,5 +143,5 @@ def test_a_copy_that_is_killed_can_be_used_as_far_as_it_got(corpus_root, tmp_pat
     part = Corpus(tmp_path / "all")
     assert len(part) == 8
     assert part.batch(range(8)).signal_BCT.shape == (8, 5, 128)
-    assert part.datasets == {"demo": {"licence": "CC0"}}
+    assert part.datasets == {"demo": {"license": "CC0"}}
     assert part.verify().problems == []

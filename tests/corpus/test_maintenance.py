@@ -149,8 +149,8 @@ def test_verify_sees_whatever_keeps_a_corpus_from_being_opened(corpus_root):
 
 def test_descriptions_of_version_1_are_read(corpus_root, make):
     (corpus_root / "corpus.json").write_text('{"format": "brainof-corpus", "version": 1}')
-    (corpus_root / "datasets" / "demo.json").write_text('{"licence": "CC0"}')
-    assert Corpus(corpus_root).datasets == {"demo": {"licence": "CC0"}}
+    (corpus_root / "datasets" / "demo.json").write_text('{"license": "CC0"}')
+    assert Corpus(corpus_root).datasets == {"demo": {"license": "CC0"}}
     with CorpusWriter(corpus_root) as writer:
         writer.add(make.recording("p6_rest"), make.channels(5), make.windows(6))
     assert len(Corpus(corpus_root)) == 28

@@ -23,7 +23,7 @@ def test_reading_changes_nothing_on_disk(corpus_root):
     before = {path: path.stat().st_mtime_ns for path in corpus_root.rglob("*")}
     corpus = Corpus(corpus_root)
     assert len(_read_all(corpus)) == 24
-    assert corpus.datasets == {"demo": {"licence": "CC0"}}
+    assert corpus.datasets == {"demo": {"license": "CC0"}}
     assert {path: path.stat().st_mtime_ns for path in corpus_root.rglob("*")} == before
 
 
@@ -128,7 +128,7 @@ def test_corpora_number_their_windows_through(corpus_root, tmp_path, make):
     with CorpusWriter(tmp_path / "other") as writer:
         windows = make.windows(9, n_channels=5, n_times=60)
         writer.add(make.recording("q1", "second", "meg"), make.channels(5, "meg"), windows)
-        writer.add_dataset("second", {"licence": "PDDL"})
+        writer.add_dataset("second", {"license": "PDDL"})
     both = open_corpora([corpus_root, tmp_path / "other"])
     assert isinstance(both, Corpora)
     assert len(both) == 28

@@ -250,7 +250,7 @@ def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path, make, seed):
 def _write_part(root: Path, make, part: int, barrier) -> None:
     barrier.wait(10)
     with CorpusWriter(root, shard_bytes=20_000) as writer:
-        writer.add_dataset("demo", {"licence": "CC0"})
+        writer.add_dataset("demo", {"license": "CC0"})
         for i in range(part, 40, 2):
             writer.add(make.recording(f"p{i:02d}"), make.channels(5), make.windows(i))
 
@@ -267,7 +267,7 @@ def test_two_writers_at_once_lose_nothing(tmp_path, make):
     assert corpus.index["recording"].tolist() == [f"p{i:02d}" for i in range(40) for _ in range(4)]
     for i in range(40):
         np.testing.assert_array_equal(corpus.read(4 * i), make.windows(i)[0].data.astype(np.float16))
-    assert corpus.datasets == {"demo": {"licence": "CC0"}}
+    assert corpus.datasets == {"demo": {"license": "CC0"}}
 
 
 def test_a_recording_prepared_again_replaces_the_old_one(tmp_path, make):

@@ -16,7 +16,7 @@ RECIPE = {
     "name": "film",
     "title": "Film",
     "modality": "fmri",
-    "licence": "none",
+    "license": "none",
     "citation": "none",
     "files": [{"pattern": "sub-{subject}_run-{run}.npz"}],
     "labels": {

@@ -208,7 +208,7 @@ def test_every_published_entry_has_one_recipe():
     for recipe in RECIPES.values():
         if recipe.published is not None:
             assert recipe.access
-            assert recipe.licence
+            assert recipe.license
             assert "pretraining" in recipe.roles
             length = recipe.views()["pretrain"].length
             assert recipe.modality == "fmri" or f"{length:g} s" == recipe.published.window, recipe.name

@@ -65,8 +65,8 @@ def test_bad_tables_are_named(make, tmp_path, text, message):
         (b"onset\tduration\ttrial_type\t\n3\t1\t01\t\n2\t1\tNA\t\n", [2.0, 3.0], ["NA", "01"], None),
         ("onset\tduration\ttrial_type\n2\t1\té\n".encode("utf-16"), [2.0], ["é"], None),
         ("onset\tduration\ttrial_type\n2\t1\té\n".encode("latin-1"), [2.0], ["é"], None),
-        (b"onset\tduration\ttrial_type\n", [], [], "holds no event"),
-        (b"", [], [], "holds no event"),
+        (b"onset\tduration\ttrial_type\n", [], [], "holds no events"),
+        (b"", [], [], "holds no events"),
     ],
 )
 def test_tables_of_a_recipe_as_they_are_in_the_field(make, tmp_path, content, onsets, kinds, note):

@@ -40,13 +40,20 @@ def test_nearest_name_is_suggested():
         ({"labels": {"x": {"entity": "run", "event": "y"}}}, r"exactly one of entity, table, event and signal"),
         ({"labels": {"x": {"table": "t.tsv"}}}, r"a table needs key"),
         ({"files": []}, r"toy\.yaml: files"),
-        ({"licence": None}, r"licence"),
+        ({"license": None}, r"license"),
+        ({"licens": "CC0"}, r"toy\.yaml: licens: unknown key; did you mean 'license'"),
     ],
 )
 def test_wrong_keys_are_named(toy, change, message):
     recipe, _ = toy
     with pytest.raises(ConfigError, match=message):
         Recipe.parse({**read_yaml(recipe), **change}, recipe)
+
+
+def test_recipes_of_before_said_licence(toy):
+    values = read_yaml(toy[0])
+    values["licence"] = values.pop("license")
+    assert Recipe.parse(values) == Recipe.load(toy[0])
 
 
 def test_assignments_from_the_command_line(toy):

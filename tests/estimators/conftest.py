@@ -88,7 +88,7 @@ def rest_corpus(tmp_path):
     rng = np.random.default_rng(0)
     channels = Channels(NAMES, ("eeg",) * len(NAMES), electrode_positions(NAMES), frame="head")
     writer = CorpusWriter(tmp_path / "corpus")
-    writer.add_dataset("made", {"licence": "CC0"})
+    writer.add_dataset("made", {"license": "CC0"})
     for person in range(6):
         for condition in ("rest", "task"):
             row = {"dataset": "made", "modality": "eeg", "subject": f"{person:02d}", "sfreq": SFREQ, "config": "x"}

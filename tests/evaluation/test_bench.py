@@ -30,7 +30,7 @@ RECIPE = """\
 name: alpha
 title: Alpha
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 url: https://example.org/alpha
 access: open
@@ -313,7 +313,7 @@ def test_a_second_modality_of_the_same_people_stands_beside_the_first(alpha, tmp
 name: beside
 title: Beside
 modality: fmri
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files: [{pattern: "{subject}.npz"}]
 read: {variable: bold, time_axis: 0, t_r: 2.0}

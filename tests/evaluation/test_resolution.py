@@ -18,7 +18,7 @@ RECIPE = """\
 name: waves
 title: Waves
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files: [{pattern: "sub-{subject}.npz"}]
 read: {variable: eeg, time_axis: 1, units: uV, sfreq: 200, channel_names: [Fp1, Fp2, C3, Cz, C4, Oz]}

@@ -17,7 +17,7 @@ RECIPE = """\
 name: {name}
 title: Made
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files: [{{pattern: "sub-{{subject}}_run-{{run}}.npz"}}]
 read: {{variable: eeg, time_axis: 1, units: uV, sfreq: 128, channel_names: [{names}]}}

@@ -53,7 +53,7 @@ def test_centroids_against_a_loop(labels):
     [
         (np.ones((3, 3, 3, 2), np.int16), "not 3-D"),
         (np.full((3, 3, 3), 0.4, np.float32), "no label ids"),
-        (np.zeros((3, 3, 3), np.int16), "holds no label"),
+        (np.zeros((3, 3, 3), np.int16), "holds no labels"),
     ],
 )
 def test_wrong_images_are_refused(nifti, tmp_path, values, word):

@@ -60,7 +60,9 @@ def test_centroids_are_metres_and_repeated_names_get_their_id(tmp_path):
 @pytest.mark.parametrize("header", ["index,name\n", ""])
 def test_one_bad_id_never_renumbers_the_others(tmp_path, cell, header):
     (tmp_path / "a.csv").write_text(f"{header}4,D\n2,B\n{cell},C\n1,A\n")
-    with pytest.raises(ReadError, match=r"a\.csv: atlas\.labels: '.{0,40}' in row 3 is no label id; give each region"):
+    with pytest.raises(
+        ReadError, match=r"a\.csv: atlas\.labels: '.{0,40}' in row 3 is not a label id; give each region"
+    ):
         read_labels(tmp_path / "a.csv")
 
 
@@ -76,7 +78,7 @@ def test_a_list_without_ids_must_end_where_the_labels_of_the_image_end(tmp_path)
     ("text", "word"),
     [
         ("1,a\n1,b\n", "twice"),
-        ("", "holds no label"),
+        ("", "holds no labels"),
         ("id,name\n", "holds no"),
         ("Nummer,Gebiet\n1,A\n2,B\n", "'Nummer' in row 1"),
     ],

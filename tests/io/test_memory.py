@@ -94,7 +94,7 @@ def test_a_nibabel_image_equals_the_file(nifti, bold):
     assert regions.channels.labels.tolist() == [3, 7]
     np.testing.assert_allclose(regions.data[1], bold[:2].mean(axis=(0, 1, 2)), rtol=1e-6)
     assert len(regions.provenance["atlas"]["sha256"]) == 64
-    with pytest.raises(ReadError, match="ndarray is no nibabel image"):
+    with pytest.raises(ReadError, match="ndarray is not a nibabel image"):
         from_image(bold)
     with pytest.raises(ReadError, match="3-D, not 4-D"):
         from_image(nib.Nifti1Image(labels, image.affine), options=options)

@@ -241,11 +241,11 @@ def test_arrays_in_another_file_stay_inside_the_dataset(tmp_path, label_gii):
         with pytest.raises(ReadError, match=r"ExternalFileName: array 1 lies in '.*values\.bin', outside"):
             read(path, options=options, root=root)
     _external(path, "pipe")
-    with pytest.raises(ReadError, match="array 1 lies in 'pipe', which is no file"):
+    with pytest.raises(ReadError, match="array 1 lies in 'pipe', which is not a file"):
         read(path, options=options, root=root)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ReadError, match=r"hemi-L\.func\.gii: is no file"):
+    with pytest.raises(ReadError, match=r"hemi-L\.func\.gii: is not a file"):
         read(path, options=options, root=root)
 
 

@@ -333,7 +333,7 @@ def test_columns_of_regions_go_by_name_or_id(tmp_path, columns, order):
 def test_columns_of_which_only_some_are_regions_are_refused(tmp_path):
     (tmp_path / "l.csv").write_text("1,Pole\n2,Insula\n3,SFG\n")
     pd.DataFrame(VALUES.T, columns=["SFG", "Pole", "Insla"]).to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(ReadError, match="columns are no region of l: Insla"):
+    with pytest.raises(ReadError, match="columns are not regions of l: Insla"):
         read(tmp_path / "a.csv", options=ReadOptions.parse({"t_r": 2, "atlas": {"labels": str(tmp_path / "l.csv")}}))
 
 

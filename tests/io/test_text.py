@@ -35,8 +35,8 @@ def test_encodings_of_signals_labels_confounds_and_json(tmp_path, code):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("c.tsv", "", "holds no row"),
-        ("c.tsv", "a\tb\n", "holds no row"),
+        ("c.tsv", "", "holds no rows"),
+        ("c.tsv", "a\tb\n", "holds no rows"),
         ("c.tsv", "a\tb\n1\tx\n2\t3\n3\t4\n", "confounds.b: is not numeric"),
         ("c.tsv", "a\tb\n1\t2\t3\n", "line 2 has 3 cells"),
         ("c.tsv", "a\n1\ninf\n3\n", "inf in row 2"),

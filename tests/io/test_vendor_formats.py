@@ -79,7 +79,7 @@ def test_gdf_headers_are_checked(tmp_path, microvolts, vendor):
     for start, patch, word in (
         (236, struct.pack("<q", 10**12), "records of 1200 bytes, the file has"),
         (252, struct.pack("<H", 60000), "header says 60000 signals"),
-        (0, b"GDX 2.20", "begins no GDF file"),
+        (0, b"GDX 2.20", "is not the start of a GDF file"),
     ):
         path.write_bytes(good[:start] + patch + good[start + len(patch) :])
         with pytest.raises(ReadError, match=word):

@@ -66,7 +66,7 @@ def test_what_is_no_checkpoint_is_named(stopped, tmp_path):
     (stopped / "checkpoints" / "best.json").unlink(missing_ok=True)
     with pytest.raises(CheckpointError, match="none has been rated yet"):
         release_checkpoint(stopped, tmp_path / "out")
-    with pytest.raises(CheckpointError, match="is no run of `brainof pretrain`"):
+    with pytest.raises(CheckpointError, match="is not a run of `brainof pretrain`"):
         release_checkpoint(tmp_path, tmp_path / "out")
     state = stopped / "checkpoints" / "step-5" / "state.json"
     state.write_text(state.read_text().replace('"step": 5', '"step": 6'))

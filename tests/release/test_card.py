@@ -42,7 +42,7 @@ def run(tmp_path_factory):
         for name, people in (("first", 2), ("second", 1)):
             about = {
                 "title": f"The {name} | set",
-                "licence": "CC0-1.0",
+                "license": "CC0-1.0",
                 "citation": f"{name} et al.",
                 "url": "https://x.org",
             }
@@ -75,7 +75,7 @@ def test_the_card_of_a_run_says_what_went_in(run):
     assert "| EEG | eeg [V] | 256 | 2 | head | – | repair, resample, filter, bad_channels, normalise |" in body
 
 
-def test_scores_licence_and_notes_are_added_when_a_run_is_shared(run, tmp_path):
+def test_scores_license_and_notes_are_added_when_a_run_is_shared(run, tmp_path):
     rows = [
         {"row": "score", "task": "a/b", "features": "pretrained", "level": "window", "metric": "roc_auc", "score": 0.71,
          "sd": 0.05, "chance": 0.5, "null_95": 0.55, "p_value": 0.01, "transductive": True},
@@ -108,4 +108,4 @@ def test_a_deaf_dataset_and_what_is_unknown_are_said(contract, model):
     assert "| d | unknown | unknown | 3 | unknown | not recorded |" in card
     assert "In all: unknown modality 3 windows.\n" in card
     assert "MEG, fMRI are refused" in card
-    assert "licence of these weights was not stated" in card
+    assert "license of these weights was not stated" in card

@@ -22,7 +22,7 @@ RECIPE = """\
 name: toy
 title: Toy
 modality: eeg
-licence: CC0-1.0
+license: CC0-1.0
 citation: none
 files: [{pattern: "sub-{subject}.npz"}]
 read: {variable: eeg, time_axis: 1, units: uV, sfreq: 200, channel_names: [Fp1, Fp2, C3, C4, P3, P4, O1, O2, Fz, Cz]}

@@ -108,9 +108,10 @@ def test_several_folders_stand_side_by_side(run, tmp_path):
     shutil.copytree(run, second)
     adapted = tmp_path / "adapted"
     (adapted / "adapter").mkdir(parents=True)
-    found = {"metrics": {"balanced_accuracy": {"mean": 0.8, "se": None}},
-             "beside": [{"row": "score", "level": "window", "features": "band power", "metric": "balanced_accuracy",
-                         "score": 0.6, "group_se": 0.1, "chance": 0.5}]}  # fmt: skip
+    found = {
+        "metrics": {"balanced_accuracy": {"mean": 0.8, "se": None}},
+        "beside": [row for row in score_rows() if row["row"] == "score" and row["features"] != "pretrained"],
+    }
     (adapted / "scores.json").write_text(json.dumps(found))
     evaluated = tmp_path / "bench"
     evaluated.mkdir()
@@ -126,8 +127,28 @@ def test_several_folders_stand_side_by_side(run, tmp_path):
     assert "Side by side" in page
     assert "Loss of every run" in page
     assert "won 1, lost 1 and left open 0 of 2" in page
-    assert "band power" in page
+    assert "Balanced accuracy: the adapted model 0.800, the best of the others, untrained, 0.600, chance 0.500." in page
+    assert "t (m, ridge) +0.100; t (n, ridge) -0.100." in page
     assert [part["kind"] for part in data_of(out)["parts"]] == ["pretraining"] * 2 + ["adaptation", "evaluation"]
+
+
+def test_folders_of_one_name_are_told_apart(run, tmp_path):
+    for place in ("one", "two"):
+        shutil.copytree(run, tmp_path / place / "first")
+    page = report([tmp_path / "one" / "first", tmp_path / "two" / "first"], tmp_path / "both.html")
+    assert [part["name"] for part in data_of(page)["parts"]] == ["one/first", "two/first"]
+    assert "Data of two/first" in page.read_text()
+
+
+def test_random_weights_beside_a_trained_run_are_not_all_there_is(run, tmp_path):
+    evaluated = tmp_path / "bench"
+    evaluated.mkdir()
+    row = {"task": "t", "entry": "tiny (random weights)", "kind": "model", "readout": "ridge", "option": "plain",
+           "metric": "auc", "score": 0.7, "gain": 0.1, "gain_low": 0.05, "gain_high": 0.15}  # fmt: skip
+    pd.DataFrame([row]).to_csv(evaluated / "summary.csv", index=False)
+    alone, beside = report([evaluated], tmp_path / "a.html"), report([run, evaluated], tmp_path / "b.html")
+    assert 'class="lead">The models here have random weights' in alone.read_text()
+    assert 'class="lead">Nothing here was compared with random weights' in beside.read_text()
 
 
 def test_what_brainof_did_not_write_is_one_line(tmp_path):

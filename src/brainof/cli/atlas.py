@@ -15,9 +15,9 @@ EXAMPLE = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="known atlases, and which of them are here")
+    listing = actions.add_parser("list", help="list known atlases, and which of them are here")
     fetch = actions.add_parser("fetch", help="download an atlas through nilearn")
-    fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument("name", metavar="NAME", help="one of `brainof atlas list`")
     for action in (listing, fetch):
         action.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -14,7 +14,7 @@ Needs the extra `completion`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell that will read the script")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default)",
     )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
-    parser.add_argument("--offline", action="store_true", help="use what was downloaded before, and no network")
-    parser.add_argument("--out", required=True, metavar="F", help="file to write, .parquet or .npz")
+    parser.add_argument("--offline", action="store_true", help="use only what was downloaded before")
+    parser.add_argument("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
     parser.add_argument(
         "--pool",
         default="auto",
@@ -44,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
     add_accept_argument(parser)
-    parser.add_argument("--resample", type=float, metavar="HZ", help="change the samples per second (fMRI: 1 / TR)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument(
-        "--memory", default="1GB", metavar="SIZE", help="memory to stay below, such as 2GB (default: 1GB)"
+        "--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)"
     )
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
+    parser.add_argument("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
-    add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
+    add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 
 def run(args: argparse.Namespace) -> int:

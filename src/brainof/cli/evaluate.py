@@ -29,16 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder for everything the evaluation makes")
     parser.add_argument("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
     parser.add_argument("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="the I-th of N shares of the runs")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts")
     parser.add_argument(
         "--accept",
         nargs="+",
         default=[],
         metavar="WHAT",
-        help="differences from a contract to accept; overlap: score models that saw people of a task, as transductive",
+        help="accept these differences from training; overlap: also score models that saw test people (transductive)",
     )
     parser.add_argument(
-        "--unseen", action="store_true", help="score only people that no model saw in pretraining; others train"
+        "--unseen", action="store_true", help="test only on people whom no model saw in pretraining; the others train"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
     parser.add_argument("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")

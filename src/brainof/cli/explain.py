@@ -28,14 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE|CORPUS", nargs="+", help="recordings, or one corpus folder")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--what", nargs="+", metavar="MAP", help="maps to make (default: all)")
-    parser.add_argument("--task", metavar="NAME", help="dataset/task of the corpus; 'none': without labels")
-    parser.add_argument("--windows", type=int, default=100, metavar="N", help="windows per dataset at most (100)")
-    parser.add_argument("--untrained", type=int, default=2, metavar="N", help="models with random weights (2)")
-    parser.add_argument("--permutations", type=int, default=200, metavar="N", help="permutations of the labels (200)")
-    parser.add_argument("--umap", action="store_true", help="draw embeddings with UMAP too (extra: explain)")
+    parser.add_argument(
+        "--task", metavar="NAME", help="a task of the corpus (dataset/task); 'none' explains without labels"
+    )
+    parser.add_argument(
+        "--windows", type=int, default=100, metavar="N", help="use at most this many windows per dataset (100)"
+    )
+    parser.add_argument(
+        "--untrained", type=int, default=2, metavar="N", help="number of models with random weights to compare with (2)"
+    )
+    parser.add_argument(
+        "--permutations", type=int, default=200, metavar="N", help="number of permutations of the labels (200)"
+    )
+    parser.add_argument(
+        "--umap", action="store_true", help="also draw embeddings with UMAP (needs the extra `explain`)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     add_accept_argument(parser)
-    add_read_arguments(parser.add_argument_group("reading, where a file does not say it"))
+    add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 
 def run(args: argparse.Namespace) -> int:

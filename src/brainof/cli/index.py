@@ -20,7 +20,9 @@ _MOST = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="a dataset, a derivative, or a folder of datasets")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--problems", type=int, default=10, metavar="N", help="missing and broken files shown (10)")
+    parser.add_argument(
+        "--problems", type=int, default=10, metavar="N", help="show at most N missing or broken files (10)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

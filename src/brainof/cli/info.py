@@ -46,34 +46,43 @@ _MODEL_FILES = ("contract.json", "config.json", "config.yaml", "preprocessing.js
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="FILE|PRESET|CHECKPOINT")
+    parser.add_argument("target", metavar="FILE|PRESET|CHECKPOINT", help="recording, preset, or folder of a model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    reading = parser.add_argument_group("reading a file")
+    reading = parser.add_argument_group("how to read the file, where it does not say")
     add_read_arguments(reading)
 
 
 def add_read_arguments(parser: Any) -> None:
     """The options of `brainof.io.ReadOptions` that a command line needs."""
-    parser.add_argument("--modality", choices=MODALITIES, help="what to read of a file that holds several")
+    parser.add_argument("--modality", choices=MODALITIES, help="which one to read from a file that holds several")
     parser.add_argument("--units", help="unit of the stored values, such as uV")
     parser.add_argument("--sfreq", type=float, help="samples per second")
     parser.add_argument("--t-r", type=float, help="repetition time in seconds")
     parser.add_argument("--variable", help="name of the array inside an npz, mat or HDF5 file")
     parser.add_argument("--events-variable", help="name of the array or column of event codes")
-    parser.add_argument("--time-axis", type=int, choices=(0, 1), help="axis of time of an array")
+    parser.add_argument(
+        "--time-axis", type=int, choices=(0, 1), help="axis of an array that is time: 0 (rows) or 1 (columns)"
+    )
     parser.add_argument("--channel-names", help="names of all channels, separated by commas")
-    parser.add_argument("--drop", action="append", metavar="PATTERN", help="leave channels out")
-    parser.add_argument("--montage", help="template of electrode positions by name")
+    parser.add_argument(
+        "--drop",
+        action="append",
+        metavar="PATTERN",
+        help="leave out matching channels, such as 'EXG*'; may be given several times",
+    )
+    parser.add_argument("--montage", help="template that gives electrode positions by name, such as standard_1005")
     parser.add_argument("--atlas", help="label image of an fMRI atlas")
     parser.add_argument("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
-    parser.add_argument("--labels", help="table of label ids and names")
-    parser.add_argument("--grid-mm", type=float, help="cubes of this edge instead of an atlas")
+    parser.add_argument("--labels", help="table with the ids and names of the regions")
+    parser.add_argument(
+        "--grid-mm", type=float, help="average over cubes with edges of this length instead of an atlas"
+    )
     parser.add_argument("--confounds", help="table of nuisance regressors")
-    parser.add_argument("--max-bytes", type=float, help="refuse larger recordings")
+    parser.add_argument("--max-bytes", type=float, help="refuse recordings that need more memory than this")
     parser.add_argument(
         "--channel-types", action="append", default=[], metavar="PATTERN=TYPE", help="such as 'EXG*=eeg' or 'X1=eog'"
     )
-    parser.add_argument("--data-format", choices=("int16", "int32"), help="samples of a Neuroscan .cnt")
+    parser.add_argument("--data-format", choices=("int16", "int32"), help="sample format of a Neuroscan .cnt file")
     parser.add_argument("--allow-maxshield", action="store_true", default=None, help="read raw MaxShield recordings")
     parser.add_argument(
         "--no-sidecars", dest="sidecars", action="store_false", default=None, help="read the file as if it stood alone"
@@ -88,7 +97,7 @@ def add_accept_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WHAT",
         choices=ACCEPTABLE,
-        help="differences from training to accept",
+        help="accept these differences from training",
     )
 
 

@@ -23,12 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", nargs="+", metavar="CORPUS", help="corpora to train on (default: the published one)"
     )
-    parser.add_argument("--devices", nargs="+", type=int, default=[1], metavar="N", help="devices that share a step")
-    parser.add_argument("--peak", type=float, default=989, metavar="TFLOPS", help="its peak (default: 989, an H100)")
     parser.add_argument(
-        "--mfu", type=float, default=0.1, metavar="F", help="fraction of the peak that is used (default: 0.1)"
+        "--devices", nargs="+", type=int, default=[1], metavar="N", help="numbers of devices to plan for (default: 1)"
     )
-    parser.add_argument("--link", type=float, default=50, metavar="GB/S", help="what a device sends (default: 50)")
+    parser.add_argument(
+        "--peak", type=float, default=989, metavar="TFLOPS", help="peak speed of a device (default: 989, an H100)"
+    )
+    parser.add_argument(
+        "--mfu", type=float, default=0.1, metavar="F", help="fraction of the peak that is reached (default: 0.1)"
+    )
+    parser.add_argument("--link", type=float, default=50, metavar="GB/S", help="how fast a device sends (default: 50)")
     parser.add_argument("--memory", type=float, default=80, metavar="GB", help="memory of a device (default: 80)")
     parser.add_argument(
         "--tune", metavar="DIR", help="measure on this machine: the largest batch that fits, then learning rates"

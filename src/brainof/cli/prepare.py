@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("queue", "account", "walltime"):
         parser.add_argument(f"--{name}", help=f"{name} of the SLURM jobs (default: Dask's jobqueue.slurm settings)")
     parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N parts")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N recordings, evenly spread")
+    parser.add_argument("--limit", type=int, metavar="N", help="prepare at most N recordings, evenly spread")
     parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
     parser.add_argument("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
     parser.add_argument("--allow-failures", action="store_true", help="exit 0 even when recordings failed")

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action=ListAction, lines=_recipes, help="print recipes and ablations, a line each")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
     parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
-    parser.add_argument("--accept", nargs="+", default=[], metavar="FIELD", help="settings a continued run may change")
+    parser.add_argument(
+        "--accept", nargs="+", default=[], metavar="FIELD", help="settings that a continued run may change"
+    )
     takes_assignments(parser, "the recipe")
 
 

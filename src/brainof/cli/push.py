@@ -11,7 +11,7 @@ from . import out
 EXAMPLE = """examples:
   brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/scores.json
   brainof push runs/real my-lab/brain-of-small --to release/  # writes the folder, sends nothing
-  brainof push runs/base my-lab/brain-of-base --checkpoint best --to release/  # of a run that still goes on, too
+  brainof push runs/base my-lab/brain-of-base --checkpoint best --to release/  # also of a run that is still going on
 
 Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensors, JSON and the model card are sent."""
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
     parser.add_argument("--message", help="commit message")
     parser.add_argument("--pr", action="store_true", help="propose the change instead of making it")
-    parser.add_argument("--license", help="licence of the weights, for the card")
-    parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the card")
-    parser.add_argument("--to", metavar="DIR", help="write the release here and send nothing")
+    parser.add_argument("--license", help="license of the weights, for the model card")
+    parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the model card")
+    parser.add_argument("--to", metavar="DIR", help="write the release to this folder and send nothing")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -116,7 +116,7 @@ class CorpusWriter:
             self._quality[(row["dataset"], name)] = {**names, "recording": name, "channel_set": digest, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
-        """Store what is known of a dataset: recipe, chain steps, licence, citation. Replaces an earlier description."""
+        """Store what is known of a dataset: recipe, chain steps, license, citation. Replaces an earlier description."""
         write_json(self.root / "datasets" / f"{dataset_name(name)}.json", dict(description), checksum=True)
 
     def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:

@@ -88,7 +88,7 @@ def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str
         return read_edf_events(path)
     table = read_table(path, unknown=("n/a",), may_be_empty=True)  # NA may be the name of a condition
     if table.empty:
-        return no_events(), [f"{path.name} holds no event"]
+        return no_events(), [f"{path.name} holds no events"]
     table = table.rename(columns=source.columns)
     if source.filled:
         table["trial_type"] = _filled_column(table, source.filled, path)

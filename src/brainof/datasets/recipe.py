@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from ..channels import Modality
 from ..errors import ConfigError, check_known, did_you_mean
@@ -235,12 +235,12 @@ class TaskRecipe(Schema):
 
 
 class Recipe(Schema):
-    """A dataset: which files, how to read, prepare, cut and label them, and under which licence."""
+    """A dataset: which files, how to read, prepare, cut and label them, and under which license."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     modality: Modality
-    licence: str
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))
     citation: str
     url: str | None = None
     access: str | None = None

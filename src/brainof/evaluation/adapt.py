@@ -186,7 +186,7 @@ def write_run(folder: Path, asked: Question, fitted: Adapted | AdaptedEnsemble) 
     }
     name = str(Path(model).resolve()) if Path(model).is_dir() else model
     save_adapter(folder / "adapter", fitted, name, model_digest(asked.base), about)
-    # the card of what was adapted names the data of both, with their licences
+    # the card of what was adapted names the data of both, with their licenses
     before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
     if "data" not in before:
         before["notes"] = [*before.get("notes", ()), f"{model} brought no record of data: random weights, or unknown."]

@@ -189,7 +189,7 @@ class Suite(Schema):
             raise ConfigError("holds no tasks", file=file, field="tasks")
         for name, task in tasks.items():
             if not isinstance(task, dict):
-                raise ConfigError("is no mapping", file=file, field=f"tasks.{name}")
+                raise ConfigError("is not a mapping", file=file, field=f"tasks.{name}")
         named = {name: {"name": str(name), **task} for name, task in tasks.items()}
         return super().parse({**values, "tasks": named}, file)
 

@@ -81,7 +81,7 @@ class Calibration:
         try:
             values = json.loads(user_path(path, ReadError).read_bytes())
             if not isinstance(values, dict) or values.get("layout") != LAYOUT:
-                raise CheckpointError("is no calibration of this version", file=path, fix="calibrate again")
+                raise CheckpointError("is not a calibration of this version", file=path, fix="calibrate again")
             geometry = {name: values[name] for name in ("positions", "orientations")}
             scales = values["scales"]
             arrays = {name: _array(scales[name]) for name in ("centres", "divisors")}

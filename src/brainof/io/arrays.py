@@ -181,7 +181,7 @@ def _text(path: Path, max_bytes: int) -> Arrays:
     text, extra = _without_remarks(text)
     first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     if not first:
-        raise ReadError("holds no line of values", file=path)
+        raise ReadError("holds no line with values", file=path)
     separator, lines = _separator(first), [line for line in text[:100_000].splitlines() if line.strip()][:5]
     cells = _cells(first, separator)
     row = _cells(lines[1], separator) if len(lines) > 1 else cells

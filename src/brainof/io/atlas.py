@@ -112,16 +112,16 @@ def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
 def _whole_labels(image: Any, path: Path) -> np.ndarray:
     """The label ids of an image, int64, shape (nx, ny, nz)."""
     if not hasattr(image, "affine") or len(image.shape) < 3:
-        raise ReadError(f"{type(image).__name__} is no label image", file=path, field="atlas.image")
+        raise ReadError(f"{type(image).__name__} is not a label image", file=path, field="atlas.image")
     values = np.nan_to_num(np.squeeze(voxels(image, path, field="atlas.image")))
     if values.ndim != 3:
         shape = "x".join(map(str, values.shape))
         raise ReadError(f"shape {shape} is not 3-D", file=path, field="atlas.image", fix="give a label image")
     whole = np.rint(np.clip(values, -_LARGEST_ID, _LARGEST_ID)).astype(np.int64)
     if not np.allclose(whole, values, rtol=0, atol=1e-3):
-        raise ReadError("holds values that are no label ids", file=path, field="atlas.image", fix="give a label image")
+        raise ReadError("holds values that are not label ids", file=path, field="atlas.image", fix="give a label image")
     if not whole.any():
-        raise ReadError("holds no label", file=path, field="atlas.image")
+        raise ReadError("holds no labels", file=path, field="atlas.image")
     return whole
 
 

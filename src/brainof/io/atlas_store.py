@@ -114,7 +114,7 @@ def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
 def fetch_atlas(name: str) -> Atlas:
     """Download a known atlas through nilearn and keep it with its digest; whole, or not at all.
 
-    Raises ReadError: the name is unknown, or what came is no label image with its table; FetchError: it cannot be
+    Raises ReadError: the name is unknown, or what came is not a label image with its table; FetchError: it cannot be
     downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
     """
     entry = known(name)

@@ -39,7 +39,7 @@ def read_cifti(request: ReadRequest) -> Recording:
     path, atlas = request.path, request.options.atlas or AtlasOptions()
     image = load_image(path)
     if not isinstance(image, Cifti2Image):
-        raise ReadError(f"{type(image).__name__} is no CIFTI-2 file", file=path, field="format")
+        raise ReadError(f"{type(image).__name__} is not a CIFTI-2 file", file=path, field="format")
     check_size(4 * math.prod(image.shape), request.options.max_bytes, path)
     with damage_named(path, "axes cannot be read", fix="the file is damaged"):
         series, places = (image.header.get_axis(number) for number in range(2))
@@ -99,7 +99,7 @@ def _labelled(axis: Any, atlas: AtlasOptions, surfaces: dict[str, np.ndarray], r
     with damage_named(path, "axes cannot be read", "atlas.image", "give a dlabel.nii file"):
         axes = [image.header.get_axis(number) for number in range(2)]
     if not isinstance(axes[0], LabelAxis) or not isinstance(axes[1], BrainModelAxis):
-        raise ReadError("is no dense label file", file=path, field="atlas.image", fix="give a dlabel.nii file")
+        raise ReadError("is not a dense label file", file=path, field="atlas.image", fix="give a dlabel.nii file")
     values = np.rint(voxels(image, path, field="atlas.image")[0]).astype(np.int64)
     labels = _labels_of_rows(axis, axes[1], values)
     table = {int(key): str(text[0]) for key, text in sorted(axes[0].label[0].items()) if int(key) != 0}

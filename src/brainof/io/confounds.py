@@ -86,7 +86,7 @@ def _read(path: Path) -> pd.DataFrame:
     has_header = path.suffix.lower() in (".tsv", ".csv")
     table, _ = read_text_table(path, None if has_header else (), ReadError)
     if table.empty:
-        raise ReadError("holds no row", file=path, field="confounds", fix="give a table of numbers")
+        raise ReadError("holds no rows", file=path, field="confounds", fix="give a table of numbers")
     cells = table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)))
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     is_text = numbers.isna().sum() > cells.isna().sum()

@@ -66,7 +66,7 @@ def format_of(path: Path) -> tuple[Path, str]:
         fix = "`brainof index` lists what a BIDS dataset holds, `brainof prepare RECIPE --root` reads a dataset"
         raise ReadError("is a folder, not a recording", file=path, fix=fix)
     if suffix not in FORMATS:
-        what = f"unknown format {suffix!r}" if suffix else "no suffix tells the format"
+        what = f"unknown format {suffix!r}" if suffix else "the name has no suffix that tells the format"
         close = difflib.get_close_matches(suffix, FORMATS, n=1, cutoff=0.75)  # .md is no slip of .ds
         fix = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(FORMATS))}"
         raise ReadError(what, file=path, field="format", fix=fix)

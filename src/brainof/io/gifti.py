@@ -68,10 +68,10 @@ def _labels(
     path = find_file(str(atlas.image), root, recording, "atlas.image")
     image = load_gifti(path, root, DEFAULT_MAX_BYTES, "atlas.image")
     if not image.darrays or image.darrays[0].data is None:
-        raise ReadError("is no label file", file=path, field="atlas.image", fix="give a label.gii file")
+        raise ReadError("is not a label file", file=path, field="atlas.image", fix="give a label.gii file")
     labels = np.asarray(image.darrays[0].data)
     if labels.dtype.kind not in "iuf" or not (np.abs(labels) < 2**53).all():
-        problem = "holds values that are no label ids"
+        problem = "holds values that are not label ids"
         raise ReadError(problem, file=path, field="atlas.image", fix="give a label.gii file")
     labels = np.rint(labels).astype(np.int64)
     if labels.shape != (n_vertices,):

@@ -45,7 +45,7 @@ def read_labels(
     header = header if known & set(header) else []
     body = rows[1:] if header else rows
     if not body:
-        raise ReadError("holds no label", file=path, field="atlas.labels")
+        raise ReadError("holds no labels", file=path, field="atlas.labels")
     width = max(len(header), *(len(row) for row in body))
     columns = [[row[i] if i < len(row) else "" for row in body] for i in range(width)]
     id_column = _id_column(header, columns)
@@ -135,7 +135,7 @@ def _ids(cells: list[str], path: Path) -> np.ndarray:
     for number, cell in enumerate(cells, start=1):
         if not _is_id(cell):
             problem, fix = (
-                f"{cell[:40]!r} in row {number} is no label id",
+                f"{cell[:40]!r} in row {number} is not a label id",
                 "give each region a whole number, or remove the row",
             )
             raise ReadError(problem, file=path, field="atlas.labels", fix=fix)

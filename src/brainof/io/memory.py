@@ -55,7 +55,7 @@ def from_mne(
         file = files[0] if files else None
         return checked(recording_of_raw(Opened(instance), **asked, file=file, format_name=format_name))
     if not isinstance(instance, mne.BaseEpochs):
-        problem = f"{type(instance).__name__} is no MNE Raw or Epochs"
+        problem = f"{type(instance).__name__} is not an MNE Raw or Epochs"
         raise ReadError(problem, field="instance", fix="give a Raw or Epochs")
     data, recordings = instance.get_data(copy=False), []
     if not len(data):
@@ -92,7 +92,7 @@ def from_image(
 
     options = options or ReadOptions()
     if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
-        raise ReadError(f"{type(image).__name__} is no nibabel image", field="image", fix="give a NIfTI image")
+        raise ReadError(f"{type(image).__name__} is not a nibabel image", field="image", fix="give a NIfTI image")
     path = Path(image.get_filename() or "image in memory")
     check_shape(image, path, options)
     request = ReadRequest(path, "nifti", "fmri", options, dict(entities or {}), path.parent, Sidecars.find(path))

@@ -30,11 +30,11 @@ def load_image(path: Path) -> Any:
     import nibabel
 
     if not path.is_file():
-        raise ReadError("is no file", file=path, fix="give a file, not a folder or a pipe")
+        raise ReadError("is not a file", file=path, fix="give a file, not a folder or a pipe")
     if path.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=path, fix="copy the file again")
     _check_extensions(path)
-    with damage_named(path, fix="the file is damaged or no NIfTI"):
+    with damage_named(path, fix="the file is damaged or not a NIfTI"):
         return nibabel.load(path)
 
 
@@ -99,7 +99,8 @@ def check_shape(image: Any, path: Path, options: ReadOptions) -> None:
 
     shape = "x".join(map(str, image.shape))
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
-        raise ReadError(f"{type(image).__name__} is no volume image", file=path, field="format", fix="give a 4-D NIfTI")
+        problem = f"{type(image).__name__} is not a volume image"
+        raise ReadError(problem, file=path, field="format", fix="give a 4-D NIfTI")
     if len(image.shape) != 4:
         raise ReadError(f"shape {shape} is {len(image.shape)}-D, not 4-D", file=path, field="shape")
     if min(image.shape) < 1:

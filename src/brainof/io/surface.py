@@ -35,7 +35,7 @@ def load_gifti(path: Path, root: Path, max_bytes: int, field: str) -> Any:
             _check_arrays(path, root, max_bytes)
     image = load_image(path)
     if not isinstance(image, nibabel.GiftiImage):
-        raise ReadError(f"{type(image).__name__} is no GIFTI file", file=path, field=field)
+        raise ReadError(f"{type(image).__name__} is not a GIFTI file", file=path, field=field)
     return image
 
 
@@ -66,7 +66,7 @@ def _check_external(path: Path, root: Path, name: str, number: int) -> None:
     if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
         problem, fix = f"array {number} lies in {name!r}, outside {root}", "keep data below the root"
     elif not target.is_file():
-        problem, fix = f"array {number} lies in {name!r}, which is no file", "copy that file, too"
+        problem, fix = f"array {number} lies in {name!r}, which is not a file", "copy that file, too"
     else:
         return
     raise ReadError(problem, file=path, field="ExternalFileName", fix=fix)
@@ -81,7 +81,7 @@ def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[st
         with damage_named(path, field="atlas.surfaces", fix="give .surf.gii files"):
             coordinates = image.agg_data("pointset")
         if coordinates is None or np.ndim(coordinates) != 2:
-            raise ReadError("is no surface", file=path, field="atlas.surfaces", fix="give .surf.gii files")
+            raise ReadError("is not a surface", file=path, field="atlas.surfaces", fix="give .surf.gii files")
         surfaces[hemisphere(image, path, "atlas.surfaces")] = np.asarray(coordinates, dtype=np.float64) / 1000
     return surfaces
 
@@ -96,7 +96,8 @@ def hemisphere(image: Any, path: Path, field: str) -> str:
         return LEFT
     if re.search(r"hemi-R|[._]R[._]|^rh\.|right", path.name):
         return RIGHT
-    raise ReadError("tells no hemisphere", file=path, field=field, fix="name it with hemi-L or hemi-R")
+    fix = "put hemi-L or hemi-R into its name"
+    raise ReadError("does not say which hemisphere it is of", file=path, field=field, fix=fix)
 
 
 def surface_frame(options: AtlasOptions, path: Path, places: np.ndarray) -> str:

@@ -120,7 +120,7 @@ def _variable(arrays: Arrays, options: ReadOptions, path: Path) -> str:
 
 def _numeric(values: np.ndarray, path: Path, variable: str) -> np.ndarray:
     if values.dtype.kind not in "fiub":
-        raise ReadError(f"dtype {values.dtype} is no real number", file=path, field=variable)
+        raise ReadError(f"dtype {values.dtype} is not a real number", file=path, field=variable)
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2:
@@ -162,7 +162,7 @@ def _split_columns(
         counted |= {columns[0]} if columns[0].startswith("Unnamed: ") and (steps[:, 0] > 0).all() else set()
     signal = [i for i, name in enumerate(columns) if name not in apart | counted]
     if not signal:
-        raise ReadError("holds no column of a signal", file=path, field="columns", fix="check the separator")
+        raise ReadError("holds no signal column", file=path, field="columns", fix="check the separator")
     taken = {name: values[:, i] for i, name in enumerate(columns) if name == options.events_variable}
     taken |= {time: values[:, columns.index(name)] * scale for name, (time, scale) in times.items()}
     notes = [f"left out: {', '.join(sorted(counted))} (counts the rows)"] if counted else []
@@ -218,7 +218,7 @@ def _order_by_name(names: tuple[str, ...] | None, atlas: Atlas, path: Path) -> l
     known = {name.lower() for name in atlas.names}
     unknown = [name for name in names or () if name.strip().lower() not in known]
     if names and len(unknown) < len(names):
-        problem = f"columns are no region of {atlas.name}: {listed(unknown, 4)}"
+        problem = f"columns are not regions of {atlas.name}: {listed(unknown, 4)}"
         raise ReadError(problem, file=path, field="columns", fix="correct their names, or give channel_names=")
     return None
 

@@ -54,7 +54,7 @@ def check_gdf(path: Path) -> GdfHeader:
         except ValueError:
             version = 0.0
         if fixed[:3] != b"GDF" or version <= 0:
-            raise ReadError(f"{fixed[:8]!r} begins no GDF file", file=path, field="version")
+            raise ReadError(f"{fixed[:8]!r} is not the start of a GDF file", file=path, field="version")
         if len(fixed) < 256:
             raise ReadError("header is cut", file=path, fix="copy the file again")
         new = version >= 1.9
@@ -142,7 +142,7 @@ def check_curry(path: Path) -> None:
     for field_name in ("NumSamples", "NumChannels", "NumTrials"):
         found = re.search(rf"^\s*{field_name}\s*=\s*(\d+)", text, flags=re.MULTILINE)
         if found is None:
-            raise ReadError("is missing or no count", file=header, field=field_name, fix="the file is damaged")
+            raise ReadError("is missing or not a count", file=header, field=field_name, fix="the file is damaged")
         counts[field_name] = int(found[1])
     labels = re.findall(r"^LABELS\w* START_LIST[^\n]*\n(.*?)^LABELS\w* END_LIST", text, flags=re.M | re.S)
     refuse_twice([name.strip() for block in labels for name in block.splitlines() if name.strip()], header)

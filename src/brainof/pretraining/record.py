@@ -14,6 +14,9 @@ from ..corpus import Windows, subjects
 from ..version import __version__
 from .config import PretrainConfig
 
+#: What a corpus says of a dataset (earlier ones called a license "licence")
+_DESCRIBED = ("title", "license", "licence", "citation", "url")
+
 
 def run_record(
     config: PretrainConfig,
@@ -24,7 +27,7 @@ def run_record(
     bfloat16: bool,
     ranks: int = 1,
 ) -> dict[str, Any]:
-    """JSON values: data (`rows` of the index) with licences, seeds, hardware; all but how far the run has come."""
+    """JSON values: data (`rows` of the index) with licenses, seeds, hardware; all but how far the run has come."""
     return {
         "seed": config.seed,
         "batch": config.batch_size * config.accumulate,
@@ -42,7 +45,7 @@ def run_record(
 
 
 def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """What a card says of each dataset: title, licence, citation, address, people, recordings, windows, hours."""
+    """What a card says of each dataset: title, license, citation, address, people, recordings, windows, hours."""
     found = []
     for name, part in rows.groupby("dataset", observed=True):
         described = corpora.datasets.get(str(name), {})
@@ -55,7 +58,7 @@ def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "recordings": int(part["recording"].nunique()),
                 "windows": len(part),
                 "hours": round(float((part["n_times"] / part["sfreq"]).sum() / 3600), 3),
-                **{key: described[key] for key in ("title", "licence", "citation", "url") if described.get(key)},
+                **{key: described[key] for key in _DESCRIBED if described.get(key)},
             }
         )
     return found

@@ -43,7 +43,7 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
     """
     run, target = user_path(run, CheckpointError), user_path(folder)
     if not (run / ABOUT).is_file():
-        raise CheckpointError("is no run of `brainof pretrain`, or one of an earlier version", file=run)
+        raise CheckpointError("is not a run of `brainof pretrain`, or is one of an earlier version", file=run)
     config, about = PretrainConfig.load(run / "config.yaml"), read_json(run / ABOUT)
     path = _find(run / "checkpoints", checkpoint)
     state = intact_state(path)

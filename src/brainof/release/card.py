@@ -91,7 +91,7 @@ def _data_table(data: Sequence[Mapping[str, Any]]) -> str:
             "people": row.get("people", "unknown"),
             "windows": f"{row['windows']:,}",
             "hours": f"{hours:.3g}" if hours is not None else "unknown",
-            "licence": row.get("licence") or "not recorded",
+            "license": row.get("license") or row.get("licence") or "not recorded",
         }
         rows.append(cells)
         citations += [f"- {title}: {row['citation']}"] if row.get("citation") else []
@@ -166,7 +166,7 @@ def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
     if not (about.get("scores") or about.get("gains")):
         limits.append("What its features decode was not measured for this release.")
     if not about.get("license"):
-        limits.append("The licence of these weights was not stated; that of the data is in the table above.")
+        limits.append("The license of these weights was not stated; that of the data is in the table above.")
     limits.append("Not a medical device. Embeddings can identify people: treat them like the recordings.")
     return limits + [str(note) for note in about.get("notes", ())]
 

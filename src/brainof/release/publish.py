@@ -55,7 +55,7 @@ def save_pretrained(
     contract : InputContract, optional
         What the model accepts; by default what it was loaded with (`model.contract`).
     name, license : str, optional
-        Title of the card; licence of the weights (an SPDX name, or the Hub's word for it).
+        Title of the card; license of the weights (an SPDX name, or the Hub's word for it).
     scores : path or list of dict, optional
         Rows of `evaluate_task` (a study's `scores.json`), for the card.
     notes : sequence of str

@@ -57,8 +57,8 @@ class Part:
     limits: list[str] = field(default_factory=list)
 
 
-def read_part(folder: Path) -> Part:
-    """The part of a report that a folder makes; explanations and scores inside it come with it.
+def read_part(folder: Path, name: str = "") -> Part:
+    """The part of a report that a folder makes, called by its own name or another one, with the explanations inside it.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def read_part(folder: Path) -> Part:
         )
     for kind, (file, read) in _KINDS.items():
         if any((folder / name).exists() for name in file.split()):
-            part = Part(folder.name or str(folder.resolve().name), kind)
+            part = Part(name or folder.resolve().name, kind)
             read(folder, part)
             for inside in ("explain", "explained"):
                 if kind != "explanation" and (folder / inside / FILE).is_file():
@@ -123,7 +123,7 @@ def _pretraining(folder: Path, part: Part) -> None:
                 "recordings": each.get("recordings"),
                 "windows": each.get("windows"),
                 "hours": each.get("hours"),
-                "licence": each.get("licence"),
+                "license": each.get("license") or each.get("licence"),
             }
             for each in part.record.get("data", ())
         ]
@@ -177,33 +177,26 @@ def _pretraining(folder: Path, part: Part) -> None:
 def _adaptation(folder: Path, part: Part) -> None:
     config, found = _yaml(folder / "config.yaml"), _json(folder / "scores.json")
     part.record = _record(folder)
-    lines = [
-        {
-            "features": "adapted model",
-            "metric": name.replace("_", " "),
-            "score": value["mean"],
-            "SE (subjects)": value["se"],
-        }
-        for name, value in found.get("metrics", {}).items()
-    ]
-    lines += [
-        {
-            "features": row["features"],
-            "metric": str(row["metric"]).replace("_", " "),
-            "score": row["score"],
-            "SE (subjects)": row.get("group_se"),
-            "chance": row.get("chance"),
-        }
-        for row in found.get("beside", ())
-        if row.get("level") == "window"
-    ]
+    rows = _beside(found)
+    lines: dict[str, dict[str, Any]] = {}  # a line per set of features, a column per metric
+    for row in rows:
+        if row["score"] is not None and row["features"] != "chance":
+            line, metric = lines.setdefault(row["features"], {"features": row["features"]}), row["metric"]
+            line |= {metric.replace("_", " "): row["score"]}
+            if metric == rows[0]["metric"]:
+                line |= {"SE (subjects)": row.get("group_se"), "chance": row.get("chance")}
     text = [
         f"Base model: {part.record.get('base_model', 'unknown')}. Task: {part.record.get('task', config.get('task'))}."
     ]
-    if not lines:
+    if not rows:
         text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
-    tables = [Table(pd.DataFrame(lines), "Cross-validated scores, on the same windows and folds.")] if lines else []
-    part.sections = [Section(f"Scores of {part.name}", text, tables=tables), _configuration(config, part.name)]
+    tables, images = [], []
+    if lines:
+        about = "cross-validated on the same windows and folds"
+        tables = [Table(pd.DataFrame(list(lines.values())), f"Scores, {about}: means over folds.")]
+        images = [Image(scores(rows), f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
+        text += _best(rows)
+    part.sections = [Section(f"Scores of {part.name}", text, images, tables), _configuration(config, part.name)]
     main = next(iter(found.get("metrics", {}).items()), None)
     part.facts = {"base model": part.record.get("base_model"), "task": part.record.get("task")}
     part.facts |= {main[0].replace("_", " "): main[1]["mean"]} if main else {}
@@ -211,17 +204,46 @@ def _adaptation(folder: Path, part: Part) -> None:
     part.limits = ["No label permutation was run here, and the interval does not cover the choice of settings."]
 
 
+def _beside(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the adapted model and of what it was scored beside, as `results.scores` draws them."""
+    beside = [row for row in found.get("beside", ()) if row.get("level") == "window" and row.get("row") == "score"]
+    shared = {row["metric"]: row for row in beside}
+    adapted = [
+        {**shared[name], "features": "adapted model", "score": value["mean"], "group_score": value["mean"]}
+        | {"group_se": value["se"], "null_95": None}
+        for name, value in found.get("metrics", {}).items()
+        if name in shared
+    ]
+    return adapted + beside
+
+
+def _best(rows: list[dict[str, Any]]) -> list[str]:
+    """One sentence: the adapted model beside the best of the others."""
+    main = [row for row in rows if row["metric"] == rows[0]["metric"] and row["score"] is not None]
+    others = [row for row in main if row["features"] not in ("adapted model", "chance")]
+    if not others or main[0]["features"] != "adapted model":
+        return []
+    metric, own = str(main[0]["metric"]), main[0]["score"]
+    best = (min if metric in ("mae", "rmse") else max)(others, key=lambda row: row["score"])
+    chance = "" if best.get("chance") is None else f", chance {best['chance']:.3f}"
+    beside = f"the best of the others, {best['features']}, {best['score']:.3f}"
+    return [f"{metric.replace('_', ' ').capitalize()}: the adapted model {own:.3f}, {beside}{chance}."]
+
+
 def _evaluation(folder: Path, part: Part) -> None:
     if not (folder / "summary.csv").is_file():
         _scores(folder, part)
         return
     frame = pd.read_csv(folder / "summary.csv")
+    if "option" in frame:
+        frame["option"] = frame["option"].fillna("")
     models = frame[frame["kind"] == "model"]
     untrained = models["entry"].str.endswith("(random weights)")
     if "gain" in frame:
         for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
-            name = " | ".join(str(row[key]) for key in ("task", "entry", "readout", "option"))
-            about = {"task": name, "difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+            name = _named(row, models.loc[~untrained, "entry"].nunique() > 1)
+            about = {"task": name, "entry": row["entry"], "difference": row["gain"]}
+            about |= {"low": row["gain_low"], "high": row["gain_high"]}
             part.gains.append({**about, "verdict": _verdict(row)})
     caption = (
         "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
@@ -242,6 +264,8 @@ def _evaluation(folder: Path, part: Part) -> None:
         part.facts["weights"] = "random"
     if "n_seeds" in frame and frame["n_seeds"].notna().any():
         part.facts["seed"] = ", ".join(map(str, range(int(frame["n_seeds"].max()))))
+    for row in frame[frame["reason"].notna()].to_dict("records") if "reason" in frame else ():
+        part.limits.append(f"{row['task']}, {row['entry']}: {row['reason']}.")
     for name, about in _json(folder / "tasks.json").items():
         if about.get("absent"):
             part.limits.append(f"Task {name} is not in the table: {about['absent']['why']}.")
@@ -250,6 +274,12 @@ def _evaluation(folder: Path, part: Part) -> None:
     if untrained.any():
         known = ", ".join(models.loc[untrained, "entry"].unique())
         part.limits.append(f"{known}: never trained; its difference from other random weights is chance.")
+
+
+def _named(row: Mapping[Any, Any], with_entry: bool) -> str:
+    """`heat (ridge, centred)`, with the model where there are several."""
+    about = [row["entry"]] * with_entry + [row["readout"]] + [row["option"]] * (row["option"] not in ("plain", ""))
+    return f"{row['task']} ({', '.join(map(str, about))})"
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:

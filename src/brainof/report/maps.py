@@ -114,6 +114,7 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
         handles.append(panel.axvline(found.labels_95, color=RED, linestyle=":", linewidth=1.2))
         labels.append("permuted labels, 95 %")
     panel.axvline(0, color=BLACK, linewidth=0.7)
+    panel.locator_params(axis="x", nbins=5)
     panel.set_yticks(place, [found.names[part] for part in chosen], fontsize=7.5)
     panel.set_ylim(-0.7, len(chosen) - 0.3)
     panel.grid(visible=False, axis="y")

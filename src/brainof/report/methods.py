@@ -47,7 +47,7 @@ def methods(record: Mapping[str, Any]) -> str:
         )
     if "adaptation" in record:
         how, base = record["adaptation"].get("adaptation", "?"), record.get("base_model", "an unnamed model")
-        text.append(f"It was adapted to {record.get('task', 'a task')} by {how}, starting from {base}.")
+        text.append(f"The model was adapted to {record.get('task', 'a task')} by {how}, starting from {base}.")
     return " ".join(text)
 
 

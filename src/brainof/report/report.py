@@ -58,7 +58,8 @@ def report(
     """
     if not folders:
         raise ConfigError("no folder", field="folders", fix="give the folder of a run, evaluation or explanation")
-    parts = [read_part(user_path(folder)) for folder in folders]
+    paths = [user_path(folder) for folder in folders]
+    parts = [read_part(path, name) for path, name in zip(paths, _names(paths), strict=True)]
     sections = [_side_by_side(parts)] if len(parts) > 1 else []
     sections += [section for part in parts for section in part.sections]
     sections += [_methods(parts), _environment(parts), _limits(parts)]
@@ -93,9 +94,18 @@ def report(
     )
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The name of each folder, with those above it where two have the same."""
+    parts = [path.resolve().parts for path in paths]
+    depth = next((n for n in range(1, 9) if len({own[-n:] for own in parts}) == len(parts)), 1)
+    twice = [[other[-1] for other in parts].count(own[-1]) > 1 for own in parts]
+    return ["/".join(own[-depth:] if same else own[-1:]) for own, same in zip(parts, twice, strict=True)]
+
+
 def _lead(parts: Sequence[Part]) -> str:
     gains = [gain for part in parts for gain in part.gains]
-    never = not gains and any(part.facts.get("weights") == "random" for part in parts)
+    models = [part for part in parts if part.kind not in ("corpus", "explanation")]
+    never = not gains and models and all(part.facts.get("weights") == "random" for part in models)
     return _NEVER_TRAINED if never else gain_sentence(gains)
 
 
@@ -109,7 +119,7 @@ def gain_sentence(gains: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Against random weights of the same architecture, pretraining won {len(counts['won'])}, lost "
         f"{len(counts['lost'])} and left open {len(counts['open'])} of {len(gains)} comparisons: "
-        f"{details}{' ...' if len(named) > 4 else ''}."
+        f"{details}{'; ...' if len(named) > 4 else '.'}"
     )
 
 

@@ -94,7 +94,7 @@ def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: 
 def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
     own = sorted(own, key=lambda row: row["recentred"])
     subjects = [row for row in of_task if row["row"] == "group"]
-    reference = {row["features"] for row in of_task if row["row"] == "paired"}
+    reference = {row["features"] for row in of_task if row["row"] == "paired"} or {"adapted model"}
     first = own[0]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(reversed(own)):
@@ -152,7 +152,7 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
         )
     panel.axvline(0, color=BLACK, linewidth=0.9)
     panel.set_yticks(range(len(rows)), [str(row["task"])[:60] for row in reversed(rows)], fontsize=7.5)
-    panel.set_xlabel("score minus random weights (blue: won, red: lost, grey: open)")
+    panel.set_xlabel("score minus random weights (blue: won, orange: lost, grey: open)")
     panel.grid(visible=False, axis="y")
     return figure
 

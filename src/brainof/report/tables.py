@@ -95,12 +95,10 @@ _SUMMARY = {
     "p_value": "p (null)",
     "metric": "metric",
     "readout": "read-out",
-    "option": "features",
     "identity": "identity",
     "n_people": "subjects",
     "n_windows": "windows",
     "transductive": "transductive",
-    "reason": "reason",
 }
 
 
@@ -111,8 +109,10 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
         if low in table:
             ends = zip(table[low], table[high], strict=True)
             table[name] = [f"{a:.3f} to {b:.3f}" if pd.notna(a) and pd.notna(b) else None for a, b in ends]
-    for name, usual in (("transductive", False), ("option", "plain")):
-        if name in table and (table[name] == usual).all():
-            table = table.drop(columns=name)
+    if "option" in table:  # one column, so that a page of 1280 pixels shows all of them
+        usual = table["option"].isin(["plain", ""])
+        table["readout"] = table["readout"].where(usual, table["readout"] + ", " + table["option"])
+    if "transductive" in table and not table["transductive"].any():
+        table = table.drop(columns="transductive")
     kept = [name for name in _SUMMARY if name in table]
     return table[kept].dropna(axis=1, how="all").rename(columns=_SUMMARY)

@@ -34,7 +34,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     Raises StorageError: the disk is full or the folder cannot be written; the temporary file is removed.
     """
     if not path.name:
-        raise StorageError("is no name of a file", file=path, fix="give one")
+        raise StorageError("is not a file name", file=path, fix="give one")
     parts = list(parts)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
     try:

@@ -67,6 +67,6 @@ def _points(path: Path, unit: str) -> np.ndarray:
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"cannot be read ({reason})", file=path, field="headshape") from None
     if points.shape[1] != 3 or not np.isfinite(points).all() or unit not in METRES:
-        problem = f"shape {points.shape} in {unit!r} is no list of points"
+        problem = f"shape {points.shape} in {unit!r} is not a list of points"
         raise ReadError(problem, file=path, field="headshape", fix="three columns x, y, z in m, cm or mm")
     return points * METRES[unit]

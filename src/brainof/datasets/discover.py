@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BrainOFError, ConfigError, ReadError
 from ..io import bids
-from ..io.bids.names import ENTITY_NAMES
+from ..io.bids.names import ENTITY_NAMES, FOLDER_EXTENSIONS
 from ..io.bids.scan import is_utf8, shown
 from ..io.formats import is_later_part
 from ..paths import user_path
@@ -21,9 +21,6 @@ from ..utils.values import listed
 from .recipe import Files
 
 logger = logging.getLogger(__name__)
-
-#: Recordings that are folders
-FOLDER_FORMATS = (".ds", ".mff")
 
 _ENTITY = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 
@@ -154,7 +151,7 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
             continue  # the same placeholder twice must match the same text
         path, known = folder / child.name, {**entities, **named}
         if not rest:
-            if (child.is_file() or child.name.endswith(FOLDER_FORMATS)) and not is_later_part(path):
+            if (child.is_file() or child.name.endswith(FOLDER_EXTENSIONS)) and not is_later_part(path):
                 yield path, known
         elif child.is_dir():
             yield from _walk(path, rest, known)

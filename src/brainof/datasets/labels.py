@@ -13,7 +13,7 @@ import pandas as pd
 from ..errors import LabelError, check_known
 from .discover import fill, inside
 from .recipe import LabelSource, Recipe
-from .tables import read_table, scalar, vector
+from .tables import named_array, read_table, scalar
 
 
 class Labels:
@@ -60,7 +60,7 @@ class Labels:
         labels = {}
         for name, path in self.signals(entities).items():
             source = self.sources[name]
-            values = vector(path, str(source.variable), f"labels.{name}")
+            values = np.ravel(named_array(path, str(source.variable), f"labels.{name}")).astype(np.float64)
             step = scalar(path, source.step, f"labels.{name}") if isinstance(source.step, str) else source.step
             first, last = (round((time - source.lag) / float(step or 1)) for time in (onset, onset + duration))
             if first >= 0 and last <= len(values):

@@ -66,11 +66,6 @@ def _array(path: Path, _stamp: int, name: str, field: str) -> np.ndarray:
     return arrays.load(name)
 
 
-def vector(path: Path, name: str, field: str) -> np.ndarray:
-    """One value per step, float64."""
-    return np.ravel(named_array(path, name, field)).astype(np.float64)
-
-
 def scalar(path: Path, name: str, field: str) -> float:
     """One number; LabelError where the array holds several."""
     values = np.ravel(named_array(path, name, field))

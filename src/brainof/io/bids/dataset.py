@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -48,14 +48,7 @@ class BidsDataset(Scanned):
 
     def metadata(self, file: BidsFile) -> dict[str, Any]:
         """JSON metadata of a file with inheritance; ReadError where a JSON file is damaged."""
-        return {key: value for key, (value, _) in self._sidecars(file).metadata.items()}
-
-    def sidecars(self, file: BidsFile, suffix: str, extension: str = ".tsv") -> list[str]:
-        """Paths of the sidecars that apply to a file, the nearest first."""
-        return [sidecar.path for sidecar in self._sidecars(file).all(suffix, extension)]
-
-    def _sidecars(self, file: BidsFile) -> Sidecars:
-        return Sidecars.find(Path(file.path), self.root, self._listing)
+        return {key: value for key, (value, _) in Sidecars.find(Path(file.path), self.root).metadata.items()}
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(path relative to the root, what is wrong) of recordings and links that cannot be used."""
@@ -87,17 +80,6 @@ class BidsDataset(Scanned):
 
     def _relative(self, file: BidsFile) -> str:
         return os.path.relpath(file.path, self.root).replace(os.sep, "/")
-
-    @cached_property
-    def _by_folder(self) -> Mapping[str, list[BidsFile]]:
-        folders = defaultdict(list)
-        for file in self.files:
-            if file.extension in (".json", ".tsv"):
-                folders[os.path.dirname(file.path)].append(file)
-        return folders
-
-    def _listing(self, folder: str) -> list[BidsFile]:
-        return self._by_folder.get(folder, [])
 
 
 #: keys of a filter that are no entities

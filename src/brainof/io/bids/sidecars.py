@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from ...errors import ReadError
 from ..text_table import decoded
 from .names import DATATYPES, BidsFile, file_of, parse, same_entity
 from .scan import DESCRIPTION
-
-Listing = Callable[[str], Sequence[BidsFile]]
 
 #: levels of folders between a file and the root of its dataset: datatype, session, subject, and one to spare
 _MOST_LEVELS = 5
@@ -39,14 +37,13 @@ class Sidecars:
     entities: dict[str, str]  # Of its name, as is the suffix (`eeg`, `bold`, ...)
     suffix: str
     folders: tuple[Path, ...]  # Where sidecars are looked for, the nearest first; none where they are to be ignored
-    listing: Listing = field(default=listed_sidecars, repr=False)  # Folder -> its .json and .tsv files
 
     @classmethod
-    def find(cls, path: Path, root: Path | None = None, listing: Listing = listed_sidecars) -> Sidecars:
+    def find(cls, path: Path, root: Path | None = None) -> Sidecars:
         """The sidecars of a file; `root` bounds the search for the root of its dataset (see `dataset_root`)."""
         entities, suffix, _ = parse(path.name)
         base = dataset_root(path, root)
-        return cls(path, base, entities, suffix, _levels(path.parent, base), listing)
+        return cls(path, base, entities, suffix, _levels(path.parent, base))
 
     @classmethod
     def none(cls, path: Path) -> Sidecars:
@@ -72,7 +69,7 @@ class Sidecars:
         for folder in self.folders:
             fitting = [
                 file
-                for file in self.listing(str(folder))
+                for file in listed_sidecars(str(folder))
                 if file.suffix == suffix
                 and file.extension == extension
                 and not file.missing
@@ -97,7 +94,7 @@ class Sidecars:
         if found is None and self.root.parent.name == "derivatives" and self.folders:
             raw = self.root.parent.parent
             there = raw / Path(os.path.abspath(self.path)).relative_to(self.root)
-            return Sidecars.find(there, raw, self.listing).first("events", ".tsv")
+            return Sidecars.find(there, raw).first("events", ".tsv")
         return found
 
     @cached_property

@@ -20,16 +20,13 @@ _SHAPE = ["modality", "sfreq", "n_channels", "padded"]
 
 @dataclass(frozen=True)
 class Cell:
-    """Windows of one dataset and one shape; `weight` is the cell's fraction of the drawn windows.
-
-    `limit` is the most windows of it that an epoch visits where no weights are given, `shards` the shard of each row.
-    """
+    """Windows of one dataset and one shape."""
 
     name: str
     rows: np.ndarray
-    weight: float
-    limit: int
-    shards: np.ndarray | None = None
+    weight: float  # Fraction of the drawn windows
+    limit: int  # Most windows that an epoch visits where no weights are given
+    shards: np.ndarray | None = None  # Of each row
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,12 @@ IDENTITY = ("dataset", "modality", "recording")
 
 @dataclass(frozen=True)
 class Deletion:
-    """Recordings (dataset, modality, recording) that are gone from the shards named, and whose they were.
-
-    `subjects` (as dataset/subject) is empty in a file of version 1.
-    """
+    """Recordings that are gone from the shards named, and whose they were."""
 
     name: str
-    recordings: frozenset[tuple[str, str, str]]
+    recordings: frozenset[tuple[str, str, str]]  # (dataset, modality, recording)
     shards: frozenset[str]
-    subjects: frozenset[str]
+    subjects: frozenset[str]  # As dataset/subject; empty in a file of version 1
 
     def applied(self, index: pd.DataFrame) -> pd.DataFrame:
         """The index without them."""

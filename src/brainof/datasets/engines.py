@@ -41,17 +41,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Engine:
-    """How recordings are shared out: by "serial", "dask" or "slurm", to `workers` processes (jobs under SLURM).
+    """How recordings are shared out; ConfigError for an unknown engine, or a number of workers that it cannot have."""
 
-    One worker may use `memory` bytes. `queue`, `account` and `walltime` are for SLURM; what is not given comes from
-    Dask's own configuration (`jobqueue.slurm`).
-
-    Raises ConfigError: unknown engine, or a number of workers that it cannot have.
-    """
-
-    name: str = "serial"
-    workers: int = 1
-    memory: int | None = None
+    name: str = "serial"  # Of ENGINES
+    workers: int = 1  # Processes; jobs under SLURM
+    memory: int | None = None  # Bytes that one worker may use
+    # for SLURM; what is not given comes from Dask's own configuration (`jobqueue.slurm`)
     queue: str | None = None
     account: str | None = None
     walltime: str | None = None

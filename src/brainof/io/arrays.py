@@ -29,16 +29,13 @@ _DAMAGED = "the file is damaged or of another format"
 
 @dataclass(frozen=True)
 class Arrays:
-    """The arrays of a file by name: shapes first, values on demand.
-
-    `texts` names the arrays of text. Of a text table, `is_table` is true, and `columns` holds the names in its header.
-    """
+    """The arrays of a file by name: shapes first, values on demand."""
 
     shapes: dict[str, tuple[int, ...]]
     load: Callable[[str], np.ndarray]
-    columns: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None  # Names in the header of a text table
     extra: dict[str, np.ndarray] = field(default_factory=dict)
-    texts: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()  # Names of the arrays of text
     is_table: bool = False
     notes: tuple[str, ...] = ()
 

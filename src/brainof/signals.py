@@ -44,18 +44,13 @@ class Tensors:
 
 @dataclass(frozen=True, eq=False)
 class Sensors(Tensors):
-    """Identity of channels as tensors; B is 1 where a whole batch shares one channel set.
+    """Identity of channels as tensors; B is 1 where a whole batch shares one channel set."""
 
-    position_BC3 is in metres relative to the brain centre (zero where unknown, see located_BC), orientation_BC3 holds
-    unit vectors (zero where there is none), type_BC indexes SENSOR_TYPES, order_BC is the rank of a region in its
-    atlas (-1 for sensors).
-    """
-
-    position_BC3: Tensor
+    position_BC3: Tensor  # Metres relative to the brain centre; zero where unknown, see located_BC
     located_BC: Tensor
-    orientation_BC3: Tensor
-    type_BC: Tensor
-    order_BC: Tensor
+    orientation_BC3: Tensor  # Unit vectors; zero where there is none
+    type_BC: Tensor  # Index of SENSOR_TYPES
+    order_BC: Tensor  # Rank of a region in its atlas; -1 for sensors
 
     @classmethod
     def from_channels(cls, channels: Channels) -> Sensors:
@@ -103,15 +98,11 @@ def _channels_of(x: Tensor, channels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the host knows of a batch that it has checked, so that no step has to wait for a device to tell it.
+    """What the host knows of a batch that it has checked, so that no step has to wait for a device to tell it."""
 
-    `complete`: every sample is signal; `shared`: one identity serves all windows; `modality`: that of
-    all windows.
-    """
-
-    complete: bool
-    shared: bool
-    modality: str
+    complete: bool  # Every sample is signal
+    shared: bool  # One identity serves all windows
+    modality: str  # Of all windows
 
 
 @dataclass(frozen=True, eq=False)

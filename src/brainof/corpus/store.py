@@ -185,14 +185,8 @@ class Corpus(Windows):
         return self._channels[digest]
 
     def view(self, row: int) -> np.ndarray:
-        shards, keys, n_channels, n_times = self._places
-        name = self._names("shard")[shards[row]]
-        shard = self._shards.get(name) or self.shard(name)
-        return shard.window(self._names("key")[keys[row]], (int(n_channels[row]), int(n_times[row])))
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, ...]:
-        return tuple(self._column(name) for name in ("shard", "key", "n_channels", "n_times"))
+        shape = int(self._column("n_channels")[row]), int(self._column("n_times")[row])
+        return self.shard(self._text("shard", row)).window(self._text("key", row), shape)
 
     def _shard_file(self, row: int) -> str:
         return f"shards/{self._text('shard', row)}{SUFFIX}"

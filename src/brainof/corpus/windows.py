@@ -61,7 +61,7 @@ class Windows(ABC):
     def read(self, row: int) -> np.ndarray:
         """One window, a read-only float16 view (n_channels, n_times) of the mapped file; CorpusError if damaged."""
         window = self.view(row)
-        if crc32c(window) != self._checksums[row]:
+        if crc32c(window) != self._column("crc32c")[row]:
             raise self.damaged(row)
         return window
 
@@ -91,7 +91,7 @@ class Windows(ABC):
             signal_BCT[place, : len(window), : window.shape[1]] = window
             signal_BCT[place, len(window) :] = signal_BCT[place, :, window.shape[1] :] = 0
             good_BC[place, : len(window)] = self._good(self._column("good")[row])
-            if crc32c(window) != self._checksums[row]:
+            if crc32c(window) != self._column("crc32c")[row]:
                 raise self.damaged(row)
         sets = self._column("channel_set")[numbers]
         return SignalBatch(
@@ -113,10 +113,6 @@ class Windows(ABC):
             column = self.columns([name])[name]
             self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
         return self._columns[name]
-
-    @cached_property
-    def _checksums(self) -> np.ndarray:
-        return self._column("crc32c")
 
     def _names(self, column: str) -> list[str]:
         """The categories of a text column."""

@@ -6,8 +6,9 @@ of a fold are left out of pretraining, and the probe is trained on the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from brainof.corpus import Corpus
 from brainof.datasets import Source, prepare_sources
@@ -15,10 +16,15 @@ from brainof.errors import ReadError
 from brainof.evaluation import save_rows
 from brainof.evaluation.runs import choose_tasks, evaluate_run
 from brainof.pretraining import find_config, pretrain
+from brainof.pretraining.run_folder import last_health
 from brainof.report.folders import score_section, training_section
 from brainof.report.page import write_page
 from brainof.report.sections import data_section, reconstruction_section
+from brainof.report.tables import Rows, paired_table, score_table
+from brainof.utils.files import write_atomically, write_json
+from brainof.utils.markdown import markdown_table
 from brainof.utils.progress import timed
+from brainof.utils.values import finite
 
 #: recipe -> folder below the root
 DATASETS = {
@@ -48,6 +54,42 @@ TASKS = {
 BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}
 
 
+#: Explained variances of the last health check, each with latents of other windows
+SCORES = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
+
+
+def summarised(rows: Rows, health: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What the tables show of the rows of an evaluation and of a health check, as plain values."""
+    against = paired_table(rows)
+    against["against"] = against["against"].str.replace("both recentred", "recentred")
+    against = against.drop(columns="features").rename(columns={"against": "features", "SE": "SE (difference)"})
+    scores = score_table(rows).merge(against, on=["task", "features"], how="left").to_dict("records")
+    known = [{"dataset": name, **row} for name, row in sorted(health.items())]
+    return {"scores": [finite(row, 6) for row in scores], "health": [finite(row, 4) for row in known]}
+
+
+def tables(found: Mapping[str, list[dict[str, Any]]]) -> str:
+    """The tables of the study in Markdown, from `summarised`."""
+    scores, health = [], []
+    for row in found["scores"]:
+        gain = "" if row["difference"] is None else f"{row['difference']:+.3f} ± {row['SE (difference)']:.3f}"
+        won = "" if row["wins"] is None else f"{row['wins']:.0f}/{row['losses']:.0f}, {row['p (Wilcoxon)']:.2g}"
+        score, error = _cell(row["score"]), _cell(row["SE (subjects)"])
+        about = [row["task"], row["metric"], row["features"], f"{score} ± {error}", _cell(row["chance"])]
+        scores.append([*about, _cell(row["null 95 %"]), _cell(row["p (null)"]), gain, won])
+    for row in found["health"]:
+        pairs = [(row.get(name), row.get(f"{name}_shuffled")) for name in SCORES]
+        cells = ["" if own is None else f"{own:.2f} ({other:.2f})" for own, other in pairs]
+        health.append([row["dataset"], "held out" if row["held_out"] else "from training", *cells])
+    head = ["task", "metric", "features", "score", "chance", "null 95 %", "p (null)", "pretrained minus these"]
+    text = markdown_table([*head, "wins/losses, p (signed rank)"], scores)
+    return f"{text}\n\n{markdown_table(['dataset', 'people', *SCORES.values()], health)}\n"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def require_folders(root: Path, folders: Iterable[str]) -> None:
     """A ReadError that names the first dataset folder that is not below the root."""
     for folder in folders:
@@ -57,7 +99,7 @@ def require_folders(root: Path, folders: Iterable[str]) -> None:
 
 
 def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
-    """Prepare, pretrain, probe, write `report.html` and `scores.json`.
+    """Prepare, pretrain, probe, write `report.html`, `scores.json`, `summary.json` and its `tables.md`.
 
     Parameters
     ----------
@@ -92,6 +134,9 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     tell("probing")
     rows = evaluate_run(corpus, run, tasks, recentred=["pretrained", "untrained", "band power"])
     save_rows(rows, out / "scores.json")
+    found = summarised(rows, last_health(run / "metrics.jsonl") or {})
+    write_json(out / "summary.json", found)
+    write_atomically(out / "tables.md", [tables(found).encode()])
     references = [
         f"{name}: {about['reference']['text']}, {about['reference']['score']} ({about['reference']['metric']})"
         for dataset in corpus.datasets.values()

@@ -24,6 +24,14 @@ FASTEST, LARGEST_PATCH = 1e5, 2**20
 REGION_TOLERANCE = 0.005
 
 
+#: Where the places of all channels come from
+_PLACES = {
+    "eeg": "read it with montage= or positions",
+    "meg": "read the file that the system wrote, which knows its coils",
+    "fmri": "read it with atlas.image= or atlas.labels=, which know the regions",
+}
+
+
 class Regions(Schema):
     """The regions of one atlas as training had them: name -> rank, and place in metres where it is known."""
 
@@ -116,12 +124,12 @@ class InputContract(Schema):
             The modality or a sensor type was never trained, or its unit is another.
         """
         file, contract = recording.file, part_of(self, recording.modality, recording.file)
-        for kind in sorted(set(recording.channels.types)):
+        kinds = sorted(set(recording.channels.types))
+        for kind in kinds:
             if kind not in contract.units:
-                text = f"{kind} channels were not in training"
-                raise ContractError(
-                    text, file=file, field="channels", fix=f"read {' or '.join(sorted(contract.units))} alone"
-                )
+                known = [other for other in kinds if other in contract.units]
+                fix = f"read it with pick={known}" if known else f"the model reads {', '.join(sorted(contract.units))}"
+                raise ContractError(f"{kind} channels were not in training", file=file, field="channels", fix=fix)
             if contract.units[kind] != UNITS[kind]:
                 problem = f"the model needs {contract.units[kind]}, but the recording is in {UNITS[kind]}"
                 raise ContractError(problem, file=file, field=f"unit of {kind}")
@@ -168,8 +176,7 @@ def differences(
         first = channels.names[int(np.flatnonzero(nowhere)[0])]
         text = f"{int(nowhere.sum())} of {len(channels)} channels have no position, such as {first!r}"
         names = [channels.names[row] for row in np.flatnonzero(nowhere)]
-        some = ", ".join(f"drop={name!r}" for name in names[:4]) + (", ..." if len(names) > 4 else "")
-        fix = "read it with montage= or positions" if nowhere.all() else f"read it without them: {some}"
+        fix = _PLACES[prepared.modality] if nowhere.all() else _without(names)
         yield Difference(text, "channels", fix, "positions")
     if part.frames and channels.located.any() and channels.frame not in part.frames:
         text = f"positions in frame {channels.frame!r}, the model was trained in {', '.join(part.frames)}"
@@ -190,6 +197,12 @@ def differences(
         yield Difference(text, "duration", "give longer stretches", "window")
 
 
+def _without(names: list[str], most: int = 4) -> str:
+    """A cure for channels that a model does not know."""
+    drop = repr(names[0]) if len(names) == 1 else f"{names[:most]}"
+    return f"read it without them: drop={drop}" + (", ..." if len(names) > most else "")
+
+
 def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[Difference]:
     atlas = channels.atlas
     if atlas not in part.atlases:
@@ -202,7 +215,8 @@ def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[D
     unknown = [name for name in channels.names if name not in regions.order]
     if unknown:
         text = f"{len(unknown)} of {len(channels)} regions are not in the {atlas} of training, such as {unknown[0]!r}"
-        yield Difference(text, "channels.names", "recording.pick(...) those that are, or extract them anew", "atlas")
+        fix = "extract them with the atlas of training" if len(unknown) == len(channels) else _without(unknown)
+        yield Difference(text, "channels.names", fix, "atlas")
         return
     for name, rank in zip(channels.names, channels.order.tolist(), strict=True):
         if rank != regions.order[name]:

@@ -49,7 +49,8 @@ class BrainOFError(Exception):
         """
         field = self.field
         if field is not None and self.file is None:  # with a file it is a key of the file
-            field = _flag(field) if field in options else in_options(field, options)
+            name = field if field in options else _OPTIONS.get(field, field)
+            field = _flag(name) if name in options else in_options(field, options)
         return _line(self.problem, self.file, field, self.fix and in_options(self.fix, options))
 
     def __reduce__(self):
@@ -57,10 +58,15 @@ class BrainOFError(Exception):
         return partial(type(self), self.problem, file=self.file, field=self.field, fix=self.fix), ()
 
 
-#: name='value', name=value or name= in a fix
-_ASSIGNMENT = re.compile(r"\b([a-z]\w*(?:\.\w+)*)=(?:'([^']*)'|(\w(?:[\w.]*\w)?))?")
-#: a call in a fix for which a command has an option
-_RESAMPLE = re.compile(r"brainof\.prepare\.resample\(recording, ([\d.]+)\)")
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+#: name='value', name=value, name=['value', 'value'] or name= in a fix
+_ASSIGNMENT = re.compile(rf"\b([a-z]\w*(?:\.\w+)*)=(?:({_QUOTED})|\[((?:{_QUOTED}|[^\]'\"])*)\]|(\w(?:[\w.]*\w)?))?")
+#: a call in a fix -> an option, and what a command that has it says instead
+_CALLS = (
+    (re.compile(r"brainof\.prepare\.resample\(recording, ([\d.]+)\)"), "resample", r"--resample \1"),
+    (re.compile(r"recording\.reorder\(.*?\.names\)"), "atlas", "extract the regions with the atlas of training"),
+    (re.compile(r"brainof\.prepare\.interpolate\(recording\) where positions are known, or "), "drop", ""),
+)
 #: what Python calls otherwise than the command line
 _OPTIONS = {
     "window_seconds": "window",
@@ -75,13 +81,16 @@ def in_options(text: str, options: Collection[str]) -> str:
     """A text in the words of a command: `units='uV'` becomes `--units uV` where the command has that option."""
 
     def one(match: re.Match[str]) -> str:
-        name, value = match[1], match[2] or match[3]
+        name, value = match[1], match[2][1:-1] if match[2] else match[4]
         name = name if name in options else _OPTIONS.get(name, name)
+        if match[3] and name in options:
+            return " ".join(_flag(name, each[1:-1]) for each in re.findall(_QUOTED, match[3]))
         if value == "False" and f"no_{name}" in options:
             return _flag(f"no_{name}")
         return _flag(name, None if value == "True" else value) if name in options else match[0]
 
-    text = _RESAMPLE.sub(r"--resample \1", text) if "resample" in options else text
+    for call, option, words in _CALLS:
+        text = call.sub(words, text) if option in options else text
     return _ASSIGNMENT.sub(one, text)
 
 

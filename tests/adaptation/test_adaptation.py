@@ -24,6 +24,8 @@ from brainof.adaptation import (
     few_shot_rows,
 )
 from brainof.adaptation.calibration import fit_temperature
+from brainof.adaptation.ensemble import bootstrap
+from brainof.adaptation.heads import AttentiveHead
 from brainof.adaptation.low_rank import add_low_rank, merge_low_rank
 from brainof.adaptation.training import Trained, class_weights, split_groups, train
 from brainof.errors import ConfigError, LabelError
@@ -200,6 +202,10 @@ def test_validation_holds_out_whole_people_and_needs_them(target):
     assert not set(target.groups[inside]) & set(target.groups[outside])
     assert len(split_groups(Target.classes(target.y), 0.3, 0)[1]) == 0
     assert len(split_groups(target, 0.0, 0)[1]) == 0
+    y = np.tile([0, 1], 6)
+    for people, some in ((3, True), (2, False)):  # two cannot lend one
+        named = Target.classes(y, np.repeat([f"p{i}" for i in range(people)], 12 // people))
+        assert (len(split_groups(named, 0.3, 0)[1]) > 0) == some
 
 
 def test_early_stopping_keeps_the_best_weights(model, examples, target):
@@ -312,6 +318,39 @@ def test_windows_share_a_batch_only_with_their_kind(examples):
     mixed = WindowList([first, longer, first, longer], 64)
     assert [chunk.tolist() for chunk in batches(mixed, np.arange(4), 8)] == [[0, 2], [1, 3]]
     assert mixed.key(0) == mixed.key(2) != mixed.key(1)
+
+
+def test_an_attentive_head_is_scaled_attention_of_its_queries():
+    head = AttentiveHead("concat", 3 * 16, 2, latents=3, queries=2).eval()
+    z_BLD = 3 * torch.randn(5, 3, 16, generator=torch.Generator().manual_seed(0))
+    q, k, v = (each.detach() for each in (head.queries_QD, head.key(z_BLD), head.value(z_BLD)))
+    read_BQD = nn.functional.scaled_dot_product_attention(q.expand(5, -1, -1), k, v)
+    torch.testing.assert_close(head.body(z_BLD.flatten(1)), head.linear(read_BQD.flatten(1)))
+
+
+def test_patience_begins_after_the_warm_up(model, examples, target, monkeypatch):
+    """Losses that only rise: the first epoch is the best, and 2 epochs after the warm-up of 6 the training ends."""
+    rising = iter(range(100))
+    monkeypatch.setattr("brainof.adaptation.training.validation_loss", lambda *_: next(rising))
+    options = MLPProbe(epochs=12, patience=2, warmup=0.5)
+    report = options.apply(model, TrainingSet(examples, target)).report
+    assert (report["best_epoch"], report["epochs"]) == (1, 8)
+
+
+def test_a_bootstrap_draws_whole_groups_again_and_again():
+    groups = np.repeat([f"p{i}" for i in range(6)], 3)
+    target = Target.classes(np.tile([0, 1, 0], 6), groups)
+    drawn = [bootstrap(target, np.random.default_rng(seed)) for seed in range(20)]
+    for rows in drawn:
+        assert len(rows) == 18
+        _, times = np.unique(rows, return_counts=True)
+        kept = {name: np.flatnonzero(groups == name) for name in np.unique(groups[rows])}
+        assert set(rows) == {row for own in kept.values() for row in own}  # all rows of a group
+        assert len(kept) < 6 or (times == 1).all()
+    assert sum(len(np.unique(rows)) < 18 for rows in drawn) >= 15  # of 6 draws a group is missed with p = .98
+    rare = Target.classes(np.repeat([0, 0, 0, 0, 0, 1], 3), groups)  # one group has the class
+    for seed in range(20):
+        assert (rare.y[bootstrap(rare, np.random.default_rng(seed))] == 1).any()
 
 
 def test_an_ensemble_scores_as_it_predicts(model, examples, target):

@@ -45,12 +45,14 @@ def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkey
     ("words", "line"),
     [
         (
-            ["prepare", "eegmat", "--root", "d", "--outt", "c"],
+            ["prepare", "eegmat", "--root", "d"],
             "brainof prepare: the following arguments are required: --out;",
         ),
+        (["prepare", "eegmat", "--root", "d", "--outt", "c"], "arguments: --outt; did you mean '--out'?"),
         (["prepare", "x", "--root", "d", "--out", "c", "--limits", "3"], "did you mean '--limit'?"),
         (["embed", "f", "--model", "m", "--out", "o", "--batchsize", "3"], "did you mean '--batch-size'?"),
         (["atlas", "fetch", "x", "--jsn"], "did you mean '--json'?"),
+        (["embed", "--mdoel", "x"], "unrecognized arguments: --mdoel; did you mean '--model'?"),
         (["atlas", "get"], "unknown action 'get'"),
         (["simulate", "--subjects", "many", "--out", "x"], "argument --subjects: invalid int value: 'many'"),
     ],

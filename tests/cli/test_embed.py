@@ -51,16 +51,16 @@ def test_one_bad_file_of_two_is_named_and_the_other_written(regions, tmp_path, c
 
 
 def test_a_file_that_a_library_fails_on_is_named_and_the_other_written(regions, tmp_path, capsys, monkeypatch):
-    import brainof.io
+    import brainof.cli.info as info
 
-    plain = brainof.io.read
+    plain = info.read
 
     def read(file, **options):
         if "broken" in file:
             raise RuntimeError("of a library")
         return plain(file, **options)
 
-    monkeypatch.setattr(brainof.io, "read", read)
+    monkeypatch.setattr(info, "read", read)
     target = tmp_path / "e.npz"
     files = [str(tmp_path / "broken.npz"), str(regions)]
     assert main(["embed", *files, "--model", "debug", "--out", str(target), *READING]) == 2

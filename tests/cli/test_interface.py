@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import edfio
 import mne
 import numpy as np
 import pytest
 
-from brainof.cli import main, out, results
+import brainof
+from brainof.cli import _subparsers, main, make_parser, option_strings, out, results
 from brainof.errors import in_options
 
 
@@ -71,11 +76,71 @@ def test_notes_name_options_too(tmp_path, capsys):
         ("give atlas.image=, a label.gii file", {"atlas"}, "give --atlas, a label.gii file"),
         ("use window_seconds=4", {"window"}, "use --window 4"),
         ("without it: drop='EEG A1'", {"drop"}, "without it: --drop 'EEG A1'"),
+        ("without them: drop=['EEG A1', 'M2'], ...", {"drop"}, "without them: --drop 'EEG A1' --drop M2, ..."),
+        ("read it with pick=['mag']", {"pick"}, "read it with --pick mag"),
+        ("read it with pick=['mag']", {"drop"}, "read it with pick=['mag']"),
         ("set random=1", {"drop"}, "set random=1"),
     ],
 )
 def test_words_of_python_become_options(text, options, words):
     assert in_options(text, options) == words
+
+
+#: Cures that only Python has, said of what only Python has: arrays, Epochs, atlases by hand
+IN_PYTHON = (
+    "mne.EpochsArray(",
+    "brainof.from_array(",
+    "rename=",
+    "pip install",
+    "regular expression",
+    "plot()",
+)
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The strings of a module that are no docstrings, with 4 for what is filled in."""
+    tree = ast.parse(path.read_text())
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts | said:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(str(v.value) if isinstance(v, ast.Constant) else "4" for v in node.values)
+
+
+@pytest.mark.parametrize("command", ["embed", "explain"])
+def test_every_cure_of_reading_is_an_option_of_the_commands_that_read(command):
+    """Walks the texts of all modules that a file goes through until it is checked against a contract."""
+    parser = _subparsers(make_parser([command]))[0].choices[command]
+    options = {text.removeprefix("--").replace("-", "_") for text in option_strings(parser)}
+    source = Path(brainof.__file__).parent
+    files = [*source.glob("io/**/*.py"), *source.glob("prepare/*.py"), source / "inference" / "windows.py"]
+    files += [source / f"{name}.py" for name in ("contract", "plausibility", "recording", "channels")]
+    assert len(files) > 40
+    left = []
+    for path in files:
+        for line, text in texts(path):
+            words = in_options(text, options)
+            python = " " in words and re.search(r"\b[a-z]\w+=(?![=\]])|\b[a-z]\w+\((?!s\b)[a-z.)]", words)
+            if python and not any(word in words for word in IN_PYTHON):
+                left.append(f"{path.name}:{line}: {words}")
+    assert left == []
+
+
+def test_every_option_that_a_text_names_exists():
+    known = set(option_strings(make_parser()))
+    elsewhere = {"--index-url"}  # pip's
+    source = Path(brainof.__file__).parent
+    named = {
+        (path.name, line, word)
+        for path in source.rglob("*.py")
+        if path.name != "provenance.py"  # asks git
+        for line, text in texts(path)
+        for word in re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w{])", text)
+    }
+    assert len(named) > 100
+    assert sorted(found for found in named if found[2] not in known | elsewhere) == []
 
 
 def test_what_libraries_print_does_not_reach_standard_output(tmp_path, capsys, monkeypatch):

@@ -271,6 +271,11 @@ def test_a_span_of_batches_holds_every_modality(make, weights):
         assert sampler.span == 2
 
 
+def test_a_span_of_three_equal_modalities_is_three(make):
+    equal = [{"modality": name, "dataset": name, "count": 100} for name in ("eeg", "fmri", "meg")]
+    assert BatchSampler(make.index(equal), 10).span == 3
+
+
 def test_padding_is_bounded_and_joins_lengths(make):
     lengths = [(64 * n, 5) for n in range(1, 11)]
     index = make.index([{"modality": "eeg", "dataset": "a", "n_times": t, "count": n} for t, n in lengths])

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import brainof.estimators.cache as cache
 from brainof import BrainOFClassifier, BrainOFEmbedder, BrainOFRegressor, embed, load
-from brainof.adaptation import LinearProbe, LoRA
+from brainof.adaptation import LinearProbe, LoRA, adaptation
 from brainof.errors import CheckpointError, ConfigError, ContractError, LabelError, RecordingError
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
@@ -104,6 +104,36 @@ def test_pipelines_clones_pickles_and_grid_search(release, signals, epochs):
     again = pickle.loads(pickle.dumps(search.best_estimator_))
     np.testing.assert_array_equal(again.predict_proba(data), search.best_estimator_.predict_proba(data))
     assert clone(again).get_params()["model"] == release
+
+
+@pytest.mark.parametrize("kind", [BrainOFClassifier, BrainOFRegressor])
+def test_pooling_is_a_parameter_that_a_search_may_set(kind, release, signals, epochs, tmp_path):
+    X, y, people = signals(n_people=4)
+    data, y = epochs(X, people), y if kind is BrainOFClassifier else np.arange(len(y)) / len(y)
+    search = GridSearchCV(kind(release, random_state=0), {"pool": ["mean", "gram"]}, cv=GroupKFold(2), refit=False)
+    search.fit(data, y, groups=people)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    fitted = kind(release, pool="gram", random_state=0).fit(data, y)
+    assert fitted.adapted_.head.pool == "gram"
+    same = kind(release, adapt={"adaptation": "probe", "pool": "gram"}, random_state=0).fit(data, y)
+    np.testing.assert_array_equal(fitted.predict(data), same.predict(data))
+    fitted.save(tmp_path / "saved")
+    loaded = kind.load(tmp_path / "saved")
+    assert loaded.pool == "gram"
+    np.testing.assert_array_equal(loaded.predict(data), fitted.predict(data))
+    assert loaded.fit(data, y).adapted_.head.pool == "gram"
+
+
+def test_pooling_reaches_the_adaptations_inside_and_is_given_once():
+    inside = adaptation({"adaptation": "few_shot", "shots": 3, "then": "mlp"}).pooled_by("gram")
+    assert (inside.shots, inside.then.name, inside.then.pool) == (3, "mlp", "gram")
+    both = adaptation("two_stage").pooled_by("mean")
+    assert (both.first.pool, both.second.pool) == ("mean", "mean")
+    assert adaptation("attentive").pooled_by("concat") == adaptation("attentive")
+    assert LinearProbe(pool="gram").pooled_by("gram") == LinearProbe(pool="gram")
+    for said in (LinearProbe(pool="mean"), adaptation("attentive")):
+        with pytest.raises(ConfigError, match="pool: 'gram', while .* reads"):
+            said.pooled_by("gram")
 
 
 def test_a_lora_estimator_travels_by_pickle_and_by_folder(release, signals, tmp_path):
@@ -224,6 +254,23 @@ def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path)
     (tmp_path / "model.pt").write_bytes(b"pickled")
     with pytest.raises(CheckpointError, match=r"model\.pt: is a pickled file"):
         BrainOFClassifier(str(tmp_path / "model.pt"), **ARRAYS).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [BrainOFClassifier, BrainOFRegressor, BrainOFEmbedder])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"device": "quantum"}, "device: 'quantum' .*; use cpu, or cuda where there is one"),
+        ({"window_seconds": -1.0}, "window_seconds: -1; give seconds above 0"),
+        ({"accept": "foo"}, "accept: 'foo'; known: atlas, bads"),
+        ({"accept": ["positons"]}, "did you mean 'positions'"),
+        ({"pool": "meen"}, "unknown pooling 'meen'; did you mean 'mean'"),
+    ],
+)
+def test_arguments_are_checked(kind, change, words):
+    X = 2e-5 * np.random.default_rng(0).standard_normal((8, 4, 128))
+    with pytest.raises(ConfigError, match=words):
+        kind("debug", **ARRAYS, **change).fit(X, np.tile([0, 1], 4))
 
 
 def test_a_checkpoint_of_another_layout_is_refused(release, signals):

@@ -117,3 +117,19 @@ def test_eyes_of_public_data(name):
 @pytest.mark.parametrize("name", ["O1", "Oz", "PO7", "CPz", "E1", "E25", "AF7", "Iz", "T7", "M1"])
 def test_electrodes_are_no_eyes(name):
     assert kind_of_name(name) is None
+
+
+def test_channels_are_picked_and_dropped_by_type_too():
+    names, types = ["M1", "G1", "grad", "E1"], ["mag", "grad", "mag", "eeg"]
+
+    def left(known, **options):
+        return [names[i] for i in kept(names, ReadOptions(**options), None, known)]
+
+    assert left(types, pick="mag") == ["M1", "grad"]
+    assert left(types, pick=["grad", "E*"]) == ["G1", "grad", "E1"]  # a type, and a channel of that name
+    assert left(types, drop="eeg") == ["M1", "G1", "grad"]
+    assert left(None, pick="mag", drop="eeg") == names  # types are not known yet
+    with pytest.raises(ReadError, match="pick: no channel 'axial'; known: .*, mag"):
+        left(types, pick="axial")
+    with pytest.raises(ReadError, match="no channel 'magg'; did you mean 'mag'"):
+        left(types, pick="magg")

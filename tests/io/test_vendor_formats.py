@@ -70,6 +70,17 @@ def test_gdf_units_that_mne_does_not_know_are_scaled(tmp_path, microvolts, vendo
     np.testing.assert_allclose(read(path).data, microvolts * factor, rtol=1e-5, atol=factor * 1e-3)
 
 
+@pytest.mark.parametrize(("version", "place"), [("1.25", 7), ("2.20", 3)])
+def test_a_gdf_table_of_more_events_than_bytes_is_named(tmp_path, microvolts, vendor, version, place):
+    """MNE would make arrays of as many before it reads one."""
+    path = vendor.write_gdf(tmp_path / "a.gdf", microvolts, NAMES, 100, version=version)
+    content = bytearray(path.read_bytes())
+    content[len(content) - 6 - 8 + place] = 16  # the highest byte of the count
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"the table of events announces \d{7,}, the file has 6 bytes for them"):
+        read(path)
+
+
 def test_gdf_headers_are_checked(tmp_path, microvolts, vendor):
     path = vendor.write_gdf(tmp_path / "a.gdf", microvolts, NAMES, 100, units=["uV", "degC", "uV"])
     with pytest.raises(ReadError, match="unit of C3: unknown unit 'code 6048'"):

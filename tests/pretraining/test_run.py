@@ -116,6 +116,23 @@ def test_a_run_that_failed_its_health_check_stays_failed(corpus, tmp_path):
         assert (tmp_path / name / "release").is_dir()
 
 
+def test_a_trial_that_learns_nothing_ends_well_and_its_release_says_so(corpus, tmp_path, caplog):
+    """Without a margin that was asked for; the same settings and enough steps are no trial."""
+    nothing = {"health_margin": None, "lr": 1e-9, "health_grace": 0.5}
+    run = pretrain(config(4, **nothing), corpus, tmp_path / "run")
+    assert "decoder ignores the latents" in caplog.text
+    about = json.loads((run / "release" / "config.json").read_text())["about"]
+    assert "decoder ignores the latents" in about["trial"]
+    assert "A trial of 4 steps, not for use: nothing was learned yet" in (run / "release" / "README.md").read_text()
+    caplog.clear()
+    pretrain(config(4, **nothing), corpus, run)  # again: as before
+    brainof.load(run)
+    assert "run is a trial run: nothing was learned yet" in caplog.text
+    assert not config(200, **nothing).trial
+    assert config(200, **nothing).margin == 0.01
+    assert not config(4, health_margin=0.01).trial
+
+
 def test_a_run_that_diverged_goes_on_with_a_lower_learning_rate(corpus, tmp_path):
     diverging = {"steps": 8, "lr": 1e30, "warmup": 0.0, "clip": 1e30}
     with pytest.raises(HealthError, match=r"gradient norm .* at step \d+ \(sim-.* rows \["):

@@ -112,6 +112,23 @@ class Adaptation(Schema):
         """Fit on all examples; the model (the backbone) is never changed."""
         raise NotImplementedError
 
+    def pooled_by(self, pool: str) -> Adaptation:
+        """The same, whose heads read that pooling; also those of the adaptations that it holds.
+
+        A ConfigError where it says another one itself, or reads all latents.
+        """
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Adaptation):
+                values[name] = value.pooled_by(pool)
+            elif name == "pool":
+                if value not in ("auto", pool):
+                    problem = f"{pool!r}, while {self.name!r} reads {value!r}"
+                    raise ConfigError(problem, field="pool", fix="leave it at 'auto', or give it once")
+                values["pool"] = pool
+        return type(self).parse(values)
+
     def to_dict(self) -> dict[str, Any]:
         """`{"adaptation": name, **parameters}`, which `adaptation` accepts."""
         values = {}

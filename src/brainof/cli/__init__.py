@@ -120,6 +120,11 @@ def make_parser(named: Collection[str] = tuple(COMMANDS)) -> Parser:
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> argparse.Namespace:
     """The arguments; `key=value` words may stand anywhere (argparse alone would lose those that follow an option)."""
+    known = [*getattr(parser, "known", ()), "--help", "--version"]
+    for word in argv if len(known) > 2 else ():
+        # argparse would ask for what is required first
+        if word.startswith("--") and not any(text.startswith(word.partition("=")[0]) for text in known):
+            parser.error(f"unrecognized arguments: {word.partition('=')[0]}")
     changes = [word for word in argv if takes and _is_assignment(word)]
     args = parser.parse_args([word for word in argv if word not in changes])
     args.assignments = changes

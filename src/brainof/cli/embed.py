@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..errors import BrainOFError, ConfigError, ReadError, in_options
+from ..errors import BrainOFError, ReadError, in_options
 from ..utils.memory import memory_budget, parse_bytes
 from ..utils.values import counted
 from . import out, say
-from .info import add_accept_argument, add_read_arguments, read_options
+from .info import add_contract_arguments, add_read_arguments, read_file, read_options
 
 if TYPE_CHECKING:
     from ..inference.embeddings import Embeddings
@@ -42,11 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
     )
-    parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
-    add_accept_argument(parser)
-    parser.add_argument(
-        "--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)"
-    )
+    add_contract_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     parser.add_argument("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
     parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
@@ -56,21 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..inference.embedding import embed
     from ..inference.embeddings import Embeddings, check_format
-    from ..io import read
-    from ..prepare import resample
     from ..release import load
+    from ..utils.modules import move
 
     check_format(args.out)
     options = read_options(args)
     memory = parse_bytes(args.memory)
     model, contract = load(args.model, revision=args.revision, offline=args.offline)
-    try:
-        model.to(args.device)
-    except (RuntimeError, AssertionError) as error:
-        fix = "use cpu, or cuda where there is one"
-        raise ConfigError(f"{args.device!r} ({str(error).splitlines()[0]})", field="--device", fix=fix) from None
-    if args.window is not None and args.window <= 0:
-        raise ConfigError(f"{args.window:g}", field="--window", fix="give seconds above 0")
+    move(model, args.device)
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
     notes: dict[str, list[str]] = {}
@@ -79,15 +68,13 @@ def run(args: argparse.Namespace) -> int:
     for file in args.files:
         try:
             with memory_budget(memory):
-                recording = read(file, modality=args.modality, options=options)
+                recording = read_file(file, args, options)
                 for note in recording.notes:
                     text = in_options(note, args.options)
                     if len(args.files) == 1:
                         say(f"{file}: {text}")
                     else:  # most of several files have the same: once each, at the end
                         notes.setdefault(text, []).append(file)
-                if args.resample is not None:
-                    recording = resample(recording, args.resample)
                 part = embed(
                     recording,
                     model,

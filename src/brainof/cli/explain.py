@@ -10,7 +10,7 @@ from pathlib import Path
 from ..paths import user_path
 from ..utils.values import counted
 from . import out, say
-from .info import add_accept_argument, add_read_arguments, read_options
+from .info import add_contract_arguments, add_read_arguments, read_file, read_options
 
 EXAMPLE = """\
 examples:
@@ -44,14 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--umap", action="store_true", help="also draw embeddings with UMAP (needs the extra `explain`)"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
-    add_accept_argument(parser)
+    add_contract_arguments(parser)
     add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 
 def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
     from ..explain.run import WHAT, explain
-    from ..io import read
     from ..release import load
     from ..report.explanations import explanation_section, write_explanations
     from ..report.page import write_page
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         source = Corpus(args.source[0])
     else:
         options = read_options(args)
-        source = [read(file, modality=args.modality, options=options) for file in args.source]
+        source = [read_file(file, args, options) for file in args.source]
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
     command = shlex.join(["brainof", *sys.argv[1:]])
@@ -81,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         say=say,
         contract=contract,
         accept=args.accept,
+        window_seconds=args.window,
         run=args.model,
     )
     folder = user_path(args.out)

@@ -36,6 +36,7 @@ _AS_GIVEN = (
     "time_axis",
     "montage",
     "confounds",
+    "pick",
     "drop",
     "data_format",
     "allow_maxshield",
@@ -64,12 +65,9 @@ def add_read_arguments(parser: Any) -> None:
         "--time-axis", type=int, choices=(0, 1), help="axis of an array that is time: 0 (rows) or 1 (columns)"
     )
     parser.add_argument("--channel-names", help="names of all channels, separated by commas")
-    parser.add_argument(
-        "--drop",
-        action="append",
-        metavar="PATTERN",
-        help="leave out matching channels, such as 'EXG*'; may be given several times",
-    )
+    for name, what in (("pick", "read only"), ("drop", "leave out")):
+        text = f"{what} channels of this name, pattern ('EXG*') or type (mag); may be given several times"
+        parser.add_argument(f"--{name}", action="append", metavar="PATTERN", help=text)
     parser.add_argument("--montage", help="template that gives electrode positions by name, such as standard_1005")
     parser.add_argument("--atlas", help="label image of an fMRI atlas")
     parser.add_argument("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
@@ -89,8 +87,12 @@ def add_read_arguments(parser: Any) -> None:
     )
 
 
-def add_accept_argument(parser: argparse.ArgumentParser) -> None:
-    """Differences from training, for commands that read recordings."""
+def add_contract_arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be done about differences from training, for commands that read recordings for a model."""
+    parser.add_argument(
+        "--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)"
+    )
+    parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
     parser.add_argument(
         "--accept",
         nargs="+",
@@ -115,6 +117,14 @@ def read_options(args: argparse.Namespace) -> ReadOptions:
     if args.max_bytes is not None:
         given["max_bytes"] = int(args.max_bytes)
     return ReadOptions.parse(given)
+
+
+def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Recording:
+    """A recording as the options of reading and `--resample` say."""
+    from ..prepare import resample
+
+    recording = read(file, modality=args.modality, options=options)
+    return recording if args.resample is None else resample(recording, args.resample)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..pretraining import find_config, pretrain
+    from ..release.load import record_of
 
     if not sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":  # a job's log, which has no bar
         logging.getLogger("brainof.pretraining").setLevel(logging.INFO)
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     folder = pretrain(config, args.corpus, args.out, args.accept)
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first rank speaks for all
-    if (folder / "release").is_dir():
+    if (folder / "release").is_dir() and "trial" in record_of(folder):
+        out(f"{folder}: done, as a trial: nothing was learned, and the release says so")
+    elif (folder / "release").is_dir():
         out(f"{folder}: done; use it with `brainof embed FILE --model {folder} --out embeddings.parquet`")
     else:
         out(f"{folder}: asked to stop, and saved; the same command continues it")

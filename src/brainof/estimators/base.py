@@ -18,6 +18,7 @@ from ..adaptation.saving import model_digest
 from ..errors import ConfigError, LabelError
 from ..inference.batches import patch_of
 from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples, subjects_of
+from ..utils.modules import move
 from .cache import cached_features
 from .saving import load_estimator, load_model, save_estimator
 
@@ -87,7 +88,7 @@ class BrainOFEstimator(BaseEstimator):
         chosen = adaptation(self.adapt)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self.model_, self.contract_ = load_model(self.model, self.random_state)
-        self.model_.to(self.device)
+        move(self.model_, self.device)
         self.digest_ = model_digest(self.model_)
         return chosen, seed
 
@@ -149,11 +150,14 @@ class BrainOFEstimator(BaseEstimator):
 class BrainOFPredictor(BrainOFEstimator):
     """What classifier and regressor share: how they fit, and the outputs of what was fitted."""
 
+    pool: str = "auto"
     within_subject: bool = False
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Target:
         """Adapt the model to `y`, which `_target` checks, and keep the subjects."""
         chosen, seed = self._start()
+        if self.pool != "auto":
+            chosen = chosen.pooled_by(self.pool)
         samples = self._samples(X, reset=True)
         target = self._target(y, samples, groups)
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])

@@ -30,6 +30,9 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
     adapt : str, dict or Adaptation
         "frozen" or "probe" (closed-form ridge on frozen features), "mlp", "attentive", "lora", "full", "few_shot",
         "two_stage", "ensemble", or a configuration from `brainof.adaptation`.
+    pool : str
+        Pooling over latents that the head reads: "mean", "gram", "concat@waveform", ... (see `BrainOF.pool`); "auto" is
+        that of `adapt`, which is the model's own unless it says otherwise.
     {parameters}
     within_subject : bool
         Let `score` take subjects that were trained on.

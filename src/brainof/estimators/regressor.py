@@ -24,6 +24,9 @@ class BrainOFRegressor(RegressorMixin, BrainOFPredictor):
         A preset (random weights), a run or release folder, a Hub id, or a module with `forward_features` and `pool`.
     adapt : str, dict or Adaptation
         "probe" (closed-form ridge on frozen features), "mlp", "lora", "full", ..., or from `brainof.adaptation`.
+    pool : str
+        Pooling over latents that the head reads: "mean", "gram", "concat@waveform", ... (see `BrainOF.pool`); "auto" is
+        that of `adapt`, which is the model's own unless it says otherwise.
     {parameters}
     within_subject : bool
         Let `score` take subjects that were trained on.

@@ -16,6 +16,7 @@ from ..errors import CheckpointError, ConfigError
 from ..paths import user_path
 from ..release import load
 from ..schema import Schema
+from ..utils.modules import move
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
         arguments["channels"] = Channels.from_dict(arguments["channels"])
     estimator = cls(**{"adapt": config.brainof.members[0].adaptation, **arguments})
     estimator.model_, estimator.contract_ = load_model(estimator.model, estimator.random_state)
-    estimator.model_.to(estimator.device)
+    move(estimator.model_, estimator.device)
     estimator.digest_ = config.brainof.base_digest
     estimator.adapted_ = load_adapter(folder, estimator.model_)
     for part in estimator.adapted_.members():

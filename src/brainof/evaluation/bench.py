@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..contract import check_accept
 from ..errors import BrainOFError, ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
@@ -131,6 +132,7 @@ def evaluate(
     number, parts = part
     if not 1 <= number <= parts:
         raise ConfigError(f"{number}/{parts}", field="part", fix="give I/N with I from 1 to N")
+    check_accept([name for name in accept if name != "overlap"])
     whole = find_suite(suite)
     chosen = whole.only(list(tasks))
     folder, base = user_path(out), user_path(root)

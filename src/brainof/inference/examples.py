@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..channels import Channels
-from ..contract import InputContract, part_of
+from ..contract import InputContract, check_accept, part_of
 from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, LabelError
 from ..recording import Recording
@@ -145,6 +145,7 @@ class CorpusRows:
 
     def check(self, contract: InputContract, accept: Collection[str] = ()) -> None:
         """Compare how the windows were prepared with a model's training data; a ContractError names what differs."""
+        check_accept(accept)
         first = self.index.drop_duplicates(["dataset", "modality", "channel_set", "sfreq"])
         for line in first.to_dict("records"):
             name, modality, rate = str(line["dataset"]), str(line["modality"]), float(line["sfreq"])

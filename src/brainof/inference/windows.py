@@ -42,6 +42,8 @@ class InputOptions:
 
     def __post_init__(self) -> None:
         check_accept(self.accept)  # also where there is no contract to compare with
+        if self.window_seconds is not None and not self.window_seconds > 0:
+            raise ConfigError(f"{self.window_seconds:g}", field="window_seconds", fix="give seconds above 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ def recording_of_raw(
     modality, more = _choose_modality(types, modality, file)
     notes += more
     rows = [row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality]
-    rows = [rows[i] for i in kept([names[row] for row in rows], options, file)]
+    rows = [rows[i] for i in kept([names[row] for row in rows], options, file, [types[row] for row in rows])]
     left = Counter(kind for kind in types if kind in AUXILIARY_TYPES and kind != "stim")
     if left:
         notes.append(f"left out: {', '.join(f'{count} {kind}' for kind, count in sorted(left.items()))} channels")

@@ -10,6 +10,7 @@ from os import PathLike
 
 import pandas as pd
 
+from ..channels import SENSOR_TYPES
 from ..errors import ReadError, did_you_mean
 from .options import ReadOptions
 
@@ -101,7 +102,8 @@ def renamed(names: Sequence[str], options: ReadOptions, file: str | PathLike[str
             raise ReadError(f"{pattern!r}: {error}", file=file, field="rename") from None
     twice = [name for name, count in Counter(out).items() if count > 1]
     if twice:
-        raise ReadError(f"two channels are called {twice[0]!r}", file=file, field="rename or channel_names")
+        fix = "give channel_names= or another rename"
+        raise ReadError(f"two channels are called {twice[0]!r}", file=file, field="channels", fix=fix)
     return out
 
 
@@ -110,15 +112,28 @@ def chosen_type(name: str, options: ReadOptions) -> str | None:
     return next((kind for pattern, kind in options.channel_types.items() if fnmatchcase(name, pattern)), None)
 
 
-def kept(names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None) -> list[int]:
-    """Indices of the names that `drop` and `pick` leave, in order; ReadError for an unknown pick or if none is left."""
-    left = [i for i, name in enumerate(names) if not any(fnmatchcase(name, pattern) for pattern in options.drop)]
-    for pattern in options.pick:
-        if not any(fnmatchcase(names[i], pattern) for i in left):
-            fix = did_you_mean(pattern, names) if names else ""
-            raise ReadError(f"no channel {pattern!r}", file=file, field="pick", fix=fix)
+def kept(
+    names: Sequence[str],
+    options: ReadOptions,
+    file: str | PathLike[str] | None,
+    types: Sequence[str] | None = None,
+) -> list[int]:
+    """Indices of the names that `drop` and `pick` leave, in order; ReadError for an unknown pick or if none is left.
+
+    Where `types` (of sensors) are not known yet, a type drops nothing and picks everything.
+    """
+
+    def meant(i: int, word: str, unknown: bool) -> bool:
+        of_type = word in SENSOR_TYPES and (unknown if types is None else types[i] == word)
+        return of_type or fnmatchcase(names[i], word)
+
+    left = [i for i in range(len(names)) if not any(meant(i, word, False) for word in options.drop)]
+    for word in options.pick:
+        if not any(meant(i, word, True) for i in left):
+            fix = did_you_mean(word, {*names, *(types or ())}) if names else ""
+            raise ReadError(f"no channel {word!r}", file=file, field="pick", fix=fix)
     if options.pick:
-        left = [i for i in left if any(fnmatchcase(names[i], pattern) for pattern in options.pick)]
+        left = [i for i in left if any(meant(i, word, True) for word in options.pick)]
     if not left:
         raise ReadError("no channel is left", file=file, field="drop", fix="drop fewer channels")
     return left

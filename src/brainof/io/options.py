@@ -115,7 +115,9 @@ class ReadOptions(Schema):
     channel_names: tuple[str, ...] | None = None
     """Names of all channels, in file order."""
     pick: tuple[str, ...] = ()
+    """Patterns of names, or sensor types ("mag"), each of which stands for all of its channels."""
     drop: tuple[str, ...] = ()
+    """Patterns of names, or sensor types."""
     rename: dict[str, str] = Field(default_factory=dict)
     """Regular expression -> replacement, applied in order to every name (re.sub)."""
     channel_types: dict[str, ChannelType] = Field(default_factory=dict)
@@ -133,6 +135,11 @@ class ReadOptions(Schema):
     """Width of the samples of a Neuroscan .cnt file whose header does not tell."""
     allow_maxshield: bool = False
     """Read FIF recorded with active shielding (MaxShield) although it was not cleaned by Maxwell filtering."""
+
+    @field_validator("pick", "drop", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("confounds", mode="before")
     @classmethod

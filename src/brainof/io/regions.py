@@ -64,7 +64,7 @@ def recording_of_regions(
         signals, sample_mask, more = cleaned(signals, confounds)
         signals[coverage == 0] = 0.0
         notes += more
-    rows = kept(names.tolist(), options, path)
+    rows = kept(names.tolist(), options, path, channels.types)
     return Recording(
         data=signals[rows].astype(np.float32),
         sfreq=1 / t_r,

@@ -38,7 +38,7 @@ def read_table(request: ReadRequest) -> Recording:
         factors = np.ones(len(values))
     else:
         channels, rows, factors, more = _sensors(len(values), names, modality, options, path)
-    chosen = kept(channels.names, options, path)
+    chosen = kept(channels.names, options, path, channels.types)
     rows, factors = rows[chosen], factors[chosen]
     events = boundaries(pauses, sfreq)
     if options.events_variable is not None:

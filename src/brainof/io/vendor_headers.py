@@ -62,12 +62,22 @@ def check_gdf(path: Path) -> GdfHeader:
         if not 0 < n < size // 256:
             raise ReadError(f"header says {n} signals", file=path, field="number of signals", fix="it is damaged")
         table = stream.read(256 * n)
-    records = int.from_bytes(fixed[236:244], "little", signed=True)
-    samples, kinds = np.frombuffer(table, "<i4", 2 * n, 216 * n).reshape(2, n).tolist()
-    record = sum(count * _GDF_BYTES.get(kind, 1) for count, kind in zip(samples, kinds, strict=True))
+        samples, kinds = np.frombuffer(table, "<i4", 2 * n, 216 * n).reshape(2, n).tolist()
+        record = sum(count * _GDF_BYTES.get(kind, 1) for count, kind in zip(samples, kinds, strict=True))
+        records = int.from_bytes(fixed[236:244], "little", signed=True)
+        header_bytes = (
+            int.from_bytes(fixed[184:186], "little") * 256 if new else int.from_bytes(fixed[184:192], "little")
+        )
+        at = header_bytes + max(0, records * record)
+        stream.seek(min(at, size))
+        events = stream.read(8).ljust(8, b"\0")
     if min(samples) <= 0 or records <= 0 or record * records > size:
         problem = f"header says {records} records of {record} bytes, the file has {size}"
         raise ReadError(problem, file=path, field="number of records", fix=_DAMAGED)
+    n_events = int.from_bytes(events[1:4] if new else events[4:], "little")
+    if events[0] in (1, 3) and at + 8 + n_events * (12 if events[0] == 3 else 6) > size:
+        problem = f"the table of events announces {n_events}, the file has {max(0, size - at - 8)} bytes for them"
+        raise ReadError(problem, file=path, field="events", fix=_DAMAGED)
     names = _texts(table, 16, n, 0)
     if new:
         codes = np.frombuffer(table, "<u2", n, 102 * n).tolist()

@@ -11,6 +11,9 @@ from ..model.config import BrainOFConfig
 from ..model.presets import preset
 from ..schema import Schema
 
+#: `health_margin` where it is not given; a run of fewer steps is a trial then
+MARGIN, TRIAL_STEPS = 0.01, 200
+
 #: What is hidden as a whole; see MaskConfig.unit
 Unit = Literal["patch", "segment", "channel", "region", "slice", "block", "mixed"]
 
@@ -197,8 +200,10 @@ class PretrainConfig(Schema):
     health_every: int = Field(200, gt=0)
     health_grace: float = Field(0.6, ge=0, le=1)
     """Fraction of the steps after which a decoder that ignores the latents stops the run."""
-    health_margin: float = Field(0.01, ge=0)
-    """Explained variance that real latents must add to shuffled ones, in at least one output of one dataset."""
+    health_margin: float | None = Field(None, ge=0)
+    """Explained variance that real latents must add to shuffled ones, in at least one output of one dataset. Where it
+    is not given it is 0.01, and a run of fewer than 200 steps is a trial: what misses it is a warning, and its release
+    says so."""
     checkpoint_every: int = Field(200, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
     """The newest ones to keep, beside the best by explained variance on held-out subjects."""
@@ -224,3 +229,12 @@ class PretrainConfig(Schema):
         """The architecture that `model` says."""
         overrides = dict(self.model)
         return preset(overrides.pop("preset", "tiny"), **overrides)
+
+    @property
+    def margin(self) -> float:
+        return MARGIN if self.health_margin is None else self.health_margin
+
+    @property
+    def trial(self) -> bool:
+        """Too short to learn, so that poor health does not end it."""
+        return self.health_margin is None and self.steps < TRIAL_STEPS

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..corpus import Loader, Windows, open_corpora
-from ..errors import ConfigError, CorpusError
+from ..errors import ConfigError, CorpusError, HealthError
 from ..model import count
 from ..paths import user_path
 from ..utils.files import write_json
@@ -70,9 +70,9 @@ def pretrain(
         Wrong input, a run folder of another configuration or of other windows, or a process group that is already
         initialised.
     HealthError
-        The decoder ignores the latents (after `health_grace`), or the loss is not finite; the run stays failed until it
-        is continued with another `lr`, `clip`, ... (`run_folder.AFTER_FAILURE`). The last checkpoint is the last state
-        whose losses were finite.
+        The decoder ignores the latents (after `health_grace`; a warning in a trial, see `health_margin`), or the loss
+        is not finite; the run stays failed until it is continued with another `lr`, `clip`, ...
+        (`run_folder.AFTER_FAILURE`). The last checkpoint is the last state whose losses were finite.
     """
     if not isinstance(config, PretrainConfig):
         config = find_config(config)
@@ -227,7 +227,7 @@ class Run:
                         return
             if self.last_health(done) is None:  # it may have been killed just before
                 self._check_health(done, metrics)
-            self._require_health(done)
+            self._require_health(done, metrics)
             self.checkpoints.wait()
         with world.together():
             if world.main:
@@ -300,13 +300,23 @@ class Run:
         metrics.write({"step": step, "health": health})
         scores = [row["r2"] for row in health.values() if np.isfinite(row.get("r2", np.nan))]
         self.checkpoints.rate(step, float(np.mean(scores)) if scores else -np.inf)
-        self._require_health(step)
+        self._require_health(step, metrics)
 
-    def _require_health(self, step: int) -> None:
-        if step >= self.config.health_grace * self.config.steps:
+    def _require_health(self, step: int, metrics: Metrics) -> None:
+        config = self.config
+        if step < config.health_grace * config.steps:
+            return
+        try:
             self.watch.require_latents()
-            for name in require_latent_use(self.last_health() or {}, self.config.health_margin):
-                log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
+            ignoring = require_latent_use(self.last_health() or {}, config.margin)
+        except HealthError as error:
+            if not config.trial:
+                raise
+            log.warning("%s; %d steps are a trial, whose release says so", error.problem, config.steps)
+            metrics.write({"step": step, "trial": error.problem})
+            return
+        for name in ignoring:
+            log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
 
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
         meter.check()

@@ -183,5 +183,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def last_health(path: Path, step: int | None = None) -> dict[str, dict[str, Any]] | None:
     """The last health check in a metrics file (of `step`, if given), by dataset; None where there is none."""
-    rows = [row for row in read_metrics(path) if "health" in row and step in (None, row["step"])]
-    return rows[-1]["health"] if rows else None
+    return last_of("health", path, step)
+
+
+def last_of(key: str, path: Path, step: int | None = None) -> Any:
+    """The last value of a key in a metrics file (of `step`, if given); None where there is none."""
+    rows = [row for row in read_metrics(path) if key in row and step in (None, row["step"])]
+    return rows[-1][key] if rows else None

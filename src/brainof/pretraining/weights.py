@@ -18,7 +18,7 @@ from ..utils.modules import seeded
 from ..utils.values import finite
 from .checkpoint import best_of, complete_checkpoints, intact_state, read_into, restore
 from .config import PretrainConfig
-from .run_folder import ABOUT, flat, last_health
+from .run_folder import ABOUT, flat, last_health, last_of
 
 
 def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], checkpoint: str = "best") -> Path:
@@ -51,6 +51,8 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
         raise CheckpointError("its bytes are not those that were written", file=path, fix="choose another --checkpoint")
     health = last_health(run / "metrics.jsonl", int(state["step"])) or {}
     now = {"steps": state["step"], "seconds": round(state["seconds"], 1), "health": finite(health, 4)}
+    if config.trial and (missed := last_of("trial", run / "metrics.jsonl", int(state["step"]))):
+        now["trial"] = missed
     contract = InputContract.parse(about["contract"], run / ABOUT)
     save_release(target, checkpointed_model(path, config), contract, **about["record"] | now)
     return target

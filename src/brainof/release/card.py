@@ -151,7 +151,8 @@ def _over_random(row: Mapping[str, Any]) -> dict[str, str]:
 def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
     never = [name for key, name in _NAMES.items() if key not in contract.modalities]
     refused = f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else "."
-    limits = [f"Trained on {', '.join(_NAMES[name] for name in sorted(contract.modalities))}{refused}"]
+    limits = [f"A trial of {about['steps']} steps, not for use: {about['trial']}."] if about.get("trial") else []
+    limits.append(f"Trained on {', '.join(_NAMES[name] for name in sorted(contract.modalities))}{refused}")
     data = about.get("data") or []
     if data and all(row.get("people") is not None for row in data):
         people = sum(row["people"] for row in data)

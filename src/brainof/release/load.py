@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,8 @@ from .weights import PICKLE_SUFFIXES
 
 if TYPE_CHECKING:
     from ..model import BrainOF
+
+log = logging.getLogger(__name__)
 
 #: The name of the weights that come with brainof
 PRETRAINED = "pretrained"
@@ -77,6 +80,8 @@ def load(
             return BrainOF.from_preset(str(model)).eval(), None
     folder = _locate(model, revision, offline=offline, cache_dir=cache_dir, token=token)
     found, contract = load_folder(folder)
+    if trial := read_config(folder).get("about", {}).get("trial"):
+        log.warning("%s is a trial run: %s", model, trial)
     found.contract = contract  # type: ignore[assignment]  # so that `embed(source, model)` can check what it is given
     return found, contract
 

@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from ..errors import ConfigError
+
 #: Part of the name of a card -> its maker's dense bfloat16 FLOP/s
 PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12}
 PEAKS |= {"4090": 165e12}
@@ -18,6 +20,15 @@ PEAKS |= {"4090": 165e12}
 _lock = threading.Lock()
 #: Module -> how many `evaluating` blocks hold it in eval mode, and the mode it had before the first
 _held: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+
+
+def move(module: nn.Module, device: str) -> None:
+    """Move a module; a ConfigError where there is no such device."""
+    try:
+        module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        fix = "use cpu, or cuda where there is one"
+        raise ConfigError(f"{device!r} ({str(error).splitlines()[0]})", field="device", fix=fix) from None
 
 
 @contextlib.contextmanager

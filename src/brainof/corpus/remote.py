@@ -96,11 +96,7 @@ class RemoteFolder(Folder):
         return sorted(name for name in names if not name.startswith("."))
 
     def path(self, name: str) -> Path:
-        """The local copy of a file: shards are fetched once and kept, all else is fetched anew.
-
-        Raises CorpusError: there is no such file, or what arrives is damaged each time; StorageError: the connection is
-        lost, or the cache disk is full.
-        """
+        """The local copy of a file, shards kept: CorpusError if missing or damaged, StorageError if lost or full."""
         if not name.endswith(SUFFIX):
             return self._fetch(name)
         with self._lock:

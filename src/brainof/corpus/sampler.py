@@ -145,10 +145,7 @@ class BatchSampler:
 
     @cached_property
     def span(self) -> int:
-        """The smallest number of consecutive batches that always holds every modality (of the first epoch).
-
-        An optimizer step over so many batches, across ranks and accumulation, sees every modality.
-        """
+        """The smallest number of consecutive batches (of epoch 0) that holds every modality: an optimizer step's."""
         series = _evenly(np.bincount(self._modalities, weights=self._counts(0)).astype(np.int64))
         gaps = []
         for modality in np.unique(series).tolist():

@@ -31,10 +31,7 @@ SFREQ = 256.0
 
 
 def published_index() -> pd.DataFrame:
-    """The published corpus as kinds of windows, a row each: columns of a corpus index, and `count`.
-
-    EEG and MEG at the rate of our preparation; a window of fMRI is a run, as published, at its own repetition time.
-    """
+    """The published corpus as kinds of windows: columns of a corpus index and `count`, at our rates; fMRI by run."""
     rows = []
     for recipe in recipes():
         if (entry := recipe.published) is not None:

@@ -187,10 +187,7 @@ class Job:
 
 
 def fingerprint(path: Path) -> str:
-    """Size and checksum of the two ends of a file, or the sizes of all files of a folder.
-
-    Cheap enough to be asked for each file of a large dataset; times are left out, because copying changes them.
-    """
+    """Size and checksum of the two ends of a file, or sizes of a folder's files: cheap, and the same for a copy."""
     if path.is_dir():
         files = [entry for entry in path.rglob("*") if entry.is_file()]
         sizes = {entry.relative_to(path).as_posix(): entry.stat().st_size for entry in files}

@@ -186,10 +186,7 @@ def describe(recipe: Recipe) -> dict[str, object]:
 def judge(
     recipe: Recipe, configs: Mapping[str, str | None], out: str | PathLike[str]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """`Summary.table` and `Summary.views` as the files of the corpus show them, whatever a run reported.
-
-    `configs` holds for each recording the hash under which it should be in the corpus `out` (`Job.config`), or None.
-    """
+    """`Summary.table` and `.views` by the files of the corpus alone; `configs`: recording -> its hash there or None."""
     index = Corpus(out).index
     index = index[(index["dataset"] == recipe.name) & (index["modality"] == recipe.modality)]
     committed = set(index["config"].astype(str))

@@ -92,23 +92,13 @@ def _spheres(name: str) -> Atlas:
 
 
 def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
-    """Label image (int32) of spheres on the 2 mm MNI grid: 1 + number of the point (n, 3, metres), 0 outside.
+    """Label image (int32) of spheres (`radius`, metres) on the MNI grid: 1 + number of the nearest point, 0 outside."""
+    from scipy.spatial import cKDTree
 
-    A voxel in two spheres belongs to the nearer centre; `radius` in metres.
-    """
-    labels, nearest = np.zeros(_SHAPE, np.int32), np.full(_SHAPE, np.inf)
-    inverse = np.linalg.inv(_AFFINE)
-    for number, point in enumerate(points * 1000):
-        centre = inverse[:3, :3] @ point + inverse[:3, 3]
-        low = np.maximum(np.floor(centre - radius * 500).astype(int), 0)
-        high = np.minimum(np.ceil(centre + radius * 500).astype(int) + 1, _SHAPE)
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
-        distance = np.linalg.norm((grid - centre) * 2, axis=-1)
-        mine = (distance <= radius * 1000) & (distance < nearest[box])
-        labels[box] = np.where(mine, number + 1, labels[box])
-        nearest[box] = np.where(mine, distance, nearest[box])
-    return labels
+    places = np.indices(_SHAPE).reshape(3, -1).T @ _AFFINE[:3, :3].T + _AFFINE[:3, 3]
+    # a voxel at exactly the radius belongs to the sphere
+    distance, nearest = cKDTree(points).query(places / 1000, distance_upper_bound=radius * (1 + 1e-9))
+    return np.where(np.isfinite(distance), nearest + 1, 0).astype(np.int32).reshape(_SHAPE)
 
 
 def fetch_atlas(name: str) -> Atlas:

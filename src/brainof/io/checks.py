@@ -28,10 +28,7 @@ def damage_named(
     field: str | None = None,
     fix: str = "the file is damaged or of another format",
 ) -> Iterator[None]:
-    """Errors of gzip, zlib, zipfile, nibabel, h5py, scipy and pandas become a ReadError; each has its own word for it.
-
-    MemoryError and PermissionError stay: they are no fault of the content.
-    """
+    """Errors of a library, with its own word for damage, become a ReadError; those of memory and permission stay."""
     try:
         yield
     except (BrainOFError, MemoryError, PermissionError):

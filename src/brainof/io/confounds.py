@@ -135,10 +135,7 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
 
 
 def cleaned(signals: np.ndarray, confounds: Confounds) -> tuple[np.ndarray, list[int] | None, list[str]]:
-    """Signals (n_regions, n_times) without the confounds but with their mean, the volumes kept (None: all), and notes.
-
-    Scrubbed volumes are interpolated linearly (and hold the value of the nearest one at the ends).
-    """
+    """Signals (n_regions, n_times) without confounds, scrubbed volumes interpolated; those kept (None: all); notes."""
     from nilearn.signal import clean
 
     sample_mask = np.flatnonzero(confounds.kept)

@@ -63,10 +63,7 @@ def joined(*tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.DataFrame:
-    """Events of a vector with one value per sample, where 0, an empty text or NaN means none.
-
-    A run of equal values is one event that lasts from its first to its last sample, so a single sample lasts 0 s.
-    """
+    """Events of one value per sample (0, empty, NaN: none): runs of equal values; a single sample lasts 0 s."""
     series = pd.Series(np.asarray(values).ravel())
     numbers = pd.to_numeric(series, errors="coerce")
     empty = series.isna() | (numbers == 0) | series.astype(str).str.strip().isin(["", "0", "n/a", "nan"])
@@ -124,10 +121,7 @@ def _triggers(raw: Any, mask: int | None) -> np.ndarray:
 
 
 def with_boundaries(events: pd.DataFrame, sfreq: float, format_name: str) -> pd.DataFrame:
-    """The events with what formats call a pause as one `BOUNDARY` at the first sample after it.
-
-    Those at the start of the recording are dropped (`boundary`) or stay (`New Segment`): nothing lies before them.
-    """
+    """What formats call a pause as one `BOUNDARY` at the sample after it; at the start `New Segment` stays alone."""
     kinds = events["trial_type"].str.lower()
     boundary = kinds.isin(_BOUNDARIES)
     inside = events["onset"] * sfreq > 0.5

@@ -61,10 +61,7 @@ def volts_per_unit(unit: str) -> float | None:
 
 
 def volts_of_table(unknown: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, float], list[str]]:
-    """Volts per unit of channels whose own unit text tells none, where channels.tsv gives a voltage; and a note.
-
-    `unknown` holds the unit texts of the file, `table` those of channels.tsv, by channel.
-    """
+    """Volts per unit of channels of `unknown` unit for which channels.tsv (`table`) gives a voltage; and a note."""
     volts = {
         name: volts_per_unit(table[name.strip()])
         for name, unit in unknown.items()

@@ -104,10 +104,7 @@ class Filter(Step):
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
-    """Second-order sections (n_sections, 6) run forwards and backwards over (n_channels, n_times), in float64.
-
-    The ends are continued by `pad` samples of odd reflection, as far as the recording reaches. Returns float32.
-    """
+    """Sections (n, 6) both ways in float64 over (n_channels, n_times), ends reflected by `pad` samples; float32."""
     n_times, overlap = data.shape[1], memory_of(sections)
     pad = min(pad, n_times - 1)
 

@@ -64,10 +64,7 @@ def with_bads(recording: Recording, rows: Iterable[int]) -> tuple[str, ...]:
 def robust_centre_and_scale(
     data: np.ndarray, rows: np.ndarray | None = None, step: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median and robust standard deviation (interquartile range / 1.349) of rows, both (n_rows,) in float64.
-
-    Of `data` (n_channels, n_times) only `rows` where they are given, and every `step`-th sample.
-    """
+    """Median and IQR / 1.349 of `rows` of `data` (n_channels, n_times), every `step`-th sample; (n_rows,), float64."""
     chosen = np.arange(len(data)) if rows is None else rows
     step = max(step, data.shape[1] // MOST_FOR_QUARTILES)
     if len(chosen) * data.shape[1] <= SMALL:  # of a short window the call costs more than the sort

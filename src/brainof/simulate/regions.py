@@ -66,11 +66,7 @@ class Regions:
         return np.arange(len(self)) < len(self) // 2
 
     def picks(self, rois: int | Sequence[str] | None = None) -> np.ndarray:
-        """Numbers of regions in atlas order: the first n, or those named (regions or whole networks); all without it.
-
-        Raises ValueError: more regions than there are, none, or an unknown name; the limit or the nearest name is
-        given.
-        """
+        """Numbers of regions in atlas order: the first n, or those named (regions, networks); ValueError if unknown."""
         n = len(self)
         rois = n if rois is None else rois
         if isinstance(rois, int):

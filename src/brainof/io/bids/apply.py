@@ -106,10 +106,7 @@ def without_serial(table: ChannelTable) -> ChannelTable:
 def with_states(
     recording: Recording, table: ChannelTable, stored: Mapping[str, float], options: ReadOptions
 ) -> Recording:
-    """The recording with the bad channels of the table, and a note where its units contradict the file's.
-
-    `stored` holds the SI value of one unit as the file stores it, by channel; empty where the format has no units.
-    """
+    """With the table's bad channels, and a note where its units contradict `stored` (channel -> SI of one unit)."""
     names = dict(zip(table.names, renamed(list(table.names), options, table.path), strict=True))
     there = set(recording.channels.names)
     bads = [names[bad] for bad in table.bads if names[bad] in there and names[bad] not in recording.bads]

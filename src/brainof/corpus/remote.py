@@ -96,7 +96,7 @@ class RemoteFolder(Folder):
         return sorted(name for name in names if not name.startswith("."))
 
     def path(self, name: str) -> Path:
-        """The local copy of a file, shards kept: CorpusError if missing or damaged, StorageError if lost or full."""
+        """The local copy of a file, shards kept; CorpusError: missing or damaged, StorageError: offline, or no room."""
         if not name.endswith(SUFFIX):
             return self._fetch(name)
         with self._lock:

@@ -28,7 +28,7 @@ def damage_named(
     field: str | None = None,
     fix: str = "the file is damaged or of another format",
 ) -> Iterator[None]:
-    """Errors of a library, with its own word for damage, become a ReadError; those of memory and permission stay."""
+    """Damage, which each library calls otherwise, becomes a ReadError; errors of memory and permission stay."""
     try:
         yield
     except (BrainOFError, MemoryError, PermissionError):

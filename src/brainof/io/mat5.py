@@ -34,7 +34,7 @@ class _Element(NamedTuple):
 
 
 def check_mat5(path: Path, max_bytes: int) -> None:
-    """ReadError where an element of a version 5 file does not fit, or is too large once decompressed; others pass."""
+    """Walk a MAT file of version 5 (others pass); ReadError where an element does not fit, or is too large unpacked."""
     with path.open("rb") as stream:
         head = stream.read(128)
         if not head.startswith(b"MATLAB 5.0"):

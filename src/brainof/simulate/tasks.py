@@ -14,6 +14,6 @@ TASKS: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_suffix(".yaml")
 
 
 def task_parameters(name: str, **changes: Any) -> CohortParameters:
-    """Parameters of the cohort of a task, with top-level changes such as `subjects`; ConfigError if impossible."""
+    """Parameters of the cohort of a task, with changes such as `subjects=4`; ConfigError where one is not possible."""
     check_known(name, TASKS, ConfigError, "no task {!r}", field="task")
     return CohortParameters.parse({**TASKS[name], **changes}, f"task {name}")

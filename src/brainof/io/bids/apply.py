@@ -47,7 +47,7 @@ class ChannelTable:
     notes: tuple[str, ...] = ()
 
     def compare(self, there: Sequence[str]) -> None:
-        """ReadError where a name is not in the file, or a channel (no trigger, not of the body) not in the table."""
+        """Hold the table against the file's channels; ReadError where either lacks one (triggers and body apart)."""
         known, listed_names = set(there), set(self.names)
         absent = [name for name in self.names if name not in known]
         extra = [name for name in there if name not in listed_names and kind_of_name(name) is None]
@@ -106,7 +106,7 @@ def without_serial(table: ChannelTable) -> ChannelTable:
 def with_states(
     recording: Recording, table: ChannelTable, stored: Mapping[str, float], options: ReadOptions
 ) -> Recording:
-    """With the table's bad channels, and a note where its units contradict `stored` (channel -> SI of one unit)."""
+    """The bad channels of the table, and a note where its units contradict `stored` (channel -> SI of one unit)."""
     names = dict(zip(table.names, renamed(list(table.names), options, table.path), strict=True))
     there = set(recording.channels.names)
     bads = [names[bad] for bad in table.bads if names[bad] in there and names[bad] not in recording.bads]

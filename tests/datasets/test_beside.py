@@ -8,8 +8,8 @@ import pytest
 
 from brainof.datasets.events import with_events
 from brainof.datasets.labels import Labels
-from brainof.datasets.patterns import read_patterns
 from brainof.datasets.recipe import EventSource, LabelSource, Patterns, Recipe
+from brainof.datasets.tables import read_patterns
 from brainof.errors import ConfigError, LabelError
 
 RECIPE = {

@@ -26,8 +26,8 @@ from ..utils.values import listed
 from .discover import Found, fill, inside
 from .events import split_segments, with_events
 from .labels import Labels
-from .patterns import read_patterns
 from .recipe import Recipe
+from .tables import read_patterns
 
 logger = logging.getLogger(__name__)
 

@@ -1,18 +1,21 @@
-"""Tables and arrays of a dataset: labels, events, one row per volume. Read once, with errors that name the file."""
+"""Tables and arrays of a dataset: labels, events, one row per volume, maps. Read once; errors name the file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..channels import Channels
 from ..errors import LabelError, check_known
 from ..io.arrays import open_arrays
 from ..io.options import DEFAULT_MAX_BYTES
 from ..io.text_table import read_text_table
+from ..recording import Recording
+from .recipe import Patterns
 
 #: texts of a cell, in lower case, that mean "not known"
 UNKNOWN = ("", "n/a", "na", "nan")
@@ -72,3 +75,31 @@ def scalar(path: Path, name: str, field: str) -> float:
     if len(values) != 1:
         raise LabelError(f"{name!r} holds {len(values)} values, not one", file=path, field=field)
     return float(values[0])
+
+
+def read_patterns(path: Path, patterns: Patterns, entities: Mapping[str, str]) -> list[Recording]:
+    """Maps without time: a recording per subject, see `Patterns`; LabelError where the sizes of arrays do not agree."""
+    data, subjects, conditions, regions = (
+        named_array(path, getattr(patterns, name), f"patterns.{name}")
+        for name in ("variable", "subjects", "conditions", "regions")
+    )
+    expected = (len(subjects), len(conditions), len(regions))
+    if data.shape != expected:
+        text = f"{data.shape} is not subjects x conditions x regions {expected}"
+        raise LabelError(text, file=path, field=f"patterns.{patterns.variable}")
+    n, duration = len(regions), patterns.n_times * patterns.t_r
+    channels = Channels(tuple(map(str, regions)), ("roi",) * n, labels=np.arange(1, n + 1), order=np.arange(n))
+    onsets = np.arange(len(conditions)) * duration
+    events = pd.DataFrame({"onset": onsets, "duration": duration, "trial_type": conditions.astype(str)})
+    return [
+        Recording(
+            data=np.repeat(maps.T, patterns.n_times, axis=1).astype(np.float32),
+            sfreq=1 / patterns.t_r,
+            modality="fmri",
+            channels=channels,
+            entities={**entities, "subject": str(subject)},
+            events=events.copy(),
+            provenance={"file": str(path), "part": f"sub-{subject}", "notes": ["maps without time, held as blocks"]},
+        )
+        for subject, maps in zip(subjects, data, strict=True)
+    ]

@@ -227,7 +227,7 @@ def test_the_index_counts_brains_and_lists_the_rest(edf, tmp_path):
     (root / "sub-01/eeg/sub-01_task-rest_events.tsv").write_bytes(b"")
     (root / "sub-01/eeg/sub-01_task-go_eeg.vhdr").write_text("Brain Vision")
     (root / "sub-01/eeg/sub-01_task-go_eeg.eeg").write_bytes(b"")
-    for name in ("acq-crosstalk", "acq-Calibration", "task-emptyroom", "task-rest"):
+    for name in ("acq-crosstalk", "acq-Calibration", "task-emptyroom", "task-noise", "task-rest"):
         (root / f"sub-01/meg/sub-01_{name}_meg.fif").write_bytes(b"\0\0\0d")
     (root / "sub-emptyroom/ses-20200101/meg/sub-emptyroom_ses-20200101_task-noise_meg.fif").write_bytes(b"\0\0\0d")
     found = bids.index(root).datasets[0]

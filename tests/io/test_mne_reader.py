@@ -204,3 +204,16 @@ def test_stored_numbers_of_another_unit(tmp_path, microvolts):
     path = _fif(tmp_path / "rec_raw.fif", microvolts * 1e6)  # microvolts written where volts belong
     assert any("unit is wrong" in note for note in read(path).notes)
     np.testing.assert_allclose(read(path, options=ReadOptions(units="uV")).data, microvolts * 1e-6, rtol=1e-5)
+
+
+def test_a_flipped_bit_in_a_packed_fif_is_seen_by_its_checksum(tmp_path):
+    """MNE reads on where the checksum differs."""
+    path, random = tmp_path / "a_raw.fif.gz", np.random.default_rng(0)
+    raw = mne.io.RawArray(random.normal(0, 2e-5, (3, 600)), mne.create_info(["Fp1", "C3", "O2"], 100.0, "eeg"))
+    raw.save(path, verbose="error")
+    content = path.read_bytes()
+    assert read(path).n_times == 600
+    for place in random.integers(10, len(content), 30):  # after the header of gzip, which says nothing of the signal
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << random.integers(8)]) + content[place + 1 :])
+        with pytest.raises(ReadError, match="cannot be read"):
+            read(path)

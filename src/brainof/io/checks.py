@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -36,6 +37,14 @@ def damage_named(
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ReadError(f"{problem} ({reason})", file=path, field=field, fix=fix) from error
+
+
+def check_gzip(path: Path) -> None:
+    """A ReadError where the checksum of a packed file is not that of its content; readers stop before they meet it."""
+    with damage_named(path, "data cannot be read", fix="the file is cut or damaged; copy it again"):
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
 
 
 def check_size(n_bytes: float, max_bytes: int, file: str | PathLike[str] | None, said_by: str = "header") -> None:

@@ -12,7 +12,7 @@ from ..errors import ReadError
 from ..utils.optional import optional
 from .bids.kit import kit_digitisation
 from .brainvision_header import channel_units, check_brainvision
-from .checks import check_size
+from .checks import check_gzip, check_size
 from .events import BOUNDARY, events_table
 from .mat5 import check_mat5
 from .mne_convert import Opened
@@ -35,6 +35,8 @@ def open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     notes, factor = list[str](), 1.0
     arguments: dict[str, Any] = {}
     if format_name == "fif":
+        if path.suffix.lower() == ".gz":
+            check_gzip(path)
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}
     elif format_name == "bti":  # named in full: MNE looks for them in the working folder first
         shape = path.parent / "hs_file"
@@ -70,6 +72,9 @@ def open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
         raw = mne.io.read_epochs_eeglab(path)
     if isinstance(raw, mne.BaseEpochs):
         return _open_epochs(raw, path, options)
+    for part in map(Path, filter(None, raw.filenames[1:])):  # of a FIF file that MNE split
+        if part.suffix.lower() == ".gz":
+            check_gzip(part)
     opened = Opened(raw, notes, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
     if format_name in _IN_MICROVOLTS:
         opened.stored = dict.fromkeys(raw.ch_names, 1e-6)

@@ -41,7 +41,7 @@ DATATYPES = ("eeg", "meg", "func", "anat", "ieeg", "fmap", "dwi", "beh", "perf",
 FOLDER_EXTENSIONS = (".ds", ".mff")
 
 #: subjects, tasks and acquisitions of MEG files that are no recordings of a brain: calibration, and an empty room
-_NO_BRAINS = frozenset(("crosstalk", "calibration", "emptyroom"))
+_NO_BRAINS = frozenset(("crosstalk", "calibration", "emptyroom", "noise"))
 
 _EEG = (".edf", ".bdf", ".gdf", ".vhdr", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".lay", ".cdt")
 _MEG = (".fif", ".fif.gz", ".ds", ".con", ".sqd", "")

@@ -41,10 +41,10 @@ def damage_named(
 
 def check_gzip(path: Path) -> None:
     """A ReadError where the checksum of a packed file is not that of its content; readers stop before they meet it."""
-    with damage_named(path, "data cannot be read", fix="the file is cut or damaged; copy it again"):
-        with gzip.open(path) as stream:
-            while stream.read(1 << 20):
-                pass
+    fix = "the file is cut or damaged; copy it again"
+    with damage_named(path, "data cannot be read", fix=fix), gzip.open(path) as stream:
+        while stream.read(1 << 20):
+            pass
 
 
 def check_size(n_bytes: float, max_bytes: int, file: str | PathLike[str] | None, said_by: str = "header") -> None:

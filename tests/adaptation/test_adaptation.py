@@ -328,6 +328,13 @@ def test_an_attentive_head_is_scaled_attention_of_its_queries():
     torch.testing.assert_close(head.body(z_BLD.flatten(1)), head.linear(read_BQD.flatten(1)))
 
 
+def test_a_logistic_probe_without_folds_of_all_classes_is_not_tempered(model, examples):
+    y = np.repeat([0, 1], len(examples) // 2)
+    data = TrainingSet(examples, Target.classes(y, np.where(y, "a", "b")))  # a person per class
+    fitted = LinearProbe(solver="logistic").apply(model, data)
+    assert (fitted.temperature, fitted.report["penalty"]) == (1.0, 1.0)
+
+
 def test_patience_begins_after_the_warm_up(model, examples, target, monkeypatch):
     """Losses that only rise: the first epoch is the best, and 2 epochs after the warm-up of 6 the training ends."""
     rising = iter(range(100))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -391,8 +393,6 @@ def test_windows_of_one_sample_stay_in_one_inner_fold(release, signals, recordin
 
 def test_a_foreign_adapter_names_no_cache_and_no_unknown_argument(release, signals, tmp_path):
     """Pickles lie in a cache and run when they are read: where it is, the user says."""
-    import json
-
     X, y, people = signals(n_people=2)
     folder = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).save(tmp_path / "adapter")
     config = folder / "adapter_config.json"
@@ -409,8 +409,6 @@ def test_a_foreign_adapter_names_no_cache_and_no_unknown_argument(release, signa
 
 
 def test_a_damaged_config_is_named_with_its_key(release, signals, tmp_path):
-    import json
-
     X, y, people = signals(n_people=2)
     folder = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).save(tmp_path / "adapter")
     config = folder / "adapter_config.json"
@@ -435,3 +433,39 @@ def test_a_damaged_config_is_named_with_its_key(release, signals, tmp_path):
         config.write_bytes(text.encode("latin-1"))
         with pytest.raises(CheckpointError, match="is damaged, or no adapter of brainof"):
             BrainOFClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ["a", "b", "c"]}, "classes: 3 different classes for a classification of 2 outputs"),
+        ({"classes": ["a", "a"]}, "classes: 1 different classes"),
+        ({"classes": None}, "classes: 0 different classes"),
+        ({"classes": [float("nan"), "b"]}, "classes.0"),
+        ({"classes": [["a"], "b"]}, "classes.0"),
+        ({"subjects": "p0"}, "subjects"),
+        ({"sfreq": -1}, "sfreq: .* greater than 0"),
+        ({"batch_size": "many"}, "batch_size: .* valid integer"),
+        ({"window_seconds": "x"}, "window_seconds"),
+        ({"units": 3}, "units"),
+        ({"channels": 3}, "channels"),
+        ({"channels": {"names": 3}}, "channels: is no table"),
+        ({"accept": ["everything"]}, "accept.0"),
+        ({"prepared": "x"}, "prepared"),
+    ],
+)
+def test_what_a_foreign_adapter_says_of_itself_is_checked(fitted_debug, tmp_path, change, words):
+    folder = shutil.copytree(fitted_debug, tmp_path / "foreign")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    about = config["brainof"]["about"]
+    (about if change.keys() <= {"classes", "subjects"} else about["arguments"]).update(change)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"adapter_config.json: {words}"):
+        BrainOFClassifier.load(folder)
+
+
+@pytest.fixture(scope="module")
+def fitted_debug(tmp_path_factory):
+    X = 2e-5 * np.random.default_rng(0).standard_normal((12, 4, 256))
+    classifier = BrainOFClassifier("debug", **ARRAYS, random_state=0).fit(X, np.tile(["a", "b"], 6))
+    return classifier.save(tmp_path_factory.mktemp("adapter") / "saved")

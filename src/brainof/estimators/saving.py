@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from ..adaptation.saving import CONFIG, load_adapter, read_adapter, save_adapter
-from ..channels import Channels
-from ..errors import CheckpointError, ConfigError
+from ..channels import Channels, Modality
+from ..contract import Acceptable
+from ..errors import BrainOFError, CheckpointError, ConfigError
 from ..paths import user_path
 from ..release import load
 from ..schema import Schema
@@ -20,9 +21,27 @@ from ..utils.modules import move
 
 log = logging.getLogger(__name__)
 
+_Kind = TypeVar("_Kind", bound=Schema)
+
 #: Arguments that say where a model runs and what is kept, not what it does; never taken from a file: a cache holds
 #: pickles, which run as code when they are read
 LOCAL = ("memory", "device", "model", "adapt")
+
+
+class Arguments(Schema):
+    """Arguments of an estimator that are taken from a file."""
+
+    sfreq: float | None = Field(default=None, gt=0)
+    channels: list[str] | dict[str, Any] | None = None
+    modality: Modality = "eeg"
+    units: str | dict[str, str] | None = None
+    prepared: bool = False
+    window_seconds: float | None = Field(default=None, gt=0)
+    accept: list[Acceptable] = Field(default_factory=list)
+    batch_size: int = Field(default=32, ge=1)
+    random_state: int | None = None
+    pool: str = "auto"
+    within_subject: bool = False
 
 
 class Saved(Schema):
@@ -32,8 +51,8 @@ class Saved(Schema):
 
     estimator: str
     arguments: dict[str, Any]
-    classes: list[Any] | None = None
-    subjects: list[Any] | None = None
+    classes: list[bool | int | float | str] | None = None
+    subjects: list[str] | None = None
 
 
 def load_model(model: Any, random_state: Any = None):
@@ -72,19 +91,20 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     folder = user_path(folder, CheckpointError)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)
-    try:
-        about = Saved.parse(config.brainof.about, folder / CONFIG)
-    except ConfigError as error:
-        raise CheckpointError(error.problem, file=error.file, field=error.field, fix="save it again") from None
+    about = _parsed(Saved, config.brainof.about, folder)
     if about.estimator != cls.__name__:
         kind = about.estimator
         raise CheckpointError(f"holds a {kind}, no {cls.__name__}", file=folder, fix=f"use {kind}.load")
     stored = {name: value for name, value in about.arguments.items() if name not in LOCAL}
     if unknown := sorted(set(stored) - set(cls._get_param_names())):  # type: ignore[attr-defined]
         raise CheckpointError(f"unknown argument {unknown[0]!r}", file=folder, fix="save it again")
-    arguments = {**stored, "model": config.base_model_name_or_path, **changes}
+    known = _parsed(Arguments, stored, folder).model_dump(exclude_unset=True)
+    arguments = {**known, "model": config.base_model_name_or_path, **changes}
     if isinstance(arguments.get("channels"), dict):
-        arguments["channels"] = Channels.from_dict(arguments["channels"])
+        try:
+            arguments["channels"] = Channels.from_dict(arguments["channels"])
+        except (BrainOFError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"is no table ({error})", file=folder / CONFIG, field="channels") from None
     estimator = cls(**{"adapt": config.brainof.members[0].adaptation, **arguments})
     estimator.model_, estimator.contract_ = load_model(estimator.model, estimator.random_state)
     move(estimator.model_, estimator.device)
@@ -93,10 +113,22 @@ def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
     for part in estimator.adapted_.members():
         part.model.to(estimator.device)
         part.head.to(estimator.device)
+    kind, outputs = estimator.adapted_.kind, estimator.adapted_.members()[0].head.outputs
+    n_classes = len(set(about.classes or ()))
+    if n_classes != (outputs if kind == "classification" else 0):
+        problem = f"{n_classes} different classes for a {kind} of {outputs} outputs"
+        raise CheckpointError(problem, file=folder / CONFIG, field="classes", fix="save it again")
     if about.classes is not None:
         estimator.classes_ = np.array(about.classes)
     estimator.subjects_ = None if about.subjects is None else np.array(about.subjects)
     return estimator
+
+
+def _parsed(kind: type[_Kind], values: Any, folder: Path) -> _Kind:
+    try:
+        return kind.parse(values, folder / CONFIG)
+    except ConfigError as error:
+        raise CheckpointError(error.problem, file=error.file, field=error.field, fix="save it again") from None
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,13 +93,14 @@ class Windows(ABC):
             if crc32c(window) != self._column("crc32c")[row]:
                 raise self.damaged(row)
         sets = self._column("channel_set")[numbers]
+        modalities = np.array([MODALITIES.index(name) for name in self._names("modality")])  # type: ignore[arg-type]
         return SignalBatch(
             signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
             sensors=self._sensors_of(sets, most),
             channel_mask_BC=torch.from_numpy(good_BC),
             n_times_B=torch.from_numpy(n_times.astype(np.int64)),
             interval_B=torch.from_numpy((1 / self._column("sfreq")[numbers]).astype(np.float32)),
-            modality_B=torch.from_numpy(self._modality[self._column("modality")[numbers]]),
+            modality_B=torch.from_numpy(modalities[self._column("modality")[numbers]]),
             datasets=tuple(self._text("dataset", row) for row in numbers),
             rows=tuple(numbers.tolist()),
         )
@@ -122,11 +122,6 @@ class Windows(ABC):
 
     def _text(self, column: str, row: int) -> str:
         return self._names(column)[self._column(column)[row]]
-
-    @cached_property
-    def _modality(self) -> np.ndarray:
-        """Index into MODALITIES for each category code."""
-        return np.array([MODALITIES.index(name) for name in self._names("modality")], np.int64)  # type: ignore[arg-type]
 
     def _good(self, code: int) -> np.ndarray:
         if code not in self._goods:

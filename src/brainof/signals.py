@@ -165,15 +165,18 @@ class SignalBatch(Tensors):
         signal = torch.zeros(len(windows), len(channels), padded)
         for row, window in enumerate(windows):
             signal[row, :, : window.shape[1]] = torch.from_numpy(np.asarray(window, dtype=np.float32))
-        mask = np.ones((len(windows), len(channels)), bool) if channel_mask is None else np.asarray(channel_mask, bool)
-        return cls(
-            signal_BCT=signal,
-            sensors=Sensors.from_channels(channels),
-            channel_mask_BC=torch.from_numpy(np.broadcast_to(mask, (len(windows), len(channels))).copy()),
-            n_times_B=torch.tensor(lengths),
-            interval_B=torch.full((len(windows),), 1.0 / sfreq),
-            modality_B=torch.full((len(windows),), MODALITIES.index(modality)),  # type: ignore[arg-type]
-        )
+        mask = torch.ones(signal.shape[:2], dtype=torch.bool)
+        if channel_mask is not None:
+            mask &= torch.tensor(np.asarray(channel_mask, bool))
+        return cls._of_one_layout(signal, channels, mask, torch.tensor(lengths), sfreq, modality)
+
+    @classmethod
+    def _of_one_layout(
+        cls, signal_BCT: Tensor, channels: Channels, mask_BC: Tensor, n_times_B: Tensor, sfreq: float, modality: str
+    ) -> SignalBatch:
+        interval_B = torch.full((len(signal_BCT),), 1.0 / sfreq)
+        modality_B = torch.full((len(signal_BCT),), MODALITIES.index(modality))  # type: ignore[arg-type]
+        return cls(signal_BCT, Sensors.from_channels(channels), mask_BC, n_times_B, interval_B, modality_B)
 
     @classmethod
     def from_tensor(
@@ -214,15 +217,9 @@ class SignalBatch(Tensors):
         names = tuple(f"channel {number}" for number in range(n_channels))
         places = None if positions is None else torch.as_tensor(positions).cpu().double().numpy()
         channels = Channels(names, tuple(kinds), places, frame=frame)  # type: ignore[arg-type]
-        batch = cls(
-            signal_BCT=torch.nn.functional.pad(signal_BCT, (0, -n_times % patch)),
-            sensors=Sensors.from_channels(channels),
-            channel_mask_BC=torch.ones(windows, n_channels, dtype=torch.bool),
-            n_times_B=torch.full((windows,), n_times),
-            interval_B=torch.full((windows,), 1.0 / sfreq),
-            modality_B=torch.full((windows,), MODALITIES.index(modality)),  # type: ignore[arg-type]
-        )
-        return batch.to(signal_BCT.device)
+        padded = torch.nn.functional.pad(signal_BCT, (0, -n_times % patch))
+        facts = torch.ones(windows, n_channels, dtype=torch.bool), torch.full((windows,), n_times), sfreq, modality
+        return cls._of_one_layout(padded, channels, *facts).to(signal_BCT.device)
 
     def take_channels(self, channels: Tensor) -> SignalBatch:
         """The same windows with only the channels numbered in an index tensor, (C,) or (B, C)."""

@@ -23,7 +23,6 @@ from brainof.pretraining.views import (
     crop,
     distorted,
     planner_of,
-    require_views,
     rereferenced,
 )
 from brainof.pretraining.weights import trained_teacher
@@ -170,14 +169,15 @@ def test_views_follow_their_windows_and_keep_within_the_budget(make_batch):
 def test_what_no_batch_could_give_is_refused_at_the_start():
     config = ObjectiveConfig(terms={"align": 1.0})
     with pytest.raises(ConfigError, match=r"objective.stimulus: alignment needs to know which datasets"):
-        require_views(config, frozenset({"partner"}), film())
+        planner_of(config, frozenset({"partner"}), None, film(), 0, 64)
     config = ObjectiveConfig.parse({"view": {"crop": {"fmri": 130}}})
     with pytest.raises(
         ConfigError, match=r"view.crop.fmri: windows of film are 128 s long, crops 130 s; give at most 128"
     ):
-        require_views(config, frozenset({"view"}), film())
-    require_views(ObjectiveConfig.parse({"view": {"crop": {"fmri": 128}}}), frozenset({"view"}), film())
-    assert planner_of(config, frozenset(), None, film(), 0, 64) is None
+        planner_of(config, frozenset({"view"}), None, film(), 0, 64)
+    fitting = ObjectiveConfig.parse({"view": {"crop": {"fmri": 128}}})
+    assert planner_of(fitting, frozenset({"view"}), None, film(), 0, 64) is not None
+    assert planner_of(ObjectiveConfig(), frozenset(), None, film(), 0, 64) is None
 
 
 def test_a_run_with_every_look_is_continued_to_the_bit(corpus, tmp_path, monkeypatch, power_cut):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..contract import InputContract
 from ..errors import ConfigError
+from ..model import BrainOF
 from ..utils.modules import device_of, evaluating, to_device
 from ..utils.threads import side_by_side
 from ..utils.values import ceil_div
@@ -103,8 +104,6 @@ def _threads(model: torch.nn.Module) -> int:
 
     Other modules may keep state in their forward pass, and autocast belongs to the caller's thread.
     """
-    from ..model import BrainOF
-
     if not isinstance(model, BrainOF) or device_of(model).type != "cpu" or torch.is_autocast_enabled("cpu"):
         return 1
     return min(torch.get_num_threads(), MAX_THREADS)

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ..channels import Channels
 from ..contract import InputContract, check_accept, part_of
+from ..corpus import Windows
 from ..corpus.index import LABEL
 from ..errors import ConfigError, ContractError, LabelError
 from ..recording import Recording
@@ -20,9 +21,6 @@ from ..signals import SignalBatch
 from ..stats.splits import group_keys
 from ..utils.memory import release
 from ..utils.values import ceil_div
-
-if TYPE_CHECKING:
-    from ..corpus import Windows
 
 #: Columns of the index that describe a window, beside its time and labels
 DESCRIBED = ("dataset", "modality", "subject", "session", "task", "run", "recording", "view")

@@ -8,7 +8,7 @@ Legend: B windows, N tokens, V visible tokens, Q queries, S samples per patch.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -182,16 +182,9 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
 
 
 def _joined(first: Channels, second: Channels) -> Channels:
-    values: dict[str, Any] = {}
-    for entry in fields(Channels):
-        one, two = getattr(first, entry.name), getattr(second, entry.name)
-        if isinstance(one, tuple):
-            values[entry.name] = one + two
-        elif isinstance(one, np.ndarray):
-            values[entry.name] = np.concatenate([one, two])
-        else:
-            values[entry.name] = one
-    return Channels(**values)
+    arrays = ("positions", "orientations", "labels", "order")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in arrays}
+    return replace(first, names=first.names + second.names, types=first.types + second.types, **joined)
 
 
 def _told(recording: Recording, names: tuple[str, ...]) -> dict[str, Any]:

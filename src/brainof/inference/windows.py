@@ -13,6 +13,7 @@ import numpy as np
 from ..channels import MODALITIES, Channels
 from ..contract import InputContract, ModalityContract, check_accept
 from ..errors import ConfigError, RecordingError, did_you_mean
+from ..io import ReadOptions, from_array, from_mne, read
 from ..plausibility import require_plausible
 from ..prepare import Chain, cut, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions, bad_stretches
@@ -156,9 +157,6 @@ def subjects_of(X: Any, options: InputOptions) -> np.ndarray | None:
 
 def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
     """One Recording per sample; files are read one by one."""
-    from ..io import from_mne, read
-    from ..io.options import ReadOptions
-
     if isinstance(X, np.ndarray):
         yield from _recordings_of_array(X, options)
         return
@@ -265,8 +263,6 @@ def _rows(X: np.ndarray, options: InputOptions) -> Samples:
 
 
 def _recordings_of_array(X: np.ndarray, options: InputOptions) -> list[Recording]:
-    from ..io import from_array
-
     if not len(X):
         raise RecordingError("no samples", field="X")
     if options.sfreq is None:

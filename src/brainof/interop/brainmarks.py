@@ -24,6 +24,7 @@ from ..errors import ConfigError
 from ..model import BrainOF
 from ..prepare import Chain, default_chain
 from ..recording import Recording
+from ..release import load
 from ..signals import SignalBatch
 from ..utils.optional import optional
 from ..utils.values import ceil_div
@@ -138,8 +139,6 @@ def brainof(
     accept : sequence of str
         Brainmarks' regions are seldom those of training; by default this is accepted.
     """
-    from ..release import load
-
     network, contract = load(model)
     places = None if positions is None else np.load(positions)
     encoder = RegionEncoder(network, space, pool)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..contract import InputContract, part_of
 from ..errors import ConfigError, ContractError, did_you_mean
+from ..io import ReadOptions, from_array
 from ..model import BrainOF
 from ..model.norm import RMSNorm
 from ..plausibility import PLAUSIBLE_AMPLITUDE
 from ..prepare import Chain, default_chain
 from ..recording import Recording
+from ..release import load
 from ..signals import SignalBatch
 from ..utils.modules import to_device
 
@@ -131,8 +133,6 @@ class BrainOFModule(nn.Module):
         if isinstance(model, BrainOF):
             self.encoder = copy.deepcopy(model)  # the caller's keeps its head and its gradients
         else:
-            from ..release import load
-
             self.encoder, contract = load(model, revision=revision)
         self.encoder.reset_head(0)
         self.contract = contract
@@ -264,8 +264,6 @@ def _channels(
     chs_info: list[dict[str, Any]] | None, ch_names: list[str] | None, n_chans: int | None, modality: str | None
 ) -> tuple[Channels, str, list[int]]:
     """Channel table, modality, and the numbers of the channels that hold brain signals of it."""
-    from ..io import from_array
-
     if chs_info is not None:
         return _channels_of_info(chs_info, modality)
     modality = modality or "eeg"
@@ -282,7 +280,6 @@ def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> t
     import mne
 
     from ..io.mne_convert import Opened, recording_of_raw
-    from ..io.options import ReadOptions
 
     names = [str(channel["ch_name"]) for channel in chs_info]
     info = mne.create_info(names, 1.0, "misc", verbose="error")

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Protocol
 
 from ..utils.files import write_atomically
 from ..utils.optional import optional
 from .config import PretrainConfig
-
-
-class Curves(Protocol):
-    """What draws the numbers of a step, by the names of their curves."""
-
-    def add(self, step: int, values: dict[str, float]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def open_curves(run: Path, config: PretrainConfig, step: int) -> list[Curves]:
@@ -27,12 +18,8 @@ def open_curves(run: Path, config: PretrainConfig, step: int) -> list[Curves]:
     DependencyError
         The package is not installed.
     """
-    found: list[Curves] = []
-    if config.tensorboard:
-        found.append(TensorBoard(run, step))
-    if config.wandb:
-        found.append(WandB(run, config))
-    return found
+    drawn: list[Curves] = [TensorBoard(run, step)] if config.tensorboard else []
+    return [*drawn, WandB(run, config)] if config.wandb else drawn
 
 
 class TensorBoard:
@@ -70,3 +57,7 @@ class WandB:
 
     def close(self) -> None:
         self._run.finish()
+
+
+#: What draws the numbers of a step, by the names of their curves
+Curves = TensorBoard | WandB

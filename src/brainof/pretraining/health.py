@@ -139,14 +139,9 @@ def latent_use(row: Mapping[str, Any]) -> float:
     return max((row[name] - row[f"{name}_shuffled"] for name in outputs), default=0.0)
 
 
-def datasets_ignoring_latents(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
-    """Names of those whose reconstruction does not use the latents."""
-    return sorted(name for name, row in rows.items() if latent_use(row) < margin)
-
-
 def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> list[str]:
-    """As `datasets_ignoring_latents`; a HealthError where it is all of them: such a run has learned nothing."""
-    ignoring = datasets_ignoring_latents(rows, margin)
+    """Datasets whose reconstruction does not use the latents; a HealthError where all do not: nothing was learned."""
+    ignoring = sorted(name for name, row in rows.items() if latent_use(row) < margin)
     if rows and len(ignoring) == len(rows):
         best = max(rows, key=lambda name: latent_use(rows[name]))
         raise HealthError(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -37,7 +38,7 @@ from .recipes import find_config
 from .record import run_record
 from .run_folder import ABOUT, Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Step, Trainer, uses_bfloat16
-from .views import planner_of, require_views
+from .views import planner_of
 from .watch import Watch
 from .weights import initial_model, release_checkpoint, start_from, trained_teacher
 
@@ -117,8 +118,10 @@ class Run:
             self.contract = contract_of(corpora, self.train_rows, patch)
             require_teacher(config)
             self.objective = Objective(self.model, config.objective)
-            require_views(config.objective, self.objective.asked, self.train_rows)
+            asked, rows = self.objective.asked, self.train_rows
+            self.views = planner_of(config.objective, asked, corpora, rows, config.seed, patch)
             self.sampler = sampler_of(self.train_rows, config, patch)
+            self.masking = masking_of(config, patch, self.model.config.rates)
         with self.world.together():
             self._require_agreement()
         prepare_blocks(self.model, recompute=config.recompute, compiled=config.compile)
@@ -167,12 +170,10 @@ class Run:
 
     def loader(self) -> Loader:
         """Masked batches, planned ahead of time."""
-        config, masking = self.config, masking_of(self.config, self.model.config.patch, self.model.config.rates)
+        config = self.config
         stream, part = divmod(self.world.rank, self.ranks_each)
         sizes = len(self.sampler), config.accumulate, config.steps
-        asked, patch = self.objective.asked, self.model.config.patch
-        views = planner_of(config.objective, asked, self.corpora, self.train_rows, config.seed, patch)
-        planner = Planner(masking, self.corpora, config.seed, *sizes, part, self.ranks_each, views)
+        planner = Planner(self.masking, self.corpora, config.seed, *sizes, part, self.ranks_each, self.views)
         return Loader(
             self.corpora,
             self.sampler,
@@ -242,10 +243,7 @@ class Run:
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:
         """A fixed masked batch of each dataset: of held-out subjects where there are any, of training windows else."""
-        config, found = self.config, {}
-        predict, patch = config.objective.predict, self.model.config.patch
-        rates = self.model.config.rates
-        masking = Masking(config.mask, patch, predict=predict, max_tokens=config.max_tokens, rates=rates)
+        config, found, masking = self.config, {}, replace(self.masking, min_channels=1.0)
         for name in sorted(set(self.train_rows["dataset"])):
             held_out = self.held_out[self.held_out["dataset"] == name]
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
@@ -253,7 +251,7 @@ class Run:
             shapes = pool.groupby(["n_channels", "n_times"], observed=True).indices
             largest = np.sort(max(shapes.values(), key=len))  # a batch has one shape: the most frequent one
             chosen = np.sort(rng.choice(largest, min(config.batch_size, len(largest)), replace=False))
-            batch = self.corpora.batch(pool.index[chosen].tolist(), patch=patch)
+            batch = self.corpora.batch(pool.index[chosen].tolist(), patch=masking.patch)
             masked = masking.plan(batch, rng, fourier=False)
             if masked is not None and len(masked.batch) > 1:
                 about = {"modality": str(pool["modality"].iloc[0]), "held_out": bool(pool is held_out)}

@@ -207,13 +207,15 @@ def _side(batch: SignalBatch) -> np.ndarray:
     return side_BC.expand(B, -1).numpy()
 
 
-def require_views(config: ObjectiveConfig, asked: frozenset[str], rows: pd.DataFrame) -> None:
-    """Refuse what no batch could give: an alignment without stimulus times, crops longer than windows.
+def planner_of(
+    config: ObjectiveConfig, asked: frozenset[str], corpora: Windows, rows: pd.DataFrame, seed: int, patch: int
+) -> ViewPlanner | None:
+    """The planner of what is asked for on training rows; None where nothing is.
 
     Raises
     ------
     ConfigError
-        Names the field and the fix.
+        What no batch could give: an alignment without stimulus times, crops longer than windows; names field and fix.
     """
     if "partner" in asked and not config.stimulus:
         raise ConfigError(
@@ -231,12 +233,6 @@ def require_views(config: ObjectiveConfig, asked: frozenset[str], rows: pd.DataF
                 field=f"objective.view.crop.{modality}",
                 fix=f"give at most {lengths[modality]:g}, or leave the dataset out",
             )
-
-
-def planner_of(
-    config: ObjectiveConfig, asked: frozenset[str], corpora: Windows, rows: pd.DataFrame, seed: int, patch: int
-) -> ViewPlanner | None:
-    """The planner of what is asked for on training rows; None where nothing is."""
     if not asked:
         return None
     partners = Partners(rows, config.stimulus) if "partner" in asked else None

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from ..contract import InputContract
+from ..model import BrainOFConfig, count
 from ..utils.markdown import markdown_table
 
 _NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
@@ -37,13 +38,10 @@ _TRAINING = {
 
 def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
     """Markdown with the Hub's metadata block, from config.json of the release (`model`, `files`, `about`)."""
-    from ..model.config import BrainOFConfig
-    from ..model.presets import count
-
     about = config.get("about", {})
     counts = count(BrainOFConfig.parse(config["model"]))
     page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
-    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain)
+    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain, number=_number, how=_how)
     return page.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
         about=about,
         contract=contract,
@@ -56,9 +54,6 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         training=[
             {"": label, "value": _plain(about[key])} for key, label in _TRAINING.items() if about.get(key) is not None
         ],
-        health=[_health(name, row) for name, row in sorted((about.get("health") or {}).items())],
-        scores=[_score(row) for row in about.get("scores") or ()],
-        gains=[_over_random(row) for row in about.get("gains") or ()],
         limits=_limits(about, contract),
     )
 
@@ -106,46 +101,11 @@ def _data_table(data: Sequence[Mapping[str, Any]]) -> str:
     return f"{_table(rows)}\n\nIn all: {per}.{cited}"
 
 
-def _health(name: str, row: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "dataset": name,
-        "people": "held out" if row.get("held_out") else "from training",
-        "waveform": _number(row.get("r2")),
-        "shuffled": _number(row.get("r2_shuffled")),
-        "log spectrum": _number(row.get("r2_log_spectrum")),
-        "shuffled ": _number(row.get("r2_log_spectrum_shuffled")),
-        "rank": _number(row.get("rank")),
-    }
-
-
-def _score(row: Mapping[str, Any]) -> dict[str, str]:
-    how = ""  # what a score used of the test subjects besides their features
+def _how(row: Mapping[str, Any]) -> str:
+    """What a score used of the test subjects besides their features."""
     if row.get("recentred", row.get("transductive")):
-        how = " (recentred per subject)"
-    elif row.get("transductive"):
-        how = " (saw unlabelled windows of test subjects)"
-    return {
-        "task": row.get("task", ""),
-        "features": row.get("features", "") + how,
-        "metric": str(row.get("metric", "")).replace("_", " "),
-        "score": _number(row.get("score")) + (f" ± {_number(row['sd'])}" if row.get("sd") is not None else ""),
-        "chance": _number(row.get("chance")),
-        "null 95 %": _number(row.get("null_95")),
-        "p (null)": _number(row.get("p_value")),
-    }
-
-
-def _over_random(row: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "task": row["task"],
-        "metric": str(row["metric"]).replace("_", " "),
-        "people": str(row["people"]),
-        "these weights": _number(row["score"]),
-        "random weights": _number(row["random"]),
-        "gain": f"{_number(row['gain'])} [{_number(row['gain_low'])}, {_number(row['gain_high'])}]",
-        "best classical": f"{_number(row['classical'])} ({row['classical_name']})" if row["classical_name"] else "",
-        "chance": _number(row["chance"]),
-    }
+        return " (recentred per subject)"
+    return " (saw unlabelled windows of test subjects)" if row.get("transductive") else ""
 
 
 def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:

@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError
+from ..model import BrainOF, BrainOFConfig, count
 from ..schema import Schema
 from ..utils.files import read_small_text, storage_error
 from .card import model_card
@@ -31,9 +32,6 @@ from .weights import (
     verify,
     weight_files,
 )
-
-if TYPE_CHECKING:
-    from ..model import BrainOF
 
 LAYOUT = 3
 
@@ -159,9 +157,6 @@ def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
     Raises CheckpointError: another layout, a missing, cut, changed or pickled weight file, or weights that do not fit
     the configuration.
     """
-    from ..model import BrainOF, BrainOFConfig
-    from ..model.presets import count
-
     config, contract = read_config(folder), read_contract(folder)
     names = weight_files(folder)
     verify(folder, names, config.get("files", {}))

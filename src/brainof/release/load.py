@@ -6,18 +6,17 @@ import logging
 import os
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, did_you_mean
+from ..model import PRESETS, BrainOF, BrainOFConfig, count
 from ..paths import user_path
+from ..utils.modules import seeded
 from ..version import __version__
 from .folder import load_folder, read_config, read_contract, release_in
 from .hub import SCHEME, fetch, hub_id
 from .weights import PICKLE_SUFFIXES
-
-if TYPE_CHECKING:
-    from ..model import BrainOF
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +68,6 @@ def load(
     DependencyError
         The Hub is needed and huggingface_hub is not installed.
     """
-    from ..model import BrainOF
-    from ..utils.modules import seeded
-
     if _is_preset(model):
         if revision is not None:
             problem = f"{str(model)!r} is a preset, which has no revision"
@@ -88,9 +84,6 @@ def load(
 
 def describe(model: str | PathLike[str]) -> dict[str, Any]:
     """What a run or release folder holds, for `brainof info`; the weights are not read."""
-    from ..model import BrainOFConfig
-    from ..model.presets import count
-
     folder = _locate(model)
     config = read_config(folder)
     architecture = BrainOFConfig.parse(config["model"], folder / "config.json")
@@ -110,15 +103,11 @@ def record_of(model: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _is_preset(model: str | PathLike[str]) -> bool:
-    from ..model.presets import PRESETS
-
     return str(model) in PRESETS and not os.path.isdir(model)
 
 
 def _locate(model: str | PathLike[str], revision: str | None = None, **options: Any) -> Path:
     """The release folder of a path, or of a downloaded Hub model."""
-    from ..model.presets import PRESETS
-
     path = user_path(model, CheckpointError)
     if os.path.isdir(path):  # False, not an error, where a name is too long
         if revision is not None:

@@ -6,30 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, ReadError
+from ..model import BrainOF
 from ..paths import user_path
 from .folder import load_folder, read_config, release_in, save_release
 from .weights import MAX_SHARD_BYTES
 
-if TYPE_CHECKING:
-    from ..model import BrainOF
-
-_SCORE_KEYS: tuple[str, ...] = (
-    "task",
-    "modality",
-    "features",
-    "level",
-    "metric",
-    "score",
-    "sd",
-    "chance",
-    "null_95",
-    "p_value",
+#: What a card shows of a row of scores
+_SCORE_KEYS = (
+    *("task", "modality", "features", "level", "metric", "score", "sd", "chance", "null_95", "p_value"),
+    *("recentred", "transductive", "n_groups", "split"),
 )
-_SCORE_KEYS += ("recentred", "transductive", "n_groups", "split")
 
 
 def save_pretrained(

@@ -12,13 +12,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..utils.checksum import sha256_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: Largest weight file; larger models are sharded (the Hub's own recommendation is below 50 GB, its tools use 5)
 MAX_SHARD_BYTES = 5_000_000_000
@@ -41,9 +42,6 @@ def save_weights(
 
     A tensor larger than `max_bytes` gets a shard of its own.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     if max_bytes < 1:
         raise ConfigError(f"{max_bytes}", field="max_shard_bytes", fix="give bytes above 0")
     shards = split(tensors, max_bytes)
@@ -89,8 +87,6 @@ def is_release_file(name: str) -> bool:
 
 def n_values(folder: Path, names: list[str]) -> int:
     """Numbers in weight files, from their headers alone."""
-    from safetensors import SafetensorError, safe_open
-
     total = 0
     for name in names:
         try:
@@ -160,9 +156,6 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
 
 def load_weights(folder: Path, names: list[str]) -> Iterator[dict[str, Tensor]]:
     """The tensors of one weight file after the other."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for name in names:
         try:
             tensors = load_file(folder / name)

@@ -26,22 +26,6 @@ EXAMPLE = """examples:
   brainof info regions.npz --variable ts --time-axis 0 --t-r 2
   brainof info tiny"""
 
-#: options of reading that are taken as they are
-_AS_GIVEN = (
-    "units",
-    "sfreq",
-    "t_r",
-    "variable",
-    "events_variable",
-    "time_axis",
-    "montage",
-    "confounds",
-    "pick",
-    "drop",
-    "data_format",
-    "allow_maxshield",
-    "sidecars",
-)
 #: files that mark a folder as a run or a release of a model
 _MODEL_FILES = ("contract.json", "config.json", "config.yaml", "preprocessing.json")
 
@@ -105,18 +89,15 @@ def add_contract_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_options(args: argparse.Namespace) -> ReadOptions:
     """ReadOptions from the arguments of `add_read_arguments`."""
-    given = {name: getattr(args, name) for name in _AS_GIVEN if getattr(args, name) is not None}
+    given = {name: getattr(args, name, None) for name in ReadOptions.model_fields}
     atlas = {"image": args.atlas, "labels": args.labels, "grid_mm": args.grid_mm, "name": args.atlas_name}
-    atlas = {key: value for key, value in atlas.items() if value is not None}
-    if atlas:
-        given["atlas"] = atlas
-    if args.channel_names:
-        given["channel_names"] = [name.strip() for name in args.channel_names.split(",")]
-    if args.channel_types:
-        given["channel_types"] = dict(text.rpartition("=")[::2] for text in args.channel_types)
-    if args.max_bytes is not None:
-        given["max_bytes"] = int(args.max_bytes)
-    return ReadOptions.parse(given)
+    given |= {
+        "atlas": {key: value for key, value in atlas.items() if value is not None} or None,
+        "channel_names": [name.strip() for name in args.channel_names.split(",")] if args.channel_names else None,
+        "channel_types": dict(text.rpartition("=")[::2] for text in args.channel_types) or None,
+        "max_bytes": None if args.max_bytes is None else int(args.max_bytes),
+    }
+    return ReadOptions.parse({name: value for name, value in given.items() if value is not None})
 
 
 def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Recording:

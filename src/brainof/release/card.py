@@ -54,7 +54,10 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         training=[
             {"": label, "value": _plain(about[key])} for key, label in _TRAINING.items() if about.get(key) is not None
         ],
-        limits=_limits(about, contract),
+        names=_NAMES,
+        never=[name for key, name in _NAMES.items() if key not in contract.modalities],
+        people=[row.get("people") for row in about.get("data") or ()],
+        deaf=sorted(name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP),
     )
 
 
@@ -106,30 +109,6 @@ def _how(row: Mapping[str, Any]) -> str:
     if row.get("recentred", row.get("transductive")):
         return " (recentred per subject)"
     return " (saw unlabelled windows of test subjects)" if row.get("transductive") else ""
-
-
-def _limits(about: Mapping[str, Any], contract: InputContract) -> list[str]:
-    never = [name for key, name in _NAMES.items() if key not in contract.modalities]
-    refused = f"; {', '.join(never)} {'is' if len(never) == 1 else 'are'} refused." if never else "."
-    limits = [f"A trial of {about['steps']} steps, not for use: {about['trial']}."] if about.get("trial") else []
-    limits.append(f"Trained on {', '.join(_NAMES[name] for name in sorted(contract.modalities))}{refused}")
-    data = about.get("data") or []
-    if data and all(row.get("people") is not None for row in data):
-        people = sum(row["people"] for row in data)
-        limits.append(f"Learned from {people} people in {len(data)} datasets: others may differ in ways nobody tested.")
-    for name, part in sorted(contract.modalities.items()):
-        if part.frames and set(part.frames) - {"head", "mni"}:
-            limits.append(f"{_NAMES[name]}: some positions were in the frames {', '.join(part.frames)}.")
-        if name == "fmri" and part.atlases:
-            limits.append(f"fMRI: regions of other atlases than {', '.join(sorted(part.atlases))} were never seen.")
-    if deaf := [name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP]:
-        limits.append(f"The reconstruction does not use the latents of: {', '.join(sorted(deaf))}.")
-    if not (about.get("scores") or about.get("gains")):
-        limits.append("What its features decode was not measured for this release.")
-    if not about.get("license"):
-        limits.append("The license of these weights was not stated; that of the data is in the table above.")
-    limits.append("Not a medical device. Embeddings can identify people: treat them like the recordings.")
-    return limits + [str(note) for note in about.get("notes", ())]
 
 
 def _gain(row: Mapping[str, Any]) -> float:

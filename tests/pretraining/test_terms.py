@@ -9,10 +9,10 @@ import torch
 from brainof.model import log_spectrum
 from brainof.pretraining.terms.align import align_loss
 from brainof.pretraining.terms.band_power import BANDS, band_matrix, band_power_loss
-from brainof.pretraining.terms.connectivity import connectivity_loss
+from brainof.pretraining.terms.comparison import patch_loss
 from brainof.pretraining.terms.distill import distill_loss
 from brainof.pretraining.terms.latent import latent_loss, view_loss
-from brainof.pretraining.terms.log_spectrum import log_spectrum_loss, window_spectrum
+from brainof.pretraining.terms.log_spectrum import window_spectrum
 from brainof.pretraining.terms.pretexts import pretext_loss
 from brainof.pretraining.terms.raw_components import raw_component_loss
 from brainof.pretraining.terms.regularisers import REGULARISERS, directions, sigreg
@@ -50,7 +50,7 @@ def test_log_spectrum_loss_skips_padded_patches_and_fillers():
     spectrum = np.log(np.abs(np.fft.rfft(target, norm="ortho")) + 0.05)
     full = samples.all(-1)
     expected = smooth_l1(predicted - spectrum).mean(-1)[full].sum()
-    found = log_spectrum_loss(*tensors(predicted, spectrum, full))
+    found = patch_loss(*tensors(predicted, spectrum, full))
     np.testing.assert_allclose(found.item(), expected, rtol=1e-5)
     np.testing.assert_allclose(log_spectrum(torch.from_numpy(target)).numpy(), spectrum, atol=1e-5)
 
@@ -102,7 +102,7 @@ def test_profiles_are_compared_at_hidden_tokens_alone():
     predicted, target = np.random.default_rng(0).standard_normal((2, 2, 3, 8))
     mask = np.array([[True, True, False], [True, False, False]])
     expected = smooth_l1(predicted - target).mean(-1)[mask].sum()
-    np.testing.assert_allclose(connectivity_loss(*tensors(predicted, target, mask)).item(), expected, rtol=1e-6)
+    np.testing.assert_allclose(patch_loss(*tensors(predicted, target, mask)).item(), expected, rtol=1e-6)
 
 
 def test_window_spectrum_averages_the_power_of_whole_patches():

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..channels import Channels
 from ..errors import ConfigError, ReadError
 from ..inference.embeddings import Embeddings
 from ..io.atlas import label_centroids
 from ..io.checks import checked
+from ..io.regions import region_channels
 from ..recording import Recording
 
 
@@ -65,15 +65,11 @@ def from_masker(
     image = masker.labels_img_
     values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
     known = np.union1d(np.unique(values[values != 0]), labels)
-    channels = Channels(
+    called, places = (
         _unique([str(names[key]) for key in columns], labels),
-        ("roi",) * len(columns),
         label_centroids(values, image.affine, labels),
-        labels=labels,
-        order=np.searchsorted(known, labels),
-        frame=space,
-        atlas=atlas,
     )
+    channels = region_channels(called, labels, places, space, atlas, order=np.searchsorted(known, labels))
     return checked(
         Recording(
             data=np.ascontiguousarray(signals.T, dtype=np.float32),

@@ -24,6 +24,7 @@ from ..model import count
 from ..paths import user_path
 from ..utils.files import write_json
 from ..utils.progress import progress
+from ..utils.threads import operator_threads
 from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
 from .curves import open_curves
@@ -395,17 +396,6 @@ def say(bar: Any, row: dict[str, Any]) -> None:
     if bar.disable:
         left = (bar.total - row["step"]) * row["seconds"] / max(1, row["step"])
         log.info("step %d of %d: %s, %s left", row["step"], bar.total, text, bar.format_interval(left))
-
-
-@contextlib.contextmanager
-def operator_threads(count: int) -> Iterator[None]:
-    """CPU threads of torch while it is open; 0 leaves them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

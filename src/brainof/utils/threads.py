@@ -15,22 +15,30 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
+def operator_threads(count: int) -> Iterator[None]:
+    """CPU threads of torch while it is open; 0 leaves them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def operators_apart(count: int, name: str = "brainof", caller_waits: bool = False) -> Iterator[ThreadPoolExecutor]:
     """A pool of `count` threads; while it is open, operators use what is left of the processors (one each, as a rule).
 
     Those of a caller that waits for the pool while it works may go on using all of them. What was not begun when the
     pool is closed is dropped.
     """
-    before = torch.get_num_threads()
-    within = max(1, before // count)
-    if not caller_waits:
-        torch.set_num_threads(within)
-    pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(within,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
+    within = max(1, torch.get_num_threads() // count)
+    with operator_threads(0 if caller_waits else within):
+        pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(within,))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def side_by_side(function: Callable[[Job], Result], jobs: Iterable[Job], count: int) -> Iterator[Result]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..bands import BANDS
-from .comparison import Comparison, Term, smooth_l1
+from .comparison import Comparison, Term, patch_loss
 from .log_spectrum import spectra
 
 #: Standard deviation of the log amplitude of one component of Gaussian noise
@@ -52,8 +52,7 @@ def band_power_loss(predicted_BHF: Tensor, target_BHF: Tensor, full_BH: Tensor, 
         return predicted_BHF.sum() * 0.0
     matrix_KF = matrix_KF.to(target_BHF)
     predicted_BHK = predicted_BHF.to(target_BHF) @ matrix_KF.T
-    error_BH = smooth_l1(predicted_BHK, target_BHF @ matrix_KF.T).mean(-1)
-    return (error_BH * full_BH).sum()
+    return patch_loss(predicted_BHK, target_BHF @ matrix_KF.T, full_BH)
 
 
 def _loss(of: Comparison) -> Tensor:

@@ -91,6 +91,11 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(predicted.to(at_least_float32(predicted)), target, reduction="none")
 
 
+def patch_loss(predicted_BHX: Tensor, target_BHX: Tensor, mask_BH: Tensor) -> Tensor:
+    """Smooth L1 between predicted and true values of patches, a mean over values summed over the patches that count."""
+    return (smooth_l1(predicted_BHX, target_BHX).mean(-1) * mask_BH).sum()
+
+
 def clean_patches(masked: MaskedBatch, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Clean samples (B, H, S) of the predicted patches, and where they are signal: no padding, no fillers."""
     target_BHS = take_tokens(tokens.patch_BNS, masked.predicted_BH)

@@ -6,13 +6,7 @@ from torch import Tensor
 
 from ...model.connectivity import connectivity_profile
 from ...model.tokens import Tokens, take_tokens
-from .comparison import Comparison, Term, smooth_l1
-
-
-def connectivity_loss(predicted_BHD: Tensor, target_BHD: Tensor, mask_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted and true correlation profiles of patches, summed over them."""
-    error = smooth_l1(predicted_BHD, target_BHD).mean(-1)
-    return (error * mask_BH).sum()
+from .comparison import Comparison, Term, patch_loss
 
 
 def connectivity_targets(tokens: Tokens) -> Tensor:
@@ -25,7 +19,7 @@ def connectivity_targets(tokens: Tokens) -> Tensor:
 
 def _loss(of: Comparison) -> Tensor:
     target_BHD = take_tokens(connectivity_targets(of.tokens), of.masked.predicted_BH)
-    return connectivity_loss(of.outputs["connectivity"], target_BHD, of.masked.predicted_mask_BH)
+    return patch_loss(of.outputs["connectivity"], target_BHD, of.masked.predicted_mask_BH)
 
 
 TERM = Term(_loss, "connectivity")

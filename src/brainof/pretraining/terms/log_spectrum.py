@@ -13,13 +13,7 @@ from ...model import log_spectrum
 from ...model.tokens import SPECTRUM_FLOOR
 from ..config import ObjectiveConfig
 from ..masking import MaskedBatch
-from .comparison import Comparison, Term, at_least_float32, smooth_l1
-
-
-def log_spectrum_loss(predicted_BHF: Tensor, target_BHF: Tensor, full_BH: Tensor) -> Tensor:
-    """Smooth L1 between predicted and true log spectra of patches without padding, summed over them."""
-    error = smooth_l1(predicted_BHF, target_BHF).mean(-1)
-    return (error * full_BH).sum()
+from .comparison import Comparison, Term, at_least_float32, patch_loss
 
 
 def window_spectrum(signal_BCT: Tensor, n_times_B: Tensor, patch: int) -> Tensor:
@@ -44,7 +38,7 @@ def spectra(masked: MaskedBatch, target_BHS: Tensor, config: ObjectiveConfig) ->
 
 def _loss(of: Comparison) -> Tensor:
     full_BH = of.sample_mask_BHS.all(-1)  # a patch that ends in padding has no spectrum
-    return log_spectrum_loss(of.outputs["log_spectrum"], spectra(of.masked, of.target_BHS, of.config), full_BH)
+    return patch_loss(of.outputs["log_spectrum"], spectra(of.masked, of.target_BHS, of.config), full_BH)
 
 
 TERM = Term(_loss, "log_spectrum")

@@ -109,13 +109,8 @@ class BrainOFModule(nn.Module):
         self.n_outputs = n_outputs
         self.sfreq, self.n_times = _timing(n_times, input_window_seconds, sfreq)
         self.input_window_seconds = self.n_times / self.sfreq
-        self.chs_info = (
-            None
-            if chs_info is None
-            else [
-                {key: plain(channel[key]) for key, plain in _CHANNEL.items() if key in channel} for channel in chs_info
-            ]
-        )
+        said = [{key: plain(each[key]) for key, plain in _CHANNEL.items() if key in each} for each in chs_info or ()]
+        self.chs_info = None if chs_info is None else said
         self.ch_names = None if ch_names is None else list(ch_names)
         if adapt not in ("full", "frozen"):
             raise ConfigError(f"{adapt!r}", field="adapt", fix=did_you_mean(str(adapt), ("full", "frozen")))

@@ -24,9 +24,9 @@ from brainof.adaptation import (
     few_shot_rows,
 )
 from brainof.adaptation.calibration import fit_temperature
-from brainof.adaptation.ensemble import bootstrap
 from brainof.adaptation.heads import AttentiveHead
 from brainof.adaptation.low_rank import add_low_rank, merge_low_rank
+from brainof.adaptation.nested import bootstrap
 from brainof.adaptation.training import Trained, class_weights, split_groups, train
 from brainof.errors import ConfigError, LabelError
 from brainof.inference.batches import batches, pooled

@@ -9,24 +9,29 @@ import numpy as np
 import pytest
 
 from brainof.evaluation.adapt import decision, scores
+from brainof.evaluation.folds import NONE, Split
+from brainof.evaluation.questions import Question
+from brainof.evaluation.suite import SuiteTask
 
 
 class Data:
     """Training data whose "features" are row numbers."""
 
-    def __init__(self, target, rows) -> None:
-        self.target, self.examples, self.features = target, rows, None
+    def __init__(self, rows) -> None:
+        self.examples, self.features = rows, None
 
     def take(self, rows):
-        return Data(self.target, self.examples[rows])
+        return Data(self.examples[rows])
 
 
 def asked(monkeypatch, kind, y, groups, folds, fitted):
     monkeypatch.setattr(import_module("brainof.evaluation.adapt"), "decision", lambda found, data: found(data.examples))
-    target = SimpleNamespace(kind=kind, y=y, groups=np.array(groups))
     chosen = SimpleNamespace(apply=lambda base, data: fitted(data.examples), to_dict=lambda: {"adaptation": "probe"})
-    data, config = Data(target, np.arange(len(y))), SimpleNamespace(beside=False)
-    return SimpleNamespace(data=data, folds=folds, chosen=chosen, base=None, config=config)
+    data, config, names = Data(np.arange(len(y))), SimpleNamespace(beside=False), np.array(groups)
+    task = SuiteTask(name="t", recipe="made/t", view="v", label="x", kind=kind)
+    classes = ["a", "b"] if kind == "classification" else []
+    question = Question(task, None, data.examples, None, y, classes, names, np.arange(len(y)), folds)  # type: ignore[arg-type]
+    return SimpleNamespace(data=data, question=question, chosen=chosen, base=None, config=config)
 
 
 def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
@@ -44,7 +49,7 @@ def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
             assert not set(tested) & set(self.trained)
             return np.where(np.isin(tested, wrong), -1, 1) * (2 * y[tested] - 1.0)
 
-    folds = [(rows[8:], rows[:8]), (rows[:8], rows[8:])]
+    folds = [Split(rows[8:], NONE, rows[:8]), Split(rows[:8], NONE, rows[8:])]
     found = scores(asked(monkeypatch, "classification", y, groups, folds, Model))
     metric = found["metrics"]["balanced_accuracy"]
     assert metric["folds"] == [(3 / 4 + 1) / 2, (3 / 4 + 3 / 4) / 2]
@@ -74,7 +79,7 @@ def test_repeats_of_labels_of_people_are_scored_repeat_by_repeat(monkeypatch):
     ab, cd, bc, ad = (
         np.concatenate([rows[2 * i : 2 * i + 2] for i in each]) for each in ((0, 1), (2, 3), (1, 2), (0, 3))
     )
-    folds = [(cd, ab), (ab, cd), (ad, bc), (bc, ad)]
+    folds = [Split(train, NONE, test) for train, test in ((cd, ab), (ab, cd), (ad, bc), (bc, ad))]
     found = scores(asked(monkeypatch, "classification", y, groups, folds, Model))["metrics"]["balanced_accuracy"]
     assert found["folds"] == [1.0, 1.0, 0.0, 1.0]
     # the second is 1/2, 1/4 without a or d and 3/4 without b or c: 4 x 1/2 - 3 x 1/4 and 4 x 1/2 - 3 x 3/4
@@ -83,7 +88,7 @@ def test_repeats_of_labels_of_people_are_scored_repeat_by_repeat(monkeypatch):
 
 
 def test_values_are_scored_as_values(monkeypatch):
-    y, rows = np.array([[1.0], [2], [3], [4]]), np.arange(4)
+    y, rows = np.array([1.0, 2, 3, 4]), np.arange(4)
 
     class Model:
         report = {}
@@ -91,11 +96,10 @@ def test_values_are_scored_as_values(monkeypatch):
         def __init__(self, trained): ...
 
         def __call__(self, tested):
-            return y[tested, 0] + [0.5, -1.5]
+            return y[tested] + [0.5, -1.5]
 
-    found = scores(
-        asked(monkeypatch, "regression", y, list("aabb"), [(rows[2:], rows[:2]), (rows[:2], rows[2:])], Model)
-    )
+    folds = [Split(rows[2:], NONE, rows[:2]), Split(rows[:2], NONE, rows[2:])]
+    found = scores(asked(monkeypatch, "regression", y, list("aabb"), folds, Model))
     assert found["metrics"]["mae"]["folds"] == [1.0, 1.0]
     assert found["metrics"]["mae"]["groups"] == {"a": 1.0, "b": 1.0}
     assert found["metrics"]["mae"]["se"] == 0.0

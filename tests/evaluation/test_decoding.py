@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from brainof.evaluation.decoding import Problem, chance, probe_folds
-from brainof.evaluation.decoding_rows import problem_of
+from brainof.evaluation.folds import NONE, Split
 from brainof.evaluation.identity import Matching, identify
 from brainof.evaluation.protocol import Task
+from brainof.evaluation.questions import Question, plain_question
+from brainof.evaluation.suite import SuiteTask
 from brainof.stats.nulls import p_value
 
 
@@ -51,8 +52,10 @@ def scores(design, seed: int) -> np.ndarray:
     index = pd.DataFrame({"dataset": "made", "subject": names, "recording": names, "onset": np.arange(len(y))})
     index["label.state"] = y.astype(str)
     task = Task(name="t", view="v", label="state", n_splits=3, repeats=1, random_state=seed)
-    problem, _ = problem_of(index, task, 19)
-    return probe_folds(replace(problem, folds=problem.null_folds or problem.folds), x, False, problem.labellings_NP)[1]
+    question = plain_question(task, SimpleNamespace(index=index.assign(view="v")))  # type: ignore[arg-type]
+    return question.probed(
+        question.null_folds(), lambda split: (x[split.train], x[split.test]), question.labellings(19)
+    )[1]
 
 
 @pytest.mark.parametrize(("design", "largest"), [(blocks, 0.5), (rare_events, 1.0), (labels_of_subjects, 1.0)])
@@ -73,14 +76,19 @@ def test_the_null_is_calibrated(design, largest):
 
 
 def test_chance_knows_the_training_side_only():
-    y = np.array([0.0, 0.0, 10.0, 12.0])
-    fold = (np.array([2, 3]), np.array([0, 1]))
-    problem = Problem("regression", y[:, None], 0, np.arange(4), np.arange(4), [fold])
-    assert chance(problem).folds["window"]["mae"] == [11.0]
-    codes = np.array([2, 0, 0, 1, 1, 1])
-    fold = (np.array([2, 3, 4, 5]), np.array([0, 1]))
-    problem = Problem("classification", codes[:, None], 3, np.arange(6), np.arange(6), [fold])
-    assert chance(problem).folds["window"]["balanced_accuracy"] == [0.0]  # the largest class of the training side: 1
+    def scored(kind, y, classes, split):
+        task, names = (
+            SuiteTask(name="t", recipe="made/t", view="v", label="x", kind=kind),
+            np.arange(len(y)).astype(str),
+        )
+        question = Question(task, None, names, None, y, classes, names, names, [split])  # type: ignore[arg-type]
+        return question.measured(question.chance())
+
+    values, sides = np.array([0.0, 0.0, 10.0, 12.0]), Split(np.array([2, 3]), NONE, np.array([0, 1]))
+    assert scored("regression", values, [], sides)["window", "mae"][0] == [11.0]
+    codes, sides = np.array([2, 0, 0, 1, 1, 1]), Split(np.array([2, 3, 4, 5]), NONE, np.array([0, 1]))
+    found = scored("classification", codes, list("abc"), sides)
+    assert found["window", "balanced_accuracy"][0] == [0.0]  # the largest class of the training side: 1
 
 
 def matching(n: int) -> Matching:

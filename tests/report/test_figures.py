@@ -4,7 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from brainof.report.figures import Example, expert_load, explained_variance, loss_curves, png, reconstructions, scores
+from brainof.explain.reconstruction import Example
+from brainof.report.results import reconstructions, scores
+from brainof.report.style import png
+from brainof.report.training import expert_load, explained_variance, loss_curves
 
 
 def training_rows() -> list[dict]:

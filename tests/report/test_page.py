@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from brainof.errors import StorageError
-from brainof.report.figures import loss_curves
 from brainof.report.page import Image, Section, Table, render, write_page
 from brainof.report.tables import paired_table, score_table
+from brainof.report.training import loss_curves
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ..inference.examples import CorpusRows, Examples, PreparedWindow, WindowList
 from .base import ADAPTATIONS, Adaptation, Adapted, AdaptedEnsemble, adaptation
-from .ensemble import Ensemble
-from .few_shot import FewShot, few_shot_rows
+from .nested import Ensemble, FewShot, TwoStage, few_shot_rows
 from .probes import AttentiveProbe, LinearProbe, MLPProbe
 from .training_set import Target, TrainingSet
-from .tuning import FullFineTune, LoRA, TwoStage
+from .tuning import FullFineTune, LoRA
 
 # "frozen" is the backbone as it is, with the linear probe where labels are asked for
 ADAPTATIONS |= {

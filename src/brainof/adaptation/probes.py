@@ -26,7 +26,7 @@ class LinearProbe(Adaptation):
     """A linear map of pooled latents.
 
     "ridge" is the closed form: standardised features, the penalty chosen by folds over groups, classes made equally
-    likely by an offset (`evaluation.probe`); seconds for thousands of windows. "logistic" is scikit-learn's logistic
+    likely by an offset (`stats.ridge`); seconds for thousands of windows. "logistic" is scikit-learn's logistic
     regression with its penalty chosen the same way. Both temperatures come from held-out folds.
     """
 
@@ -112,6 +112,8 @@ class _TrainedProbe(Trained):
     """A head that is trained on features of a frozen backbone."""
 
     pool: str = "auto"
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    epochs: int = Field(default=60, ge=1)
 
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         raise NotImplementedError
@@ -153,8 +155,6 @@ class MLPProbe(_TrainedProbe):
 
     name: ClassVar[str] = "mlp"
     hidden: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    epochs: int = Field(default=60, ge=1)
 
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         return MLPHead(self.pool, width, outputs, self.hidden, self.dropout)
@@ -166,8 +166,6 @@ class AttentiveProbe(_TrainedProbe):
     name: ClassVar[str] = "attentive"
     pool: Literal["concat"] = "concat"  # type: ignore[assignment]
     queries: int = Field(default=4, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    epochs: int = Field(default=60, ge=1)
 
     def _head(self, model: Any, examples: Examples, width: int, outputs: int) -> Head:
         # (L, D) cannot be told from L * D: ask the model for one example

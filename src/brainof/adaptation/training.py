@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..inference.batches import batches
 from ..inference.examples import Examples
 from ..pretraining.optimizer import Schedule
@@ -176,8 +176,7 @@ def class_weights(wanted: str | dict[str, float], target: Target, rows: np.ndarr
         return len(rows) / (target.n_outputs * np.maximum(counts, 1))
     names = [str(name) for name in (target.names if target.names is not None else range(target.n_outputs))]
     for name in wanted:
-        if name not in names:
-            raise ConfigError(f"no class {name!r}", field="class_weight", fix=did_you_mean(name, names))
+        check_known(name, names, ConfigError, "no class {!r}", field="class_weight")
     return np.array([wanted.get(name, 1.0) for name in names])
 
 

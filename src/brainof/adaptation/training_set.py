@@ -20,13 +20,11 @@ Features = Callable[[str], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What examples should map to.
+    """What examples should map to: class codes (n,) from 0, or values (n, K).
 
     Attributes
     ----------
     kind : {"classification", "regression"}
-    y : ndarray
-        Class codes (n,) from 0, or values (n, K).
     n_outputs : int
         Classes, or K.
     groups : ndarray of str (n,), optional

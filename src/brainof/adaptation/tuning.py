@@ -1,24 +1,23 @@
-"""Adaptations that change the backbone: LoRA, full fine-tuning, and both stages one after the other."""
+"""Adaptations that change the backbone: LoRA and full fine-tuning."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import Field
 from torch import nn
 
 from ..inference.batches import embedded
 from ..model.experts import Experts
 from ..utils.modules import device_of, dtype_of, seeded, to_device
-from .base import Adaptation, Adapted, AdaptedEnsemble, adaptation, copied, finished
+from .base import Adapted, copied, finished
 from .heads import Head, LinearHead
 from .low_rank import add_low_rank, factors, merge_low_rank, targets
-from .probes import LinearProbe
 from .training import Network, Trained, head_groups, train
 from .training_set import TrainingSet
 
@@ -131,38 +130,3 @@ class FullFineTune(_Tuned):
             return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
         return groups, close
-
-
-def resolve(value: Any) -> Any:
-    """A name or a mapping becomes the adaptation it means."""
-    return adaptation(value) if isinstance(value, (str, dict)) else value
-
-
-#: A field that holds another adaptation
-Nested = Annotated[SerializeAsAny[Adaptation], BeforeValidator(resolve)]
-
-
-class TwoStage(Adaptation):
-    """First a head on the frozen backbone, then both together from there: large first gradients spare the backbone."""
-
-    name: ClassVar[str] = "two_stage"
-    frozen: ClassVar[bool] = False
-    first: Nested = Field(default_factory=LinearProbe)
-    second: Nested = Field(default_factory=FullFineTune)
-
-    def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
-        (first,) = self.first.apply(model, data).members()
-        found = self.second.apply(model, replace(data, head=scaled(first)))
-        found.report = {**found.report, "first_stage": first.report}
-        return found
-
-
-def scaled(adapted: Adapted) -> Head:
-    """The head with its temperature inside the last linear map, so that its logits are calibrated from the start."""
-    head = copy.deepcopy(adapted.head)
-    last = getattr(head, "linear", None)
-    if adapted.temperature != 1.0 and isinstance(last, nn.Linear):
-        with torch.no_grad():
-            last.weight.div_(adapted.temperature)
-            last.bias.div_(adapted.temperature)
-    return head

@@ -19,10 +19,9 @@ def stored(key: str, value: np.ndarray) -> np.ndarray:
 def cached_features(
     model: nn.Module, digest: str, examples: Examples, pool: str, batch_size: int, memory: Any = None
 ) -> np.ndarray:
-    """Pooled latents (n, F) of all examples; those in `memory` are read, the others computed together and kept.
+    """Pooled latents (n, F) of all examples; those in `memory` (None, path or joblib.Memory) are read, others are kept.
 
-    `digest` is that of the model. `memory` (None, path or joblib.Memory) keeps window by window: folds differ, windows
-    do not.
+    `digest` is that of the model. It keeps window by window: folds differ, windows do not.
     """
     if memory is None:
         return pooled(model, examples, pool, batch_size)

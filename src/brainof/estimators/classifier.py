@@ -92,10 +92,9 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
         return log_probabilities(self._outputs(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Calibrated probabilities (n_samples, n_classes).
+        """Calibrated probabilities (n_samples, n_classes); the temperature comes from held-out groups.
 
-        The temperature comes from held-out groups. Adaptations that are trained by gradient also stop early by them, so
-        that their calibration is a little optimistic.
+        Adaptations that are trained by gradient also stop early by them: their calibration is a little optimistic.
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -117,12 +116,6 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
         return class_uncertainty(np.exp(member_log_probabilities(self._varied(X, passes))))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy.
-
-        Raises
-        ------
-        LabelError
-            A subject was trained on and is tested (see `within_subject`).
-        """
+        """Accuracy; a LabelError where a subject was trained on and is tested (see `within_subject`)."""
         self._refuse_shared_subjects(X)
         return super().score(X, y, sample_weight)

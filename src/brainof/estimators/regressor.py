@@ -75,10 +75,7 @@ class BrainOFRegressor(RegressorMixin, BrainOFPredictor):
         return _squeezed(np.concatenate([values for _, values in self._outputs(X)]).mean(axis=0))
 
     def uncertainty(self, X: Any, passes: int = 20) -> np.ndarray:
-        """Standard deviation over the members of an ensemble or, with one member, over passes with dropout.
-
-        Its shape is that of `predict`.
-        """
+        """Standard deviation over members of an ensemble, or passes of one member with dropout; shaped as `predict`."""
         return _squeezed(np.concatenate([values for _, values in self._varied(X, passes)]).std(axis=0))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import yaml
 from pydantic import Field
 
@@ -26,7 +25,7 @@ from ..adaptation.saving import model_digest, save_adapter
 from ..adaptation.training_set import Target, TrainingSet
 from ..contract import InputContract
 from ..corpus import Windows, open_corpora
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
 from ..paths import user_path
@@ -35,11 +34,13 @@ from ..pretraining.record import data_record
 from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
+from ..stats.compare import standard_error
 from ..utils.files import make_folder, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
-from .decoding import cross_validated, nanmean
-from .protocol import Task, recipe_tasks, targets, task_folds, task_rows
+from .decoding import nanmean
+from .protocol import Task, recipe_tasks, task_rows
+from .questions import Question, plain_question
 from .task import evaluate_task
 
 log = logging.getLogger(__name__)
@@ -74,8 +75,8 @@ class AdaptConfig(Schema):
     """Differences from training that are taken as they are (see `ModalityContract.check`)."""
 
 
-class Question(NamedTuple):
-    """What is asked: how which model should be adapted, to which windows and targets, scored on which folds."""
+class Asked(NamedTuple):
+    """How which model should be adapted, to which windows and targets, scored on which folds."""
 
     config: AdaptConfig
     model: str
@@ -85,7 +86,7 @@ class Question(NamedTuple):
     task: Task
     examples: CorpusRows
     data: TrainingSet
-    folds: list[tuple[np.ndarray, np.ndarray]]
+    question: Question
 
 
 def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str], out: str | PathLike[str]) -> Path:
@@ -107,7 +108,7 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     return folder
 
 
-def question(config: AdaptConfig, model: str) -> Question:
+def question(config: AdaptConfig, model: str) -> Asked:
     """Model, corpus, task, examples and target of a configuration, checked."""
     chosen = adaptation(config.adaptation)
     base, contract = load(model, seed=config.random_state)
@@ -118,11 +119,10 @@ def question(config: AdaptConfig, model: str) -> Question:
         log.warning("%s is a preset: its weights are random, this is training from scratch", model)
     else:
         examples.check(contract, config.accept)
-    y, names = targets(examples.index, task)
-    groups, folds = task_folds(examples.index, task, y)
-    target = Target.coded(y, names, groups)
+    own = plain_question(task, corpora)
+    target = Target.coded(own.y, own.classes, own.groups)
     data = TrainingSet(examples, target, cache(lambda pool: pooled(base, examples, pool)), config.random_state)
-    return Question(config, model, chosen, base, contract, task, examples, data, folds)
+    return Asked(config, model, chosen, base, contract, task, examples, data, own)
 
 
 def find_task(corpora: Windows, config: AdaptConfig) -> Task:
@@ -131,30 +131,25 @@ def find_task(corpora: Windows, config: AdaptConfig) -> Task:
     if isinstance(config.task, dict):
         return Task.parse({"name": "task", **config.task, **folds})
     known = {task.name: task for task in recipe_tasks(corpora)}
-    if config.task not in known:
-        raise ConfigError(f"no task {config.task!r} in the corpus", field="task", fix=did_you_mean(config.task, known))
+    check_known(config.task, known, ConfigError, "no task {!r} in the corpus", field="task")
     task = known[config.task]
     if task.kind in ("identification", "matching"):
         raise ConfigError(f"{task.name} is a task of {task.kind}", field="task", fix="choose a task with labels")
     return task.model_copy(update=folds)
 
 
-def scores(asked: Question) -> dict[str, Any]:
+def scores(asked: Asked) -> dict[str, Any]:
     """By cross-validation: per metric the mean over folds, the standard error over groups, and all values."""
-    target, tested, report = asked.data.target, [], {}
-    y = target.y if target.kind == "classification" else target.y[:, 0]
-    assert target.groups is not None
-    for train, test in progress(asked.folds, desc="folds", unit="fold"):
-        fitted = asked.chosen.apply(asked.base, asked.data.take(train))
+    tested, report = [], {}
+    for split in progress(asked.question.folds, desc="folds", unit="fold"):
+        fitted = asked.chosen.apply(asked.base, asked.data.take(split.train))
         report = fitted.report
-        tested.append((y[test], decision(fitted, asked.data.take(test)), target.groups[test]))
-    repeats = sum(len(test) for _, test in asked.folds) // len(y)
-    by_fold, by_group = cross_validated(target.kind, tested, repeats)
+        tested.append(decision(fitted, asked.data.take(split.test)))
     found = {}
-    for name, groups in by_group.items():
-        values = pd.Series(groups, dtype=float)
-        error = values[np.isfinite(values)].sem()
-        found[name] = {"mean": nanmean(by_fold[name]), "se": error, "folds": by_fold[name], "groups": groups}
+    for (level, metric), (folds, groups) in asked.question.measured(tested).items():
+        if level == "window":
+            error = standard_error(list(groups.values()))
+            found[metric] = {"mean": nanmean(folds), "se": error, "folds": folds, "groups": groups}
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
     if asked.config.beside:
         features = {"frozen features": asked.data.pooled(asked.base, "auto")}
@@ -174,7 +169,7 @@ def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray
     return decision_values(log_probabilities(outputs))
 
 
-def write_run(folder: Path, asked: Question, fitted: Adapted | AdaptedEnsemble) -> None:
+def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> None:
     """Adapter, release and configuration of a run."""
     config, model, examples, names = asked.config, asked.model, asked.examples, asked.data.target.names
     about = {

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from scipy.signal import butter, sosfiltfilt, welch
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..stats.covariance import TangentSpace, covariances, log_euclidean
 from ..stats.metrics import similarity
 from .decoding import Features
@@ -168,8 +168,7 @@ def baseline_features(
 ) -> Features:
     """A baseline on windows that may differ in length and rate (but not in channels); ConfigError if unknown."""
     known = BASELINES[modality]
-    if name not in known:
-        raise ConfigError(f"no {modality} baseline {name!r}", field="baselines", fix=did_you_mean(name, known))
+    check_known(name, known, ConfigError, f"no {modality} baseline {{!r}}", field="baselines")
     kinds: dict[tuple[int, float], list[int]] = {}
     for row, (window, sfreq) in enumerate(zip(windows, sfreqs, strict=True)):
         kinds.setdefault((window.shape[1], float(sfreq)), []).append(row)

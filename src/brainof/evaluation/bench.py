@@ -45,10 +45,8 @@ class Evaluation:
 
     Attributes
     ----------
-    results : DataFrame
-        One row per person, seed and pipeline, in MOABB's columns (`results.parquet`).
-    summary : DataFrame
-        One row per pipeline (`summary.csv`).
+    results, summary : DataFrame
+        One row per person, seed and pipeline, in MOABB's columns (`results.parquet`), and per pipeline (`summary.csv`).
     absent : list of Absent
         Tasks whose data are not here.
     refused : dict of task -> reason

@@ -22,7 +22,7 @@ from ..release import load
 from ..stats.covariance import covariances
 from ..utils.files import make_folder, write_atomically
 from ..utils.modules import seeded
-from .baselines import FITTED, Fitting, baseline_features, default_baselines
+from .baselines import FITTED, Fitting, baseline_features
 from .decoding import Features
 from .folds import Split
 from .leaks import pretraining_overlap
@@ -46,18 +46,14 @@ class Entry:
     ----------
     features : callable
         (question, seed, read-out) -> array (n, F) or a callable (train, test) -> arrays.
-    digest : str
-        Of the weights; empty where the name says all.
+    digest, width, architecture : str, int, str
+        Of the weights, of one latent, and of a model with its random weights; empty where the name says all.
     seeds : int
         Initialisations of random weights; 1 for everything else.
     network, fitted : callable, optional
         Seed -> the model, for read-outs that train; fold -> scores, for baselines that bring their own.
     refused, n_seen : callable, optional
         Question -> why it is not scored on it ("" where it is), and how many people of the task trained it.
-    width : int
-        Of one latent of a model.
-    architecture : str
-        Of a model, and of its random weights.
     """
 
     name: str
@@ -100,7 +96,7 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
         entries.append(_of_network(shown, MODEL, partial(_given, network), digest, store, **about))
     for architecture, name in architectures.items() if random_weights else ():
         config = load(name)[0].config
-        drawn = partial(_initialised, config)
+        drawn = partial(initialised, config)
         digest = f"random-{model_digest(drawn(0))}"
         shown = RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})"
         about = {"seeds": random_weights, "architecture": architecture}
@@ -115,15 +111,11 @@ def _of_network(name: str, kind: str, network: Callable[[int], Any], digest: str
 
 def classical(question: Question) -> list[Entry]:
     """The baselines of a task by name."""
-    task = question.task
-    modality = str(question.index["modality"].iloc[0])
-    usual = default_baselines(modality, task.kind, int(question.index["n_times"].max()))
-    names = usual if task.baselines is None else task.baselines
     return [
         Entry(name, NETWORK, _no_features, network=partial(_network, name, question))
         if name in NETWORKS
-        else Entry(name, CLASSICAL, partial(_classical_features, name, modality), fitted=FITTED.get(name))
-        for name in names
+        else Entry(name, CLASSICAL, partial(_classical_features, name, question.modality), fitted=FITTED.get(name))
+        for name in question.baselines
     ]
 
 
@@ -180,7 +172,8 @@ def _given(network: torch.nn.Module, seed: int) -> torch.nn.Module:
     return network
 
 
-def _initialised(config: Any, seed: int) -> BrainOF:
+def initialised(config: Any, seed: int) -> BrainOF:
+    """The architecture with random weights."""
     with seeded(FIRST_SEED + seed):
         return BrainOF(config).eval()
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from ..corpus.index import LABEL
-from ..errors import LabelError, did_you_mean
+from ..errors import LabelError, check_known, did_you_mean
 from ..paths import user_path
-from ..stats.splits import check_disjoint, group_keys
-from .protocol import task_folds
+from ..stats.splits import CrossSubject, check_disjoint, group_keys
+from .protocol import Task
 from .sides import SIDE, TEST, TRAIN, WINDOW
 from .suite import SuiteTask
 
@@ -33,7 +33,22 @@ class Split(NamedTuple):
 #: Parts of the values of a second level that are held out one after the other
 ALSO_PARTS = 4
 
-_NONE = np.zeros(0, np.int64)
+#: The validation side of a split that names none
+NONE = np.zeros(0, np.int64)
+
+
+def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray | None) -> tuple[np.ndarray, list[Split]]:
+    """Groups of the task's rows and its folds, checked to be free of leaks; not stratified without labels."""
+    groups = group_keys(index, task.split)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise LabelError(f"one {task.split} only ({groups[0]})", field=f"{task.name}.split", fix="split by run")
+    n_splits = n_groups if task.n_splits is None else min(task.n_splits, n_groups)
+    repeats = 1 if n_splits == n_groups else task.repeats  # leaving one out has no second assignment
+    splitter = CrossSubject(n_splits, repeats, task.random_state)
+    folds = list(splitter.split(y=y if task.kind == "classification" else None, groups=groups))
+    check_disjoint(groups, folds)
+    return groups, [Split(train, NONE, test) for train, test in folds]
 
 
 def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) -> tuple[np.ndarray, list[Split]]:
@@ -55,8 +70,7 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
     elif task.fractions is not None:
         found = [fractions(groups, task, seed) for seed in range(seeds)]
     else:
-        groups, folds = task_folds(index, task, y if task.kind == "classification" else None)
-        found = [Split(train, _NONE, test) for train, test in folds]
+        groups, found = task_folds(index, task, y)
         if task.also:
             found = both_held_out(found, index, task)
     found = only_tested(found, index, task)
@@ -69,15 +83,20 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
     return groups, found
 
 
+def of_subjects(index: pd.DataFrame, names: Sequence[str], field: str) -> np.ndarray:
+    """Whether each row is of these subjects; a LabelError for one that is not there."""
+    subjects = index["subject"].astype(str)
+    known = set(subjects)
+    for name in names:
+        check_known(name, known, LabelError, "no subject {!r}", field=field)
+    return subjects.isin(names).to_numpy()
+
+
 def only_tested(folds: list[Split], index: pd.DataFrame, task: SuiteTask) -> list[Split]:
     """The folds with nobody but `task.tested` on their test sides; folds that test nobody then are left out."""
     if not task.tested:
         return folds
-    subjects = index["subject"].astype(str)
-    for name in set(task.tested) - set(subjects):
-        fix = did_you_mean(name, set(subjects))
-        raise LabelError(f"no subject {name!r}", field=f"{task.name}.tested", fix=fix)
-    tested = subjects.isin(task.tested).to_numpy()
+    tested = of_subjects(index, task.tested, f"{task.name}.tested")
     kept = [split._replace(test=split.test[tested[split.test]]) for split in folds]
     return [split for split in kept if len(split.test)]
 
@@ -89,7 +108,7 @@ def between_sides(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: in
     inside, outside = np.flatnonzero(side == TRAIN), np.flatnonzero(side == TEST)
     groups = group_keys(index, task.split)
     if task.train_on is not None and task.train_on.recipe:
-        return groups, [Split(inside, _NONE, outside)]
+        return groups, [Split(inside, NONE, outside)]
     there = index.iloc[outside].reset_index(drop=True)
     _, found = splits(there, task.model_copy(update={"train_on": None, "test_on": None}), y[outside], seeds)
     place = pd.Series(inside, index=index[WINDOW].iloc[inside].to_numpy(dtype=str))
@@ -107,7 +126,7 @@ def both_held_out(folds: Sequence[Split], index: pd.DataFrame, task: SuiteTask) 
     for split in folds:
         for part in parts:
             inside = np.isin(values, part)
-            found.append(Split(split.train[~inside[split.train]], _NONE, split.test[inside[split.test]]))
+            found.append(Split(split.train[~inside[split.train]], NONE, split.test[inside[split.test]]))
     return found
 
 
@@ -125,10 +144,7 @@ def named(values: np.ndarray, sides: Mapping[str, Sequence[str]], where: str) ->
     known = set(values.tolist())
     for side, members in sides.items():
         for member in members:
-            if member not in known:
-                raise LabelError(
-                    f"names {member!r}, which is not here", field=f"{where}.{side}", fix=did_you_mean(member, known)
-                )
+            check_known(member, known, LabelError, "names {!r}, which is not here", field=f"{where}.{side}")
     return Split(*(np.flatnonzero(np.isin(values, list(sides[side]))) for side in ("train", "validation", "test")))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,15 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ..stats.metrics import identification, similarity
-from ..stats.nulls import p_value
 from ..stats.splits import group_keys, match_sessions
 
 
 class Hits(NamedTuple):
-    """What comparing features found: metric -> person -> rate (mean over seeds); score and null of the first seed."""
+    """What comparing features found: metric -> person -> rate, and the null of the mean of "top1"."""
 
     rates: dict[str, dict[str, float]]
-    first: float
     null: np.ndarray
 
 
@@ -41,16 +38,13 @@ class Matching:
     def chance(self) -> float:
         return 1 / len(self.subjects)
 
-    def hits(self, seeds: Sequence[np.ndarray], recentred: bool, n_permutations: int, random_state: int) -> Hits:
-        """Hits of each person both ways, recentred over all sessions where asked; the null is that of the first."""
-        found = [
-            identify(value, self, recentred, 0 if seed else n_permutations, random_state)
-            for seed, value in enumerate(seeds)
-        ]
-        forward, backward = (np.mean([getattr(one, way) for one in found], axis=0) for way in ("forward", "backward"))
+    def hits(self, features: np.ndarray, recentred: bool, n_permutations: int, random_state: int) -> Hits:
+        """Hits of each person both ways, recentred over all sessions where asked."""
+        found = identify(features, self, recentred, n_permutations, random_state)
+        forward, backward = found.forward.astype(float), found.backward.astype(float)
         ways = {"top1": (forward + backward) / 2, "top1_forward": forward, "top1_backward": backward}
         rates = {metric: dict(zip(self.people, values.tolist(), strict=True)) for metric, values in ways.items()}
-        return Hits(rates, found[0].score, found[0].null)
+        return Hits(rates, found.null)
 
 
 def matching(index: pd.DataFrame) -> Matching:
@@ -77,10 +71,6 @@ class Identified:
     @property
     def score(self) -> float:
         return float((self.forward.mean() + self.backward.mean()) / 2)
-
-    @property
-    def p_value(self) -> float | None:
-        return p_value(self.score, self.null) if len(self.null) else None
 
 
 def identify(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from ..errors import LabelError
 from ..release.load import record_of
 from ..stats.splits import check_disjoint, group_keys
 from .folds import Split
-from .runs import trained_on
 from .suite import SuiteTask
 
 #: MOABB's name of an evaluation by the level that no fold shares
@@ -59,6 +59,17 @@ def check_inductive(features: Callable[..., Any], split: Split) -> None:
             field="features",
             fix="fit scaling and erasure on the training side",
         )
+
+
+def trained_on(run: str | PathLike[str]) -> set[str] | None:
+    """Subjects ("dataset/subject") whose windows trained the model of a run or release; empty for a preset.
+
+    None where the release is older than that list, so that nobody can tell.
+    """
+    data = record_of(run).get("data", ())
+    if any("subjects" not in dataset for dataset in data):
+        return None
+    return {f"{dataset['dataset']}/{subject}" for dataset in data for subject in dataset["subjects"]}
 
 
 def unseen_alone(task: SuiteTask, corpus: Windows, models: Sequence[str]) -> SuiteTask:

@@ -6,7 +6,6 @@ most similar one is from the same time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +37,12 @@ class Segments:
         """Mean over runs of one over the number of segments."""
         return float(np.mean([1 / rows.shape[1] for rows in self.rows.values()]))
 
-    def hits(self, seeds: Sequence[np.ndarray], recentred: bool, n_permutations: int, random_state: int) -> Hits:
-        """Hits of each person, recentred over each run of a person where asked; the null is that of the first."""
-        found = [matched(value, self, recentred) for value in seeds]
+    def hits(self, features: np.ndarray, recentred: bool, n_permutations: int, random_state: int) -> Hits:
+        """Hits of each person, recentred over each run of a person where asked."""
+        found = matched(features, self, recentred)
         if self.tested:
-            found = [among(one, self.tested) for one in found]
-        each = [hit_rates(one) for one in found]
-        rates = {who: float(np.mean([one[who] for one in each])) for who in each[0]}
-        first = float(np.mean(list(each[0].values())))
-        return Hits({"top1": rates}, first, matching_null(found[0], n_permutations, random_state))
+            found = among(found, self.tested)
+        return Hits({"top1": hit_rates(found)}, matching_null(found, n_permutations, random_state))
 
 
 def segments(index: pd.DataFrame) -> Segments:

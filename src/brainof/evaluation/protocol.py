@@ -11,7 +11,7 @@ from pydantic import Field
 from ..corpus.index import LABEL
 from ..errors import LabelError, did_you_mean
 from ..schema import Schema
-from ..stats.splits import CrossSubject, Fold, check_disjoint, group_keys
+from ..stats.splits import group_keys
 
 if TYPE_CHECKING:
     from ..corpus import Windows
@@ -127,20 +127,6 @@ def nuisance_of(index: pd.DataFrame, task: Task) -> np.ndarray:
         if len(set(values[recordings == name])) > 1:
             raise LabelError(f"varies within {name}", field=f"{task.name}.nuisance", fix="name a label of recordings")
     return values
-
-
-def task_folds(index: pd.DataFrame, task: Task, y: np.ndarray | None) -> tuple[np.ndarray, list[Fold]]:
-    """Groups of the task's rows and its folds, checked to be free of leaks; not stratified without labels."""
-    groups = group_keys(index, task.split)
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise LabelError(f"one {task.split} only ({groups[0]})", field=f"{task.name}.split", fix="split by run")
-    n_splits = n_groups if task.n_splits is None else min(task.n_splits, n_groups)
-    repeats = 1 if n_splits == n_groups else task.repeats  # leaving one out has no second assignment
-    splitter = CrossSubject(n_splits, repeats, task.random_state)
-    folds = list(splitter.split(y=y if task.kind == "classification" else None, groups=groups))
-    check_disjoint(groups, folds)
-    return groups, folds
 
 
 def task_windows(corpus: Windows, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

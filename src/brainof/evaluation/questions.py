@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,21 +13,26 @@ import pandas as pd
 
 from ..corpus import Windows
 from ..datasets import find_recipe
-from ..errors import ConfigError, LabelError, did_you_mean
+from ..errors import ConfigError, LabelError, check_known
 from ..stats.compare import pseudo_values
 from ..stats.metrics import METRICS, average_within, per_group
 from ..stats.nulls import constant_within, labellings
-from ..stats.splits import CrossSubject, group_keys, label_of_groups
-from .decoding import mean_by_name
-from .folds import Split, only_tested, splits
+from ..stats.ridge import decisions
+from ..stats.splits import group_keys, label_of_groups
+from .baselines import default_baselines
+from .decoding import chance_scores, mean_by_name
+from .folds import Split, of_subjects, only_tested, splits, task_folds
 from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
 from .matching import Segments, segments
-from .protocol import nuisance_of, targets, task_rows
+from .protocol import Task, nuisance_of, targets, task_rows
 from .resolution import Fewer, Resolutions, resolutions
 from .suite import SuiteTask
 
 DECODING = ("classification", "regression")
+
+#: (level, metric) -> one value per test side, and the value of each group
+Measured = dict[tuple[str, str], tuple[list[float], dict[str, float]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,17 @@ class Question:
     @property
     def decodes(self) -> bool:
         return self.task.kind in DECODING
+
+    @property
+    def modality(self) -> str:
+        return str(self.index["modality"].iloc[0])
+
+    @property
+    def baselines(self) -> list[str]:
+        """Names of the classical baselines."""
+        if self.task.baselines is not None:
+            return self.task.baselines
+        return default_baselines(self.modality, self.task.kind, int(self.index["n_times"].max()))
 
     @property
     def metric(self) -> str:
@@ -111,6 +128,40 @@ class Question:
                 found.append((pseudo_values if belongs else per_group)(metric, y, scores, groups))
         return mean_by_name(found)
 
+    def measured(self, scores: Sequence[np.ndarray]) -> Measured:
+        """All metrics, of windows and, where recordings hold one label and several windows, of whole files."""
+        parts = [(split.test, values) for split, values in zip(self.folds, scores, strict=True)]
+        files = [(self.y[rows], self.recordings[rows]) for rows, _ in parts]
+        whole = all(len(np.unique(names)) < len(y) and constant_within(y, names) for y, names in files)
+        found: Measured = {}
+        for level in ("window", "file") if whole else ("window",):
+            for metric in METRICS[self.task.kind]:
+                own = replace(self, task=self.task.model_copy(update={"level": level, "metric": metric}))
+                folds = [own.measure(self.y[rows], values, rows) for rows, values in parts]
+                found[level, metric] = folds, own.by_group(parts)
+        return found
+
+    def chance(self) -> list[np.ndarray]:
+        """Scores of each test side without features."""
+        return [chance_scores(self.y[train], len(self.classes), len(test)) for train, _, test in self.folds]
+
+    def probed(
+        self,
+        folds: Sequence[Split],
+        sides: Callable[[Split], tuple[np.ndarray, np.ndarray]],
+        labellings_NP: np.ndarray,
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Scores of each test side by a ridge for the first labelling; the mean tested metric of every labelling."""
+        tested, metrics = [], []
+        for split in folds:
+            inside, outside = sides(split)
+            groups, n_classes = self.groups[split.train], len(self.classes)
+            scores = decisions(inside, labellings_NP[split.train], groups, outside, n_classes)
+            labels = labellings_NP[split.test]
+            metrics.append([self.measure(labels[:, c], scores[:, c], split.test) for c in range(labels.shape[1])])
+            tested.append(scores[:, 0])
+        return tested, np.nanmean(metrics, axis=0)
+
     def _levelled(
         self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,14 +180,18 @@ class Question:
         rows = self.pairs.rows[sfreq]
         return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
-    def labellings(self, n: int, nuisance: bool = False) -> np.ndarray:
+    def labellings(self, n: int, rng: np.random.Generator | None = None, *, nuisance: bool = False) -> np.ndarray:
         """The labels in column 0, `n` permutations of them (that keep the nuisance) in the others."""
-        rng, onsets = np.random.default_rng(self.task.random_state), self.index["onset"].to_numpy(dtype=float)
+        rng = rng or np.random.default_rng(self.task.random_state)
+        onsets = self.index["onset"].to_numpy(dtype=float)
         strata = nuisance_of(self.index, self.task) if nuisance else None
         return labellings(n, self.y, self.groups, self.recordings, rng, onsets=onsets, strata=strata)
 
-    def null_folds(self) -> list[Split]:
-        """Folds of the permutation test: those of the task, or ones that know no labels where its are stratified."""
+    def null_folds(self, repeats: int = 1) -> list[Split]:
+        """Folds of the permutation test: those of the task, or ones that know no labels where its are stratified.
+
+        In stratified folds the true labels are evenly spread and permuted ones are not, which made p values too large.
+        """
         task = self.task
         stratified = (
             task.kind == "classification"
@@ -145,9 +200,7 @@ class Question:
         )
         if not stratified:
             return self.folds
-        n = len(np.unique(self.groups))
-        splitter = CrossSubject(min(task.n_splits or n, n), 1, task.random_state)
-        folds = [Split(train, test[:0], test) for train, test in splitter.split(groups=self.groups)]
+        folds = task_folds(self.index, task.model_copy(update={"repeats": repeats}), None)[1]
         return only_tested(folds, self.index, task)
 
     @property
@@ -155,6 +208,20 @@ class Question:
         """The rows of the people who are scored."""
         names = self.task.tested
         return self.index[self.index["subject"].astype(str).isin(names)] if names else self.index
+
+
+def plain_question(task: Task, corpus: Windows) -> Question:
+    """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite."""
+    rows = task_rows(corpus.index, task)
+    index = corpus.index.iloc[rows].reset_index(drop=True)
+    head = SuiteTask.parse({"recipe": task.name, **task.to_dict()}), corpus, rows, index
+    recordings = group_keys(index, "recording")
+    if task.kind not in DECODING:
+        pairs = matching(index) if task.kind == "identification" else segments(index)
+        return Question(*head, np.zeros(0), [], group_keys(index, "subject"), recordings, [], pairs)
+    y, classes = targets(index, task)
+    groups, folds = task_folds(index, task, y)
+    return Question(*head, y, classes, groups, recordings, folds)
 
 
 def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
@@ -169,11 +236,7 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         rates = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
     rows = rates.rows[None] if rates is not None else task_rows(corpus.index, task)
     if task.leave_out:
-        subjects = corpus.index.iloc[rows]["subject"].astype(str)
-        for name in set(task.leave_out) - set(subjects):
-            fix = did_you_mean(name, set(subjects))
-            raise LabelError(f"no subject {name!r}", field=f"{task.name}.leave_out", fix=fix)
-        kept = ~subjects.isin(task.leave_out).to_numpy()
+        kept = ~of_subjects(corpus.index.iloc[rows], task.leave_out, f"{task.name}.leave_out")
         rows = rows[kept]
         if rates is not None:  # the same windows at every rate
             rates = replace(rates, rows={sfreq: own[kept] for sfreq, own in rates.rows.items()})
@@ -191,9 +254,9 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
             pairs = matching(index.assign(session=index["run"]) if task.split == "run" else index)
         people = group_keys(index, "subject")
         return Question(task, corpus, rows, index, np.zeros(0), [], people, recordings, [], pairs or rates)
-    if task.metric and task.metric not in METRICS[task.kind]:
-        fix = did_you_mean(task.metric, METRICS[task.kind])
-        raise ConfigError(f"no metric {task.metric!r} of {task.kind}", field=f"{task.name}.metric", fix=fix)
+    if task.metric:
+        problem = f"no metric {{!r}} of {task.kind}"
+        check_known(task.metric, METRICS[task.kind], ConfigError, problem, field=f"{task.name}.metric")
     y, classes = targets(index, task)
     groups, folds = splits(index, task, y, seeds)
     if not (task.published and task.published_split is not None and task.published_split.by not in ("subject", "part")):
@@ -206,9 +269,8 @@ def _partner(task: SuiteTask, corpus: Windows, rows: np.ndarray) -> np.ndarray:
     """Windows of the second modality of the people of a task."""
     dataset, _, name = task.fuse.rpartition("/")
     recipe = find_recipe(dataset)
-    if name not in recipe.tasks:
-        fix = did_you_mean(name, recipe.tasks)
-        raise ConfigError(f"recipe {recipe.name} has no task {name!r}", field=f"{task.name}.fuse", fix=fix)
+    problem = f"recipe {recipe.name} has no task {{!r}}"
+    check_known(name, recipe.tasks, ConfigError, problem, field=f"{task.name}.fuse")
     index = corpus.index
     people = set(index.iloc[rows]["subject"].astype(str))
     chosen = (index["dataset"] == recipe.name) & (index["view"] == recipe.view_of(name))

@@ -53,8 +53,8 @@ def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarra
 
     def fitted(rows: np.ndarray, penalty: float) -> Any:
         model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=500)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # weak penalties on few rows separate them
+        # weak penalties on few rows separate them
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             return make_pipeline(StandardScaler(), model).fit(X[rows], y[rows])
 
     n_groups = len(np.unique(groups))

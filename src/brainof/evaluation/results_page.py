@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .decoding import CHANCE
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
 from .questions import Question
 from .resolution import table
 from .suite import Side, Suite
-from .summary import CHANCE, best_classical
+from .summary import best_classical
 
 _COLUMNS = (
     *("", "read-out", "features", "gain over random weights", "and over initialisations", "score"),

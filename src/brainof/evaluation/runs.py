@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ..corpus import Corpus
-from ..errors import LabelError, did_you_mean
+from ..errors import LabelError, check_known
 from ..inference import embed
-from ..model import BrainOF
 from ..release import load
-from ..release.load import record_of
-from ..utils.modules import seeded
+from .entries import initialised
+from .leaks import trained_on
 from .protocol import Task, recipe_tasks, task_rows
 from .task import evaluate_task
 
@@ -25,8 +23,7 @@ def choose_tasks(corpus: Corpus, names: Iterable[str], **changes: Any) -> list[T
     """Tasks of the recipes in a corpus by name (`dataset/task`); `changes` replace fields of each."""
     known = {task.name: task for task in recipe_tasks(corpus)}
     for name in (names := list(names)):
-        if name not in known:
-            raise LabelError("no such task in the corpus", file=corpus.root, field=name, fix=did_you_mean(name, known))
+        check_known(name, known, LabelError, "no such task in the corpus", file=corpus.root, field=name)
     return [known[name].model_copy(update=changes) for name in names]
 
 
@@ -45,12 +42,9 @@ def evaluate_run(
     `recentred` and `n_permutations` as in `evaluate_task`.
     """
     model, _ = load(run)
-    models = [model]
+    models = [model, *(initialised(model.config, seed) for seed in range(untrained))]
     if (seen := trained_on(run)) is None:
         log.warning("%s does not say which subjects trained it: its scores may be transductive", run)
-    for seed in range(untrained):
-        with seeded(1000 + seed):
-            models.append(BrainOF(model.config).eval())
     rows: list[dict[str, Any]] = []
     for task, pool in tasks:
         chosen = task_rows(corpus.index, task)
@@ -60,14 +54,3 @@ def evaluate_run(
             corpus, task, features, recentred=recentred, seen={"pretrained": seen or ()}, n_permutations=n_permutations
         )
     return rows
-
-
-def trained_on(run: str | PathLike[str]) -> set[str] | None:
-    """Subjects ("dataset/subject") whose windows trained the model of a run or release; empty for a preset.
-
-    None where the release is older than that list, so that nobody can tell.
-    """
-    data = record_of(run).get("data", ())
-    if any("subjects" not in dataset for dataset in data):
-        return None
-    return {f"{dataset['dataset']}/{subject}" for dataset in data for subject in dataset["subjects"]}

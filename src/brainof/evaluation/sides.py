@@ -18,7 +18,7 @@ import torch
 from ..channels import Channels
 from ..corpus import Corpus, CorpusWriter, Windows
 from ..corpus.index import LABEL
-from ..errors import LabelError, did_you_mean
+from ..errors import LabelError, check_known, did_you_mean
 from ..model.resolution import resample
 from ..prepare.windows import Window
 from ..utils.files import read_json, write_json
@@ -105,8 +105,7 @@ def _picks(channels: Channels, side: Side, field: str) -> np.ndarray:
         return np.arange(n) * len(channels) // n
     wanted = side.channels or channels.names
     for name in wanted:
-        if name not in channels.names:
-            raise LabelError(f"no channel {name!r}", field=field, fix=did_you_mean(name, channels.names))
+        check_known(name, channels.names, LabelError, "no channel {!r}", field=field)
     return np.array([channels.names.index(name) for name in wanted])
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ..channels import Modality
 from ..datasets.recipe import PublishedSplit, Recipe, Score
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known, did_you_mean
 from ..schema import Schema, read_yaml, wrong
 from .protocol import Task
 from .resolution import Change
@@ -145,9 +145,8 @@ class SuiteTask(Task):
         about = {"dataset": recipe.name, "modality": recipe.modality}
         if self.kind == "resolution":
             return self.model_copy(update={**about, "view": "pretrain"})
-        if name not in recipe.tasks:
-            fix = did_you_mean(name, recipe.tasks)
-            raise ConfigError(f"recipe {recipe.name} has no task {name!r}", field=f"{self.name}.recipe", fix=fix)
+        problem = f"recipe {recipe.name} has no task {{!r}}"
+        check_known(name, recipe.tasks, ConfigError, problem, field=f"{self.name}.recipe")
         source = recipe.tasks[name]
         found = {
             "view": recipe.view_of(name),
@@ -196,9 +195,8 @@ class Suite(Schema):
     def only(self, names: tuple[str, ...] | list[str]) -> Suite:
         """Some of the tasks; ConfigError with the nearest name for one that is not there."""
         for name in names:
-            if name not in self.tasks:
-                fix = did_you_mean(name, self.tasks)
-                raise ConfigError(f"suite {self.name} {self.version} has no task {name!r}", field="tasks", fix=fix)
+            problem = f"suite {self.name} {self.version} has no task {{!r}}"
+            check_known(name, self.tasks, ConfigError, problem, field="tasks")
         return self.model_copy(update={"tasks": {name: self.tasks[name] for name in names}}) if names else self
 
 

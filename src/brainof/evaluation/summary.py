@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from ..stats.compare import paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
-from .decoding import chance_scores, nanmean
+from .decoding import CHANCE, mean_by_name, nanmean
 from .entries import CLASSICAL, MODEL, RANDOM, Entry
 from .identity import Matching
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
@@ -24,7 +24,6 @@ from .units import ALL, EQUAL, NULL, PLAIN, Result, Unit, saved
 
 #: Columns of MOABB's results, in its words, before our own
 MOABB = ("score", "time", "samples", "subject", "session", "channels", "n_sessions", "dataset", "pipeline")
-CHANCE = "chance"
 
 
 @dataclass(eq=False)
@@ -49,6 +48,18 @@ class Pipeline:
         return self.entry.kind if self.entry is not None else CHANCE
 
     @property
+    def about(self) -> dict[str, Any]:
+        """Columns of both tables that say what it is."""
+        about = {"task": self.question.task.name, "entry": self.name, "kind": self.kind}
+        return {**about, "readout": self.readout, "option": self.option, "metric": self.question.metric}
+
+    @property
+    def n_seen(self) -> int:
+        """People of the task that trained the model."""
+        entry = self.entry
+        return entry.n_seen(self.question) if entry is not None and entry.n_seen is not None else 0
+
+    @property
     def seeds(self) -> dict[int, dict[str, float]]:
         """Seed -> person -> score."""
         if not self.question.decodes:
@@ -58,9 +69,7 @@ class Pipeline:
 
     def groups(self) -> dict[str, float]:
         """Person -> score, averaged over seeds."""
-        found = list(self.seeds.values())
-        names = dict.fromkeys(name for seed in found for name in seed)
-        return {name: nanmean(seed.get(name, np.nan) for seed in found) for name in names}
+        return mean_by_name(list(self.seeds.values()))
 
     def results(self) -> list[Result]:
         return [result for results in self.folds.values() for result in results.values()]
@@ -94,10 +103,8 @@ def chance(question: Question) -> Pipeline:
         hits = dict.fromkeys(map(str, people), question.pairs.chance)
         pipeline.folds[0] = {0: Result(np.zeros(0, int), np.zeros(0), {"hits": hits})}
         return pipeline
-    pipeline.folds[0] = {
-        number: Result(test, chance_scores(question.y[train], len(question.classes), len(test)), {})
-        for number, (train, _, test) in enumerate(question.folds)
-    }
+    found = zip(question.folds, question.chance(), strict=True)
+    pipeline.folds[0] = {number: Result(split.test, scores, {}) for number, (split, scores) in enumerate(found)}
     return pipeline
 
 
@@ -111,49 +118,30 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
     """
     rows = []
     for pipeline in pipelines:
-        question = pipeline.question
-        index, task = question.index, question.task
+        index = pipeline.question.index
         sessions = index.groupby(["dataset", "subject"], observed=True)["session"].nunique(dropna=False)
+        transductive = pipeline.option in TRANSDUCTIVE or pipeline.n_seen > 0
         for seed, groups in pipeline.seeds.items():
             results = list(pipeline.folds[seed].values())
             for group, score in groups.items():
                 dataset, _, subject = group.partition("/")
-                rows.append(
-                    {
-                        "score": score,
-                        "time": float(np.mean([result.about.get("time", 0.0) for result in results])),
-                        "samples": int(np.mean([result.about.get("n_train", 0) for result in results])),
-                        "subject": subject,
-                        "session": "all",
-                        "channels": int(index["n_channels"].median()),
-                        "n_sessions": int(sessions.max()),
-                        "dataset": dataset,
-                        "pipeline": " | ".join((pipeline.name, pipeline.readout, pipeline.option)),
-                        "suite": suite,
-                        "task": task.name,
-                        "evaluation": _evaluation(question),
-                        "entry": pipeline.name,
-                        "kind": pipeline.kind,
-                        "readout": pipeline.readout,
-                        "option": pipeline.option,
-                        "metric": question.metric,
-                        "seed": seed,
-                        "transductive": is_transductive(pipeline),
-                        "target_access": UNLABELLED_TARGET if is_transductive(pipeline) else NO_TARGET,
-                    }
-                )
+                row = {
+                    "score": score,
+                    "time": float(np.mean([result.about.get("time", 0.0) for result in results])),
+                    "samples": int(np.mean([result.about.get("n_train", 0) for result in results])),
+                    "subject": subject,
+                    "session": "all",
+                    "channels": int(index["n_channels"].median()),
+                    "n_sessions": int(sessions.max()),
+                    "dataset": dataset,
+                    "pipeline": " | ".join((pipeline.name, pipeline.readout, pipeline.option)),
+                    "suite": suite,
+                    "task": pipeline.question.task.name,
+                    "evaluation": _evaluation(pipeline.question),
+                }
+                row |= {**pipeline.about, "seed": seed, "transductive": transductive}
+                rows.append({**row, "target_access": UNLABELLED_TARGET if transductive else NO_TARGET})
     return pd.DataFrame(rows, columns=None if rows else [*MOABB])
-
-
-def is_transductive(pipeline: Pipeline) -> bool:
-    """Whether unlabelled windows of the people who are tested were used."""
-    return pipeline.option in TRANSDUCTIVE or n_seen(pipeline) > 0
-
-
-def n_seen(pipeline: Pipeline) -> int:
-    """People of the task that trained the model."""
-    entry = pipeline.entry
-    return entry.n_seen(pipeline.question) if entry is not None and entry.n_seen is not None else 0
 
 
 def _evaluation(question: Question) -> str:
@@ -184,15 +172,8 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
 
 def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
     question = pipeline.question
-    line: dict[str, Any] = {
-        "task": question.task.name,
-        "entry": pipeline.name,
-        "kind": pipeline.kind,
-        "readout": pipeline.readout,
-        "option": pipeline.option,
-        "metric": question.metric,
-        "chance": floor,
-        "n_windows": len(question.rows),
+    line = pipeline.about | {"chance": floor, "n_windows": len(question.rows)}
+    line |= {
         "transductive": pipeline.option in TRANSDUCTIVE,
         "unfinished": pipeline.unfinished,
         "reason": pipeline.reason,
@@ -201,7 +182,7 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
         return line
     groups = pipeline.groups()
     values = [value for value in groups.values() if np.isfinite(value)]
-    line["transductive"] |= n_seen(pipeline) > 0
+    line["transductive"] |= pipeline.n_seen > 0
     line["score"] = nanmean(values)
     line["low"], line["high"] = _interval(line["score"], standard_error(values), len(values))
     line["n_people"], line["n_seeds"] = len(values), len(pipeline.folds)

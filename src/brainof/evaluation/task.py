@@ -6,7 +6,6 @@ The result is a list of plain dicts. Their key "row" tells what they are: "score
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
@@ -19,13 +18,15 @@ from ..errors import ConfigError, LabelError
 from ..paths import user_path
 from ..stats.compare import paired, standard_error
 from ..stats.splits import group_keys
-from ..utils.files import write_atomically
-from .baselines import baseline_features, default_baselines
-from .decoding import Features, flags, null_summary
+from ..utils.files import write_json
+from ..utils.values import finite
+from .baselines import baseline_features
+from .decoding import Features, flags, mean_by_name, nanmean, null_summary
 from .decoding_rows import decoding_rows
-from .identity import Matching, matching
-from .matching import Segments, segments
-from .protocol import Task, task_rows, task_windows
+from .identity import Matching
+from .matching import Segments
+from .protocol import Task, task_windows
+from .questions import plain_question
 
 if TYPE_CHECKING:
     from ..corpus import Windows
@@ -78,8 +79,8 @@ def evaluate_task(
         Labels, view or groups do not fit the corpus, features have another number of rows, or (`refuse_seen`) a model
         saw subjects of the task.
     """
-    rows = task_rows(corpus.index, task)
-    index = corpus.index.iloc[rows]
+    question = plain_question(task, corpus)
+    rows, index = question.rows, question.index
     offered: dict[str, list[Any]] = {
         name: list(value) if isinstance(value, (list, tuple)) else [value] for name, value in features.items()
     }
@@ -89,10 +90,8 @@ def evaluate_task(
                 raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
     overlap = _overlap(index, seen or {}, task, refuse_seen)
     reference = reference or next(iter(offered), None)
-    modality = str(index["modality"].iloc[0])
-    usual = default_baselines(modality, task.kind, int(index["n_times"].max()))
-    names = usual if task.baselines is None else task.baselines
-    if missing := [name for name in names if name not in offered]:
+    modality = question.modality
+    if missing := [name for name in question.baselines if name not in offered]:
         windows, sfreqs = task_windows(corpus, rows)
         offered |= {name: [baseline_features(name, modality, windows, sfreqs)] for name in missing}
     about: dict[str, Any] = {
@@ -102,9 +101,10 @@ def evaluate_task(
         "kind": task.kind,
     }
     log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
-    if task.kind in ("classification", "regression"):
-        return decoding_rows(index, task, offered, about, reference, recentred, overlap, n_permutations)
-    pairs = matching(index) if task.kind == "identification" else segments(index)
+    if question.decodes:
+        return decoding_rows(question, offered, about, reference, recentred, overlap, n_permutations)
+    pairs = question.pairs
+    assert isinstance(pairs, Matching | Segments)
     about |= {"split": pairs.split, "n_windows": len(index), "n_groups": len(pairs.people)}
     return hit_rows(pairs, offered, about, reference, overlap, (n_permutations, task.random_state))
 
@@ -119,6 +119,7 @@ def hit_rows(
 ) -> list[dict[str, Any]]:
     """Rows for identification and matching: every set of features, raw and recentred (over sessions, or over a run)."""
     rows: list[dict[str, Any]] = []
+    n, state = null
     hits: dict[tuple[str, bool], dict[str, float]] = {}
     for name, seeds in offered.items():
         if any(callable(value) for value in seeds):
@@ -128,15 +129,18 @@ def hit_rows(
                 fix="use 'log covariance'" if about["kind"] == "identification" else None,
             )
         for recentred in (False, True):
-            found = pairs.hits([np.asarray(value) for value in seeds], recentred, *null)
+            # the null is made for the first seed and speaks for all
+            found = [pairs.hits(np.asarray(x), recentred, 0 if seed else n, state) for seed, x in enumerate(seeds)]
             shared = {**about, "features": name, **flags(name, recentred, seen), "level": "session"}
-            for metric, rates in found.rates.items():
-                values = np.array(list(rates.values()))
+            rates = {metric: mean_by_name([one.rates[metric] for one in found]) for metric in found[0].rates}
+            for metric, of_metric in rates.items():
+                values = np.array(list(of_metric.values()))
                 row = {"row": "score", **shared, "metric": metric, "score": float(values.mean())}
                 row |= {"group_score": float(values.mean()), "group_se": standard_error(values)}
                 row |= {"n_seeds": len(seeds), "chance": pairs.chance}
-                rows.append(row | (null_summary(found.first, found.null) if metric == "top1" else {}))
-            of_people = hits[name, recentred] = found.rates["top1"]
+                first = nanmean(found[0].rates["top1"].values())
+                rows.append(row | (null_summary(first, found[0].null) if metric == "top1" else {}))
+            of_people = hits[name, recentred] = rates["top1"]
             shared["metric"] = "top1"
             rows += [{"row": "group", **shared, "group": who, "score": value} for who, value in of_people.items()]
     for (name, recentred), of_people in hits.items():
@@ -171,8 +175,4 @@ def rows_to_frame(rows: Sequence[Mapping[str, Any]], kind: str = "score") -> pd.
 
 def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
     """Write rows as JSON (NaN becomes null); the file appears complete or not at all."""
-    clean = [
-        {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-        for row in rows
-    ]
-    write_atomically(user_path(path), [(json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()])
+    write_json(user_path(path), finite(list(rows), digits=17))

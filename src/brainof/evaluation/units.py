@@ -12,19 +12,18 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BrainOFError, ConfigError
-from ..stats.metrics import identification, similarity
-from ..stats.ridge import decisions
 from ..utils.files import make_folder, write_atomically
-from .decoding import Features
+from .decoding import Features, both_sides
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
 from .folds import Split
-from .identity import Matching
+from .identity import Matching, identify
 from .leaks import check_inductive
 from .matching import Segments
 from .questions import Question
@@ -194,10 +193,7 @@ def _read_out(unit: Unit, features: Features, split: Split) -> Result:
 def sides(unit: Unit, features: Features, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Features of both sides of a fold, with the option applied; everything fitted sees the training side alone."""
     groups = unit.question.groups
-    if callable(features):
-        inside, outside = features(split.train, split.test)
-    else:
-        inside, outside = features[split.train], features[split.test]
+    inside, outside = both_sides(features, split.train, split.test)
     inside, outside = inside.astype(np.float64), outside.astype(np.float64)
     if unit.option == EQUAL:
         return equal_dimension(inside, outside, unit.width)
@@ -214,37 +210,25 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
     Halves are the first and the last recordings of a person, or of the windows where there is one recording. None where
     fewer than two people have two windows.
     """
-    index = question.index.iloc[rows]
-    people = question.people[rows]
-    features = np.nan_to_num(features)
-    order = np.lexsort((index["onset"].to_numpy(dtype=float), index["recording"].astype(str).to_numpy(), people))
-    first, last = [], []
-    for name in np.unique(people):
-        own = order[people[order] == name]
-        if len(own) > 1:
-            first.append(np.mean(features[own[: len(own) // 2]], axis=0))
-            last.append(np.mean(features[own[len(own) // 2 :]], axis=0))
-    if len(first) < 2:
+    frame = question.index.iloc[rows].reset_index(drop=True).astype({"recording": str, "onset": float})
+    frame = frame.assign(person=question.people[rows]).sort_values(["person", "recording", "onset"], kind="stable")
+    windows = frame.groupby("person")["person"]
+    n = windows.transform("size")
+    frame = frame.assign(last=windows.cumcount() >= n // 2)[n > 1]
+    people = frame["person"].unique()
+    if len(people) < 2:
         return None, None
-    one, two = np.stack(first), np.stack(last)
-    forward, backward = identification(similarity(one, two, standardised=True))
-    own = np.arange(len(one))
-    return float(((forward == own).mean() + (backward == own).mean()) / 2), 1 / len(one)
+    half = frame.groupby(["person", "last"]).ngroup().to_numpy()
+    pairs = Matching(half, np.arange(0, half.max(), 2), np.arange(1, half.max() + 1, 2), people)
+    return identify(np.nan_to_num(features)[frame.index], pairs, standardised=True).score, 1 / len(people)
 
 
 def _null(unit: Unit, features: Features) -> Result:
     """The metric with the true and with permuted labels, in the folds of the permutation test."""
     question, found = unit.question, {}
     for name in ("null", "nuisance") if question.task.nuisance else ("null",):
-        y_NP = question.labellings(unit.permutations, name == "nuisance")
-        values = []
-        for split in question.null_folds():
-            inside, outside = sides(unit, features, split)
-            groups, n_classes = question.groups[split.train], len(question.classes)
-            scores = decisions(inside, y_NP[split.train], groups, outside, n_classes)
-            columns = range(y_NP.shape[1])
-            values.append([question.measure(y_NP[split.test, c], scores[:, c], split.test) for c in columns])
-        found[name] = np.nanmean(values, axis=0).tolist()
+        y_NP = question.labellings(unit.permutations, nuisance=name == "nuisance")
+        found[name] = question.probed(question.null_folds(), partial(sides, unit, features), y_NP)[1].tolist()
     return Result(np.zeros(0, int), np.zeros(0), found)
 
 
@@ -254,7 +238,7 @@ def _matched(unit: Unit, features: Features) -> Result:
         raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
-    found = pairs.hits([features], unit.option == "recentred", n, unit.question.task.random_state)
+    found = pairs.hits(features, unit.option == "recentred", n, unit.question.task.random_state)
     hits = found.rates["top1"]
     about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *found.null.tolist()] if n else []}
     return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})

@@ -23,6 +23,7 @@ from ..model.sampler import Encoder
 from ..utils.modules import evaluating, to_device
 from ..utils.values import finite
 from .effects import ALPHA
+from .hooks import hooked
 from .source import Explained, untrained
 
 #: Windows that maps are averaged over; of models with random weights, which are many
@@ -38,7 +39,7 @@ def _against_random_weights(pair: str, p: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """Where each latent looks in windows of one layout.
+    """Where each latent looks in windows of one layout, of `seconds` per patch.
 
     Attributes
     ----------
@@ -46,12 +47,8 @@ class Attended:
         Attention of the encoder's last block, mean over heads and windows; each latent sums to 1.
     strength : ndarray, shape (L,)
         RMS of what each latent reads, in windows of this modality.
-    channels, seconds, modality
-        Of the layout; seconds per patch.
-    reach : ndarray, shape (L,)
-        Channels that a latent attends to: the exponential of the entropy over channels.
-    untrained_reach : ndarray or None
-        The same with random weights.
+    reach, untrained_reach : ndarray, shape (L,); the latter or None
+        Channels that a latent attends to (the exponential of the entropy over channels); and with random weights.
     p_untrained : float or None
         That the median reach is that of one more model with random weights (see `rank_p`).
     """
@@ -86,20 +83,9 @@ class Attended:
 
 
 def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = SEEDS) -> list[Attended]:
-    """Where each latent looks, for each layout given.
+    """Where each latent looks in each layout given, beside `n_untrained` models with random weights.
 
-    Parameters
-    ----------
-    found : list of Explained
-    model : BrainOF
-        With the sampler "arness".
-    n_untrained : int
-        Random initialisations of the null.
-
-    Raises
-    ------
-    ConfigError
-        The sampler interpolates: it attends to nothing.
+    A ConfigError where the sampler interpolates: it attends to nothing.
     """
     if not isinstance(model.encoder, Encoder):
         raise ConfigError("the sampler interpolates and attends to nothing", field="model.sampler.kind")
@@ -148,16 +134,13 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
 
     batch = model.on_grid(to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model))
     encoder: Any = model.encoder
-    last = encoder.blocks[-1]
-    handle = last.attention.register_forward_hook(keep)
     was_training = model.training
     model.eval()
-    try:
-        with torch.enable_grad():  # without gradients the sampler takes a short way that calls no attention
+    try:  # without gradients the sampler takes a short way that calls no attention
+        with torch.enable_grad(), hooked([encoder.blocks[-1].attention], keep):
             tokens = model.tokens(batch)
             model.sample(tokens)
     finally:
-        handle.remove()
         model.train(was_training)
     # a model with latents for each output calls the encoder once for each of them
     weights_LCP = torch.cat(maps).unflatten(-1, (-1, tokens.n_patches)).cpu().numpy()
@@ -172,10 +155,9 @@ class DintParts:
     ----------
     parts : dict of str -> ndarray, shape (layers, L, L)
         "A1", "lam A2", "lam G" and "A".
-    lam : ndarray, shape (layers,)
-    removed, untrained_removed : ndarray, shape (layers, B)
+    removed, untrained_removed : ndarray, shape (layers, B); the latter or None
         How much of A1 the other parts change in each window: |A - A1| / |A1|; and with random weights.
-    p_untrained : float
+    p_untrained : float or None
         Rank of the mean among models with random weights (see `rank_p`).
     """
 
@@ -202,13 +184,7 @@ class DintParts:
 
 
 def dint_parts(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> DintParts:
-    """The parts of the DINT maps on some windows.
-
-    Raises
-    ------
-    ConfigError
-        The model's attention is not DINT.
-    """
+    """The parts of the DINT maps on some windows; a ConfigError where the model's attention is another."""
     if model.config.backbone.attention != "dint":
         raise ConfigError(f"the attention is {model.config.backbone.attention!r}", field="model.backbone.attention")
     parts, lam, removed = _parts(model, explained)
@@ -234,13 +210,8 @@ def _parts(
 
     batch = to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model)
     blocks: Any = model.blocks
-    handles = [block.attention.register_forward_hook(keep) for block in blocks]
-    try:
-        with evaluating(model):
-            model.forward_features(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with evaluating(model), hooked([block.attention for block in blocks], keep):
+        model.forward_features(batch)
     names = kept[0][1]
     stacked = {name: np.stack([parts[name].cpu().numpy() for _, parts, _ in kept]) for name in names}
     changed = np.stack([change.cpu().numpy() for _, _, change in kept])

@@ -25,20 +25,15 @@ class EffectMap:
 
     Attributes
     ----------
-    by : str
-        What was hidden: "channel", "region", "network", "time", "band"; "gradient" and "modality" for those maps.
-    names : tuple of str
-        The K parts.
-    effect : ndarray, shape (K,)
-        Mean over subjects (or windows), in `measure`.
+    by, names : str, tuple of str
+        What was hidden: "channel", "region", "network", "time", "band"; "gradient" and "modality" for those maps; the K
+        parts.
+    effect, untrained : ndarray, shape (K,); the latter or None
+        Mean over subjects (or windows) in `measure`, what an effect of 1 means; with random weights (mean over seeds).
     low, high : ndarray, shape (K,)
         95 % confidence interval of the mean over subjects (Student's t); NaN where there is one.
-    measure : str
-        What an effect of 1 means.
     unit, n_units : str, int
         What intervals and tests run over: "subjects" or "windows", and how many.
-    untrained : ndarray, shape (K,), or None
-        The same effect in the model with random weights (mean over its seeds).
     p_untrained, p_labels : ndarray, shape (K,), or None
         p values, corrected over all parts, that an effect is no larger than with random weights (see `effect_map`) and
         than with permuted labels (the largest effect of each permutation). None: not tested.
@@ -48,7 +43,6 @@ class EffectMap:
         Dataset, modality, task, windows: what the map is of.
     channels : Channels or None
         Where the parts sit, for maps by channel.
-    notes : tuple of str
     """
 
     by: str

@@ -15,9 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ..corpus.index import LABEL
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
-from ..stats.nulls import constant_within, p_value, permute_labels
+from ..stats.metrics import standardise
+from ..stats.nulls import constant_within, exchange, p_value, permute_labels
 from ..utils.optional import optional
 from ..utils.values import finite
 from .effects import ALPHA
@@ -28,19 +29,14 @@ METHODS = ("pca", "tsne", "umap")
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """What colours a map: codes of the windows, and the share of variance that they explain.
+    """What colours a map ("label", "subject", "site", "dataset"), with its value for each of N windows.
 
     Attributes
     ----------
-    name : str
-        "label", "subject", "site", "dataset".
-    values : ndarray of str, shape (N,)
-    share : float
-        Between-group sum of squares over the total, of standardised features (eta squared).
+    share, untrained : float; the latter or None
+        Between-group over total sum of squares of standardised features (eta squared); the largest with random weights.
     null_95, p_labels : float or None
         95th percentile with permuted values, and p value; None where nothing can be exchanged.
-    untrained : float or None
-        Share with random weights (largest of the seeds).
     """
 
     name: str
@@ -99,57 +95,53 @@ def embedding_map(
         From `gather`; several are drawn together, coloured by dataset as well.
     model : BrainOF, name or fitted estimator
     methods : sequence of {"pca", "tsne", "umap"}
-        UMAP needs the extra `explain`.
-    n_untrained, n_permutations : int
-        Of the nulls of the shares.
+        UMAP needs the extra `explain`; a DependencyError without it.
+    n_untrained, n_permutations, random_state, pool
+        As in `occlusion`.
 
     Raises
     ------
     ConfigError
         Fewer than four windows, or an unknown method.
-    DependencyError
-        UMAP is not installed.
     """
     parts = [found] if isinstance(found, Explained) else list(found)
     for method in methods:
-        if method not in METHODS:
-            raise ConfigError(f"{method!r}", field="methods", fix=did_you_mean(method, METHODS))
+        check_known(method, METHODS, ConfigError, field="methods")
     if sum(map(len, parts)) < 4:
         raise ConfigError("fewer than four windows", field="source", fix="give a longer recording, or several")
     network, _, own_pool = resolve(model)
     pool = own_pool if pool == "auto" else pool
 
     def features(of: Any) -> np.ndarray:
-        return standardised(np.concatenate([pooled(of, part.examples, pool) for part in parts]))
+        return standardise(np.concatenate([pooled(of, part.examples, pool) for part in parts])).astype(np.float64)
 
     X_NF = features(network)
     nulls = [features(null) for null in untrained(network, n_untrained)]
     table = factors_of(parts)
     groups, recordings = (np.concatenate([getattr(part, name) for part in parts]) for name in ("groups", "recordings"))
     rng = np.random.default_rng(random_state)
+    # where subjects have several recordings these exchange subjects: windows of one are alike in any case
+    units = np.arange(len(groups)).astype(str) if constant_within(recordings, groups) else recordings
+
+    def permuted(name: str, values: np.ndarray) -> np.ndarray:
+        if name == "subject":
+            return exchange(groups, units, np.zeros(len(groups)), rng)
+        return permute_labels(values, groups, recordings, rng)
+
     factors = []
     for name in map(str, table):
         values = table[name].to_numpy(dtype=str)
-        share, drawn = variance_share(X_NF, values), np.empty(0)
-        if name not in ("subject", "dataset") and n_permutations:
-            drawn = np.array(
-                [variance_share(X_NF, permute_labels(values, groups, recordings, rng)) for _ in range(n_permutations)]
-            )
-        elif name == "subject" and n_permutations:
-            # where subjects have several recordings these exchange subjects: windows of one are alike in any case
-            several = not constant_within(recordings, groups)
-            units = recordings if several else np.arange(len(groups)).astype(str)
-            drawn = np.array([variance_share(X_NF, _exchanged(groups, units, rng)) for _ in range(n_permutations)])
+        n = 0 if name == "dataset" else n_permutations
+        share, drawn = variance_share(X_NF, values), [variance_share(X_NF, permuted(name, values)) for _ in range(n)]
+        null_95 = float(np.quantile(drawn, 0.95)) if drawn else None
+        p = p_value(share, np.array(drawn)) if drawn else None
         other = float(np.max([variance_share(null, values) for null in nulls])) if nulls else None
-        null_95 = float(np.quantile(drawn, 0.95)) if len(drawn) else None
-        p = p_value(share, drawn) if len(drawn) else None
         factors.append(Factor(name, values, share, null_95, p, other))
     pca = PCA(2, random_state=random_state).fit(X_NF)
     coordinates = {method: _laid_out(X_NF, method, random_state) for method in methods}
-    about = (
-        parts[0].about if len(parts) == 1 else {"name": ", ".join(part.name for part in parts), "windows": len(X_NF)}
-    )
-    return EmbeddingMap(coordinates, factors, about, tuple(pca.explained_variance_ratio_.tolist()))  # type: ignore
+    about = {"name": ", ".join(part.name for part in parts), "windows": len(X_NF)}
+    first, second = pca.explained_variance_ratio_.tolist()
+    return EmbeddingMap(coordinates, factors, about if len(parts) > 1 else parts[0].about, (first, second))
 
 
 def factors_of(parts: Sequence[Explained]) -> pd.DataFrame:
@@ -178,17 +170,6 @@ def variance_share(X_NF: np.ndarray, values: np.ndarray) -> float:
     np.add.at(sums, codes, X_NF - X_NF.mean(0))
     total = ((X_NF - X_NF.mean(0)) ** 2).sum()
     return float(((sums**2) / counts[:, None]).sum() / total) if total > 0 else 0.0
-
-
-def standardised(X_NF: np.ndarray) -> np.ndarray:
-    """Features of mean 0 and SD 1; constant ones become 0."""
-    scale = X_NF.std(0)
-    return ((X_NF - X_NF.mean(0)) / np.where(scale > 1e-9, scale, np.inf)).astype(np.float64)
-
-
-def _exchanged(groups: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    names, first, codes = np.unique(units, return_index=True, return_inverse=True)
-    return groups[first][rng.permutation(len(names))][codes]
 
 
 def _laid_out(X_NF: np.ndarray, method: str, random_state: int) -> np.ndarray:

@@ -13,31 +13,25 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError
-from ..inference.batches import batches
 from ..model import BrainOF
 from ..model.experts import Experts
 from ..stats.nulls import p_value
-from ..utils.modules import evaluating, to_device
 from ..utils.values import finite
 from .effects import ALPHA
+from .hooks import looked_at
 from .source import Explained, untrained
 
 
 @dataclass(frozen=True, eq=False)
 class ExpertUsage:
-    """Shares of the experts.
+    """Shares of the experts, for each group ("dataset (modality)") and layer.
 
     Attributes
     ----------
     share : ndarray, shape (G, J, E)
         Fraction of the tokens of a group that each expert of a layer took; sums to 1 over experts.
-    groups : tuple of str
-        "dataset (modality)".
-    layers : tuple of int
-    information : ndarray, shape (J,)
-        Bits that a choice of experts tells about the group: mutual information.
-    untrained : ndarray, shape (J,), or None
-        The same with random weights (largest of the seeds).
+    information, untrained : ndarray, shape (J,); the latter or None
+        Bits that a choice of experts tells about the group: mutual information; the largest with random weights.
     labels_95, p_labels : ndarray, shape (J,), or None
         95th percentile with groups permuted over windows, and p values corrected over layers.
     """
@@ -76,39 +70,28 @@ def expert_usage(
     n_permutations: int = 200,
     random_state: int = 0,
 ) -> ExpertUsage:
-    """Which experts the windows of each dataset and modality use.
-
-    Raises
-    ------
-    ConfigError
-        The model has no experts.
-    """
+    """Which experts the windows of each dataset and modality use; a ConfigError where the model has none."""
     counts_WJE, layers = _counts(model, found)
     groups = tuple(f"{each.name} ({each.modality})" for each in found)
     owner_W = np.repeat(np.arange(len(found)), [len(each) for each in found])
-    total_GJE = np.stack([counts_WJE[owner_W == g].sum(0) for g in range(len(found))])
-    share_GJE = total_GJE / total_GJE.sum(-1, keepdims=True)
+    share_GJE = _shares(counts_WJE, owner_W)
     observed_J = mutual_information(share_GJE)
     if len(found) < 2:
         return ExpertUsage(share_GJE, groups, layers, observed_J)
     own_WJE = counts_WJE / counts_WJE.sum(-1, keepdims=True)
     rng = np.random.default_rng(random_state)
-    null_PJ = np.stack(
-        [
-            mutual_information(np.stack([own_WJE[shuffled == g].mean(0) for g in range(len(found))]))
-            for shuffled in (rng.permutation(owner_W) for _ in range(n_permutations))
-        ]
-    )
-    other = None
-    if n_untrained:
-        made = []
-        for null in untrained(model, n_untrained):
-            counts, _ = _counts(null, found)
-            totals = np.stack([counts[owner_W == g].sum(0) for g in range(len(found))])
-            made.append(mutual_information(totals / totals.sum(-1, keepdims=True)))
-        other = np.max(made, axis=0)
+    shuffled = (rng.permutation(owner_W) for _ in range(n_permutations))
+    null_PJ = np.stack([mutual_information(_shares(own_WJE, owner)) for owner in shuffled])
+    random = [mutual_information(_shares(_counts(null, found)[0], owner_W)) for null in untrained(model, n_untrained)]
+    other = np.max(random, axis=0) if random else None
     p_J = np.array([p_value(value, null_PJ.max(1)) for value in observed_J])
     return ExpertUsage(share_GJE, groups, layers, observed_J, other, np.quantile(null_PJ, 0.95, axis=0), p_J)
+
+
+def _shares(counts_WJE: np.ndarray, owner_W: np.ndarray) -> np.ndarray:
+    """Fraction of each expert in each group."""
+    total_GJE = np.stack([counts_WJE[owner_W == group].sum(0) for group in range(owner_W.max() + 1)])
+    return total_GJE / total_GJE.sum(-1, keepdims=True)
 
 
 def mutual_information(share_GJE: np.ndarray) -> np.ndarray:
@@ -125,26 +108,11 @@ def _counts(model: BrainOF, found: Sequence[Explained]) -> tuple[np.ndarray, tup
     modules = {number: block.ffn for number, block in enumerate(model.blocks) if isinstance(block.ffn, Experts)}
     if not modules:
         raise ConfigError("the model has no experts", field="model.backbone.ffn")
-    kept: list[np.ndarray] = []
 
-    def keep(module: Any, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def look(module: Any, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         ids_BK = output[1].flatten(1)
-        n = len(module.router_ED)
-        one_hot = torch.zeros(len(ids_BK), n, device=ids_BK.device)
-        kept.append(one_hot.scatter_add_(1, ids_BK, torch.ones_like(ids_BK, dtype=one_hot.dtype)).cpu().numpy())
+        counts_BE = torch.zeros(len(ids_BK), len(module.router_ED), device=ids_BK.device)
+        return counts_BE.scatter_add_(1, ids_BK, torch.ones_like(ids_BK, dtype=counts_BE.dtype))
 
-    parts = []
-    handles = [module.register_forward_hook(keep) for module in modules.values()]
-    try:
-        with evaluating(model):
-            for each in found:
-                own = np.empty((len(each), len(modules), len(next(iter(modules.values())).router_ED)))
-                for rows in batches(each.examples, np.arange(len(each)), 32):
-                    kept.clear()
-                    model.forward_features(to_device(each.examples.batch(rows), model))
-                    own[rows] = np.stack(kept, axis=1)
-                parts.append(own)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return np.concatenate(parts), tuple(modules)
+    parts = [looked_at(model, each.examples, modules.values(), look) for each in found]
+    return np.concatenate(parts).astype(np.float64), tuple(modules)

@@ -26,10 +26,7 @@ _SIDES = re.compile(r"^(?:(?:7|17)Networks|Schaefer\d*|LH|RH|L|R|lh|rh|left|righ
 def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: float) -> dict[str, np.ndarray]:
     """Name of each part -> numbers of its tokens (channel-major, as in `model.tokens`).
 
-    Raises
-    ------
-    ConfigError
-        An unknown kind, or one that these channels do not have.
+    A ConfigError for an unknown kind, or one that these channels do not have.
     """
     if by == "time":
         if n_patches < 2:
@@ -47,10 +44,7 @@ def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: 
 def channel_groups(by: str, channels: Channels) -> dict[str, list[int]]:
     """Name of each region of the head or network of the atlas -> rows of its channels.
 
-    Raises
-    ------
-    ConfigError
-        Fewer than two are found: no positions, or names that tell no network.
+    A ConfigError for fewer than two: no positions, or names that tell no network.
     """
     named = _regions(channels) if by == "region" else [network_of(name) for name in channels.names]
     groups: dict[str, list[int]] = {}

@@ -74,13 +74,7 @@ class Readout:
 
 
 def readout_of(explained: Explained, n_permutations: int, random_state: int = 0, n_splits: int = 6) -> Readout:
-    """Folds over the groups, and permuted labels that respect them.
-
-    Raises
-    ------
-    LabelError
-        One group.
-    """
+    """Folds over the groups, and permuted labels that respect them; a LabelError for one group."""
     groups = explained.groups
     n_groups = len(np.unique(groups))
     if n_groups < 2:

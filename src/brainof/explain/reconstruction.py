@@ -36,17 +36,8 @@ WINDOWS = 16
 class Example:
     """One window and what the model made of it.
 
-    Attributes
-    ----------
-    title : str
-    modality : str
-    true_CT, reconstructed_CT : ndarray, shape (n_channels, n_times)
-        Normalised signal: SD over the recording, per sensor type.
-    hidden_CT : ndarray of bool, shape (n_channels, n_times)
-        What the encoder did not see.
-    sfreq : float
-    names : sequence of str
-        Channel names.
+    Signals (n_channels, n_times) are normalised: SD over the recording, per sensor type. `hidden_CT` (bool) is what the
+    encoder did not see, `names` are those of the channels.
     """
 
     title: str
@@ -118,18 +109,8 @@ def reconstructed(
 ) -> Reconstruction:
     """Hide patches as in pretraining and let the model put them back.
 
-    Parameters
-    ----------
-    explained : Explained
-    model : BrainOF
-        With the output "waveform".
-    run : path, optional
-        Run folder whose masks are used; the default masks without it.
-
-    Raises
-    ------
-    ConfigError
-        The model has no waveform, or every window is too short to hide something.
+    The masks are those of the run folder `run`, the default ones without it. A ConfigError where the model has no
+    waveform, or every window is too short to hide something.
     """
     if "waveform" not in model.config.decoder.outputs:
         raise ConfigError(
@@ -171,22 +152,11 @@ def reconstruct(
     names: Sequence[str] | None = None,
     shift: int = 0,
 ) -> list[Example]:
-    """Let the model put back what is hidden of the first windows of a batch.
+    """Let the model put back what is hidden of the first `n_examples` windows of a batch from `Masking.plan`.
 
-    Parameters
-    ----------
-    objective : Objective
-        Its model must have the output `waveform`.
-    masked : MaskedBatch
-        From `Masking.plan`; of one modality and sampling rate.
-    title : str
-        Dataset name by default.
-    n_examples : int
-        Windows to return.
-    names : sequence of str, optional
-        Of the channels; their numbers by default.
-    shift : int
-        Windows by which latents are shifted: above 0 each window is decoded from the latents of another.
+    The batch is of one modality and sampling rate, and the model has the output `waveform`. `title` is the name of the
+    dataset by default, `names` are those of the channels. With a `shift` above 0 each window is decoded from the
+    latents of another, so many further.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)

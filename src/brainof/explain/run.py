@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..corpus import Windows, pairs
-from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..errors import BrainOFError, ConfigError, check_known
 from ..evaluation.protocol import recipe_tasks
 from ..inference.pairs import PairedRows
 from ..utils.progress import progress
@@ -94,8 +94,7 @@ def explain(
     ...     print(found.verdict)
     """
     for name in what:
-        if name not in WHAT:
-            raise ConfigError(f"{name!r}", field="what", fix=did_you_mean(name, WHAT))
+        check_known(name, WHAT, ConfigError, field="what")
     network, contract, pool = resolve(model)
     options.setdefault("contract", contract)
     found = modality_order(gather(source, network, task=task, most=most, **options))

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..corpus.index import LABEL
 from ..errors import ConfigError, LabelError
+from ..evaluation.protocol import label_values
 from ..inference.pairs import PairedRows, embed_pairs
 from ..model import BrainOF
-from ..stats.nulls import permute_labels
+from ..stats.nulls import labellings
 from ..stats.ridge import RidgeSolver, classify
 from ..stats.splits import CrossSubject
 from .effects import EffectMap, effect_map
@@ -45,14 +45,12 @@ def modality_shapley(
     Parameters
     ----------
     rows : PairedRows
-        Complete pairs.
+        Complete pairs, of which at most `most` are used.
     model : BrainOF
-    label : str
-        Of the corpus.
-    anchor : str, optional
-        The modality whose rows bear the label; the first by default.
-    most : int
-        Pairs at most.
+    label, anchor : str
+        Of the corpus, and the modality whose rows bear it; the first by default.
+    n_untrained, n_permutations, random_state, pool
+        As in `occlusion`.
 
     Raises
     ------
@@ -62,11 +60,8 @@ def modality_shapley(
     names = [str(name) for name in rows.table]
     if len(names) < 2 or (rows.table.to_numpy() < 0).any():
         raise ConfigError("needs complete pairs of two modalities or more", field="rows", fix="pairs(complete=True)")
-    column = f"{LABEL}{label}"
-    if column not in rows.corpus.index:
-        raise LabelError(f"the corpus has no label {label!r}", field="label")
     anchored = rows.corpus.index.iloc[rows.table[anchor or names[0]].to_numpy()]
-    text = anchored[column].astype("string").fillna("").to_numpy(dtype=str)
+    text = label_values(anchored, label, "label")
     if (text == "").all():
         raise LabelError("no pair is labelled", field=label, fix="pair the windows of the task's view: pairs(view=)")
     rows, anchored, text = rows[text != ""], anchored[text != ""], text[text != ""]
@@ -80,34 +75,22 @@ def modality_shapley(
     rng = np.random.default_rng(random_state)
     recordings = anchored["recording"].astype(str).to_numpy()
     onsets = anchored["onset"].to_numpy(dtype=float)
-    drawn = [permute_labels(y, rows.subjects, recordings, rng, onsets=onsets) for _ in range(n_permutations)]
-    labellings_NP = np.stack([y, *drawn], axis=1)
-    by_model, null = [], None
-    for number, each in enumerate([model, *untrained(model, n_untrained)]):
-        used = labellings_NP[:, :1] if number else labellings_NP
-        values: dict[tuple, np.ndarray] = {
-            (): np.full((len(np.unique(rows.subjects)), used.shape[1]), 1 / len(classes))
-        }
-        for size in range(1, len(names) + 1):
-            for subset in combinations(names, size):
-                features = embed_pairs(rows, each, subset, pool=pool)
-                values[subset] = _accuracy(features, used, rows.subjects, len(classes), random_state)
-        shapley_KSP = np.stack([_shapley(values, name, names) for name in names])
-        by_model.append(shapley_KSP[:, :, 0].T)
-        if not number:
-            null = shapley_KSP[:, :, 1:].mean(1).T
-    about: dict[str, Any] = {"name": label, "modality": "+".join(names), "windows": len(y), "unit": "subjects"}
-    return effect_map(
-        by_model[0],
-        np.array(by_model[1:]),
-        null,
-        random_state,
-        by="modality",
-        names=tuple(names),
-        measure=MEASURE,
-        unit="subjects",
-        about={**about, "task": label},
-    )
+    labellings_NP = labellings(n_permutations, y, rows.subjects, recordings, rng, onsets=onsets)
+
+    def shapley(each: BrainOF, labels_NP: np.ndarray) -> np.ndarray:
+        """Values (K, S, P) of the modalities."""
+        chance_SP = np.full((len(np.unique(rows.subjects)), labels_NP.shape[1]), 1 / len(classes))
+        values: dict[tuple, np.ndarray] = {(): chance_SP}
+        for subset in (subset for size in range(1, len(names) + 1) for subset in combinations(names, size)):
+            features = embed_pairs(rows, each, subset, pool=pool)
+            values[subset] = _accuracy(features, labels_NP, rows.subjects, len(classes), random_state)
+        return np.stack([_shapley(values, name, names) for name in names])
+
+    found_KSP = shapley(model, labellings_NP)
+    random = [shapley(each, labellings_NP[:, :1])[:, :, 0].T for each in untrained(model, n_untrained)]
+    about = {"name": label, "modality": "+".join(names), "windows": len(y), "unit": "subjects", "task": label}
+    what: Any = {"by": "modality", "names": tuple(names), "measure": MEASURE, "unit": "subjects", "about": about}
+    return effect_map(found_KSP[:, :, 0].T, np.array(random), found_KSP[:, :, 1:].mean(1).T, random_state, **what)
 
 
 def _shapley(values: dict[tuple, np.ndarray], name: str, names: list[str]) -> np.ndarray:

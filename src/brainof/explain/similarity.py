@@ -17,32 +17,29 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from ..corpus import Windows
-from ..inference.batches import batches
 from ..inference.examples import CorpusRows, Examples
 from ..model import BrainOF
 from ..stats.nulls import p_value
-from ..utils.modules import evaluating, to_device
 from ..utils.values import finite
 from .effects import ALPHA
+from .hooks import looked_at
 from .source import untrained
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """Similarity of representations, layer by layer.
+    """Similarity of representations, layer by layer; rows are layers of `first`, and layer 0 is the sampler.
 
     Attributes
     ----------
     first, second : str
         Modalities; the same for layers of one modality.
-    cka, rsa : ndarray, shape (J, J)
-        Unbiased linear CKA, and Spearman correlation of the distances between windows; rows are layers of `first`.
-        Layer 0 is the sampler.
-    untrained : ndarray, shape (J, J), or None
-        CKA with random weights.
+    cka, untrained, rsa : ndarray, shape (J, J)
+        Unbiased linear CKA, the same with random weights (or None), and Spearman correlation of the distances between
+        windows.
     null_95, p_pairing : float or None
-        CKA with windows of one side in another order: 95th percentile of the largest over layers, and the p value of
-        the largest. None within a modality, where the windows are the same by construction.
+        Of the largest CKA over layers with windows of one side in another order: 95th percentile and p value. None
+        within a modality, where the windows are the same by construction.
     """
 
     first: str
@@ -91,41 +88,27 @@ def layer_similarity(
 ) -> list[Similarity]:
     """Similarity of layers within each modality, and between each two modalities.
 
-    Parameters
-    ----------
-    corpus : Corpus
-    model : BrainOF
-    pairs : DataFrame
-        From `brainof.corpus.pairs`: one column per modality (one column alone is allowed).
-    most : int
-        Pairs at most, spread over the table.
+    `pairs` is a table of `brainof.corpus.pairs`, one column per modality (one column alone is allowed); at most `most`
+    pairs, spread over it, are used.
     """
     table = pairs.iloc[np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)]
     examples = {str(name): CorpusRows(corpus, table[name].to_numpy(), model.config.patch) for name in table}
-    own = {name: layers_of(model, rows) for name, rows in examples.items()}
-    nulls = [{name: layers_of(null, rows) for name, rows in examples.items()} for null in untrained(model, n_untrained)]
+    models = [model, *untrained(model, n_untrained)]
+    layers = [{name: layers_of(each, rows) for name, rows in examples.items()} for each in models]
+    grams, *nulls = [{name: [centred_gram(x) for x in own] for name, own in of.items()} for of in layers]
     names, found = list(examples), []
     rng = np.random.default_rng(random_state)
     for i, first in enumerate(names):
         for second in names[i:]:
-            grams = [[centred_gram(x) for x in own[name]] for name in (first, second)]
-            cka = _each(grams[0], grams[1], cka_of)
-            rsa = _each([pdist(x) for x in own[first]], [pdist(x) for x in own[second]], _spearman)
-            other = None
-            if nulls:
-                other = np.mean(
-                    [
-                        _each([centred_gram(x) for x in null[first]], [centred_gram(x) for x in null[second]], cka_of)
-                        for null in nulls
-                    ],
-                    axis=0,
-                )
+            cka = _each(grams[first], grams[second], cka_of)
+            rsa = _each([pdist(x) for x in layers[0][first]], [pdist(x) for x in layers[0][second]], _spearman)
+            other = np.mean([_each(null[first], null[second], cka_of) for null in nulls], axis=0) if nulls else None
             null_95 = p = None
             if first != second and n_permutations:
                 drawn = []
                 for _ in range(n_permutations):
                     order = rng.permutation(len(table))
-                    drawn.append(_each(grams[0], [g[np.ix_(order, order)] for g in grams[1]], cka_of).max())
+                    drawn.append(_each(grams[first], [g[np.ix_(order, order)] for g in grams[second]], cka_of).max())
                 null_95, p = float(np.quantile(drawn, 0.95)), p_value(float(cka.max()), np.array(drawn))
             found.append(Similarity(first, second, cka, rsa, other, null_95, p, len(table)))
     return found
@@ -133,26 +116,13 @@ def layer_similarity(
 
 def layers_of(model: BrainOF, examples: Examples) -> list[np.ndarray]:
     """Mean latents of the sampler and of each block, (N, D) each."""
-    kept: list[torch.Tensor] = []
 
-    def keep(module: nn.Module, inputs: tuple, output: tuple[torch.Tensor, Any]) -> None:
-        kept.append(output[0].float().mean(1).cpu())
-        if len(kept) == 1:  # what enters the first block is what the sampler made
-            kept.insert(0, inputs[0].float().mean(1).cpu())
+    def look(block: nn.Module, inputs: tuple, output: tuple[torch.Tensor, Any]) -> torch.Tensor:
+        return torch.stack([inputs[0], output[0]], 1).float().mean(2)
 
-    layers = [np.empty((len(examples), model.config.dim)) for _ in range(len(model.blocks) + 1)]
-    handles = [block.register_forward_hook(keep) for block in model.blocks]
-    try:
-        with evaluating(model):
-            for rows in batches(examples, np.arange(len(examples)), 32):
-                kept.clear()
-                model.forward_features(to_device(examples.batch(rows), model))
-                for layer, values in zip(layers, kept, strict=True):
-                    layer[rows] = values.numpy()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return layers
+    seen_NJ2D = looked_at(model, examples, model.blocks, look).astype(np.float64)
+    # what enters the first block is what the sampler made
+    return [seen_NJ2D[:, 0, 0], *seen_NJ2D[:, :, 1].swapaxes(0, 1)]
 
 
 def centred_gram(X_NF: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from ..channels import MODALITIES, Channels
 from ..corpus import Windows
-from ..errors import ConfigError, LabelError, did_you_mean
+from ..errors import ConfigError, LabelError, check_known
+from ..evaluation.entries import initialised
 from ..evaluation.protocol import recipe_tasks, targets, task_rows
 from ..inference.batches import patch_of
 from ..inference.examples import CorpusRows, Examples, Subset
@@ -21,7 +22,7 @@ from ..model import BrainOF
 from ..release import load
 from ..stats.nulls import constant_within
 from ..stats.splits import group_keys
-from ..utils.modules import seeded
+from ..utils.modules import device_of
 
 #: Windows of one dataset at most
 MOST = 200
@@ -29,25 +30,16 @@ MOST = 200
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Windows of one dataset, modality and layout.
+    """Windows of one dataset (or file), modality and layout.
 
     Attributes
     ----------
     examples : Examples
         n windows; all fit one batch.
-    channels : Channels
-    sfreq : float
-        Hz.
-    modality : str
-    name : str
-        Dataset, or file.
     table : DataFrame
         One row per window: onset, subject, recording, labels as far as they are known.
-    y : ndarray, shape (n,), or None
-        Class codes, or values of a regression.
-    classes : tuple of str
-        Names of the classes; empty for a regression.
-    task : str
+    y, classes : ndarray, shape (n,), or None; tuple of str
+        Class codes and their names, or values of a regression and no names.
     groups : ndarray of str, shape (n,)
         Whom intervals and folds run over: the subject, or each window by itself where there is one subject.
     unit : {"subjects", "windows"}
@@ -109,13 +101,7 @@ def spread(groups: np.ndarray, y: np.ndarray | None, most: int) -> np.ndarray:
 
 
 def resolve(model: Any) -> tuple[Any, Any, str]:
-    """(network, contract, pooling) of a module, a name, or a fitted estimator of brainof.
-
-    Raises
-    ------
-    ConfigError
-        Nothing that can be explained.
-    """
+    """(network, contract, pooling) of a module, a name, or a fitted estimator of brainof; else a ConfigError."""
     if isinstance(model, (str, PathLike)):
         network, contract = load(model)
         return network, contract, "auto"
@@ -130,11 +116,7 @@ def resolve(model: Any) -> tuple[Any, Any, str]:
 
 def untrained(model: BrainOF, seeds: int) -> list[BrainOF]:
     """Models of the same architecture with random weights."""
-    made = []
-    for seed in range(seeds):
-        with seeded(1000 + seed):
-            made.append(BrainOF(model.config).eval().to(next(model.parameters()).device))
-    return made
+    return [initialised(model.config, seed).to(device_of(model)) for seed in range(seeds)]
 
 
 def gather(
@@ -213,37 +195,34 @@ def _of_recordings(samples: Any, y: Any, groups: Any) -> list[Explained]:
 
 def _of_corpus(corpus: Windows, patch: int, task: str | None) -> list[Explained]:
     known = {each.name: each for each in recipe_tasks(corpus) if each.kind != "identification"}
-    if task not in (None, "none") and task not in known:
-        raise LabelError(f"the corpus has no task {task!r}", field="task", fix=did_you_mean(str(task), known))
-    chosen = [known[task]] if task in known else []
+    if task not in (None, "none"):
+        check_known(task, known, LabelError, "the corpus has no task {!r}", field="task")
     index = corpus.index
-    if task is None:
-        answered: dict[str, tuple[bool, Any]] = {}  # the first that the corpus can answer, of each dataset
-        for each in known.values():
-            try:
-                rows = task_rows(index, each)
-                y, _ = targets(index.iloc[rows], each)
-            except LabelError:
-                continue
-            # a label that changes within subjects says more with few of them
-            changes = not constant_within(y, group_keys(index.iloc[rows], "subject"))
-            before = answered.get(str(each.dataset))
-            if before is None or changes > before[0]:
-                answered[str(each.dataset)] = changes, each
-        chosen = [each for _, each in answered.values()]
-    found = []
-    for each in chosen:
-        rows = task_rows(index, each)
-        y, classes = targets(index.iloc[rows], each)
-        found.append(_part(corpus, rows, patch, y, tuple(classes), each.name))
-    if task is None or task == "none":
-        free = index[index["view"].astype(str) == "pretrain"]
-        free = free[~free["dataset"].astype(str).isin([str(each.dataset) for each in chosen])]
+
+    def labelled(name: str) -> tuple[str, np.ndarray, np.ndarray, list[str]]:
+        rows = task_rows(index, known[name])
+        return name, rows, *targets(index.iloc[rows], known[name])
+
+    chosen: dict[str, tuple[bool, Any]] = {}  # dataset -> whether labels change within subjects, and its task
+    if task in known:
+        chosen[str(known[task].dataset)] = False, labelled(task)
+    for name, each in known.items() if task is None else ():
+        try:
+            found = labelled(name)
+        except LabelError:  # the first that the corpus can answer, of each dataset
+            continue
+        # a label that changes within subjects says more with few of them
+        changes = not constant_within(found[2], group_keys(index.iloc[found[1]], "subject"))
+        if changes > chosen.get(str(each.dataset), (-1, None))[0]:
+            chosen[str(each.dataset)] = changes, found
+    parts = [_part(corpus, rows, patch, y, tuple(names), name) for _, (name, rows, y, names) in chosen.values()]
+    if task in (None, "none"):
+        free = index[(index["view"].astype(str) == "pretrain") & ~index["dataset"].astype(str).isin(list(chosen))]
         for _, part in free.groupby(["dataset", "modality"], observed=True):
-            found.append(_part(corpus, index.index.get_indexer(part.index), patch, None, (), ""))
-    if not found:
+            parts.append(_part(corpus, index.index.get_indexer(part.index), patch, None, (), ""))
+    if not parts:
         raise LabelError("the corpus holds no window to explain", field="source")
-    return found
+    return parts
 
 
 def _part(corpus: Windows, rows: np.ndarray, patch: int, y: np.ndarray | None, classes: tuple, task: str) -> Explained:

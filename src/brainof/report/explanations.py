@@ -83,16 +83,9 @@ def caption(found: Any) -> str:
 
 
 def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tuple[Any, Figure]]:
-    """Draw and save each explanation as it comes; `explain.json` holds those made so far.
+    """Draw and save each explanation of `brainof.explain.explain` as it comes; `explain.json` holds those made so far.
 
-    Parameters
-    ----------
-    found : iterable
-        From `brainof.explain.explain`.
-    out : Path
-        Folder.
-    **about
-        Model, source, seed, command: what the file says of itself.
+    `about` is what the file says of itself: model, source, seed, command.
     """
     make_folder(out)
     made: list[tuple[Any, Figure]] = []
@@ -117,13 +110,7 @@ def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanatio
 
 
 def stored_section(folder: Path) -> Section:
-    """Figures of a folder that `write_explanations` made.
-
-    Raises
-    ------
-    ConfigError
-        It holds none, or `explain.json` is damaged.
-    """
+    """Figures of a folder that `write_explanations` made; a ConfigError where it holds none, or is damaged."""
     try:
         found = json.loads((folder / FILE).read_text())
         images = [

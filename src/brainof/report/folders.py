@@ -22,7 +22,7 @@ from .explanations import FILE, stored_section
 from .page import Image, Section, Table
 from .quality import quality_sections
 from .results import gains, paired_lines, scores
-from .tables import gain_rows, paired_table, score_table, summary_table
+from .tables import DATA, gain_rows, paired_table, renamed, score_table, summary_table
 from .training import expert_load, explained_variance, loss_curves
 
 
@@ -32,17 +32,14 @@ class Part:
 
     Attributes
     ----------
-    name, kind : str
-        Folder name; "pretraining", "adaptation", "evaluation", "explanation" or "corpus".
-    sections : list of Section
+    kind : str
+        "pretraining", "adaptation", "evaluation", "explanation" or "corpus".
     record : dict
         What the release records of its training; empty where there is none.
     gains : list of dict
         task, difference, low, high, p: against random weights, where that was measured.
-    facts : dict
-        One line for the comparison of several folders.
-    data : dict
-        Numbers for machines.
+    facts, data : dict
+        One line for the comparison of several folders; numbers for machines.
     limits : list of str
         What this folder does not show.
     """
@@ -58,13 +55,7 @@ class Part:
 
 
 def read_part(folder: Path, name: str = "") -> Part:
-    """The part of a report that a folder makes, called by its own name or another one, with the explanations inside it.
-
-    Raises
-    ------
-    ConfigError
-        No such folder, or one that `brainof` did not write.
-    """
+    """What a folder (or `name`), and explanations and scores inside it, give a report; a ConfigError for any other."""
     if not folder.is_dir():
         raise ConfigError(
             "no such folder", file=folder, fix="give folders that brainof wrote: runs, evaluations, corpora"
@@ -81,32 +72,41 @@ def read_part(folder: Path, name: str = "") -> Part:
     raise ConfigError("holds no run, evaluation, explanation or corpus", file=folder, fix=fix)
 
 
+#: Figure of the rows of a run's metrics -> its caption
+_FIGURES = {
+    loss_curves: "Loss (Smooth L1) of hidden patches over optimizer steps, a colour per modality. Thin: as logged, "
+    "thick: running median. Waveform: samples in SD of the recording; spectrum: log amplitude.",
+    explained_variance: "Share of the variance of hidden patches that the model explains, per dataset; 0 is no better "
+    "than the mean, below -0.5 is cut. Solid: right latents; dotted: latents of other windows.",
+    expert_load: "How unevenly the router loads its experts: tokens of the busiest expert over the mean, minus one. "
+    "0 is even, 1 is one expert with twice its share.",
+}
+_GAINS = (
+    "Gain over random weights, 95 % interval over subjects. Won or lost is what lies outside zero also with the spread "
+    "of random initialisations."
+)
+_MEANS = "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
+#: Keys of a health check -> the output that they are of
+_OUTPUTS = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
+
+
 def training_section(run: Path) -> Section:
     """Loss curves, explained variance and expert load of a run."""
-    part = Part(run.name, "pretraining")
-    _pretraining(run, part)
-    return part.sections[1]
+    return _training(run, _metrics(run), run.name)
 
 
-def _pretraining(folder: Path, part: Part) -> None:
-    rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
-    config = _yaml(folder / "config.yaml")
-    part.record = _record(folder)
-    steps = max((int(row["step"]) for row in rows if "step" in row), default=0)
-    wanted = config.get("steps")
-    losses = {str(row["dataset"]): row["loss"] for row in rows if row.get("loss") is not None and "dataset" in row}
-    checks = [row["health"] for row in rows if row.get("health")]
-    health = checks[-1] if checks else {}
-    text = [f"{steps} of {wanted or '?'} steps are logged; seed {config.get('seed', '?')}."]
-    if (folder / FAILED).is_file():
-        text.append(f"This run FAILED: {_json(folder / FAILED).get('error', 'no reason is recorded')}.")
-    elif not part.record:
+def _training(run: Path, rows: list[dict[str, Any]], name: str) -> Section:
+    config, record = _yaml(run / "config.yaml"), _record(run)
+    text = [f"{_steps(rows)} of {config.get('steps') or '?'} steps are logged; seed {config.get('seed', '?')}."]
+    if (run / FAILED).is_file():
+        text.append(f"This run FAILED: {_json(run / FAILED).get('error', 'no reason is recorded')}.")
+    elif not record:
         text.append(
             "This run is UNFINISHED: it has no release. It crashed, was stopped, or still runs; the same command of "
             "brainof pretrain continues it."
         )
-    if part.record:
-        text.append(f"{part.record.get('seconds', 0):.0f} s on {part.record.get('hardware', 'unknown hardware')}.")
+    if record:
+        text.append(f"{record.get('seconds', 0):.0f} s on {record.get('hardware', 'unknown hardware')}.")
     speed = [row["windows_per_second"] for row in rows if row.get("windows_per_second") is not None]
     text.append(f"Median {np.median(speed):.0f} windows per second." if speed else "No speed was logged.")
     text.append(
@@ -114,61 +114,62 @@ def _pretraining(folder: Path, part: Part) -> None:
         "What shows it is explained variance with the right latents (solid) above that with latents of other windows "
         "(dotted)."
     )
-    data = pd.DataFrame(
-        [
-            {
-                "dataset": each.get("dataset"),
-                "modality": each.get("modality"),
-                "subjects": each.get("people"),
-                "recordings": each.get("recordings"),
-                "windows": each.get("windows"),
-                "hours": each.get("hours"),
-                "license": each.get("license") or each.get("licence"),
-            }
-            for each in part.record.get("data", ())
-        ]
-    )
-    tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
-    data_text = [] if len(data) else ["The run has not recorded its data yet: it does so in its release."]
-    part.sections = [
-        Section(f"Data of {part.name}", data_text, tables=tables),
-        Section(
-            f"Pretraining of {part.name}",
-            text,
-            [
-                Image(
-                    loss_curves(rows),
-                    "Loss (Smooth L1) of hidden patches over optimizer steps, a colour per modality. Thin: as logged, "
-                    "thick: running median. Waveform: samples in SD of the recording; spectrum: log amplitude.",
-                ),
-                Image(
-                    explained_variance(rows),
-                    "Share of the variance of hidden patches that the model explains, per dataset; 0 is no better than "
-                    "the mean, below -0.5 is cut. Solid: right latents; dotted: latents of other windows.",
-                ),
-                Image(
-                    expert_load(rows),
-                    "How unevenly the router loads its experts: tokens of the busiest expert over the mean, minus one. "
-                    "0 is even, 1 is one expert with twice its share.",
-                ),
-            ],
-            [_health_table(health)] if health else [],
-        ),
-        _configuration(config, part.name),
+    lines = [
+        {
+            "dataset": name,
+            "output": output,
+            "R2": entry[key],
+            "R2, latents of other windows": entry.get(f"{key}_shuffled"),
+        }
+        for name, entry in _health(rows).items()
+        for key, output in _OUTPUTS.items()
+        if entry.get(key) is not None
     ]
-    part.facts = {
-        "steps": steps,
-        "seed": config.get("seed"),
-        "loss": float(np.mean(list(losses.values()))) if losses else None,
-    }
+    caption = (
+        "The last health check: explained variance of hidden patches, with the right latents and with those of other "
+        "windows."
+    )
+    images = [Image(figure(rows), caption) for figure, caption in _FIGURES.items()]
+    tables = [Table(pd.DataFrame(lines), caption)] if _health(rows) else []
+    return Section(f"Pretraining of {name}", text, images, tables)
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return read_metrics(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
+
+
+def _steps(rows: list[dict[str, Any]]) -> int:
+    return max((int(row["step"]) for row in rows if "step" in row), default=0)
+
+
+def _health(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The last health check."""
+    return next((row["health"] for row in reversed(rows) if row.get("health")), {})
+
+
+def _pretraining(folder: Path, part: Part) -> None:
+    rows, config = _metrics(folder), _yaml(folder / "config.yaml")
+    part.record = _record(folder)
+    described = part.record.get("data", ())
+    data = renamed(({**each, "license": each.get("license") or each.get("licence")} for each in described), DATA)
+    tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
+    text = [] if tables else ["The run has not recorded its data yet: it does so in its release."]
+    part.sections = [Section(f"Data of {part.name}", text, tables=tables), _training(folder, rows, part.name)]
+    part.sections.append(_configuration(config, part.name))
+    logged = [row for row in rows if row.get("loss") is not None]
+    losses = {str(row["dataset"]): row["loss"] for row in logged if "dataset" in row}
+    health = _health(rows)
+    part.facts = {"steps": _steps(rows), "seed": config.get("seed")}
+    part.facts["loss"] = float(np.mean(list(losses.values()))) if losses else None
     part.facts |= {f"R2 {name}": entry.get("r2") for name, entry in health.items()}
-    curve = pd.DataFrame([row for row in rows if row.get("loss") is not None and "step" in row])
-    mean = curve.groupby("step")["loss"].mean() if len(curve) else pd.Series(dtype=float)
+    curve = (
+        pd.DataFrame([row for row in logged if "step" in row], columns=["step", "loss"]).groupby("step")["loss"].mean()
+    )
     part.data = {"config": config, "last_loss": losses, "health": health, "record": part.record}
-    part.data["curve"] = [(int(step), float(mean[step])) for step in mean.index]
+    part.data["curve"] = list(zip(map(int, curve.index), map(float, curve), strict=True))
     part.limits = [
         "Losses and explained variance are those of the objective; whether features are useful is for an evaluation.",
-        *([] if checks else ["No health check was logged: nothing shows that the decoder uses the latents."]),
+        *([] if health else ["No health check was logged: nothing shows that the decoder uses the latents."]),
     ]
     if (folder / "scores.json").is_file():
         _scores(folder, part)
@@ -245,19 +246,8 @@ def _evaluation(folder: Path, part: Part) -> None:
             about = {"task": name, "entry": row["entry"], "difference": row["gain"]}
             about |= {"low": row["gain_low"], "high": row["gain_high"]}
             part.gains.append({**about, "verdict": _verdict(row)})
-    caption = (
-        "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
-    )
-    images = [
-        Image(
-            gains(part.gains),
-            "Gain over random weights, 95 % interval over subjects. Won or lost is what lies outside zero also with "
-            "the spread of random initialisations.",
-        )
-    ]
-    part.sections = [
-        Section(f"Evaluation {part.name}", [], images if part.gains else [], [Table(summary_table(frame), caption)])
-    ]
+    images = [Image(gains(part.gains), _GAINS)] if part.gains else []
+    part.sections = [Section(f"Evaluation {part.name}", [], images, [Table(summary_table(frame), _MEANS)])]
     part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
     part.facts = {"tasks": int(frame["task"].nunique())}
     if len(models) and untrained.all():
@@ -335,14 +325,11 @@ def _explanation(folder: Path, part: Part) -> None:
 
 def _corpus(folder: Path, part: Part) -> None:
     corpus = Corpus(folder)
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in corpus.quality:
-        groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
-    if groups:
-        part.sections = quality_sections(corpus, groups)
-    else:
-        part.sections = [Section(f"Data quality of {part.name}", ["This corpus holds no quality notes."])]
-    part.facts = {"windows": len(corpus), "datasets": len(groups)}
+    part.sections = [Section(f"Data quality of {part.name}", ["This corpus holds no quality notes."])]
+    if records := corpus.quality:
+        part.sections = quality_sections(corpus, records)
+    sets = {(record["dataset"], record["modality"]) for record in records}
+    part.facts = {"windows": len(corpus), "datasets": len(sets)}
 
 
 #: Kind -> files one of which tells it, and its reader; the first that fits
@@ -353,26 +340,6 @@ _KINDS: dict[str, tuple[str, Callable[[Path, Part], None]]] = {
     "evaluation": ("summary.csv results.parquet scores.json", _evaluation),
     "corpus": ("corpus.json", _corpus),
 }
-
-
-def _health_table(health: dict[str, dict[str, Any]]) -> Table:
-    outputs = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
-    lines = [
-        {
-            "dataset": name,
-            "output": label,
-            "R2": entry[key],
-            "R2, latents of other windows": entry.get(f"{key}_shuffled"),
-        }
-        for name, entry in health.items()
-        for key, label in outputs.items()
-        if entry.get(key) is not None
-    ]
-    return Table(
-        pd.DataFrame(lines),
-        "The last health check: explained variance of hidden patches, with the right "
-        "latents and with those of other windows.",
-    )
 
 
 def _configuration(config: dict[str, Any], name: str) -> Section:

@@ -1,4 +1,4 @@
-"""Figures of explanations with the field's tools: MNE's topomaps, nilearn's glass brain, surface and connectome.
+"""Figures of explanations with the field's tools: MNE's topomaps, nilearn's glass brain and surface.
 
 Every figure says in its first line whether the map beats its nulls.
 """
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ..channels import Channels
 from ..explain.attention import Attended, DintParts
@@ -70,25 +71,24 @@ def headline(figure: Figure, found: Any, what: str) -> None:
 @styled
 def effects(found: EffectMap) -> Figure:
     """Effects with intervals; on the head or brain where parts have places."""
-    placed = found.channels is not None and found.channels.located.sum() > 3
-    kinds = sorted(set(found.channels.types)) if placed and found.channels is not None else []
-    brain = kinds == ["roi"]
-    n = 3 if brain else 1 + len(kinds)
-    figure, axes = panels(1, n, width=3.3, height=3.1)
+    channels, unit = found.channels, _UNIT.get(found.measure[:14], "effect")
+    placed = channels if channels is not None and channels.located.sum() > 3 else None
+    kinds = [] if placed is None else sorted(set(placed.types))
+    brain = placed if kinds == ["roi"] else None
+    figure, axes = panels(1, 3 if brain else 1 + len(kinds), width=3.3, height=3.1)
     bars(axes[0, 0], found)
-    if brain and found.channels is not None:
-        surface(axes[0, 2], found.effect, found.channels)
-    elif found.channels is not None:
+    if brain is not None:
+        surface(axes[0, 2], found.effect, brain)
+    elif placed is not None:
         for panel, kind in zip(axes[0, 1:], kinds, strict=True):
-            rows = np.array([each == kind for each in found.channels.types])
-            part = found.channels.take(np.flatnonzero(rows))
-            topomap(panel, found.effect[rows], part, found.beats[rows], _UNIT.get(found.measure[:14], "effect"))
+            rows = np.array([each == kind for each in placed.types])
+            topomap(panel, found.effect[rows], placed.take(np.flatnonzero(rows)), found.beats[rows], unit)
             panel.set_title(SENSORS[kind])
-    headline(figure, found, {"gradient": "Integrated gradients", "modality": "Shapley values of modalities"}.get(
-        found.by, f"Occlusion by {found.by}"))  # fmt: skip
-    if brain and found.channels is not None:
+    what = {"gradient": "Integrated gradients", "modality": "Shapley values of modalities"}
+    headline(figure, found, what.get(found.by, f"Occlusion by {found.by}"))
+    if brain is not None:
         axes[0, 1].set_title("regions, seen from above", fontsize=8)
-        glass_brain(axes[0, 1], found.effect, found.channels, _UNIT.get(found.measure[:14], "effect"))
+        glass_brain(axes[0, 1], found.effect, brain, unit)
     return figure
 
 
@@ -100,11 +100,8 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     colour = np.where(found.beats[chosen], BLUE, GREY)
     error = np.stack([found.effect - found.low, found.high - found.effect])[:, chosen]
     for i, part in enumerate(chosen):
-        known = np.isfinite(error[:, i]).all()
-        panel.errorbar(
-            found.effect[part], place[i], xerr=error[:, i : i + 1] if known else None, fmt="o", color=colour[i],
-            capsize=2, markersize=4.5,
-        )  # fmt: skip
+        xerr = error[:, i : i + 1]
+        panel.errorbar(found.effect[part], place[i], xerr=xerr, fmt="o", color=colour[i], capsize=2, markersize=4.5)
     handles = [panel.plot([], [], "o", color=BLUE)[0], panel.plot([], [], "o", color=GREY)[0]]
     labels = ["beats its nulls", "does not"]
     if found.untrained is not None:
@@ -122,6 +119,20 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     of = f"largest {len(chosen)} of {len(found.names)}" if len(chosen) < len(found.names) else ""
     panel.set_title(f"{of}\nmean and 95 % interval over {found.n_units} {found.unit}".strip(), fontsize=8)
     panel.legend(handles, labels, fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.52), ncols=2)
+
+
+def matrix(panel: Axes, values: np.ndarray, title: str, labels: tuple[str, str], **options: Any) -> AxesImage:
+    """A matrix as an image with its title and the labels of its columns and rows."""
+    panel.set_title(title, fontsize=8)
+    panel.set(xlabel=labels[0], ylabel=labels[1])
+    panel.grid(visible=False)
+    return panel.imshow(values, **options)
+
+
+def limits(values: np.ndarray) -> tuple[tuple[float, float], str]:
+    """Limits and colour map of values: from zero, or around it where some are below."""
+    largest = max(float(np.abs(values).max()), 1e-12)
+    return ((-largest, largest), DIVERGING) if values.min() < 0 else ((0.0, largest), SEQUENTIAL)
 
 
 def _short(text: str) -> str:
@@ -159,10 +170,8 @@ def topomap(
     centred = _in_head(places, channels.frame)
     points = flattened(centred) / (np.pi / 2) * 0.095 * 0.92
     mask = None if marked is None else np.bincount(owner, marked[known]) > 0
-    largest = max(float(np.abs(mean).max()), 1e-12)
-    vlim = vlim or ((-largest, largest) if mean.min() < 0 else (0.0, largest))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    vlim = vlim or limits(mean)[0]
+    with warnings.catch_warnings(action="ignore"):
         image, _ = mne.viz.plot_topomap(
             mean,
             points,
@@ -197,14 +206,12 @@ def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, label: str 
     if known.sum() < 2 or channels.frame != "mni":
         say_empty(panel, "regions have no MNI coordinates")
         return
-    largest = max(float(np.abs(values).max()), 1e-12)
-    lowest, colours = (-largest, DIVERGING) if values.min() < 0 else (0.0, SEQUENTIAL)
+    (lowest, largest), colours = limits(values)
     figure: Any = panel.figure
     figure.colorbar(ScalarMappable(Normalize(lowest, largest), colours), ax=panel, shrink=0.6, pad=0.02, label=label)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         plotting.plot_markers(
             values[known], 1000 * channels.positions[known], node_size=8 + 40 * np.abs(values[known]) / largest,
             node_cmap=colours, node_vmin=lowest, node_vmax=largest, axes=panel, display_mode="z", annotate=False,
@@ -229,8 +236,7 @@ def surface(panel: Axes, values: np.ndarray, channels: Channels) -> None:
     panel.remove()
     three_d = figure.add_subplot(place, projection="3d")
     largest = max(float(np.nanmax(np.abs(texture), initial=0.0)), 1e-12)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         plotting.plot_surf_stat_map(
             mesh["infl_left"], texture, hemi="left", view="lateral", bg_map=mesh["sulc_left"], axes=three_d,
             cmap=DIVERGING, vmax=largest, colorbar=False, engine="matplotlib",
@@ -238,24 +244,6 @@ def surface(panel: Axes, values: np.ndarray, channels: Channels) -> None:
     for part in three_d.collections:
         part.set_rasterized(True)
     three_d.set_title("left surface", fontsize=8)
-
-
-def connectome(panel: Axes, matrix: np.ndarray, channels: Channels) -> None:
-    """The strongest 3 % of the edges in nilearn's glass brain, seen from above."""
-    from nilearn import plotting
-
-    known = channels.located
-    if known.sum() < 2 or channels.frame != "mni":
-        say_empty(panel, "regions have no MNI coordinates")
-        return
-    edges = np.where(np.isfinite(matrix), matrix, 0)[np.ix_(known, known)]
-    np.fill_diagonal(edges, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        plotting.plot_connectome(
-            (edges + edges.T) / 2, 1000 * channels.positions[known], edge_threshold="97%", node_size=6,
-            node_color=BLACK, axes=panel, display_mode="z", annotate=False, edge_kwargs={"linewidth": 1},
-        )  # fmt: skip
 
 
 # Attention and experts
@@ -302,10 +290,9 @@ def dint(found: DintParts) -> Figure:
     for row, layer in zip(axes, layers, strict=True):
         largest = max(float(np.abs(part[layer]).max()) for part in found.parts.values())
         for panel, (name, part) in zip(row, found.parts.items(), strict=True):
-            image = panel.imshow(part[layer], cmap=DIVERGING, vmin=-largest, vmax=largest)
-            panel.grid(visible=False)
-            panel.set_title(f"layer {layer}: {name.replace('lam', 'λ')}", fontsize=8)
-            panel.set(xlabel="key latent", ylabel="query latent")
+            look: Any = {"cmap": DIVERGING, "vmin": -largest, "vmax": largest}
+            title = f"layer {layer}: {name.replace('lam', 'λ')}"
+            image = matrix(panel, part[layer], title, ("key latent", "query latent"), **look)
         figure.colorbar(image, ax=row[-1], label="weight")
     headline(figure, found, f"Parts of the DINT maps, λ = {', '.join(f'{lam:.2f}' for lam in found.lam[:6])}")
     return figure
@@ -319,11 +306,9 @@ def experts(found: ExpertUsage) -> Figure:
     figure, axes = panels(1, n + 1, width=2.3, height=2.3)
     largest = 100 * float(found.share.max())
     for panel, name, share in zip(axes[0], found.groups, found.share, strict=False):
-        image = panel.imshow(100 * share, cmap=SEQUENTIAL, vmin=0, vmax=largest, aspect="auto")
+        look: Any = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": largest, "aspect": "auto"}
+        image = matrix(panel, 100 * share, name, ("expert", "layer"), **look)
         panel.set_yticks(range(len(found.layers)), [str(layer) for layer in found.layers])
-        panel.set(xlabel="expert", ylabel="layer")
-        panel.set_title(name, fontsize=8)
-        panel.grid(visible=False)
     figure.colorbar(image, ax=axes[0, n - 1], label="% of tokens")
     panel, layers = axes[0, n], np.arange(len(found.layers))
     panel.plot(layers, found.information, "o-", color=BLUE, label="model")
@@ -404,14 +389,11 @@ def _connectivities(one: Axes, two: Axes, found: Reconstruction, example: Any) -
     made = np.concatenate([np.where(each.hidden_CT, each.reconstructed_CT, np.nan) for each in found.examples], 1)
     matrices = [np.ma.corrcoef(np.ma.masked_invalid(values)).filled(np.nan) for values in (true, made)]
     upper = np.triu_indices(len(true), 1)
-    pair = np.stack([matrix[upper] for matrix in matrices])
+    pair = np.stack([values[upper] for values in matrices])
     both = np.isfinite(pair).all(0)
     r = np.corrcoef(pair[:, both])[0, 1] if both.sum() > 2 else np.nan
-    for panel, matrix, name in zip((one, two), matrices, ("true", f"model, r = {r:.2f}"), strict=True):
-        image = panel.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1)
-        panel.set_title(f"FC: {name}", fontsize=8)
-        panel.set(xlabel="region", ylabel="region")
-        panel.grid(visible=False)
+    for panel, values, name in zip((one, two), matrices, ("true", f"model, r = {r:.2f}"), strict=True):
+        image = matrix(panel, values, f"FC: {name}", ("region", "region"), cmap=DIVERGING, vmin=-1, vmax=1)
     panel.figure.colorbar(image, ax=two, label="correlation")
 
 
@@ -476,15 +458,13 @@ def similarity(found: Similarity) -> Figure:
     if found.untrained is not None:
         shown["CKA, random weights"] = found.untrained
     figure, axes = panels(1, len(shown), width=2.5, height=2.3)
-    for panel, (name, matrix) in zip(axes[0], shown.items(), strict=True):
-        image = panel.imshow(matrix, cmap=SEQUENTIAL, vmin=min(0.0, float(matrix.min())), vmax=1)
-        for (i, k), value in np.ndenumerate(matrix):
-            if len(matrix) <= 7:
-                panel.text(k, i, f"{value:.2f}", ha="center", va="center", fontsize=6.5,
-                           color="white" if value < 0.6 else BLACK)  # fmt: skip
-        panel.set(xlabel=f"layer ({MODALITY_NAMES.get(found.second, found.second)})", title=name)
-        panel.set_ylabel(f"layer ({MODALITY_NAMES.get(found.first, found.first)})")
-        panel.grid(visible=False)
+    labels = [f"layer ({MODALITY_NAMES.get(side, side)})" for side in (found.second, found.first)]
+    for panel, (name, values) in zip(axes[0], shown.items(), strict=True):
+        lowest = min(0.0, float(values.min()))
+        image = matrix(panel, values, name, (labels[0], labels[1]), cmap=SEQUENTIAL, vmin=lowest, vmax=1)
+        for (i, k), value in np.ndenumerate(values) if len(values) <= 7 else ():
+            colour = "white" if value < 0.6 else BLACK
+            panel.text(k, i, f"{value:.2f}", ha="center", va="center", fontsize=6.5, color=colour)
     figure.colorbar(image, ax=axes[0, -1])
     of = found.first if found.first == found.second else f"{found.first} and {found.second}"
     headline(figure, found, f"Similarity of representations, {of} (layer 0 is the sampler), {found.n_windows} windows")

@@ -60,21 +60,9 @@ class Section:
 def write_page(
     path: str | PathLike[str], sections: Sequence[Section], title: str = "Brain-OF", lead: str = "", **more: Any
 ) -> Path:
-    """Write sections as one HTML file; it appears complete or not at all.
+    """Write sections as one HTML file, which appears complete or not at all; `lead` is the sentence under the heading.
 
-    Parameters
-    ----------
-    path : path
-    sections : sequence of Section
-    title, lead : str
-        Heading, and the sentence under it.
-    **more
-        `provenance` and `data`, see `render`.
-
-    Raises
-    ------
-    StorageError
-        The disk is full or the folder cannot be written.
+    `more` are `provenance` and `data` of `render`. A StorageError where the folder cannot be written.
     """
     path = user_path(path)
     write_atomically(path, [render(sections, title, lead, **more).encode(errors="backslashreplace")])
@@ -90,14 +78,8 @@ def render(
 ) -> str:
     """The page as text; everything in it is escaped.
 
-    Parameters
-    ----------
-    sections, title, lead
-        As in `write_page`.
-    provenance : dict of str, optional
-        What stands at the foot; version, commit and date of now without it.
-    data : JSON values, optional
-        For machines; the tables of the page without it.
+    `provenance` stands at the foot (version, commit and date of now without it); `data` are JSON values for machines
+    (the tables of the page without them).
     """
     if data is None:
         tables = [table.frame for section in sections for table in section.tables]

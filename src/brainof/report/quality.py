@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from ..channels import Channels
 from ..corpus import Corpus
 from ..errors import CorpusError
-from ..utils.values import counted
+from ..utils.values import counted, listed
 from .maps import SENSORS, topomap
 from .page import Image, Section, Table, write_page
 from .style import GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, panels, say_empty, styled
@@ -34,32 +34,33 @@ UNITS = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13), "a.u.": (
 def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -> Path:
     """Write the quality page as one HTML file; `more` goes to `write_page`.
 
-    Raises
-    ------
-    CorpusError
-        The corpus holds no quality notes (it was written by an older version, or not by `brainof prepare`).
+    A CorpusError where the corpus holds no quality notes: an older version wrote it, or not `brainof prepare`.
     """
     records = corpus.quality
     if not records:
         raise CorpusError(
             "holds no quality notes", file=corpus.folder.where("quality"), fix="prepare it again with `brainof prepare`"
         )
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
-    found = summary(records)
+    n_groups, found = len(_grouped(records)), summary(records)
     lead = (
         f"{counted(len(records), 'recording')} of {counted(found['subjects'], 'subject')} in "
-        f"{counted(len(groups), 'dataset')}: "
+        f"{counted(n_groups, 'dataset')}: "
         f"{found['in windows %']:.1f} % of the time is in windows, {found['channels dropped %']:.1f} % of the channels "
         "were dropped. Amplitudes and spectra are of the signal as read."
     )
-    return write_page(path, quality_sections(corpus, groups), "Data quality", lead, **more)
+    return write_page(path, quality_sections(corpus, records), "Data quality", lead, **more)
 
 
-def quality_sections(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> list[Section]:
+def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
+    return groups
+
+
+def quality_sections(corpus: Corpus, records: Sequence[Record]) -> list[Section]:
     """Overview, what was dropped, and one section per dataset and modality."""
-    records = [record for group in groups.values() for record in group]
+    groups = _grouped(records)
     sections = [_overview(corpus, groups), _dropped(corpus, records)]
     return sections + [_dataset(corpus, *key, group) for key, group in sorted(groups.items())]
 
@@ -166,7 +167,7 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
             "Hz": record["sfreq"],
             "channels": record["channels"],
             "dropped": len(record["dropped"]),
-            "which": _listed(record["dropped"]),
+            "which": listed([f"{name} ({reason})" for name, reason in record["dropped"].items()], 6),
             "windows": sum(record["views"].values()),
             "in windows %": 100 * record["seconds_in_windows"] / max(record["seconds"], 1e-9),
             "cut off": record["truncated"],
@@ -177,11 +178,6 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
     caption = f"The {len(lines)} of {len(records)} recordings that lost something, most dropped channels first."
     title = f"{dataset} ({MODALITY_NAMES[modality]})"
     return Section(title, text, images, [Table(pd.DataFrame(lines), caption, digits)] if lines else [])
-
-
-def _listed(dropped: dict[str, str], most: int = 6) -> str:
-    names = [f"{name} ({reason})" for name, reason in list(dropped.items())[:most]]
-    return ", ".join(names) + (f" and {len(dropped) - most} more" if len(dropped) > most else "")
 
 
 def _kinds(records: Sequence[Record], key: str) -> list[str]:

@@ -38,14 +38,8 @@ def report(
         Several are compared in a table at the top.
     out : path
         HTML file.
-    command : str
-        What stands as command at the foot.
-    title : str
-        Heading.
-
-    Returns
-    -------
-    Path
+    command, title : str
+        What stands as command at the foot, and as heading.
 
     Raises
     ------
@@ -63,35 +57,16 @@ def report(
     sections = [_side_by_side(parts)] if len(parts) > 1 else []
     sections += [section for part in parts for section in part.sections]
     sections += [_methods(parts), _environment(parts), _limits(parts)]
-    seeds = [part.record["seed"] for part in parts if "seed" in part.record] or [
-        part.facts["seed"] for part in parts if part.facts.get("seed") is not None
+    seeds = [part.record["seed"] for part in parts if "seed" in part.record]
+    seeds = seeds or [part.facts["seed"] for part in parts if part.facts.get("seed") is not None]
+    foot = provenance(command=command, seed=", ".join(map(str, dict.fromkeys(seeds))) or "not recorded")
+    described = [
+        {"name": part.name, "kind": part.kind, "facts": part.facts, "against_random_weights": part.gains, **part.data}
+        for part in parts
     ]
-    seed = ", ".join(str(value) for value in dict.fromkeys(seeds))
-    foot = provenance(command=command, seed=seed or "not recorded")
-    data = {
-        "format": "brainof-report",
-        "version": 1,
-        "provenance": foot,
-        "parts": [
-            {
-                "name": part.name,
-                "kind": part.kind,
-                "facts": part.facts,
-                "against_random_weights": part.gains,
-                **part.data,
-            }
-            for part in parts
-        ],
-    }
+    data = {"format": "brainof-report", "version": 1, "provenance": foot, "parts": described}
     heading = title or ("Report of " + ", ".join(part.name for part in parts))
-    return write_page(
-        out,
-        sections,
-        heading,
-        _lead(parts),
-        provenance=foot,
-        data=data,
-    )
+    return write_page(out, sections, heading, _lead(parts), provenance=foot, data=data)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

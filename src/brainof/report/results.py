@@ -11,6 +11,10 @@ from matplotlib.figure import Figure
 
 from ..explain.reconstruction import Example
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
+from .tables import Rows, shown_name, tested
+
+#: Features that a line joins
+_PAIR = ("untrained", "pretrained")
 
 
 @styled
@@ -35,16 +39,8 @@ def draw_example(panel: Axes, example: Example, n_channels: int = 4) -> None:
     colour = MODALITY_COLOURS.get(example.modality, BLUE)
     for row in range(len(shown)):
         base = -row * spacing
-        panel.fill_between(
-            times,
-            base - spacing / 2,
-            base + spacing / 2,
-            where=hidden[row],
-            color=colour,
-            alpha=0.1,
-            linewidth=0,
-            step="mid",
-        )
+        ground: Any = {"color": colour, "alpha": 0.1, "linewidth": 0, "step": "mid"}
+        panel.fill_between(times, base - spacing / 2, base + spacing / 2, where=hidden[row], **ground)
         panel.plot(times, np.where(hidden[row], made[row], np.nan) + base, color=colour, linewidth=1.6)
         panel.plot(times, true[row] + base, color=BLACK, linewidth=0.7, alpha=0.75)
     panel.set_yticks([-row * spacing for row in range(len(shown))], [str(example.names[i]) for i in shown])
@@ -55,74 +51,48 @@ def draw_example(panel: Axes, example: Example, n_channels: int = 4) -> None:
 
 
 @styled
-def scores(rows: Sequence[Mapping[str, Any]], metric: str | None = None, level: str = "window") -> Figure:
+def scores(rows: Rows) -> Figure:
     """One panel per task: score of each set of features with its standard error over subjects.
 
-    The dashed line is chance; the shaded band reaches up to the 95th percentile of the label-permutation null. Open
-    dots used the unlabelled windows of the test subjects (transductive). Ticks are subjects; the reference has its
-    modality's colour.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Rows of `evaluate_task`, of one or several tasks.
-    metric : str, optional
-        By default the tested metric of each task.
-    level : {"window", "file"}
-        Identification has its own level and is always shown.
+    `rows` are those of `evaluate_task`, of one or several tasks. The dashed line is chance; the shaded band reaches up
+    to the 95th percentile of the label-permutation null. Open dots used the unlabelled windows of the test subjects
+    (transductive). Ticks are subjects; the reference has its modality's colour.
     """
-    chosen = [row for row in rows if row["row"] == "score" and row["level"] in (level, "session")]
-    tasks = list(dict.fromkeys(row["task"] for row in chosen))
-    if not tasks:
+    picked: dict[str, list[Mapping[str, Any]]] = {}
+    for row in tested(rows, "score"):
+        if row["features"] != "chance":
+            picked.setdefault(row["task"], []).append(row)
+    if not picked:
         figure, axes = panels(1, 1)
         say_empty(axes[0, 0], "no score was given")
         return figure
-    picked: dict[str, list[Mapping[str, Any]]] = {}
-    for task in tasks:
-        own = [row for row in chosen if row["task"] == task]
-        wanted = metric if metric in {row["metric"] for row in own} else own[0]["metric"]
-        picked[task] = [row for row in own if row["metric"] == wanted and row["features"] != "chance"]
     heights = [max(1.0, 0.26 * len(own) + 0.75) for own in picked.values()]
-    figure, axes = panels(
-        len(tasks), 1, width=7.2, height=sum(heights) / len(tasks), gridspec_kw={"height_ratios": heights}
-    )
+    ratios = {"height_ratios": heights}
+    figure, axes = panels(len(picked), 1, width=7.2, height=sum(heights) / len(picked), gridspec_kw=ratios)
     for panel, (task, own) in zip(axes[:, 0], picked.items(), strict=True):
         _score_panel(panel, own, [row for row in rows if row["task"] == task])
     return figure
 
 
 def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
-    own = sorted(own, key=lambda row: row["recentred"])
-    subjects = [row for row in of_task if row["row"] == "group"]
+    own = sorted(own, key=lambda row: row["recentred"])[::-1]  # the first stands at the top
     reference = {row["features"] for row in of_task if row["row"] == "paired"} or {"adapted model"}
-    first = own[0]
+    first = own[-1]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
-    for place, row in enumerate(reversed(own)):
+    for place, row in enumerate(own):
         key = ("features", "recentred", "level", "metric")
-        dots = [p["score"] for p in subjects if all(p[name] == row[name] for name in key)]
+        dots = [r["score"] for r in of_task if r["row"] == "group" and all(r[name] == row[name] for name in key)]
         panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
         if row.get("null_95") is not None:
-            panel.barh(
-                place,
-                row["null_95"] - row["chance"],
-                left=row["chance"],
-                height=0.62,
-                color=GREY,
-                alpha=0.25,
-                linewidth=0,
-            )
+            reach = row["null_95"] - row["chance"]
+            panel.barh(place, reach, left=row["chance"], height=0.62, color=GREY, alpha=0.25, linewidth=0)
+        look: Any = {"color": colour if row["features"] in reference else BLACK}
+        if row["recentred"]:
+            look["markerfacecolor"] = "white"
         panel.errorbar(
-            row["group_score"],
-            place,
-            xerr=row["group_se"] if np.isfinite(row["group_se"] or np.nan) else None,
-            fmt="o",
-            color=colour if row["features"] in reference else BLACK,
-            markerfacecolor="white" if row["recentred"] else None,
-            markersize=5,
-            capsize=2,
+            row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", markersize=5, capsize=2, **look
         )
-    labels = [row["features"] + (" (recentred)" if row["recentred"] else "") for row in reversed(own)]
-    panel.set_yticks(range(len(own)), labels)
+    panel.set_yticks(range(len(own)), [shown_name(row) for row in own])
     panel.set_ylim(-0.6, len(own) - 0.4)
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
     left, right = panel.get_xlim()
@@ -146,10 +116,7 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
     colours = {"won": BLUE, "lost": RED, "open": GREY}
     for place, row in enumerate(reversed(rows)):
         error = np.array([[row["difference"] - row["low"]], [row["high"] - row["difference"]]], dtype=float)
-        known = np.isfinite(error).all()
-        panel.errorbar(
-            row["difference"], place, xerr=error if known else None, fmt="o", color=colours[row["verdict"]], capsize=2
-        )
+        panel.errorbar(row["difference"], place, xerr=error, fmt="o", color=colours[row["verdict"]], capsize=2)
     panel.axvline(0, color=BLACK, linewidth=0.9)
     panel.set_yticks(range(len(rows)), [str(row["task"])[:60] for row in reversed(rows)], fontsize=7.5)
     panel.set_xlabel("score minus random weights (blue: won, orange: lost, grey: open)")
@@ -157,21 +124,18 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def paired_lines(rows: Sequence[Mapping[str, Any]], level: str = "window") -> Figure | None:
+def paired_lines(rows: Rows) -> Figure | None:
     """A line per subject from the untrained to the pretrained model, a panel per task; None without both."""
+    groups = [row for row in tested(rows, "group") if not row["recentred"]]
     shown = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        own = [row for row in rows if row["task"] == task and row["level"] in (level, "session")]
-        metric = next((row["metric"] for row in own if row["row"] == "score"), None)
-        pair = [
-            {r["group"]: r["score"] for r in own if r["row"] == "group" and not r["recentred"]
-             and (r["features"], r["metric"]) == (name, metric)}
-            for name in ("untrained", "pretrained")
-        ]  # fmt: skip
+    for task in dict.fromkeys(row["task"] for row in groups):
+        own = [row for row in groups if row["task"] == task]
+        pair = [{row["group"]: row["score"] for row in own if row["features"] == name} for name in _PAIR]
         both = [name for name in pair[0] if name in pair[1] and None not in (pair[0][name], pair[1][name])]
         if both:
+            chance = next((row.get("chance") for row in tested(rows, "score") if row["task"] == task), None)
             values = np.array([[side[name] for side in pair] for name in both], dtype=float)
-            shown.append((task, str(metric), own[0].get("modality"), own[0].get("chance"), values))
+            shown.append((task, str(own[0]["metric"]), own[0].get("modality"), chance, values))
     return _paired_lines(shown) if shown else None
 
 
@@ -184,7 +148,7 @@ def _paired_lines(shown: Sequence[tuple]) -> Figure:
         panel.plot([0, 1], np.nanmean(values, 0), color=colour, linewidth=2.5, marker="o")
         if chance is not None:
             panel.axhline(chance, color=BLACK, linestyle="--", linewidth=0.9)
-        panel.set_xticks([0, 1], ["untrained", "pretrained"])
+        panel.set_xticks([0, 1], _PAIR)
         panel.set_xlim(-0.25, 1.25)
         panel.set_title(f"{task}\n{len(values)} subjects", fontsize=8)
         panel.set_ylabel(metric.replace("_", " "))

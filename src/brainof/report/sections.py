@@ -8,36 +8,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..corpus import Corpus, subjects
+from ..corpus import Corpus
 from ..explain.reconstruction import reconstruct
 from ..pretraining.config import PretrainConfig
 from ..pretraining.masking import Masking
 from ..pretraining.objective import Objective
+from ..pretraining.record import data_record
 from ..release import load
 from .page import Image, Section, Table
 from .results import reconstructions
+from .tables import DATA, renamed
 
 
 def data_table(corpus: Corpus) -> pd.DataFrame:
     """One line per dataset: modality, subjects, recordings, windows, hours, channels, rate."""
     index = corpus.index[corpus.index["view"] == "pretrain"]
-    lines = []
-    for name, part in index.groupby("dataset", observed=True):
-        channels = sorted({int(value) for value in part["n_channels"]})
-        rates = sorted({round(float(value), 3) for value in part["sfreq"]})
-        lines.append(
-            {
-                "dataset": str(name),
-                "modality": str(part["modality"].iloc[0]),
-                "subjects": int(subjects(part).nunique()),
-                "recordings": int(part["recording"].nunique()),
-                "windows": len(part),
-                "hours": float((part["n_times"] / part["sfreq"]).sum() / 3600),
-                "channels": _span(channels),
-                "Hz": _span(rates),
-            }
-        )
-    return pd.DataFrame(lines)
+    table = renamed(data_record(corpus, index), DATA).drop(columns="license", errors="ignore")
+    for name, column in (("channels", "n_channels"), ("Hz", "sfreq")):
+        table[name] = [_span(values) for _, values in index.groupby("dataset", observed=True)[column]]
+    return table
 
 
 def data_section(corpus: Corpus, text: Sequence[str]) -> Section:
@@ -66,5 +55,6 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
     return Section("Reconstructions", images=[Image(reconstructions(examples), caption)])
 
 
-def _span(values: Sequence[float]) -> str:
-    return f"{values[0]:g}" if values[0] == values[-1] else f"{values[0]:g} to {values[-1]:g}"
+def _span(values: pd.Series) -> str:
+    low, high = (f"{round(float(value), 3):g}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"

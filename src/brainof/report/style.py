@@ -65,13 +65,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def panels(
     n_rows: int, n_columns: int, width: float = 3.2, height: float = 2.3, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of panels that belongs to no window; call it inside a `styled` function.
-
-    Returns
-    -------
-    figure : Figure
-    axes : ndarray of Axes, shape (n_rows, n_columns)
-    """
+    """A figure that belongs to no window, and its axes (n_rows, n_columns); call it inside a `styled` function."""
     figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(n_rows, n_columns, squeeze=False, **options)

@@ -2,86 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 Rows = Sequence[Mapping[str, Any]]
 
-
-def score_table(rows: Rows, level: str = "window") -> pd.DataFrame:
-    """One line per task and set of features: mean and SD over folds, SE over subjects, chance, p value of the null.
-
-    Parameters
-    ----------
-    rows : list of dict
-        From `evaluate_task`, of one or several tasks.
-    level : {"window", "file"}
-        Identification has its own level and is always listed.
-    """
-    main = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}  # the first of each task
-    lines = []
-    for row in rows:
-        if row["row"] != "score" or row["level"] not in (level, "session") or row["metric"] != main[row["task"]]:
-            continue
-        if row["features"] == "chance":  # it has its own column
-            continue
-        name = row["features"] + (" (recentred)" if row["recentred"] else "")
-        lines.append(
-            {
-                "task": row["task"],
-                "features": name,
-                "score": row["score"],
-                "SD (folds)": row.get("sd"),
-                "SE (subjects)": row["group_se"],
-                "chance": row["chance"],
-                "null 95 %": row.get("null_95"),
-                "p (null)": row.get("p_value"),
-                "metric": str(row["metric"]).replace("_", " "),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def paired_table(rows: Rows, level: str = "window") -> pd.DataFrame:
-    """One line per comparison: mean difference over subjects, wins and losses, Wilcoxon p value."""
-    metrics = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}
-    lines = [
-        {
-            "task": row["task"],
-            "features": row["features"],
-            "against": row["against"] + (" (both recentred)" if row["recentred"] else ""),
-            "difference": row["difference"],
-            "SE": row["se"],
-            "wins": row["wins"],
-            "losses": row["losses"],
-            "p (Wilcoxon)": row["p_value"],
-        }
-        for row in rows
-        if row["row"] == "paired" and row["level"] in (level, "session") and row["metric"] == metrics[row["task"]]
-    ]
-    return pd.DataFrame(lines)
-
-
-def gain_rows(rows: Rows, level: str = "window") -> list[dict[str, Any]]:
-    """What the reference gained over the same model untrained: task, difference, 95 % interval, p, and the verdict."""
-    metrics = {row["task"]: row["metric"] for row in reversed(rows) if row["row"] == "score"}
-    found = []
-    for row in rows:
-        if row["row"] != "paired" or row["against"] != "untrained" or row["recentred"]:
-            continue
-        if row["level"] not in (level, "session") or row["metric"] != metrics.get(row["task"]):
-            continue
-        difference, half = row["difference"], 1.96 * (row.get("se") or float("nan"))
-        decided = row.get("p_value") is not None and row["p_value"] < 0.05
-        verdict = ("won" if difference > 0 else "lost") if decided else "open"
-        about = {"task": row["task"], "difference": difference, "low": difference - half, "high": difference + half}
-        found.append({**about, "p": row.get("p_value"), "verdict": verdict})
-    return found
-
-
-#: Columns of the summary of a suite, the score first for narrow screens -> their names on the page
+#: Keys of what a release records of its data -> their names on the page
+DATA = {name: name for name in ("dataset", "modality", "people", "recordings", "windows", "hours", "license")}
+DATA["people"] = "subjects"
+#: Keys of score and paired rows, and columns of the summary of a suite (the score first for narrow screens) -> their
+#: names on the page
+_SCORE = {
+    "task": "task",
+    "features": "features",
+    "score": "score",
+    "sd": "SD (folds)",
+    "group_se": "SE (subjects)",
+    "chance": "chance",
+    "null_95": "null 95 %",
+    "p_value": "p (null)",
+    "metric": "metric",
+}
+_PAIRED = {
+    "task": "task",
+    "features": "features",
+    "against": "against",
+    "difference": "difference",
+    "se": "SE",
+    "wins": "wins",
+    "losses": "losses",
+    "p_value": "p (Wilcoxon)",
+}
 _SUMMARY = {
     "task": "task",
     "entry": "entry",
@@ -100,6 +53,51 @@ _SUMMARY = {
     "n_windows": "windows",
     "transductive": "transductive",
 }
+
+
+def renamed(lines: Iterable[Mapping[Any, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Lines as a table of some of their keys, under the names of the page; empty without lines."""
+    return pd.DataFrame([{name: line.get(key) for key, name in columns.items()} for line in lines])
+
+
+def tested(rows: Rows, kind: str) -> list[Mapping[str, Any]]:
+    """Rows of one kind ("score", "paired", "group"): of windows or sessions, and of the first metric of each task."""
+    own = [row for row in rows if row["level"] in ("window", "session")]
+    metrics = {row["task"]: row["metric"] for row in reversed(own) if row["row"] == "score"}
+    return [row for row in own if row["row"] == kind and row["metric"] == metrics.get(row["task"])]
+
+
+def shown_name(row: Mapping[str, Any]) -> str:
+    """Features, and whether they were recentred."""
+    return row["features"] + (" (recentred)" if row["recentred"] else "")
+
+
+def score_table(rows: Rows) -> pd.DataFrame:
+    """One line per task and set of features: mean and SD over folds, SE over subjects, chance, p value of the null."""
+    scores = [row for row in tested(rows, "score") if row["features"] != "chance"]  # it has its own column
+    lines = [{**row, "features": shown_name(row), "metric": row["metric"].replace("_", " ")} for row in scores]
+    return renamed(lines, _SCORE)
+
+
+def paired_table(rows: Rows) -> pd.DataFrame:
+    """One line per comparison: mean difference over subjects, wins and losses, Wilcoxon p value."""
+    both = {True: " (both recentred)", False: ""}
+    return renamed(
+        ({**row, "against": row["against"] + both[row["recentred"]]} for row in tested(rows, "paired")), _PAIRED
+    )
+
+
+def gain_rows(rows: Rows) -> list[dict[str, Any]]:
+    """What the reference gained over the same model untrained: task, difference, 95 % interval, p, and the verdict."""
+    found = []
+    for row in tested(rows, "paired"):
+        if row["against"] == "untrained" and not row["recentred"]:
+            difference, half = row["difference"], 1.96 * (row.get("se") or float("nan"))
+            decided = row.get("p_value") is not None and row["p_value"] < 0.05
+            verdict = ("won" if difference > 0 else "lost") if decided else "open"
+            about = {"task": row["task"], "difference": difference, "low": difference - half, "high": difference + half}
+            found.append({**about, "p": row.get("p_value"), "verdict": verdict})
+    return found
 
 
 def summary_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -54,24 +54,19 @@ def explained_variance(rows: Rows) -> Figure:
     n_columns = min(4, len(names))
     n_rows = ceil_div(len(names), n_columns)
     figure, axes = panels(n_rows, n_columns, width=2.7, height=2.1, sharex=True)
-    outputs = (("r2", "waveform", BLUE), ("r2_log_spectrum", "log spectrum", ORANGE))
+    lines = [(key + suffix, label + text, style, colour)
+             for key, label, colour in (("r2", "waveform", BLUE), ("r2_log_spectrum", "log spectrum", ORANGE))
+             for suffix, text, style in (("", "", "-"), ("_shuffled", ", shuffled latents", ":"))]  # fmt: skip
     for panel, name in zip(axes.flat, names, strict=False):
-        modality = ""
-        for key, label, colour in outputs:
-            for suffix, line in (("", "-"), ("_shuffled", ":")):
-                steps, values = [], []
-                for row in checks:
-                    entry = row["health"].get(name, {})
-                    modality = entry.get("modality", modality)
-                    if entry.get(key + suffix) is not None:
-                        steps.append(row["step"])
-                        values.append(entry[key + suffix])
-                if values:
-                    # far below zero says no more than "worse than the mean"; it would squeeze the rest
-                    shown = np.clip(values, -0.5, 1)
-                    marker = "o" if len(values) < 12 else ""
-                    name_of_line = f"{label}, shuffled latents" if suffix else label
-                    panel.plot(steps, shown, line, color=colour, marker=marker, markersize=2.5, label=name_of_line)
+        entries = [(row["step"], row["health"][name]) for row in checks if name in row["health"]]
+        modality = next((entry["modality"] for _, entry in reversed(entries) if "modality" in entry), "")
+        for key, label, style, colour in lines:
+            known = [(step, entry[key]) for step, entry in entries if entry.get(key) is not None]
+            if known:
+                steps, values = zip(*known, strict=True)
+                # far below zero says no more than "worse than the mean"; it would squeeze the rest
+                shown, marker = np.clip(values, -0.5, 1), "o" if len(values) < 12 else ""
+                panel.plot(steps, shown, style, color=colour, marker=marker, markersize=2.5, label=label)
         panel.axhline(0, color=GREY, linewidth=0.8)
         panel.set_title(f"{name} ({MODALITY_NAMES.get(modality, modality)})" if modality else name)
         panel.set_ylim(-0.55, 1)

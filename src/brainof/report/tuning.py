@@ -19,27 +19,26 @@ def tuning(found: Mapping[str, Any]) -> Figure:
 
     trials = [trial for trial in found["batches"] if trial["windows_per_second"] is not None]
     trials = sorted(trials, key=lambda trial: trial["tokens_per_batch"])
-    tokens = [trial["tokens_per_batch"] for trial in trials]
-    speed.plot(tokens, [trial["windows_per_second"] for trial in trials], "o-", color=BLUE)
-    for trial in trials:
-        if trial["tokens_per_batch"] == found["tokens_per_batch"]:
-            speed.plot(trial["tokens_per_batch"], trial["windows_per_second"], "o", color=RED)
+    tokens, pace = ([trial[key] for trial in trials] for key in ("tokens_per_batch", "windows_per_second"))
+    speed.plot(tokens, pace, "o-", color=BLUE)
+    for number, windows in zip(tokens, pace, strict=True):
+        if number == found["tokens_per_batch"]:
+            speed.plot(number, windows, "o", color=RED)
     for trial in found["batches"]:
-        if trial["windows_per_second"] is None:
+        if trial not in trials:
             speed.axvline(trial["tokens_per_batch"], color=GREY, linestyle=":")
     speed.set_xscale("log", base=2)
     speed.set_xticks(tokens, [f"{number:,}" for number in tokens])
     speed.minorticks_off()
     speed.set(title="Batch (dotted: does not fit)", xlabel="tokens per batch", ylabel="windows/s")
-    speed.set_ylim(0, 1.1 * max(trial["windows_per_second"] for trial in trials))
+    speed.set_ylim(0, 1.1 * max(pace))
 
     rates = [trial for trial in found["rates"] if trial["losses"]]
     best = next(trial for trial in rates if trial["lr"] == found["lr"])
     for shade, trial in zip(np.linspace(0.35, 1, len(rates)), rates, strict=True):
-        steps = range(1, len(trial["losses"]) + 1)
         if trial is not best:  # all see the same batches, whose losses differ much more than those of two rates
             above = np.subtract(trial["losses"], best["losses"])
-            curves.plot(steps, above, color=BLUE, alpha=float(shade), label=f"{trial['lr']:g}")
+            curves.plot(range(1, len(above) + 1), above, color=BLUE, alpha=float(shade), label=f"{trial['lr']:g}")
     curves.axhline(0, color=RED, label=f"{best['lr']:g}")
     curves.set(title="Loss above that of the chosen rate", xlabel="step", ylabel="loss, same windows and masks")
     curves.legend(fontsize=7)

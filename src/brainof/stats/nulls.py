@@ -34,9 +34,9 @@ def permute_labels(
     if not constant_within(y, recordings):
         return _reorder_runs(y, recordings, np.arange(len(y)) if onsets is None else onsets, rng)
     if not constant_within(y, groups):
-        return _exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
+        return exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
     owners = np.zeros(len(y), int) if strata is None else strata
-    return _exchange(y, joint(groups, owners), owners, rng)
+    return exchange(y, joint(groups, owners), owners, rng)
 
 
 def labellings(n: int, y: np.ndarray, *units: Any, **options: Any) -> np.ndarray:
@@ -67,7 +67,7 @@ def _reorder_runs(y: np.ndarray, recordings: np.ndarray, onsets: np.ndarray, rng
     return permuted
 
 
-def _exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Units of one owner exchange labels."""
     _, first, code = np.unique(units, return_index=True, return_inverse=True)
     label, owner = y[first], owners[first]

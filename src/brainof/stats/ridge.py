@@ -193,10 +193,9 @@ class RidgeProbe:
         Sorted labels (classification).
     alpha_ : float
         The chosen penalty; scikit-learn's `Ridge(alpha=alpha_ * n_features)` is the same on standardised features.
-    coef_ : ndarray, shape (n_features, n_columns)
-        Coefficients of the standardised features.
-    intercept_, offset_ : ndarray, shape (n_columns,)
-        The decision value is features @ coef_ + intercept_ - offset_; the offset makes classes equally likely.
+    coef_, intercept_, offset_ : ndarray, shape (n_features, n_columns) and (n_columns,)
+        Of the decision value, standardised features @ coef_ + intercept_ - offset_; the offset makes classes equally
+        likely.
     mean_, scale_ : ndarray, shape (n_features,)
         Standardisation, from the training side.
     """
@@ -254,8 +253,8 @@ def recentre(X: Any, groups: Any) -> np.ndarray:
     """
     X = np.array(X, dtype=np.float64)
     groups = np.asarray(groups)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that a subject lacks altogether stays missing
+    # a feature that a subject lacks altogether stays missing
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         for name in np.unique(groups):
             rows = groups == name
             X[rows] = (X[rows] - np.nanmean(X[rows], axis=0)) / (np.nanstd(X[rows], axis=0) + 1e-6)

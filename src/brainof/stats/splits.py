@@ -56,10 +56,8 @@ class CrossSubject:
     ----------
     n_splits : int or None
         Folds per repeat; None leaves one group out.
-    repeats : int
-        Repeats, each with its own assignment of groups to folds.
-    random_state : int
-        Seed; repeat r uses random_state + r.
+    repeats, random_state : int
+        Repeats, each with its own assignment of groups to folds; repeat r draws it with the seed random_state + r.
     """
 
     def __init__(self, n_splits: int | None = 6, repeats: int = 1, random_state: int = 0) -> None:

@@ -59,8 +59,7 @@ def _braindecode(name: str, n_chans: int, n_times: int, sfreq: float, names: Seq
     models = optional("braindecode.models", "braindecode", f"the baseline {name}")
     at_200 = name in ("Labram", "CBraMod")
     size = {"n_times": round(n_times * 200 / sfreq) // 200 * 200 if at_200 else n_times, "sfreq": sfreq}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of defaults that were not asked for
+    with warnings.catch_warnings(action="ignore"):  # of defaults that were not asked for
         network = getattr(models, name)(n_outputs=2, n_chans=n_chans, **(size | ({"sfreq": 200.0} if at_200 else {})))
     network.final_layer = nn.Identity()
     if not at_200:

@@ -35,12 +35,7 @@ class Found:
 
 
 def discover(files: Sequence[Files], root: str | os.PathLike[str], recipe: str = "recipe") -> list[Found]:
-    """All recordings that the patterns and BIDS filters of a recipe match, in order of their names.
-
-    A file that several entries match belongs to the first. Hidden files and folders are never looked at.
-
-    Raises ConfigError: the root is no folder, a pattern leaves it, or nothing matches.
-    """
+    """Recordings that patterns and BIDS filters match (the first entry counts), by name; ConfigError for none."""
     base = user_path(root)
     if not base.is_dir():
         raise ConfigError("is not a folder", file=base, fix="give the folder the dataset lies in")

@@ -96,10 +96,7 @@ def digitised_electrodes(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, b
 
 
 def coils(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, np.ndarray, str]:
-    """Positions (metres) and unit normals of MEG coils, each (n, 3), NaN where the file has none; and their frame.
-
-    They are in the head frame where the file holds a device-to-head transform, else in that of the device.
-    """
+    """Positions (metres) and unit normals of MEG coils, (n, 3), NaN if unknown; frame: head, or device if not tied."""
     loc = np.array([info["chs"][pick]["loc"] for pick in picks], dtype=np.float64).reshape(-1, 12)
     positions, normals = loc[:, :3].copy(), loc[:, 9:12].copy()
     length = np.linalg.norm(normals, axis=1)

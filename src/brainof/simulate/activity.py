@@ -16,10 +16,7 @@ HOMOTOPIC, GLOBAL = 0.5, 0.35
 
 
 def mixing(person: Person, regions: Regions) -> np.ndarray:
-    """Loadings of regions on factors (whole brain, networks, homotopic pairs, private); rows have unit norm.
-
-    The functional connectivity of spontaneous activity is the product of this matrix with its transpose.
-    """
+    """Loadings of regions on factors (brain, networks, pairs, private), rows of unit norm; M M^T is connectivity."""
     n = len(regions)
     member = (regions.networks[:, None] == np.array(NETWORKS)) * person.loadings[:, None]
     pair = HOMOTOPIC * np.tile(np.eye(n // 2), (2, 1))

@@ -102,10 +102,7 @@ def contaminate(
 def contaminate_bold(
     clean: np.ndarray, positions: np.ndarray, t_r: float, level: ArtefactParameters, stream: Stream
 ) -> Contaminated:
-    """Add everything that is switched on to clean regional BOLD, shape (n_regions, n_volumes), with its baseline.
-
-    Motion changes near regions alike: `positions`, shape (n_regions, 3), are in metres.
-    """
+    """Add what is switched on to clean BOLD (n_regions, n_volumes); motion is smooth over `positions` (metres)."""
     n_regions, n_volumes = clean.shape
     size = float(np.median(clean.std(axis=1)))
     data, masks = clean.copy(), {}

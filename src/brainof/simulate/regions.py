@@ -84,10 +84,7 @@ class Regions:
         return np.flatnonzero(chosen)
 
     def channels(self, rois: int | Sequence[str] | None = None) -> Channels:
-        """Channel table of some regions (see `picks`), with the label ids of the whole atlas and their own order.
-
-        A subset is an atlas of its own, with its own name: the order of regions is an address.
-        """
+        """Channel table of some regions (see `picks`), ids of the whole atlas; a subset has an atlas name of its own."""
         picks = self.picks(rois)
         whole = np.array_equal(picks, np.arange(len(picks)))
         name = ATLAS.format(n=len(self))

@@ -171,10 +171,7 @@ def _place(spectrum: np.ndarray, envelope: np.ndarray, carrier_bin: float, ratio
 
 
 def evoked_response(sfreq: float, evoked: EvokedParameters) -> np.ndarray:
-    """Two Gaussian waves from a stimulus to twice the late latency, in units of `evoked.moment`.
-
-    Their standard deviations are a fifth of their latencies, so that the early one is over before the late one begins.
-    """
+    """Early and late Gaussian waves (SD 0.2 of the latency) to twice the late latency, in units of `evoked.moment`."""
     times = np.arange(round(2 * evoked.late * sfreq)) / sfreq
     early, late = (np.exp(-((times / at - 1) ** 2) / (2 * 0.2**2)) for at in (evoked.early, evoked.late))
     return (evoked.early_size * early + evoked.late_size * late).astype(np.float32)

@@ -59,11 +59,7 @@ class Sidecars:
     def all(
         self, suffix: str, extension: str, free: tuple[str, ...] = (), entities: Mapping[str, str] | None = None
     ) -> list[BidsFile]:
-        """Sidecars of a suffix and extension, the nearest and most specific first.
-
-        A sidecar applies where each of its entities is one of the recording's (or of `entities`); those in `free` may
-        differ.
-        """
+        """Sidecars of a suffix and extension, the nearest first, whose entities fit the recording's, or are `free`."""
         own = self.entities if entities is None else entities
         found = []
         for folder in self.folders:

@@ -76,7 +76,7 @@ class Chain:
         return rates[-1] if rates else None
 
     def apply(self, recording: Recording) -> Recording:
-        """The prepared recording, float32; statistics of steps in its provenance; RecordingError if too short or bad."""
+        """The prepared recording, float32; statistics of steps in its provenance; RecordingError if too short."""
         if not recording.n_channels or not recording.n_times:
             size = f"{recording.n_channels} channels x {recording.n_times} samples"
             raise RecordingError(f"empty recording ({size})", file=recording.file)

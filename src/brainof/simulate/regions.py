@@ -84,7 +84,7 @@ class Regions:
         return np.flatnonzero(chosen)
 
     def channels(self, rois: int | Sequence[str] | None = None) -> Channels:
-        """Channel table of some regions (see `picks`), ids of the whole atlas; a subset has an atlas name of its own."""
+        """Channel table of some regions (see `picks`), ids of the whole atlas; a subset has an atlas of its own."""
         picks = self.picks(rois)
         whole = np.array_equal(picks, np.arange(len(picks)))
         name = ATLAS.format(n=len(self))

@@ -229,7 +229,8 @@ class Run:
                         return
             if self.last_health(done) is None:  # it may have been killed just before
                 self._check_health(done, metrics)
-            self._require_health(done, metrics)
+            else:
+                self._require_health(done, metrics)
             self.checkpoints.wait()
         with world.together():
             if world.main:

@@ -438,7 +438,7 @@ def test_a_teacher_that_there_is_not_is_refused(corpus, tmp_path):
 
 
 def test_collapsed_latents_warn_and_end_the_run_at_its_next_check(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("brainof.pretraining.run.check_spread", lambda *_: (1.2, 0.5))
+    monkeypatch.setattr("brainof.pretraining.meter.spread", lambda *_: (1.2, 0.5))
     with pytest.raises(HealthError, match=r"the latents collapse: effective rank 1.20") as error:
         pretrain(config(health_grace=0.4), corpus, tmp_path / "run")
     assert "\n" not in str(error.value)

@@ -36,13 +36,6 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
     return float(1 - error / variance) if variance > 0 else float("nan")
 
 
-def check_spread(objective: Objective, masked: MaskedBatch) -> tuple[float, float]:
-    """`rank` and `latent_cosine` as `check_batch`; NaN where latents are not finite."""
-    with evaluating(objective):
-        latents_BLD = objective.encode(masked, objective.model.tokens(masked.batch)).float()
-        return _spread(latents_BLD) if latents_BLD.isfinite().all() else (float("nan"), float("nan"))
-
-
 def check_batch(objective: Objective, masked: MaskedBatch, people: Sequence[str] = ()) -> dict[str, float]:
     """Health of one batch of one dataset (at least two windows), in evaluation mode; `people` says whose they are.
 
@@ -56,7 +49,7 @@ def check_batch(objective: Objective, masked: MaskedBatch, people: Sequence[str]
         tokens = objective.model.tokens(masked.batch)
         latents_BLD = objective.encode(masked, tokens)
         row = scores_of_latents(objective, masked, tokens, latents_BLD)
-    row["rank"], row["latent_cosine"] = _spread(latents_BLD.float())
+    row["rank"], row["latent_cosine"] = spread(latents_BLD)
     return row | identity(latents_BLD.float(), people)
 
 
@@ -122,7 +115,10 @@ def reconstruction_scores(
     return scores
 
 
-def _spread(latents_BLD: Tensor) -> tuple[float, float]:
+def spread(latents_BLD: Tensor) -> tuple[float, float]:
+    """`rank` and `latent_cosine` of `check_batch`; NaN where latents are not finite."""
+    if not (latents_BLD := latents_BLD.float()).isfinite().all():
+        return float("nan"), float("nan")
     all_BF = latents_BLD.flatten(1)  # a mean over latents would hide what contrasts put into their differences
     energy = torch.linalg.svdvals(all_BF - all_BF.mean(0)) ** 2
     fraction = energy / energy.sum().clamp(min=1e-12)

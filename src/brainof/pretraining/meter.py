@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +14,29 @@ from torch import Tensor
 from ..model import balance_metrics
 from ..model.cost import WindowShape, step_flops
 from ..utils.modules import peak_flops
+from .health import SPREAD_WINDOWS, spread
 from .objective import Objective
 from .parallel import World
-from .trainer import Step, require_finite
+from .trainer import Bad, Step, first_not_finite, refuse
+
+
+class Seen(NamedTuple):
+    """What one rank has seen since the last log."""
+
+    bad: Bad | None
+    loss: float
+    waited: float
+    sums: dict[tuple[str, str], tuple[list[float], list[float]]]
+    skipped: int
+    work: list[tuple[float, float, float]]
+    spread: tuple[float, float] | None
 
 
 class Meter:
     """Sums on the device, read at log intervals; `steps` are those of the run, which the weights of terms depend on.
 
-    With several ranks each adds up its own, and what is read is the sum: all ranks read at the same steps.
+    With several ranks each adds up its own, and what is read is the sum, by one message: all ranks read at the same
+    steps. A HealthError on all of them where the loss or the gradient of one is not finite.
     """
 
     def __init__(self, objective: Objective, steps: int, world: World | None = None, ranks_each: int = 1) -> None:
@@ -29,6 +45,7 @@ class Meter:
         self._sums: dict[tuple[str, str], Tensor] = {}
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []
+        self._latents_BLD: Tensor | None = None
         self._work: list[tuple[float, float, float]] = []  # of each step: tokens, those that hold signal, FLOPs
         self._work_before = np.zeros(5)  # as of `_work_done`, from a checkpoint
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
@@ -36,7 +53,8 @@ class Meter:
 
     def add(self, step: Step) -> None:
         """Count a step."""
-        self._unread.append(step)
+        self._unread.append(replace(step, latents_BLD=None))  # those of the last step are enough
+        self._latents_BLD = step.latents_BLD
         for batch, losses in zip(step.batches, step.losses, strict=True):
             sums = torch.stack([losses[name] for name in self.objective.terms]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
@@ -46,28 +64,38 @@ class Meter:
         work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
         self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
 
-    def check(self) -> None:
-        """Refuse steps whose loss or gradient is not finite: before anything is saved or logged."""
-        require_finite(self._unread, self.world)
+    def _read(self, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
+        """What each rank has seen; refuses steps that are not finite."""
+        mine = Seen(
+            first_not_finite(self._unread),
+            self._unread[-1].loss.item(),
+            waited - self._waited,
+            {name: (value.tolist(), self._counts[name].tolist()) for name, value in self._sums.items()},
+            self._skipped,
+            self._work,
+            spread(latents_BLD) if latents_BLD is not None and len(latents_BLD) >= SPREAD_WINDOWS else None,
+        )
+        seen = self.world.gather(mine)
+        refuse([each.bad for each in seen])
         self._unread = self._unread[-1:]
+        return seen
 
     def rows(self, waited: float) -> list[dict[str, Any]]:
         """One row per dataset since the last call; `waited` is the time the loader was waited for so far."""
-        self.check()
-        step = self._unread[-1]
+        seen, step = self._read(waited, self._latents_BLD), self._unread[-1]
         seconds = time.perf_counter() - self._since
-        state = self.state_dict()
-        numbers = self.world.total({"loss": step.loss.item(), "waited": (waited - self._waited) / self.world.size})
+        state = self._added(seen)
         about = {
-            "loss_step": numbers["loss"],
+            "loss_step": sum(each.loss for each in seen),
             "lr": step.lr,
             "grad_norm": step.norm.item(),
             **({} if step.load_LME is None else balance_metrics(step.load_LME)),
             "windows_per_second": float(sum(counts[1] for *_, counts in state["sums"])) / seconds,
-            **self._throughput(seconds),
-            "data_wait": numbers["waited"] / seconds,
+            **self._throughput(state["work"], seconds),
+            "data_wait": sum(each.waited for each in seen) / self.world.size / seconds,
             "checkpoint_wait": self.saving_seconds / seconds,
             "skipped": state["skipped"],
+            **_narrowest(seen),
         }
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
@@ -82,9 +110,9 @@ class Meter:
         self.saving_seconds = 0.0
         return rows
 
-    def _throughput(self, seconds: float) -> dict[str, float]:
+    def _throughput(self, work: list[float], seconds: float) -> dict[str, float]:
         """Tokens, the fraction without signal, the time that ranks wait for the one with most of them; FLOPs."""
-        total, valid, flops, mean, most = np.maximum(self._work_done(), 1e-9)
+        total, valid, flops, mean, most = np.maximum(work, 1e-9)
         found = {"tokens_per_second": total / seconds, "padding": 1 - valid / total, "imbalance": 1 - mean / most}
         device, rate = self.world.device, flops / seconds / self.world.size
         found["tflops_per_device"] = rate / 1e12
@@ -103,23 +131,21 @@ class Meter:
         target = "connectivity" in self.objective.terms
         return sum(step_flops(model, WindowShape(C, batch.n_patches, V, H), len(batch.batch), target).values())
 
-    def _work_done(self) -> np.ndarray:
-        """Sums since the last log: tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""
-        work_RK3 = np.array(self.world.gather(self._work), np.float64).reshape(self.world.size, -1, 3)
-        tokens_RK = work_RK3[..., 0]
-        sums = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
-        return self._work_before + sums
-
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
-        mine = {name: (value.tolist(), self._counts[name].tolist()) for name, value in self._sums.items()}
-        parts = self.world.gather((mine, self._skipped))
+        return self._added(self._read(self._waited))
+
+    def _added(self, seen: Sequence[Seen]) -> dict[str, Any]:
+        """`work` adds up tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""
         sums = []
-        for name in dict.fromkeys(name for part, _ in parts for name in part):
-            values = [part[name] for part, _ in parts if name in part]
+        for name in dict.fromkeys(name for each in seen for name in each.sums):
+            values = [each.sums[name] for each in seen if name in each.sums]
             sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
-        skipped = sum(skipped for _, skipped in parts)
-        return {"sums": sums, "skipped": skipped, "work": self._work_done().tolist()}
+        work_RK3 = np.array([each.work for each in seen], np.float64).reshape(len(seen), -1, 3)
+        tokens_RK = work_RK3[..., 0]
+        work = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
+        skipped = sum(each.skipped for each in seen)
+        return {"sums": sums, "skipped": skipped, "work": (self._work_before + work).tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; the first rank has what all of them had."""
@@ -131,3 +157,12 @@ class Meter:
             self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)
             self._counts[name, modality] = np.array(counts)
         self._skipped = state["skipped"]
+
+
+def _narrowest(seen: Sequence[Seen]) -> dict[str, float]:
+    """Lowest rank and highest cosine of latents; nothing where the last batch of a rank is of too few windows."""
+    found = [each.spread for each in seen if each.spread is not None]
+    if len(found) < len(seen) or not np.isfinite(found).all():  # what a finite step has led to: the next one says so
+        return {}
+    ranks, cosines = zip(*found, strict=True)
+    return {"rank": min(ranks), "latent_cosine": max(cosines)}

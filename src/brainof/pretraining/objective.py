@@ -104,6 +104,8 @@ class Objective(nn.Module):
     def forward(self, masked: MaskedBatch, counts: Mapping[str, float], progress: float = 1.0) -> dict[str, Tensor]:
         """Losses: "loss", the part of this batch in the loss of the step, and the terms, summed over predicted patches.
 
+        With them go the "latents" (B, L, D) of what is visible, for the log.
+
         `counts` are `patches` and `windows` of the whole optimizer step: its batches add up, however they are cut.
         `progress` is the fraction of the steps done, for `frequency_start`.
         """
@@ -112,7 +114,7 @@ class Objective(nn.Module):
         outputs = self.decode(masked, tokens, latents_BLD, fractions)
         looks = {name: self.look(name, view, fractions) for name, view in masked.views.items() if name in self.asked}
         losses = self.compare(masked, tokens, outputs, latents_BLD, self.whole(masked, tokens), looks)
-        return {"loss": self.combine(losses, progress) / counts["patches"], **losses}
+        return {"loss": self.combine(losses, progress) / counts["patches"], **losses, "latents": latents_BLD}
 
     def encode(self, masked: MaskedBatch, tokens: Tokens, start_BLD: Tensor | None = None) -> Tensor:
         """Latents (B, L, D) of the visible tokens, from the latent vectors on or from those of another modality."""

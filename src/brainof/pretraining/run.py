@@ -29,7 +29,7 @@ from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
 from .curves import open_curves
 from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
-from .health import SPREAD_WINDOWS, check_batch, check_spread, require_latent_use
+from .health import check_batch, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
@@ -38,7 +38,7 @@ from .parallel import World, batches_of, draw_parts, gathered, open_world, prepa
 from .recipes import find_config
 from .record import run_record
 from .run_folder import ABOUT, Metrics, last_health, locked, remember_failure, settle_config
-from .trainer import Step, Trainer, uses_bfloat16
+from .trainer import Trainer, uses_bfloat16
 from .views import planner_of
 from .watch import Watch
 from .weights import initial_model, release_checkpoint, start_from, trained_teacher
@@ -208,8 +208,6 @@ class Run:
                     bar.update()
                     if done % config.log_every == 0 or done == config.steps:
                         rows = meter.rows(loader.waited)  # refuses steps that are not finite
-                        spread = self.spread(step)
-                        rows = [row | spread for row in rows]
                         now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                         metrics.write(*(now | row for row in rows))
                         metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
@@ -275,22 +273,6 @@ class Run:
         found = {name: row for part in self.world.gather(mine) for name, row in part.items()}
         return {name: found[name] for name in names}
 
-    def spread(self, step: Step) -> dict[str, float]:
-        """Lowest rank and highest cosine of latents among the last batches of all ranks in a step; see `check_spread`.
-
-        Nothing where one is of too few windows: ranks that share a model encode equally often.
-        """
-        last = [batch for batch in step.batches[-1:] if len(batch.batch) >= SPREAD_WINDOWS]
-        if not all(self.world.gather(bool(last))):
-            return {}
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16)
-        with gathered(self.objective), autocast:
-            mine = check_spread(self.objective, last[0])
-        ranks, cosines = zip(*self.world.gather(mine), strict=True)
-        if not np.isfinite([*ranks, *cosines]).all():  # what a finite step has led to: the next one says so
-            return {}
-        return {"rank": min(ranks), "latent_cosine": max(cosines)}
-
     def last_health(self, step: int | None = None) -> dict[str, dict[str, Any]] | None:
         """As `run_folder.last_health`, which the first rank reads."""
         return self.world.from_main(lambda: last_health(self.metrics, step))
@@ -319,12 +301,11 @@ class Run:
             log.warning("%s: the reconstruction does not use the latents (step %d)", name, step)
 
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
-        meter.check()
         begun = time.perf_counter()
         state = {
+            "meter": meter.state_dict(),  # refuses steps that are not finite: first of all
             "position": loader.state_dict(),
             "seconds": time.perf_counter() - started,
-            "meter": meter.state_dict(),
             "rows": rows_digest(self.train_rows),
         }
         self.checkpoints.save(step, state)

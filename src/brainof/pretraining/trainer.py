@@ -29,7 +29,8 @@ class Step:
 
     `number` counts the steps done, this one included; `losses` are those of each batch, without their graph; `norm` is
     that of the gradient before clipping; `load_LME` are the tokens that each expert was sent, None without experts;
-    `counts` are those of the batches, over all ranks; `stop` tells that the run was asked to end.
+    `counts` are those of the batches, over all ranks; `stop` tells that the run was asked to end; `latents_BLD` are
+    those of the last batch where the objective tells them.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Step:
     load_LME: Tensor | None
     counts: dict[str, float]
     stop: bool = False
+    latents_BLD: Tensor | None = None
 
     @property
     def loss(self) -> Tensor:
@@ -54,7 +56,7 @@ class Trainer:
     ----------
     objective : Module
         (batch, counts of the step, fraction of the steps done) -> losses, of which "loss" is descended; the losses of
-        the batches of a step are added.
+        the batches of a step are added. "latents" (rows of windows) may be among them.
     optimizer : Optimizer
         Its groups may hold `lr_scale`, a factor on the learning rate.
     schedule : Schedule
@@ -125,10 +127,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
         self.objective.train()
-        losses = []
+        losses: list[Losses] = []
+        latents_BLD = None
         for place, batch in enumerate(batches, 1):
             with reducing(self.replica, last=place == len(batches)):
                 losses.append(self._backward(team, batch, total, number / self.schedule.steps))
+            latents_BLD = losses[-1].pop("latents", None)
         norm = clip_gradients(self.parameters, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -137,7 +141,7 @@ class Trainer:
         load_LME = move_biases(self.objective, self.balance_rate)
         if self.world.size == 1:  # nobody else needs to know
             stop = self.asked_to_stop()
-        return Step(number + 1, batches, losses, lr, norm, load_LME, total, stop)
+        return Step(number + 1, batches, losses, lr, norm, load_LME, total, stop, latents_BLD)
 
     def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
         """Add the gradient of a batch; returns its losses."""
@@ -148,18 +152,32 @@ class Trainer:
 
         parts = batch.split(team.count) if team.count > 1 else [batch]
         losses = team.backward(parts, losses_of)
-        return {name: torch.stack([part[name] for part in losses]).sum(0) for name in losses[0]}
+        return {name: _joined([part[name] for part in losses]) for name in losses[0]}
 
 
-def require_finite(steps: Sequence[Step], world: World | None = None) -> None:
-    """Refuse losses or gradients that are not finite; the only wait for the device between two logs.
+def _joined(parts: list[Tensor]) -> Tensor:
+    """What the parts of a batch are together: the sum of numbers, rows one after the other."""
+    return torch.cat(parts) if parts[0].ndim else torch.stack(parts).sum(0)
+
+
+#: Number, loss, gradient norm and source of a step that is not finite
+Bad = tuple[int, float, float, str]
+
+
+def require_finite(steps: Sequence[Step]) -> None:
+    """Refuse losses or gradients that are not finite.
 
     Raises
     ------
     HealthError
-        On all ranks alike; names the first such step and where its windows come from.
+        Names the first such step and where its windows come from.
     """
-    found = [each for each in (world or World()).gather(_first_not_finite(steps)) if each is not None]
+    refuse([first_not_finite(steps)])
+
+
+def refuse(first: Sequence[Bad | None]) -> None:
+    """As `require_finite`, of the first such step of each rank."""
+    found = [each for each in first if each is not None]
     if not found:
         return
     number = min(step for step, *_ in found)
@@ -176,8 +194,8 @@ def require_finite(steps: Sequence[Step], world: World | None = None) -> None:
     )
 
 
-def _first_not_finite(steps: Sequence[Step]) -> tuple[int, float, float, str] | None:
-    """Number, loss, gradient norm and source of the first step that is not finite."""
+def first_not_finite(steps: Sequence[Step]) -> Bad | None:
+    """The first step of this rank that is not finite; the only wait for the device between two logs."""
     if not steps:
         return None
     values = torch.stack([torch.stack([step.loss, step.norm.to(step.loss.dtype)]) for step in steps])

@@ -129,8 +129,13 @@ def plain_forms() -> Iterator[None]:
     never = {(norm, "use_fast"), (experts, "use_filled"), (experts, "use_grouped"), (attention, "use_fused")}
     with contextlib.ExitStack() as stack:
         for module, name in never:
-            stack.enter_context(mock.patch.object(module, name, return_value=False))
+            stack.enter_context(mock.patch.object(module, name, _no))
         yield
+
+
+def _no(*_: object) -> bool:
+    """The same function in every step: compiled blocks would be compiled anew for another."""
+    return False
 
 
 def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float, float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -106,6 +107,16 @@ def pretrained(rank: int, settings: dict[str, Any], corpora: list[str], out: str
     if fault and rank == 1:
         FAULTS[fault]()
     return str(pretrain(PretrainConfig.parse(settings), corpora[min(rank, len(corpora) - 1)], out))
+
+
+def continued(rank: int, settings: dict[str, Any], corpus: str, out: str, accept: tuple[str, ...] = ()) -> list[str]:
+    """A run goes on; returns what it said meanwhile."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("brainof").addHandler(handler)
+    pretrain(PretrainConfig.parse(settings), corpus, out, accept)
+    return said
 
 
 def killed_in_step(rank: int, settings: dict[str, Any], corpus: str, out: str, step: int) -> None:

@@ -92,7 +92,8 @@ def test_a_run_on_one_rank_goes_on_with_two(corpus, alone, tmp_path):
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
-    assert on_two(corpus, run, parallel="fsdp") == [str(run)] * 2
+    said, _ = ranks.run(rank_jobs.continued, 2, SETTINGS | {"parallel": "fsdp"}, str(corpus), str(run))
+    assert f"{run}/checkpoints/step-6: its bytes are not those that were written; the one before it is used" in said
     assert intact_state(run / "checkpoints" / "step-6") is not None  # the last steps were done again
     assert_same_run(run, alone)
 
@@ -141,12 +142,14 @@ def test_sigterm_at_one_rank_ends_all_within_half_a_minute(corpus, tmp_path):
     assert not (run / "release").exists()
 
 
-def test_other_settings_are_refused_on_all_ranks(corpus, alone, tmp_path):
+def test_other_settings_are_refused_on_all_ranks_unless_accepted(corpus, alone, tmp_path):
     run = shutil.copytree(alone, tmp_path / "run")
     for kind, text in on_two(corpus, run, lr=2e-3):
         assert kind == "ConfigError"
         assert "lr" in text
         assert "the run was started with 0.001, not 0.002" in text
+    said, _ = ranks.run(rank_jobs.continued, 2, SETTINGS | {"lr": 2e-3}, str(corpus), str(run), ("lr",))
+    assert f"{run}: goes on with lr=0.002 instead of 0.001" in said
 
 
 def test_a_rank_that_hangs_is_named(corpus, tmp_path):

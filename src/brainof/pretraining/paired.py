@@ -32,8 +32,10 @@ from ..signals import SignalBatch
 from ..utils.progress import progress
 from .checkpoint import Checkpoints
 from .config import ObjectiveConfig, PretrainConfig
+from .data import contract_of, index_of
 from .masking import MaskedBatch, Masking
 from .objective import Objective
+from .record import write_record
 from .run import masking_of, trainer_of
 from .run_folder import locked, remember_failure, settle_config
 from .trainer import Step, require_finite
@@ -161,8 +163,9 @@ def pretrain_pairs(
     table : DataFrame
         Complete pairs of training subjects, from `brainof.corpus.pairs`.
     out : path, optional
-        Run folder, for checkpoints every `checkpoint_every` steps and at the end: called again with the same
-        configuration and pairs, training goes on where the folder stands, whatever the weights of `model` are.
+        Run folder, for checkpoints every `checkpoint_every` steps and at the end, and for `about.json` as of any run
+        (data, environment, versions, commit): called again with the same configuration and pairs, training goes on
+        where the folder stands, whatever the weights of `model` are.
 
     Returns
     -------
@@ -189,23 +192,27 @@ def pretrain_pairs(
     with locked(folder):
         settle_config(folder, config)
         with remember_failure(folder):
-            return _train(config, corpus, table, model, folder / "checkpoints")
+            return _train(config, corpus, table, model, folder)
 
 
 def _train(
-    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, checkpoints: Path | None
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, folder: Path | None
 ) -> list[dict[str, Any]]:
     device = next(model.parameters()).device
     trainer = trainer_of(PairedObjective(model, config.objective), config, device)
     digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
     done, rows, losses = 0, [], []
     unread: list[Step] = []
-    saved = Checkpoints(checkpoints, model, trainer.optimizer, config.keep_checkpoints) if checkpoints else None
+    saved = folder and Checkpoints(folder / "checkpoints", model, trainer.optimizer, config.keep_checkpoints)
     state = saved.load() if saved else None
     if state is not None:
         if state["pairs"] != digest:
-            raise ConfigError(f"the run in {checkpoints} has other pairs", field="table", fix="choose another folder")
+            raise ConfigError(f"the run in {folder} has other pairs", field="table", fix="choose another folder")
         done, rows, losses = int(state["step"]), state["rows"], state["losses"]
+    if folder is not None:
+        used = index_of(corpus, config.sampling).loc[np.unique(table.to_numpy())]
+        about = {"device": device, "bfloat16": trainer.bfloat16, "pairs": len(table)}
+        write_record(folder, contract_of(corpus, used, model.config.patch), config, corpus, used, **about)
     masked = partial(_masked, config, corpus, table, masking_of(config, model.config.patch, model.config.rates))
     numbers = count_from(done * config.accumulate)
     batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)

@@ -10,9 +10,20 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ..contract import InputContract
 from ..corpus import Windows, subjects
-from ..version import __version__
+from ..utils.files import write_json
+from ..utils.provenance import commit, versions
 from .config import PretrainConfig
+from .run_folder import ABOUT
+
+
+def write_record(
+    folder: Path, contract: InputContract, config: PretrainConfig, corpora: Windows, rows: pd.DataFrame, **about: Any
+) -> None:
+    """What a run reads and its record (`run_record`, which takes `about`), beside its configuration."""
+    record = run_record(config, corpora, rows, **about)
+    write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
 
 #: What a corpus says of a dataset (earlier ones called a license "licence")
 _DESCRIBED = ("title", "license", "licence", "citation", "url")
@@ -26,21 +37,27 @@ def run_record(
     device: torch.device,
     bfloat16: bool,
     ranks: int = 1,
+    **more: Any,
 ) -> dict[str, Any]:
-    """JSON values: data (`rows` of the index) with licenses, seeds, hardware; all but how far the run has come."""
+    """JSON values: data (`rows` of the index) with licenses, seeds, hardware; all but how far the run has come.
+
+    `more` is added as it is.
+    """
     return {
         "seed": config.seed,
         "batch": config.batch_size * config.accumulate,
         "lr": config.lr,
         "precision": "bfloat16" if bfloat16 else "float32",
         "hardware": _hardware(device, ranks),
-        "versions": {"brainof": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {**versions(), "torch": torch.__version__, "python": platform.python_version()},
+        **({"commit": commit()} if commit() else {}),
         "objective": config.objective.to_dict(),
         "mask": config.mask.to_dict(),
         "sampling": config.sampling.to_dict(),
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
         "data": data_record(corpora, rows),
         **({"base_model": config.start} if config.start else {}),
+        **more,
     }
 
 

@@ -22,7 +22,6 @@ from ..corpus import Loader, Windows, open_corpora
 from ..errors import ConfigError, CorpusError, HealthError
 from ..model import count
 from ..paths import user_path
-from ..utils.files import write_json
 from ..utils.progress import progress
 from ..utils.threads import operator_threads
 from .checkpoint import Checkpoints, complete_checkpoints
@@ -36,8 +35,8 @@ from .objective import Objective
 from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
-from .record import run_record
-from .run_folder import ABOUT, Metrics, last_health, locked, remember_failure, settle_config
+from .record import write_record
+from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
 from .views import planner_of
 from .watch import Watch
@@ -236,9 +235,9 @@ class Run:
 
     def _describe(self) -> None:
         """What releases say of the run beside its weights, and what they read."""
-        about: dict[str, Any] = {"bfloat16": self.trainer.bfloat16, "ranks": self.world.size}
-        record = run_record(self.config, self.corpora, self.train_rows, device=self.device, **about)
-        write_json(self.folder / ABOUT, {"contract": self.contract.to_dict(), "record": record})
+        of = self.contract, self.config, self.corpora, self.train_rows
+        about = {"bfloat16": self.trainer.bfloat16, "ranks": self.world.size}
+        write_record(self.folder, *of, device=self.device, **about)
 
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:

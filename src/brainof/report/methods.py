@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .provenance import versions
+from ..utils.provenance import versions
 
 #: What every page rests on
 CITATIONS = {

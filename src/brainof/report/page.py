@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 from ..paths import user_path
 from ..utils.files import write_atomically
+from ..utils.provenance import provenance as current
 from ..utils.values import finite
-from .provenance import provenance as current
 from .style import svg
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..errors import ConfigError
 from ..paths import user_path
+from ..utils.provenance import provenance, versions
 from .folders import Part, read_part
 from .methods import citations, methods
 from .page import Image, Section, Table, write_page
-from .provenance import provenance, versions
 from .results import several_losses
 
 _NO_COMPARISON = (

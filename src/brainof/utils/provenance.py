@@ -1,4 +1,4 @@
-"""Where a page comes from: version, commit, date, seed, command, machine."""
+"""Where a page or a run comes from: version, commit, date, seed, command, machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import datetime
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..version import __version__
 
-#: Packages whose versions a reader needs to repeat a page
+#: Packages whose versions a reader needs to repeat it
 PACKAGES = ("brainof", "torch", "numpy", "scipy", "scikit-learn", "mne", "nibabel", "nilearn", "pandas", "matplotlib")
 
 
@@ -36,6 +37,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str:
     """Commit of the source tree this package runs from; empty for an installed package."""
     root = Path(__file__).parents[3]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,20 @@ def test_the_published_family_has_the_published_objective(name):
     assert model.decoder.outputs == ("waveform",)
     assert model.sampler.initial_addressing == "tied"  # decision 0071
     assert model.sampler.latents == 128 or name == "published"
+
+
+@pytest.mark.parametrize("name", ["published", *PUBLISHED])
+def test_every_value_of_the_published_family_says_where_it_is_from(name):
+    """On its line, if it is no name, interval or heading: what the publication states, and the source of all else."""
+    text = resources.files("brainof.pretraining.recipes").joinpath(f"{name}.yaml").read_text()
+    values = [line for line in text.splitlines() if ":" in line and not line.startswith("#")]
+    names = ("like:", "model:", "preset:", "health_every:", "checkpoint_every:")
+    bare = [line for line in values if "#" not in line and not line.strip().startswith(names)]
+    assert [line for line in bare if not line.endswith(":")] == []
+    if name == "published":
+        named = {line.split(":")[0] for line in values}
+        optimizer = {"optimizer", "lr", "warmup", "weight_decay", "betas", "clip", "balance_rate"}
+        assert optimizer | {"steps", "batch_size", "max_tokens", "min_channels", "sampling"} <= named
 
 
 def smooth_l1(a: np.ndarray) -> np.ndarray:

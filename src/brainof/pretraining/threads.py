@@ -6,6 +6,8 @@ cores 60 windows/s that way, 102 this way (docs/decisions/0010). Many processes 
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,6 +20,20 @@ from ..utils.threads import operators_apart
 
 Job = TypeVar("Job")
 Losses = dict[str, Tensor]
+
+
+#: Options of glibc's `mallopt`, and what they are set to: how much free memory at the top is kept, and the size from
+#: which memory is mapped and unmapped each time
+M_TRIM_THRESHOLD, KEPT = -1, 256 << 20
+M_MMAP_THRESHOLD, MAPPED_FROM = -3, 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let what a step frees stay with the process, where the C library is glibc (docs/decisions/0096)."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+        libc.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
 
 
 def detached(losses: Losses) -> Losses:
@@ -41,6 +57,7 @@ class GradientThreads:
 
     def open(self) -> Self:
         """Start the threads."""
+        keep_freed_memory()
         if self.count > 1:
             self._pool = self._opened.enter_context(operators_apart(self.count, "gradients", caller_waits=True))
         return self

@@ -25,6 +25,7 @@ def write_record(
     record = run_record(config, corpora, rows, **about)
     write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
 
+
 #: What a corpus says of a dataset (earlier ones called a license "licence")
 _DESCRIBED = ("title", "license", "licence", "citation", "url")
 

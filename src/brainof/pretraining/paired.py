@@ -211,8 +211,8 @@ def _train(
         done, rows, losses = int(state["step"]), state["rows"], state["losses"]
     if folder is not None:
         used = index_of(corpus, config.sampling).loc[np.unique(table.to_numpy())]
-        about = {"device": device, "bfloat16": trainer.bfloat16, "pairs": len(table)}
-        write_record(folder, contract_of(corpus, used, model.config.patch), config, corpus, used, **about)
+        of = contract_of(corpus, used, model.config.patch), config, corpus, used
+        write_record(folder, *of, device=device, bfloat16=trainer.bfloat16, pairs=len(table))
     masked = partial(_masked, config, corpus, table, masking_of(config, model.config.patch, model.config.rates))
     numbers = count_from(done * config.accumulate)
     batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)

@@ -236,8 +236,8 @@ class Run:
     def _describe(self) -> None:
         """What releases say of the run beside its weights, and what they read."""
         of = self.contract, self.config, self.corpora, self.train_rows
-        about = {"bfloat16": self.trainer.bfloat16, "ranks": self.world.size}
-        write_record(self.folder, *of, device=self.device, **about)
+        bfloat16, ranks = self.trainer.bfloat16, self.world.size
+        write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
 
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from tests import ranks
 from tests.pretraining import rank_jobs
 
-from brainof.pretraining.parallel import World
+from brainof.model import BrainOF
+from brainof.pretraining.parallel import World, prepare_blocks
 
 TERMS = {"latent": 0.5, "band_power": 0.2}
 CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5, "terms": TERMS})]
@@ -29,3 +31,11 @@ def test_two_ranks_equal_one_that_accumulates(alone, kind):
             np.testing.assert_allclose(found["norms"], expected["norms"], rtol=1e-10)
             for name, value in expected["weights"].items():
                 np.testing.assert_allclose(found["weights"][name], value, rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_each_block_is_compiled_by_itself(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: seen.append(function) or function)
+    model = BrainOF.from_preset("debug")
+    prepare_blocks(model, compiled=True)
+    assert [function.__self__ for function in seen] == list(model.blocks)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -401,9 +402,13 @@ def test_metrics_are_curves_of_tensorboard_too(corpus, tmp_path):
     assert {event.step: event.value for event in curves.Scalars("step/lr")} == pytest.approx(rates)
 
 
-def test_what_a_log_says_of_tokens(corpus, tmp_path):
+def test_what_a_log_says_of_tokens(corpus, tmp_path, caplog, monkeypatch):
     """Windows of 256 samples are 4 patches of each of 8, 10 and 12 channels, none of which is padding."""
-    run = pretrain(config(steps=6, min_channels=1.0), corpus, tmp_path / "run")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level("INFO", logger="brainof.pretraining.run"):
+        run = pretrain(config(steps=6, min_channels=1.0), corpus, tmp_path / "run")
+    line = r"step 6 of 6: loss [\d.]+, \d+ windows/s, \d+ tokens/s, data wait [\d.]+ %, 00:00 left"
+    assert re.search(line, caplog.text)  # where there is no bar
     rows = [row for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
     for row in rows:
         assert row["padding"] == 0

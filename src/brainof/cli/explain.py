@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from ..release import load
     from ..report.explanations import explanation_section, write_explanations
     from ..report.page import write_page
-    from ..report.provenance import provenance
+    from ..utils.provenance import provenance
 
     model, contract = load(args.model, seed=args.seed)
     source: object

@@ -1,7 +1,7 @@
 """Damaged files of all formats: each is a reading or a named error, within its time and memory.
 
 `python -m benchmarks fuzz` reads 5,000 mutants (seed 0) of small files, in a worker that may take `SECONDS` per file
-and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries fewer. Files and mutations are those of the tests.
+and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries fewer, `BRAINOF_FUZZ_SEED=1` others. Files and mutations are those of the tests.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import numpy as np
 from brainof.errors import BrainOFError
 from brainof.io import ReadOptions, read
 
-SEED, MUTANTS, SECONDS, MEMORY = 0, 5_000, 20, 2**30
+MUTANTS, SECONDS, MEMORY = 5_000, 20, 2**30
 OUTCOMES = ("readings", "named errors", "tracebacks", "hangs", "above 1 GB", "crashes")
 _TESTS = Path(__file__).parents[1] / "tests" / "io"
 
 
 def run() -> Iterator[tuple[str, float, str]]:
     """Counts of outcomes; what raised a traceback is a warning."""
-    number = int(os.environ.get("BRAINOF_FUZZ", MUTANTS))
+    number, seed = int(os.environ.get("BRAINOF_FUZZ", MUTANTS)), int(os.environ.get("BRAINOF_FUZZ_SEED", "0"))
     fuzz, vendor = _module("test_fuzz"), _module("vendor_files")
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -41,7 +41,7 @@ def run() -> Iterator[tuple[str, float, str]]:
             path.parent.mkdir()
             make(path, vendor)
             spoiled, path = path, path.with_name(other[0]) if other else path
-            content, random = spoiled.read_bytes(), np.random.default_rng((SEED, place))
+            content, random = spoiled.read_bytes(), np.random.default_rng((seed, place))
             options = ReadOptions.parse({**values, "max_bytes": fuzz.MAX_BYTES})
             modality = "eeg" if "variable" in values else None
             read(path, options=options, modality=modality)  # the libraries must not count as memory of a mutant

@@ -1,7 +1,8 @@
 """Damaged files of all formats: each is a reading or a named error, within its time and memory.
 
 `python -m benchmarks fuzz` reads 5,000 mutants (seed 0) of small files, in a worker that may take `SECONDS` per file
-and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries fewer, `BRAINOF_FUZZ_SEED=1` others. Files and mutations are those of the tests.
+and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries fewer, `BRAINOF_FUZZ_SEED=1` others. Files and mutations
+are those of the tests.
 """
 
 from __future__ import annotations

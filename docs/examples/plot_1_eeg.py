@@ -22,7 +22,9 @@ from brainof.simulate.write import write
 
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
-parameters = CohortParameters(subjects=4, seconds=80, modalities=("eeg",), channels=19)
+parameters = CohortParameters(
+    subjects=4, seconds=80, modalities=("eeg",), channels=19
+)
 cohort = write(parameters, folder / "cohort")
 files = sorted(cohort.glob("sub-*/**/*.vhdr"))
 recording = brainof.read(files[0])
@@ -48,10 +50,23 @@ for file in files:
     recording = brainof.read(file)
     raw = recording.to_mne()
     events, names = mne.events_from_annotations(raw)
-    chosen = {name: number for name, number in names.items() if name in ("rest", "task")}
-    found = mne.Epochs(raw, events, chosen, tmin=0, tmax=4 - 1 / raw.info["sfreq"], baseline=None, preload=True)
+    chosen = {
+        name: number for name, number in names.items() if name in ("rest", "task")
+    }
+    found = mne.Epochs(
+        raw,
+        events,
+        chosen,
+        tmin=0,
+        tmax=4 - 1 / raw.info["sfreq"],
+        baseline=None,
+        preload=True,
+    )
     epochs.append(found)
-    states += [{number: name for name, number in chosen.items()}[code] for code in found.events[:, 2]]
+    states += [
+        {number: name for name, number in chosen.items()}[code]
+        for code in found.events[:, 2]
+    ]
     subjects += [recording.entities["subject"]] * len(found)
 
 # %%
@@ -66,4 +81,6 @@ scores = cross_val_score(
     cv=GroupKFold(2),
     scoring="balanced_accuracy",
 )
-print(f"balanced accuracy on unseen subjects: {scores.mean():.2f} (chance 0.50), folds {scores.round(2)}")
+print(
+    f"balanced accuracy on unseen subjects: {scores.mean():.2f} (chance 0.50), folds {scores.round(2)}"
+)

@@ -21,11 +21,16 @@ from brainof.simulate.write import write
 
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
-parameters = CohortParameters(subjects=1, seconds=40, modalities=("fmri",), rois=40, fmri_blocks=6)
+parameters = CohortParameters(
+    subjects=1, seconds=40, modalities=("fmri",), rois=40, fmri_blocks=6
+)
 cohort = write(parameters, folder / "cohort", nifti=True)
 image = next(cohort.glob("sub-*/func/*_bold.nii.gz"))
 derivative = cohort / "derivatives" / "parcellated"
-atlas = {"image": str(derivative / "atlas_space-MNI152.nii.gz"), "labels": str(derivative / "atlas.tsv")}
+atlas = {
+    "image": str(derivative / "atlas_space-MNI152.nii.gz"),
+    "labels": str(derivative / "atlas.tsv"),
+}
 recording = brainof.read(image, atlas=atlas)
 recording
 

@@ -25,9 +25,13 @@ names, rng = ["Fz", "Cz", "Pz", "Oz", "C3", "C4"], np.random.default_rng(0)
 for subject in ("01", "02"):
     for run in ("open", "closed"):
         noise = rng.normal(0, 1e-5, (len(names), 20 * 256))
-        alpha = (1e-5 if run == "closed" else 2e-6) * np.sin(2 * np.pi * 10 * np.arange(20 * 256) / 256)
+        alpha = (1e-5 if run == "closed" else 2e-6) * np.sin(
+            2 * np.pi * 10 * np.arange(20 * 256) / 256
+        )
         info = mne.create_info(names, 256, "eeg")
-        mne.io.RawArray(noise + alpha, info).export(folder / f"S{subject}_{run}.edf")
+        mne.io.RawArray(noise + alpha, info).export(
+            folder / f"S{subject}_{run}.edf"
+        )
 
 # %%
 # The recipe: which files, how they are cut, which labels they have, and what may be asked of them.
@@ -61,11 +65,18 @@ corpus.index[["dataset", "subject", "recording", "onset", "n_times"]].head()
 
 batch = corpus.batch([0, 1, 2])
 figure, axes = plt.subplots(figsize=(6, 2.5), layout="constrained")
-axes.plot(np.arange(batch.signal_BCT.shape[2]) * batch.interval_B[0].item(), batch.signal_BCT[0, 3])
+axes.plot(
+    np.arange(batch.signal_BCT.shape[2]) * batch.interval_B[0].item(),
+    batch.signal_BCT[0, 3],
+)
 axes.set(xlabel="time (s)", ylabel="Oz, robust standard deviations")
 
 # %%
 # The same on the command line.
 
 command = ["brainof", "corpus", "info", str(folder / "corpus")]
-print(subprocess.run(["python", "-m", *command], capture_output=True, text=True).stdout)
+print(
+    subprocess.run(
+        ["python", "-m", *command], capture_output=True, text=True
+    ).stdout
+)

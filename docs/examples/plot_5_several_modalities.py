@@ -24,10 +24,19 @@ from brainof.simulate.write import write
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
 parameters = CohortParameters(
-    subjects=2, seconds=128, block=64, modalities=("eeg", "fmri"), channels=19, rois=40, fmri_blocks=2
+    subjects=2,
+    seconds=128,
+    block=64,
+    modalities=("eeg", "fmri"),
+    channels=19,
+    rois=40,
+    fmri_blocks=2,
 )
 cohort = write(parameters, folder / "cohort")
-sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in parameters.modalities]
+sources = [
+    Source(cohort / f"recipe_{modality}.yaml", cohort)
+    for modality in parameters.modalities
+]
 for summary in prepare_sources(sources, folder / "corpus"):
     print(summary.text().splitlines()[0])
 
@@ -35,7 +44,12 @@ for summary in prepare_sources(sources, folder / "corpus"):
 # Pairs of windows that overlap; fMRI is read five seconds later, when the blood has followed.
 
 corpus = Corpus(folder / "corpus")
-table = pairs(corpus.index, {"eeg": "simulated_eeg", "fmri": "simulated_fmri"}, view="pretrain", lag={"fmri": 5.0})
+table = pairs(
+    corpus.index,
+    {"eeg": "simulated_eeg", "fmri": "simulated_fmri"},
+    view="pretrain",
+    lag={"fmri": 5.0},
+)
 table.head()
 
 # %%
@@ -43,11 +57,17 @@ table.head()
 
 torch.manual_seed(0)
 fused = FusedBrainOF(BrainOF.from_preset("tiny"), order=("eeg", "fmri")).eval()
-batch = PairedBatch.complete(eeg=corpus.batch(table["eeg"][:4].tolist()), fmri=corpus.batch(table["fmri"][:4].tolist()))
+batch = PairedBatch.complete(
+    eeg=corpus.batch(table["eeg"][:4].tolist()),
+    fmri=corpus.batch(table["fmri"][:4].tolist()),
+)
 with torch.no_grad():
     both = fused.forward_features(batch)
     lost = torch.tensor([False, True, False, True])
     some = fused.forward_features(batch.without({"fmri": lost}))
     alone = fused.model.forward_features(batch.batches["eeg"])
 print("latents:", tuple(both.shape))
-print("a window without fMRI equals EEG alone:", torch.allclose(some[1], alone[1], atol=1e-5))
+print(
+    "a window without fMRI equals EEG alone:",
+    torch.allclose(some[1], alone[1], atol=1e-5),
+)

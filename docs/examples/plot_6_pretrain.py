@@ -23,16 +23,22 @@ from brainof.simulate.write import write
 
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
-parameters = CohortParameters(subjects=4, seconds=60, modalities=("eeg",), channels=19)
+parameters = CohortParameters(
+    subjects=4, seconds=60, modalities=("eeg",), channels=19
+)
 cohort = write(parameters, folder / "cohort")
-for summary in prepare_sources([Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"):
+for summary in prepare_sources(
+    [Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"
+):
     print(summary.text().splitlines()[0])
 
 # %%
 # ``brainof pretrain per_output --corpus corpus --out run steps=40``, in Python. So few steps teach nothing, and the
 # health check at the end says so: a model whose decoder ignores its input is not released.
 
-config = find_config("per_output").replaced(["steps=40", "log_every=5", "health_every=40", "threads=1"], "example")
+config = find_config("per_output").replaced(
+    ["steps=40", "log_every=5", "health_every=40", "threads=1"], "example"
+)
 try:
     run = pretrain(config, folder / "corpus", folder / "run")
 except brainof.errors.HealthError as error:

@@ -20,23 +20,38 @@ import brainof
 from brainof.interop import BrainOFModule
 
 mne.set_log_level("error")
-names, sfreq, rng = ["Fz", "Cz", "Pz", "O1", "O2", "C3", "C4", "Fpz"], 128, np.random.default_rng(0)
+names, sfreq, rng = (
+    ["Fz", "Cz", "Pz", "O1", "O2", "C3", "C4", "Fpz"],
+    128,
+    np.random.default_rng(0),
+)
 info = mne.create_info(names, sfreq, "eeg").set_montage("standard_1020")
-data, labels = rng.normal(0, 1e-5, (60, len(names), 4 * sfreq)), np.tile(["no alpha", "alpha"], 30)
+data, labels = (
+    rng.normal(0, 1e-5, (60, len(names), 4 * sfreq)),
+    np.tile(["no alpha", "alpha"], 30),
+)
 data[1::2, 3:5] += 1e-5 * np.sin(2 * np.pi * 10 * np.arange(4 * sfreq) / sfreq)
 epochs = mne.EpochsArray(data, info)
 
 # %%
 # scikit-learn: embed, reduce, classify.
 
-pipeline = make_pipeline(brainof.BrainOFEmbedder("tiny"), PCA(10), LogisticRegression())
+pipeline = make_pipeline(
+    brainof.BrainOFEmbedder("tiny"), PCA(10), LogisticRegression()
+)
 scores = cross_val_score(pipeline, epochs, labels, cv=3)
 print(f"accuracy {scores.mean():.2f}, chance 0.50")
 
 # %%
 # braindecode's signature; ``EEGClassifier(BrainOFModule, module__model=...)`` trains it, and MOABB runs either.
 
-module = BrainOFModule(n_outputs=2, chs_info=info["chs"], n_times=data.shape[2], sfreq=sfreq, model="tiny")
+module = BrainOFModule(
+    n_outputs=2,
+    chs_info=info["chs"],
+    n_times=data.shape[2],
+    sfreq=sfreq,
+    model="tiny",
+)
 print(module(torch.from_numpy(1e6 * data[:4]).float()).shape)
 
 # %%

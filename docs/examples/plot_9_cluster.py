@@ -25,14 +25,25 @@ from brainof.simulate.write import write
 
 mne.set_log_level("error")
 folder = Path(tempfile.mkdtemp())
-cohort = write(CohortParameters(subjects=4, seconds=60, modalities=("eeg",), channels=19), folder / "cohort")
-for summary in prepare_sources([Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"):
+cohort = write(
+    CohortParameters(subjects=4, seconds=60, modalities=("eeg",), channels=19),
+    folder / "cohort",
+)
+for summary in prepare_sources(
+    [Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"
+):
     print(summary.text().splitlines()[0])
 
 
 def run(*command):
     """Run a command in the folder; what it says, or its error."""
-    done = subprocess.run([sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return done.stdout
@@ -48,9 +59,18 @@ print(run("brainof", "plan", "base", "--devices", "8", "64"))
 # One process, as on a laptop. The last words make it small; ``health_margin=0`` lets a run pass that is too short to
 # learn anything. A step is two batches of four windows.
 
-small = ["steps=12", "batch_size=4", "accumulate=2", "log_every=1", "health_margin=0", "precision=float32"]
+small = [
+    "steps=12",
+    "batch_size=4",
+    "accumulate=2",
+    "log_every=1",
+    "health_margin=0",
+    "precision=float32",
+]
 small += ["threads=1", "model.preset=debug"]
-run("brainof", "pretrain", "published", "--corpus", "corpus", "--out", "one", *small)
+run(
+    "brainof", "pretrain", "published", "--corpus", "corpus", "--out", "one", *small
+)
 
 # %%
 # Two processes: ``torchrun --nproc-per-node 2 -m brainof pretrain ...``. On a node with eight GPUs it is
@@ -58,16 +78,34 @@ run("brainof", "pretrain", "published", "--corpus", "corpus", "--out", "one", *s
 # Both processes share each step: one batch each.
 
 torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-run(*torchrun, "brainof", "pretrain", "published", "--corpus", "corpus", "--out", "two", *small)
+run(
+    *torchrun,
+    "brainof",
+    "pretrain",
+    "published",
+    "--corpus",
+    "corpus",
+    "--out",
+    "two",
+    *small,
+)
 
 # %%
 # Windows, their order and masks depend on the seed alone, so that both runs go the same way, to rounding. What a run
 # wrote on two processes can be continued on one or on eight: by the same command, after a preemption as well.
 
-losses = {name: pd.read_json(folder / name / "metrics.jsonl", lines=True) for name in ("one", "two")}
-losses = {name: rows.dropna(subset=["loss"]).set_index("step")["loss"] for name, rows in losses.items()}
+losses = {
+    name: pd.read_json(folder / name / "metrics.jsonl", lines=True)
+    for name in ("one", "two")
+}
+losses = {
+    name: rows.dropna(subset=["loss"]).set_index("step")["loss"]
+    for name, rows in losses.items()
+}
 difference = (losses["one"] - losses["two"]).abs().max()
-print(f"largest difference of the loss at any step: {difference:.1e} (six digits are logged)")
+print(
+    f"largest difference of the loss at any step: {difference:.1e} (six digits are logged)"
+)
 assert difference < 1e-3
 
 figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")

@@ -46,7 +46,7 @@ def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkey
     [
         (
             ["prepare", "eegmat", "--root", "d"],
-            "brainof prepare: the following arguments are required: --out;",
+            "brainof prepare: the following arguments are required: --out; for example: brainof prepare eegmat --root ",
         ),
         (["prepare", "eegmat", "--root", "d", "--outt", "c"], "arguments: --outt; did you mean '--out'?"),
         (["prepare", "x", "--root", "d", "--out", "c", "--limits", "3"], "did you mean '--limit'?"),
@@ -54,6 +54,7 @@ def test_every_example_is_a_command_that_works_when_it_is_pasted(command, monkey
         (["atlas", "fetch", "x", "--jsn"], "did you mean '--json'?"),
         (["embed", "--mdoel", "x"], "unrecognized arguments: --mdoel; did you mean '--model'?"),
         (["atlas", "get"], "unknown action 'get'"),
+        (["corpus", "merge", "a"], "required: --out; for example: brainof corpus merge A B --out ALL\n"),
         (["simulate", "--subjects", "many", "--out", "x"], "argument --subjects: invalid int value: 'many'"),
     ],
 )

@@ -100,7 +100,11 @@ def test_options_may_be_keywords(tmp_path):
 def test_a_folder_and_a_foreign_ending_get_no_odd_suggestion(tmp_path):
     with pytest.raises(ReadError, match="is a folder, not a recording; `brainof index` lists"):
         read(tmp_path)
-    for name, message in (("a.md", "unknown format '.md'; known: "), ("a.edff", "did you mean '.edf'")):
+    for name, message in (
+        ("a.md", "unknown format '.md'; known: "),
+        ("a.edff", "did you mean '.edf'"),
+        ("a.nedf", "is a recording of Neuroelectrics; save mne.io.read_raw_nedf"),
+    ):
         (tmp_path / name).touch()
         with pytest.raises(ReadError, match=message):
             read(tmp_path / name)

@@ -94,7 +94,7 @@ def test_every_map_has_a_figure_that_says_its_verdict(name):
     figure = draw(found)
     if hasattr(found, "verdict"):
         assert " ".join(found.verdict.split()) in words(figure)
-        assert found.verdict in caption(found)
+        assert found.verdict[0].upper() + found.verdict[1:] in caption(found)
     ElementTree.fromstring(svg(figure))  # well formed
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -116,7 +116,7 @@ def test_sensors_at_one_place_and_without_a_place():
     )
     figure, axes = panels(1, 1)
     topomap(axes[0, 0], np.arange(7.0), twice)
-    assert "1 sensors without a position" in words(figure)
+    assert "1 sensor without a position" in words(figure)
     figure, axes = panels(1, 1)
     topomap(axes[0, 0], np.arange(3.0), Channels(tuple("abc"), ("eeg",) * 3))
     assert "0 of 3 sensors have a position" in words(figure)

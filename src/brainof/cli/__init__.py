@@ -57,6 +57,8 @@ class Parser(argparse.ArgumentParser):
         elif word := re.match(r"argument ACTION: invalid choice: '([^']*)'", message):
             message = f"unknown action {word[1]!r}"
             fix = did_you_mean(word[1], next(iter(_subparsers(self))).choices)
+        elif "are required" in message and (examples := _examples(self.epilog or "", self.prog)):
+            fix = f"for example: {examples[0].partition('  #')[0].strip()}"
         self.exit(2, f"{self.prog}: {message}; {fix}\n")
 
 
@@ -70,6 +72,11 @@ class ListAction(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         out("\n".join(self.lines()))
         parser.exit(0)
+
+
+def _examples(text: str, prog: str) -> list[str]:
+    """The lines of a text that show how to call a program with arguments."""
+    return [line for line in text.splitlines() if line.startswith(f"  {prog} ") and " --list" not in line]
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> list[argparse._SubParsersAction]:
@@ -112,6 +119,9 @@ def make_parser(named: Collection[str] = tuple(COMMANDS)) -> Parser:
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
             add_common_arguments(command)
+            for inner in (inner for action in _subparsers(command) for inner in action.choices.values()):
+                inner.epilog = "\n".join(["example:", *_examples(module.EXAMPLE, inner.prog)])
+                inner.formatter_class = command.formatter_class
             parser.known = option_strings(command)
             options = [text.removeprefix("--").replace("-", "_") for text in parser.known]
             command.set_defaults(run=module.run, options=options)

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
     from ..explain.run import WHAT, explain
     from ..release import load
-    from ..report.explanations import explanation_section, write_explanations
+    from ..report.explanations import explanation_section, lead, write_explanations
     from ..report.page import write_page
     from ..utils.provenance import provenance
 
@@ -91,16 +91,10 @@ def run(args: argparse.Namespace) -> int:
     page = write_page(
         folder / "explain.html",
         [explanation_section(made)],
-        title=f"What {args.model} uses",
-        lead=_lead(made),
+        title=f"What a model uses: {args.model}",
+        lead=lead(made),
         provenance=provenance(command=command, seed=args.seed),
         data={**about, "maps": [each.to_dict() for each, _ in made]},
     )
     out(f"{page}: {counted(len(made), 'map')}")
     return 0
-
-
-def _lead(made: list) -> str:
-    verdicts = [each.verdict for each, _ in made if hasattr(each, "verdict")]
-    lost = sum("DOES NOT BEAT" in verdict for verdict in verdicts)
-    return f"Of {len(verdicts)} maps with a null, {len(verdicts) - lost} beat it and {lost} do not."

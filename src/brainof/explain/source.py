@@ -23,6 +23,7 @@ from ..release import load
 from ..stats.nulls import constant_within
 from ..stats.splits import group_keys
 from ..utils.modules import device_of
+from ..utils.values import counted
 
 #: Windows of one dataset at most
 MOST = 200
@@ -244,7 +245,7 @@ def _common_layout(kinds: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, tup
     kept = rows[kinds[rows] == names[counts.argmax()]]
     if len(names) == 1:
         return kept, ()
-    return kept, (f"{len(rows) - len(kept)} windows of {len(names) - 1} other layouts of channels are left out",)
+    return kept, (f"left out: {counted(len(rows) - len(kept), 'window')} of another length or set of channels",)
 
 
 def _units(subjects: np.ndarray | None, samples: np.ndarray) -> tuple[np.ndarray, str]:

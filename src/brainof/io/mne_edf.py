@@ -84,7 +84,7 @@ def _edf_channels(
         else:
             wanted.append(label)
     if other:
-        notes.append(f"ignored {counted(len(other), 'channel')}, no EEG by name or unit: {', '.join(other)}")
+        notes.append(f"ignored {counted(len(other), 'non-EEG channel')}: {', '.join(map(repr, other))}")
     if ranges:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(ranges)}")
     if not wanted:

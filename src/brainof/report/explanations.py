@@ -26,14 +26,18 @@ log = logging.getLogger(__name__)
 
 FILE = "explain.json"
 
-_OCCLUSION = (
-    "Each {by} is hidden from the model, which was made for windows that lack patches; the dot is what that costs, the "
-    "bar its 95 % interval over {unit}. Diamonds: the same architecture with random weights. Red dotted line: 95 % of "
-    "the largest effects with permuted labels. Blue beats every null it was held against, corrected over all parts."
-)
+_HIDDEN = "Each {} is hidden from the model, which was made for windows that lack patches."
+#: What a map of effects is by -> what was done
+_DONE = {
+    **{name: _HIDDEN.format(name) for name in ("channel", "region", "network")},
+    "time": _HIDDEN.format("stretch of time"),
+    "band": "The Fourier components of each band are taken out of the signal.",
+    "gradient": "Share of each channel in the absolute integrated gradients.",
+    "modality": "What each modality adds to the accuracy, over all orders in which modalities may arrive.",
+}
 #: Class -> (short name, what the figure shows)
 ABOUT: dict[type, tuple[str, str]] = {
-    EffectMap: ("occlusion", _OCCLUSION),
+    EffectMap: ("occlusion", "Blue beats every null it was held against, corrected over all parts."),
     Attended: (
         "attention",
         "Attention of the sampler's last block, mean over heads and windows, of the four latents that attend to the "
@@ -67,17 +71,14 @@ def caption(found: Any) -> str:
     """What a figure shows, its units and lines, and whether it beats its nulls."""
     _, text = ABOUT[type(found)]
     if isinstance(found, EffectMap):
-        if found.by == "gradient":
-            text = "Share of the absolute integrated gradients of each channel. " + text.partition("; ")[2].capitalize()
-        elif found.by == "modality":
-            text = (
-                "Gain in accuracy of each modality over all orders in which modalities may arrive; "
-                + (text.partition("; ")[2])
-            )
-        text = text.format(by=found.by, unit=found.unit) + f" Unit: {found.measure}."
+        shown = [f"Dot: mean effect, {found.measure}", f"bar: its 95 % interval over {found.unit}"]
+        shown += ["diamond: the same architecture with random weights"] * (found.untrained is not None)
+        shown += ["dotted: 95 % of the largest effects with permuted labels"] * (found.labels_95 is not None)
+        text = f"{_DONE[found.by]} {'; '.join(shown)}. {text}"
         if "evidence" in found.about:
             text += f" Intact windows: evidence {found.about['evidence']:.2f} (p = {found.about['p_evidence']:.3g})."
     verdict = getattr(found, "verdict", "")
+    verdict = verdict[:1].upper() + verdict[1:]
     notes = "; ".join(getattr(found, "notes", ()))
     return " ".join(part for part in (text, f"{verdict}." if verdict else "", f"{notes}." if notes else "") if part)
 
@@ -104,6 +105,18 @@ def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tu
     return made
 
 
+def lead(made: list[tuple[Any, Figure]]) -> str:
+    """The first sentence of the page: which maps beat their nulls."""
+    groups: dict[str, list[str]] = {"won": [], "lost": [], "untested": []}
+    for each, _ in made:
+        if verdict := getattr(each, "verdict", ""):
+            kind = "lost" if "DOES NOT BEAT" in verdict else "won" if verdict.startswith("beats") else "untested"
+            groups[kind].append(getattr(each, "by", ABOUT[type(each)][0]))
+    names = {kind: f" ({', '.join(dict.fromkeys(found))})" if found else "" for kind, found in groups.items()}
+    won, lost, untested = (f"{len(found)}{names[kind]}" for kind, found in groups.items())
+    return f"Maps that beat their nulls: {won}; that do not: {lost}; that could not be tested: {untested}."
+
+
 def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanations") -> Section:
     """Figures as they were drawn."""
     return Section(title, _text(), [Image(figure, caption(each), _alt(each)) for each, figure in made])
@@ -120,7 +133,7 @@ def stored_section(folder: Path) -> Section:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is damaged ({error})", file=folder / FILE, fix="run brainof explain again") from None
-    return Section(f"What {found.get('model') or folder.name} uses", _text(), images)
+    return Section(f"What a model uses: {found.get('model') or folder.name}", _text(), images)
 
 
 def _figure(folder: Path, name: str) -> bytes:

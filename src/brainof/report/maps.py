@@ -25,6 +25,7 @@ from ..explain.embedding import EmbeddingMap
 from ..explain.experts import ExpertUsage
 from ..explain.reconstruction import Reconstruction
 from ..explain.similarity import Similarity
+from ..utils.values import counted
 from .results import draw_example
 from .style import (
     BLACK,
@@ -118,7 +119,7 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     panel.set_xlabel(_short(found.measure), fontsize=8)
     of = f"largest {len(chosen)} of {len(found.names)}" if len(chosen) < len(found.names) else ""
     panel.set_title(f"{of}\nmean and 95 % interval over {found.n_units} {found.unit}".strip(), fontsize=8)
-    panel.legend(handles, labels, fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.52), ncols=2)
+    panel.legend(handles, labels, fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.6), ncols=2)
 
 
 def matrix(panel: Axes, values: np.ndarray, title: str, labels: tuple[str, str], **options: Any) -> AxesImage:
@@ -187,7 +188,7 @@ def topomap(
     bar = panel.figure.colorbar(image, ax=panel, shrink=0.6, pad=0.02, label=label)
     bar.ax.tick_params(labelsize=6.5)
     if lost := int((~known).sum()):
-        panel.set_xlabel(f"{lost} sensors without a position", fontsize=7)
+        panel.set_xlabel(f"{counted(lost, 'sensor')} without a position", fontsize=7)
 
 
 def _in_head(places: np.ndarray, frame: str) -> np.ndarray:
@@ -419,6 +420,7 @@ def embedding(found: EmbeddingMap) -> Figure:
             row[0].scatter(found.coordinates[method][:, 0], found.coordinates[method][:, 1], s=8, color=BLUE)
         for panel, factor in zip(row, factors, strict=False):
             _scatter(panel, found.coordinates[method], factor.values)
+        for panel in row:
             panel.set_xlabel(f"{names[method]} 1" + (f" ({100 * found.explained[0]:.0f} %)" if method == "pca" else ""))
             panel.set_ylabel(f"{names[method]} 2" + (f" ({100 * found.explained[1]:.0f} %)" if method == "pca" else ""))
             panel.set(xticks=[], yticks=[])

@@ -52,7 +52,7 @@ def test_centroids_against_a_loop(labels):
     ("values", "word"),
     [
         (np.ones((3, 3, 3, 2), np.int16), "not 3-D"),
-        (np.full((3, 3, 3), 0.4, np.float32), "no label ids"),
+        (np.full((3, 3, 3), 0.4, np.float32), "not label ids"),
         (np.zeros((3, 3, 3), np.int16), "holds no labels"),
     ],
 )

@@ -95,3 +95,24 @@ def test_model_folders(tmp_path, capsys, monkeypatch):
     (tmp_path / "contract.json").write_text("{}")
     assert main(["info", str(tmp_path)]) == 0
     assert "1,234,567" in capsys.readouterr().out
+    part = {"units": {"roi": "a.u."}, "sfreqs": [0.5], "window_seconds": [60.0, 64.0], "atlases": {"aal": "1f"},
+            "steps": [{"step": "repair", "max_gap": 5.0}, {"step": "detrend"}],
+            "regions": {"aal": {"order": {f"region {n}": n for n in range(100)}}}}  # fmt: skip
+    about = {"steps": 400, "seed": 3, "data": [{"dataset": "rest", "modality": "fmri", "people": 1, "windows": 2000}],
+             "health": {"rest": {"r2": 0.25, "r2_shuffled": -0.1}}}  # fmt: skip
+    config = {"dim": 128, "patch": 64, "sampler": {"latents": 96}, "backbone": {"depth": 2}}
+    release.describe = lambda path: {
+        "file": "run", "parameters": {"total": 2000, "active": 1500}, "config": config,
+        "contract": {"modalities": {"fmri": part}}, "about": about,
+    }  # fmt: skip
+    assert main(["info", str(tmp_path)]) == 0
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()] == [
+        "model run",
+        "parameters 2,000 (1,500 active)",
+        "shape 96 latents of width 128, 2 layers, patches of 64 samples",
+        "fmri roi [a.u.], 0.5 Hz, windows of 60-64 s, atlas aal; repair, detrend",
+        "trained 400 steps, seed 3",
+        "rest fmri, 1 subject, 2,000 windows",
+        "R2 rest 0.25 of hidden patches, -0.10 with latents of other windows",
+        "all settings: --json",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..io.checks import amplitude_problems
 from ..io.formats import missing
 from ..paths import user_path
 from ..recording import Recording
+from ..utils.values import counted
 from . import show
 
 EXAMPLE = """examples:
@@ -116,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     released = path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES)
     if released or (args.target == PRETRAINED and not path.exists()):
         found = describe_model(path if released else PRETRAINED)
-        return show(args, found, [_listing(found)])
+        return show(args, found, _model_lines(found))
     if not path.exists():
         found = _preset(args.target, path)
         return show(args, found, [_listing(found)])
@@ -205,6 +207,38 @@ def _lines(values: dict[str, Any]) -> list[str]:
         lines["entities"] = ", ".join(f"{key} {value}" for key, value in values["entities"].items())
     text = [f"{key:<10} {value}" for key, value in lines.items()]
     return [*text, *(f"note       {note}" for note in values["notes"])]
+
+
+def _model_lines(found: dict[str, Any]) -> Iterator[str]:
+    """What a model is, what it takes and what it was trained on; `--json` has the rest."""
+    sizes, config, about = found.get("parameters", {}), found.get("config", {}), found.get("about", {})
+    lines = {"model": found.get("file") or found.get("model"), "parameters": f"{sizes.get('total', 0):,}"}
+    if "active" in sizes:
+        lines["parameters"] += f" ({sizes['active']:,} active)"
+    if config:
+        shape = f"{config['sampler']['latents']} latents of width {config['dim']}"
+        lines["shape"] = (
+            f"{shape}, {counted(config['backbone']['depth'], 'layer')}, patches of {config['patch']} samples"
+        )
+    for name, part in found.get("contract", {}).get("modalities", {}).items():
+        rates = " or ".join(f"{rate:g}" for rate in part["sfreqs"])
+        seconds = "-".join(f"{length:g}" for length in dict.fromkeys(part["window_seconds"]))
+        atlases = f", atlas {', '.join(part['atlases'])}" if part.get("atlases") else ""
+        steps = ", ".join(step["step"] for step in part["steps"])
+        units = ", ".join(f"{kind} [{unit}]" for kind, unit in part["units"].items())
+        lines[name] = f"{units}, {rates} Hz, windows of {seconds} s{atlases}; {steps}"
+    if "steps" in about:
+        lines["trained"] = f"{counted(about['steps'], 'step')}, seed {about.get('seed', 'not recorded')}"
+    for each in about.get("data", ()):
+        size = f"{counted(each.get('people', 0), 'subject')}, {counted(each.get('windows', 0), 'window')}"
+        lines[f"  {each['dataset']}"] = f"{each.get('modality', '')}, {size}"
+    for name, value in about.get("health", {}).items():
+        if value.get("r2") is not None:
+            other = value.get("r2_shuffled", np.nan)
+            lines[f"  R2 {name}"] = f"{value['r2']:.2f} of hidden patches, {other:.2f} with latents of other windows"
+    width = max(map(len, lines))
+    yield from (f"{key:<{width}}  {value}" for key, value in lines.items())
+    yield "all settings: --json"
 
 
 def _listing(values: dict[str, Any], indent: str = "") -> str:

@@ -237,7 +237,7 @@ def _evaluation(folder: Path, part: Part) -> None:
         return
     frame = pd.read_csv(folder / "summary.csv")
     if "option" in frame:
-        frame["option"] = frame["option"].fillna("")
+        frame["option"] = frame["option"].astype(object).fillna("")
     models = frame[frame["kind"] == "model"]
     untrained = models["entry"].str.endswith("(random weights)")
     if "gain" in frame:

@@ -15,6 +15,7 @@ from brainof.prepare import Window, default_chain
 from brainof.pretraining.data import contract_of
 from brainof.recording import Recording
 from brainof.release import save_release
+from brainof.report.report import report
 
 NAMES = ("Fz", "Cz", "Pz", "Oz")
 
@@ -73,6 +74,19 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
     data = 2e-5 * np.random.default_rng(0).standard_normal((4, 1024))
     assert len(embed(Recording(data, 256.0, "eeg", channels), model, contract=contract)) == 2
+
+
+def test_a_trained_model_stands_beside_random_weights(recipe, corpus, tmp_path):
+    model, contract = load("debug")[0], contract_of(Corpus(corpus), Corpus(corpus).index, 64)
+    save_release(tmp_path / "base", model, contract)
+    run, words = tmp_path / "run", ["adapt", str(recipe), "--model", str(tmp_path / "base"), "adaptation=frozen"]
+    assert main([*words, "--out", str(run)]) == 0
+    found = json.loads((run / "scores.json").read_text())
+    assert "random weights" in {row["features"] for row in found["beside"]}
+    against = {row["against"]: row for row in found["paired"] if row["metric"] == "balanced_accuracy"}
+    assert against["random weights"]["features"] == "frozen features"
+    page = report([run], tmp_path / "page.html").read_text()
+    assert "left open 1 of 1 comparisons: made/state (frozen features) +0.000." in page  # both find all windows
 
 
 def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licenses(recipe, corpus, tmp_path):

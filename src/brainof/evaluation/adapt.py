@@ -36,6 +36,7 @@ from ..release.load import record_of
 from ..schema import Schema
 from ..stats.compare import standard_error
 from ..utils.files import make_folder, write_atomically, write_json
+from ..utils.modules import seeded
 from ..utils.progress import progress
 from ..utils.values import finite
 from .decoding import nanmean
@@ -69,7 +70,7 @@ class AdaptConfig(Schema):
     repeats: int = Field(default=1, ge=0)
     """Cross-validations, each with other folds; 0 leaves the scores out."""
     beside: bool = True
-    """Score classical baselines, chance and the amplitude control on the same folds."""
+    """Score random weights, classical baselines, chance and the amplitude control on the same folds."""
     random_state: int = 0
     accept: list[str] = Field(default_factory=list)
     """Differences from training that are taken as they are (see `ModalityContract.check`)."""
@@ -153,8 +154,12 @@ def scores(asked: Asked) -> dict[str, Any]:
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
     if asked.config.beside:
         features = {"frozen features": asked.data.pooled(asked.base, "auto")}
+        if asked.contract is not None:  # a trained model: what the same architecture has without training
+            with seeded(1000):
+                features["random weights"] = pooled(type(asked.base)(asked.base.config).eval(), asked.examples, "auto")
         table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
         result["beside"] = [row for row in table if row["row"] == "score"]
+        result["paired"] = [row for row in table if row["row"] == "paired"]
     return result
 
 

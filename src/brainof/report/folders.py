@@ -198,6 +198,9 @@ def _adaptation(folder: Path, part: Part) -> None:
         images = [Image(scores(rows), f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
         text += _best(rows)
     part.sections = [Section(f"Scores of {part.name}", text, images, tables), _configuration(config, part.name)]
+    part.gains = [
+        {**gain, "task": f"{gain['task']} (frozen features)"} for gain in gain_rows([*rows, *found.get("paired", ())])
+    ]
     main = next(iter(found.get("metrics", {}).items()), None)
     part.facts = {"base model": part.record.get("base_model"), "task": part.record.get("task")}
     part.facts |= {main[0].replace("_", " "): main[1]["mean"]} if main else {}

@@ -91,7 +91,7 @@ def gain_rows(rows: Rows) -> list[dict[str, Any]]:
     """What the reference gained over the same model untrained: task, difference, 95 % interval, p, and the verdict."""
     found = []
     for row in tested(rows, "paired"):
-        if row["against"] == "untrained" and not row["recentred"]:
+        if row["against"] in ("untrained", "random weights") and not row["recentred"]:
             difference, half = row["difference"], 1.96 * (row.get("se") or float("nan"))
             decided = row.get("p_value") is not None and row["p_value"] < 0.05
             verdict = ("won" if difference > 0 else "lost") if decided else "open"

@@ -63,6 +63,10 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert found["mean"] == pytest.approx(np.mean(found["folds"]), abs=1e-5)
     assert len(found["folds"]) == 3
     assert sorted(found["groups"]) == [f"made/{person:02d}" for person in range(6)]
+    assert scores["confusion"]["classes"] == ["rest", "task"]
+    counts = np.array(scores["confusion"]["counts"])
+    assert counts.sum(1).tolist() == [24, 24]
+    assert (counts.diagonal() / 24).mean() == pytest.approx(found["mean"], abs=1e-5)  # folds are of one size
     if chosen == "probe":  # the same number as the evaluation of frozen features
         beside = {(r["features"], r["metric"], r["level"]): r["score"] for r in scores["beside"]}
         assert beside["frozen features", "balanced_accuracy", "window"] == pytest.approx(found["mean"], abs=1e-5)
@@ -86,6 +90,7 @@ def test_a_trained_model_stands_beside_random_weights(recipe, corpus, tmp_path):
     against = {row["against"]: row for row in found["paired"] if row["metric"] == "balanced_accuracy"}
     assert against["random weights"]["features"] == "frozen features"
     page = report([run], tmp_path / "page.html").read_text()
+    assert "by what the adapted model calls them" in page
     assert "left open 1 of 1 comparisons: made/state (frozen features) +0.000." in page  # both find all windows
 
 

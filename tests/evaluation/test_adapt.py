@@ -59,6 +59,7 @@ def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
     assert metric["se"] == pytest.approx(np.std(list(people.values()), ddof=1) / 2)
     assert (found["adaptation"], found["report_of_last_fold"]) == ({"adaptation": "probe"}, {"penalty": 3})
     assert found["metrics"].keys() == {"balanced_accuracy", "roc_auc", "kappa"}
+    assert found["confusion"] == {"classes": ["a", "b"], "counts": [[6, 2], [1, 7]]}
     assert "beside" not in found
 
 

@@ -212,7 +212,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
 def _model_lines(found: dict[str, Any]) -> Iterator[str]:
     """What a model is, what it takes and what it was trained on; `--json` has the rest."""
     sizes, config, about = found.get("parameters", {}), found.get("config", {}), found.get("about", {})
-    lines = {"model": found.get("file") or found.get("model"), "parameters": f"{sizes.get('total', 0):,}"}
+    lines: dict[str, Any] = {"model": found.get("file") or found.get("model")}
+    lines["parameters"] = f"{sizes.get('total', 0):,}"
     if "active" in sizes:
         lines["parameters"] += f" ({sizes['active']:,} active)"
     if config:

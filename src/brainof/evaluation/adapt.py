@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 from pydantic import Field
+from sklearn.metrics import confusion_matrix
 
 from ..adaptation import adaptation
 from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble
@@ -152,6 +153,12 @@ def scores(asked: Asked) -> dict[str, Any]:
             error = standard_error(list(groups.values()))
             found[metric] = {"mean": nanmean(folds), "se": error, "folds": folds, "groups": groups}
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
+    if classes := list(asked.question.classes):
+        true_N = np.concatenate([asked.question.y[split.test] for split in asked.question.folds])
+        decided = np.concatenate(tested)
+        called_N = decided > 0 if decided.ndim == 1 else decided.argmax(1)
+        counts = confusion_matrix(true_N, called_N, labels=range(len(classes)))
+        result["confusion"] = {"classes": classes, "counts": counts.tolist()}
     if asked.config.beside:
         features = {"frozen features": asked.data.pooled(asked.base, "auto")}
         if asked.contract is not None:  # a trained model: what the same architecture has without training

@@ -245,7 +245,7 @@ def _common_layout(kinds: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, tup
     kept = rows[kinds[rows] == names[counts.argmax()]]
     if len(names) == 1:
         return kept, ()
-    return kept, (f"left out: {counted(len(rows) - len(kept), 'window')} of another length or set of channels",)
+    return kept, (f"Left out: {counted(len(rows) - len(kept), 'window')} of another length or set of channels",)
 
 
 def _units(subjects: np.ndarray | None, samples: np.ndarray) -> tuple[np.ndarray, str]:

@@ -73,7 +73,8 @@ class Embeddings:
         plt.close(figure)  # it belongs to the caller, not to pyplot
         colour = pd.Series("window", self.table.index) if by is None else self.table[by]
         if pd.api.types.is_numeric_dtype(colour):
-            figure.colorbar(axes.scatter(points[:, 0], points[:, 1], c=colour, s=12, cmap="viridis"), label=by)
+            label = f"{by} (s)" if by in ("onset", "duration") else by
+            figure.colorbar(axes.scatter(points[:, 0], points[:, 1], c=colour, s=12, cmap="viridis"), label=label)
         else:
             names, numbers = np.unique(colour.astype("string").fillna("none").to_numpy(dtype=str), return_inverse=True)
             for number, name in enumerate(names):

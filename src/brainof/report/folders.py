@@ -21,7 +21,7 @@ from ..pretraining.run_folder import FAILED, read_metrics
 from .explanations import FILE, stored_section
 from .page import Image, Section, Table
 from .quality import quality_sections
-from .results import gains, paired_lines, scores
+from .results import confusion, gains, paired_lines, scores
 from .tables import DATA, gain_rows, paired_table, renamed, score_table, summary_table
 from .training import expert_load, explained_variance, loss_curves
 
@@ -197,6 +197,9 @@ def _adaptation(folder: Path, part: Part) -> None:
         tables = [Table(pd.DataFrame(list(lines.values())), f"Scores, {about}: means over folds.")]
         images = [Image(scores(rows), f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
         text += _best(rows)
+    if counted := found.get("confusion"):
+        caption = "Windows of each true class (rows) by what the adapted model calls them, over all folds."
+        images.append(Image(confusion(counted["counts"], counted["classes"]), caption))
     part.sections = [Section(f"Scores of {part.name}", text, images, tables), _configuration(config, part.name)]
     part.gains = [
         {**gain, "task": f"{gain['task']} (frozen features)"} for gain in gain_rows([*rows, *found.get("paired", ())])

@@ -156,6 +156,24 @@ def _paired_lines(shown: Sequence[tuple]) -> Figure:
 
 
 @styled
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """True classes by predicted ones: counts, shaded by the share of the true class."""
+    counts_KK, n = np.array(counts), len(classes)
+    figure, axes = panels(1, 1, width=2.4 + 0.36 * n, height=1.5 + 0.3 * n)
+    shares_KK = counts_KK / np.maximum(1, counts_KK.sum(1, keepdims=True))
+    image = axes[0, 0].imshow(shares_KK, cmap="cividis", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts_KK):
+        colour = "white" if shares_KK[row, column] < 0.5 else BLACK
+        axes[0, 0].text(column, row, str(count), ha="center", va="center", fontsize=7.5, color=colour)
+    axes[0, 0].set_xticks(range(n), classes, rotation=45, ha="right")
+    axes[0, 0].set_yticks(range(n), classes)
+    axes[0, 0].set(xlabel="predicted", ylabel="true")
+    axes[0, 0].grid(visible=False)
+    figure.colorbar(image, ax=axes[0, 0], label="share of the true class")
+    return figure
+
+
+@styled
 def several_losses(runs: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """One curve per run."""
     figure, axes = panels(1, 1, width=6.4, height=2.8)

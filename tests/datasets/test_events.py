@@ -61,7 +61,12 @@ def test_bad_tables_are_named(make, tmp_path, text, message):
 @pytest.mark.parametrize(
     ("content", "onsets", "kinds", "note"),
     [
-        (b"onset\tduration\ttrial_type\nn/a\t1\ta\n2\tn/a\tb\n", [2.0], ["b"], "1 events of e.tsv have no onset"),
+        (
+            b"onset\tduration\ttrial_type\nn/a\t1\ta\n2\tn/a\tb\n",
+            [2.0],
+            ["b"],
+            "no onset of 1 event in e.tsv: left out",
+        ),
         (b"onset\tduration\ttrial_type\t\n3\t1\t01\t\n2\t1\tNA\t\n", [2.0, 3.0], ["NA", "01"], None),
         ("onset\tduration\ttrial_type\n2\t1\té\n".encode("utf-16"), [2.0], ["é"], None),
         ("onset\tduration\ttrial_type\n2\t1\té\n".encode("latin-1"), [2.0], ["é"], None),

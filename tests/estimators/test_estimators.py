@@ -50,7 +50,7 @@ def test_windows_of_a_corpus(rest_corpus, signals, recordings):
     assert classifier.fit(X, y).subjects_.tolist() == np.unique(X.subjects).tolist()
     # one of them again, from its file
     one = recordings(signals(n_people=1)[0], ["02"] * 4)
-    with pytest.raises(LabelError, match="1 subjects are in both training and test, such as '02'"):
+    with pytest.raises(LabelError, match="1 subject is in both training and test, such as '02'"):
         classifier.score(one, y[:4])
     with pytest.raises(LabelError, match="the corpus has no label 'conditoin'"):
         X.labels("conditoin")

@@ -100,7 +100,7 @@ def _sentence(line: dict[Any, Any]) -> str:
 def _counted(found: Any) -> str:
     n_tasks = found.summary["task"].nunique() if len(found.summary) else 0
     text = f"{counted(n_tasks, 'task')} scored, {len(found.absent)} without data, {len(found.refused)} refused"
-    return f"{text}, {found.unfinished} runs unfinished" if found.unfinished else text
+    return f"{text}, {counted(found.unfinished, 'run')} unfinished" if found.unfinished else text
 
 
 def _plain(found: Any) -> dict[str, Any]:

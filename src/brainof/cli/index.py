@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from ..utils.values import counted
 from . import show
 
 EXAMPLE = """examples:
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:
     made_by = f", derivative by {', '.join(dataset['generated_by']) or 'an unnamed program'}"
-    yield f"{dataset['name']}  ({dataset['path']}{made_by if dataset['derivative'] else ''}; {dataset['files']} files)"
+    place = f"{dataset['path']}{made_by if dataset['derivative'] else ''}"
+    yield f"{dataset['name']}  ({place}; {counted(dataset['files'], 'file')})"
     for key in ("subjects", "sessions", "tasks"):
         values = dataset[key]
         names = ", ".join(values[:_MOST]) + (", ..." if len(values) > _MOST else "")

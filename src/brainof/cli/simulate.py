@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..utils.values import counted
 from . import out, takes_assignments
 
 EXAMPLE = """examples:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         args.assignments, "simulate"
     )
     root = write(parameters, args.out, nifti=args.nifti, truth=args.truth, eeg_format=args.eeg_format)
-    out(f"{parameters.subjects} subjects, {', '.join(parameters.modalities)}: {root}")
+    out(f"{counted(parameters.subjects, 'subject')}, {', '.join(parameters.modalities)}: {root}")
     for modality in parameters.modalities:
         recipe = root / f"recipe_{modality}.yaml"
         out(f"  brainof prepare {recipe} --root {root} --out CORPUS")

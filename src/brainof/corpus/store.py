@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ..channels import Channels
 from ..errors import CorpusError
+from ..utils.values import counted
 from .deletions import Deletion, read_deletions
 from .folder import Folder, check_version, is_url, object_names, read_object
 from .index import in_order, to_frame
@@ -149,7 +150,7 @@ class Corpus(Windows):
             index = deletion.applied(index)
         index, superseded = in_order(index)
         if len(superseded) > MANY:
-            self._note(f"{len(superseded)} recordings occur more than once; their newest windows count")
+            self._note(f"{counted(len(superseded), 'recording', 'occur')} more than once; their newest windows count")
         for recording in superseded if len(superseded) <= MANY else ():
             self._note(f"{recording} occurs more than once; its newest windows count")
         return index

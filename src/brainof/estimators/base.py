@@ -194,7 +194,7 @@ class BrainOFPredictor(BrainOFEstimator):
             known, tested = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, tested))
         both = np.intersect1d(known, tested)
         if len(both):
-            text = f"{len(both)} subjects are in both training and test, such as {str(both[0])!r}"
+            text = f"{counted(len(both), 'subject', 'are')} in both training and test, such as {str(both[0])!r}"
             fix = "split by subject (GroupKFold), or set within_subject=True"
             if len(set(known) | set(tested)) == 1:
                 fix = "there is one subject alone, so set within_subject=True"

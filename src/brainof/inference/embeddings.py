@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ..errors import ConfigError, ReadError, did_you_mean
 from ..paths import user_path
 from ..utils.files import write_atomically
+from ..utils.values import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ class Embeddings:
 
     def __repr__(self) -> str:
         columns = ", ".join(map(str, self.table))
-        return f"<Embeddings, {len(self)} windows x {self.values.shape[1]} features, table: {columns}>"
+        return f"<Embeddings, {counted(len(self), 'window')} x {self.values.shape[1]} features, table: {columns}>"
 
     def plot(self, by: str | None = None) -> Figure:
         """The windows in the plane of their first two principal components, coloured `by` a column of the table.

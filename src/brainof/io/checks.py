@@ -14,7 +14,7 @@ from ..errors import BrainOFError, ReadError
 from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..utils.memory import release, sampled
-from ..utils.values import listed
+from ..utils.values import counted, listed
 
 #: A median (volts) this far from zero is no EEG but the offset of a DC amplifier (or a wrong unit)
 MAX_OFFSET = 1e-3
@@ -71,7 +71,9 @@ def checked(recording: Recording) -> Recording:
             missing[row] = (~np.isfinite(values)).sum()
         release(recording.data)
     if missing.any():
-        notes.append(f"{missing.sum()} samples are not finite, in {listed(list(names[missing > 0]))}")
+        notes.append(
+            f"{counted(int(missing.sum()), 'sample', 'are')} not finite, in {listed(list(names[missing > 0]))}"
+        )
     flat = (lowest == highest) & ~np.isin(names, recording.bads)
     if flat.all():
         notes.append("every channel is flat")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import LabelError
 from ..recording import EVENT_COLUMNS, no_events
+from ..utils.values import counted
 from .text_table import read_text_table
 
 #: trial_type of a place where samples are missing (MNE's word where recordings are joined); it lasts 0 s and lies at
@@ -173,7 +174,7 @@ def parsed_events(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[s
         problem = f"line {odd[0] + 2} has no number: {table['onset'][odd[0]][:20]!r}"
         raise LabelError(problem, file=path, field="onset", fix="give seconds, or n/a")
     if not known.all():
-        notes.append(f"{int((~known).sum())} events of {path.name} have no onset and were left out")
+        notes.append(f"no onset of {counted(int((~known).sum()), 'event')} in {path.name}: left out")
     table["onset"] = onset
     if "duration" in table.columns:
         duration = pd.to_numeric(table["duration"], errors="coerce").astype(float)

@@ -14,7 +14,7 @@ from ..channels import MODALITY_OF_TYPE, Channels
 from ..errors import ReadError
 from ..recording import Recording
 from ..utils.memory import empty, release
-from ..utils.values import listed
+from ..utils.values import counted, listed
 from .checks import check_size
 from .events import events_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed
@@ -150,7 +150,9 @@ def _choose_modality(types: list[str], modality: str | None, file: str | None) -
         raise ReadError("no EEG or MEG channel", file=file, field="channels", fix="give channel_types=")
     chosen = "meg" if counts["meg"] else "eeg"
     others = [(kind, count) for kind, count in counts.items() if kind != chosen]
-    return chosen, [f"also holds {n} {kind.upper()} channels: read them with modality='{kind}'" for kind, n in others]
+    return chosen, [
+        f"also holds {counted(n, f'{kind.upper()} channel')}: read them with modality='{kind}'" for kind, n in others
+    ]
 
 
 def _sensors(info: Any, rows: list[int]) -> tuple[dict[str, Any], list[str]]:
@@ -185,7 +187,8 @@ def _electrodes(
             why = "without fiducials they are not in the head frame"
             notes.append(f"electrode positions of the file were not used: {why}")
     if by_name.any():
-        notes.insert(0, f"{by_name.sum()} positions come from the {montage or default_montage()} montage by name")
+        template = montage or default_montage()
+        notes.insert(0, f"{counted(int(by_name.sum()), 'position', 'come')} from the {template} montage by name")
     unknown = [name for name, known in zip(names, np.isfinite(positions[:, 0]), strict=True) if not known]
     if unknown:
         notes.append(f"no position for {len(unknown)} of {len(names)} channels: {listed(unknown)}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ReadError
 from ..utils.optional import optional
+from ..utils.values import counted
 from .bids.kit import kit_digitisation
 from .brainvision_header import channel_units, check_brainvision
 from .checks import check_gzip, check_size
@@ -108,7 +109,7 @@ def _open_epochs(epochs: Any, path: Path, options: ReadOptions) -> Opened:
     names = {code: name for name, code in epochs.event_id.items()}
     texts = [names.get(int(code), str(code)) for code in epochs.events[:, 2]]
     zero = -epochs.tmin if epochs.tmin <= 0 <= epochs.tmax else 0.0
-    notes = [f"{n_epochs} epochs of {n_times / sfreq:g} s were joined; no window lies over two of them"]
+    notes = [f"{counted(n_epochs, 'epoch')} of {n_times / sfreq:g} s joined; no window lies over two of them"]
     onsets = np.concatenate([starts + zero, starts[1:]])
     texts += [BOUNDARY] * (n_epochs - 1)
     return Opened(raw, notes, annotations=events_table(onsets, np.zeros(len(onsets)), texts))

@@ -11,7 +11,7 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
-from ..utils.values import ceil_div
+from ..utils.values import ceil_div, counted
 from .atlas import Atlas, find_file, label_centroids, space_of
 from .atlas_store import load_atlas, open_atlas
 from .known_atlases import KNOWN
@@ -51,7 +51,7 @@ def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = N
     data = np.array(voxels(image, path, np.float32))
     usable, flawed = usable_places(data, _MAX_VALUE)
     if flawed:
-        notes.append(f"{flawed} voxels are not finite or beyond {_MAX_VALUE:g} and were left out")
+        notes.append(f"{counted(flawed, 'voxel', 'are')} not finite or beyond {_MAX_VALUE:g}: left out")
     if options.mask is not None:
         usable &= _mask_file(options.mask, root, path, image)
     if atlas is None:

@@ -14,6 +14,7 @@ from ..channels import MODALITIES
 from ..errors import ReadError, check_known
 from ..paths import user_path
 from ..recording import Recording
+from ..utils.values import counted
 from .bids.apply import with_dataset
 from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
@@ -113,7 +114,7 @@ def _with_events_file(recording: Recording, beside: Path | None) -> Recording:
         return recording
     events, odd = read_events_file(beside)
     late = int((events.onset >= recording.duration).sum())
-    note = f"{len(events)} events come from {beside.name}"
+    note = f"{counted(len(events), 'event', 'come')} from {beside.name}"
     if len(recording.events):
         note += f" instead of {len(recording.events)} in the file"
     events = joined(events, only_boundaries(recording.events))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..channels import Channels
 from ..recording import Recording
-from ..utils.values import listed
+from ..utils.values import counted, listed
 from .confounds import cleaned, read_confounds
 from .names import kept, renamed
 from .options import AtlasOptions, ReadRequest
@@ -57,7 +57,9 @@ def recording_of_regions(
     if lost := names[coverage == 0].tolist():
         notes.append(f"{len(lost)} of {len(names)} regions have no voxel in the image: {listed(lost)}")
     if partly := names[(coverage < least) & (coverage > 0)].tolist():
-        notes.append(f"{len(partly)} regions are covered by less than {100 * least:g} % and bad: {listed(partly)}")
+        notes.append(
+            f"{counted(len(partly), 'region', 'are')} covered by less than {100 * least:g} % and bad: {listed(partly)}"
+        )
     sample_mask = None
     if options.confounds is not None:
         confounds = read_confounds(options.confounds, path, request.root, signals.shape[1])

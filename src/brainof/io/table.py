@@ -11,7 +11,7 @@ import numpy as np
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, check_known
 from ..recording import Recording
-from ..utils.values import listed
+from ..utils.values import counted, listed
 from . import inference
 from .arrays import Arrays, open_arrays
 from .atlas import Atlas
@@ -251,7 +251,7 @@ def _sensors(
         known = np.isfinite(positions).all(axis=1)
         if known.any():
             montage = options.montage or default_montage()
-            notes.append(f"{known.sum()} positions come from the {montage} montage by name")
+            notes.append(f"{counted(int(known.sum()), 'position', 'come')} from the {montage} montage by name")
     unknown = [name for name, row in zip(kept_names, positions, strict=True) if np.isnan(row).any()]
     if unknown:
         notes.append(f"no position for {len(unknown)} of {len(rows)} channels: {listed(unknown)}")

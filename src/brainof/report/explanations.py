@@ -58,7 +58,8 @@ ABOUT: dict[type, tuple[str, str]] = {
     ),
     EmbeddingMap: (
         "embedding",
-        "Each dot is a window. Percentages: variance of all features that lies between the values of a factor.",
+        "Each dot is a window. Percentages on the axes: variance along them; above: variance of all features that lies "
+        "between the values of a factor.",
     ),
     Similarity: (
         "similarity",

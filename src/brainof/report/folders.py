@@ -317,7 +317,7 @@ def score_section(
         pairs = pairs.drop(columns="features")  # the caption says it, and a phone has room for the difference
     tables = [
         Table(score_table(rows), "Scores of windows; p of label permutation."),
-        Table(pairs, "Pretrained minus each other set of features, paired by subject (Wilcoxon)."),
+        Table(pairs, "Pretrained minus each baseline, paired by subject (Wilcoxon)."),
     ]
     return Section(title, text, images, [table for table in tables if len(table.frame)])
 

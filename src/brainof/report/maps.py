@@ -58,7 +58,7 @@ def headline(figure: Figure, found: Any, what: str) -> None:
     """What is drawn, of which windows; and whether it beats its nulls, in red where it does not."""
     about = getattr(found, "about", None) or {}
     of = ", ".join(str(about[key]) for key in ("name", "task") if about.get(key))
-    windows = f", {about['windows']} windows" if "windows" in about else ""
+    windows = f", {counted(about['windows'], 'window')}" if "windows" in about else ""
     lost = "DOES NOT BEAT" in found.verdict or found.verdict.startswith(("not tested", "held against no", "one group"))
     width = int(figure.get_figwidth() * 14)
     lines = [f"{what}{': ' + of if of else ''}{windows}", *textwrap.wrap(found.verdict, width)]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..explain.reconstruction import Example
+from ..utils.values import counted
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
 from .tables import Rows, shown_name, tested
 
@@ -150,7 +151,7 @@ def _paired_lines(shown: Sequence[tuple]) -> Figure:
             panel.axhline(chance, color=BLACK, linestyle="--", linewidth=0.9)
         panel.set_xticks([0, 1], _PAIR)
         panel.set_xlim(-0.25, 1.25)
-        panel.set_title(f"{task}\n{len(values)} subjects", fontsize=8)
+        panel.set_title(f"{task}\n{counted(len(values), 'subject')}", fontsize=8)
         panel.set_ylabel(metric.replace("_", " "))
     return figure
 

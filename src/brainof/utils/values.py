@@ -29,9 +29,15 @@ def finite(value: Any, digits: int = 6) -> Any:
     return value
 
 
-def counted(n: int, noun: str) -> str:
-    """`1 window`, `3,000 windows`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+#: plural -> singular, of verbs that take no s
+_SINGULAR = {"are": "is", "were": "was", "have": "has"}
+
+
+def counted(n: int, noun: str, verb: str = "") -> str:
+    """`1 window`, `3,000 windows`; with a verb (`come`) `1 window comes`, `3,000 windows come`."""
+    if n == 1:
+        verb = verb and _SINGULAR.get(verb, f"{verb}s")
+    return f"{n:,} {noun}{'' if n == 1 else 's'}{verb and f' {verb}'}"
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import ReadError
 from ...recording import Recording
-from ...utils.values import listed
+from ...utils.values import counted, listed
 from ..names import kind_of_name, renamed, unique
 from ..options import ReadOptions
 from ..text_table import read_text_table
@@ -143,7 +143,9 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
         positions = np.where(known[:, None], positions, recording.channels.positions)
     channels = replace(recording.channels, positions=positions, frame="head")
     left = int((~np.isfinite(positions).all(axis=1)).sum())
-    note = f"{known.sum()} positions come from electrodes.tsv" + (f", {left} are unknown" if left else "")
-    outdated = re.compile(r"\d+ positions come from|no position for|electrode positions of the file")
+    note = f"{counted(int(known.sum()), 'position', 'come')} from electrodes.tsv" + (
+        f", {left} unknown" if left else ""
+    )
+    outdated = re.compile(r"\d+ positions? comes? from|no position for|electrode positions of the file")
     notes = [line for line in recording.notes if not outdated.match(line)]
     return recording.replace(channels=channels, provenance={**recording.provenance, "notes": [*notes, note]})

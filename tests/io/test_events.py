@@ -83,7 +83,7 @@ def test_wrong_events_files_are_refused(tmp_path, text, word):
     ("content", "onsets", "kinds", "note"),
     [
         (b"onset\tduration\ttrial_type\n1\t0\tA\nn/a\tn/a\tB\n2\t0\tC\n", [1, 2], ["A", "C"], "no onset of 1 event in"),
-        (b"onset\ttrial_type\nnan\tA\n\tB\n2\tC\n", [2], ["C"], "2 events of"),
+        (b"onset\ttrial_type\nnan\tA\n\tB\n2\tC\n", [2], ["C"], "no onset of 2 events in"),
         (b"onset\tduration\ttrial_type\n1\t0\tA\t\n2\t0\tB\t\n", [1, 2], ["A", "B"], None),
         (b"onset\tduration\ttrial_type\t\n1\t0\tA\t\n2\t0\tB\t\n", [1, 2], ["A", "B"], None),
         ("onset\ttrial_type\n1\tréponse\n".encode("latin-1"), [1], ["réponse"], "save it as UTF-8"),

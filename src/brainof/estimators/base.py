@@ -19,6 +19,7 @@ from ..errors import ConfigError, LabelError
 from ..inference.batches import patch_of
 from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples, subjects_of
 from ..utils.modules import move
+from ..utils.values import counted
 from .cache import cached_features
 from .saving import load_estimator, load_model, save_estimator
 

@@ -57,7 +57,8 @@ def draw(found: Any) -> Figure:
 def headline(figure: Figure, found: Any, what: str) -> None:
     """What is drawn, of which windows; and whether it beats its nulls, in red where it does not."""
     about = getattr(found, "about", None) or {}
-    of = ", ".join(str(about[key]) for key in ("name", "task") if about.get(key))
+    named = [str(about[key]) for key in ("name", "task") if about.get(key)]
+    of = named[-1] if named and named[-1].startswith(f"{named[0]}/") else ", ".join(named)  # a task names its dataset
     windows = f", {counted(about['windows'], 'window')}" if "windows" in about else ""
     lost = "DOES NOT BEAT" in found.verdict or found.verdict.startswith(("not tested", "held against no", "one group"))
     width = int(figure.get_figwidth() * 14)

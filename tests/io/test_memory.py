@@ -45,7 +45,7 @@ def test_epochs_are_recordings_of_their_own():
 
 
 def test_another_object_is_refused():
-    with pytest.raises(ReadError, match="no MNE Raw or Epochs"):
+    with pytest.raises(ReadError, match="is not an MNE Raw or Epochs"):
         from_mne(DATA)
 
 

@@ -113,7 +113,7 @@ def test_a_much_longer_axis_is_time_with_a_note(tmp_path):
         ({"a": REGIONS, "tr": 2000.0}, {"time_axis": 0}, "fmri", "tr: 2000 s looks like milliseconds"),
         ({"a": REGIONS}, {"time_axis": 0, "sfreq": 100}, None, "modality: cannot be told"),
         ({"a": REGIONS}, {"time_axis": 0, "sfreq": 100}, "eeg", "unit of EEG001: is not in the file; give units"),
-        ({"a": REGIONS * 1j}, FMRI, None, "no real number"),
+        ({"a": REGIONS * 1j}, FMRI, None, "is not a real number"),
         ({"a": np.ones((3, 4, 5))}, FMRI, None, "3x4x5 is not 2-D"),
         ({"a": REGIONS}, {"events_variable": "marks", **FMRI}, None, "no vector 'marks'"),
         ({"a": REGIONS, "m": np.ones(7)}, {"events_variable": "m", **FMRI}, None, "7 values for 30 samples"),

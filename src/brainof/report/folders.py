@@ -195,7 +195,12 @@ def _adaptation(folder: Path, part: Part) -> None:
     if lines:
         about = "cross-validated on the same windows and folds"
         tables = [Table(pd.DataFrame(list(lines.values())), f"Scores, {about}: means over folds.")]
-        images = [Image(scores(rows), f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
+        images = [
+            Image(
+                scores([row for row in rows if row["score"] is not None]),
+                f"Dot: score, {about}, with its standard error over subjects; dashed: chance.",
+            )
+        ]
         text += _best(rows)
     if counted := found.get("confusion"):
         caption = "Windows of each true class (rows) by what the adapted model calls them, over all folds."

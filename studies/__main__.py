@@ -95,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="./run study", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help=f"one of: {', '.join(STUDIES)}; or of arms.yaml (sampler, modalities, ...)")
     parser.add_argument("--root", default="../shared/data", help="folder of the recordings (../shared/data)")
-    parser.add_argument("--out", help="folder for everything the study makes (runs/NAME)")
+    parser.add_argument(
+        "--out", help="folder of all that the study makes (runs/NAME; those of arms.yaml share runs/studies)"
+    )
     parser.add_argument("--model", help="run, release folder or preset (accounting, simulated, neighbours)")
     parser.add_argument("--quick", action="store_true", help="one draw of weights (accounting)")
     parser.add_argument("--results", nargs="+", default=[], help="folders of brainof-bench results (leaderboard)")
@@ -112,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.name not in {**STUDIES, **studies()}:
         raise ConfigError(f"unknown study {args.name!r}", fix=did_you_mean(args.name, {**STUDIES, **studies()}))
-    root, folder = Path(args.root), Path(args.out or f"runs/{args.name}")
+    root, folder = Path(args.root), Path(args.out or f"runs/{args.name if args.name in STUDIES else 'studies'}")
     if args.name in STUDIES:
         page = STUDIES[args.name](root, folder, args)
     else:

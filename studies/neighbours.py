@@ -6,19 +6,19 @@ own, in which those pins are lifted; their code is not touched. Each runs its sm
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brainof.errors import DependencyError, ReadError
-from brainof.utils.files import make_folder, write_atomically
+from brainof.utils.files import make_folder, read_json, write_atomically
 from brainof.utils.progress import timed
 from studies.neighbours_data import NAME, SPACE
 from studies.tables import markdown
@@ -195,7 +195,7 @@ def neuroatlas(python: str, edf: Path, home: Path, model: str, folds: str = "0,1
     called([*ours, "embed", *asked], more)
     called([*ours, "probe", *asked, *tuned, "--output-root", str(home / "results")], more)
     (found,) = (home / "results").rglob("results.json")
-    scores = [row["metrics"]["balanced_accuracy"] for row in json.loads(found.read_text()) if row["ok"]]
+    scores = probed(read_json(found))
     row = {
         "model": f"brainof {model}",
         "balanced accuracy": np.mean(scores),
@@ -203,3 +203,8 @@ def neuroatlas(python: str, edf: Path, home: Path, model: str, folds: str = "0,1
         "folds": len(scores),
     }
     return pd.DataFrame([row])
+
+
+def probed(results: list[dict[str, Any]]) -> list[float]:
+    """Balanced accuracy of each finished fold; the probe of the best of its seeds, of which we ask one."""
+    return [row["metrics"]["best_test"]["balanced_accuracy"] for row in results if row["ok"]]

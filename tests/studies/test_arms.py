@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from studies.__main__ import main
-from studies.arms import Study, between, information, shapley, studies, table, task_values
+from studies.arms import Study, studies
+from studies.arms_measures import information, task_values
+from studies.arms_page import between, shapley, table
 from studies.tables import markdown
 
 from brainof.model.presets import preset
@@ -49,7 +51,7 @@ def test_pairs_are_of_people_and_seeds_are_averaged_first():
     study = Study.parse({"title": "t", "asks": "a", "arms": {"one": {}, "two": {}}})
     of = {("one-s0", "model"): {"a": 1.0, "b": 2.0}, ("one-s1", "model"): {"a": 3.0, "b": 2.0}}
     of |= {("two-s0", "model"): {"a": 1.0, "b": 1.5}, ("random weights", "random weights"): {"a": 4.0, "b": 4.0}}
-    values, lower = task_values(study, results(of))
+    values, lower = task_values(study, results(of), {"one-s0": "one", "one-s1": "one", "two-s0": "two"})
     random = {f"random weights {arm}": {"d/a": 4, "d/b": 4} for arm in ("one", "two")}
     assert values["eeg (ridge)"] == {"one": {"d/a": 2, "d/b": 2}, "two": {"d/a": 1, "d/b": 1.5}, **random}
     lines = table(values, study, lower).set_index("arm")
@@ -70,7 +72,7 @@ def test_random_weights_are_those_of_the_architecture_of_an_arm():
     of |= {
         (f"random weights (as {arm}-s0)", "random weights"): {"a": value} for arm, value in (("one", 2.0), ("two", 3.0))
     }
-    values = task_values(study, results(of))[0]["eeg (ridge)"]
+    values = task_values(study, results(of), {f"{arm}-s0": arm for arm in arms})[0]["eeg (ridge)"]
     assert [values[f"random weights {arm}"]["d/a"] for arm in arms] == [2, 3, 2]
 
 
@@ -93,16 +95,21 @@ def test_a_study_from_end_to_end(tmp_path, capsys):
     command = ["experts", "--out", str(tmp_path), "steps=2", "seeds=1", "subjects=6", "modalities=[eeg]"]
     command += ["cohort={seconds: 40.0, channels: 19}", "change=[batch_size=4, model.preset=debug]"]
     assert main(command) == 0
-    page = (tmp_path / "experts.md").read_text()
+    page = (tmp_path / "study_experts.md").read_text()
+    assert "What it shows" not in page  # by hand, of the study as it stands
     assert "    ./run study experts steps=2" in page
-    lines = pd.read_csv(tmp_path / "experts.csv")
+    lines = pd.read_csv(tmp_path / "study_experts.csv")
     assert set(lines["measure"]) == {"eeg (ridge)", "MSE, eeg", "cosine, eeg", "information, eeg"}
     assert set(lines["people"]) == {3}
     assert lines.query("arm == 'dense'")["against the first"].notna().all()
-    runs = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("checkpoints/*/*.safetensors")}
+    runs = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("pretrained/*/checkpoints/*/*.safetensors")}
     assert len(runs) >= 2
-    assert main(command) == 0
+    capsys.readouterr()
+    assert main(["domains", *command[1:], "arms={both: {}}"]) == 0  # its first arm is that of the other study
     assert all(path.stat().st_mtime_ns == time for path, time in runs.items())
+    assert set(tmp_path.rglob("pretrained/*/checkpoints/*/*.safetensors")) == set(runs)
+    both = pd.read_csv(tmp_path / "study_domains.csv")
+    pd.testing.assert_series_equal(both["mean"], lines.query("arm == 'experts'")["mean"], check_index=False)
 
 
 @pytest.mark.parametrize(

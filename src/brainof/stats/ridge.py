@@ -21,48 +21,64 @@ ALPHAS: tuple[float, ...] = tuple(10.0**power for power in range(-3, 6))
 
 @dataclass(frozen=True)
 class _Decomposition:
-    """Singular value decomposition of standardised features, Z = U diag(s) V'."""
+    """Singular value decomposition of standardised features, Z = U diag(s) V', with V = axes @ mix.
+
+    Where there are more features than rows, axes are Z' itself: V is as large and would cost as much as all the rest.
+    """
 
     mean_F: np.ndarray
     scale_F: np.ndarray
     left_NR: np.ndarray
     singular_R: np.ndarray
-    right_FR: np.ndarray
+    axes_FM: np.ndarray
+    mix_MR: np.ndarray | None
 
     @classmethod
     def of(cls, X_NF: np.ndarray) -> _Decomposition:
-        with np.errstate(invalid="ignore"):
-            known = np.isfinite(X_NF).any(axis=0)
-        mean = np.zeros(X_NF.shape[1])
-        mean[known] = np.nanmean(X_NF[:, known], axis=0)
-        scale = np.full(X_NF.shape[1], np.inf)  # a constant feature says nothing: it becomes zero everywhere
-        scale[known] = np.nanstd(X_NF[:, known], axis=0)
-        scale[scale <= 1e-12 * np.abs(mean)] = np.inf
-        scale[scale == 0] = np.inf
+        mean, scale = _moments(X_NF)
         Z = _standardised(X_NF, mean, scale)
         # the smaller of the two Gram matrices: several times faster than an SVD
         dual = Z.shape[0] <= Z.shape[1]
         values, vectors = np.linalg.eigh(Z @ Z.T if dual else Z.T @ Z)
         kept = values > values[-1] * 1e-12 if len(values) and values[-1] > 0 else np.zeros(len(values), bool)
         singular, vectors = np.sqrt(values[kept]), vectors[:, kept]
-        other = (Z.T if dual else Z) @ vectors / singular
-        left, right = (vectors, other) if dual else (other, vectors)
-        return cls(mean, scale, left, singular, right)
+        if dual:
+            return cls(mean, scale, vectors, singular, Z.T, vectors / singular)
+        return cls(mean, scale, Z @ vectors / singular, singular, vectors, None)
 
     def project(self, X_NF: np.ndarray) -> np.ndarray:
         """Rows in the coordinates of V."""
-        return _standardised(X_NF, self.mean_F, self.scale_F) @ self.right_FR
+        projected = _standardised(X_NF, self.mean_F, self.scale_F) @ self.axes_FM
+        return projected if self.mix_MR is None else projected @ self.mix_MR
 
-    def weights(self, targets_NK: np.ndarray, alpha: float) -> np.ndarray:
-        """Ridge coefficients of centred targets in the coordinates of V, shape (R, K)."""
+    def weights(self, left_targets_RK: np.ndarray, alpha: float) -> np.ndarray:
+        """Ridge coefficients of U' times centred targets, in the coordinates of V, shape (R, K)."""
         penalty = alpha * len(self.mean_F)
-        shrunk = self.singular_R / (self.singular_R**2 + penalty)
-        return shrunk[:, None] * (self.left_NR.T @ targets_NK)
+        return (self.singular_R / (self.singular_R**2 + penalty))[:, None] * left_targets_RK
+
+    def coefficients(self, weights_RK: np.ndarray) -> np.ndarray:
+        """Of the standardised features, shape (F, K)."""
+        return self.axes_FM @ (weights_RK if self.mix_MR is None else self.mix_MR @ weights_RK)
+
+
+def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of what is known of each feature; a constant one says nothing: inf makes it zero."""
+    if np.isfinite(X).all():
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+    else:
+        mean, scale = np.zeros(X.shape[1]), np.full(X.shape[1], np.inf)
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(X).any(axis=0)
+        mean[known] = np.nanmean(X[:, known], axis=0)
+        scale[known] = np.nanstd(X[:, known], axis=0)
+    scale[(scale <= 1e-12 * np.abs(mean)) | (scale == 0)] = np.inf
+    return mean, scale
 
 
 def _standardised(X: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    Z = (X - mean) / scale
-    Z[~np.isfinite(X)] = 0.0  # a missing feature (bad channel) takes the training mean
+    Z = X - mean
+    Z /= scale
+    Z[~np.isfinite(Z)] = 0.0  # a missing feature (bad channel) takes the training mean
     return Z
 
 
@@ -112,22 +128,26 @@ class RidgeSolver:
         held_out = np.zeros((n, n_labellings, n_columns))
         if self.inner:
             least = np.full(n_labellings, np.inf)
+            means = [flat[train].mean(axis=0) for train, *_ in self.inner]
+            inside = [
+                part.left_NR.T @ (flat[train] - mean)
+                for (train, _, part, _), mean in zip(self.inner, means, strict=True)
+            ]
             for number, alpha in enumerate(self.alphas):
                 scores = np.empty_like(flat)
-                for train, test, part, projected in self.inner:
-                    mean = flat[train].mean(axis=0)
-                    scores[test] = projected @ part.weights(flat[train] - mean, alpha) + mean
+                for (_, test, part, projected), mean, targets in zip(self.inner, means, inside, strict=True):
+                    scores[test] = projected @ part.weights(targets, alpha) + mean
                 error = ((scores - flat) ** 2).reshape(n, n_labellings, n_columns).sum(axis=(0, 2))
                 better = error < least
                 least[better], best[better] = error[better], number
                 held_out[:, better] = scores.reshape(n, n_labellings, n_columns)[:, better]
         intercept = flat.mean(axis=0)
-        rank = len(self.full.singular_R)
+        targets, rank = self.full.left_NR.T @ (flat - intercept), len(self.full.singular_R)
         weights = np.empty((rank, n_labellings, n_columns))
         for number in np.unique(best):
             chosen = best == number
             columns = np.repeat(chosen, n_columns)
-            fitted = self.full.weights((flat - intercept)[:, columns], self.alphas[number])
+            fitted = self.full.weights(targets[:, columns], self.alphas[number])
             weights[:, chosen] = fitted.reshape(rank, int(chosen.sum()), n_columns)
         intercept = intercept.reshape(n_labellings, n_columns)
         if not self.inner:
@@ -224,7 +244,7 @@ class RidgeProbe:
         solution = solver.solve(targets)
         self.alpha_ = float(solution.alpha_P[0])
         self.mean_, self.scale_ = solver.full.mean_F, solver.full.scale_F
-        self.coef_ = solver.full.right_FR @ solution.weights_RPK[:, 0]
+        self.coef_ = solver.full.coefficients(solution.weights_RPK[:, 0])
         self.intercept_ = solution.intercept_PK[0]
         self.offset_ = np.zeros_like(self.intercept_)
         if self.kind == "classification":

@@ -5,7 +5,7 @@ A recipe may be `like` another one: it then holds what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -36,12 +36,16 @@ def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
     if user_path(name_or_path).is_file():
         return PretrainConfig.parse(_values(name_or_path), name_or_path)
     name, *changes = str(name_or_path).split("+")
-    config = PretrainConfig.parse(_values(_path(name)), name)
+    return ablated(PretrainConfig.parse(_values(_path(name)), name), changes, str(name_or_path))
+
+
+def ablated(config: PretrainConfig, changes: Sequence[str], file: str | None = None) -> PretrainConfig:
+    """The config with ablations, in their order; a ConfigError for an unknown one."""
     known = ablations()
     for change in changes:
         if change not in known:
             raise ConfigError("no such ablation", field=change, fix=did_you_mean(change, known))
-        config = config.replaced(known[change]["change"], file=str(name_or_path))
+        config = config.replaced(known[change]["change"], file=file)
     return config
 
 

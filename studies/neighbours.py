@@ -6,6 +6,7 @@ own, in which those pins are lifted; their code is not touched. Each runs its sm
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from brainof.errors import DependencyError, ReadError
-from brainof.utils.files import make_folder, read_json, write_atomically
+from brainof.utils.files import make_folder, write_atomically
+from brainof.utils.modules import seeded
 from brainof.utils.progress import timed
 from studies.neighbours_data import NAME, SPACE
 from studies.tables import markdown
@@ -158,7 +160,8 @@ def moabb(model: str, out: Path) -> pd.DataFrame:
             random_state=0,
             return_epochs="brainof" in name,
         )
-        found = evaluation.process({name: pipeline})
+        with seeded(0):  # of the head
+            found = evaluation.process({name: pipeline})
         rows.append({"pipeline": name, "score": found["score"].mean(), "SD": found["score"].std(), "n": len(found)})
     return pd.DataFrame(rows)
 
@@ -195,7 +198,7 @@ def neuroatlas(python: str, edf: Path, home: Path, model: str, folds: str = "0,1
     called([*ours, "embed", *asked], more)
     called([*ours, "probe", *asked, *tuned, "--output-root", str(home / "results")], more)
     (found,) = (home / "results").rglob("results.json")
-    scores = probed(read_json(found))
+    scores = probed(json.loads(found.read_text()))
     row = {
         "model": f"brainof {model}",
         "balanced accuracy": np.mean(scores),

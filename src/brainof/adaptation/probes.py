@@ -62,7 +62,7 @@ def _ridge(x_NF: np.ndarray, target: Target, random_state: int, class_weight: An
     classes = target.kind == "classification"
     y_NPK = one_versus_rest(target.y[:, None], target.n_outputs) if classes else target.y[:, None, :]
     solution = solver.solve(y_NPK)
-    weight_FK = solver.full.right_FR @ solution.weights_RPK[:, 0]
+    weight_FK = solver.full.coefficients(solution.weights_RPK[:, 0])
     bias_K, temperature = solution.intercept_PK[0].copy(), 1.0
     if classes:
         offset = equal_prior_offset(target.y[:, None], solution.held_out_NPK)[0]

@@ -41,6 +41,9 @@ def made(tmp_path_factory) -> Path:
                 np.savez(root / name / f"sub-{person:02d}_run-{run}.npz", eeg=signal.astype(np.float32))
         text = {"name": name, "names": ", ".join(channels)}
         (root / f"{name}.yaml").write_text(RECIPE.format(**text, values="{1: rest, 2: task}"))
+        if name == "four":
+            called = RECIPE.format(**text, values="{1: rest, 2: task}").replace("state", "side")
+            (root / "called.yaml").write_text(called)
         if name == "two":
             (root / "other.yaml").write_text(RECIPE.format(**text, values="{1: calm, 2: busy}"))
     return root
@@ -64,16 +67,25 @@ def test_two_equal_sides_are_the_task_itself(made, tmp_path):
     assert sided.summary["p_value"].notna().any()
 
 
+def test_a_label_may_be_called_side(made, tmp_path):
+    """As that of left and right fists is."""
+    found = scored(made, tmp_path, recipe=f"{made}/called.yaml/side", test_on={"channels": ["Oz", "Cz"]})
+    assert not found.refused
+    assert score(found, "band power") > 0.9
+
+
 def test_another_montage_in_the_test(made, tmp_path):
     """Rows of the test side are the same windows on the channels that are left; Oz alone tells, the others do not."""
     found = scored(made, tmp_path / "a", train_on={"channels": 4}, test_on={"channels": ["Oz", "Cz"]})
     sides = Corpus(tmp_path / "a" / "corpora" / "t sides")
     index, whole = sides.index, Corpus(tmp_path / "a" / "corpora" / "four")
-    assert index.groupby("label.side", observed=True)["n_channels"].unique().map(list).to_dict() == {
+    assert index.groupby("label.fold_side", observed=True)["n_channels"].unique().map(list).to_dict() == {
         "test": [2],
         "train": [4],
     }
-    row = index[(index["label.side"] == "test") & (index["recording"] == f"{whole.index['recording'].iloc[7]} (test)")]
+    row = index[
+        (index["label.fold_side"] == "test") & (index["recording"] == f"{whole.index['recording'].iloc[7]} (test)")
+    ]
     first = row[row["onset"] == whole.index["onset"].iloc[7]].index[0]
     np.testing.assert_array_equal(sides.read(first), whole.read(7)[[3, 2]])
     assert score(found, "band power") > 0.9  # on the channels that both sides have

@@ -25,7 +25,7 @@ from ..stats.splits import CrossSubject
 from .adapt import decision
 from .folds import Split
 from .questions import Question
-from .transforms import filled
+from .transforms import Sides, equal_dimension, filled
 
 #: Inverse penalties of the logistic read-out, chosen on inner folds over groups
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
@@ -44,18 +44,22 @@ def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarra
     """Logistic regression with balanced classes on standardised features, the penalty from inner folds over groups."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if not n_classes:
         raise ConfigError("reads classes, not values", field="readouts: logistic", fix="use ridge")
     X, X_test = filled(X, X_test)
 
-    def fitted(rows: np.ndarray, penalty: float) -> Any:
+    def sides(rows: np.ndarray, others: np.ndarray) -> Sides:
+        """Standardised; of more features than rows only the space of the rows, outside which no coefficient lies."""
+        scaler = StandardScaler().fit(X[rows])
+        return equal_dimension(scaler.transform(X[rows]), scaler.transform(others), len(rows))
+
+    def decided(inside: np.ndarray, labels: np.ndarray, outside: np.ndarray, penalty: float) -> np.ndarray:
         model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=500)
         # weak penalties on few rows separate them
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            return make_pipeline(StandardScaler(), model).fit(X[rows], y[rows])
+            return _decided(model.fit(inside, labels), outside, n_classes)
 
     n_groups = len(np.unique(groups))
     best = PENALTIES[len(PENALTIES) // 2]
@@ -63,14 +67,14 @@ def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarra
         inner = list(CrossSubject(min(4, n_groups)).split(groups=groups))
         usable = [(train, test) for train, test in inner if len(np.unique(y[train])) == len(np.unique(y))]
         metric = METRICS["classification"]["balanced_accuracy"]
-
-        def score(penalty: float) -> float:
-            decided = [(y[test], _decided(fitted(train, penalty), X[test], n_classes)) for train, test in usable]
-            return float(np.mean([metric(*one) for one in decided]))
-
+        scores = np.zeros(len(PENALTIES))
+        for train, test in usable:
+            inside, outside = sides(train, X[test])
+            scores += [metric(y[test], decided(inside, y[train], outside, penalty)) for penalty in PENALTIES]
         if usable:
-            best = max(PENALTIES, key=lambda penalty: (score(penalty), -penalty))
-    return _decided(fitted(np.arange(len(y)), best), X_test, n_classes)
+            best = PENALTIES[int(scores.argmax())]
+    inside, outside = sides(np.arange(len(y)), X_test)
+    return decided(inside, y, outside, best)
 
 
 def _decided(model: Any, X: np.ndarray, n_classes: int) -> np.ndarray:

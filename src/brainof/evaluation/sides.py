@@ -1,7 +1,8 @@
 """Tasks that are trained on one kind of signal and tested on another: dataset, channels, sampling rate, noise.
 
 Both sides are written into a corpus of their own, so that everything behind it (features, read-outs, leak checks) sees
-ordinary windows. Its labels `side` and `window` say which side a window is of, and which windows are one.
+ordinary windows. Its labels `fold_side` and `fold_window` say which side a window is of, and which windows
+are one; a recipe has labels called `side`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .protocol import task_rows
 from .suite import Side, SuiteTask
 
 TRAIN, TEST = "train", "test"
-SIDE, WINDOW = f"{LABEL}side", f"{LABEL}window"
+SIDE, WINDOW = f"{LABEL}fold_side", f"{LABEL}fold_window"
 _ENTITIES = ("dataset", "modality", "subject", "session", "task", "run", "config")
 
 
@@ -74,7 +75,8 @@ def _write(
         for record in own.to_dict("records"):
             data = corpus.read(record["_row"])[picks].astype(np.float32)
             told = {column.removeprefix(LABEL): record[column] for column in labels if pd.notna(record[column])}
-            told |= {task.label: record[asked.column], "side": name, "window": str(record["_number"])}
+            told |= {task.label: record[asked.column]}
+            told |= {SIDE.removeprefix(LABEL): name, WINDOW.removeprefix(LABEL): str(record["_number"])}
             windows.append(Window(changed(data, rate, side, record["_number"]), record["onset"], told, task.view))
         about = {key: first[key] for key in _ENTITIES if pd.notna(first[key])}
         about |= {"recording": f"{first['recording']} ({name})", "sfreq": side.sfreq or rate}
@@ -120,7 +122,7 @@ def _digest(sides: list) -> str:
     """Of everything that the two sides are made of."""
     state = hashlib.sha256()
     for name, side, asked, corpus, rows in sides:
-        state.update(json.dumps([name, side.to_dict(), asked.to_dict()], sort_keys=True).encode())
+        state.update(json.dumps([SIDE, name, side.to_dict(), asked.to_dict()], sort_keys=True).encode())
         for column in ("recording", "onset", "crc32c", asked.column):
             state.update("\n".join(corpus.index[column].iloc[rows].astype(str)).encode())
     return state.hexdigest()[:24]

@@ -71,13 +71,17 @@ def shapley(by_arm: Mapping[str, Mapping[str, float]], players: tuple[str, ...])
 
 
 def shapley_table(values: Values, study: Study) -> pd.DataFrame:
-    """One line per task: the Shapley value of each modality with its 95 % interval over people."""
+    """One line per measure that all subsets have: the Shapley value of each modality, 95 % intervals over people.
+
+    A task refuses a model that never saw its modality, so these are bits and cosines, of which nothing is worth 0.
+    """
     lines = []
     for measure, by_arm in values.items():
         random = f"{RANDOM} {next(iter(study.arms))}"
-        if random in by_arm and set(study.arms) <= set(by_arm):
+        if set(study.arms) <= set(by_arm) and not measure.startswith("MSE"):
             line = {"measure": measure}
-            worth = {arm: by_arm[arm] for arm in study.arms} | {"": by_arm[random]}
+            worth = {arm: by_arm[arm] for arm in study.arms}
+            worth[""] = by_arm.get(random, dict.fromkeys(next(iter(worth.values())), 0.0))
             for player, scores in shapley(worth, study.modalities).items():
                 line[player] = between(scores, dict.fromkeys(scores, 0.0), True).rpartition(", ")[0]
             lines.append(line)

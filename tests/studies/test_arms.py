@@ -8,7 +8,7 @@ import pytest
 from studies.__main__ import main
 from studies.arms import Study, studies
 from studies.arms_measures import information, task_values
-from studies.arms_page import between, shapley, table
+from studies.arms_page import between, shapley, shapley_table, table
 from studies.tables import markdown
 
 from brainof.model.presets import preset
@@ -35,6 +35,18 @@ def test_shapley_values_share_the_gain_over_random_weights():
     found = [values[name]["a"] for name in ("eeg", "meg", "fmri")]
     np.testing.assert_allclose(found, [0.23, 0.1, 0.03], atol=1e-12)
     assert sum(values[name]["b"] for name in values) == pytest.approx(2 * (0.86 - 0.5))
+
+
+def test_what_all_subsets_have_is_shared_out():
+    """A task has no score of a model that never saw its modality; bits and cosines are measured of all."""
+    study = Study.parse(
+        {**studies()["modalities"], "modalities": ["eeg", "meg"], "arms": {"eeg+meg": {}, "eeg": {}, "meg": {}}}
+    )
+    bits = {"eeg+meg": {"a": 0.5, "b": 0.7}, "eeg": {"a": 0.2, "b": 0.2}, "meg": {"a": 0.1, "b": 0.3}}
+    lines = shapley_table({"eeg (ridge)": {"eeg": {"a": 1.0}}, "MSE, eeg": bits, "information, eeg": bits}, study)
+    assert lines["measure"].tolist() == ["information, eeg"]
+    assert lines["eeg"].item().startswith("+0.300 [")  # of a: (.2 + .5 - .1) / 2; of b: (.2 + .7 - .3) / 2
+    assert lines["meg"].item().startswith("+0.300 [")  # of a: (.1 + .5 - .2) / 2 = .2; of b: (.3 + .7 - .2) / 2 = .4
 
 
 def results(of) -> pd.DataFrame:

@@ -149,7 +149,7 @@ def page(whole: pd.DataFrame, curve: pd.DataFrame) -> str:
             "gain": _interval(whole, "low", "high"),
             "SE": whole["se"],
             "gain / SE": (whole["gain"] / whole["se"]).map("{:.1f}".format),
-            "over people alone": _interval(whole, "low_people", "high_people"),
+            "over people alone": [f"[{row.low_people:+.3f}, {row.high_people:+.3f}]" for row in whole.itertuples()],
             "people above": [f"{row.wins} of {row.people}" for row in whole.itertuples()],
             "best classical": [f"{row.classical:.3f} ({row.classical_name})" for row in whole.itertuples()],
         }

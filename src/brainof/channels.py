@@ -21,6 +21,8 @@ SENSOR_TYPES: tuple[SensorType, ...] = get_args(SensorType)
 
 #: SI unit of the data of each sensor type
 UNITS: dict[str, str] = {"eeg": "V", "mag": "T", "grad": "T/m", "axial": "T", "roi": "a.u."}
+#: SI unit -> the unit that people read, and its factor
+SHOWN_UNITS = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13), "a.u.": ("a.u.", 1.0)}
 
 MODALITY_OF_TYPE: dict[str, Modality] = {"eeg": "eeg", "mag": "meg", "grad": "meg", "axial": "meg", "roi": "fmri"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..channels import MODALITIES, UNITS
+from ..channels import MODALITIES, SHOWN_UNITS, UNITS
 from ..contract import ACCEPTABLE
 from ..errors import ConfigError, ReadError, in_options
 from ..io import ReadOptions, read
@@ -184,10 +184,11 @@ def _lines(values: dict[str, Any]) -> list[str]:
     rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
     places = values["positions"]
     events = ", ".join(f"{n} x {kind}" for kind, n in list(values["events"].items())[:12]) or "none"
-    amplitude = ", ".join(
-        f"{kind} {'unknown' if size is None else f'{size:.3g}'} {values['units'][kind]}"
-        for kind, size in values["amplitude"].items()
-    )
+    sizes = []
+    for kind, size in values["amplitude"].items():
+        unit, factor = SHOWN_UNITS[values["units"][kind]]
+        sizes.append(f"{kind} unknown" if size is None else f"{kind} {size * factor:.3g} {unit}")
+    amplitude = ", ".join(sizes)
     if values["modality"] != "fmri":
         amplitude += " (plausible)" if values["plausible"] else " (NOT plausible, see the notes)"
     located = f"{places['known']} known, {places['unknown']} unknown, frame {values['frame']}"

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ..channels import Channels
+from ..channels import SHOWN_UNITS, Channels
 from ..corpus import Corpus
 from ..errors import CorpusError
 from ..utils.values import counted, listed
@@ -27,8 +27,6 @@ Record = dict[str, Any]
 
 #: Recordings that a table lists at most; the ones with most dropped channels come first
 MOST = 200
-#: SI unit -> unit of the field, and what one SI unit is in it
-UNITS = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13), "a.u.": ("a.u.", 1.0)}
 
 
 def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -> Path:
@@ -194,7 +192,7 @@ def spectra(records: Sequence[Record]) -> Figure:
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
         found = [record["spectrum"][kind] for record in records if kind in record["spectrum"]]
-        unit, factor = UNITS[next(r["amplitude"][kind]["unit"] for r in records if kind in r["amplitude"])]
+        unit, factor = SHOWN_UNITS[next(r["amplitude"][kind]["unit"] for r in records if kind in r["amplitude"])]
         grid = np.geomspace(min(entry["hz"][0] for entry in found), max(entry["hz"][-1] for entry in found), 60)
         values = np.array([np.interp(grid, entry["hz"], entry["db"], left=np.nan, right=np.nan) for entry in found])
         seen = np.isfinite(values).any(axis=0)
@@ -228,7 +226,7 @@ def amplitudes(records: Sequence[Record]) -> Figure:
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
         found = [record["amplitude"][kind] for record in records if kind in record["amplitude"]]
-        unit, factor = UNITS[found[0]["unit"]]
+        unit, factor = SHOWN_UNITS[found[0]["unit"]]
         values = factor * np.array([entry["median"] for entry in found if entry["median"] > 0])
         if not len(values):
             say_empty(panel, "no amplitude above zero")

@@ -79,7 +79,10 @@ def places_of(path: Path) -> Iterator[Place]:
 def mutant(place: Place) -> Mutant | None:
     """The file changed at a place; None where the change does not compile."""
     source = place.path.read_text()
-    mutated = mutate_code(source, place.operator, place.occurrence)
+    try:
+        mutated = mutate_code(source, place.operator, place.occurrence)
+    except AttributeError:  # cosmic-ray cannot replace a dotted name in `except (module.Error, ...)`
+        return None
     if mutated is None or mutated == source or not _compiles(mutated):
         return None
     return Mutant(place.path, place.line, mutated, _change(source, mutated))

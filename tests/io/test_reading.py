@@ -103,7 +103,7 @@ def test_a_folder_and_a_foreign_ending_get_no_odd_suggestion(tmp_path):
     for name, message in (
         ("a.md", "unknown format '.md'; known: "),
         ("a.edff", "did you mean '.edf'"),
-        ("a.nedf", "is a recording of Neuroelectrics; save mne.io.read_raw_nedf"),
+        ("a.nedf", "is a recording of Neuroelectrics; MNE reads it: save it as FIF with MNE"),
     ):
         (tmp_path / name).touch()
         with pytest.raises(ReadError, match=message):

@@ -77,7 +77,9 @@ def test_places_are_changes_of_meaning_and_no_annotations(project):
 
 def test_what_the_library_cannot_change_is_no_mutant(tmp_path):
     file = tmp_path / "room.py"
-    file.write_text("import ast\n\n\ndef read():\n    try:\n        return 1 + 2\n    except (ast.Error, OSError):\n        raise\n")
+    file.write_text(
+        "import ast\n\n\ndef read():\n    try:\n        return 1 + 2\n    except (ast.Error, OSError):\n        raise\n"
+    )
     found = [mutant(place) for place in places_of(file)]
     assert None in found
     assert any(found)

@@ -48,6 +48,8 @@ def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:
         kinds = ("space", "resolution", "density", "description")
         details = " ".join(f"{kind} {form[kind]}" for kind in kinds if kind in form)
         yield f"  recordings {form['recordings']} {form['modality']} {form['extension']} {details}".rstrip()
+    if dataset["ignored"]:
+        yield f"  ignored    {counted(dataset['ignored'], 'file')} of subjects, by .bidsignore"
     problems = dataset["problems"]
     yield f"  problems   {len(problems)}" + (f" ({dataset['missing']} not downloaded)" if dataset["missing"] else "")
     yield from (f"    {problem['file']}: {problem['problem']}" for problem in problems[:most])

@@ -176,6 +176,7 @@ def _summary(dataset: BidsDataset, root: Path) -> dict[str, Any]:
             {kind: value for kind, value in zip(kinds, form, strict=True) if value} | {"recordings": count}
             for form, count in sorted(forms.items())
         ],
+        "ignored": dataset.ignored,
         "missing": sum(file.missing for file in dataset.recordings),
         "problems": [{"file": name, "problem": problem} for name, problem in dataset.problems()],
     }

@@ -34,6 +34,7 @@ class Scanned:
     description: dict[str, Any] = field(default_factory=dict)  # dataset_description.json; empty where there is none
     files: list[BidsFile] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)  # What is wrong with the folder itself
+    ignored: int = 0  # Files of subjects that .bidsignore leaves out; a folder counts once
 
 
 def scan(folder: Path) -> list[Scanned]:
@@ -104,6 +105,7 @@ def _walk(dataset: Scanned, entries: list[os.DirEntry[str]]) -> None:
             is_link = entry.is_symlink()
             is_folder = entry.is_dir()
             if ignored and ignored.match_file(os.path.relpath(entry.path, root) + os.sep * is_folder):
+                dataset.ignored += "sub-" in os.path.relpath(entry.path, root)
                 continue
             if not is_folder:
                 dataset.files.append(file_of(entry.path, name, is_link and not os.path.exists(entry.path)))

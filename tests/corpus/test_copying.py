@@ -61,7 +61,7 @@ def test_descriptions_that_disagree_are_named(corpus_root, tmp_path, make):
     with CorpusWriter(tmp_path / "b") as writer:
         writer.add_dataset("demo", {"license": "other"})
         writer.add(make.recording("q1"), make.channels(5), make.windows(9))
-    with pytest.raises(CorpusError, match=r"datasets/demo\.json: describes the dataset otherwise"):
+    with pytest.raises(CorpusError, match=r"datasets/demo\.json: describes the dataset differently"):
         merge([Corpus(corpus_root), Corpus(tmp_path / "b")], tmp_path / "all")
     with pytest.raises(CorpusError, match="itself"):
         merge([Corpus(corpus_root)], corpus_root)

@@ -93,7 +93,7 @@ def test_shapes_are_those_of_decision_values():
     assert ridge(X, y.astype(float), groups, X[:7], 0).shape == (7,)
     X, y, groups = people(classes=3)
     assert ridge(X, y, groups, X[:7], 3).shape == (7, 3)
-    with pytest.raises(ConfigError, match="readouts: logistic: reads classes, not values; use ridge"):
+    with pytest.raises(ConfigError, match="readouts: logistic: predicts classes, not values; use ridge"):
         logistic(X, y, groups, X, 0)
 
 

@@ -131,7 +131,7 @@ def test_parts():
     }  # fmt: skip
     assert token_parts("channel", channels, 4, 0.5)["L"].tolist() == [8, 9, 10, 11]
     assert token_parts("time", channels, 4, 0.5)["0.5-1 s"].tolist() == [1, 5, 9, 13, 17, 21]
-    with pytest.raises(ConfigError, match="names such as 'F' tell no network; explain by channel"):
+    with pytest.raises(ConfigError, match="names such as 'F' name no network; explain by channel"):
         token_parts("network", channels, 4, 0.5)
     with pytest.raises(ConfigError, match="did you mean 'channel'"):
         token_parts("chanel", channels, 4, 0.5)

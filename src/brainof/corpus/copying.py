@@ -103,5 +103,5 @@ def _copy_shard(corpus: Corpus, rows: np.ndarray, name: str, target: Path) -> No
 def _describe(path: Path, description: Mapping[str, Any]) -> None:
     if path.exists() and read_json(path) != dict(description):
         fix = "prepare both with one recipe, or give one of the datasets another name"
-        raise CorpusError("describes the dataset otherwise than the corpus that is merged", file=path, fix=fix)
+        raise CorpusError("describes the dataset differently from the corpus to be merged", file=path, fix=fix)
     write_json(path, dict(description), checksum=True)

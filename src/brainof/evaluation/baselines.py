@@ -139,7 +139,7 @@ def nearest_mean(data: Fitting) -> np.ndarray:
     """Correlation of each test window's mean map with the mean map of each class; nothing is tuned."""
     train, test = (windows.astype(np.float64).mean(axis=2) for windows in (data.windows_train, data.windows_test))
     if not data.n_classes:
-        raise ConfigError("nearest mean tells classes, not values", field="baselines")
+        raise ConfigError("nearest mean predicts classes, not values", field="baselines")
     means = np.stack([train[data.y == code].mean(axis=0) for code in range(data.n_classes)])
     scores = similarity(test, means, standardised=False)
     return scores[:, 1] - scores[:, 0] if data.n_classes == 2 else scores

@@ -136,7 +136,7 @@ def _network(name: str, question: Question, seed: int) -> torch.nn.Module:
 
 
 def _no_features(question: Question, seed: int, readout: str) -> Features:
-    raise ConfigError("networks have no features", field="readouts", fix="read them out by full")
+    raise ConfigError("networks have no features", field="readouts", fix="use the read-out 'full'")
 
 
 def _classical_features(name: str, modality: str, question: Question, seed: int, readout: str) -> Features:

@@ -47,7 +47,7 @@ def logistic(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarra
     from sklearn.preprocessing import StandardScaler
 
     if not n_classes:
-        raise ConfigError("reads classes, not values", field="readouts: logistic", fix="use ridge")
+        raise ConfigError("predicts classes, not values", field="readouts: logistic", fix="use ridge")
     X, X_test = filled(X, X_test)
 
     def sides(rows: np.ndarray, others: np.ndarray) -> Sides:

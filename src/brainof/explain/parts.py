@@ -52,7 +52,7 @@ def channel_groups(by: str, channels: Channels) -> dict[str, list[int]]:
         if name:
             groups.setdefault(name, []).append(row)
     if len(groups) < 2:
-        found = "positions are unknown" if by == "region" else f"names such as {channels.names[0]!r} tell no network"
+        found = "positions are unknown" if by == "region" else f"names such as {channels.names[0]!r} name no network"
         raise ConfigError(found, field=f"by='{by}'", fix="explain by channel")
     return dict(sorted(groups.items()))
 

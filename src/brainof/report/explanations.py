@@ -49,7 +49,7 @@ ABOUT: dict[type, tuple[str, str]] = {
     ),
     ExpertUsage: (
         "experts",
-        "Share of the tokens that the router sends to each expert; right: bits that a choice tells of the dataset.",
+        "Share of the tokens that the router sends to each expert; right: bits that a choice gives about the dataset.",
     ),
     Reconstruction: (
         "reconstruction",

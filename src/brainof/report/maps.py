@@ -318,7 +318,7 @@ def experts(found: ExpertUsage) -> Figure:
         panel.plot(layers, found.untrained, "D--", color=ORANGE, fillstyle="none", label="random weights")
     if found.labels_95 is not None:
         panel.plot(layers, found.labels_95, ":", color=RED, label="permuted groups, 95 %")
-    panel.set(xlabel="layer", ylabel="bits", title="what a choice tells of the group")
+    panel.set(xlabel="layer", ylabel="bits", title="what a choice says about the group")
     panel.set_xticks(layers, [str(layer) for layer in found.layers])
     panel.set_ylim(bottom=0)
     panel.legend(fontsize=6.5)

@@ -276,7 +276,9 @@ def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, tmp
     monkeypatch.setattr(entries, "load", lambda name: (network, SimpleNamespace(modalities={"fmri": None})))
     asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": []}
     small = suite(alpha, tasks={"state": asked}, random_weights=0, permutations=0)
-    (line,) = evaluate(small, "debug", tmp_path, root=alpha).summary.query("kind == 'model'").to_dict("records")
+    found = evaluate(small, "debug", tmp_path, root=alpha)
+    (line,) = found.summary.query("kind == 'model'").to_dict("records")
+    assert found.unfinished == 0
     assert line["reason"] == "alpha: modality: the model was not trained on eeg; it accepts fmri"
     assert "the model was not trained on eeg" in (tmp_path / "results.md").read_text()
 

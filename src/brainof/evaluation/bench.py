@@ -61,8 +61,10 @@ class Evaluation:
 
     @property
     def unfinished(self) -> int:
-        """Runs that are not on disk: of other parts, or interrupted."""
-        return int(self.summary["unfinished"].sum()) if len(self.summary) else 0
+        """Runs that are not on disk: of other parts, or interrupted; none that were refused."""
+        if not len(self.summary):
+            return 0
+        return int(self.summary.loc[self.summary["reason"] == "", "unfinished"].sum())
 
 
 def evaluate(

@@ -284,7 +284,9 @@ class Recipe(Schema):
         recipe.chain(file)
         for name, task in recipe.tasks.items():
             if name == "pretrain":
-                raise ConfigError("the name is taken by the view of all windows", file=file, field="tasks.pretrain", fix="rename it")
+                raise ConfigError(
+                    "the name is taken by the view of all windows", file=file, field="tasks.pretrain", fix="rename it"
+                )
             problem = "label {!r} is not among the labels"
             check_known(task.label, recipe.labels, ConfigError, problem, file=file, field=f"tasks.{name}.label")
             if recipe.labels[task.label].event is not None and (task.windows is None or task.windows.events is None):

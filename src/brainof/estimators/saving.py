@@ -72,7 +72,11 @@ def save_estimator(estimator: Any, folder: Any) -> Path:
     """Write the adapter and the arguments of a fitted estimator."""
     model = estimator.model
     if not isinstance(model, str) and not isinstance(model, Path):
-        raise ConfigError("a module in memory has no name to load it by", field="model", fix="save it with brainof.save_pretrained first")
+        raise ConfigError(
+            "a module in memory has no name to load it by",
+            field="model",
+            fix="save it with brainof.save_pretrained first",
+        )
     if estimator.contract_ is None and not isinstance(estimator.random_state, (int, type(None))):
         raise ConfigError("random weights need an int to be made again", field="random_state")
     arguments = {name: _plain(value) for name, value in estimator.get_params(deep=False).items() if name not in LOCAL}

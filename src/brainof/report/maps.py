@@ -182,7 +182,7 @@ def topomap(
             cmap=DIVERGING if vlim[0] < 0 else SEQUENTIAL,
             vlim=vlim,
             contours=4,
-            extrapolate="local",
+            extrapolate="head" if set(channels.types) == {"eeg"} else "local",  # MEG helmets reach beyond the head
             mask=mask,
             mask_params={"marker": "o", "markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 4},
         )

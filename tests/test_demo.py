@@ -5,7 +5,9 @@ import json
 import pytest
 
 from brainof.cli import main
+from brainof.corpus import Corpus
 from brainof.pretraining.run_folder import read_metrics
+from brainof.report.sections import reconstruction_section
 
 #: a model and a run that only show that the path holds together
 SMALL = ["steps=6", "health_every=3", "checkpoint_every=3", "log_every=1", "batch_size=4"]
@@ -24,6 +26,10 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     assert "http" not in page.split("<body", 1)[1]  # nothing is loaded from elsewhere
     for heading in ("Recordings", "Pretraining", "Reconstructions", "What the frozen features decode"):
         assert heading in page
+    panels = reconstruction_section(Corpus(tmp_path / "corpus"), tmp_path / "run").images[0].figure.axes
+    names = {tick.get_text() for panel in panels for tick in panel.get_yticklabels()}
+    assert {"Fp1", "MEG 0111", "L_visual_1"} <= names  # channels by name, all of them there
+    assert all("R2" in panel.get_title() for panel in panels)
     rows = json.loads((tmp_path / "scores.json").read_text())
     scored = {(row["modality"], row["features"]) for row in rows if row["row"] == "score"}
     fair = (("eeg", "band power"), ("meg", "band power"), ("fmri", "functional connectivity"), ("fmri", "block means"))

@@ -14,6 +14,7 @@ from ..contract import InputContract
 from ..corpus import Windows, subjects
 from ..utils.files import write_json
 from ..utils.provenance import commit, versions
+from ..utils.values import counted
 from .config import PretrainConfig
 from .run_folder import ABOUT
 
@@ -87,7 +88,7 @@ def _hardware(device: torch.device, ranks: int) -> str:
         return f"{ranks} x {torch.cuda.get_device_name(device)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processes = f"{ranks} processes, " if ranks > 1 else ""
-    return f"{_cpu()}, {cores} cores, {processes}{torch.get_num_threads()} threads"
+    return f"{_cpu()}, {counted(cores or 1, 'core')}, {processes}{counted(torch.get_num_threads(), 'thread')}"
 
 
 def _cpu() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
     config = PretrainConfig.load(run / "config.yaml")
     objective = Objective(model, config.objective)
     rates = model.config.rates
-    masking = Masking(config.mask, model.config.patch, max_tokens=config.max_tokens, rates=rates)
+    masking = Masking(config.mask, model.config.patch, rates=rates)  # all channels, so that names are theirs
     index = corpus.index[corpus.index["view"] == "pretrain"]
     examples = []
     for modality, part in index.groupby("modality", observed=True):
@@ -50,8 +51,13 @@ def reconstruction_section(corpus: Corpus, run: Path) -> Section:
         batch = corpus.batch(rows, patch=model.config.patch)
         masked = masking.plan(batch, rng, fourier=False)
         if masked is not None:
-            examples += reconstruct(objective, masked, title=f"{name} ({modality})")
-    caption = "Grey: signal. Colour: what the model puts into hidden patches, from the visible ones."
+            names = corpus.channels(index.loc[rows[0], "channel_set"]).names
+            (example,) = reconstruct(objective, masked, names=names)
+            examples.append(replace(example, title=f"{name} ({modality}): R2 {example.r2:.2f} of hidden patches"))
+    caption = (
+        "Grey: signal, in SD of the recording. Colour: what the model puts into hidden patches, from the visible ones. "
+        "R2 of 1 is perfect, of 0 no better than zeros."
+    )
     return Section("Reconstructions", images=[Image(reconstructions(examples), caption)])
 
 

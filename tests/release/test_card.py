@@ -68,7 +68,7 @@ def test_the_card_of_a_run_says_what_went_in(run):
     assert "- The second | set: second et al." in body
     for line in ("| steps | 2 |", "| windows per step | 4 |", "| seed | 5 |", "| precision | float32 |"):
         assert line in body
-    assert "cores, 1 threads |" in body
+    assert ", 1 thread |" in body
     assert "| first | from training |" in body
     assert "Learned from 3 people in 2 datasets" in body
     assert "None were recorded" in body

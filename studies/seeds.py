@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 from scipy.stats import t as student
@@ -21,7 +20,7 @@ from brainof.evaluation.entries import CLASSICAL, MODEL, RANDOM
 from brainof.pretraining import find_config, pretrain, release_checkpoint
 from brainof.release.load import PRETRAINED
 from brainof.schema import Schema
-from brainof.stats.compare import standard_error
+from brainof.stats.compare import combined_error, standard_error
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
 
@@ -118,10 +117,8 @@ def gain(models: Scores, random: Scores) -> dict[str, float]:
     """
     people = (models.mean() - random.mean()).dropna().to_numpy(dtype=float)
     varied = people, models.mean(axis=1).to_numpy(dtype=float), random.mean(axis=1).to_numpy(dtype=float)
-    parts, n = np.array([standard_error(each) ** 2 for each in varied]), np.array([len(each) - 1 for each in varied])
-    freedom = parts.sum() ** 2 / max(float((parts**2 / n.clip(1)).sum()), 1e-300)
-    mean, se = float(people.mean()), float(np.sqrt(parts.sum()))
-    reach = se * float(student.ppf(0.975, freedom))
+    freedoms = [max(len(each) - 1, 1) for each in varied]
+    mean, (se, reach) = float(people.mean()), combined_error([standard_error(each) ** 2 for each in varied], freedoms)
     alone = standard_error(people) * float(student.ppf(0.975, len(people) - 1))
     found = {"gain": mean, "se": se, "low": mean - reach, "high": mean + reach}
     return found | {"low_people": mean - alone, "high_people": mean + alone, "wins": int((people > 0).sum())}

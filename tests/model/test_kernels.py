@@ -9,9 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from brainof.model import BrainOF, experts, kernels, norm
-from brainof.model.attention import Attention, apply_map, attend, attention_map
+from brainof.model.attention import (
+    Attention,
+    CrossAttention,
+    apply_map,
+    attend,
+    attention_map,
+    merge_heads,
+    split_heads,
+)
 from brainof.model.experts import all_experts, loop_experts
-from brainof.model.kernels.attention import disjoint, without_parts
+from brainof.model.kernels.attention import disjoint, in_range, without_parts
 from brainof.model.kernels.experts import added_experts, filled_experts, grouped_experts, use_filled, use_grouped
 from brainof.model.kernels.norm import FastRMSNorm
 
@@ -215,6 +223,26 @@ def test_masks_after_the_softmax_equal_masks_before_it():
         found = attend(q, k, v, 0.5, mask)
         torch.testing.assert_close(found, apply_map(attention_map(q, k, 0.5, mask), v), rtol=1e-12, atol=1e-12)
     assert (found[2] == 0).all()
+
+
+def test_what_a_dominating_key_hides_is_read_without_it():
+    """With a large temperature the weights of all other keys are too small for float32 beside that of one."""
+    torch.manual_seed(0)
+    cross = CrossAttention(8, 2, 200.0).eval()
+    x, keys, values = torch.randn(1, 3, 8), torch.randn(1, 6, 8), torch.randn(2, 6, 8)
+    part, mask = torch.tensor([4]), torch.ones(2, 6, dtype=torch.bool)
+    mask[:, part] = False
+    with torch.inference_mode():
+        q, k, v = cross.queries(x), cross.keys(keys), cross.values(values)
+        k[:] = -q[:, :1] / 200  # opposite to the first query, and one key in its direction
+        k[:, 4] = q[:, 0] / 200
+        q_1HNe, k_1HMe = (split_heads(each, 2) for each in (q, k))
+        assert not in_range(q_1HNe, k_1HMe)
+        plain = cross.written(merge_heads(apply_map(attention_map(q_1HNe, k_1HMe, 1.0, mask), v)))
+        torch.testing.assert_close(cross.read(q, k, v, mask), plain)
+        (without,) = cross.read_without(q, k, v, [part])
+        torch.testing.assert_close(without, plain)
+        assert plain.abs().sum() > 0
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -395,8 +395,10 @@ def test_alignment_of_one_output_leaves_the_latents_of_the_others_alone(make_bat
     assert (of_all > 0).all()
     assert (of_one[own] > 0).all()
     assert (of_one.clone().index_fill_(0, torch.arange(len(of_one))[own], 0) == 0).all()
-    with pytest.raises(ConfigError, match=r"objective.aligned: the model has no latents of 'connectivity'"):
+    with pytest.raises(ConfigError, match=r"objective.aligned: the model has no latents of 'connectivity' alone"):
         Objective(model, ObjectiveConfig(terms={"align": 1.0}, aligned="connectivity"))
+    with pytest.raises(ConfigError, match=r"no latents of 'waveform' alone; set model.decoder.kind=per_output"):
+        Objective(BrainOF.from_preset("debug"), ObjectiveConfig(terms={"align": 1.0}, aligned="waveform"))
 
 
 def test_a_view_of_the_teacher_has_no_gradient_and_a_teacher_needs_the_same_layout(make_batch, model):

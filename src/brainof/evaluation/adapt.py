@@ -37,10 +37,10 @@ from ..release.load import record_of
 from ..schema import Schema
 from ..stats.compare import standard_error
 from ..utils.files import make_folder, write_atomically, write_json
-from ..utils.modules import seeded
 from ..utils.progress import progress
 from ..utils.values import finite
 from .decoding import nanmean
+from .entries import RANDOM, initialised
 from .protocol import Task, recipe_tasks, task_rows
 from .questions import Question, plain_question
 from .task import evaluate_task
@@ -162,8 +162,7 @@ def scores(asked: Asked) -> dict[str, Any]:
     if asked.config.beside:
         features = {"frozen features": asked.data.pooled(asked.base, "auto")}
         if asked.contract is not None:  # a trained model: what the same architecture has without training
-            with seeded(1000):
-                features["random weights"] = pooled(type(asked.base)(asked.base.config).eval(), asked.examples, "auto")
+            features[RANDOM] = pooled(initialised(asked.base.config, 0), asked.examples, "auto")
         table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
         result["beside"] = [row for row in table if row["row"] == "score"]
         result["paired"] = [row for row in table if row["row"] == "paired"]

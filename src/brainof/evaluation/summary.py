@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ..stats.compare import paired, standard_error
+from ..stats.compare import combined_error, paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
 from .decoding import CHANCE, mean_by_name, nanmean
@@ -250,9 +250,8 @@ def _over_initialisations(gain: float, people: Mapping[str, Any], scores: Sequen
     k, n = len(scores), people["n_groups"]
     if k < 2 or n < 2 or not np.isfinite(people["se"]):
         return float("nan"), float("nan")
-    parts = np.array([people["se"] ** 2, np.var(scores, ddof=1) * (1 + 1 / k)])
-    freedom = parts.sum() ** 2 / max(float((parts**2 / (n - 1, k - 1)).sum()), 1e-300)
-    reach = float(student.ppf(0.975, freedom)) * float(np.sqrt(parts.sum()))
+    parts = people["se"] ** 2, float(np.var(scores, ddof=1)) * (1 + 1 / k)
+    _, reach = combined_error(parts, (n - 1, k - 1))
     return gain - reach, gain + reach
 
 

@@ -28,6 +28,7 @@ from .kernels.attention import (
     combined_attention,
     disjoint,
     fused_attention,
+    in_range,
     masked_after,
     use_combined,
     use_fused,
@@ -57,7 +58,8 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     one_map = q_BHNd.shape[0] == k_BHMd.shape[0] == 1  # len() would make it constant in exported programs
-    if key_mask_BM is not None and plain_inference(v_BHMe) and one_map and key_mask_BM.shape[0] > 1:
+    own_masks = one_map and plain_inference(v_BHMe)  # each window masks the map that all share
+    if key_mask_BM is not None and key_mask_BM.shape[0] > 1 and own_masks and in_range(q_BHNd, k_BHMd, scale):
         return masked_after(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     return apply_map(attention_map(q_BHNd, k_BHMd, scale, key_mask_BM), v_BHMe)
 
@@ -221,11 +223,12 @@ class CrossAttention(nn.Module):
         """As `read`, without the keys of one part (their numbers) after the other."""
         if len(queries_BND) == len(keys_BMD) == 1 and disjoint(parts):
             q_1HNe, k_1HMe = (split_heads(x, self.heads).to(v_BHMe.dtype) for x in (queries_BND, keys_BMD))
-            for read_BHNe in without_parts(q_1HNe, k_1HMe, v_BHMe, parts, key_mask_BM):
-                yield self.written(merge_heads(read_BHNe))
-        else:
-            for part in parts:
-                yield self.read(queries_BND, keys_BMD, v_BHMe, mask_without(part, v_BHMe.shape[2], key_mask_BM))
+            if in_range(q_1HNe, k_1HMe):
+                for read_BHNe in without_parts(q_1HNe, k_1HMe, v_BHMe, parts, key_mask_BM):
+                    yield self.written(merge_heads(read_BHNe))
+                return
+        for part in parts:
+            yield self.read(queries_BND, keys_BMD, v_BHMe, mask_without(part, v_BHMe.shape[2], key_mask_BM))
 
     def written(self, read_BND: Tensor) -> Tensor:
         """Outputs (B, N, D) from what all queries have read."""

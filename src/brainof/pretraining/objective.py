@@ -57,11 +57,13 @@ class Objective(nn.Module):
                     fix=own if name in config.terms else FIXES[term.output].format(outputs=more),
                 )
 
-        if config.aligned and config.aligned not in outputs:
+        readings = [output for output, _ in model.config.readings if output]
+        if config.aligned and config.aligned not in readings:
+            fix = "set model.decoder.kind=per_output, or leave it out"
+            if readings:
+                fix = did_you_mean(config.aligned, readings)
             raise ConfigError(
-                f"the model has no latents of {config.aligned!r}, its outputs are {outputs}",
-                field="objective.aligned",
-                fix=did_you_mean(config.aligned, outputs),
+                f"the model has no latents of {config.aligned!r} alone", field="objective.aligned", fix=fix
             )
 
     @property

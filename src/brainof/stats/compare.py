@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import rankdata, t, wilcoxon
 
 
 def pseudo_values(
@@ -69,3 +69,11 @@ def standard_error(values: np.ndarray | Sequence[float]) -> float:
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     return float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else float("nan")
+
+
+def combined_error(variances: Sequence[float], freedoms: Sequence[int]) -> tuple[float, float]:
+    """Root of the sum of variances of means, and half its 95 % interval (Welch-Satterthwaite)."""
+    parts = np.array(variances, dtype=float)
+    freedom = parts.sum() ** 2 / max(float((parts**2 / freedoms).sum()), 1e-300)
+    error = float(np.sqrt(parts.sum()))
+    return error, float(t.ppf(0.975, freedom)) * error

@@ -16,6 +16,7 @@ lacks: 16 windows of 4 heads x 64 x 1024 in 0.3, of 8 x 32 x 200 in 0.5 of the t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -58,8 +59,17 @@ def fused_attention(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
+def in_range(q_BHNd: Tensor, k_BHMd: Tensor, scale: float = 1.0) -> bool:
+    """True where no weight is too small for its type beside the largest: keys may be left out afterwards."""
+    largest = abs(scale) * q_BHNd.norm(dim=-1).max() * k_BHMd.norm(dim=-1).max()
+    return bool(2 * largest < -math.log(torch.finfo(q_BHNd.dtype).tiny))
+
+
 def masked_after(q_1HNd: Tensor, k_1HMd: Tensor, v_BHMe: Tensor, scale: float, key_mask_BM: Tensor) -> Tensor:
-    """softmax(scale q k^T) v under a mask for each window, (B, H, N, e); without any key the result is zero."""
+    """softmax(scale q k^T) v under a mask for each window, (B, H, N, e); without any key the result is zero.
+
+    For queries and keys that are `in_range`.
+    """
     logits_HNM = (scale * q_1HNd[0]) @ k_1HMd[0].mT
     weights_HNM = (logits_HNM - logits_HNM.amax(-1, keepdim=True)).exp()
     mask_BM1 = key_mask_BM[..., None].to(weights_HNM.dtype)
@@ -81,7 +91,8 @@ def without_parts(
 ) -> Iterator[Tensor]:
     """softmax(q k^T) v, (B, H, N, e), without the keys of one part (their numbers) after the other; parts are disjoint.
 
-    Only positive weights are added, never subtracted: exact to rounding however much of the weight a part has.
+    Only positive weights are added, never subtracted: exact to rounding however much of the weight a part has, for
+    queries and keys that are `in_range`.
     """
     ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()
     mask_M = torch.ones(v_BHMe.shape[2], dtype=torch.bool, device=v_BHMe.device)

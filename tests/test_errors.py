@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pickle
 
-from brainof.errors import ConfigError, ContractError, ReadError, StorageError, did_you_mean
+import pytest
+
+from brainof.errors import ConfigError, ContractError, LabelError, ReadError, StorageError, did_you_mean
 
 
 def test_message_is_one_line_with_file_field_and_fix():
@@ -40,6 +42,25 @@ def test_a_parameter_is_an_option_on_the_command_line():
     assert ConfigError("is wrong", field="engine='dask'").on_command_line({"engine"}) == "--engine dask: is wrong"
     in_a_file = ConfigError("0", file="a.yaml", field="max_windows")  # a key of the file, not the option
     assert in_a_file.on_command_line({"max_windows"}) == "a.yaml: max_windows: 0"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ReadError("no channel 'Fz'", file="a.edf", field="pick"), "a.edf: --pick: no channel 'Fz'"),
+        (ReadError("holds no labels", file="a.tsv", field="atlas.labels"), "a.tsv: --labels: holds no labels"),
+        (ReadError("is needed", file="a.nii", field="atlas"), "a.nii: --atlas: is needed"),
+        (
+            LabelError("3 rows for 4 volumes", file="a.tsv", field="confounds"),
+            "a.tsv: --confounds: 3 rows for 4 volumes",
+        ),
+        (ReadError("2000 s", file="a.npz", field="t_r"), "a.npz: t_r: 2000 s"),  # an array of the file
+        (ConfigError("unknown", file="a.yaml", field="modality"), "a.yaml: modality: unknown"),  # a key of the file
+    ],
+)
+def test_an_argument_that_does_not_fit_a_file_is_an_option_too(error, words):
+    assert error.on_command_line({"pick", "labels", "atlas", "confounds", "t_r", "modality"}) == words
+    assert error.on_command_line(()) == str(error)
 
 
 def test_a_call_becomes_an_option_of_a_command_that_has_it():

@@ -38,6 +38,8 @@ def test_assignments_reach_nested_keys_and_keep_types():
         changed.replaced(["windows"])
     with pytest.raises(ConfigError, match="single value"):
         changed.replaced(["name.x=1"])
+    with pytest.raises(ConfigError, match=r"r\.yaml: windows\.length: is not valid YAML"):
+        changed.replaced(["windows.length=["], file="r.yaml")
 
 
 def test_yaml_round_trip_and_bad_files(tmp_path):
@@ -45,9 +47,10 @@ def test_yaml_round_trip_and_bad_files(tmp_path):
     path.write_text("name: a\nwindows: {length: 3}\n")
     loaded = Outer.load(path)
     assert Outer.parse(loaded.to_dict()) == loaded
-    for text, problem in (("- a\n", "holds no keys"), ("a: [", "not valid YAML")):
+    damaged = ("a: [", "a: " + "[" * 10_000, "a: 2020-13-45", "a: \0")
+    for text, problem in (("- a\n", "holds no keys"), *((text, "is not valid YAML") for text in damaged)):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=problem):
+        with pytest.raises(ConfigError, match=rf"r\.yaml: {problem}"):
             Outer.load(path)
     with pytest.raises(ConfigError, match="file not found"):
         Outer.load(tmp_path / "missing.yaml")

@@ -30,6 +30,8 @@ class BrainOFError(Exception):
     """
 
     exit_code = 2
+    #: fields that are arguments, and no keys of the file that is named
+    arguments: Collection[str] = ()
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class BrainOFError(Exception):
         `options` are the names of the command's options as Python writes them (window_seconds); other words stay.
         """
         field = self.field
-        if field is not None and self.file is None:  # with a file it is a key of the file
+        if field is not None and (self.file is None or field in self.arguments):  # else it is a key of the file
             name = field if field in options else _OPTIONS.get(field, field)
             field = _flag(name) if name in options else in_options(field, options)
         return _line(self.problem, self.file, field, self.fix and in_options(self.fix, options))
@@ -117,6 +119,9 @@ def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix
 class ReadError(BrainOFError):
     """A file is missing, of unknown format, damaged or empty."""
 
+    arguments = ("modality", "variable", "events_variable", "channel_names", "pick", "drop", "montage", "confounds")
+    arguments += ("channel_types", "atlas", "atlas.image", "atlas.labels", "atlas.grid_mm")
+
 
 class RecordingError(BrainOFError, ValueError):
     """A recording was read but cannot be used as it is (too short, no usable channel, not finite)."""
@@ -128,6 +133,8 @@ class ConfigError(BrainOFError):
 
 class LabelError(BrainOFError, ValueError):
     """Labels, events or splits do not match the recordings."""
+
+    arguments = ("confounds",)
 
 
 class CorpusError(BrainOFError):

@@ -58,7 +58,7 @@ class Schema(pydantic.BaseModel):
                 target = target.setdefault(parent, {})
                 if not isinstance(target, dict):
                     raise ConfigError(f"{parent!r} holds a single value, not a section", file=file, field=key)
-            target[leaf] = load_yaml(text)
+            target[leaf] = load_yaml(text, file, key)
         return type(self).parse(values, file)
 
 
@@ -79,21 +79,22 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def load_yaml(text: str) -> Any:
-    """Plain values of a YAML text."""
-    return yaml.load(text, _Loader)
+def load_yaml(text: str, file: str | PathLike[str] | None = None, field: str | None = None) -> Any:
+    """Plain values of a YAML text; a ConfigError that names the file and field where it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"is not valid YAML ({error})", file=file, field=field) from None
 
 
 def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read a YAML mapping; a missing, unreadable or non-mapping file is a ConfigError."""
     try:
-        values = load_yaml(user_path(path).read_text())
+        values = load_yaml(user_path(path).read_text(), path)
     except FileNotFoundError:
         raise ConfigError("file not found", file=path) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read ({error})", file=path) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not valid YAML ({error})", file=path) from None
     if not isinstance(values, dict):
         raise ConfigError("holds no keys", file=path, fix="write `key: value` lines")
     return values

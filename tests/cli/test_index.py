@@ -41,6 +41,26 @@ def test_json_lists_what_is_there_and_what_cannot_be_used(folder, capsys):
     assert (form["recordings"], form["modality"], form["space"]) == (2, "fmri", "MNI152NLin6Asym")
 
 
+def test_broken_json_is_listed_and_the_rest_is_counted(folder, capsys):
+    (folder / "task-rest_eeg.json").write_text('{"SamplingFrequency": ')
+    (folder / "sub-01/ses-1/eeg/sub-01_ses-1_task-rest_eeg.json").write_text("[" * 100_000)
+    (folder / "sub-02/ses-1/eeg/sub-02_ses-1_task-rest_eeg.json").write_text("[1]")
+    (folder / "participants.json").write_text('{"age": {}}')
+    (folder / "dataset_description.json").write_text("[" * 100_000)
+    assert main(["index", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "recordings 4 eeg .edf" in shown
+    for line in (
+        "task-rest_eeg.json: cannot be read (Expecting value",
+        "sub-01/ses-1/eeg/sub-01_ses-1_task-rest_eeg.json: cannot be read (nested too deep)",
+        "sub-02/ses-1/eeg/sub-02_ses-1_task-rest_eeg.json: cannot be read (it holds no keys)",
+        ".: dataset_description.json cannot be read (nested too deep)",
+    ):
+        assert f"    {line}" in shown
+    assert "problems   6 " in shown
+    assert "participants.json" not in shown
+
+
 def test_text_shortens_problems(folder, capsys):
     assert main(["index", str(folder), "--problems", "1"]) == 0
     shown = capsys.readouterr().out

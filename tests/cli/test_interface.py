@@ -16,7 +16,7 @@ import pytest
 
 import brainof
 from brainof.cli import _subparsers, main, make_parser, option_strings, out, results
-from brainof.errors import in_options
+from brainof.errors import ReadError, in_options
 
 
 def edf(path, names=("Fp1", "C3"), unit="uV"):
@@ -170,3 +170,23 @@ def test_a_reader_who_has_enough_does_not_end_the_command(monkeypatch):
         monkeypatch.setattr("brainof.cli.results", [*results, stream])
         out("more")
         out("and more")  # the work goes on, and nobody is told
+
+
+def test_every_field_of_reading_that_is_an_option_is_said_as_one():
+    """A field of a ReadError is an argument or a word of the file; what could be both is listed here by hand."""
+    parser = _subparsers(make_parser(["info"]))[0].choices["info"]
+    options = {text.removeprefix("--").replace("-", "_") for text in option_strings(parser)}
+    named = set()
+    for path in Path(brainof.__file__).parent.glob("io/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            fields = [keyword.value for keyword in getattr(node, "keywords", ()) if keyword.arg == "field"]
+            named |= {field.value for field in fields if isinstance(field, ast.Constant)}
+    assert len(named) > 30
+    dotted = {"atlas.image", "atlas.labels", "atlas.grid_mm"}
+    assert named & (options | dotted) == set(ReadError.arguments)
+
+
+def test_a_wrong_pick_names_the_option(tmp_path, capsys):
+    path = edf(tmp_path / "a.edf")
+    assert main(["info", path, "--pick", "C4"]) == 2
+    assert capsys.readouterr().err == f"brainof: {path}: --pick: no channel 'C4'; did you mean 'C3'?\n"

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from brainof.errors import CorpusError, StorageError
-from brainof.utils.files import make_folder, read_json, write_atomically, write_json
+from brainof.utils.files import make_folder, parse_json, read_json, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -31,6 +31,12 @@ def test_an_equal_file_is_not_written_again(tmp_path):
     write_json(path, {"a": [None], "b": 1})
     assert path.stat().st_ino == before
     assert read_json(path) == {"a": [None], "b": 1}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000, "9" * 5_000, "{", b"\xff"])
+def test_damage_of_json_is_one_kind_of_error(text):
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_json(text)
 
 
 @pytest.mark.parametrize(("text", "word"), [(None, "missing"), (b"{", "not valid JSON"), (b"[]", "not a JSON object")])

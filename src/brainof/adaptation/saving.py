@@ -7,7 +7,6 @@ the head. Its config names the base and the hash of its weights, so that a wrong
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from os import PathLike
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..errors import CheckpointError, ConfigError
 from ..paths import user_path
 from ..schema import Schema
 from ..utils.checksum import crc32c
-from ..utils.files import make_folder, read_small_text, write_atomically, write_json
+from ..utils.files import make_folder, parse_json, read_small_text, write_atomically, write_json
 from . import adaptation
 from .base import Adapted, AdaptedEnsemble, copied
 from .heads import make_head
@@ -122,7 +121,7 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"holds no {CONFIG}", file=folder, fix="name the folder that `save` wrote")
     try:
-        values = json.loads(read_small_text(folder / CONFIG))
+        values = parse_json(read_small_text(folder / CONFIG))
         layout = values["brainof"]["layout"]
         if layout != LAYOUT:
             raise CheckpointError(f"layout {layout!r}, this version reads {LAYOUT}", file=folder, fix="fit it again")
@@ -135,7 +134,7 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
         raise CheckpointError(
             error.problem, file=folder / CONFIG, field=error.field, fix=error.fix or "save it again"
         ) from None
-    except (OSError, ValueError, SafetensorError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
         text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
         raise CheckpointError(text, file=folder, fix="save it again") from None
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as parquet
 
 from ..errors import CorpusError
 from ..utils.checksum import crc32c
-from ..utils.files import write_atomically
+from ..utils.files import parse_json, write_atomically
 from .index import COLUMNS, LABEL, column_type, column_values
 
 _ABOUT, _CHECKSUM = b"brainof", b"brainof.crc32c"
@@ -62,7 +62,7 @@ class IndexFile:
             about = metadata.get(_ABOUT, b"")
             if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
                 raise ValueError("its checksum differs")
-            described = json.loads(about)
+            described = parse_json(about)
             labels = {name for name in types if name.startswith(LABEL)}
             right = {name: column_type(name) for name in types}
             if list(types) != described["columns"] or set(types) != {*COLUMNS, *labels} or types != right:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ..errors import CorpusError
 from ..utils.checksum import crc32c
-from ..utils.files import write_atomically
+from ..utils.files import parse_json, write_atomically
 from .index import FORMAT, VERSION, to_columns, to_table
 
 SUFFIX = ".safetensors"
@@ -126,7 +126,7 @@ _FIX = "restore it from a copy, or delete it and its index and prepare its recor
 def _parse(path: Path | str, text: bytes) -> dict[str, Any]:
     """The header as a dictionary, with offsets and shapes that fit each other."""
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         for key, entry in header.items():
             if key != "__metadata__":
                 (start, end), (n_channels, n_times) = entry["data_offsets"], entry["shape"]

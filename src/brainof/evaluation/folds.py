@@ -5,7 +5,6 @@ Every fold is (train, validation, test) row numbers; validation is empty where t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from ..corpus.index import LABEL
 from ..errors import LabelError, check_known, did_you_mean
 from ..paths import user_path
 from ..stats.splits import CrossSubject, check_disjoint, group_keys
+from ..utils.files import parse_json
 from .protocol import Task
 from .sides import SIDE, TEST, TRAIN, WINDOW
 from .suite import SuiteTask
@@ -152,7 +152,7 @@ def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
     """The folds of a split file; a LabelError where it is missing or holds something else."""
     file = user_path(path, LabelError)
     try:
-        folds = json.loads(file.read_text())
+        folds = parse_json(file.read_text())
         return [_sides(fold) for fold in folds]
     except FileNotFoundError:
         raise LabelError("file not found", file=path, field="split_file") from None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BrainOFError, ConfigError
-from ..utils.files import make_folder, write_atomically
+from ..utils.files import make_folder, parse_json, write_atomically
 from .decoding import Features, both_sides
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
 from .folds import Split
@@ -269,7 +269,7 @@ def saved(unit: Unit, out: Path) -> list[Result] | None:
     """The results on disk, unless something that they depend on has changed, or the file is damaged."""
     try:
         with np.load(unit.path(out), allow_pickle=False) as arrays:
-            about, rows, scores = json.loads(str(arrays["about"])), arrays["rows"], arrays["scores"]
+            about, rows, scores = parse_json(str(arrays["about"])), arrays["rows"], arrays["scores"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     if about.get("digest") != unit.digest:

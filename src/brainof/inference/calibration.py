@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..prepare.filters import Detrend
 from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
-from ..utils.files import write_json
+from ..utils.files import parse_json, write_json
 from .windows import preparation
 
 #: Of the file of a calibration
@@ -79,7 +78,7 @@ class Calibration:
     def load(cls, path: str | PathLike[str]) -> Calibration:
         """Read what `save` wrote; a CheckpointError where it is not there, damaged, or of another layout."""
         try:
-            values = json.loads(user_path(path, ReadError).read_bytes())
+            values = parse_json(user_path(path, ReadError).read_bytes())
             if not isinstance(values, dict) or values.get("layout") != LAYOUT:
                 raise CheckpointError("is not a calibration of this version", file=path, fix="calibrate again")
             geometry = {name: values[name] for name in ("positions", "orientations")}

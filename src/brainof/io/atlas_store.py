@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..errors import FetchError, ReadError, StorageError, check_known
 from ..utils.checksum import sha256_of
+from ..utils.files import parse_json
 from .atlas import Atlas, find_file, load_files
 from .known_atlases import KNOWN, KnownAtlas
 from .options import AtlasOptions
@@ -51,7 +52,7 @@ def open_atlas(name: str) -> Atlas:
     if not is_here(name):
         raise ReadError("was not fetched", file=folder, field=f"atlas {name}", fix=f"`brainof atlas fetch {name}`")
     try:
-        about = json.loads((folder / "atlas.json").read_text())
+        about = parse_json((folder / "atlas.json").read_text())
         said = str(about["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReadError(f"cannot be read ({error})", file=folder / "atlas.json", fix="fetch it again") from None

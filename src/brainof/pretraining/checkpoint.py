@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, StorageError
 from ..utils.checksum import crc32c
-from ..utils.files import make_folder, storage_error, sync_folder, write_atomically, write_json
+from ..utils.files import make_folder, parse_json, storage_error, sync_folder, write_atomically, write_json
 from .parallel import World
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 def best_of(folder: Path) -> dict[str, Any]:
     """Step and score of the best checkpoint; empty where none was rated."""
     try:
-        return json.loads((folder / "best.json").read_text())
+        return parse_json((folder / "best.json").read_text())
     except (OSError, ValueError):
         return {}
 
@@ -243,7 +243,7 @@ def best_of(folder: Path) -> dict[str, Any]:
 def intact_state(path: Path) -> dict[str, Any] | None:
     """The state of a checkpoint; None where a byte of it is not one that was written."""
     try:
-        state = json.loads((path / STATE).read_text())
+        state = parse_json((path / STATE).read_text())
         if state.pop("state_crc32c", None) != _checksum(state):
             return None
         same = all(_checksum_of_file(path / name) == crc for name, crc in state.pop("files").items())

@@ -23,7 +23,7 @@ import yaml
 
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
 from ..paths import user_path
-from ..utils.files import write_atomically, write_json
+from ..utils.files import parse_json, write_atomically, write_json
 from ..utils.values import finite
 from .config import PretrainConfig
 from .curves import Curves
@@ -87,7 +87,7 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
         changes = [key for key in different if key in may_change]
         if failed.exists() and not changes:
             raise HealthError(
-                f"this run failed: {json.loads(failed.read_text())['error']}",
+                f"this run failed: {parse_json(failed.read_text())['error']}",
                 file=run,
                 fix=f"continue it with another {', '.join(AFTER_FAILURE)}, or start anew in another folder",
             )
@@ -171,9 +171,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = user_path(path).read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             int(row["step"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise CheckpointError("is damaged", file=path, field=f"line {number}", fix="delete that line") from None

@@ -20,7 +20,7 @@ from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError
 from ..model import BrainOF, BrainOFConfig, count
 from ..schema import Schema
-from ..utils.files import read_small_text, storage_error
+from ..utils.files import parse_json, read_small_text, storage_error
 from .card import model_card
 from .weights import (
     MAX_SHARD_BYTES,
@@ -146,8 +146,8 @@ def read_contract(folder: Path) -> InputContract:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(read_small_text(path))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(read_small_text(path))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="download it again") from None
 
 

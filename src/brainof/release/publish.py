@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, ReadError
 from ..model import BrainOF
 from ..paths import user_path
+from ..utils.files import parse_json
 from .folder import load_folder, read_config, release_in, save_release
 from .weights import MAX_SHARD_BYTES
 
@@ -92,7 +92,7 @@ def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[d
     found: Any = scores
     if isinstance(scores, (str, PathLike)):
         try:
-            found = json.loads(user_path(scores, ReadError).read_text())
+            found = parse_json(user_path(scores, ReadError).read_text())
         except (OSError, ValueError) as error:
             raise ReadError(f"holds no scores ({error})", file=scores) from None
     rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]

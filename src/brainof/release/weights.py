@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..utils.checksum import sha256_of
+from ..utils.files import parse_json
 
 #: Largest weight file; larger models are sharded (the Hub's own recommendation is below 50 GB, its tools use 5)
 MAX_SHARD_BYTES = 5_000_000_000
@@ -104,7 +105,7 @@ def weight_files(folder: Path) -> list[str]:
     """
     if (folder / INDEX).is_file():
         try:
-            places = json.loads((folder / INDEX).read_text())["weight_map"]
+            places = parse_json((folder / INDEX).read_text())["weight_map"]
             names = sorted(set(places.values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise CheckpointError("is damaged (not an index of weights)", file=folder / INDEX, fix=_AGAIN) from None

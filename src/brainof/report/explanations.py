@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..explain.embedding import EmbeddingMap
 from ..explain.experts import ExpertUsage
 from ..explain.reconstruction import Reconstruction
 from ..explain.similarity import Similarity
-from ..utils.files import make_folder, write_atomically, write_json
+from ..utils.files import make_folder, parse_json, write_atomically, write_json
 from .maps import draw
 from .page import Image, Section
 from .style import png, svg
@@ -126,7 +125,7 @@ def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanatio
 def stored_section(folder: Path) -> Section:
     """Figures of a folder that `write_explanations` made; a ConfigError where it holds none, or is damaged."""
     try:
-        found = json.loads((folder / FILE).read_text())
+        found = parse_json((folder / FILE).read_text())
         images = [
             Image(_figure(folder, entry["figure"]), entry["caption"], entry.get("verdict", ""))
             for entry in found["maps"]

@@ -5,7 +5,6 @@ Every reader takes what is there: a run that crashed has no release, and old or 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from ..corpus import Corpus
 from ..errors import ConfigError
 from ..pretraining.run_folder import FAILED, read_metrics
+from ..schema import read_yaml
+from ..utils.files import parse_json
 from .explanations import FILE, stored_section
 from .page import Image, Section, Table
 from .quality import quality_sections
@@ -366,14 +366,13 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError):
+        return read_yaml(path)
+    except ConfigError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except (OSError, ValueError):
         return {}

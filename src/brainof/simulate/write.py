@@ -13,7 +13,7 @@ import pandas as pd
 from ..errors import ConfigError, check_known
 from ..paths import user_path
 from ..schema import read_yaml
-from ..utils.files import storage_error
+from ..utils.files import parse_json, storage_error
 from ..utils.progress import progress
 from ..version import __version__
 from . import bids
@@ -67,7 +67,7 @@ def _claim(root: Path, parameters: CohortParameters, options: dict[str, Any]) ->
     mark = root / PARAMETERS
     if mark.is_file():
         try:
-            same = json.loads(mark.read_text(encoding="utf-8")) == json.loads(json.dumps(settings))
+            same = parse_json(mark.read_text(encoding="utf-8")) == json.loads(json.dumps(settings))
         except ValueError:
             same = False
         if not same:

@@ -85,15 +85,23 @@ def read_small_text(path: Path) -> str:
     return path.read_text()
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Values of a JSON text; a ValueError where it is none, too deep a nesting included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
     """A JSON object from what `read` gives; errors name `where` it lies, see `read_json`."""
     try:
-        values = json.loads(read())
+        values = parse_json(read())
     except FileNotFoundError:
         raise CorpusError("is missing", file=where) from None
     except OSError as error:
         raise CorpusError(f"cannot be read ({error.strerror})", file=where) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise CorpusError("is damaged (not valid JSON)", file=where) from None
     if isinstance(values, dict) and (_CONTENT in values or _CHECKSUM in values):
         if crc32c(_text(values.get(_CONTENT))) != values.get(_CHECKSUM) or len(values) != 2:

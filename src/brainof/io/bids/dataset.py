@@ -15,8 +15,8 @@ from typing import Any
 from ...errors import ConfigError, ReadError, check_known
 from ...paths import user_path
 from .names import ENTITY_NAMES, BidsFile
-from .scan import Scanned, scan
-from .sidecars import Sidecars
+from .scan import DESCRIPTION, Scanned, scan
+from .sidecars import Sidecars, read_json
 
 #: extension -> extensions of which one must stand beside it
 _PARTNERS = {".vhdr": (".eeg", ".dat", ".avg", ".EEG")}  # .set keeps its data where it likes
@@ -75,11 +75,23 @@ class BidsDataset(Scanned):
             elif os.path.isfile(file.path) and not os.path.getsize(file.path):
                 yield self._relative(file), "empty (0 bytes)"
         for file in self.files:
-            if file.extension in (".json", ".tsv") and not file.missing and not os.path.getsize(file.path):
-                yield self._relative(file), "empty (0 bytes)"
+            if file.extension in (".json", ".tsv") and not file.missing and (problem := _problem_of_sidecar(file)):
+                yield self._relative(file), problem
 
     def _relative(self, file: BidsFile) -> str:
         return os.path.relpath(file.path, self.root).replace(os.sep, "/")
+
+
+def _problem_of_sidecar(file: BidsFile) -> str | None:
+    """Why reading would stop on a sidecar."""
+    if not os.path.getsize(file.path):
+        return "empty (0 bytes)"
+    if file.extension == ".json" and file.name != DESCRIPTION:  # the scan says what is wrong with that
+        try:
+            read_json(file.path)
+        except ReadError as error:
+            return error.problem
+    return None
 
 
 #: keys of a filter that are no entities

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from ...utils.files import parse_json
 from ..text_table import decoded
 from .names import FOLDER_EXTENSIONS, BidsFile, file_of, parse
 
@@ -78,7 +78,7 @@ def _datasets(folder: str, found: list[Scanned], derivative: str | None, depth: 
 
 def _description(dataset: Scanned) -> dict[str, Any]:
     try:
-        values = json.loads(decoded((dataset.root / DESCRIPTION).read_bytes())[0])
+        values = parse_json(decoded((dataset.root / DESCRIPTION).read_bytes())[0])
         if isinstance(values, dict):
             return values
         dataset.odd.append(f"{DESCRIPTION} holds no keys")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ReadError
+from ...utils.files import parse_json
 from ..text_table import decoded
 from .names import DATATYPES, BidsFile, file_of, parse, same_entity
 from .scan import DESCRIPTION
@@ -149,13 +149,13 @@ def read_json(path: str) -> Mapping[str, Any]:
     """A JSON mapping, remembered by its state on disk; ReadError where it is damaged or none."""
     try:
         return _json(path, os.stat(path).st_mtime_ns)
-    except (ValueError, OSError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ReadError(f"cannot be read ({error})", file=path, field="JSON", fix="correct or remove it") from None
 
 
 @lru_cache(maxsize=1024)
 def _json(path: str, _changed: int) -> Mapping[str, Any]:
-    values = json.loads(decoded(Path(path).read_bytes())[0])
+    values = parse_json(decoded(Path(path).read_bytes())[0])
     if not isinstance(values, dict):
         raise ValueError("it holds no keys")
     return values

@@ -31,7 +31,7 @@ class BrainOFError(Exception):
 
     exit_code = 2
     #: fields that are arguments, and no keys of the file that is named
-    arguments: Collection[str] = ()
+    arguments: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -119,8 +119,10 @@ def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix
 class ReadError(BrainOFError):
     """A file is missing, of unknown format, damaged or empty."""
 
-    arguments = ("modality", "variable", "events_variable", "channel_names", "pick", "drop", "montage", "confounds")
-    arguments += ("channel_types", "atlas", "atlas.image", "atlas.labels", "atlas.grid_mm")
+    arguments = (
+        *("modality", "variable", "events_variable", "channel_names", "channel_types", "pick", "drop", "montage"),
+        *("atlas", "atlas.image", "atlas.labels", "atlas.grid_mm", "confounds"),
+    )
 
 
 class RecordingError(BrainOFError, ValueError):

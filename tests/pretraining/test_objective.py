@@ -8,6 +8,7 @@ import torch
 
 from brainof.errors import ConfigError
 from brainof.model import BrainOF, log_spectrum
+from brainof.model.connectivity import connectivity_profile
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.masks import WindowRandom
@@ -15,6 +16,7 @@ from brainof.pretraining.objective import Objective
 from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
 from brainof.pretraining.terms.band_power import band_matrix
+from brainof.pretraining.terms.connectivity import connectivity_targets
 from brainof.pretraining.terms.latent import latent_loss
 from brainof.pretraining.views import View
 
@@ -130,6 +132,40 @@ def test_the_connectivity_term_compares_profiles_of_the_clean_window(make_batch,
         tokens_b = masked.predicted_BH[b, masked.predicted_mask_BH[b]].numpy()
         expected += sum(smooth_l1(predicted[b, h] - profile[t // 4]).mean() for h, t in enumerate(tokens_b))
     assert found - plain == pytest.approx(0.7 * expected / masked.n_predicted, rel=1e-4)
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_differences_are_profiles_less_their_mean_over_the_batch(make_batch, modality):
+    """Second method: the mean over windows of the profiles that are compared without it; batches may be split."""
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", **CONNECTIVITY).eval().double()
+    batch = make_batch(modality, n_channels=5)
+    batch = replace(batch, signal_BCT=batch.signal_BCT.double())
+    masking = Masking(MaskConfig(fourier_ratio=0.0), 64, differences=True)
+    masked = masking.plan(batch, np.random.default_rng(0))
+    assert masked is not None and masked.mean_1PCC is not None and masked.mean_1PCC.shape == (1, 4, 5, 5)
+    with torch.no_grad():
+        tokens = model.tokens(masked.batch)
+        whole = connectivity_profile(
+            tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels, tokens.valid_BNS
+        )
+        expected = whole - whole.mean(0)
+        expected = expected / expected.square().mean(-1, keepdim=True).sqrt()
+        torch.testing.assert_close(connectivity_targets(tokens, masked.mean_1PCC), expected, rtol=1e-9, atol=1e-9)
+        first = masked.take_windows(torch.tensor([1]))
+        alone = connectivity_targets(model.tokens(first.batch), first.mean_1PCC)
+        torch.testing.assert_close(alone, expected[1:2], rtol=1e-9, atol=1e-9)
+
+
+def test_no_difference_is_asked_of_windows_that_share_no_mean(make_batch):
+    """One window alone; channels of their own."""
+    masking = Masking(MaskConfig(), 64, differences=True)
+    batch = make_batch("eeg", n_channels=5)
+    alone = masking.plan(batch.take_windows(torch.tensor([0])), np.random.default_rng(0))
+    own = replace(batch, sensors=batch.sensors.take(torch.arange(5).expand(len(batch), 5)))
+    found = masking.plan(own, np.random.default_rng(0))
+    assert alone is not None and found is not None
+    assert alone.mean_1PCC is None and found.mean_1PCC is None
 
 
 def test_weights_follow_the_recipe(model):

@@ -102,6 +102,10 @@ class ObjectiveConfig(Schema):
     power is far less noisy."""
     connectivity: float = Field(0.0, ge=0)
     """Weight of the correlation profiles that the output `connectivity` predicts; added to the others."""
+    connectivity_of: Literal["window", "difference"] = "window"
+    """What the profiles are of: the window, or its difference from the mean of the windows of its batch, so that what
+    everybody shares (the group connectome) is not learned. Windows that do not share their channels have no such mean,
+    and their profiles stay whole."""
     terms: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of further terms by name (`brainof.pretraining.terms`), added to the others."""
     teacher: str = "self"

@@ -107,7 +107,7 @@ def reconstruction_scores(
         predicted_BHF = outputs["log_spectrum"].float()
         scores["r2_log_spectrum"] = explained_variance(predicted_BHF, target_BHF, full_BH1, centre_F)
     if "connectivity" in outputs:
-        profile_BND = connectivity_targets(tokens)
+        profile_BND = connectivity_targets(tokens, masked.mean_1PCC)
         mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
         target_BHD, centre_BHD = (take_tokens(each, masked.predicted_BH) for each in (profile_BND, mean_BND))
         weight_BH1, predicted_BHD = hidden_BH1.float(), outputs["connectivity"].float()

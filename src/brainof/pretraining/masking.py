@@ -65,6 +65,8 @@ class MaskedBatch(Tensors):
         Windows of the batch that were left out because they have fewer than two good patches.
     n_valid : int
         Tokens that hold signal; the others are padding or bad channels.
+    mean_1PCC : Tensor or None
+        Mean correlations of the windows by patch, zero on the diagonal, where the objective compares differences from them.
     view, partner, distorted : View or None
         Second looks at the same windows, where a term of the objective asks for them.
     """
@@ -81,6 +83,7 @@ class MaskedBatch(Tensors):
     n_patches: int = 0
     skipped: int = 0
     n_valid: int = 0
+    mean_1PCC: Tensor | None = None
     view: View | None = None
     partner: View | None = None
     distorted: View | None = None
@@ -137,14 +140,17 @@ class MaskedBatch(Tensors):
 
     def take_windows(self, windows: Tensor) -> MaskedBatch:
         """The windows numbered in a 1-D index tensor."""
-        taken = super().take_windows(windows)
+        taken = Tensors.take_windows(replace(self, mean_1PCC=None), windows)
         n_valid = self.n_valid * len(windows) // len(self.batch)  # about
-        return replace(taken, n_valid=n_valid, n_predicted=int(taken.predicted_mask_BH.sum()))
+        return replace(taken, mean_1PCC=self.mean_1PCC, n_valid=n_valid, n_predicted=int(taken.predicted_mask_BH.sum()))
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Batches -> masked batches; `patch` is in samples, see ObjectiveConfig and PretrainConfig for what follows it."""
+    """Batches -> masked batches; `patch` is in samples, see ObjectiveConfig and PretrainConfig for what follows it.
+
+    `differences`: batches bring the mean correlations of their windows.
+    """
 
     config: MaskConfig
     patch: int
@@ -152,6 +158,7 @@ class Masking:
     max_tokens: int | None = None
     min_channels: float = 1.0
     rates: Mapping[str, float] = field(default_factory=dict)
+    differences: bool = False
 
     def plan(
         self,
@@ -212,6 +219,7 @@ class Masking:
             valid_BCT = np.take_along_axis(valid_BCT, index_BC[..., None], 1)
             seen_BCT = None if seen_BCT is None else np.take_along_axis(seen_BCT, index_BC[..., None], 1)
         B, C, _ = valid_BCT.shape
+        shared = self.differences and B > 1 and len(batch.sensors.type_BC) == 1
         valid_BCP = np.any(valid_BCT.reshape(B, C, -1, self.patch), axis=-1)
         valid_BN = valid_BCP.reshape(B, -1)
         hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
@@ -230,6 +238,7 @@ class Masking:
             n_patches=valid_BCP.shape[2],
             skipped=n_windows - B,
             n_valid=int(valid_BN.sum()),
+            mean_1PCC=torch.from_numpy(mean_correlations(batch.signal_BCT.numpy(), valid_BCT, self.patch)) if shared else None,
             **{name: self.seen_whole(view, rng) for name, view in views.items()},
         )
 
@@ -325,6 +334,22 @@ def choose_channels(good_BC: np.ndarray, n_patches_B: np.ndarray, count: int, rn
     if (good_BC[:, shared].sum(1) * n_patches_B >= 2).all():
         return shared
     return np.sort(order[np.argsort(~good_BC[:, order], axis=1, kind="stable")][:, :count], axis=1)
+
+
+def mean_correlations(signal_BCT: np.ndarray, valid_BCT: np.ndarray, patch: int) -> np.ndarray:
+    """Mean over windows of the correlations between channels that hold signal, zero on the diagonal.
+
+    (1, P, C, C): the part of each patch, which add up to the correlation of the window.
+    """
+    signal_BCT = np.where(valid_BCT, signal_BCT, 0).astype(np.promote_types(signal_BCT.dtype, np.float32))
+    mean_BC1 = signal_BCT.sum(-1, keepdims=True) / valid_BCT.sum(-1, keepdims=True).clip(1)
+    signal_BCT = np.where(valid_BCT, signal_BCT - mean_BC1, 0)
+    unit_BCT = signal_BCT / np.linalg.norm(signal_BCT, axis=-1, keepdims=True).clip(1e-6)
+    B, C, _ = unit_BCT.shape
+    unit_PCK = unit_BCT.reshape(B, C, -1, patch).transpose(2, 1, 0, 3).reshape(-1, C, B * patch)
+    there_BC = valid_BCT.any(-1).astype(unit_BCT.dtype)
+    mean_PCC = unit_PCK @ unit_PCK.swapaxes(1, 2) / (there_BC.T @ there_BC).clip(1)
+    return (mean_PCC * (1 - np.eye(C, dtype=mean_PCC.dtype)))[None]
 
 
 def _valid(batch: SignalBatch) -> np.ndarray:

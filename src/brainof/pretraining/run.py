@@ -345,7 +345,8 @@ def starts_in_parts(config: PretrainConfig, world: World) -> bool:
 def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:
     """How a configuration hides, for a model of this patch and these rates."""
     predict, limits = config.objective.predict, (config.max_tokens, config.min_channels)
-    return Masking(config.mask, patch, predict, *limits, rates or {})
+    differences = bool(config.objective.connectivity) and config.objective.connectivity_of == "difference"
+    return Masking(config.mask, patch, predict, *limits, rates or {}, differences)
 
 
 def trainer_of(objective: Objective, config: PretrainConfig, device: torch.device, **sharing: Any) -> Trainer:

@@ -38,7 +38,7 @@ def batch(number: int) -> MaskedBatch:
     windows = [rng.standard_normal((n, 256)) for _ in range(2 + number % 2)]
     made = SignalBatch.from_arrays(windows, channels, sfreq, modality, patch=64).to(torch.float64)
     made = SignalBatch(**{**vars(made), **integers(SignalBatch.from_arrays(windows, channels, sfreq, modality, 64))})
-    masked = Masking(MaskConfig(), 64).plan(made, rng)
+    masked = Masking(MaskConfig(), 64, differences=True).plan(made, rng)
     assert masked is not None
     return masked
 

@@ -143,7 +143,9 @@ def test_differences_are_profiles_less_their_mean_over_the_batch(make_batch, mod
     batch = replace(batch, signal_BCT=batch.signal_BCT.double())
     masking = Masking(MaskConfig(fourier_ratio=0.0), 64, differences=True)
     masked = masking.plan(batch, np.random.default_rng(0))
-    assert masked is not None and masked.mean_1PCC is not None and masked.mean_1PCC.shape == (1, 4, 5, 5)
+    assert masked is not None
+    assert masked.mean_1PCC is not None
+    assert masked.mean_1PCC.shape == (1, 4, 5, 5)
     with torch.no_grad():
         tokens = model.tokens(masked.batch)
         whole = connectivity_profile(
@@ -164,8 +166,10 @@ def test_no_difference_is_asked_of_windows_that_share_no_mean(make_batch):
     alone = masking.plan(batch.take_windows(torch.tensor([0])), np.random.default_rng(0))
     own = replace(batch, sensors=batch.sensors.take(torch.arange(5).expand(len(batch), 5)))
     found = masking.plan(own, np.random.default_rng(0))
-    assert alone is not None and found is not None
-    assert alone.mean_1PCC is None and found.mean_1PCC is None
+    assert alone is not None
+    assert found is not None
+    assert alone.mean_1PCC is None
+    assert found.mean_1PCC is None
 
 
 def test_weights_follow_the_recipe(model):

@@ -238,7 +238,9 @@ class Masking:
             n_patches=valid_BCP.shape[2],
             skipped=n_windows - B,
             n_valid=int(valid_BN.sum()),
-            mean_1PCC=torch.from_numpy(mean_correlations(batch.signal_BCT.numpy(), valid_BCT, self.patch)) if shared else None,
+            mean_1PCC=torch.from_numpy(mean_correlations(batch.signal_BCT.numpy(), valid_BCT, self.patch))
+            if shared
+            else None,
             **{name: self.seen_whole(view, rng) for name, view in views.items()},
         )
 

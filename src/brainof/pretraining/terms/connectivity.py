@@ -28,7 +28,9 @@ def connectivity_targets(tokens: Tokens, mean_1PCC: Tensor | None = None) -> Ten
 def _shared_profiles(tokens: Tokens, mean_1PCC: Tensor) -> Tensor:
     """Profiles (B, N, D) of given correlations, zero for tokens without a signal."""
     seen_BPC1 = tokens.mask_BN.unflatten(1, (tokens.n_channels, -1)).transpose(1, 2).unsqueeze(-1).to(mean_1PCC.dtype)
-    identity_BPCD = tokens.identity_BND.detach().to(mean_1PCC.dtype).unflatten(1, (tokens.n_channels, -1)).transpose(1, 2)
+    identity_BPCD = (
+        tokens.identity_BND.detach().to(mean_1PCC.dtype).unflatten(1, (tokens.n_channels, -1)).transpose(1, 2)
+    )
     count_BP11 = seen_BPC1.sum(2, keepdim=True).clamp(min=1)
     phi_BPCD = identity_BPCD - (identity_BPCD * seen_BPC1).sum(2, keepdim=True) / count_BP11
     profile_B1CD = (mean_1PCC @ (phi_BPCD * seen_BPC1 / count_BP11.sqrt())).sum(1, keepdim=True)

@@ -66,7 +66,7 @@ class MaskedBatch(Tensors):
     n_valid : int
         Tokens that hold signal; the others are padding or bad channels.
     mean_1PCC : Tensor or None
-        Mean correlations of the windows by patch, zero on the diagonal, where the objective compares differences from them.
+        Mean correlations of the windows by patch, zero on the diagonal, where differences from them are compared.
     view, partner, distorted : View or None
         Second looks at the same windows, where a term of the objective asks for them.
     """

@@ -1,7 +1,8 @@
 """Small changes of meaning in a room, which the room's tests must notice.
 
-`python -m benchmarks mutants [--per-room 40] [--room model]... [--seed 0]` draws places at random in each room, makes
-one change at each (cosmic-ray makes them), runs the tests that reach the changed line and writes the page of results.
+`python -m benchmarks mutants [--per-room 40] [--room model]... [--seed 0] [--row TEXT]` draws places at random in each
+room, makes one change at each (cosmic-ray makes them), runs the tests that reach the changed line and writes the page
+of results; `--row` names a second row of a room.
 What survives is listed with the reason that `mutants.yaml` gives for it.
 """
 
@@ -39,6 +40,7 @@ def run(*arguments: str) -> Iterator[tuple[str, float, str]]:
     parser.add_argument("--per-room", type=int, default=40)
     parser.add_argument("--room", action="append", choices=ROOMS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--row", help="a row of its own, beside that of the room: such as 'other places'")
     options = parser.parse_args(arguments)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for room in options.room or ROOMS:
@@ -54,7 +56,8 @@ def run(*arguments: str) -> Iterator[tuple[str, float, str]]:
                     print(f"survived: {file}:{each.line}: {each.change}", flush=True)
                 else:
                     outcomes[outcome] += 1
-        results[room] = {"seed": options.seed, **outcomes, "survivors": survivors}
+        row = f"{room}, {options.row}" if options.row else room
+        results[row] = {"seed": options.seed, **outcomes, "survivors": survivors}
         noticed = sum(outcomes.values())
         yield room, 100 * noticed / (noticed + len(survivors)), "% noticed"
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

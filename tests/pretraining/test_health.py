@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from brainof.errors import HealthError
+from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.health import (
     check_batch,
@@ -16,6 +19,7 @@ from brainof.pretraining.health import (
 )
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
+from brainof.pretraining.terms.connectivity import connectivity_targets
 
 
 def test_explained_variance():
@@ -117,3 +121,42 @@ def test_identity_is_whose_the_nearest_other_window_is():
     assert identity(latents, list("abcd")) == {}
     assert identity(latents, ["a"] * 4) == {}
     assert identity(latents, []) == {}
+
+
+def test_profiles_are_scored_against_their_mean_at_each_place(make_batch):
+    """Second method; a window where everything is predicted is scored where it was hidden."""
+    torch.manual_seed(0)
+    fields = {"tokens": {"connectivity": True}, "decoder": {"outputs": ["waveform", "connectivity"]}}
+    model = BrainOF.from_preset("debug", **fields).eval()
+    objective = Objective(model, ObjectiveConfig(frequency="none", connectivity=0.5, predict="all"))
+    masked = Masking(MaskConfig(), 64, predict="all").plan(make_batch(), np.random.default_rng(0), fourier=False)
+    found = check_batch(objective, masked)
+    with torch.no_grad():
+        tokens = model.tokens(masked.batch)
+        latents = model.encode(tokens, masked.visible_BV, masked.visible_mask_BV)
+        profile = connectivity_targets(tokens).numpy()
+        for suffix, source in (("", latents), ("_shuffled", latents[[3, 0, 1, 2]])):
+            made = model.decode(source, tokens.identity_BND, masked.predicted_BH)["connectivity"].numpy()
+            error = deviation = 0.0
+            for window, tokens_of in enumerate(masked.predicted_BH.tolist()):
+                seen = masked.visible_BV[window].tolist()
+                for place, token in enumerate(tokens_of):
+                    if token not in seen:
+                        error += ((made[window, place] - profile[window, token]) ** 2).sum()
+                        deviation += ((profile[window, token] - profile[:, token].mean(0)) ** 2).sum()
+            assert found[f"r2_connectivity{suffix}"] == pytest.approx(1 - error / deviation, rel=1e-4)
+
+
+def test_rank_and_cosine_are_those_written_out():
+    latents = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 3, 4)))
+    rank, cosine = spread(latents)
+    flat = latents.numpy().reshape(5, 12)
+    energy = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
+    energy /= energy.sum()
+    assert rank == pytest.approx(np.exp(-(energy[:4] * np.log(energy[:4])).sum()), rel=1e-4)
+    cosines = [
+        np.corrcoef([np.r_[a, -a], np.r_[b, -b]])[0, 1]
+        for x in latents.numpy()
+        for a, b in itertools.combinations(x, 2)
+    ]
+    assert cosine == pytest.approx(np.mean(cosines), abs=1e-5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from brainof.errors import RecordingError
 from brainof.pretraining.config import MaskConfig
-from brainof.pretraining.masking import Masking, choose_channels
+from brainof.pretraining.masking import Masking, Planner, choose_channels
 from brainof.pretraining.masks import WindowRandom, hide_patches, regions
 
 
@@ -285,3 +285,48 @@ def test_unreadable_batches_are_refused_before_anything_is_hidden(make_batch, fi
         batch = replace(batch, signal_BCT=batch.signal_BCT[..., :-1])
     with pytest.raises(RecordingError, match=field):
         Masking(MaskConfig(unit="region"), 64).plan(batch, np.random.default_rng(0))
+
+
+def test_a_masked_batch_hides_slices_and_blocks_of_the_recipe(make_batch):
+    """Slices of regions that follow each other in the atlas, through the window; neighbourhoods x stretches of time."""
+    order = torch.from_numpy(np.random.default_rng(1).permutation(12))
+    batch = make_batch("fmri", n_channels=12)
+    batch = replace(batch, sensors=replace(batch.sensors, order_BC=order[None]))
+
+    def hidden(**mask):
+        config = MaskConfig(ratio=0.5, fourier_ratio=0, region_size=3, **mask)
+        masked = Masking(config, 64).plan(batch, np.random.default_rng(0), windows=WindowRandom((0,), range(4)))
+        found = torch.zeros(4, 12 * 4).scatter_add(1, masked.predicted_BH, masked.predicted_mask_BH.float())
+        return found.reshape(4, 12, 4) > 0
+
+    cuts = set()
+    for row in hidden(unit="slice"):
+        assert (row == row[:, :1]).all()
+        ranked = row[order.argsort(), 0]
+        changes = (torch.nonzero(ranked[1:] != ranked[:-1])[:, 0] + 1).tolist()
+        assert len({change % 3 for change in changes}) == 1  # all cuts are 3 regions apart
+        cuts.add(changes[0] % 3)
+    assert len(cuts) > 1
+    pairs = hidden(unit="block", block_patches=2)
+    assert torch.equal(pairs[..., 0], pairs[..., 1])
+    assert torch.equal(pairs[..., 2], pairs[..., 3])
+    assert not torch.equal(pairs[..., 1], pairs[..., 2])
+    place = batch.sensors.position_BC3[0]
+    near = (place[:, None] - place).square().sum(-1).fill_diagonal_(torch.inf).argmin(1)
+    assert (pairs == pairs[:, near]).float().mean() > 0.75  # by chance half of them
+    whole = hidden(unit="block", block_patches=4)
+    assert (whole == whole[..., :1]).all()
+
+
+def test_the_planner_follows_the_steps_of_the_run(make_batch):
+    """Two batches a step, four an epoch, four steps: the second half of the steps is the second epoch."""
+    mask = MaskConfig.parse({"ratio": 0.25, "fourier_start": 0.5, "changes": [{"start": 0.75, "ratio": 0.75}]})
+    planner = Planner(Masking(mask, 64), None, 0, 4, 2, 4)  # type: ignore[arg-type]
+    batch = replace(make_batch(), rows=(0, 1, 2, 3))
+    planned = [planner(batch, epoch, number) for epoch in range(2) for number in range(4)]
+    assert [masked.seen_BCT is not None for masked in planned] == [False] * 4 + [True] * 4
+    assert [masked.n_predicted for masked in planned] == [4 * 6] * 6 + [4 * 18] * 2
+    shares = [replace(planner, part=part, parts=2)(batch, 1, 0) for part in range(2)]
+    for part, masked in enumerate(shares):
+        assert masked.batch.rows == (part, part + 2)
+        assert torch.equal(masked.predicted_BH, planned[4].predicted_BH[part::2])

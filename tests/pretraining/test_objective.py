@@ -17,7 +17,7 @@ from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
 from brainof.pretraining.terms.band_power import band_matrix
 from brainof.pretraining.terms.connectivity import connectivity_targets
-from brainof.pretraining.terms.latent import latent_loss
+from brainof.pretraining.terms.latent import latent_loss, view_loss
 from brainof.pretraining.views import View
 
 OUTPUTS = ["waveform", "log_spectrum", "connectivity"]
@@ -540,3 +540,62 @@ def test_every_step_reaches_all_parameters_but_those_of_outputs_that_are_not_com
     without = {name for name, parameter in objective.named_parameters() if parameter.grad is None}
     assert {names[id(parameter)] for parameter in objective.unreached()} == without
     assert bool(without) == (config.get("frequency") in ("none", "raw"))
+
+
+@pytest.mark.parametrize("modality", ["eeg", "fmri"])
+def test_each_pretext_reads_its_own_logits_and_its_own_label(make_batch, modality):
+    """Second method: logits are those of the bands, then of 4 phases, then of 2 orders; fMRI has one band fewer."""
+    torch.manual_seed(0)
+    outputs = {"outputs": ["waveform", "log_spectrum", "pretext"]}
+    objective = Objective(
+        BrainOF.from_preset("debug", decoder=outputs),
+        ObjectiveConfig(terms=dict.fromkeys(["band", "shift", "order"], 0.1)),
+    )
+    masked = masked_of(make_batch(modality, n_windows=3, lengths=(256, 128, 192)))
+    about = np.array([[1, 3, 0], [3, 0, 1], [2, 1, 1]])
+    masked = replace(masked, distorted=View(masked.batch, torch.from_numpy(about)))
+    logits = torch.randn(3, 11)
+    tokens = objective.model.tokens(masked.batch)
+    latents = objective.encode(masked, tokens)
+    made = objective.decode(masked, tokens, latents)
+    found = objective.compare(masked, tokens, made, latents, None, {"distorted": logits})
+    n_predicted = masked.predicted_mask_BH.sum(1).numpy()
+    bands = slice(0, 5 if modality == "eeg" else 4)
+    for place, (name, own) in enumerate((("band", bands), ("shift", slice(5, 9)), ("order", slice(9, 11)))):
+        chances = np.exp(logits[:, own].numpy())
+        chances /= chances.sum(1, keepdims=True)
+        expected = -np.log(chances[range(3), about[:, place]]) @ n_predicted
+        assert found[name].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_a_distortion_is_told_from_is_the_mean_over_places_from_the_first_to_the_last(make_batch):
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform", "log_spectrum", "pretext"]}).eval()
+    objective = Objective(model, ObjectiveConfig(terms={"band": 0.1}))
+    for n_channels, places in ((3, range(12)), (4, range(16)), (19, range(0, 76, 5))):
+        batch = make_batch(n_windows=2, n_channels=n_channels)
+        tokens = model.tokens(batch)
+        latents = model.encode(tokens)
+        asked = torch.tensor([list(places)] * 2)
+        expected = model.decode(latents, tokens.identity_BND, asked, (n_channels, 4))["pretext"].mean(1)
+        found = objective.look("distorted", View(batch, torch.zeros(2, 3, dtype=torch.int64)), {})
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("regulariser", ["vicreg", "sigreg", "none"])
+def test_latents_are_regularised_as_the_recipe_says_along_directions_of_the_batch(make_batch, model, regulariser):
+    """Those of `sigreg` are drawn anew for other rows."""
+    terms = {"latent": 1.0, "view": 1.0}
+    objective = Objective(model.eval(), ObjectiveConfig(terms=terms, regulariser=regulariser))
+    masked = masked_of(replace(make_batch(), rows=(3, 5, 8, 9)))
+    masked = replace(masked, view=View(make_batch(seed=1), torch.zeros(4, 0, dtype=torch.int64)))
+    with torch.no_grad():
+        latents, whole, view = torch.randn(3, 4, 8, 32)
+        tokens = model.tokens(masked.batch)
+        made = objective.decode(masked, tokens, latents)
+        found = objective.compare(masked, tokens, made, latents, whole, {"view": view})
+    n = masked.predicted_mask_BH.sum(1)
+    assert found["latent"].item() == pytest.approx(latent_loss(latents, whole, n, regulariser, 25).item(), rel=1e-6)
+    assert found["view"].item() == pytest.approx(view_loss(latents, view, n, regulariser, 25).item(), rel=1e-6)
+    other = latent_loss(latents, whole, n, regulariser, 26).item()
+    assert (found["latent"].item() != pytest.approx(other, rel=1e-6)) == (regulariser == "sigreg")

@@ -15,7 +15,7 @@ from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.health import scores_of_latents
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.paired import PairedConfig, PairedObjective, mask_pairs, pretrain_pairs
+from brainof.pretraining.paired import PairedConfig, PairedObjective, _masked, mask_pairs, pretrain_pairs
 from brainof.utils.files import read_json
 
 
@@ -212,3 +212,29 @@ def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(corpus, monkeyp
 def test_pairs_take_no_term_on_latents_of_whole_windows(model):
     with pytest.raises(ConfigError, match=r"objective.terms.latent: not for pairs; leave it out"):
         PairedObjective(model, ObjectiveConfig(terms={"latent": 1.0}))
+
+
+def test_order_and_what_is_lost_are_drawn_for_each_batch(make_batch):
+    corpus, names = Pairs(make_batch, n=8), ["eeg", "fmri"]
+
+    def drawn(**options):
+        config = PairedConfig.parse({"batch_size": 2, "steps": 40, "modality_dropout": 0.5, **options})
+        pairs = [_masked(config, corpus, corpus.table, masking(), number) for number in range(40)]
+        return [(list(each.parts), each.lost) for each in pairs]
+
+    found = drawn()
+    assert 10 < sum(order == names for order, _ in found) < 30
+    assert {lost for _, lost in found} == {None, *names}
+    assert 10 < sum(lost is None for _, lost in found) < 30
+    assert found == drawn()
+    assert found != drawn(seed=1)
+    assert all(order == names for order, _ in drawn(any_order=False))
+    assert {lost for _, lost in drawn(hide="fmri")} == {None, "fmri"}
+
+
+def test_experts_are_balanced_on_pairs(make_batch):
+    model, corpus = BrainOF.from_preset("debug"), Pairs(make_batch, n=4)
+    config = PairedConfig.parse({"steps": 1, "batch_size": 4, "balance_rate": 0.01, "precision": "float32"})
+    pretrain_pairs(config, corpus, corpus.table, model)
+    for block in model.blocks:  # loads above their mean go down by the rate, those below go up
+        assert np.ptp(block.ffn.selection_bias.numpy()) == pytest.approx(0.02)

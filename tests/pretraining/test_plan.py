@@ -13,11 +13,11 @@ from brainof.cli import main
 from brainof.corpus import BatchSampler
 from brainof.datasets.catalogue import published_index
 from brainof.errors import ConfigError
-from brainof.model.cost import step_flops
+from brainof.model.cost import activation_bytes, step_flops
 from brainof.model.presets import count, preset
 from brainof.pretraining import find_config
 from brainof.pretraining.masking import Masking
-from brainof.pretraining.plan import Hardware, batches_of, kinds_of, plan, shape_of
+from brainof.pretraining.plan import Hardware, batches_of, fitting, kinds_of, plan, shape_of
 
 KINDS = pd.DataFrame(
     [
@@ -84,6 +84,11 @@ def test_a_step_is_the_sum_of_its_batches():
     assert found["time"]["compute_seconds_per_step"] == pytest.approx(flops / 2 / 5e14)
     assert found["time"]["hours_per_epoch"] == pytest.approx(1000 / 128 * flops / 1e15 / 3600)
     assert found["data"]["bytes"] == 2 * (900 * 19 * 2560 + 100 * 246 * 192)
+    assert found["data"]["tokens_per_window"] == pytest.approx(0.9 * 19 * 40 + 0.1 * 246 * 3)
+    heaviest = max(sum(eeg.values()), sum(fmri.values()))
+    assert found["step"]["heaviest_batch"] == pytest.approx(heaviest / (flops / 4))
+    read = 2 * 4 * 32 * (0.9 * 19 * 2560 + 0.1 * 246 * 192)
+    assert found["time"]["load_bytes_per_second"] == pytest.approx(read / 2 / found["time"]["seconds_per_step"])
     assert json.loads(json.dumps(found)) == found
 
 
@@ -156,6 +161,31 @@ def test_disk_data_and_time_are_the_arithmetic_of_a_step():
     assert slow["seconds_per_step"] == pytest.approx(2 * 1 / 2 * 4 * total / 1e3)  # the link is what takes time
     small = plan(config, kinds, 1, Hardware(memory=16.0 * total))
     assert small["time"]["fits"] is False
+
+
+def test_activations_are_those_of_the_largest_batch_and_recomputing_is_for_what_fits_only_so():
+    config = find_config("base").replaced(["batch_size=32", "sampling.validation=0"])
+    sizes = [shape_of(config, *kind) for kind in (("eeg", 19, 40), ("fmri", 246, 3))]
+    whole, recomputed = (
+        32 * max(activation_bytes(config.architecture, size, checkpoint=again) for size in sizes)
+        for again in (False, True)
+    )
+    memory = plan(config, KINDS, 1)["memory"]["none"]
+    assert (memory["activations"], memory["activations_checkpointed"]) == (whole, recomputed)
+    shared = plan(config, KINDS, 2 * config.accumulate)["memory"]["ddp"]  # two devices share the windows of a batch
+    assert shared["activations"] == whole / 2
+    state = sum(memory[part] for part in ("weights", "gradients", "optimizer", "gathered"))
+    for most, fits in ((state + whole, True), (state + recomputed, True), (state + recomputed - 1, False)):
+        assert plan(config, KINDS, 1, Hardware(memory=most))["time"]["fits"] is fits
+    kinds = {"ddp": {"weights": 8.0}, "fsdp": {"weights": 4.0}}
+    activations = {"": 6.0, "_checkpointed": 2.0}
+    assert [fitting(kinds, activations, most) for most in (14.0, 10.0, 9.0, 6.0, 5.0)] == [
+        ["ddp", "fsdp"],
+        ["fsdp"],
+        ["fsdp"],
+        ["fsdp"],
+        [],
+    ]
 
 
 def test_more_devices_than_windows_are_refused():

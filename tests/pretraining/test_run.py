@@ -450,3 +450,30 @@ def test_collapsed_latents_warn_and_end_the_run_at_its_next_check(corpus, tmp_pa
     found = [row["warning"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "warning" in row]
     assert [text for text in found if text.startswith("the latents collapse")] == found
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_the_step_at_hand(corpus, tmp_path, monkeypatch, number):
+    """Between two checkpoints; the same command ends as if nobody had asked."""
+    from brainof.pretraining import trainer
+
+    settings = config(4, checkpoint_every=100, health_every=100)
+    plain = trainer.learning_rate
+
+    def asking(step, schedule):
+        if step == 2:
+            os.kill(os.getpid(), number)
+        return plain(step, schedule)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "learning_rate", asking)
+        if number == signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
+                pretrain(settings, corpus, tmp_path / "run")
+        else:
+            pretrain(settings, corpus, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "step-3"
+    assert not (tmp_path / "run" / "release").exists()
+    pretrain(settings, corpus, tmp_path / "run")
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 4
+    assert (tmp_path / "run" / "release").is_dir()

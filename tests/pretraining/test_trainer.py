@@ -241,3 +241,13 @@ def host_reads(monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, lambda *args, plain=plain, name=name: seen.append(name) or plain(*args))
     with Watch():
         yield seen
+
+
+def test_the_loop_is_that_of_the_configuration(model):
+    """Each setting another than its default."""
+    about = {"lr": 3e-3, "warmup": 0.2, "steps": 7, "cooldown": 0.4, "clip": 0.7, "balance_rate": 0.02, "accumulate": 3}
+    config = PretrainConfig.parse({**about, "betas": [0.8, 0.7], "precision": "bfloat16"})
+    trainer = trainer_of(Objective(model, config.objective), config, torch.device("cpu"))
+    assert trainer.schedule == Schedule(3e-3, 0.2, 7, 0.4)
+    assert (trainer.clip, trainer.balance_rate, trainer.accumulate, trainer.bfloat16) == (0.7, 0.02, 3, True)
+    assert {group["betas"] for group in trainer.optimizer.param_groups} == {(0.8, 0.7)}

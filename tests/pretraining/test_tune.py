@@ -47,7 +47,8 @@ def speeds(monkeypatch):
             if changes["tokens_per_batch"] not in values:
                 raise torch.OutOfMemoryError("out of memory")
             speed = values[changes["tokens_per_batch"]]
-            return [{"step": step, "loss": 1.0, "windows_per_second": speed / step**0} for step in (1, 2, 3)]
+            slow = {1: speed / 9}  # the first step, which is not counted
+            return [{"step": step, "loss": 1.0, "windows_per_second": slow.get(step, speed)} for step in (1, 2)]
 
         monkeypatch.setattr(tune, "_rows", rows)
         return asked
@@ -73,6 +74,12 @@ def test_the_largest_batch_that_fits_and_pays(speeds, corpus, tmp_path, values, 
     rates = [changes["lr"] for changes in asked if "lr" in changes]
     assert rates == [3e-4, 9e-4, 3e-3, 9e-3, 3e-2]
     assert found["lr"] == 9e-3
+    speeds_found = {trial["tokens_per_batch"]: trial["windows_per_second"] for trial in found["batches"]}
+    assert speeds_found == {tokens: values.get(tokens) for tokens in tried}
+    last = sum(1 / step for step in range(46, 61)) / 15  # the last quarter of 60 steps
+    assert [trial["loss"] for trial in found["rates"]] == pytest.approx(
+        [abs(np.log10(lr / 9e-3)) + last for lr in rates]
+    )
     assert json.loads((tmp_path / "tuning.json").read_text()) == found
 
 

@@ -217,3 +217,95 @@ def test_a_run_with_every_look_is_continued_to_the_bit(corpus, tmp_path, monkeyp
 def test_a_teacher_with_random_weights_is_refused():
     with pytest.raises(ConfigError, match="objective.teacher: debug has random weights; give a run or release folder"):
         trained_teacher("debug")
+
+
+def test_partners_are_of_the_same_run_session_dataset_and_rate():
+    rows = film(people=2, onsets=(0.0,))
+    for column, other in {"run": "2", "session": "b", "task": "rest", "sfreq": 1.0}.items():
+        changed = rows.copy()
+        changed.loc[1, column] = other
+        with pytest.raises(ConfigError, match="no two training people of film have windows at the same time"):
+            Partners(changed, ["film"])
+    two = pd.concat([rows, rows.assign(dataset="other"), rows.assign(run="2")], ignore_index=True)
+    found = Partners(two, ["film", "other"])
+    assert found.others == {0: [1], 1: [0], 2: [3], 3: [2], 4: [5], 5: [4]}
+    assert found.run[0] == found.run[1]
+    assert len({*found.run}) == 3
+    rows["dataset"] = ["film", "other"]  # two people at one moment, but of two datasets
+    with pytest.raises(ConfigError, match="no two training people of film"):
+        Partners(rows, ["film", "other"])
+
+
+def test_a_crop_is_of_the_window_of_its_partner_and_of_what_is_distorted_alike(corpus):
+    """The crop of a partner starts where that of the window does, and its time is told in milliseconds."""
+    corpora = open_corpora(corpus)
+    rows = corpora.index[corpora.index["modality"] == "fmri"]
+    of = planner(
+        {"partner", "distorted"},
+        Partners(rows, ["sim-fmri"]),
+        corpora,
+        terms={"align": 1.0, "order": 0.1},
+        view={"crop": {"fmri": 200}},
+    )
+    whole = corpora.batch(rows.index[8:14].tolist(), 64)
+    cropped, views = of(whole, 0)
+    partner, changed = views["partner"], views["distorted"]
+    theirs = corpora.batch(partner.batch.rows, 64)
+    starts = set()
+    for row in range(6):
+        own = cropped.signal_BCT[row, :, :100]
+        (start,) = (s for s in range(157) if torch.equal(whole.signal_BCT[row, :, s : s + 100], own))
+        starts.add(start)
+        assert torch.equal(partner.batch.signal_BCT[row, :, :100], theirs.signal_BCT[row, :, start : start + 100])
+        onset = float(rows["onset"].iloc[8 + row])
+        assert 0 <= int(partner.about_BK[row, 2]) / 1000 - (onset + 2 * start) < 2  # a sample takes 2 s
+        order = bool(changed.about_BK[row, 2])
+        halves = torch.cat([own[:, 50:], own[:, :50]], 1) if order else own
+        torch.testing.assert_close(changed.batch.signal_BCT[row, :, :100], halves, atol=1e-5, rtol=0)
+    assert len(starts) > 2
+    assert partner.about_BK[:, 1].unique().tolist() == [of.partners.run[rows.index[8]]]
+
+
+def test_looks_are_drawn_anew_by_seed_and_epoch_and_alike_otherwise(corpus):
+    corpora = open_corpora(corpus)
+    rows = corpora.index[corpora.index["modality"] == "fmri"]
+    fields = {"terms": {"align": 1.0, "band": 0.1}, "view": {"channel_dropout": 0.5, "gain": 0.5}}
+    of = planner({"view", "partner", "distorted"}, Partners(rows, ["sim-fmri"]), corpora, **fields)
+    batch = corpora.batch(rows.index[:8].tolist(), 64)
+
+    def seen(planned, epoch):
+        views = planned(batch, epoch)[1]
+        return views["view"].batch.signal_BCT, views["partner"].batch.rows, views["distorted"].about_BK.tolist()
+
+    one, again, later, other = seen(of, 0), seen(of, 0), seen(of, 1), seen(replace(of, seed=1), 0)
+    assert one[0].equal(again[0])
+    assert one[1:] == again[1:]
+    for changed in (later, other):
+        assert one[0].shape != changed[0].shape or not one[0].equal(changed[0])
+        assert one[1] != changed[1]
+        assert one[2] != changed[2]
+
+
+@pytest.mark.parametrize("modality", ["eeg", "meg"])
+def test_only_eeg_has_a_reference(make_batch, modality):
+    batch = replace(make_batch(modality), rows=(0, 1, 2, 3))
+    _, views = planner(view={"reference": True})(batch, 0)
+    assert views["view"].batch.signal_BCT.equal(batch.signal_BCT) == (modality == "meg")
+
+
+def test_a_shorter_window_is_distorted_within_its_own_samples(make_batch):
+    """Halves of 150 samples; one side is the second half of the atlas where no positions are known."""
+    batch = make_batch("fmri", n_windows=8, lengths=[150] * 7 + [256])
+    lost = torch.zeros_like(batch.sensors.located_BC)
+    order_BC = torch.tensor([[3, 0, 5, 1, 4, 2]])
+    batch = replace(batch, sensors=replace(batch.sensors, located_BC=lost, order_BC=order_BC))
+    view = distorted(batch, ["order"], streams(8))
+    for row, order in enumerate(view.about_BK[:7, 2].tolist()):
+        own = batch.signal_BCT[row, :, :150]
+        halves = torch.cat([own[:, 75:], own[:, :75]], 1) if order else own
+        torch.testing.assert_close(view.batch.signal_BCT[row, :, :150], halves, atol=1e-5, rtol=0)
+        assert (view.batch.signal_BCT[row, :, 150:] == 0).all()
+    view = distorted(batch, ["shift"], streams(8))
+    moved = (view.batch.signal_BCT - batch.signal_BCT).abs().amax(-1) > 1e-3
+    for row, shift in enumerate(view.about_BK[:, 1].tolist()):
+        assert moved[row].tolist() == [bool(shift) and place >= 3 for place in order_BC[0].tolist()]

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.signal import welch
 from sklearn.covariance import oas
 
 from brainof.errors import ConfigError
 from brainof.evaluation import baselines
-from brainof.evaluation.baselines import BANDS, BASELINES, FITTED, Fitting, baseline_features, default_baselines
+from brainof.evaluation.baselines import (
+    BANDS,
+    BASELINES,
+    FITTED,
+    Fitting,
+    band_power,
+    baseline_features,
+    default_baselines,
+)
 from brainof.stats.covariance import TangentSpace, covariances, log_euclidean
 
 
@@ -157,3 +168,30 @@ def test_nearest_mean_finds_the_map_of_each_class():
     assert (scores.argmax(axis=1) == y[~rows]).all()
     means = np.stack([windows[rows & (y == code)].mean(axis=(0, 2)) for code in range(3)])
     assert scores[0, 1] == pytest.approx(np.corrcoef(windows[~rows][0].mean(axis=1), means[1])[0, 1])
+
+
+def test_baselines_of_a_task_that_names_none():
+    """Volumes below 32 are a block; what is compared takes no reference from a training side."""
+    assert default_baselines("fmri", "classification", 31) == ["amplitude", "block means"]
+    assert default_baselines("fmri", "classification", 32) == ["amplitude", "functional connectivity"]
+    assert default_baselines("fmri", "matching", 100) == ["block means", "time course"]
+    for modality in ("eeg", "meg"):
+        for kind, last in (("regression", "tangent space"), ("matching", "log covariance")):
+            assert default_baselines(modality, kind, 9) == ["amplitude", "band power", last]
+
+
+def test_two_classes_are_one_decision_and_values_are_refused_by_the_nearest_mean():
+    windows = np.random.default_rng(0).standard_normal((6, 20, 5))
+    data = Fitting(windows[:4], np.array([0, 1, 0, 1]), np.arange(4), windows[4:], 0.5, 2, 0)
+    maps = windows.mean(axis=2)
+    first, second = maps[[0, 2]].mean(axis=0), maps[[1, 3]].mean(axis=0)
+    expected = [np.corrcoef(x, second)[0, 1] - np.corrcoef(x, first)[0, 1] for x in maps[4:]]
+    np.testing.assert_allclose(FITTED["nearest mean"](data), expected)
+    with pytest.raises(ConfigError, match="nearest mean predicts classes, not values"):
+        FITTED["nearest mean"](replace(data, n_classes=0))
+
+
+def test_where_no_band_has_a_bin_power_is_that_of_all_frequencies_but_zero():
+    windows = noise() + 100.0
+    _, power = welch(windows, 1.8, nperseg=4, average="median", axis=2)
+    np.testing.assert_allclose(band_power(windows, 1.8), np.log(power[..., 1:].mean(axis=-1)))

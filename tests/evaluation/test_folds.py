@@ -131,3 +131,10 @@ def test_a_published_split_goes_by_an_entity_or_a_label(by, column):
 def test_members_are_found_by_name():
     split = named(np.array(list("abca")), {"train": ["a"], "validation": [], "test": ["c", "b"]}, "x")
     assert [side.tolist() for side in split] == [[0, 3], [], [1, 2]]
+
+
+def test_one_group_or_an_empty_side_is_named():
+    with pytest.raises(LabelError, match=r"t.split: one subject only \(made/a\); split by run"):
+        splits(index_of("aaaa"), task(), np.arange(4.0))
+    with pytest.raises(LabelError, match=r"t.split: one side of fold 0 is empty"):
+        splits(index_of("aabb"), task(fractions=[98, 1, 1]), np.arange(4.0))

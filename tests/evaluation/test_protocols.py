@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainof.channels import Channels
 from brainof.datasets import find_recipe
-from brainof.errors import LabelError
-from brainof.evaluation import evaluate_task, find_suite
+from brainof.datasets.recipe import Overlap
+from brainof.errors import ConfigError, LabelError
+from brainof.evaluation import evaluate_task, find_suite, leaks
 from brainof.evaluation.folds import Split, splits
-from brainof.evaluation.leaks import check_inductive
+from brainof.evaluation.leaks import check_inductive, pretraining_overlap
 from brainof.evaluation.matching import hit_rates, matched, matching_null, segments
-from brainof.evaluation.protocol import Task, targets
+from brainof.evaluation.protocol import Task, targets, task_windows
 from brainof.evaluation.questions import ask
 from brainof.evaluation.suite import SuiteTask
 from brainof.evaluation.summary import _over_initialisations
@@ -300,3 +302,67 @@ def test_another_random_network_seldom_gains_over_random_networks():
         alone.append(abs(gain["difference"]) > 2.09 * gain["se"])
     assert np.mean(alone) > 0.5
     assert np.mean(both) < 0.08
+
+
+@pytest.fixture
+def trained_by(monkeypatch):
+    """The record of a model: datasets, and the people of each where they are told."""
+
+    def of(**data):
+        rows = [{"dataset": name} | ({} if people is None else {"subjects": people}) for name, people in data.items()]
+        monkeypatch.setattr(leaks, "record_of", lambda run: {"data": rows})
+        return pretraining_overlap("model", index_of(list("aabc")))
+
+    return of
+
+
+def test_people_of_a_task_that_pretraining_saw_are_counted_and_named(trained_by, monkeypatch):
+    assert trained_by() == (0, "")
+    assert trained_by(made=["x"]) == (0, "")
+    assert trained_by(made=["b", "a", "x"], other=["c"]) == (2, "pretraining saw 2 of 3 people (made/a is one)")
+    assert trained_by(made=None) == (0, "its release does not say which people trained it")
+    shared = {
+        "larger": Overlap(kind="contains", why="it was cut from it"),
+        "near": Overlap(kind="may share", why="both"),
+    }
+    asked = []
+
+    def overlaps(evaluation, among):
+        asked.append((evaluation, set(among)))
+        return {name: overlap for name, overlap in shared.items() if name in among}
+
+    monkeypatch.setattr(leaks, "overlaps", overlaps)
+    told = "it was trained on larger, which contains made (it was cut from it)"
+    assert trained_by(larger=["1"], near=["2"]) == (3, told)
+    assert trained_by(near=["2"], made=["x"]) == (0, "")
+    assert asked == [("made", {"larger", "near"}), ("made", {"near"})]  # of itself the people are listed
+
+
+def test_whole_recordings_need_one_label_each(rest_and_task):
+    corpus = rest_and_task(n_people=4)
+    corpus.index["crc32c"] = np.arange(48)
+    corpus.index["label.half"] = np.where(np.arange(48) % 6 < 3, "first", "second")
+    question = ask(task(view="pretrain", label="half", level="file", n_splits=2), corpus)
+    with pytest.raises(ConfigError, match=r"t.level: its label changes inside recordings; choose level: window"):
+        question.measure(question.y, np.zeros(48), np.arange(48))
+
+
+def test_runs_are_matched_where_a_task_asks_for_runs_and_only_the_tested_are_scored(rest_and_task):
+    corpus = rest_and_task(n_people=3)
+    corpus.index["run"] = np.where(corpus.index["label.condition"] == "rest", "1", "2")
+    asked = task(view="pretrain", kind="identification", split="run", label="")
+    pairs = ask(asked, corpus).pairs
+    runs = corpus.index["run"].to_numpy()
+    assert [set(runs[pairs.session_N == code]) for code in pairs.first] == [{"1"}] * 3
+    assert [set(runs[pairs.session_N == code]) for code in pairs.last] == [{"2"}] * 3
+    film = ask(task(view="pretrain", kind="matching", label="condition", tested=["01"]), corpus)
+    assert film.pairs.tested == {"made/01"}
+    assert film.pairs.people == ["made/00", "made/01", "made/02"]  # whom they are compared with
+
+
+def test_recordings_without_a_common_channel_are_named(rest_and_task):
+    corpus = rest_and_task(n_people=2)
+    corpus.index.loc[3, "channel_set"] = "others"
+    corpus.tables["others"] = Channels(list("abcd"), ("eeg",) * 4)
+    with pytest.raises(LabelError, match="channels: its recordings share no channel"):
+        task_windows(corpus, np.arange(12))

@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.covariance import OAS
 
 from brainof.errors import ConfigError, LabelError, StorageError
-from brainof.evaluation import bench, units
+from brainof.evaluation import bench, entries, units
 from brainof.evaluation.entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, label_features
 from brainof.evaluation.folds import Split
 from brainof.evaluation.identity import Matching
 from brainof.evaluation.matching import Segments
-from brainof.evaluation.questions import Question, _repeats
+from brainof.evaluation.protocol import Task
+from brainof.evaluation.questions import Question, _repeats, plain_question
 from brainof.evaluation.suite import SuiteTask
-from brainof.evaluation.units import ALL, NULL, OWN, Unit, identity, options_of, plan, readouts_of, reason_of, run_unit
+from brainof.evaluation.transforms import centred, equal_dimension, erased
+from brainof.evaluation.units import (
+    ALL,
+    NULL,
+    OWN,
+    Unit,
+    identity,
+    options_of,
+    plan,
+    readouts_of,
+    reason_of,
+    run_unit,
+    sides,
+)
 from brainof.stats.ridge import RidgeSolver, classify
 from brainof.stats.splits import CrossSubject
 
@@ -288,3 +304,83 @@ def test_the_null_has_folds_that_know_no_labels_where_those_of_the_task_are_stra
     assert len(alone.null_folds()) == 4
     files = replace(stratified, task=stratified.task.model_copy(update={"split_file": "x"}))
     assert files.null_folds() is files.folds
+
+
+def test_options_are_those_of_their_names_fitted_on_the_training_side():
+    """Thirty features of twelve training rows; components are compared by products, which know no rotation."""
+    asked = question(options=["erased", "centred"])
+    X = np.random.default_rng(0).standard_normal((24, 30)).astype(np.float32)
+    split = asked.folds[0]
+    train, test = X[split.train].astype(float), X[split.test].astype(float)
+
+    def of(option, width):
+        return sides(Unit(asked, entry(features=X), "ridge", option, 0, ALL, width), X, split)
+
+    centre = train - train.mean(axis=0)
+    axes = np.linalg.svd(centre, full_matrices=False)[2][:4].T
+    inside, outside = of("equal", 4)
+    assert inside.shape == (12, 4)
+    np.testing.assert_allclose(inside @ inside.T, centre @ axes @ axes.T @ centre.T, atol=1e-8)
+    np.testing.assert_allclose(outside @ inside.T, (test - train.mean(axis=0)) @ axes @ axes.T @ centre.T, atol=1e-8)
+    people = asked.groups[split.train]
+    for found, expected in zip(of("centred", 4), centred(train, test, people, people), strict=True):
+        np.testing.assert_allclose(found, expected)
+    for width in (0, 4):  # without a width of the model's, 256
+        reduced = equal_dimension(train, test, width or 256)
+        for found, expected in zip(of("erased", width), erased(*reduced, people, people), strict=True):
+            np.testing.assert_allclose(found, expected)
+    for found, expected in zip(of("plain", 4), (train, test), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_features_that_see_the_test_side_are_not_read_out():
+    X = np.random.default_rng(0).standard_normal((24, 3))
+    unit = Unit(
+        question(), entry(features=lambda train, test: (X[train], X[test] - X[test].mean(0))), "ridge", "plain", 0, ALL
+    )
+    with pytest.raises(LabelError, match="change with the rows of the test side"):
+        run_unit(unit, {})
+    fair = Unit(
+        question(), entry(features=lambda train, test: (X[train], X[test] - X[train].mean(0))), "ridge", "plain", 0, ALL
+    )
+    assert len(run_unit(fair, {})) == 2
+
+
+def test_a_fitted_baseline_gets_the_windows_of_its_fold(rest_and_task):
+    corpus = rest_and_task(n_people=3)
+    asked = plain_question(Task(name="t", view="pretrain", label="condition", n_splits=3, repeats=1), corpus)
+    seen = []
+    brings = entry(fitted=lambda data: seen.append(data) or data.windows_test.mean((1, 2)))
+    (found,) = run_unit(Unit(asked, brings, OWN, "plain", 7, 2), {})
+    split, (data,) = asked.folds[2], seen
+    windows = np.stack(corpus.windows)
+    np.testing.assert_array_equal(data.windows_train, windows[split.train])
+    np.testing.assert_array_equal(data.windows_test, windows[split.test])
+    np.testing.assert_array_equal(data.y, asked.y[split.train])
+    np.testing.assert_array_equal(data.groups, asked.groups[split.train])
+    assert (data.sfreq, data.n_classes, data.seed) == (128.0, 2, 7)
+    np.testing.assert_array_equal(found.rows, split.test)
+    np.testing.assert_array_equal(found.scores, windows[split.test].mean((1, 2)))
+    assert found.about["n_train"] == len(split.train)
+    corpus.index.loc[5, "sfreq"] = 100.0
+    with pytest.raises(ConfigError, match=r"t.baselines: windows of one length and rate are needed"):
+        run_unit(Unit(replace(asked, corpus=corpus), brings, OWN, "plain", 0, 1), {})
+
+
+def test_second_order_features_are_covariances_over_the_latents_of_each_window(monkeypatch):
+    """Five windows in chunks of two; 4 latents of 3 features."""
+    latents = np.random.default_rng(0).standard_normal((9, 4, 3)).astype(np.float32)
+    asked = replace(question(), rows=np.array([8, 1, 2, 7, 4]))
+    chunks = []
+
+    def embed(corpus, model, *, contract, rows, pool):
+        assert pool == "concat"
+        chunks.append(len(rows))
+        return SimpleNamespace(values=latents[rows].reshape(len(rows), 12))
+
+    monkeypatch.setattr(entries, "embed", embed)
+    monkeypatch.setattr(entries, "CHUNK", 2)
+    found = entries._latent_covariances(asked, SimpleNamespace(latents_LD=np.zeros((4, 3))))
+    assert chunks == [2, 2, 1]
+    expected = [OAS().fit(latents[row]).covariance_ for row in asked.rows]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

@@ -85,6 +85,9 @@ def test_a_step_is_the_sum_of_its_batches():
     assert found["time"]["hours_per_epoch"] == pytest.approx(1000 / 128 * flops / 1e15 / 3600)
     assert found["data"]["bytes"] == 2 * (900 * 19 * 2560 + 100 * 246 * 192)
     assert found["data"]["tokens_per_window"] == pytest.approx(0.9 * 19 * 40 + 0.1 * 246 * 3)
+    uneven = config.replaced(["max_tokens=1000", "tokens_per_batch=1500"])  # batches of one window and of two
+    of_windows = plan(uneven, KINDS, 1)["data"]["tokens_per_window"]
+    assert of_windows == pytest.approx(found["data"]["tokens_per_window"])
     heaviest = max(sum(eeg.values()), sum(fmri.values()))
     assert found["step"]["heaviest_batch"] == pytest.approx(heaviest / (flops / 4))
     read = 2 * 4 * 32 * (0.9 * 19 * 2560 + 0.1 * 246 * 192)

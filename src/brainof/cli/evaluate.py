@@ -17,7 +17,7 @@ EXAMPLE = """examples:
   brainof evaluate brainof-bench --model runs/real --out runs/bench --part 3/20   # one job of an array
   brainof evaluate states --list --root data
 
-Suites: states, traits, real-small, simulated, resolution, brainof-bench, or a YAML file; NAME@VERSION fixes the version.
+Suites: states, traits, real-small, simulated, resolution, brainof-bench (NAME@VERSION: fixed), or a YAML file.
 Models stand beside random weights, classical features, controls and chance. OUT/results.md is the page,
 OUT/results.parquet the table in MOABB's columns, OUT/summary.csv one row per model and task. Runs that are on disk are
 kept; data that are not here are listed with their access page."""

@@ -17,7 +17,8 @@ EXAMPLE = """example:
   ./run study fusion people=24 steps=150
   ./run study accounting
   ./run study weights --root data --out runs/weights
-  ./run study seeds --root data --out runs/weights seeds=3"""
+  ./run study seeds --root data --out runs/weights seeds=3
+  ./run study finetuning --root data models=[pretrained]"""
 
 
 def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
@@ -77,6 +78,12 @@ def _seeds(root: Path, folder: Path, args: argparse.Namespace) -> Path:
     return seeds(root, folder, out, sizes=Sizes().replaced(args.assignments, "seeds"))
 
 
+def _finetuning(root: Path, folder: Path, args: argparse.Namespace) -> Path:
+    from .finetuning import Sizes, finetuning
+
+    return finetuning(root, folder, out, sizes=Sizes().replaced(args.assignments, "finetuning"))
+
+
 STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "accounting": _accounting,
     "leaderboard": _leaderboard,
@@ -87,6 +94,7 @@ STUDIES: dict[str, Callable[[Path, Path, argparse.Namespace], Path]] = {
     "decoder": _decoder,
     "weights": _weights,
     "seeds": _seeds,
+    "finetuning": _finetuning,
 }
 
 
@@ -102,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one draw of weights (accounting)")
     parser.add_argument("--results", nargs="+", default=[], help="folders of brainof-bench results (leaderboard)")
     takes_assignments(
-        parser, "the pretraining recipe, the sizes of `fusion`, `decoder` and `seeds`, or a study of arms.yaml"
+        parser, "the pretraining recipe, sizes (fusion, decoder, seeds, finetuning), or a study of arms.yaml"
     )
     add_common_arguments(parser)
     parser.set_defaults(run=run)

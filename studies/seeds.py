@@ -24,7 +24,7 @@ from brainof.stats.compare import combined_error, standard_error
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
 
-from .tables import markdown
+from .tables import markdown, with_interval, with_spread
 from .weights import ACCEPTED, prepared
 
 #: What is compared: draws x people
@@ -141,9 +141,9 @@ def page(whole: pd.DataFrame, curve: pd.DataFrame) -> str:
             "metric": whole["metric"].str.replace("_", " "),
             "people": whole["people"],
             "each seed": whole["each"],
-            "mean (SD)": _with_spread(whole["score"], whole["sd"]),
-            "random weights (SD)": _with_spread(whole["random"], whole["random_sd"]),
-            "gain": _interval(whole, "low", "high"),
+            "mean (SD)": with_spread(whole["score"], whole["sd"]),
+            "random weights (SD)": with_spread(whole["random"], whole["random_sd"]),
+            "gain": with_interval(whole, "low", "high"),
             "SE": whole["se"],
             "gain / SE": (whole["gain"] / whole["se"]).map("{:.1f}".format),
             "over people alone": [f"[{row.low_people:+.3f}, {row.high_people:+.3f}]" for row in whole.itertuples()],
@@ -151,7 +151,7 @@ def page(whole: pd.DataFrame, curve: pd.DataFrame) -> str:
             "best classical": [f"{row.classical:.3f} ({row.classical_name})" for row in whole.itertuples()],
         }
     )
-    gains = curve.assign(gain=_interval(curve, "low", "high")).pivot(index="task", columns="steps", values="gain")
+    gains = curve.assign(gain=with_interval(curve, "low", "high")).pivot(index="task", columns="steps", values="gain")
     gains = gains.loc[whole["task"]].rename(columns="{} steps".format).reset_index()
     parts = [
         "# Seeds of the weights that come with brainof\n",
@@ -165,12 +165,3 @@ def page(whole: pd.DataFrame, curve: pd.DataFrame) -> str:
         markdown(gains),
     ]
     return "\n".join(parts) + "\n"
-
-
-def _with_spread(mean: pd.Series, sd: pd.Series) -> list[str]:
-    return [f"{m:.3f} ({s:.3f})" for m, s in zip(mean, sd, strict=True)]
-
-
-def _interval(frame: pd.DataFrame, low: str, high: str) -> pd.Series:
-    rows = frame[["gain", low, high]].itertuples(index=False)
-    return pd.Series([f"{mean:+.3f} [{a:+.3f}, {b:+.3f}]" for mean, a, b in rows], index=frame.index)

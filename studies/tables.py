@@ -20,3 +20,14 @@ def markdown(frame: pd.DataFrame, digits: int = 3) -> str:
 
     rows = frame.itertuples(index=False, name=None)
     return markdown_table([*map(str, frame)], ([*map(cell, row)] for row in rows))
+
+
+def with_spread(mean: pd.Series, sd: pd.Series) -> list[str]:
+    """`mean (sd)` of each row."""
+    return [f"{m:.3f} ({s:.3f})" for m, s in zip(mean, sd, strict=True)]
+
+
+def with_interval(frame: pd.DataFrame, low: str, high: str) -> pd.Series:
+    """`gain [low, high]` of each row."""
+    rows = frame[["gain", low, high]].itertuples(index=False)
+    return pd.Series([f"{mean:+.3f} [{a:+.3f}, {b:+.3f}]" for mean, a, b in rows], index=frame.index)

@@ -1,8 +1,8 @@
 """Damaged files of all formats: each is a reading or a named error, within its time and memory.
 
-`python -m benchmarks fuzz` reads 5,000 mutants (seed 0) of small files, in a worker that may take `SECONDS` per file
-and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries fewer, `BRAINOF_FUZZ_SEED=1` others. Files and mutations
-are those of the tests.
+`python -m benchmarks fuzz` reads 5,000 mutants (seed 0) of small files, in a worker that may take `SECONDS` of
+processor time per file (ten times as long by the clock) and `MEMORY` bytes above its start. `BRAINOF_FUZZ=500` tries
+fewer, `BRAINOF_FUZZ_SEED=1` others. Files and mutations are those of the tests.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def run() -> Iterator[tuple[str, float, str]]:
             while mutants:
                 outcomes = _worker(path, spoiled, mutants, modality, options)
                 counts.update(outcomes)
+                if outcomes[-1] in ("hangs", "crashes"):
+                    number_of = share - len(mutants) + len(outcomes) - 1
+                    warnings.warn(f"fuzz: {name}: {outcomes[-1]}: mutant {number_of} of seed {seed}", stacklevel=1)
                 mutants = mutants[len(outcomes) :]
     yield "mutants", sum(counts.values()), "files"
     for outcome in OUTCOMES:
@@ -71,7 +74,7 @@ def _worker(path: Path, spoiled: Path, mutants: list[bytes], modality: str | Non
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     outcomes = [OUTCOMES[byte] for byte in said]
     if status != 0:
-        outcomes.append("hangs" if status == -signal.SIGALRM else "crashes")
+        outcomes.append("hangs" if status in (-signal.SIGALRM, -signal.SIGPROF) else "crashes")
     return outcomes
 
 
@@ -82,7 +85,8 @@ def _read_all(
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY,) * 2)
     for mutant in mutants:
         spoiled.write_bytes(mutant)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(10 * SECONDS)  # other processes may take the processor, and a hang may need none
         try:
             read(path, options=options, modality=modality)
             outcome, said = "readings", ""
@@ -97,6 +101,7 @@ def _read_all(
         if said:
             warnings.warn(f"fuzz: {spoiled.name}: {said}", stacklevel=1)
         os.write(writer, bytes([OUTCOMES.index(outcome)]))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
 
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
 
+from brainof import embed
 from brainof.cli import main
+from brainof.errors import ConfigError
 from brainof.inference.embeddings import load_embeddings
 
 
@@ -109,3 +112,17 @@ def test_a_note_on_several_files_is_said_once(regions, tmp_path, capsys):
     assert all(line.startswith("brainof: 2 x: ") for line in notes)
     assert len(notes) == len(set(notes))
     assert len(load_embeddings(tmp_path / "e.csv")) == 2
+
+
+def test_the_parts_of_a_split_file_are_one_recording(tmp_path, capsys):
+    info = mne.create_info(["Fz", "Cz", "Pz"], 256.0, "eeg")
+    values = np.random.default_rng(0).normal(0, 2e-5, (3, 256 * 900))
+    mne.io.RawArray(values, info, verbose="error").save(tmp_path / "a_raw.fif", split_size="2MB", verbose="error")
+    files = sorted(map(str, tmp_path.glob("*.fif")))
+    assert len(files) == 3
+    target = tmp_path / "e.npz"
+    assert main(["embed", *files, "--model", "debug", "--out", str(target)]) == 0
+    assert f"brainof: {files[1]}: left out: it is read with a_raw.fif" in capsys.readouterr().err
+    assert len(load_embeddings(target)) == 225
+    with pytest.raises(ConfigError, match=r"a_raw-1\.fif: is read with a_raw\.fif, which is given too; leave it out"):
+        embed(files, "debug", contract=None)

@@ -101,6 +101,10 @@ def test_bids_recordings_by_entity(tmp_path):
 
 
 def test_later_parts_of_a_split_recording_are_not_recordings(tmp_path):
+    (tmp_path / "split").mkdir()
+    for name in ("s1_split-01_meg.fif", "s1_split-02_meg.fif", "s1_split-10_meg.fif", "s2_split-02_meg.fif"):
+        (tmp_path / "split" / name).touch()
+    assert names(tmp_path, "split/*.fif") == ["split/s1_split-01_meg.fif", "split/s2_split-02_meg.fif"]
     for name in ("s1_raw.fif", "s1_raw-1.fif", "s1_raw-2.fif", "s2_raw-1.fif"):
         (tmp_path / name).touch()
     found = discover([Files(pattern="{subject}_raw*.fif")], tmp_path)

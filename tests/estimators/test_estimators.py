@@ -307,10 +307,23 @@ def test_examples_of_the_documentation_run(estimator):
     assert result.failed == 0
 
 
+def column(X):
+    """A column of a table with an array in each row."""
+    import pandas as pd
+
+    return pd.Series(list(X))
+
+
 def test_tensors_and_lists_of_arrays_are_arrays(release, signals):
     X, y, people = signals(n_people=2)
     expected = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(X, y, people).predict_proba(X)
-    for other in (torch.tensor(X, requires_grad=True), list(X), tuple(torch.tensor(x) for x in X), X.tolist()):
+    for other in (
+        torch.tensor(X, requires_grad=True),
+        list(X),
+        tuple(torch.tensor(x) for x in X),
+        X.tolist(),
+        column(X),
+    ):
         fitted = BrainOFClassifier(release, random_state=0, **ARRAYS).fit(other, y, people)
         np.testing.assert_array_equal(fitted.predict_proba(other), expected)
 
@@ -328,6 +341,11 @@ def test_averages_and_missing_labels_are_named(release, signals):
     with pytest.raises(LabelError, match="1 of 8 labels are missing; leave those samples out"):
         classifier.fit(X, pd.Series([pd.NA, *y[1:]], dtype="string"))
     assert classifier.fit(X, pd.Series(y, dtype="string")).classes_.tolist() == ["rest", "task"]
+    with pytest.raises(LabelError, match="1 of 8 labels are missing; leave those samples out"):
+        classifier.score(X, [None, *y[1:]])
+    for dates in (pd.date_range("2020", periods=8), np.arange(8).astype("timedelta64[D]")):
+        with pytest.raises(LabelError, match="y: targets are dates or durations; give one number each"):
+            BrainOFRegressor(release, random_state=0, **ARRAYS).fit(X, dates)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
 from brainof.errors import ReadError
+from brainof.io import read
 from brainof.io.arrays import open_arrays
 
 
@@ -58,3 +60,38 @@ def test_text_layouts(tmp_path):
     path.write_text("1 2\n3 four\n")
     with pytest.raises(ReadError, match="not numeric"):
         open_arrays(path, 10**9)
+
+
+@pytest.mark.parametrize("kind", ["link", "virtual", "storage"])
+@pytest.mark.parametrize("name", ["in/a.h5", "in/a.mat", "in/a.set"])
+def test_an_hdf5_file_cannot_name_another_file(tmp_path, kind, name):
+    """h5py opens what a link, a virtual dataset or external storage names, wherever it lies."""
+    values, path = np.random.default_rng(0).normal(size=(3, 500)), tmp_path / name
+    path.parent.mkdir()
+    values.tofile(tmp_path / "values.bin")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = values
+    with h5py.File(path, "w", userblock_size=512) as file:
+        group = file.create_group("EEG")
+        if kind == "link":
+            group["data"] = h5py.ExternalLink("../other.h5", "x")
+        elif kind == "storage":
+            place = (str(tmp_path / "values.bin"), 0, h5py.h5f.UNLIMITED)
+            group.create_dataset("data", values.shape, values.dtype, external=[place])
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource("../other.h5", "x", values.shape)
+            group.create_virtual_dataset("data", layout)
+    with pytest.raises(ReadError, match=r"EEG/data: keeps its values in another file"):
+        read(path, modality="eeg", sfreq=100, units="uV")
+
+
+def test_a_virtual_dataset_of_the_same_file_is_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 500))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["parts"] = values
+        layout = h5py.VirtualLayout(values.shape, values.dtype)
+        layout[:] = h5py.VirtualSource(file["parts"])
+        file.create_virtual_dataset("whole", layout)
+    recording = read(tmp_path / "a.h5", modality="eeg", variable="whole", sfreq=100, units="uV")
+    np.testing.assert_allclose(recording.data, values * 1e-6, rtol=1e-6)

@@ -31,6 +31,19 @@ def test_brainvision_of_version_1_is_latin_1(tmp_path, microvolts, codepage):
     np.testing.assert_allclose(recording.data, microvolts * 1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("codepage", ["Codepage=UTF-8\n", "Codepage=ANSI\n", ""])
+def test_markers_that_are_not_utf_8_do_not_cost_the_signal(tmp_path, microvolts, codepage):
+    path = vhdr(tmp_path, microvolts)
+    path.write_text(path.read_text().replace("DataFile=", "MarkerFile=a.vmrk\nDataFile="))
+    text = "Mk1=New Segment,,1,1,0,20200101100000000000\nMk2=Comment,Augen öffnen,101,1,0\n"
+    text = f"Brain Vision Data Exchange Marker File Version 1.0\n[Common Infos]\n{codepage}[Marker Infos]\n{text}"
+    (tmp_path / "a.vmrk").write_bytes(text.encode("latin-1"))
+    recording = read(path)
+    np.testing.assert_allclose(recording.data, microvolts * 1e-6, atol=1e-7)
+    assert recording.events[["onset", "trial_type"]].to_numpy().tolist()[-1] == [1.0, "Comment/Augen öffnen"]
+    assert "a.vmrk is not UTF-8 and was read as Latin-1: save it as UTF-8" in recording.notes
+
+
 def test_a_channel_that_is_dropped_needs_no_unit(tmp_path, microvolts):
     path = vhdr(tmp_path, microvolts, units=("µV", "µV", "BS"))
     with pytest.raises(ReadError, match="unknown unit 'BS'"):
@@ -196,7 +209,7 @@ def test_paths_that_cannot_be(path, words):
         read(path)
 
 
-@pytest.mark.parametrize("number", ["9" * 400, "1e999", "Infinity", '"fast"'])
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "Infinity", '"fast"', "true"])
 def test_a_rate_in_the_json_that_is_no_number(edf, tmp_path, number):
     path = edf(name="sub-1_eeg.edf")
     (tmp_path / "sub-1_eeg.json").write_text(f'{{"SamplingFrequency": {number}}}')

@@ -67,7 +67,10 @@ def test_every_format_gives_the_same_volts(kind, tmp_path, microvolts, edf):
 def test_split_fif_is_one_recording(tmp_path):
     path = _fif(tmp_path / "long_raw.fif", np.random.default_rng(0).normal(0, 20, (3, 200_000)), split_size="2MB")
     assert len(list(tmp_path.glob("long_raw*"))) > 1
-    assert read(path).n_times == 200_000
+    whole, later = read(path), read(tmp_path / "long_raw-1.fif")
+    assert whole.n_times == 200_000
+    said = "is a later part of long_raw.fif, which is read with all of its parts"
+    assert (said in later.notes, said in whole.notes) == (True, False)
 
 
 def test_a_fast_auxiliary_channel_does_not_resample_the_eeg(tmp_path, microvolts):

@@ -73,6 +73,11 @@ def test_short_recordings(make, n_times):
     assert np.isfinite(prepared.data).all()
 
 
+def test_a_rate_beyond_all_instruments_is_refused(make):
+    with pytest.raises(RecordingError, match=r"sfreq: 1e\+300 Hz is too fast to become 256 Hz; check the rate"):
+        Resample(sfreq=256).apply(make(np.zeros((1, 100)), 1e300))
+
+
 def test_one_sample_is_refused(make):
     with pytest.raises(RecordingError, match="1 samples are too few"):
         Resample().apply(make(np.ones((2, 1)), 500.0))

@@ -9,7 +9,7 @@ from ..errors import BrainOFError, ReadError, in_options
 from ..utils.memory import memory_budget, parse_bytes
 from ..utils.values import counted
 from . import out, say
-from .info import add_contract_arguments, add_read_arguments, read_file, read_options
+from .info import add_contract_arguments, add_read_arguments, read_file, read_options, without_later_parts
 
 if TYPE_CHECKING:
     from ..inference.embeddings import Embeddings
@@ -62,16 +62,17 @@ def run(args: argparse.Namespace) -> int:
     move(model, args.device)
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
+    files = without_later_parts(args.files)
     notes: dict[str, list[str]] = {}
     parts: list[Embeddings] = []
     failed: list[BrainOFError] = []
-    for file in args.files:
+    for file in files:
         try:
             with memory_budget(memory):
                 recording = read_file(file, args, options)
                 for note in recording.notes:
                     text = in_options(note, args.options)
-                    if len(args.files) == 1:
+                    if len(files) == 1:
                         say(f"{file}: {text}")
                     else:  # most of several files have the same: once each, at the end
                         notes.setdefault(text, []).append(file)
@@ -88,12 +89,12 @@ def run(args: argparse.Namespace) -> int:
             part.table["file"] = str(file)
             parts.append(part)
         except BrainOFError as error:
-            if len(args.files) == 1:
+            if len(files) == 1:
                 raise
             failed.append(error)
             say(error.on_command_line(args.options))
         except Exception as error:  # of a library: the embeddings of the other files are not lost to it
-            if len(args.files) == 1:
+            if len(files) == 1:
                 raise
             failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
             say(str(failed[-1]))
@@ -108,5 +109,5 @@ def run(args: argparse.Namespace) -> int:
             f"{counted(len(parts), 'recording')}, {seconds:.0f} s of signal"
         )
     if failed:
-        say(f"{len(failed)} of {len(args.files)} files could not be embedded")
+        say(f"{len(failed)} of {len(files)} files could not be embedded")
     return max((error.exit_code for error in failed), default=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..paths import user_path
 from ..utils.values import counted
 from . import out, say
-from .info import add_contract_arguments, add_read_arguments, read_file, read_options
+from .info import add_contract_arguments, add_read_arguments, read_file, read_options, without_later_parts
 
 EXAMPLE = """\
 examples:
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         source = Corpus(args.source[0])
     else:
         options = read_options(args)
-        source = [read_file(file, args, options) for file in args.source]
+        source = [read_file(file, args, options) for file in without_later_parts(args.source)]
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
     command = shlex.join(["brainof", *sys.argv[1:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from ..contract import ACCEPTABLE
 from ..errors import ConfigError, ReadError, in_options
 from ..io import ReadOptions, read
 from ..io.checks import amplitude_problems
-from ..io.formats import missing
+from ..io.formats import first_part, missing
 from ..paths import user_path
 from ..recording import Recording
 from ..utils.values import counted
-from . import show
+from . import say, show
 
 EXAMPLE = """examples:
   brainof info recording.edf
@@ -100,6 +100,15 @@ def read_options(args: argparse.Namespace) -> ReadOptions:
         "max_bytes": None if args.max_bytes is None else int(args.max_bytes),
     }
     return ReadOptions.parse({name: value for name, value in given.items() if value is not None})
+
+
+def without_later_parts(files: Sequence[str]) -> list[str]:
+    """The files but those that are read with another one of them (parts of a split FIF file), which are said."""
+    firsts = {file: first_part(Path(file)) for file in files}
+    later = {file: first for file, first in firsts.items() if first is not None and str(first) in firsts}
+    for file, first in later.items():
+        say(f"{file}: left out: it is read with {first.name}")
+    return [file for file in files if file not in later]
 
 
 def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Recording:

@@ -15,7 +15,7 @@ from ..errors import BrainOFError, ConfigError, ReadError
 from ..io import bids
 from ..io.bids.names import ENTITY_NAMES, FOLDER_EXTENSIONS
 from ..io.bids.scan import is_utf8, shown
-from ..io.formats import is_later_part
+from ..io.formats import first_part
 from ..paths import user_path
 from ..utils.values import listed
 from .recipe import Files
@@ -146,7 +146,7 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
             continue  # the same placeholder twice must match the same text
         path, known = folder / child.name, {**entities, **named}
         if not rest:
-            if (child.is_file() or child.name.endswith(FOLDER_EXTENSIONS)) and not is_later_part(path):
+            if (child.is_file() or child.name.endswith(FOLDER_EXTENSIONS)) and first_part(path) is None:
                 yield path, known
         elif child.is_dir():
             yield from _walk(path, rest, known)

@@ -116,6 +116,6 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
         return class_uncertainty(np.exp(member_log_probabilities(self._varied(X, passes))))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy; a LabelError where a subject was trained on and is tested (see `within_subject`)."""
+        """Accuracy; a LabelError for labels as in `fit`, or a subject that was trained on (see `within_subject`)."""
         self._refuse_shared_subjects(X)
-        return super().score(X, y, sample_weight)
+        return super().score(X, checked_labels(y, len(y)), sample_weight)

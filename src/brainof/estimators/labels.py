@@ -31,6 +31,8 @@ def checked_labels(y: Any, n_samples: int) -> np.ndarray:
 def checked_values(y: Any, n_samples: int) -> np.ndarray:
     """Target values (n_samples,) or (n_samples, n_targets); LabelError as `checked_labels`, and for a single sample."""
     _refuse_none(y)
+    if np.asarray(y).dtype.kind in "mM":  # numpy would count nanoseconds
+        raise LabelError("targets are dates or durations", field="y", fix="give one number each")
     try:
         values = np.asarray(y, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] == 1:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..channels import MODALITIES, Channels
 from ..contract import InputContract, ModalityContract, check_accept
 from ..errors import ConfigError, RecordingError, did_you_mean
 from ..io import ReadOptions, from_array, from_mne, read
+from ..io.formats import first_part
 from ..plausibility import require_plausible
 from ..prepare import Chain, cut, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions, bad_stretches
@@ -94,6 +96,8 @@ def as_input(X: Any, field: str = "X") -> Any:
     if n_dims == 0 or n_dims > 3 or (n_dims == 3 and not isinstance(X, np.ndarray)):
         got = f"an array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
         raise ConfigError(f"expected signals, got {got}", field=field, fix=_FIX)
+    if n_dims == 1 and len(X) and X.dtype == object and np.ndim(next(iter(X))):  # a column of arrays
+        return _stacked(list(X), field)
     if n_dims == 3 and X.dtype == object:
         try:
             return X.astype(float)
@@ -160,10 +164,14 @@ def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
     if isinstance(X, np.ndarray):
         yield from _recordings_of_array(X, options)
         return
-    for item in X if isinstance(X, (list, tuple)) else [X]:
+    items = X if isinstance(X, (list, tuple)) else [X]
+    paths = {str(item) for item in items if isinstance(item, (str, PathLike))}
+    for item in items:
         if isinstance(item, Recording):
             yield item
         elif isinstance(item, (str, PathLike)):
+            if (first := first_part(Path(item))) is not None and str(first) in paths:
+                raise ConfigError(f"is read with {first.name}, which is given too", file=item, fix="leave it out")
             yield read(item, options=ReadOptions(units=options.units) if options.units else None)
         elif _is_mne(item):
             made = from_mne(item, modality=options.modality)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
-from .checks import check_size, damage_named
+from .checks import check_hdf5, check_size, damage_named
 from .mat5 import check_mat5
 from .names import unique
 from .text_table import decoded
@@ -157,6 +157,7 @@ def _hdf5(path: Path, max_bytes: int, reverse: bool = False) -> Arrays:
             shapes[name] = item.shape[::-1] if reverse else item.shape
 
     with h5py.File(path, "r") as stream:
+        check_hdf5(stream, path)
         visit("", stream)
         stream.visititems(visit)
 

@@ -6,8 +6,12 @@ Layout: BrainVision Core Data Format 1.0.
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os.path import abspath, normpath
 from pathlib import Path
+from typing import Any
 
 from ..errors import ReadError
 from .text_table import decoded
@@ -34,6 +38,21 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
     if size == 0:
         raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
     return _cut(text, size, markers)
+
+
+@contextmanager
+def markers_in_utf8(path: Path) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Arguments of MNE's reader for a marker file that is not UTF-8, which it looks at as UTF-8 first, and a note."""
+    name = _value(_text(path), "MarkerFile")
+    file = path.parent / name.replace("\\", "/") if name else None
+    text, notes = decoded(file.read_bytes()) if file is not None and file.is_file() else ("", [])
+    if file is None or not notes:
+        yield {}, []
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / file.name
+        copy.write_text(re.sub(r"(?i)^Codepage\s*=.*$", "Codepage=UTF-8", text, flags=re.MULTILINE), encoding="utf-8")
+        yield {"overrides": {"marker_fname": str(copy)}}, [f"{file.name} {note}" for note in notes]
 
 
 def channel_units(path: Path) -> dict[str, str]:

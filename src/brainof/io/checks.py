@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,24 @@ def damage_named(
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ReadError(f"{problem} ({reason})", file=path, field=field, fix=fix) from error
+
+
+def check_hdf5(file: Any, path: Path) -> None:
+    """A ReadError where a part of an open HDF5 file lies in another file, which h5py would open wherever it is."""
+    import h5py
+
+    def of_link(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    def of_dataset(name: str, item: Any) -> str | None:
+        if not isinstance(item, h5py.Dataset):
+            return None
+        sources = item.virtual_sources() if item.is_virtual else []
+        return name if item.external or any(source.file_name != "." for source in sources) else None
+
+    if name := file.visititems_links(of_link) or file.visititems(of_dataset):  # an error inside would be lost
+        fix = "save the values themselves in this one"
+        raise ReadError("keeps its values in another file", file=path, field=name, fix=fix)
 
 
 def check_gzip(path: Path) -> None:

@@ -22,10 +22,13 @@ FMRI_FORMATS = {"nifti": "NIfTI image", "cifti": "CIFTI file", "gifti": "GIFTI f
 _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 
 
-def is_later_part(path: Path) -> bool:
-    """True for the second and later parts of a FIF file that MNE split (`x-1.fif`), which are read with the first."""
-    found = re.fullmatch(r"(.+)-\d+(\.fif(?:\.gz)?)", path.name)
-    return found is not None and path.with_name(found[1] + found[2]).exists()
+def first_part(path: Path) -> Path | None:
+    """The first part of a split FIF file, with which this later one is read: x.fif of x-1.fif, split-01 of split-02."""
+    names = [re.sub(r"-\d+(?=\.fif(?:\.gz)?$)", "", path.name)]
+    if (found := re.search(r"_split-(\d+)_.*\.fif", path.name)) and int(found[1]) > 1:
+        names.append(path.name.replace(f"_split-{found[1]}_", f"_split-{'1'.rjust(len(found[1]), '0')}_"))
+    parts = (path.with_name(name) for name in names if name != path.name)
+    return next((part for part in parts if part.exists()), None)
 
 
 def reader_module(format_name: str) -> str:

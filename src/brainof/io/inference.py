@@ -9,7 +9,7 @@ import numpy as np
 
 from ..channels import MODALITY_OF_TYPE
 from ..errors import ReadError
-from .nifti_header import MAX_TR
+from .nifti_header import MAX_TR, MIN_TR
 from .options import ReadRequest
 from .positions import electrode_positions
 from .units import FACTORS, plain
@@ -100,13 +100,17 @@ def sampling_rate(
         value = float(named[name][0]) if name in named and named[name].size == 1 else 0.0
         if not 0 < value < np.inf:
             continue
-        if name in RATE_NAMES:
-            return value, pauses, notes
-        if value > MAX_TR:
+        t_r = value if name in TR_NAMES else 1 / value
+        if name in TR_NAMES and t_r > MAX_TR:
             raise ReadError(f"{value:g} s looks like milliseconds", file=path, field=name, fix="give t_r= in seconds")
-        return 1 / value, pauses, notes
+        if modality == "fmri" and t_r < MIN_TR:
+            raise ReadError(f"TR {t_r:g} s is too short", file=path, field=name, fix="give t_r= in seconds")
+        return (value if name in RATE_NAMES else 1 / value), pauses, notes
     if by_time <= 0:
         raise ReadError("is not in the file", file=path, field="sampling rate", fix="give sfreq= (Hz) or t_r= (s)")
+    if modality == "fmri" and by_time > 1 / MIN_TR:
+        problem = f"steps of {1 / by_time:g} s are too short for a TR"
+        raise ReadError(problem, file=path, field="time column", fix="give t_r= in seconds")
     slowest = 1 / MAX_TR if modality == "fmri" else _LOWEST_SFREQ
     if by_time < slowest:
         unit, scale = ("milliseconds", 1e3) if by_time * 1e3 >= slowest else ("microseconds", 1e6)

@@ -12,8 +12,8 @@ from ..errors import ReadError
 from ..utils.optional import optional
 from ..utils.values import counted
 from .bids.kit import kit_digitisation
-from .brainvision_header import channel_units, check_brainvision
-from .checks import check_gzip, check_size
+from .brainvision_header import channel_units, check_brainvision, markers_in_utf8
+from .checks import check_gzip, check_hdf5, check_size
 from .events import BOUNDARY, events_table
 from .mat5 import check_mat5
 from .mne_convert import Opened
@@ -126,6 +126,7 @@ def _check_set(path: Path, max_bytes: int) -> None:
             return
     sizes = []
     with h5py.File(path, "r") as file:
+        check_hdf5(file, path)
         file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
     check_size(sum(sizes), max_bytes, path)
 
@@ -171,7 +172,9 @@ def open_brainvision(request: ReadRequest, units_of_table: Mapping[str, str]) ->
 
     path, options = request.path, request.options
     truncated, notes = check_brainvision(path, request.root)
-    raw = mne.io.read_raw_brainvision(path, preload=False)
+    with markers_in_utf8(path) as (overrides, more):
+        raw = mne.io.read_raw_brainvision(path, preload=False, **overrides)
+    notes += more
     units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
     unclear = {name: unit for name, unit in units.items() if volts_per_unit(unit) is None}
     blank, of_table = volts_of_table(unclear, units_of_table)

@@ -20,7 +20,7 @@ from .bids.names import ENTITY_NAMES, parse
 from .bids.sidecars import Sidecars
 from .checks import checked
 from .events import joined, only_boundaries, read_events_file
-from .formats import FMRI_FORMATS, format_of, reader_module
+from .formats import FMRI_FORMATS, first_part, format_of, reader_module
 from .options import ReadOptions, ReadRequest
 
 
@@ -105,6 +105,8 @@ def read(
     except MemoryError:
         raise ReadError("does not fit into memory", file=path, fix="set max_bytes=, or read fewer channels") from None
     recording = with_dataset(recording, request.sidecars, options)
+    if (first := first_part(path)) is not None:
+        recording = recording.noted(f"is a later part of {first.name}, which is read with all of its parts")
     return checked(_with_events_file(recording, request.sidecars.events))
 
 

@@ -34,6 +34,9 @@ class Resample(Step):
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "resampling")
         up, down = ratio(recording.sfreq, self.sfreq)
+        if not up:
+            problem = f"{recording.sfreq:g} Hz is too fast to become {self.sfreq:g} Hz"
+            raise RecordingError(problem, file=recording.file, field="sfreq", fix="check the rate")
         if up == down:
             return self.done(recording, {"from": recording.sfreq}, sfreq=self.sfreq)
         n_times = ceil_div(recording.n_times * up, down)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,6 +83,22 @@ def test_a_layout_is_computed_once_per_kind(mean_model, monkeypatch):
     with torch.no_grad():
         plain = model.pool(model.forward_features(examples.batch(np.arange(6))), "auto", "eeg").numpy()
     np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_is_gone_before_the_next_is_made(mean_model, monkeypatch):
+    """Two of them at once are 8 MB more for windows of 64 channels."""
+    examples, made = windows(mean_model, 6), []
+    batch = examples.batch
+
+    def watched(rows):
+        assert all(reference() is None for reference in made)
+        found = batch(rows)
+        made.append(weakref.ref(found.signal_BCT))
+        return found
+
+    monkeypatch.setattr(examples, "batch", watched)
+    pooled(mean_model, examples, batch_size=2)
+    assert len(made) == 3
 
 
 def test_the_patch_is_said_by_the_contract_or_the_model_and_never_guessed():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import brainof
 import brainof.inference.batches as module
+import brainof.inference.windows as windows_module
 from brainof.channels import Channels
 from brainof.contract import InputContract, ModalityContract
 from brainof.errors import ConfigError, ContractError, RecordingError
@@ -17,6 +19,7 @@ from brainof.model import BrainOF
 from brainof.prepare import default_chain
 from brainof.recording import Recording
 from brainof.signals import SignalBatch
+from brainof.utils import memory
 
 NAMES = ("Fz", "Cz", "Pz")
 
@@ -192,6 +195,24 @@ def test_a_memory_budget_changes_no_number(tmp_path):
         np.testing.assert_array_equal(found.values, whole.values)
     with pytest.raises(ConfigError, match="less than the program itself needs"):
         embed(tmp_path / "rest_raw.fif", model, contract=None, memory="100MB")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what is mapped")
+def test_of_a_long_recording_little_is_mapped_at_once(mean_model, make, monkeypatch):
+    """40 MB in files: neither the check of all values nor a batch of windows may bring most of them into memory."""
+
+    def mapped() -> int:
+        return next(int(li.split()[1]) for li in Path("/proc/self/status").read_text().splitlines() if "RssFile" in li)
+
+    data = 1e-5 * np.random.default_rng(0).standard_normal((64, 153_600), dtype=np.float32)
+    embed(make(data[:, :2560]), mean_model, contract=None)  # the program itself
+    seen, release = [], memory.release
+    for place in (memory, windows_module):
+        monkeypatch.setattr(place, "release", lambda *arrays: seen.append(mapped()) or release(*arrays))
+    monkeypatch.setattr(memory, "OVERHEAD", 0)
+    whole = embed(make(data), mean_model, contract=None, memory=10**6)
+    assert len(whole.values) == 150
+    assert max(seen) - min(seen) < data.nbytes / 1024 / 4
 
 
 def test_a_model_by_name_brings_its_contract(tmp_path):

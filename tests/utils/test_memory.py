@@ -14,7 +14,7 @@ from brainof.prepare import default_chain
 from brainof.recording import Recording
 from brainof.simulate.brainvision import write_brainvision
 from brainof.utils import memory
-from brainof.utils.memory import blocks, empty, memory_budget, parse_bytes, release
+from brainof.utils.memory import blocks, empty, in_memory, memory_budget, parse_bytes, release
 
 CHAIN = {"notch": {"freqs": [50]}, "reference": {}}
 
@@ -56,6 +56,19 @@ def test_release_keeps_the_values(monkeypatch, tmp_path):
     array[:] = np.arange(100)
     release(array, array[3:5].T, memoryview(array[3]), np.ones(3), None)
     np.testing.assert_array_equal(array[7], np.arange(100))
+
+
+def test_views_of_a_file_are_copied_and_others_are_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "OVERHEAD", 0)
+    with memory_budget(1000, tmp_path):
+        array = empty((5, 100))
+    array[:] = np.arange(500).reshape(5, 100)
+    first, second = in_memory([array[:, :40], array[:, 40:70]])
+    array[:] = 0
+    np.testing.assert_array_equal(first, np.arange(500).reshape(5, 100)[:, :40])
+    np.testing.assert_array_equal(second, np.arange(500).reshape(5, 100)[:, 40:70])
+    plain = [np.ones((5, 3))]
+    assert in_memory(plain) is plain
 
 
 @pytest.mark.parametrize(("n", "overlap"), [(0, 0), (5, 0), (2**20, 0), (5 * 2**20 + 3, 999), (2**21, 2**19)])

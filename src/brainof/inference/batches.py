@@ -64,15 +64,17 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
     threads = _threads(model)
     parts = list(batches(examples, np.arange(len(examples)), batch_size, threads=threads))
 
-    def jobs() -> Iterator[tuple[Any, dict[str, Any]]]:
-        known, shared = None, {}
-        for rows in parts:
-            batch = to_device(examples.batch(rows), model)
-            # identities of the sensors, once for all batches of a kind, if equally long on the grid of the model
-            kind = examples.kinds[rows[0]], int(batch.n_times_B.max()) if hasattr(batch, "n_times_B") else 0
-            if kind != known:
-                known, shared = kind, {"layout": model.layout(batch)} if hasattr(model, "layout") else {}
-            yield batch, shared
+    layouts: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def job(rows: np.ndarray) -> tuple[Any, dict[str, Any]]:
+        """A batch, which nothing else holds, so that no two of them are in memory for one thread."""
+        batch = to_device(examples.batch(rows), model)
+        # identities of the sensors, once for all batches of a kind, if equally long on the grid of the model
+        kind = int(examples.kinds[rows[0]]), int(batch.n_times_B.max()) if hasattr(batch, "n_times_B") else 0
+        if kind not in layouts:
+            layouts.clear()
+            layouts[kind] = {"layout": model.layout(batch)} if hasattr(model, "layout") else {}
+        return batch, layouts[kind]
 
     def encode(job: tuple[Any, dict[str, Any]]) -> np.ndarray:
         with torch.inference_mode():  # a thread's own
@@ -81,7 +83,7 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
 
     values: np.ndarray | None = None
     with evaluating(model):
-        for rows, found in zip(parts, side_by_side(encode, jobs(), min(threads, len(parts))), strict=True):
+        for rows, found in zip(parts, side_by_side(encode, map(job, parts), min(threads, len(parts))), strict=True):
             if values is None:
                 values = np.empty((len(examples), found.shape[1]), found.dtype)
             values[rows] = found

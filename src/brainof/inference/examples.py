@@ -19,7 +19,7 @@ from ..errors import ConfigError, ContractError, LabelError
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..stats.splits import group_keys
-from ..utils.memory import release
+from ..utils.memory import in_memory
 from ..utils.values import ceil_div
 
 #: Columns of the index that describe a window, beside its time and labels
@@ -78,10 +78,8 @@ class WindowList:
         chosen = [self.windows[int(row)] for row in rows]
         first = chosen[0]
         good = np.stack([window.good for window in chosen])
-        data = [window.data for window in chosen]
-        batch = SignalBatch.from_arrays(data, first.channels, first.sfreq, first.modality, self.patch, good)
-        release(*data)  # copied: what is mapped from a file need not stay in memory
-        return batch
+        data = in_memory([window.data for window in chosen])
+        return SignalBatch.from_arrays(data, first.channels, first.sfreq, first.modality, self.patch, good)
 
     def describe(self) -> pd.DataFrame:
         """One row per window: onset, duration, and what is known of its recording."""

@@ -20,7 +20,7 @@ from ..plausibility import require_plausible
 from ..prepare import Chain, cut, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions, bad_stretches
 from ..recording import Recording
-from ..utils.memory import release
+from ..utils.memory import each_row, release
 from .examples import CorpusRows, Examples, PreparedWindow, WindowList
 
 #: Rate that rows of a plain 2-D array are taken for where none is given: that of the default chain (Hz)
@@ -195,7 +195,7 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
     else:
         part, chain = preparation(recording, options.contract)
         ready = chain.apply(recording)
-    if not all(np.isfinite(values).all() for values in ready.data):
+    if not all(np.isfinite(values).all() for values in each_row(ready.data)):
         raise RecordingError("holds NaN or infinite values", file=file, field="data", fix="repair or leave it out")
     release(ready.data)
     windows = cut(ready, window_options(ready, part, options.window_seconds, options.patch))

@@ -12,7 +12,7 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
@@ -93,6 +93,21 @@ def each_row(array: np.ndarray, rows: Iterable[int] | None = None) -> Iterator[n
     for row in range(len(array)) if rows is None else rows:
         yield array[row]
         release(array)
+
+
+def in_memory(views: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Views (n_rows, n) of equally many rows, copied where they are of a mapped array; others as they are.
+
+    Row by row: with each page that is touched the system maps up to 2 MB of its neighbours.
+    """
+    if _mapping(views[0]) is None:
+        return views
+    copies = [np.empty(view.shape, view.dtype) for view in views]
+    for row in range(len(views[0])):
+        for copy, view in zip(copies, views, strict=True):
+            copy[row] = view[row]
+        release(*views)
+    return copies
 
 
 def map_rows(

@@ -66,7 +66,9 @@ def sample_by_window(
             map_BHLV = attention_map(q, k, 1.0)
     weight_DD = attention.value.weight * (first.weight * second.weight)
     mean_D = first.weight.square() / len(first.weight)
-    read, windows = [], max(1, TOKENS // patch_BVS.shape[1])
+    # one place for all: results between the freed temporary values of the windows would scatter the heap
+    read_BLD = weight_DD.new_empty(len(patch_BVS), start_BLD.shape[1], len(weight_DD))
+    windows = max(1, TOKENS // patch_BVS.shape[1])
     for start in range(0, len(patch_BVS), windows):
         some = slice(start, start + windows)
         map_gHLV = map_BHLV
@@ -78,8 +80,8 @@ def sample_by_window(
         r_gV = square_gVD.mean(-1).add_(first.eps).rsqrt_()
         s_gV = (square_gVD @ mean_D).mul_(r_gV.square()).add_(second.eps).rsqrt_().mul_(r_gV)
         v_gVD = F.linear(c_gVD, weight_DD).mul_(s_gV[..., None])
-        read.append(merge_heads(apply_map(map_gHLV, split_heads(v_gVD, attention.heads))))
-    x_BLD = start_BLD + attention.written(torch.cat(read))
+        read_BLD[some] = merge_heads(apply_map(map_gHLV, split_heads(v_gVD, attention.heads)))
+    x_BLD = start_BLD + attention.written(read_BLD)
     return x_BLD + block.ffn(block.ffn_norm(x_BLD))
 
 

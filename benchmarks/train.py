@@ -4,10 +4,11 @@
     data_wait_pct           time in which the loader is waited for, one rank
     checkpoint_stall_pct    time that saving takes from the steps, with a checkpoint every 8 of them
     pretrain_vs_bench       windows/s of the command / of its bare step on batches that are ready, one thread
-    train_vs_plain          the bare step, in the precision that the command takes here by itself, against the fastest
-                            of the loops below in any precision
-    train_vs_plain_*        in float32 and in bfloat16: against a loop written out over the plain forms of the model
-    train_vs_compiled_*     the same, with compiled blocks in the plain loop
+    train_vs_plain          the bare step, with or without `compile=true`, against a loop written out over the plain
+                            forms of the model, in float32 or bfloat16, compiled or not: the fastest of each
+    train_vs_plain_default  the same of the bare step as the command takes it by itself
+    train_vs_plain_*        in float32 and in bfloat16: neither compiled
+    train_vs_compiled_*     the same, both compiled, with the same parts left out (`prepare_blocks`)
 
 `tiny`, 8 windows of 20 channels x 20 patches. Commands and steps take turns, so that a busy neighbour slows all alike;
 medians, of processor time where one process of one thread is compared with another.
@@ -89,20 +90,19 @@ def command(corpus: Path, out: Path, ranks: int) -> dict[str, float]:
     return {name: average.get(name, statistics.median)(row[name] for row in rows) for name in names}
 
 
+#: The bare step of the command and the loop written out, and whether blocks are compiled
+KINDS = {"ours": False, "ours compiled": True, "plain": False, "compiled": True}
+
+
 def bare_steps(corpus: Path, out: Path, precision: str) -> dict[str, Callable[[], object]]:
-    """The step of the command, and the loop written out, plain and with compiled blocks; each on one batch."""
+    """Each of KINDS on one batch."""
     made: dict[str, Callable[[], object]] = {}
-    for kind in ("ours", "plain", "compiled"):
-        settings = {"accumulate": 1, "steps": 10**6, "warmup": 0.0, "precision": precision}
+    for kind, compiled in KINDS.items():
+        settings = {"accumulate": 1, "steps": 10**6, "warmup": 0.0, "precision": precision, "compile": compiled}
         run = Run(PretrainConfig.parse(RECIPE | settings), open_corpora(corpus), out)
         batch = next(iter(run.loader()))
-        if kind == "ours":
-            made[kind] = partial(next, run.trainer.steps(repeat(batch)))
-            continue
-        if kind == "compiled":
-            for block in run.model.blocks:
-                block.compile()
-        made[kind] = partial(plain_step, run, batch)
+        ours = partial(next, run.trainer.steps(repeat(batch))) if kind.startswith("ours") else None
+        made[kind] = ours or partial(plain_step, run, batch)
     return made
 
 
@@ -146,8 +146,17 @@ def run() -> Iterator[Line]:
         yield "checkpoint_stall_pct", 100 * max(each["checkpoint_wait"] for each in one), "%"
         taken, own = against_plain(corpus, root / "bare")
         yield "pretrain_vs_bench", rates[0] * taken["float32", "ours"] / RECIPE["batch_size"], "ratio"
-        plain = {key: value for key, value in taken.items() if key[1] != "ours"}
-        fastest = min(plain, key=lambda key: plain[key])
-        yield "train_vs_plain", plain[fastest] / taken[own, "ours"], f"ratio ({own}; plain: {' '.join(fastest)})"
-        for (precision, kind), value in plain.items():
-            yield f"train_vs_{kind}_{precision}", value / taken[precision, "ours"], "ratio"
+        yield from ratios(taken, own)
+
+
+def ratios(taken: dict[tuple[str, str], float], own: str) -> Iterator[Line]:
+    """The lines of `against_plain`."""
+    ours, plain = (
+        min((key for key in taken if key[1].startswith("ours") == mine), key=lambda key: taken[key])
+        for mine in (True, False)
+    )
+    yield "train_vs_plain", taken[plain] / taken[ours], f"ratio ({' '.join(ours)}; plain: {' '.join(plain)})"
+    yield "train_vs_plain_default", taken[plain] / taken[own, "ours"], f"ratio ({own})"
+    for precision in dict.fromkeys(precision for precision, _ in taken):
+        for kind, mine in (("plain", "ours"), ("compiled", "ours compiled")):
+            yield f"train_vs_{kind}_{precision}", taken[precision, kind] / taken[precision, mine], "ratio"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainof.errors import HealthError
 from brainof.model.cost import WindowShape, step_flops
 from brainof.pretraining import meter as module
 from brainof.pretraining.config import MaskConfig, PretrainConfig
@@ -76,3 +79,53 @@ def test_a_row_is_the_mean_over_patches_of_all_steps_since_the_last_log(model, m
     assert [row["batches"] for row in later] == [1, 1]
     assert (later[0]["skipped"], later[0]["data_wait"], later[0]["checkpoint_wait"]) == (1, 0.25, 0.0)
     assert later[0]["windows_per_second"] == 2.5
+
+
+STEPS = 5
+
+
+@pytest.fixture
+def run(model):
+    """An objective, and a function that takes its steps."""
+    config = PretrainConfig.parse({"steps": STEPS, "batch_size": 3, "accumulate": 1})
+    objective = Objective(model, config.objective)
+    return objective, trainer_of(objective, config, torch.device("cpu")).steps
+
+
+def masked(make_batch, number):
+    return Masking(MaskConfig(), 64).plan(make_batch(n_windows=3, seed=number), np.random.default_rng(number))
+
+
+def test_a_log_interval_keeps_no_batch_but_all_of_its_sums(run, make_batch):
+    objective, steps = run
+    meter, seen, expected = Meter(objective, STEPS), [], []
+
+    def batches():
+        for number in range(STEPS):
+            batch = masked(make_batch, number)
+            seen.append(weakref.ref(batch))
+            yield batch
+
+    for step in steps(batches()):
+        meter.add(step)
+        expected.append([step.losses[0]["time"].item(), step.batches[0].n_predicted])
+    del step
+    gc.collect()
+    assert [reference() for reference in seen] == [None] * STEPS
+    (row,) = meter.rows(0.0)
+    losses, patches = np.sum(expected, axis=0)
+    assert row["loss_time"] == pytest.approx(losses / patches)
+    assert row["batches"] == STEPS
+
+
+def test_a_step_that_is_not_finite_still_names_its_windows(run, make_batch):
+    objective, steps = run
+    meter = Meter(objective, STEPS)
+    for step in steps(masked(make_batch, number) for number in range(STEPS)):
+        if step.number == 2:
+            step.losses[0]["loss"].fill_(torch.nan)
+            bad = step.batches[0].source
+        meter.add(step)
+    with pytest.raises(HealthError, match="loss nan.* at step 2") as caught:
+        meter.rows(0.0)
+    assert bad in caught.value.problem

@@ -66,7 +66,13 @@ def test_the_card_of_a_run_says_what_went_in(run):
     assert r"| [The first \| set](https://x.org) | EEG | 2 | 6 | 0.003 | CC0-1.0 |" in body
     assert "In all: EEG 9 windows" in body
     assert "- The second | set: second et al." in body
-    for line in ("| steps | 2 |", "| windows per step | 4 |", "| seed | 5 |", "| precision | float32 |"):
+    for line in (
+        "| steps | 2 |",
+        "| windows per step | 4 |",
+        "| seed | 5 |",
+        "| precision | float32 |",
+        "| blocks compiled | False |",
+    ):
         assert line in body
     assert ", 1 thread |" in body
     assert "| first | from training |" in body

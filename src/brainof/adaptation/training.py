@@ -127,7 +127,7 @@ def train(
     unread: list[Step] = []
     with closing(trainer.steps(order)) as steps:
         for step in steps:
-            unread.append(step)
+            unread.append(step.numbers)
             if step.number % per_epoch:
                 continue
             require_finite(unread)

@@ -224,7 +224,8 @@ class PretrainConfig(Schema):
     """Compute the blocks again in the backward pass instead of keeping what is within them: less memory, a third more
     time."""
     compile: bool = False
-    """Compile each block (a minute at the start; pays in long runs in bfloat16)."""
+    """Compile the blocks of sampler, backbone and decoders, on a CPU without their experts (one to a few minutes at the
+    start, then steps that take about a tenth less; needs a C++ compiler there)."""
     rank_timeout: float = Field(600.0, gt=0)
     """Seconds after which a rank that does not answer ends the run."""
 

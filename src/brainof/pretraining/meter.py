@@ -44,8 +44,8 @@ class Meter:
         self._part = 1 / ranks_each  # of a batch, which so many ranks share
         self._sums: dict[tuple[str, str], Tensor] = {}
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
-        self._unread: list[Step] = []
-        self._latents_BLD: Tensor | None = None
+        self._unread: list[Step] = []  # their numbers alone: memory does not grow with the batches of a log interval
+        self._last: Step | None = None
         self._work: list[tuple[float, float, float]] = []  # of each step: tokens, those that hold signal, FLOPs
         self._work_before = np.zeros(5)  # as of `_work_done`, from a checkpoint
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
@@ -53,8 +53,8 @@ class Meter:
 
     def add(self, step: Step) -> None:
         """Count a step."""
-        self._unread.append(replace(step, latents_BLD=None))  # those of the last step are enough
-        self._latents_BLD = step.latents_BLD
+        self._unread.append(step.numbers)
+        self._last = replace(step, batches=[])
         for batch, losses in zip(step.batches, step.losses, strict=True):
             sums = torch.stack([losses[name] for name in self.objective.terms]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
@@ -64,11 +64,11 @@ class Meter:
         work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
         self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
 
-    def _read(self, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
+    def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
         """What each rank has seen; refuses steps that are not finite."""
         mine = Seen(
             first_not_finite(self._unread),
-            self._unread[-1].loss.item(),
+            last.loss.item(),
             waited - self._waited,
             {name: (value.tolist(), self._counts[name].tolist()) for name, value in self._sums.items()},
             self._skipped,
@@ -77,12 +77,14 @@ class Meter:
         )
         seen = self.world.gather(mine)
         refuse([each.bad for each in seen])
-        self._unread = self._unread[-1:]
+        self._unread = []
         return seen
 
     def rows(self, waited: float) -> list[dict[str, Any]]:
         """One row per dataset since the last call; `waited` is the time the loader was waited for so far."""
-        seen, step = self._read(waited, self._latents_BLD), self._unread[-1]
+        step = self._last
+        assert step is not None
+        seen = self._read(step, waited, step.latents_BLD)
         seconds = time.perf_counter() - self._since
         state = self._added(seen)
         about = {
@@ -133,7 +135,8 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
-        return self._added(self._read(self._waited))
+        assert self._last is not None
+        return self._added(self._read(self._last, self._waited))
 
     def _added(self, seen: Sequence[Seen]) -> dict[str, Any]:
         """`work` adds up tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""

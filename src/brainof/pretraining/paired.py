@@ -223,7 +223,7 @@ def _train(
         closing(trainer.steps(moved, done)) as steps,
     ):
         for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
-            done, unread = step.number, [*unread, step]
+            done, unread = step.number, [*unread, step.numbers]
             ends = done == config.steps
             log_now, save_now = ends or done % config.log_every == 0, ends or done % config.checkpoint_every == 0
             if log_now or save_now:

@@ -26,6 +26,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import BrainOFError, ConfigError, RankError
 from ..model.backbone import Block
+from ..model.experts import Experts
+from ..model.sampler import CrossBlock
 from ..utils.modules import seeded
 
 Value = TypeVar("Value")
@@ -195,12 +197,24 @@ def batches_of(per_step: int, ranks: int) -> tuple[int, int]:
 
 
 def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool = False) -> None:
-    """Recompute what is within each block in the backward pass, and compile each block; before they are shared."""
-    for block in (module for module in model.modules() if isinstance(module, Block)):
-        if recompute:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
-        if compiled:
-            block.compile()
+    """Recompute what is within each block in the backward pass, and compile all blocks; before they are shared.
+
+    Compiled are those of the sampler and the decoders, too. On a CPU experts stay out of it: their rows change with
+    every batch, and with them what would be compiled (docs/decisions/0105).
+    """
+    plainly = torch.compiler.disable(_called) if compiled else _called
+    for module in model.modules():
+        if recompute and isinstance(module, Block):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+        if compiled and isinstance(module, (Block, CrossBlock)):
+            module.compile()
+        if compiled and isinstance(module, Experts) and module.router_ED.device.type == "cpu":
+            module.forward = partial(plainly, module.forward)  # type: ignore[method-assign]
+
+
+def _called(forward: Callable[..., Any], *given: Any) -> Any:
+    """What a forward pass gives; as a partial of it, a copy of the module calls its own."""
+    return forward(*given)
 
 
 def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False) -> nn.Module:

@@ -49,8 +49,9 @@ def run_record(
         "seed": config.seed,
         "batch": config.batch_size * config.accumulate,
         "lr": config.lr,
-        "precision": "bfloat16" if bfloat16 else "float32",
-        "hardware": _hardware(device, ranks),
+        "precision": precision_name(bfloat16),
+        "compiled": config.compile,
+        "hardware": hardware(device, ranks),
         "versions": {**versions(), "torch": torch.__version__, "python": platform.python_version()},
         **({"commit": commit()} if commit() else {}),
         "objective": config.objective.to_dict(),
@@ -83,7 +84,13 @@ def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _hardware(device: torch.device, ranks: int) -> str:
+def precision_name(bfloat16: bool) -> str:
+    """Of forward passes."""
+    return "bfloat16" if bfloat16 else "float32"
+
+
+def hardware(device: torch.device, ranks: int = 1) -> str:
+    """What a run has, as its card says it."""
     if device.type == "cuda":
         return f"{ranks} x {torch.cuda.get_device_name(device)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -35,7 +35,7 @@ from .objective import Objective
 from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
-from .record import write_record
+from .record import hardware, precision_name, write_record
 from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
 from .views import planner_of
@@ -234,10 +234,12 @@ class Run:
                 release_checkpoint(self.folder, self.folder / "release", "latest")
 
     def _describe(self) -> None:
-        """What releases say of the run beside its weights, and what they read."""
+        """What releases say of the run beside its weights, and what they read; the log says what was chosen."""
         of = self.contract, self.config, self.corpora, self.train_rows
         bfloat16, ranks = self.trainer.bfloat16, self.world.size
         write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
+        about = precision_name(bfloat16), "" if self.config.compile else "not ", hardware(self.device, ranks)
+        log.info("training in %s, blocks %scompiled, on %s", *about)
 
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -29,8 +29,8 @@ class Step:
 
     `number` counts the steps done, this one included; `losses` are those of each batch, without their graph; `norm` is
     that of the gradient before clipping; `load_LME` are the tokens that each expert was sent, None without experts;
-    `counts` are those of the batches, over all ranks; `stop` tells that the run was asked to end; `latents_BLD` are
-    those of the last batch where the objective tells them.
+    `counts` are those of the batches, over all ranks; `source` says where their windows come from; `stop` tells that
+    the run was asked to end; `latents_BLD` are those of the last batch where the objective tells them.
     """
 
     number: int
@@ -40,8 +40,14 @@ class Step:
     norm: Tensor
     load_LME: Tensor | None
     counts: dict[str, float]
+    source: str = ""
     stop: bool = False
     latents_BLD: Tensor | None = None
+
+    @property
+    def numbers(self) -> Step:
+        """What is left to be read later: without batches, latents and loads, so that what waits for a log is small."""
+        return replace(self, batches=[], load_LME=None, latents_BLD=None)
 
     @property
     def loss(self) -> Tensor:
@@ -141,7 +147,8 @@ class Trainer:
         load_LME = move_biases(self.objective, self.balance_rate)
         if self.world.size == 1:  # nobody else needs to know
             stop = self.asked_to_stop()
-        return Step(number + 1, batches, losses, lr, norm, load_LME, total, stop, latents_BLD)
+        source = "; ".join(getattr(batch, "source", "") for batch in batches)
+        return Step(number + 1, batches, losses, lr, norm, load_LME, total, source, stop, latents_BLD)
 
     def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
         """Add the gradient of a batch; returns its losses."""
@@ -201,7 +208,7 @@ def first_not_finite(steps: Sequence[Step]) -> Bad | None:
     values = torch.stack([torch.stack([step.loss, step.norm.to(step.loss.dtype)]) for step in steps])
     for step, (loss, norm) in zip(steps, values.tolist(), strict=True):
         if not math.isfinite(loss + norm):
-            return step.number, loss, norm, "; ".join(getattr(batch, "source", "") for batch in step.batches)
+            return step.number, loss, norm, step.source
     return None
 
 

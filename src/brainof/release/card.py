@@ -29,6 +29,7 @@ _TRAINING = {
     "seconds": "seconds",
     "hardware": "hardware",
     "precision": "precision",
+    "compiled": "blocks compiled",
     "objective": "objective",
     "mask": "masks",
     "lr": "largest learning rate",

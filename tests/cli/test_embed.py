@@ -47,10 +47,12 @@ def test_pooling_and_window_are_options(regions, tmp_path):
 
 def test_one_bad_file_of_two_is_named_and_the_other_written(regions, tmp_path, capsys):
     target = tmp_path / "e.npz"
-    files = [str(regions), str(tmp_path / "absent.npz")]
+    files = [str(regions), str(tmp_path / "absent.npz"), str(regions)]
     assert main(["embed", *files, "--model", "debug", "--out", str(target), *READING]) == 2
-    assert "absent.npz: file not found" in capsys.readouterr().err
-    assert len(load_embeddings(target)) == 1
+    said = capsys.readouterr().err
+    assert "absent.npz: file not found" in said
+    assert "brainof: 1 of 3 files could not be embedded" in said
+    assert len(load_embeddings(target)) == 2
 
 
 def test_a_file_that_a_library_fails_on_is_named_and_the_other_written(regions, tmp_path, capsys, monkeypatch):

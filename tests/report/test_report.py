@@ -158,6 +158,16 @@ def test_what_brainof_did_not_write_is_one_line(tmp_path):
         report([tmp_path], tmp_path / "p.html")
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "null", "5", "[1]", '{"metrics": 5}'])
+def test_a_damaged_folder_is_one_line(tmp_path, text):
+    folder = tmp_path / "run"
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "scores.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"run(/scores\.json)?: is damaged \(\w"):
+        report([folder], tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
 def test_methods_leave_out_what_is_not_recorded():
     text = methods({})
     assert "brainof" in text

@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
                 raise
             failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
             say(str(failed[-1]))
-    for note, files in notes.items():
-        say(f"{files[0] if len(files) == 1 else f'{len(files)} x'}: {note}")
+    for note, noted in notes.items():
+        say(f"{noted[0] if len(noted) == 1 else f'{len(noted)} x'}: {note}")
     if parts:
         found = Embeddings.concatenate(parts)
         found.save(args.out)

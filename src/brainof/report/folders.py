@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..corpus import Corpus
-from ..errors import ConfigError
+from ..errors import BrainOFError, ConfigError
 from ..pretraining.run_folder import FAILED, read_metrics
 from ..schema import read_yaml
 from ..utils.files import parse_json
@@ -63,7 +63,13 @@ def read_part(folder: Path, name: str = "") -> Part:
     for kind, (file, read) in _KINDS.items():
         if any((folder / name).exists() for name in file.split()):
             part = Part(name or folder.resolve().name, kind)
-            read(folder, part)
+            try:
+                read(folder, part)
+            except BrainOFError:
+                raise
+            except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:  # of another layout
+                problem = f"is damaged ({type(error).__name__}: {error})"
+                raise ConfigError(problem, file=folder, fix="write it again, or leave it out") from error
             for inside in ("explain", "explained"):
                 if kind != "explanation" and (folder / inside / FILE).is_file():
                     part.sections.append(stored_section(folder / inside))
@@ -374,5 +380,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> Any:
     try:
         return parse_json(path.read_text())
-    except (OSError, ValueError):
+    except OSError:
         return {}
+    except ValueError as error:
+        raise ConfigError(f"is damaged ({error})", file=path, fix="write it again, or remove it") from None

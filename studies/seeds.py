@@ -39,7 +39,7 @@ class Sizes(Schema):
     """Pretraining seeds, with that of the weights in the box."""
     random: int = Field(default=3, ge=2)
     """Random initialisations."""
-    marks: tuple[int, ...] = (500, 1000)
+    marks: tuple[int, ...] = (200, 400)
     """Steps after which checkpoints are scored as well."""
     tasks: tuple[str, ...] = TASKS
     """Of the suite `states`."""

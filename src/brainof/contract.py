@@ -26,7 +26,7 @@ REGION_TOLERANCE = 0.005
 
 #: Where the places of all channels come from
 _PLACES = {
-    "eeg": "read it with montage= or positions",
+    "eeg": "read it with montage= or channel_names= (in memory: channels= of an array, Raw.set_montage of MNE)",
     "meg": "read the file that the system wrote, which knows its coils",
     "fmri": "read it with atlas.image= or atlas.labels=, which know the regions",
 }

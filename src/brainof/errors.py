@@ -68,6 +68,7 @@ _CALLS = (
     (re.compile(r"brainof\.prepare\.resample\(recording, ([\d.]+)\)"), "resample", r"--resample \1"),
     (re.compile(r"recording\.reorder\(.*?\.names\)"), "atlas", "extract the regions with the atlas of training"),
     (re.compile(r"brainof\.prepare\.interpolate\(recording\) where positions are known, or "), "drop", ""),
+    (re.compile(r" \(in memory: .*?\)"), "montage", ""),
 )
 #: what Python calls otherwise than the command line
 _OPTIONS = {

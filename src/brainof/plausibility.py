@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .channels import UNITS
+from .channels import SHOWN_UNITS, UNITS
 from .errors import ContractError
 from .recording import Recording
 from .utils.memory import sampled
@@ -33,7 +33,9 @@ def implausible_amplitudes(recording: Recording) -> list[str]:
         low_quartile, high_quartile = quartiles(values, (25, 75), axis=1)
         spread = float(np.nanmedian(high_quartile - low_quartile))
         if spread and not low <= spread <= high:
-            problems.append(f"{kind} amplitude {spread:.2g} {UNITS[kind]} is outside {low:g} to {high:g} {UNITS[kind]}")
+            unit, factor = SHOWN_UNITS[UNITS[kind]]
+            seen, lowest, highest = (f"{value * factor:.4g}" for value in (spread, low, high))
+            problems.append(f"{kind} amplitude {seen} {unit} is outside {lowest} to {highest} {unit}")
     return problems
 
 

@@ -93,6 +93,16 @@ def test_wrong_options_are_one_line_and_write_nothing(regions, tmp_path, capsys,
     assert [entry.name for entry in tmp_path.iterdir()] == ["regions.npz"]
 
 
+def test_a_file_that_cannot_be_written_ends_before_the_work(regions, tmp_path, capsys, monkeypatch):
+    import brainof.cli.info as info
+
+    monkeypatch.setattr(info, "read", None)  # not reached
+    (tmp_path / "taken.csv").mkdir()
+    for out, why in (("none/e.npz", "No such file or directory"), ("taken.csv", "Is a directory")):
+        assert main(["embed", str(regions), "--model", "debug", "--out", str(tmp_path / out), *READING]) == 3
+        assert f"{out}: cannot be written ({why}); choose a folder you may write to" in capsys.readouterr().err
+
+
 @pytest.mark.real
 def test_an_edf_file_is_embedded(real_data, tmp_path):
     target = tmp_path / "e.parquet"

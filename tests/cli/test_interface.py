@@ -80,6 +80,11 @@ def test_notes_name_options_too(tmp_path, capsys):
         ("read it with pick=['mag']", {"pick"}, "read it with --pick mag"),
         ("read it with pick=['mag']", {"drop"}, "read it with pick=['mag']"),
         ("set random=1", {"drop"}, "set random=1"),
+        (
+            "read it with montage= or channel_names= (in memory: channels= of an array, Raw.set_montage of MNE)",
+            {"montage", "channel_names"},
+            "read it with --montage or --channel-names",
+        ),
     ],
 )
 def test_words_of_python_become_options(text, options, words):

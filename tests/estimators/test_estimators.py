@@ -17,7 +17,15 @@ from sklearn.preprocessing import StandardScaler
 import brainof.estimators.cache as cache
 from brainof import BrainOFClassifier, BrainOFEmbedder, BrainOFRegressor, embed, load
 from brainof.adaptation import LinearProbe, LoRA, adaptation
-from brainof.errors import CheckpointError, ConfigError, ContractError, LabelError, RecordingError
+from brainof.errors import (
+    CheckpointError,
+    ConfigError,
+    ContractError,
+    LabelError,
+    ReadError,
+    RecordingError,
+    StorageError,
+)
 
 NAMES = ["Fz", "Cz", "Pz", "Oz"]
 ARRAYS = {"sfreq": 128.0, "channels": NAMES}
@@ -236,10 +244,13 @@ def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path)
     with pytest.raises(ContractError, match="the model was not trained on meg; it accepts eeg"):
         BrainOFClassifier(release, sfreq=128.0, modality="meg").fit(X * 1e-8, y)
     with pytest.raises(
-        ContractError, match=r"sample 0: channels: 4 of 4 channels have no position.*accept='positions'"
+        ContractError,
+        match=r"sample 0: channels: 4 of 4 channels have no position.* channels= of an array.*accept='positions'",
     ):
         BrainOFClassifier(release, sfreq=128.0).fit(X, y)
-    with pytest.raises(ContractError, match=r"sample 0: unit: eeg amplitude .* give the unit"):
+    with pytest.raises(
+        ContractError, match=r"sample 0: unit: eeg amplitude .* µV is outside 0.1 to 2000 µV; give the unit"
+    ):
         fit(X * 1e6, y)
     with pytest.raises(ContractError, match="1 s are shorter than any window of training"):
         fit(X[:, :, :128], y)
@@ -380,6 +391,53 @@ def test_subjects_that_are_missing_are_named(release, signals, recordings, epoch
     with pytest.raises(LabelError, match="one subject alone, so set within_subject=True"):
         alone = [recording.replace(entities={"subject": "01"}) for recording in recordings(X)]
         classifier.fit(alone, y).score(alone, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.array([1e308, -1e308] * 4), r"targets up to 1e\+308 are too large, their variance overflows; scale them"),
+        (np.arange(8) + 1j, "targets are complex numbers; give one number each"),
+        (np.arange(8).astype("datetime64[D]"), "targets are dates or durations; give one number each"),
+        ([5.0], "1 sample is too few"),
+    ],
+)
+def test_targets_that_no_regression_can_learn_are_named(release, signals, y, words):
+    with pytest.raises(LabelError, match=words):
+        BrainOFRegressor(release, **ARRAYS).fit(signals(n_people=2)[0], y)
+
+
+def test_labels_are_checked_before_anything_is_prepared(release, signals, monkeypatch):
+    X, y, _ = signals(n_people=2)
+    classifier = BrainOFClassifier(release, **ARRAYS)
+    monkeypatch.setattr(type(classifier), "_samples", None)  # not reached
+    with pytest.raises(LabelError, match="8 of 8 labels are missing"):
+        classifier.fit(X, [None] * 8)
+    with pytest.raises(LabelError, match="Unknown label type: continuous.*use BrainOFRegressor for numbers"):
+        classifier.fit(X, X[:, 0, 0])
+
+
+def test_arguments_of_another_kind_are_named(release, signals, tmp_path):
+    X, y, _ = signals(n_people=2)
+    for size in ("big", 2.5, 0, None):
+        with pytest.raises(ConfigError, match="batch_size: .*; give a whole number, 1 or more"):
+            BrainOFClassifier(release, batch_size=size, **ARRAYS).fit(X, y)
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StorageError, match="taken: memory: cannot keep features .*; give a folder you may write to"):
+        BrainOFClassifier(release, memory=str(tmp_path / "taken"), **ARRAYS).fit(X, y)
+    with pytest.raises(LabelError, match="y: 8 labels for 1 sample; give one per sample"):
+        BrainOFClassifier(release, **ARRAYS).fit(X[:1], y)
+    turned = r"channels: 4 names for 256 channels of an array of shape \(8, 256, 4\); arrays are \(n, channels, times\)"
+    with pytest.raises(ConfigError, match=turned):
+        BrainOFClassifier(release, **ARRAYS).fit(X.transpose(0, 2, 1), y)
+
+
+def test_units_hold_for_epochs_too(release, signals, epochs):
+    X, y, _ = signals(n_people=2)
+    volts = BrainOFEmbedder(release).fit_transform(epochs(X))
+    np.testing.assert_allclose(BrainOFEmbedder(release, units="uV").fit_transform(epochs(X * 1e6)), volts, atol=1e-4)
+    with pytest.raises(ReadError, match="'furlong' is not a unit of eeg channels"):
+        BrainOFEmbedder(release, units="furlong").fit(epochs(X))
 
 
 def test_an_embedder_checks_its_labels_like_the_others(release, signals):

@@ -62,6 +62,9 @@ def test_kind_of_name(name, kind):
         ("EEG Fpz-Cz", ("Fpz", "Cz")),
         ("FP1-F7", ("FP1", "F7")),
         ("EEG A2-A1", ("A2", "A1")),
+        ("EEG A1-Ref", ("A1",)),
+        ("M2-LE", ("M2",)),
+        ("M1-M2", ("M1", "M2")),
     ],
 )
 def test_electrodes_of(name, electrodes):

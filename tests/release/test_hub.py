@@ -60,7 +60,8 @@ def test_revisions(hub, release, model, contract):
 
 def test_offline_uses_the_cache_and_no_network(hub, release, model, monkeypatch):
     hub.put("lab/small", release)
-    with pytest.raises(CheckpointError, match="lab/small: is not .* in the local cache, and offline; load it once"):
+    words = "lab/small: is no folder .* is not .* in the local cache, and offline; check the path, or load it once"
+    with pytest.raises(CheckpointError, match=words):
         brainof.load("lab/small", offline=True)
     assert hub.requests == []
     brainof.load("lab/small")
@@ -78,7 +79,9 @@ def test_a_hub_that_is_down_leaves_the_cache(hub, release, model, monkeypatch):
     brainof.load("lab/small")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert same(brainof.load("lab/small")[0], model)
-    with pytest.raises(CheckpointError, match="lab/other: could not be reached"):
+    with pytest.raises(
+        CheckpointError, match="lab/other: is no folder here, and as a model of the Hub it could not be reached"
+    ):
         brainof.load("lab/other")
 
 
@@ -167,5 +170,5 @@ def test_the_command_line_pushes_and_loads(hub, release, capsys, tmp_path):
     assert main(["push", str(tmp_path / "nothing"), "lab/small"]) == 2
     hub.requests.clear()
     assert main(["embed", "x.edf", "--model", "lab/other", "--offline", "--out", str(tmp_path / "e.npz")]) == 2
-    assert "lab/other: is not (wholly) in the local cache, and offline" in capsys.readouterr().err
+    assert "as a model of the Hub it is not (wholly) in the local cache, and offline" in capsys.readouterr().err
     assert hub.requests == []

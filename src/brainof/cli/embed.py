@@ -6,6 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import BrainOFError, ReadError, in_options
+from ..paths import user_path
+from ..utils.files import require_writable
 from ..utils.memory import memory_budget, parse_bytes
 from ..utils.values import counted
 from . import out, say
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from ..utils.modules import move
 
     check_format(args.out)
+    require_writable(user_path(args.out))
     options = read_options(args)
     memory = parse_bytes(args.memory)
     model, contract = load(args.model, revision=args.revision, offline=args.offline)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..paths import user_path
+from ..utils.files import make_folder
 from ..utils.values import counted
 from . import out, say
 from .info import add_contract_arguments, add_read_arguments, read_file, read_options, without_later_parts
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         source = [read_file(file, args, options) for file in without_later_parts(args.source)]
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
+    folder = user_path(args.out)
+    make_folder(folder)  # before the work, which may take hours
     command = shlex.join(["brainof", *sys.argv[1:]])
     about = {"model": args.model, "source": args.source, "seed": args.seed, "command": command}
     found = explain(
@@ -83,7 +86,6 @@ def run(args: argparse.Namespace) -> int:
         window_seconds=args.window,
         run=args.model,
     )
-    folder = user_path(args.out)
     made = write_explanations(found, folder, **about)
     for each, _ in made:
         if hasattr(each, "verdict"):

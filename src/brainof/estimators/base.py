@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..inference.windows import InputOptions, Samples, as_input, is_array, read_
 from ..utils.modules import move
 from ..utils.values import counted
 from .cache import cached_features
+from .labels import check_lengths
 from .saving import load_estimator, load_model, save_estimator
 
 #: Arguments of an estimator that say what its input is
@@ -84,8 +86,8 @@ class BrainOFEstimator(BaseEstimator):
 
     def _start(self) -> tuple[Adaptation, int]:
         """Check the arguments, load the model; the adaptation and a seed."""
-        if self.batch_size < 1:
-            raise ConfigError(f"{self.batch_size}", field="batch_size", fix="give 1 or more")
+        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
+            raise ConfigError(f"{self.batch_size!r}", field="batch_size", fix="give a whole number, 1 or more")
         chosen = adaptation(self.adapt)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self.model_, self.contract_ = load_model(self.model, self.random_state)
@@ -123,8 +125,7 @@ class BrainOFEstimator(BaseEstimator):
         if groups is None and samples.subjects is None:
             return samples.owner.astype(str) if samples.n_samples < len(samples.owner) else None
         names = pd.Series(np.asarray(samples.subjects if groups is None else groups), dtype=object)
-        if len(names) != samples.n_samples:
-            raise LabelError(f"{len(names)} groups for {samples.n_samples} samples", field="groups")
+        check_lengths(names.to_numpy(), samples.n_samples, "group", "groups")
         unknown = int((names.isna() | (names == "")).sum())
         if unknown:
             problem = f"the subject of {unknown} of {len(names)} samples is not known"
@@ -155,17 +156,22 @@ class BrainOFPredictor(BrainOFEstimator):
     within_subject: bool = False
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Target:
-        """Adapt the model to `y`, which `_target` checks, and keep the subjects."""
+        """Adapt the model to `y` and keep the subjects; labels are checked before anything is prepared."""
         chosen, seed = self._start()
         if self.pool != "auto":
             chosen = chosen.pooled_by(self.pool)
+        values = self._checked(y)
         samples = self._samples(X, reset=True)
-        target = self._target(y, samples, groups)
+        check_lengths(values, samples.n_samples, "label", "y")
+        target = self._target(values[samples.owner], self._window_groups(samples, groups))
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
         self.adapted_ = self._adapt(chosen, samples, target, seed)
         return target
 
-    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
+    def _checked(self, y: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
         raise NotImplementedError
 
     def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:

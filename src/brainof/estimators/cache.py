@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..errors import StorageError
 from ..inference.batches import pooled
 from ..inference.examples import Examples, Subset
 
@@ -27,7 +28,11 @@ def cached_features(
         return pooled(model, examples, pool, batch_size)
     from sklearn.utils.validation import check_memory
 
-    store = check_memory(memory).cache(stored, ignore=["value"], verbose=0)
+    try:
+        store = check_memory(memory).cache(stored, ignore=["value"], verbose=0)
+    except OSError as error:
+        fix = "give a folder you may write to"
+        raise StorageError(f"cannot keep features ({error.strerror})", file=memory, field="memory", fix=fix) from None
     keys = [f"{digest} {pool} {examples.key(row)}" for row in range(len(examples))]
     missing = np.array([row for row, key in enumerate(keys) if not store.check_call_in_cache(key, None)], np.int64)
     if len(missing):

@@ -9,7 +9,6 @@ from sklearn.base import ClassifierMixin
 
 from ..adaptation import Target
 from ..adaptation.calibration import class_uncertainty, decision_values, log_probabilities, member_log_probabilities
-from ..inference.windows import Samples
 from .base import BrainOFPredictor
 from .labels import checked_labels
 
@@ -83,9 +82,11 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
         self.classes_: Any = self._fit(X, y, groups).names
         return self
 
-    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
-        labels = checked_labels(y, samples.n_samples)
-        return Target.classes(labels[samples.owner], self._window_groups(samples, groups))
+    def _checked(self, y: Any) -> np.ndarray:
+        return checked_labels(y)
+
+    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
+        return Target.classes(values, groups)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities (n_samples, n_classes)."""

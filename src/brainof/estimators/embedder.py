@@ -15,7 +15,7 @@ from ..inference.batches import pooled
 from ..inference.examples import Subset
 from ..inference.windows import Samples
 from .base import BrainOFEstimator
-from .labels import checked_labels, checked_values
+from .labels import check_lengths, checked_labels, checked_values
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -70,10 +70,10 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
                 raise LabelError(f"adapt={chosen.name!r} learns from labels, y is None", field="y")
             groups = self._window_groups(samples, groups)
             numbers = np.asarray(y)
-            if numbers.dtype.kind == "f" and (numbers % 1 != 0).any():
-                target = Target.values(checked_values(y, samples.n_samples)[samples.owner], groups)
-            else:
-                target = Target.classes(checked_labels(y, samples.n_samples)[samples.owner], groups)
+            continuous = numbers.dtype.kind == "f" and (numbers % 1 != 0).any()
+            values = checked_values(y) if continuous else checked_labels(y)
+            check_lengths(values, samples.n_samples, "label", "y")
+            target = (Target.values if continuous else Target.classes)(values[samples.owner], groups)
             fitted = self._adapt(chosen, samples, target, seed)
             if len(fitted.members()) > 1:
                 raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")

@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..adaptation import Target
-from ..inference.windows import Samples
 from .base import BrainOFPredictor
 from .labels import checked_values
 
@@ -66,9 +65,11 @@ class BrainOFRegressor(RegressorMixin, BrainOFPredictor):
         self._fit(X, y, groups)
         return self
 
-    def _target(self, y: Any, samples: Samples, groups: Any) -> Target:
-        values = checked_values(y, samples.n_samples)
-        return Target.values(values[samples.owner], self._window_groups(samples, groups))
+    def _checked(self, y: Any) -> np.ndarray:
+        return checked_values(y)
+
+    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
+        return Target.values(values, groups)
 
     def predict(self, X: Any) -> np.ndarray:
         """Values (n_samples,), or (n_samples, n_targets) of several targets."""

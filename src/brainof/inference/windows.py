@@ -21,6 +21,7 @@ from ..prepare import Chain, cut, default_chain
 from ..prepare.windows import DEFAULT_WINDOWS, WindowOptions, bad_stretches
 from ..recording import Recording
 from ..utils.memory import each_row, release
+from ..utils.values import counted
 from .examples import CorpusRows, Examples, PreparedWindow, WindowList
 
 #: Rate that rows of a plain 2-D array are taken for where none is given: that of the default chain (Hz)
@@ -174,7 +175,7 @@ def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
                 raise ConfigError(f"is read with {first.name}, which is given too", file=item, fix="leave it out")
             yield read(item, options=ReadOptions(units=options.units) if options.units else None)
         elif _is_mne(item):
-            made = from_mne(item, modality=options.modality)
+            made = from_mne(item, modality=options.modality, options=ReadOptions(units=options.units))
             subjects = _epoch_subjects(item)
             for number, recording in enumerate(made if isinstance(made, list) else [made]):
                 if subjects is not None:
@@ -278,6 +279,9 @@ def _recordings_of_array(X: np.ndarray, options: InputOptions) -> list[Recording
     table = options.channels if isinstance(options.channels, Channels) else None
     names: Any = table.names if table is not None else options.channels
     _usual_type(options.modality)
+    if names is not None and len(names) != X.shape[1]:
+        text = f"{counted(len(names), 'name')} for {counted(X.shape[1], 'channel')} of an array of shape {X.shape}"
+        raise ConfigError(text, field="channels", fix="arrays are (n, channels, times)")
     for number, window in enumerate(X):
         if not np.isfinite(window).all():
             raise RecordingError("holds NaN or infinite values", file=f"sample {number}", fix="repair or leave it out")

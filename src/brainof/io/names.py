@@ -32,11 +32,14 @@ _WORDS = {kind: re.compile(rf"(?:{words})\d*", re.IGNORECASE) for kind, words in
 # eyes of a polysomnography (AASM): E1 and E2 against a mastoid; caps with E1 to E257 have no mastoid in the name
 _SLEEP_EYE = re.compile(r"(?:EEG[\s_:-]+)?E[12]\s*[-:/]\s*[MA][12]", re.IGNORECASE)
 
-#: electrodes that serve as reference; "X-REF" sits at X
-REFERENCES = frozenset(
-    # words, then ears and mastoids
-    ("REF", "LE", "AR", "AVG", "AV", "CAR", "LER", "LINKED", "EAR", "EARS", "MASTOIDS", "NOSE", "GND", "A1", "A2")
-) | frozenset(("M1", "M2", "A1A2", "A1+A2", "A1/A2", "A12", "M1M2", "M1+M2", "M1/M2"))
+#: references that are no single electrode of the cap: whatever stands before them sits where it says, also A1-REF
+_WORDS_FOR_REFERENCES = frozenset(
+    ("REF", "LE", "AR", "AVG", "AV", "CAR", "LER", "LINKED", "EAR", "EARS", "MASTOIDS", "NOSE", "GND")
+)
+#: what serves as reference, with ears and mastoids; "X-A1" sits at X, unless X is an ear as well
+REFERENCES = _WORDS_FOR_REFERENCES | frozenset(
+    ("A1", "A2", "M1", "M2", "A1A2", "A1+A2", "A1/A2", "A12", "M1M2", "M1+M2", "M1/M2")
+)
 
 Electrodes = tuple[str] | tuple[str, str]
 
@@ -62,7 +65,8 @@ def electrodes_of(name: str) -> Electrodes:
     first, second = first.strip(" ."), second.strip(" .")
     if not sign or not second or not first:
         return (first or second or text,)
-    if second.upper().replace(" ", "") in REFERENCES and first.upper() not in REFERENCES:
+    reference = second.upper().replace(" ", "")
+    if reference in _WORDS_FOR_REFERENCES or (reference in REFERENCES and first.upper() not in REFERENCES):
         return (first,)
     return first, second
 

@@ -179,7 +179,8 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
         cause = error.__cause__
         offline = cause is None or isinstance(cause, errors.OfflineModeIsEnabled)
         why = "is not (wholly) in the local cache, and offline" if offline else "could not be reached"
-        raise CheckpointError(why, file=repo_id, fix="load it once with a network, or name a folder") from None
+        text = f"is no folder here, and as a model of the Hub it {why}"
+        raise CheckpointError(text, file=repo_id, fix="check the path, or load it once with a network") from None
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
         log_in = "log in with `hf auth login`, or give a token that may write"

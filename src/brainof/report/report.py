@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import ConfigError
 from ..paths import user_path
+from ..utils.files import require_writable
 from ..utils.provenance import provenance, versions
 from .folders import Part, read_part
 from .methods import citations, methods
@@ -52,6 +53,7 @@ def report(
     """
     if not folders:
         raise ConfigError("no folder", field="folders", fix="give the folder of a run, evaluation or explanation")
+    require_writable(user_path(out))
     paths = [user_path(folder) for folder in folders]
     parts = [read_part(path, name) for path, name in zip(paths, _names(paths), strict=True)]
     sections = [_side_by_side(parts)] if len(parts) > 1 else []

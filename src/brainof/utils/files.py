@@ -125,6 +125,18 @@ def make_folder(path: Path) -> None:
         raise storage_error(error, path) from None
 
 
+def require_writable(path: Path) -> None:
+    """The StorageError that writing `path` would end in, before the work that it is to hold is done."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path.parent, os.W_OK):
+            code = errno.EACCES if path.parent.is_dir() else errno.ENOENT
+            raise OSError(code, os.strerror(code))
+    except OSError as error:
+        raise storage_error(error, path) from None
+
+
 def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
     """The StorageError that says why `path` could not be written."""
     why = error.strerror or str(error)

@@ -119,4 +119,4 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; a LabelError for labels as in `fit`, or a subject that was trained on (see `within_subject`)."""
         self._refuse_shared_subjects(X)
-        return super().score(X, checked_labels(y, len(y)), sample_weight)
+        return super().score(X, checked_labels(y), sample_weight)

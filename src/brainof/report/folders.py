@@ -111,6 +111,8 @@ def _training(run: Path, rows: list[dict[str, Any]], name: str) -> Section:
             "This run is UNFINISHED: it has no release. It crashed, was stopped, or still runs; the same command of "
             "brainof pretrain continues it."
         )
+    if trial := record.get("trial"):
+        text.append(f"This run is a TRIAL: {trial}.")
     if record:
         text.append(f"{record.get('seconds', 0):.0f} s on {record.get('hardware', 'unknown hardware')}.")
     speed = [row["windows_per_second"] for row in rows if row.get("windows_per_second") is not None]

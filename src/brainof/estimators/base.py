@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class BrainOFEstimator(BaseEstimator):
 
     def _start(self) -> tuple[Adaptation, int]:
         """Check the arguments, load the model; the adaptation and a seed."""
-        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
+        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
             raise ConfigError(f"{self.batch_size!r}", field="batch_size", fix="give a whole number, 1 or more")
         chosen = adaptation(self.adapt)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))

@@ -97,19 +97,19 @@ def test_a_crashed_and_a_failed_run_make_a_page(run, tmp_path):
     assert "This run is UNFINISHED" in page
     (run / "failed.json").write_text('{"error": "the loss is not finite"}')
     assert "This run FAILED: the loss is not finite" in report([run], tmp_path / "b.html").read_text()
-
-
-def test_a_trial_run_is_called_one_and_a_missing_folder_is_named_first(run, tmp_path):
-    (run / "release").mkdir(exist_ok=True)
-    about = {"about": {"trial": "nothing was learned yet", "seconds": 2}}
-    (run / "release" / "config.json").write_text(json.dumps(about))
-    assert "This run is a TRIAL: nothing was learned yet." in report([run], tmp_path / "a.html").read_text()
-    with pytest.raises(StorageError, match="none/a.html: cannot be written"):
-        report([run], tmp_path / "none" / "a.html")
     (run / "metrics.jsonl").unlink()
     (run / "config.yaml").unlink()
     page = report([run], tmp_path / "c.html").read_text()
     assert "0 of ? steps" in page
+
+
+def test_a_trial_run_is_called_one_and_a_missing_folder_is_named_first(run, tmp_path):
+    stored = run / "release" / "config.json"
+    values = json.loads(stored.read_text())
+    stored.write_text(json.dumps(values | {"about": values["about"] | {"trial": "nothing was learned yet"}}))
+    assert "This run is a TRIAL: nothing was learned yet." in report([run], tmp_path / "a.html").read_text()
+    with pytest.raises(StorageError, match="none/a.html: cannot be written"):
+        report([run], tmp_path / "none" / "a.html")
 
 
 def test_several_folders_stand_side_by_side(run, tmp_path):

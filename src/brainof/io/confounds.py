@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, ReadError, did_you_mean
+from .bids.names import as_spelled
 from .checks import damage_named
 from .events import UNKNOWN
 from .options import ConfoundOptions
@@ -128,8 +129,8 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
     stem = "_".join(part for part in parts if not part.startswith(_NOT_OF_CONFOUNDS))
     names = [f"{stem}_desc-confounds_{word}.tsv" for word in ("timeseries", "regressors")]
     for name in names:
-        if (recording.parent / name).is_file():
-            return recording.parent / name
+        if (path := as_spelled(recording.parent / name)).is_file():
+            return path
     missing = recording.parent / names[0]
     raise ReadError("no confounds file beside the recording", file=missing, fix="give confounds.file=")
 

@@ -14,6 +14,7 @@ from ..recording import Recording
 from ..utils.values import ceil_div, counted
 from .atlas import Atlas, find_file, label_centroids, space_of
 from .atlas_store import load_atlas, open_atlas
+from .bids.names import as_spelled
 from .known_atlases import KNOWN
 from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
 from .options import AtlasOptions, ReadRequest
@@ -117,7 +118,7 @@ def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_co
 def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
     if name == "bids":  # fMRIPrep's name: the same entities but desc-brain, suffix mask
         parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
-        name = str(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz"))
+        name = str(as_spelled(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz")))
     file = find_file(name, root, recording, "atlas.mask")
     mask = load_image(file)
     if mask.shape[:3] != image.shape[:3] or not np.allclose(mask.affine, image.affine, atol=1e-2):

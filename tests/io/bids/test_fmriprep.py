@@ -114,6 +114,24 @@ def test_a_run_with_mask_confounds_and_censoring(prep):
     assert recording.data.std() < 0.2 * dirty.data.std()
 
 
+@pytest.mark.parametrize(("of_image", "of_others"), [("01", "1"), ("1", "01")])
+def test_the_mask_and_confounds_of_a_run_may_write_its_number_otherwise(prep, of_image, of_others):
+    """fMRIPrep wrote run-1 beside run-01; a run of another number is another run."""
+    for path in sorted(prep.parent.iterdir()):
+        run = of_image if "preproc_bold.nii.gz" in path.name else of_others
+        path.rename(path.with_name(path.name.replace("task-rest", f"task-rest_run-{run}")))
+    (image,) = prep.parent.glob("*preproc_bold.nii.gz")
+    options = ReadOptions.parse({"atlas": {"grid_mm": 6, "mask": "bids"}, "confounds": {"strategy": ["motion"]}})
+    recording = read(image, options=options)
+    assert recording.t_r == pytest.approx(0.8)
+    assert any("24 confounds were removed" in note for note in recording.notes)
+    assert len(recording.channels) == 16  # of 32 cubes, those inside the mask
+    other = image.with_name(image.name.replace(f"run-{of_image}", "run-2"))
+    image.rename(other)
+    with pytest.raises(ReadError, match="no confounds file beside the recording"):
+        read(other, options=ReadOptions.parse({"atlas": {"grid_mm": 6}, "confounds": {"strategy": ["motion"]}}))
+
+
 def test_row_26_missing_columns_are_all_named(prep):
     table = prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv"
     frame = pd.read_csv(table, sep="\t").drop(columns=["rot_x", "csf_power2"])

@@ -7,7 +7,7 @@ import pytest
 
 from brainof.errors import ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.bids import Sidecars
+from brainof.io.bids import Sidecars, sidecars
 from brainof.io.positions import electrode_positions
 
 NAMES = ("Fp1", "C3", "O2")
@@ -132,3 +132,18 @@ def test_a_link_to_data_that_is_not_here(bids_edf):
     path.symlink_to("../../.git/annex/objects/gone.edf")
     with pytest.raises(ReadError, match="is not downloaded; `datalad get`"):
         read(path)
+
+
+@pytest.mark.parametrize("n_runs", [5, 50])
+def test_a_folder_of_many_runs_is_not_searched_through_for_each(tmp_path, monkeypatch, n_runs):
+    looked_at: list[str] = []
+    plain = sidecars.same_entity
+    monkeypatch.setattr(sidecars, "same_entity", lambda *given: looked_at.append(given[0]) or plain(*given))
+    for run in range(1, n_runs + 1):
+        (tmp_path / f"sub-01_task-x_run-{run:02d}_events.tsv").write_text("onset\n1\n")
+    (tmp_path / "sub-01_task-x_events.tsv").write_text("onset\n1\n")
+    found = sidecars.Sidecars.find(tmp_path / "sub-01_task-x_run-3_bold.nii.gz").events
+    assert found == tmp_path / "sub-01_task-x_run-03_events.tsv"
+    assert len(looked_at) == 5  # the entities of two files
+    others = sidecars.Sidecars.find(tmp_path / "sub-01_task-x_bold.nii.gz").events
+    assert others == tmp_path / "sub-01_task-x_events.tsv"

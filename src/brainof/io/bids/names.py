@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from os import sep
+from pathlib import Path
 from typing import NamedTuple
 
 from ...channels import Modality
@@ -96,6 +98,18 @@ def same_entity(key: str, one: str | None, other: str | None) -> bool:
     if one == other:
         return True
     return key in _INDICES and bool(one and other and one.isdigit() and other.isdigit() and int(one) == int(other))
+
+
+def as_spelled(path: Path) -> Path:
+    """The path, or the file beside it whose name differs in how it writes an index alone: run-1 for run-01."""
+    entities, suffix, extension = parse(path.name)
+    if path.is_file() or not set(entities) & _INDICES:
+        return path
+    for other in sorted(path.parent.glob(f"*_{glob.escape(suffix + extension)}")):
+        own = parse(other.name)[0]
+        if own.keys() == entities.keys() and all(same_entity(key, own[key], value) for key, value in entities.items()):
+            return other
+    return path
 
 
 def parse(name: str) -> tuple[dict[str, str], str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,12 +21,13 @@ from .scan import DESCRIPTION
 _MOST_LEVELS = 5
 
 
-def listed_sidecars(folder: str) -> Sequence[BidsFile]:
-    """The .json and .tsv files of a folder, remembered until it changes."""
+def listed_sidecars(folder: str, suffix: str, extension: str, run: str | None) -> Sequence[BidsFile]:
+    """The .json or .tsv files of a folder without a run or, nearly, of this one; remembered until it changes."""
     try:
-        return _listed(folder, os.stat(folder).st_mtime_ns)
+        there = _listed(folder, os.stat(folder).st_mtime_ns)
     except OSError:
         return ()
+    return [file for key in dict.fromkeys(("", _run(run))) for file in there.get((suffix, extension, key), ())]
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,8 @@ class Sidecars:
         for folder in self.folders:
             fitting = [
                 file
-                for file in listed_sidecars(str(folder))
-                if file.suffix == suffix
-                and file.extension == extension
-                and not file.missing
+                for file in listed_sidecars(str(folder), suffix, extension, own.get("run"))
+                if not file.missing
                 and all(key in free or same_entity(key, own.get(key), value) for key, value in file.entities.items())
             ]
             # an index that is written alike (run-01) goes before one that only counts alike (run-1)
@@ -162,13 +162,20 @@ def _json(path: str, _changed: int) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=512)
-def _listed(folder: str, _changed: int) -> tuple[BidsFile, ...]:
+def _listed(folder: str, _changed: int) -> dict[tuple[str, str, str], list[BidsFile]]:
+    """By suffix, extension and run, so that a folder of many runs is not searched through for each of them."""
+    found = defaultdict[tuple[str, str, str], list[BidsFile]](list)
     with os.scandir(folder) as entries:
-        return tuple(
-            file_of(entry.path, entry.name, not entry.is_file())
-            for entry in entries
-            if entry.name.endswith((".json", ".tsv")) and not entry.is_dir()
-        )
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.endswith((".json", ".tsv")) and not entry.is_dir():
+                file = file_of(entry.path, entry.name, not entry.is_file())
+                found[file.suffix, file.extension, _run(file.entities.get("run"))].append(file)
+    return dict(found)
+
+
+def _run(value: str | None) -> str:
+    """A run as it is compared: run-01 is run-1 (see `same_entity`)."""
+    return (value or "").lstrip("0")
 
 
 def _levels(folder: Path, root: Path) -> tuple[Path, ...]:

@@ -187,6 +187,15 @@ def test_epochs_are_joined_with_boundaries(tmp_path, end):
     assert rows == [[0.5, "a"], [1.5, BOUNDARY], [2.0, "b"], [3.0, BOUNDARY], [3.5, "a"]]
 
 
+def test_a_later_part_of_split_epochs_names_the_first(tmp_path):
+    info = mne.create_info(list(NAMES), 100.0, "eeg")
+    data = np.random.default_rng(0).normal(0, 2e-5, (120, 3, 2000))
+    mne.EpochsArray(data, info, verbose="error").save(tmp_path / "x-epo.fif", split_size="2MB", verbose="error")
+    assert read(tmp_path / "x-epo.fif").n_times == 240_000
+    with pytest.raises(ReadError, match=r"x-epo-1\.fif: is a later part of x-epo\.fif; read x-epo\.fif"):
+        read(tmp_path / "x-epo-1.fif")
+
+
 @pytest.mark.parametrize("grade", [0, 1, 3])
 def test_gradient_compensation_does_not_change_the_sensor_type(grade):
     info = mne.create_info(["MLC11-1"], 600.0, "mag")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .bids.kit import kit_digitisation
 from .brainvision_header import channel_units, check_brainvision, markers_in_utf8
 from .checks import check_gzip, check_hdf5, check_size
 from .events import BOUNDARY, events_table
+from .formats import first_part
 from .mat5 import check_mat5
 from .mne_convert import Opened
 from .names import chosen_type, kept, kind_of_name, renamed, unique
@@ -36,6 +38,8 @@ def open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     notes, factor = list[str](), 1.0
     arguments: dict[str, Any] = {}
     if format_name == "fif":
+        if re.search(r"[-_]epo-\d+\.fif", path.name.lower()) and (first := first_part(path)) is not None:
+            raise ReadError(f"is a later part of {first.name}", file=path, fix=f"read {first.name}")
         if path.suffix.lower() == ".gz":
             check_gzip(path)
         arguments = {"allow_maxshield": "yes" if options.allow_maxshield else False}

@@ -104,6 +104,24 @@ def test_problems(dataset):
     }
 
 
+def test_tables_that_reading_stops_on_are_listed(dataset):
+    eeg = dataset / "sub-02" / "eeg"
+    tables = {
+        "sub-02_task-rest_events.tsv": b"time\ttrial_type\n1\ta\n",
+        "sub-02_task-rest_channels.tsv": b"Fp1\tEEG\tuV\n",
+        "sub-02_electrodes.tsv": b"name\tx\ty\nFp1\t0\t0\n",
+        "sub-02_task-go_events.tsv": "onset\tduration\n1\t0\n".encode("utf-16"),
+        "sub-02_task-go_channels.tsv": b"type\tname \r\nEEG\tFp1\r\n",
+    }
+    for name, content in tables.items():
+        (eeg / name).write_bytes(content)
+    assert dict(index(dataset).datasets[0].problems()) == {
+        "sub-02/eeg/sub-02_task-rest_events.tsv": "no column 'onset'",
+        "sub-02/eeg/sub-02_task-rest_channels.tsv": "no column 'name'",
+        "sub-02/eeg/sub-02_electrodes.tsv": "no column 'z'",
+    }
+
+
 def test_a_folder_of_datasets_and_a_folder_of_none(dataset, tmp_path):
     assert [entry.name for entry in index(dataset.parent).datasets] == ["Toy", "prep"]
     assert index(dataset / "derivatives" / "fmriprep").datasets[0].derivative == "fmriprep"

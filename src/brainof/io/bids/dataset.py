@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import ConfigError, ReadError, check_known
 from ...paths import user_path
+from ..text_table import header_of
 from .names import ENTITY_NAMES, BidsFile
 from .scan import DESCRIPTION, Scanned, scan
 from .sidecars import Sidecars, read_json
@@ -82,10 +83,17 @@ class BidsDataset(Scanned):
         return os.path.relpath(file.path, self.root).replace(os.sep, "/")
 
 
+#: suffix of a table -> the columns without which reading stops
+_COLUMNS = {"events": ("onset",), "channels": ("name",), "electrodes": ("name", "x", "y", "z")}
+
+
 def _problem_of_sidecar(file: BidsFile) -> str | None:
-    """Why reading would stop on a sidecar."""
+    """Why reading would stop on a sidecar, as far as its beginning tells."""
     if not os.path.getsize(file.path):
         return "empty (0 bytes)"
+    if file.extension == ".tsv" and file.suffix in _COLUMNS:
+        there = header_of(Path(file.path))
+        return next((f"no column {name!r}" for name in _COLUMNS[file.suffix] if name not in there), None)
     if file.extension == ".json" and file.name != DESCRIPTION:  # the scan says what is wrong with that
         try:
             read_json(file.path)

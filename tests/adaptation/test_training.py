@@ -25,7 +25,7 @@ from brainof.adaptation.base import AdaptedEnsemble
 from brainof.adaptation.calibration import class_uncertainty
 from brainof.adaptation.heads import LinearHead
 from brainof.adaptation.low_rank import apply_factors
-from brainof.adaptation.training import Fit, Network, Trained
+from brainof.adaptation.training import MIX, Fit, Network, Trained, head_groups, split_groups, train
 from brainof.errors import ConfigError
 
 BOUNDS = {
@@ -121,3 +121,46 @@ def test_an_ensemble_may_have_one_member():
 def test_the_linear_adaptation_is_known_by_its_other_names(name):
     with pytest.raises(ConfigError, match=f"adapt: unknown adaptation '{name}'; the linear one is 'probe'"):
         adaptation(name)
+
+
+def test_values_are_standardised_by_the_rows_that_train():
+    head = LinearHead("mean", 2, 1)
+    target = Target.values(np.array([10.0, 30.0, 20.0, 600.0]))
+    Fit(Network(lambda chunk: torch.zeros(len(chunk), 2), head, [], ()), target, np.arange(3), LoRA(), 0)
+    assert head.centre_K.item() == 20.0
+    assert head.spread_K.item() == pytest.approx(np.std([10, 30, 20]))
+
+
+def test_mixup_mixes_features_and_labels_alike_and_only_in_training():
+    head, x = LinearHead("mean", 3, 2), torch.randn(6, 3)
+    torch.nn.init.normal_(head.linear.weight)
+    target = Target.classes(np.array(list("abbaba")))
+    fit = Fit(Network(lambda chunk: x[torch.from_numpy(chunk)], head, [], ()), target, np.arange(6), LoRA(mixup=0.7), 5)
+    rows = np.array([4, 0, 2, 1])
+    random, y = np.random.default_rng([5, MIX]), np.eye(2)[target.y[rows]]
+    fraction, other = random.beta(0.7, 0.7), random.permutation(4)
+
+    def loss(features, labels):
+        out = head(features).detach().numpy()
+        return -(labels * (out - np.log(np.exp(out).sum(1, keepdims=True)))).sum(1).mean()
+
+    mixed = fraction * x[rows] + (1 - fraction) * x[rows][other]
+    assert fit.train()(rows)["loss"].item() == pytest.approx(
+        loss(mixed, fraction * y + (1 - fraction) * y[other]), rel=1e-5
+    )
+    assert fit.eval()(rows)["loss"].item() == pytest.approx(loss(x[rows], y), rel=1e-5)
+
+
+def test_the_temperature_is_that_of_people_who_did_not_train(examples, target):
+    """A decision that is right for 3 of 4 windows of theirs, and for 7 of 12 of the others."""
+    rows, held = split_groups(target, 0.34, 0)
+    assert (len(rows), len(held)) == (24, 12)
+    sign = 2.0 * target.y - 1
+    sign[held[:3]] *= -1
+    sign[rows[:10]] *= -1
+    head, x = LinearHead("mean", 1, 2), torch.from_numpy(sign[:, None]).float()
+    head.linear.weight.data = torch.tensor([[-2.0], [2.0]])
+    network = Network(lambda chunk: x[torch.from_numpy(chunk)], head, head_groups(head, 0.0), (head,))
+    still = LoRA(epochs=1, lr=1e-12, validation=0.34, warmup=0.0, weight_decay=0.0)
+    _, temperature = train(network, examples, target, still, 0)
+    assert temperature == pytest.approx(4 / np.log(3), rel=1e-3)  # odds 3 : 1 of logits 4 apart

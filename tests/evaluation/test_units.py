@@ -384,3 +384,16 @@ def test_second_order_features_are_covariances_over_the_latents_of_each_window(m
     assert chunks == [2, 2, 1]
     expected = [OAS().fit(latents[row]).covariance_ for row in asked.rows]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_whole_files_are_scored_where_each_holds_one_label_and_several_windows():
+    asked = question()
+    scores = [np.zeros(len(split.test)) for split in asked.folds]
+
+    def levels(other: Question) -> set[str]:
+        return {level for level, _ in other.measured(scores)}
+
+    assert levels(asked) == {"window"}  # labels change inside recordings
+    of_people = replace(asked, y=np.repeat([0, 1, 0, 1], 6))
+    assert levels(of_people) == {"window", "file"}
+    assert levels(replace(of_people, recordings=np.arange(24).astype(str))) == {"window"}

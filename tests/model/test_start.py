@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from brainof.model import BrainOF
 from brainof.model.balance import violation
+from brainof.model.experts import Experts
 from brainof.model.heads import LOG_SPECTRUM_START
 from brainof.model.sampler import SamplerConfig
 
@@ -27,3 +29,11 @@ def test_tied_addresses_start_with_small_latents_that_write_loudly():
 def test_experts_without_any_load_are_no_violation_of_balance():
     load = torch.tensor([[0.0, 0, 0, 0], [4, 0, 0, 0], [1, 1, 1, 1]])
     assert violation(load).tolist() == [-1.0, 3.0, 0.0]
+
+
+def test_maps_of_experts_start_with_the_variance_of_their_inputs_and_the_gain():
+    torch.manual_seed(0)
+    experts = Experts(dim=64, experts=16, top_k=2, hidden=24, shared=0, residual_gain=0.3)
+    assert experts.gate_up_ED2F.std().item() == pytest.approx(64**-0.5, rel=0.02)
+    assert experts.down_EFD.std().item() == pytest.approx(0.3 * 24**-0.5, rel=0.02)
+    assert experts.router_ED.std().item() == pytest.approx((3 * 64) ** -0.5, rel=0.1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brainof.corpus import open_corpora
-from brainof.errors import CheckpointError, ConfigError
+from brainof.errors import CheckpointError, ConfigError, HealthError
 from brainof.model import BrainOF
 from brainof.pretraining import release_checkpoint
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
@@ -238,3 +238,10 @@ def test_experts_are_balanced_on_pairs(make_batch):
     pretrain_pairs(config, corpus, corpus.table, model)
     for block in model.blocks:  # loads above their mean go down by the rate, those below go up
         assert np.ptp(block.ffn.selection_bias.numpy()) == pytest.approx(0.02)
+
+
+def test_pairs_whose_loss_is_not_finite_end_the_training(make_batch):
+    corpus = Pairs(make_batch, n=4)
+    settings = {"steps": 2, "batch_size": 4, "lr": 1e30, "warmup": 0.0, "clip": 1e30, "precision": "float32"}
+    with pytest.raises(HealthError, match=r"loss .*gradient norm .* at step 2 .*; lower lr"):
+        pretrain_pairs(PairedConfig.parse(settings), corpus, corpus.table, BrainOF.from_preset("debug"))

@@ -11,8 +11,9 @@ import torch
 from tests import ranks
 from tests.pretraining import rank_jobs
 
+from brainof.errors import ConfigError
 from brainof.model import BrainOF, experts, move_biases
-from brainof.pretraining.parallel import World, prepare_blocks
+from brainof.pretraining.parallel import World, batches_of, prepare_blocks
 
 TERMS = {"latent": 0.5, "band_power": 0.2}
 CASES = [("debug", {"frequency": "none"}), ("per_output", {"connectivity": 0.5, "terms": TERMS})]
@@ -86,3 +87,12 @@ def test_compiled_blocks_are_the_plain_ones_and_compiled_once_for_all_loads(make
     assert not torch.equal(*loads)
     assert counts[0] == counts[1] > 0
     assert len(filled) == (4 * len(model.blocks) if dtype == torch.bfloat16 else 0)
+
+
+def test_ranks_take_batches_in_turn_or_share_each():
+    assert batches_of(8, 2) == (4, 1)
+    assert batches_of(3, 3) == (1, 1)
+    assert batches_of(2, 8) == (1, 4)
+    for per_step, ranks_there in ((3, 2), (2, 3), (4, 6)):
+        with pytest.raises(ConfigError, match=rf"accumulate: {per_step} batches of a step among {ranks_there} ranks"):
+            batches_of(per_step, ranks_there)

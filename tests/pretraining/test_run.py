@@ -452,7 +452,7 @@ def test_collapsed_latents_warn_and_end_the_run_at_its_next_check(corpus, tmp_pa
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_saves_the_step_at_hand(corpus, tmp_path, monkeypatch, number):
     """Between two checkpoints; the same command ends as if nobody had asked."""
     from brainof.pretraining import trainer

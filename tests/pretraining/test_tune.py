@@ -126,6 +126,7 @@ def test_a_rate_that_diverges_is_a_trial_without_a_loss(runs, corpus, tmp_path):
     yet."""
     runs({3e-2: "loss is not finite", 9e-3: "loss is not finite", 3e-3: "the decoder ignores the latents"})
     found = tune.tune(PretrainConfig.parse(SMALL), [corpus], tmp_path, steps=8, doublings=0)
+    assert [trial["tokens_per_batch"] for trial in found["batches"]] == [12]  # that of the recipe
     assert [trial["loss"] for trial in found["rates"]] == [pytest.approx(1 / lr) for lr in (3e-4, 9e-4, 3e-3)] + [
         None
     ] * 2

@@ -22,7 +22,7 @@ from brainof.adaptation import (
     adaptation,
 )
 from brainof.adaptation.base import AdaptedEnsemble
-from brainof.adaptation.calibration import class_uncertainty
+from brainof.adaptation.calibration import class_uncertainty, fit_temperature, log_probabilities
 from brainof.adaptation.heads import LinearHead
 from brainof.adaptation.low_rank import apply_factors
 from brainof.adaptation.training import MIX, Fit, Network, Trained, head_groups, split_groups, train
@@ -164,3 +164,26 @@ def test_the_temperature_is_that_of_people_who_did_not_train(examples, target):
     still = LoRA(epochs=1, lr=1e-12, validation=0.34, warmup=0.0, weight_decay=0.0)
     _, temperature = train(network, examples, target, still, 0)
     assert temperature == pytest.approx(4 / np.log(3), rel=1e-3)  # odds 3 : 1 of logits 4 apart
+
+
+def test_what_tuning_counted_is_forgotten(model, examples, target):
+    """Tokens of each expert, for a balance that adapting does not move."""
+    tuned = FullFineTune(epochs=1, validation=0.0).apply(model, TrainingSet(examples, target)).model
+    assert all(not block.ffn.load_ME.any() for block in tuned.blocks)
+
+
+def test_members_answer_with_their_mean_probability():
+    values = np.random.default_rng(0).standard_normal((3, 1, 5, 2))
+
+    def chances(logits):
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    one, two = SimpleNamespace(temperature=1.0), SimpleNamespace(temperature=2.5)
+    np.testing.assert_allclose(log_probabilities([(two, values[0])]), np.log(chances(values[0, 0] / 2.5)))
+    both = (chances(values[1, 0]) + chances(values[2, 0] / 2.5)) / 2
+    np.testing.assert_allclose(log_probabilities([(one, values[1]), (two, values[2])]), np.log(both))
+
+
+def test_a_decision_that_is_too_cautious_is_sharpened():
+    logits = np.tile([-0.05, 0.05], (4, 1))  # right 3 of 4 times
+    assert fit_temperature(logits, np.array([1, 1, 1, 0])) == pytest.approx(0.1 / np.log(3), rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from brainof.errors import RecordingError
 from brainof.model import tokens
 from brainof.model.identity import (
     CHANNEL_FEATURES,
+    POSITION_OCTAVES,
     TIME_FEATURES,
     Identity,
     channel_features,
@@ -19,6 +21,7 @@ from brainof.model.identity import (
     time_features,
 )
 from brainof.model.tokens import log_spectrum, patchify, take_tokens, unpatchify
+from brainof.signals import Sensors
 
 
 def test_patches_are_channel_major_and_invertible():
@@ -172,3 +175,35 @@ def test_contents_equal_the_formula(spectrum):
         x = x + content.spectrum_output(F.gelu(content.spectrum_hidden(tokens.log_spectrum(patch))))
     torch.testing.assert_close(content(patch), content.norm(x))
     torch.testing.assert_close(content(patch, extra), content.norm(x + extra))
+
+
+def test_every_fact_of_a_channel_is_in_its_features():
+    """Places in units of 10 cm; orientations as they are."""
+    base = Sensors(
+        position_BC3=torch.tensor([[[0.05, -0.02, 0.1]]]),
+        located_BC=torch.tensor([[True]]),
+        orientation_BC3=torch.tensor([[[0.6, 0.0, -0.8]]]),
+        type_BC=torch.tensor([[1]]),
+        order_BC=torch.tensor([[3]]),
+    )
+    modality = torch.tensor([1])
+    features = channel_features(base, modality)[0, 0]
+    first = 6 * POSITION_OCTAVES
+    torch.testing.assert_close(features[first : first + 3], torch.tensor([0.5, -0.2, 1.0]))
+    torch.testing.assert_close(features[first + 4 : first + 7], base.orientation_BC3[0, 0])
+    for changed in (
+        replace(base, position_BC3=base.position_BC3 + 0.01),
+        replace(base, located_BC=~base.located_BC),
+        replace(base, orientation_BC3=-base.orientation_BC3),
+        replace(base, type_BC=base.type_BC + 1),
+        replace(base, order_BC=base.order_BC + 1),
+    ):
+        assert not torch.equal(channel_features(changed, modality)[0, 0], features)
+    assert not torch.equal(channel_features(base, modality + 1)[0, 0], features)
+
+
+def test_windows_at_one_time_differ_by_their_sampling_interval():
+    """The second patch at 256 Hz and the fifth at 768 Hz have their centres 0.375 s after the start."""
+    slow, fast = time_features(5, 64, torch.tensor([1 / 256, 1 / 768]))
+    torch.testing.assert_close(slow[1, :-1], fast[4, :-1], rtol=0, atol=1e-4)
+    assert (slow[1, -1] - fast[4, -1]).item() == pytest.approx(math.log(3) / 3, rel=1e-5)

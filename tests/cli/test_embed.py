@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import mne
@@ -91,6 +92,14 @@ def test_wrong_options_are_one_line_and_write_nothing(regions, tmp_path, capsys,
     assert main(["embed", str(regions), *words, *READING]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert [entry.name for entry in tmp_path.iterdir()] == ["regions.npz"]
+
+
+def test_a_recording_below_one_patch_is_said_to_be_too_short(regions, tmp_path, capsys):
+    np.savez(tmp_path / "short.npz", ts=np.load(regions)["ts"][:5])
+    target = str(tmp_path / "e.npz")
+    assert main(["embed", str(tmp_path / "short.npz"), "--model", "debug", "--out", target, *READING]) == 2
+    words = r"short.npz: duration: 5 samples \(.* s\) after preparation, a patch of the model has \d+; give a longer"
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_a_file_that_cannot_be_written_ends_before_the_work(regions, tmp_path, capsys, monkeypatch):

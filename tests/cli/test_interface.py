@@ -11,8 +11,10 @@ from pathlib import Path
 
 import edfio
 import mne
+import nibabel as nib
 import numpy as np
 import pytest
+import scipy.io
 
 import brainof
 from brainof.cli import _subparsers, main, make_parser, option_strings, out, results
@@ -43,6 +45,38 @@ def edf(path, names=("Fp1", "C3"), unit="uV"):
 def test_cures_name_options_of_the_command(tmp_path, capsys, make, words):
     assert main(["info", make(tmp_path)]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("corpus.json", "`brainof corpus info` describes a corpus"),
+        ("adapter_config.json", "BrainOFClassifier.load or BrainOFRegressor.load reads an adapter"),
+        ("adapter/adapter_config.json", "`brainof report` shows an adaptation"),
+        ("summary.csv", "`brainof report` shows an evaluation"),
+        ("README", "`brainof index` lists what a BIDS dataset holds"),
+    ],
+)
+def test_a_folder_is_sent_to_the_command_that_reads_it(tmp_path, capsys, inside, words):
+    (tmp_path / inside).parent.mkdir(exist_ok=True)
+    (tmp_path / inside).write_text("{}")
+    assert main(["info", str(tmp_path)]) == 2
+    assert f"is a folder, not a recording; {words}" in capsys.readouterr().err
+
+
+def test_names_that_nobody_knows_are_answered_by_those_that_are_known(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "pretraind"]) == 2
+    assert "did you mean 'pretrained'?" in capsys.readouterr().err
+    nib.Nifti1Image(np.ones((4, 4, 4, 9), np.float32), np.eye(4)).to_filename("bold.nii.gz")
+    assert main(["info", "bold.nii.gz", "--t-r", "2", "--atlas-name", "power"]) == 2
+    assert "unknown atlas 'power'; did you mean 'power-264'?" in capsys.readouterr().err
+    for option, least in (("--windows", 2), ("--untrained", 0), ("--permutations", 0)):
+        assert main(["explain", "debug", "bold.nii.gz", "--out", "x", option, "-1"]) == 2
+        assert f"{option}: -1; give {least} or more" in capsys.readouterr().err
+    scipy.io.savemat("ft.mat", {"data": {"trial": np.ones((3, 40)), "fsample": 100.0}})
+    assert main(["info", "ft.mat"]) == 2
+    assert "for FieldTrip brainof.from_mne takes what mne.io.read_raw_fieldtrip" in capsys.readouterr().err
 
 
 def npy(folder, shape):

@@ -108,6 +108,9 @@ def test_a_trial_run_is_called_one_and_a_missing_folder_is_named_first(run, tmp_
     values = json.loads(stored.read_text())
     stored.write_text(json.dumps(values | {"about": values["about"] | {"trial": "nothing was learned yet"}}))
     assert "This run is a TRIAL: nothing was learned yet." in report([run], tmp_path / "a.html").read_text()
+    (run / "release" / "preprocessing.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is a release, without curves or scores; give .*; brainof info shows it"):
+        report([run / "release"], tmp_path / "a.html")
     with pytest.raises(StorageError, match="none/a.html: cannot be written"):
         report([run], tmp_path / "none" / "a.html")
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..errors import ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder
 from ..utils.values import counted
@@ -57,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     from ..report.page import write_page
     from ..utils.provenance import provenance
 
+    for name, least in (("windows", 2), ("untrained", 0), ("permutations", 0)):
+        if getattr(args, name) < least:
+            raise ConfigError(f"{getattr(args, name)}", field=name, fix=f"give {least} or more")
     model, contract = load(args.model, seed=args.seed)
     source: object
     if len(args.source) == 1 and (Path(args.source[0]) / "corpus.json").is_file():

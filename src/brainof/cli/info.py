@@ -11,7 +11,7 @@ import numpy as np
 
 from ..channels import MODALITIES, SHOWN_UNITS, UNITS
 from ..contract import ACCEPTABLE
-from ..errors import ConfigError, ReadError, in_options
+from ..errors import ConfigError, ReadError, did_you_mean, in_options
 from ..io import ReadOptions, read
 from ..io.checks import amplitude_problems
 from ..io.formats import first_part, missing
@@ -141,12 +141,15 @@ def _preset(name: str, path: Path) -> dict[str, Any]:
     """The preset of that name; anything else was meant to be a file."""
     if path.suffix or len(path.parts) > 1:
         raise missing(path)
+    from ..model.presets import PRESETS
     from ..model.presets import describe as describe_preset
+    from ..release import PRETRAINED
 
     try:
         return describe_preset(name)
-    except ConfigError as error:
-        raise ReadError("no such file or preset", file=name, fix=missing(path).fix or error.fix) from None
+    except ConfigError:
+        fix = missing(path).fix or did_you_mean(name, (PRETRAINED, *PRESETS))
+        raise ReadError("no such file or preset", file=name, fix=fix) from None
 
 
 def describe(recording: Recording) -> dict[str, Any]:

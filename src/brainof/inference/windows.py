@@ -199,6 +199,10 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
     if not all(np.isfinite(values).all() for values in each_row(ready.data)):
         raise RecordingError("holds NaN or infinite values", file=file, field="data", fix="repair or leave it out")
     release(ready.data)
+    if ready.n_times < options.patch:
+        text = f"{counted(ready.n_times, 'sample')} ({ready.duration:.3g} s) after preparation"
+        text += f", a patch of the model has {options.patch}"
+        raise RecordingError(text, file=file, field="duration", fix="give a longer recording")
     windows = cut(ready, window_options(ready, part, options.window_seconds, options.patch))
     if part is not None:
         part.check(ready, options.accept, options.window_seconds)

@@ -125,7 +125,10 @@ def _mat(path: Path, max_bytes: int) -> Arrays:
     listed = [(name, shape, kind) for name, shape, kind in everything if kind != "struct"]
     structs = [name for name, _, kind in everything if kind == "struct"]
     if structs and not any(len(shape) == 2 and min(shape) > 1 for _, shape, _ in listed):
-        fix = "save its array by itself, as channels x time; an EEGLAB dataset ends in .set"
+        fix = (
+            "save its array by itself, as channels x time; for FieldTrip brainof.from_mne takes what "
+            "mne.io.read_raw_fieldtrip or mne.read_epochs_fieldtrip reads; an EEGLAB dataset ends in .set"
+        )
         raise ReadError(f"holds a struct ({structs[0]}) and no array", file=path, field="variable", fix=fix)
     for _, shape, _ in listed:
         check_size(8 * math.prod(shape), max_bytes, path)

@@ -38,6 +38,17 @@ def reader_module(format_name: str) -> str:
     return "table" if format_name in _TABLES else "mne_reader"
 
 
+#: What tells a folder that brainof wrote -> what reads it
+_FOLDERS = {
+    "corpus.json": "`brainof corpus info` describes a corpus",
+    "adapter_config.json": "BrainOFClassifier.load or BrainOFRegressor.load reads an adapter",
+    "adapter": "`brainof report` shows an adaptation",
+    "scores.json": "`brainof report` shows scores",
+    "summary.csv": "`brainof report` shows an evaluation",
+}
+_DATASET = "`brainof index` lists what a BIDS dataset holds, `brainof prepare RECIPE --root` reads a dataset"
+
+
 def format_of(path: Path) -> tuple[Path, str]:
     """The file to open (a partner gives way to its header file) and its format; ReadError where either is unknown."""
     try:
@@ -66,8 +77,8 @@ def format_of(path: Path) -> tuple[Path, str]:
         problem = f"belongs to a {' or '.join(_PARTNERS[suffix])} file, which is not beside it"
         raise ReadError(problem, file=path, field="format", fix="copy all files of the recording")
     if path.is_dir() and suffix not in FORMATS:
-        fix = "`brainof index` lists what a BIDS dataset holds, `brainof prepare RECIPE --root` reads a dataset"
-        raise ReadError("is a folder, not a recording", file=path, fix=fix)
+        known = (words for name, words in _FOLDERS.items() if (path / name).exists())
+        raise ReadError("is a folder, not a recording", file=path, fix=next(known, _DATASET))
     if suffix not in FORMATS:
         what = f"unknown format {suffix!r}" if suffix else "the name has no suffix that tells the format"
         close = difflib.get_close_matches(suffix, FORMATS, n=1, cutoff=0.75)  # .md is no slip of .ds

@@ -15,7 +15,6 @@ from ..utils.values import ceil_div, counted
 from .atlas import Atlas, find_file, label_centroids, space_of
 from .atlas_store import load_atlas, open_atlas
 from .bids.names import as_spelled
-from .known_atlases import KNOWN
 from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
 from .options import AtlasOptions, ReadRequest
 from .regions import fraction_there, label_counts, recording_of_regions, region_channels, region_means, usable_places
@@ -45,8 +44,8 @@ def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = N
     if options.grid_mm is None:
         atlas = atlas if atlas is not None else load_atlas(options, root, path)
         if atlas is None or atlas.image is None:
-            if options.name in KNOWN and options.image is None:
-                open_atlas(str(options.name))  # says how to fetch it
+            if options.name is not None and options.image is None and options.labels is None:
+                open_atlas(options.name)  # says how to fetch it, or what is known
             fix = "give a label image with atlas.image=, or cubes with atlas.grid_mm="
             raise ReadError("is needed for a 4-D image", file=path, field="atlas", fix=fix)
     data = np.array(voxels(image, path, np.float32))

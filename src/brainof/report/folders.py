@@ -75,6 +75,8 @@ def read_part(folder: Path, name: str = "") -> Part:
                     part.sections.append(stored_section(folder / inside))
             return part
     fix = "give the folder of brainof pretrain, adapt, evaluate, explain or prepare"
+    if (folder / "config.json").is_file() and (folder / "preprocessing.json").is_file():
+        raise ConfigError("is a release, without curves or scores", file=folder, fix=f"{fix}; brainof info shows it")
     raise ConfigError("holds no run, evaluation, explanation or corpus", file=folder, fix=fix)
 
 

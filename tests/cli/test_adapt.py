@@ -10,6 +10,7 @@ from brainof.adaptation import CorpusRows
 from brainof.channels import Channels
 from brainof.cli import main
 from brainof.corpus import Corpus, CorpusWriter
+from brainof.evaluation.adapt import AdaptConfig, question
 from brainof.io.positions import electrode_positions
 from brainof.prepare import Window, default_chain
 from brainof.pretraining.data import contract_of
@@ -120,6 +121,13 @@ def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licenses
     assert "Task: made/state" in adapted
     assert f"Adapted from `{tmp_path / 'base'}`" in card
     assert "\n| steps | 7 |" not in card  # those of the base model are not those of this one
+
+
+def test_fewer_people_than_folds_is_said(recipe, caplog):
+    for folds, said in ((9, True), (6, False)):
+        caplog.clear()
+        question(AdaptConfig.load(recipe).model_copy(update={"folds": folds}), "debug")
+        assert ("9 folds were asked for, the split of these people has 6" in caplog.text) == said
 
 
 @pytest.mark.parametrize(

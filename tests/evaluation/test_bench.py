@@ -217,6 +217,8 @@ def test_the_command(alpha, tmp_path, capsys):
     values["tasks"] = {"state": {**values["tasks"]["state"], "options": [], "controls": []}}
     path.write_text(yaml.safe_dump(values))
     command = ["evaluate", str(path), "--root", str(alpha)]
+    assert main([*command[:3], str(alpha / "none"), "--list"]) == 2
+    assert f"--root: {alpha / 'none'} is not a folder; give the folder of the datasets" in capsys.readouterr().err
     assert main([*command, "--list"]) == 0
     assert "here" in capsys.readouterr().out
     assert main([*command, "--model", "debug", "--out", str(tmp_path / "o"), "--permutations", "0", "--json"]) == 0

@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from ..evaluation.bench import evaluate
     from ..evaluation.suite import find_suite
 
+    if args.root != "data" and not user_path(args.root).is_dir():  # the suite `simulated` needs none
+        raise ConfigError(f"{args.root} is not a folder", field="root", fix="give the folder of the datasets")
     if args.list:
         return _listed(find_suite(args.suite).only(args.tasks), args)
     if not args.model or not args.out:

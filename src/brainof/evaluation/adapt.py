@@ -122,6 +122,9 @@ def question(config: AdaptConfig, model: str) -> Asked:
     else:
         examples.check(contract, config.accept)
     own = plain_question(task, corpora)
+    if config.repeats and config.folds and len(own.folds) < config.folds * config.repeats:
+        made = len(own.folds) // config.repeats
+        log.warning("%d folds were asked for, the split of these people has %d", config.folds, made)
     target = Target.coded(own.y, own.classes, own.groups)
     data = TrainingSet(examples, target, cache(lambda pool: pooled(base, examples, pool)), config.random_state)
     return Asked(config, model, chosen, base, contract, task, examples, data, own)

@@ -26,6 +26,7 @@ BENCHMARKS = {
     "fuzz": "damaged files of all formats: readings, named errors, tracebacks, hangs, above 1 GB",
     "mutants": "[--per-room N] [--room ROOM] [--seed S]: small changes of meaning that the tests must notice",
     "ranks": "the order of the published corpus on 1 to 512 ranks, simulated: waiting, reading, shards",
+    "walks": "the three ways through the code: files and returns to a file, in the order of first calls",
     "bids": "indexing a BIDS tree of 28,004 files, against a bare walk of it",
 }
 

@@ -2,7 +2,7 @@
 
     walk_NAME_functions     functions of brainof that the way calls
     walk_NAME_files, _rooms files, and packages, that they are in
-    walk_NAME_returns       stretches within one file, less the files: how often a reader comes back to a file already left
+    walk_NAME_returns       stretches within one file, less the files: returns to a file already left
     walk_NAME_room_returns  the same by package
 
 NAME is window (file -> windows), loss (windows -> two steps of pretraining and a release) or prediction (checkpoint ->

@@ -33,6 +33,15 @@ def test_each_submodule_gets_its_mode_back():
     assert [part.training for part in model.modules()] == [True, True, False]
 
 
+def test_eval_mode_with_gradients_gives_each_submodule_its_mode_back():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(3, 1))
+    model[0].eval()
+    with torch.no_grad(), evaluating(model, gradients=True):
+        assert not any(part.training for part in model.modules())
+        assert model(torch.ones(2, 3)).requires_grad
+    assert [part.training for part in model.modules()] == [True, False, True]
+
+
 def test_threads_that_embed_at_once_leave_a_training_model_in_training(mean_model):
     """The first to leave must not switch dropout on for the others, nor the last leave it off."""
     inside, outside = threading.Event(), threading.Event()

@@ -106,7 +106,7 @@ def test_scores_license_and_notes_are_added_when_a_run_is_shared(run, tmp_path):
         save_pretrained(run, tmp_path / "m2", scores=tmp_path / "nothing.json")
 
 
-def test_a_deaf_dataset_and_what_is_unknown_are_said(contract, model):
+def test_a_dataset_whose_latents_are_ignored_and_what_is_unknown_are_said(contract, model):
     health = {"d": {"r2": 0.2, "r2_shuffled": 0.2, "held_out": True}, "e": {"r2": 0.3, "r2_shuffled": 0.0}}
     config = {"model": model.config.to_dict(), "about": {"health": health, "windows": {"d": 3}}}
     card = model_card(config, contract)

@@ -156,7 +156,7 @@ def describe(recording: Recording) -> dict[str, Any]:
     """What was understood of a recording, as plain values.
 
     `amplitude` is the median interquartile range of each sensor type, in its unit; `plausible` is false where it, an
-    offset or a drift is larger or smaller than a living head produces (see `notes`).
+    offset or a drift is larger or smaller than a brain produces (see `notes`).
     """
     channels, types = recording.channels, np.array(recording.channels.types)
     kinds = sorted(set(recording.channels.types))

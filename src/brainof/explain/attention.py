@@ -134,14 +134,10 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
 
     batch = model.on_grid(to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model))
     encoder: Any = model.encoder
-    was_training = model.training
-    model.eval()
-    try:  # without gradients the sampler takes a short way that calls no attention
-        with torch.enable_grad(), hooked([encoder.blocks[-1].attention], keep):
-            tokens = model.tokens(batch)
-            model.sample(tokens)
-    finally:
-        model.train(was_training)
+    # without gradients the sampler takes a short way that calls no attention
+    with evaluating(model, gradients=True), hooked([encoder.blocks[-1].attention], keep):
+        tokens = model.tokens(batch)
+        model.sample(tokens)
     # a model with latents for each output calls the encoder once for each of them
     weights_LCP = torch.cat(maps).unflatten(-1, (-1, tokens.n_patches)).cpu().numpy()
     return weights_LCP, torch.cat(read).cpu().numpy(), model.config.patch * float(batch.interval_B[0])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model import BrainOF
 from ..stats.ridge import RidgeProbe
-from ..utils.modules import to_device
+from ..utils.modules import evaluating, to_device
 from ..utils.optional import optional
 from .effects import EffectMap, effect_map
 from .readout import labellings, over_groups
@@ -77,34 +77,33 @@ def _shares(
     """Share of each channel in the attribution, mean over the windows of each group, (P, S, C)."""
     batch = to_device(explained.examples.batch(np.arange(len(explained))), model)
     wanted = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    was_training = model.training
-    model.eval().requires_grad_(False)
+    model.requires_grad_(False)
     try:
-        with torch.no_grad():
-            x_NF = model.pool(model.forward_features(batch), pool, batch.modality).double().cpu().numpy()
+        with evaluating(model, gradients=True):
+            with torch.no_grad():
+                x_NF = model.pool(model.forward_features(batch), pool, batch.modality).double().cpu().numpy()
 
-        def decision(signal: Tensor, rows: Tensor, weights_NF: Tensor) -> Tensor:
-            own = replace(batch.take_windows(rows), signal_BCT=signal)
-            found = model.pool(model.forward_features(own), pool, batch.modality)
-            return (found * weights_NF.to(found)).sum(1)
+            def decision(signal: Tensor, rows: Tensor, weights_NF: Tensor) -> Tensor:
+                own = replace(batch.take_windows(rows), signal_BCT=signal)
+                found = model.pool(model.forward_features(own), pool, batch.modality)
+                return (found * weights_NF.to(found)).sum(1)
 
-        method = captum.IntegratedGradients(decision, multiply_by_inputs=True)
-        shares = []
-        for y_N in [None] if labels_NP is None else labels_NP.T:
-            weights_NF, values = _directions(x_NF, explained, y_N), []
-            for rows in torch.arange(len(batch)).split(8):
-                made = method.attribute(
-                    batch.signal_BCT[rows].float(),
-                    additional_forward_args=(rows, weights_NF[rows]),
-                    n_steps=n_steps,
-                    internal_batch_size=32,
-                )
-                values.append(made.abs().mean(-1).cpu().double().numpy())
-            size_KN = np.concatenate(values).T
-            shares.append(over_groups(size_KN / np.maximum(size_KN.sum(0), 1e-12), explained.groups))
-        return np.array(shares)
+            method = captum.IntegratedGradients(decision, multiply_by_inputs=True)
+            shares = []
+            for y_N in [None] if labels_NP is None else labels_NP.T:
+                weights_NF, values = _directions(x_NF, explained, y_N), []
+                for rows in torch.arange(len(batch)).split(8):
+                    made = method.attribute(
+                        batch.signal_BCT[rows].float(),
+                        additional_forward_args=(rows, weights_NF[rows]),
+                        n_steps=n_steps,
+                        internal_batch_size=32,
+                    )
+                    values.append(made.abs().mean(-1).cpu().double().numpy())
+                size_KN = np.concatenate(values).T
+                shares.append(over_groups(size_KN / np.maximum(size_KN.sum(0), 1e-12), explained.groups))
+            return np.array(shares)
     finally:
-        model.train(was_training)
         for parameter, want in wanted.items():
             parameter.requires_grad_(want)
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..channels import Channels
 from ..contract import InputContract
 from ..errors import ConfigError
+from ..inference.windows import preparation
 from ..model import BrainOF
-from ..prepare import Chain, default_chain
 from ..recording import Recording
 from ..release import load
 from ..signals import SignalBatch
@@ -62,8 +62,8 @@ class RegionTransform:
         bold_TR = np.asarray(sample["bold"] * sample["std"] + sample["mean"], np.float64)
         channels = self.channels(bold_TR.shape[1])
         recording = Recording(bold_TR.T, 1 / float(sample["tr"]), "fmri", channels)
-        part = self.contract.part(recording) if self.contract is not None else None
-        ready = (Chain.from_steps(part.steps) if part is not None else default_chain("fmri")).apply(recording)
+        part, chain = preparation(recording, self.contract)
+        ready = chain.apply(recording)
         if part is not None:
             part.check(ready, self.accept)
         good = np.array([name not in ready.bads for name in channels.names])

@@ -58,7 +58,7 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         names=_NAMES,
         never=[name for key, name in _NAMES.items() if key not in contract.modalities],
         people=[row.get("people") for row in about.get("data") or ()],
-        deaf=sorted(name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP),
+        ignored=sorted(name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP),
     )
 
 

@@ -3,6 +3,9 @@
 model.safetensors                    one file, or
 model-00001-of-00003.safetensors     shards of at most so many bytes, and
 model.safetensors.index.json         which tensor lies in which shard
+
+Own code, since huggingface_hub, which can split weights too, is an extra that releases on disk do not need, and checks
+neither sizes nor digests when it reads.
 """
 
 from __future__ import annotations

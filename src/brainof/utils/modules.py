@@ -32,8 +32,8 @@ def move(module: nn.Module, device: str) -> None:
 
 
 @contextlib.contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; afterwards each submodule has the mode it had.
+def evaluating(*modules: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Eval mode, without gradients unless they are asked for; afterwards each submodule has the mode it had.
 
     Threads may share a module: it goes back when the last of them is done. (Inference mode is the caller's thread's
     own: threads that are started inside set theirs.)
@@ -46,7 +46,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
         for module in modules:
             module.eval()
     try:
-        with torch.inference_mode():
+        with torch.enable_grad() if gradients else torch.inference_mode():
             yield
     finally:
         with _lock:

@@ -1,4 +1,7 @@
-"""BidsIndex: the datasets below a folder, their recordings, metadata and problems."""
+"""BidsIndex, own code: half a second for 28,004 files, of which pybids takes a minute, bids2table 4 s (0025).
+
+The datasets below a folder, their recordings, metadata and problems.
+"""
 
 from __future__ import annotations
 

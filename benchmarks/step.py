@@ -150,11 +150,13 @@ def measure(preset: str, windows: int, bf16: bool, repeats: int) -> tuple[float,
 
 
 def compare(
-    steps: list[Callable[[], None]], repeats: int, clock: Callable[[], float] = time.perf_counter
+    steps: list[Callable[[], None]], repeats: int, clock: Callable[[], float] = time.perf_counter, ahead: int = 0
 ) -> list[float]:
-    """Median seconds of each step, timed in turn, after one that warms up."""
+    """Median seconds of each step, timed in turn, after one that warms up; each time after `ahead` of its own kind."""
 
     def once(step: Callable[[], None]) -> float:
+        for _ in range(ahead):
+            step()
         start = clock()
         step()
         return clock() - start

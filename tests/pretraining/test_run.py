@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,15 @@ def whole(corpus, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("stop", [2, 5])
-def test_resume_is_bit_exact(corpus, whole, tmp_path, stop, monkeypatch, power_cut):
+def test_resume_is_bit_exact(corpus, whole, tmp_path, stop, monkeypatch, power_cut, caplog):
     """Weights and metrics of a run that was cut, also where checkpoints are no multiple of the log interval."""
     with monkeypatch.context() as patched:
         power_cut(patched, stop)
         with pytest.raises(RuntimeError, match="power cut"):
             pretrain(config(**UNEVEN), corpus, tmp_path / "cut")
-    resumed = pretrain(config(**{**UNEVEN, "loader": {"prefetch": 0}}), corpus, tmp_path / "cut")
+    with caplog.at_level("INFO", logger="brainof.pretraining.run"):
+        resumed = pretrain(config(**{**UNEVEN, "loader": {"prefetch": 0}}), corpus, tmp_path / "cut")
+    assert f"goes on after step {stop // 2 * 2}" in caplog.text
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
     timing = ("seconds", "windows_per_second", "tokens_per_second", "tflops_per_device", "data_wait", "checkpoint_wait")
@@ -366,6 +369,19 @@ def test_recomputed_blocks_train_the_same_model(corpus, finished, tmp_path):
     pretrain(config(), corpus, run)
 
 
+def test_nothing_is_compiled_for_a_health_check(corpus, tmp_path, monkeypatch):
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    run = Run(config(compile=True), open_corpora(corpus), tmp_path / "run")
+    assert set(run.health()) == {"sim-eeg", "sim-meg", "sim-fmri"}
+    assert not compiled
+
+
 def test_the_release_holds_the_moving_average(corpus, tmp_path, monkeypatch, power_cut):
     """value += (1 - decay) (weight - value) after each step, also across a break."""
     from brainof.pretraining import optimizer
@@ -409,6 +425,7 @@ def test_what_a_log_says_of_tokens(corpus, tmp_path, caplog, monkeypatch):
         run = pretrain(config(steps=6, min_channels=1.0), corpus, tmp_path / "run")
     line = r"step 6 of 6: loss [\d.]+, \d+ windows/s, \d+ tokens/s, data wait [\d.]+ %, 00:00 left"
     assert re.search(line, caplog.text)  # where there is no bar
+    assert "training in float32, blocks not compiled, on " in caplog.text
     rows = [row for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
     for row in rows:
         assert row["padding"] == 0

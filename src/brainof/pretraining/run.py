@@ -194,7 +194,7 @@ class Run:
         with stop_on_signal(self.signals), closing(bar), contextlib.ExitStack() as opened:
             with world.together():
                 if world.main:
-                    self._describe()
+                    self._describe(done)
                 curves = open_curves(self.folder, config, done) if world.main else []
             metrics = opened.enter_context(closing(Metrics(self.metrics if world.main else None, done, curves)))
             opened.enter_context(closing(self.checkpoints))
@@ -233,13 +233,15 @@ class Run:
             if world.main:
                 release_checkpoint(self.folder, self.folder / "release", "latest")
 
-    def _describe(self) -> None:
+    def _describe(self, done: int) -> None:
         """What releases say of the run beside its weights, and what they read; the log says what was chosen."""
         of = self.contract, self.config, self.corpora, self.train_rows
         bfloat16, ranks = self.trainer.bfloat16, self.world.size
         write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
         about = precision_name(bfloat16), "" if self.config.compile else "not ", hardware(self.device, ranks)
         log.info("training in %s, blocks %scompiled, on %s", *about)
+        if done:
+            log.info("%s: goes on after step %d", self.folder, done)
 
     @cached_property
     def health_batches(self) -> dict[str, tuple[dict[str, Any], MaskedBatch]]:
@@ -269,7 +271,9 @@ class Run:
             rows = self.train_rows if about["held_out"] is False else self.held_out
             people = rows.loc[list(masked.batch.rows), "subject"].astype(str).tolist()
             autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.bfloat16)
-            with gathered(self.objective), autocast:
+            # nothing is compiled for a check: it would take minutes to save a second
+            eagerly = torch.compiler.set_stance("force_eager") if self.config.compile else contextlib.nullcontext()
+            with gathered(self.objective), autocast, eagerly:
                 mine[name] = about | check_batch(self.objective, masked.to(self.device), people)
         found = {name: row for part in self.world.gather(mine) for name, row in part.items()}
         return {name: found[name] for name in names}

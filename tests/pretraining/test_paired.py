@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pandas as pd
@@ -245,3 +245,12 @@ def test_pairs_whose_loss_is_not_finite_end_the_training(make_batch):
     settings = {"steps": 2, "batch_size": 4, "lr": 1e30, "warmup": 0.0, "clip": 1e30, "precision": "float32"}
     with pytest.raises(HealthError, match=r"loss .*gradient norm .* at step 2 .*; lower lr"):
         pretrain_pairs(PairedConfig.parse(settings), corpus, corpus.table, BrainOF.from_preset("debug"))
+
+
+def test_planned_pairs_cannot_be_changed(make_batch):
+    """They are handed from the threads that plan them to the one that trains."""
+    pairs = mask_pairs(masking(), {"eeg": make_batch("eeg"), "fmri": make_batch("fmri")}, np.random.default_rng(0))
+    with pytest.raises(FrozenInstanceError):
+        pairs.lost = "eeg"
+    with pytest.raises(FrozenInstanceError):
+        pairs.parts["eeg"].n_predicted = 0

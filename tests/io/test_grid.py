@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,3 +43,10 @@ def test_brain_mask_keeps_the_bright_part():
     image[0, 0] = np.nan
     np.testing.assert_array_equal(brain_mask(image), image > 0)
     assert not brain_mask(np.zeros((3, 3, 3))).any()
+
+
+@pytest.mark.parametrize("zoom", [1e-40, 0.0, float("nan"), 2.0])
+def test_an_axis_shorter_than_the_edge_is_one_cube_whatever_its_voxels_are(zoom):
+    labels = cube_labels(np.ones((4, 4, 3), bool), (3.0, 3.0, zoom), 6.0, 0.5)
+    assert np.unique(labels).tolist() == [1, 2, 3, 4]
+    assert labels[:, :, 0].tolist() == labels[:, :, 2].tolist()

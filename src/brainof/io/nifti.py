@@ -104,7 +104,9 @@ def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_co
     their labels depend only on the shape of the image and the edge, so that the same cube has the same label in every
     run. Cubes of which a smaller share than `min_coverage` is brain are left out.
     """
-    edges = [max(1, round(grid_mm / zoom)) for zoom in zooms]
+    sizes = zip(mask.shape, zooms, strict=True)
+    # along an axis that is no longer than the edge there is one cube, however small (or damaged) its voxels are
+    edges = [max(1, round(grid_mm / zoom)) if grid_mm < zoom * size else size for size, zoom in sizes]
     cubes = [ceil_div(size, edge) for size, edge in zip(mask.shape, edges, strict=True)]
     x, y, z = np.ogrid[tuple(slice(size) for size in mask.shape)]
     number = ((x // edges[0]) * cubes[1] + y // edges[1]) * cubes[2] + z // edges[2]

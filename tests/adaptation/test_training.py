@@ -25,7 +25,7 @@ from brainof.adaptation.base import AdaptedEnsemble
 from brainof.adaptation.calibration import class_uncertainty, fit_temperature, log_probabilities
 from brainof.adaptation.heads import LinearHead
 from brainof.adaptation.low_rank import apply_factors
-from brainof.adaptation.training import MIX, Fit, Network, Trained, head_groups, split_groups, train
+from brainof.adaptation.training import Fit, Network, Trained, head_groups, split_groups, train
 from brainof.errors import ConfigError
 
 BOUNDS = {
@@ -132,23 +132,25 @@ def test_values_are_standardised_by_the_rows_that_train():
 
 
 def test_mixup_mixes_features_and_labels_alike_and_only_in_training():
-    head, x = LinearHead("mean", 3, 2), torch.randn(6, 3)
+    """Every row is of a class of its own, and its features say which: what the head sees must also be its target."""
+    n = 6
+    head, x = LinearHead("mean", n, n), torch.eye(n)
     torch.nn.init.normal_(head.linear.weight)
-    target = Target.classes(np.array(list("abbaba")))
-    fit = Fit(Network(lambda chunk: x[torch.from_numpy(chunk)], head, [], ()), target, np.arange(6), LoRA(mixup=0.7), 5)
-    rows = np.array([4, 0, 2, 1])
-    random, y = np.random.default_rng([5, MIX]), np.eye(2)[target.y[rows]]
-    fraction, other = random.beta(0.7, 0.7), random.permutation(4)
+    target = Target.classes(np.array(list("abcdef")))
+    fit = Fit(Network(lambda chunk: x[torch.from_numpy(chunk)], head, [], ()), target, np.arange(n), LoRA(mixup=0.7), 5)
+    seen = []
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy().copy()))
 
-    def loss(features, labels):
-        out = head(features).detach().numpy()
+    def loss(labels):
+        out = head.linear(torch.from_numpy(labels)).detach().numpy()
         return -(labels * (out - np.log(np.exp(out).sum(1, keepdims=True)))).sum(1).mean()
 
-    mixed = fraction * x[rows] + (1 - fraction) * x[rows][other]
-    assert fit.train()(rows)["loss"].item() == pytest.approx(
-        loss(mixed, fraction * y + (1 - fraction) * y[other]), rel=1e-5
-    )
-    assert fit.eval()(rows)["loss"].item() == pytest.approx(loss(x[rows], y), rel=1e-5)
+    assert fit.train()(np.arange(n))["loss"].item() == pytest.approx(loss(seen[0]), rel=1e-5)
+    np.testing.assert_allclose(seen[0].sum(0), 1, rtol=1e-6)  # each takes part in two mixtures, with f and with 1 - f
+    np.testing.assert_allclose(seen[0].sum(1), 1, rtol=1e-6)
+    assert ((seen[0] > 0).sum(1) == 2).sum() >= 2
+    assert fit.eval()(np.arange(n))["loss"].item() == pytest.approx(loss(np.eye(n, dtype=np.float32)), rel=1e-5)
+    np.testing.assert_array_equal(seen[1], np.eye(n))
 
 
 def test_the_temperature_is_that_of_people_who_did_not_train(examples, target):

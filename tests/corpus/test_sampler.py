@@ -80,6 +80,29 @@ def test_seeds_and_epochs_differ(make):
     assert len(set(map(tuple, orders))) == 4
 
 
+def test_datasets_and_shapes_alternate_anew_in_each_epoch(make):
+    """Which dataset, and which shape, comes when: another series in every epoch, whatever was asked for before."""
+    shapes = [(dataset, n) for dataset in "abc" for n in (3, 5)]
+    index = make.index([{"modality": "eeg", "dataset": name, "n_channels": n, "count": 20} for name, n in shapes])
+
+    def series(sampler, epoch):
+        batches = sampler.batches(epoch)
+        datasets = [tuple(index.loc[row, "dataset"] for row in batch) for batch in batches]
+        of_shape = {
+            n: [d for b, d in zip(batches, datasets, strict=True) if index.loc[b[0], "n_channels"] == n] for n in (3, 5)
+        }
+        return [index.loc[batch[0], "n_channels"] for batch in batches], of_shape[3], of_shape[5]
+
+    sampler = BatchSampler(index, 4, seed=2)
+    epochs = [series(sampler, epoch) for epoch in range(4)]
+    for part in range(3):
+        assert len({str(epoch[part]) for epoch in epochs}) == 4
+    assert series(BatchSampler(index, 4, seed=2), 3) == epochs[3]
+    assert series(sampler, 1) == epochs[1]
+    other = series(BatchSampler(index, 4, seed=3), 1)
+    assert all(mine != theirs for mine, theirs in zip(epochs[1], other, strict=True))
+
+
 THREE = [
     {"modality": "eeg", "dataset": "big", "count": 900},
     {"modality": "eeg", "dataset": "small", "count": 30},

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from brainof.model import PRESETS, BrainOF, preset
+from brainof.model.backbone import BackboneConfig, Block
 
 
 def start(model, batch, autocast=False):
@@ -44,3 +45,22 @@ def test_every_preset_starts_finite_from_the_meta_device_in_bfloat16(make_batch,
     model.init_weights()
     assert all((block.ffn.load_ME == 0).all() for block in model.blocks)
     start(model, make_batch(channels=3, patches=2), autocast=True)
+
+
+@pytest.mark.parametrize(("depth", "gain"), [(2, 1.0), (16, 0.5), (64, 0.25)])
+@pytest.mark.parametrize(
+    ("ffn", "written"), [("moe", {"ffn.down_EFD", "ffn.shared.down.weight"}), ("dense", {"ffn.down.weight"})]
+)
+def test_what_branches_write_starts_smaller_in_deep_models(depth, gain, ffn, written):
+    """By sqrt(4 / depth) beside depth 4, so that the variance of the sum of all branches is the same; nothing else."""
+
+    def weights(depth):
+        torch.manual_seed(0)
+        block = Block(16, BackboneConfig(depth=depth, heads=2, ffn=ffn, experts=4, hidden=8, shared=8), layer=1)
+        return dict(block.named_parameters())
+
+    found, full = weights(depth), weights(4)
+    for name in full:
+        factor = gain if name in written | {"attention.out.weight"} else 1.0
+        torch.testing.assert_close(found[name], full[name] * factor, msg=name)
+    assert full["attention.out.weight"].std() > 0

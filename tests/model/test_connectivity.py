@@ -58,6 +58,16 @@ def test_hidden_patches_do_not_enter_and_fillers_change_nothing():
     torch.testing.assert_close(before[1:, :3], alone)
 
 
+def test_identities_learn_nothing_from_the_profiles_that_enter():
+    """They are addresses: the map of the profiles is taught, what it maps is not."""
+    module = Connectivity(8).double()
+    patch, identity, seen = example()
+    contents = module(patch, identity.requires_grad_(), seen, 5)
+    taught, untaught = torch.autograd.grad(contents.square().sum(), (module.linear.weight, identity), allow_unused=True)
+    assert taught.abs().min() > 0
+    assert untaught is None or not untaught.any()
+
+
 def test_padding_does_not_enter():
     patch, identity, _ = example()
     valid = torch.ones_like(patch, dtype=torch.bool)

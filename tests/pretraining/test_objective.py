@@ -159,6 +159,14 @@ def test_differences_are_profiles_less_their_mean_over_the_batch(make_batch, mod
         torch.testing.assert_close(alone, expected[1:2], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_identities_learn_nothing_from_the_profiles_that_are_predicted(make_batch, shared):
+    tokens = BrainOF.from_preset("debug", **CONNECTIVITY).tokens(make_batch())
+    assert tokens.identity_BND.requires_grad
+    mean_1PCC = torch.rand(1, 4, 6, 6) if shared else None
+    assert not connectivity_targets(tokens, mean_1PCC).requires_grad
+
+
 def test_no_difference_is_asked_of_windows_that_share_no_mean(make_batch):
     """One window alone; channels of their own."""
     masking = Masking(MaskConfig(), 64, differences=True)

@@ -142,10 +142,12 @@ def loop_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: T
     sizes = torch.bincount(ids_TK.flatten(), minlength=len(down_EFD)).tolist()
     # the gradient of an embedding is a sorted sum: faster and more repeatable than that of an index
     rows = F.embedding(order_R // ids_TK.shape[1], x_TD).split(sizes)
+    # gates weigh what is hidden, which is narrower than outputs
+    gates = F.embedding(order_R, gates_TK.to(x_TD.dtype).flatten()[:, None]).split(sizes)
     # unbound, because indexing under autograd would fill a whole stack of gradients for every expert
-    weights = zip(gate_up_ED2F.unbind(), down_EFD.unbind(), strict=True)
-    y_RD = torch.cat([swiglu(x_D @ gate_up) @ down for x_D, (gate_up, down) in zip(rows, weights, strict=True)])
-    return (F.embedding(inverse_R, y_RD).view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
+    parts = zip(rows, gates, gate_up_ED2F.unbind(), down_EFD.unbind(), strict=True)
+    y_RD = torch.cat([(swiglu(x_D @ gate_up) * gate) @ down for x_D, gate, gate_up, down in parts])
+    return F.embedding(inverse_R, y_RD).view(*ids_TK.shape, -1).sum(1)
 
 
 def all_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:

@@ -81,6 +81,32 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert len(embed(Recording(data, 256.0, "eeg", channels), model, contract=contract)) == 2
 
 
+def test_a_run_of_other_settings_is_not_replaced(recipe, corpus, tmp_path, capsys):
+    run, words = tmp_path / "run", ["adapt", str(recipe), "--out", str(tmp_path / "run"), "repeats=0"]
+    assert main([*words, "--model", "debug"]) == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    said = []
+    for more in (
+        ["--model", "debug", "adaptation=mlp"],
+        ["--model", "debug", "random_state=1"],
+        ["--model", "debug", "adaptation={adaptation: probe, pool: mean}"],
+        ["--model", str(run)],
+    ):
+        capsys.readouterr()
+        assert main([*words, *more]) == 2
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    where, fix = f"brainof: {run / 'config.yaml'}: ", "give another --out for other settings"
+    assert said[0] == f"{where}adaptation.adaptation: the run was started with 'probe', not 'mlp'; {fix}"
+    assert said[1] == f"{where}random_state: the run was started with 0, not 1; {fix}"
+    assert said[2] == f"{where}adaptation.pool: the run was started with 'auto', not 'mean'; {fix}"
+    assert said[3] == f"{where}model: the run was started with 'debug', not {str(run)!r}; {fix}"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert main([*words, "--model", "debug", "adaptation={adaptation: probe}"]) == 0  # the same, said otherwise
+    (run / "config.yaml").write_text("steps: 3\n")
+    assert main([*words, "--model", "debug"]) == 2
+    assert f"{run}: out: holds a run of another command; give another --out" in capsys.readouterr().err
+
+
 def test_a_trained_model_stands_beside_random_weights(recipe, corpus, tmp_path):
     model, contract = load("debug")[0], contract_of(Corpus(corpus), Corpus(corpus).index, 64)
     save_release(tmp_path / "base", model, contract)

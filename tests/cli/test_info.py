@@ -43,6 +43,17 @@ def test_text_shows_the_same_and_a_wrong_unit(edf, capsys):
     assert "note" in shown
 
 
+def test_what_is_not_there_to_drop_is_said_once(edf, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    np.savetxt(table, np.random.default_rng(0).normal(0, 20, (300, 3)), delimiter=",", header="Cz,Pz,EOG", comments="")
+    for file, real, extra in ((edf, "X*", []), (table, "Pz", ["--drop", "EO*", "--sfreq", "100", "--units", "uV"])):
+        words = ["info", str(file), "--drop", real, "--drop", "Y*", "--drop", "mag", *extra, "--json"]
+        assert main(words) == 0
+        notes = json.loads(capsys.readouterr().out)["notes"]
+        said = [note for note in notes if "to drop" in note]
+        assert said == ["no channel 'Y*' to drop", "no channel 'mag' to drop"]
+
+
 def test_fmri_options(tmp_path, capsys):
     np.savez(tmp_path / "ts.npz", a=np.random.default_rng(0).normal(size=(30, 5)), b=np.ones((3, 3)))
     argv = ["info", str(tmp_path / "ts.npz"), "--variable", "a", "--time-axis", "0", "--t-r", "2", "--json"]

@@ -343,6 +343,16 @@ def test_results_of_another_version_are_not_mixed(done, alpha):
         evaluate(suite(alpha, version="1.1"), "debug", done.folder, root=alpha)
 
 
+def test_a_suite_without_data_leaves_the_folder_free(alpha, tmp_path):
+    tasks = {"far": {"recipe": "seed_v/emotion"}}
+    found = evaluate(suite(alpha, tasks=tasks), "debug", tmp_path, root=alpha)
+    assert [one.task for one in found.absent] == ["far"]
+    found = evaluate(suite(alpha, name="other", random_weights=0, permutations=0), "debug", tmp_path, root=alpha)
+    assert set(found.summary["task"]) == {"state"}
+    with pytest.raises(ConfigError, match=r"holds results of other 1.0, not tiny 1.0"):
+        evaluate(suite(alpha, tasks=tasks), "debug", tmp_path, root=alpha)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

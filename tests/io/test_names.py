@@ -4,6 +4,7 @@ import pytest
 
 from brainof.errors import ReadError
 from brainof.io.names import (
+    drops_of_nothing,
     electrodes_of,
     is_lettered_cap,
     kept,
@@ -136,3 +137,14 @@ def test_channels_are_picked_and_dropped_by_type_too():
         left(types, pick="axial")
     with pytest.raises(ReadError, match="no channel 'magg'; did you mean 'mag'"):
         left(types, pick="magg")
+
+
+def test_what_is_to_be_dropped_and_is_not_there_is_noted():
+    names, options = ["Fp1", "EOG-L", "Cz"], ReadOptions(drop=("EOG*", "Fp11", "X*", "mag", "eeg"))
+    near, far, mag = (
+        "no channel 'Fp11' to drop; did you mean 'Fp1'?",
+        "no channel 'X*' to drop",
+        "no channel 'mag' to drop",
+    )
+    assert drops_of_nothing(names, options, ["eeg", "eog", "eeg"]) == [near, far, mag]
+    assert drops_of_nothing(names, options) == [near, far]  # types are not known yet

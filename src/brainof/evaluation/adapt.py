@@ -1,6 +1,6 @@
 """`brainof adapt`: a model, a corpus and a task -> scores by cross-validation, and the model fitted on all people.
 
-RUN/config.yaml    the AdaptConfig
+RUN/config.yaml    the AdaptConfig (another call must agree with it)
 RUN/scores.json    scores of every fold and person, beside baselines and chance on the same windows and folds
 RUN/adapter/       what was learnt, in PEFT's layout (`BrainOFClassifier.load(RUN)`)
 RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `brainof embed --model RUN`)
@@ -22,7 +22,7 @@ from sklearn.metrics import confusion_matrix
 from ..adaptation import adaptation
 from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble
 from ..adaptation.calibration import decision_values, log_probabilities
-from ..adaptation.saving import model_digest, save_adapter
+from ..adaptation.saving import CONFIG, model_digest, save_adapter
 from ..adaptation.training_set import Target, TrainingSet
 from ..contract import InputContract
 from ..corpus import Windows, open_corpora
@@ -32,11 +32,12 @@ from ..inference.examples import CorpusRows
 from ..paths import user_path
 from ..pretraining.data import contract_of
 from ..pretraining.record import data_record
+from ..pretraining.run_folder import differing, flat, of_other_settings
 from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
 from ..stats.compare import standard_error
-from ..utils.files import make_folder, write_atomically, write_json
+from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
 from .decoding import nanmean
@@ -99,15 +100,41 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     Raises
     ------
     ConfigError, LabelError, ContractError, CheckpointError
-        Wrong input; nothing is written then.
+        Wrong input, or `out` holds a run of other settings; nothing is written then.
     """
     asked = question(config if isinstance(config, AdaptConfig) else AdaptConfig.load(config), str(model))
     folder = user_path(out)
-    make_folder(folder)
+    claim(folder, asked.config, str(model))
     if asked.config.repeats:
         write_json(folder / "scores.json", finite(scores(asked)))
     write_run(folder, asked, asked.chosen.apply(asked.base, asked.data))
     return folder
+
+
+def claim(folder: Path, config: AdaptConfig, model: str) -> None:
+    """Write the configuration of a new run; ConfigError where the folder holds results of another one."""
+    path, adapter, other = folder / "config.yaml", folder / "adapter" / CONFIG, "give another out="
+    if path.exists():
+        try:
+            held = AdaptConfig.load(path)
+        except ConfigError:
+            raise ConfigError("holds a run of another command", file=folder, field="out", fix=other) from None
+        base = read_json(adapter).get("base_model_name_or_path") if adapter.exists() else _base(model)
+        before, now = _settings(held, base), _settings(config, _base(model))
+        for key in differing(before, now):
+            raise of_other_settings(path, before, now, key, f"{other} for other settings")
+    make_folder(folder)
+    write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
+
+
+def _settings(config: AdaptConfig, base: Any) -> dict[str, Any]:
+    """All that a run depends on, by dotted names; a name of an adaptation stands for its parameters."""
+    return flat({**config.to_dict(), "adaptation": adaptation(config.adaptation).to_dict(), "model": base})
+
+
+def _base(model: str) -> str:
+    """What the adapter keeps of its base model: a folder by its full path, anything else by name."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def question(config: AdaptConfig, model: str) -> Asked:
@@ -184,7 +211,7 @@ def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray
 
 
 def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> None:
-    """Adapter, release and configuration of a run."""
+    """Adapter and release of a run."""
     config, model, examples, names = asked.config, asked.model, asked.examples, asked.data.target.names
     about = {
         "estimator": "BrainOFRegressor" if names is None else "BrainOFClassifier",
@@ -193,8 +220,7 @@ def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> 
         "subjects": np.unique(examples.subjects).tolist(),
         "task": asked.task.to_dict(),
     }
-    name = str(Path(model).resolve()) if Path(model).is_dir() else model
-    save_adapter(folder / "adapter", fitted, name, model_digest(asked.base), about)
+    save_adapter(folder / "adapter", fitted, _base(model), model_digest(asked.base), about)
     # the card of what was adapted names the data of both, with their licenses
     before = {key: value for key, value in record_of(model).items() if key in _INHERITED}
     if "data" not in before:
@@ -211,4 +237,3 @@ def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> 
         adaptation_data=data_record(examples.corpus, examples.index),
         report=fitted.report,
     )
-    write_atomically(folder / "config.yaml", [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])

@@ -136,7 +136,7 @@ def evaluate(
     whole = find_suite(suite)
     chosen = whole.only(list(tasks))
     folder, base = user_path(out), user_path(root)
-    claim(folder, whole)
+    require_own(folder, whole)
     names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
     entries = _models(names, whole.random_weights, folder / "features", list(accept))
     n_seeds, n_permutations = seeds or whole.seeds, whole.permutations if permutations is None else permutations
@@ -157,6 +157,8 @@ def evaluate(
         except BrainOFError as error:
             refused[name] = str(error)
             say(f"{name}: {error}")
+    if units:  # without data there are no results to keep apart
+        write_json(folder / "suite.json", whole.to_dict())
     reasons = run(units, folder, part, say)
     pipelines = collect(units, reasons, folder)
     return written(whole, pipelines, absent, refused, folder)
@@ -165,8 +167,8 @@ def evaluate(
 _models = models
 
 
-def claim(folder: Path, suite: Suite) -> None:
-    """Make the folder the suite's; ConfigError where it holds results of another one."""
+def require_own(folder: Path, suite: Suite) -> None:
+    """Make the folder; ConfigError where it holds results of another suite."""
     make_folder(folder)
     place, label = folder / "suite.json", f"{suite.name} {suite.version}"
     if place.exists():
@@ -176,7 +178,6 @@ def claim(folder: Path, suite: Suite) -> None:
             raise ConfigError(
                 f"holds results of {other}, not {label}", file=folder, field="out", fix="give another out="
             )
-    write_json(place, suite.to_dict())
 
 
 def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[str], None]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ..utils.memory import empty, release
 from ..utils.values import counted, listed
 from .checks import check_size
 from .events import events_of_raw
-from .names import chosen_type, kept, kind_of_name, renamed
+from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed
 from .options import AUXILIARY_TYPES, ReadOptions
 from .positions import coils, default_montage, digitised_electrodes, electrode_positions
 from .units import override_factors
@@ -64,7 +64,7 @@ def recording_of_raw(
     names = renamed(original, options, file)
     types, relabelled = _sensor_types(raw, names, options)
     modality, more = _choose_modality(types, modality, file)
-    notes += more
+    notes += more + drops_of_nothing(names, options, types)
     rows = [row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality]
     rows = [rows[i] for i in kept([names[row] for row in rows], options, file, [types[row] for row in rows])]
     left = Counter(kind for kind in types if kind in AUXILIARY_TYPES and kind != "stim")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..channels import SENSOR_TYPES
 from ..errors import ReadError
 from ..utils.values import counted
 from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, read_edf_header
 from .mne_convert import Opened
-from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed, unique
 from .options import ReadOptions, ReadRequest
 from .units import is_body_unit, volts_of_table, volts_per_unit
 
@@ -61,16 +62,21 @@ def open_edf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
         at_once=len(rates) > 1,
         names=list(signals),
         without_unit=frozenset(label.strip() for label in blank),
-        options=options.model_copy(update={"rename": {}, "channel_names": None}),
+        options=options.model_copy(update={"rename": {}, "channel_names": None, "drop": _types_alone(options.drop)}),
         annotations=events,
     )
+
+
+def _types_alone(words: Sequence[str]) -> tuple[str, ...]:
+    """What is left to drop of the channels that opening has left: those of types, which it does not know."""
+    return tuple(word for word in words if word in SENSOR_TYPES)
 
 
 def _edf_channels(
     path: Path, header: EdfHeader, signals: dict[str, EdfSignal], names: dict[str, str], options: ReadOptions
 ) -> tuple[list[str], list[str]]:
     """Labels of the EEG channels that can be used, and notes on those that cannot."""
-    notes = list(header.notes)
+    notes = [*header.notes, *drops_of_nothing(list(names.values()), options)]
     wanted, other, ranges = [], [], []
     for label, signal in signals.items():
         told = chosen_type(names[label], options)

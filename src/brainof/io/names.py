@@ -11,7 +11,7 @@ from os import PathLike
 import pandas as pd
 
 from ..channels import SENSOR_TYPES
-from ..errors import ReadError, did_you_mean
+from ..errors import ReadError, did_you_mean, nearest
 from .options import ReadOptions
 
 # a word of a name, with an optional number or side, tells that the channel is not an EEG electrode
@@ -114,6 +114,17 @@ def renamed(names: Sequence[str], options: ReadOptions, file: str | PathLike[str
 def chosen_type(name: str, options: ReadOptions) -> str | None:
     """The type that `channel_types` gives a name, if any."""
     return next((kind for pattern, kind in options.channel_types.items() if fnmatchcase(name, pattern)), None)
+
+
+def drops_of_nothing(names: Sequence[str], options: ReadOptions, types: Sequence[str] | None = None) -> list[str]:
+    """Notes on words of `drop` that mean none of all channels of a file; types may not be known yet."""
+    known, idle = {*names, *(types or ())}, []
+    for word in options.drop:
+        of_type = word in (SENSOR_TYPES if types is None else types)
+        if not of_type and not any(fnmatchcase(name, word) for name in names):
+            close = nearest(word, known)
+            idle.append(f"no channel {word!r} to drop" + (f"; did you mean {close!r}?" if close else ""))
+    return idle
 
 
 def kept(

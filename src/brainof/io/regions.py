@@ -12,7 +12,7 @@ from ..channels import Channels
 from ..recording import Recording
 from ..utils.values import counted, listed
 from .confounds import cleaned, read_confounds
-from .names import kept, renamed
+from .names import drops_of_nothing, kept, renamed
 from .options import AtlasOptions, ReadRequest
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -67,6 +67,7 @@ def recording_of_regions(
         signals[coverage == 0] = 0.0
         notes += more
     rows = kept(names.tolist(), options, path, channels.types)
+    notes += drops_of_nothing(names.tolist(), options, channels.types)
     return Recording(
         data=signals[rows].astype(np.float32),
         sfreq=1 / t_r,

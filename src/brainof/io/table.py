@@ -17,7 +17,7 @@ from .arrays import Arrays, open_arrays
 from .atlas import Atlas
 from .atlas_store import load_atlas
 from .events import boundaries, events_from_vector, joined
-from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed, unique
 from .options import ReadOptions, ReadRequest
 from .positions import default_montage, electrode_positions
 from .units import override_factors
@@ -35,6 +35,7 @@ def read_table(request: ReadRequest) -> Recording:
     notes += more
     if modality == "fmri":
         channels, rows, more = _regions(len(values), names, atlas, options, path)
+        more += drops_of_nothing(channels.names, options, channels.types)
         factors = np.ones(len(values))
     else:
         channels, rows, factors, more = _sensors(len(values), names, modality, options, path)
@@ -236,7 +237,7 @@ def _sensors(
     rows = np.array(sorted(chosen), dtype=int)
     if not len(rows):
         raise ReadError(f"no {modality} column", file=path, field="channels", fix="give channel_types=")
-    notes = []
+    notes = drops_of_nothing(names, options, types)
     if others := [f"{name} ({types[row]})" for row, name in enumerate(names) if row not in chosen]:
         notes.append(f"left out: {listed(others)}")
     kept_names, kept_types = tuple(names[row] for row in rows), tuple(types[row] for row in rows)

@@ -74,15 +74,12 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
     path, failed = run / "config.yaml", run / FAILED
     if path.exists():
         before, now = flat(type(config).load(path).to_dict()), flat(config.to_dict())
-        different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
         may_change = {*accept, *(AFTER_FAILURE if failed.exists() else ())}
+        different = differing(before, now)
         for key in different:
             if not key.startswith(SPEED) and key not in may_change:
-                raise ConfigError(
-                    f"the run was started with {before.get(key)!r}, not {now.get(key)!r}",
-                    file=path,
-                    field=key,
-                    fix=f"use another --out for another configuration, or accept={key!r}",
+                raise of_other_settings(
+                    path, before, now, key, f"use another --out for another configuration, or accept={key!r}"
                 )
         changes = [key for key in different if key in may_change]
         if failed.exists() and not changes:
@@ -95,6 +92,17 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
             log.warning("%s: goes on with %s=%s instead of %s", run, key, now.get(key), before.get(key))
         failed.unlink(missing_ok=True)
     write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the settings (see `flat`) that are not the same."""
+    return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+
+
+def of_other_settings(path: Path, before: dict[str, Any], now: dict[str, Any], key: str, fix: str) -> ConfigError:
+    """The error that refuses a folder whose results were made with another value of a setting."""
+    problem = f"the run was started with {before.get(key)!r}, not {now.get(key)!r}"
+    return ConfigError(problem, file=path, field=key, fix=fix)
 
 
 @contextlib.contextmanager

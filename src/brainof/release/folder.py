@@ -113,7 +113,9 @@ def release_in(folder: Path) -> Path:
     if not folder.is_dir():
         raise CheckpointError("no such folder", file=folder, fix="name a run or release folder")
     refuse_pickles(folder, [path.name for path in folder.iterdir()])
-    fix = "finish it with `brainof pretrain`" if (folder / "config.yaml").is_file() else "name a run or release folder"
+    fix = "name a run or release folder"
+    if (folder / "config.yaml").is_file():
+        fix = "finish it with `brainof pretrain` or `brainof adapt`"
     raise CheckpointError("holds no released model", file=folder, fix=fix)
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import mne
+import nibabel as nib
+import numpy as np
 import pytest
 
 from brainof.errors import ReadError
+from brainof.io import read
 from brainof.io.names import (
     drops_of_nothing,
     electrodes_of,
@@ -148,3 +152,29 @@ def test_what_is_to_be_dropped_and_is_not_there_is_noted():
     )
     assert drops_of_nothing(names, options, ["eeg", "eog", "eeg"]) == [near, far, mag]
     assert drops_of_nothing(names, options) == [near, far]  # types are not known yet
+
+
+def test_a_word_of_drop_without_a_channel_is_noted_by_every_reader(tmp_path):
+    """EDF, a Raw, a table of electrodes and one of regions, a NIfTI; channels that reading leaves out are channels."""
+    rng, raw = np.random.default_rng(0), mne.create_info(["Cz", "EOG1", "Trigger"], 100.0, ["eeg", "eog", "stim"])
+    raw = mne.io.RawArray(1e-5 * rng.standard_normal((3, 500)) * [[1], [1], [0]], raw, verbose="ERROR")
+    mne.export.export_raw(tmp_path / "a.edf", raw, verbose="ERROR")
+    raw.save(tmp_path / "a_raw.fif", verbose="ERROR")
+    np.savetxt(tmp_path / "a.csv", rng.normal(0, 20, (300, 2)), delimiter=",", header="Cz,EOG1", comments="")
+    np.save(tmp_path / "a.npy", rng.normal(size=(30, 5)))
+    labels = np.arange(1, 5, dtype=np.int16).reshape(2, 2, 1)
+    nib.save(nib.Nifti1Image(labels, np.diag([3.0, 3, 3, 1])), tmp_path / "labels.nii")
+    image = nib.Nifti1Image(rng.normal(1000, 10, (2, 2, 1, 20)).astype(np.float32), np.diag([3.0, 3, 3, 1]))
+    image.header.set_zooms((3, 3, 3, 2))
+    nib.save(image, tmp_path / "a.nii")
+    for name, options in (
+        ("a.edf", {}),
+        ("a_raw.fif", {}),
+        ("a.csv", {"sfreq": 100, "units": "uV"}),
+        ("a.npy", {"t_r": 2.0, "time_axis": 0}),
+        ("a.nii", {"t_r": 2.0, "atlas": {"image": "labels.nii"}}),
+    ):
+        there = [] if name in ("a.npy", "a.nii") else ["EOG*"]
+        notes = read(tmp_path / name, **options, drop=["Y*", "mag", *there]).notes
+        said = [note for note in notes if "to drop" in note]
+        assert said == ["no channel 'Y*' to drop", "no channel 'mag' to drop"], name

@@ -113,7 +113,9 @@ def _whole_labels(image: Any, path: Path) -> np.ndarray:
     """The label ids of an image, int64, shape (nx, ny, nz)."""
     if not hasattr(image, "affine") or len(image.shape) < 3:
         raise ReadError(f"{type(image).__name__} is not a label image", file=path, field="atlas.image")
-    values = np.nan_to_num(np.squeeze(voxels(image, path, field="atlas.image")))
+    values = np.nan_to_num(voxels(image, path, field="atlas.image"))
+    while values.ndim > 3 and values.shape[-1] == 1:  # an atlas of one slice has three axes, too
+        values = values[..., 0]
     if values.ndim != 3:
         shape = "x".join(map(str, values.shape))
         raise ReadError(f"shape {shape} is not 3-D", file=path, field="atlas.image", fix="give a label image")

@@ -54,6 +54,15 @@ def test_what_is_not_there_to_drop_is_said_once(edf, tmp_path, capsys):
         assert said == ["no channel 'Y*' to drop", "no channel 'mag' to drop"]
 
 
+def test_explain_says_how_files_were_read_before_the_work(edf, tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    words = ["explain", "debug", str(edf), "--drop", "Y*", "--drop", "EEG Fp2", "--out", str(tmp_path / "taken")]
+    assert main(words) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert f"brainof: {edf}: no channel 'Y*' to drop" in said
+    assert f"brainof: {edf}: no channel 'EEG Fp2' to drop; did you mean 'EEG Fp1'?" in said
+
+
 def test_fmri_options(tmp_path, capsys):
     np.savez(tmp_path / "ts.npz", a=np.random.default_rng(0).normal(size=(30, 5)), b=np.ones((3, 3)))
     argv = ["info", str(tmp_path / "ts.npz"), "--variable", "a", "--time-axis", "0", "--t-r", "2", "--json"]

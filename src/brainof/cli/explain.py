@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, in_options
 from ..paths import user_path
 from ..utils.files import make_folder
 from ..utils.values import counted
@@ -67,7 +67,11 @@ def run(args: argparse.Namespace) -> int:
         source = Corpus(args.source[0])
     else:
         options = read_options(args)
-        source = [read_file(file, args, options) for file in without_later_parts(args.source)]
+        files = without_later_parts(args.source)
+        source = [read_file(file, args, options) for file in files]
+        for file, recording in zip(files, source, strict=True):
+            for note in recording.notes:
+                say(f"{file}: {in_options(note, args.options)}")
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
     folder = user_path(args.out)

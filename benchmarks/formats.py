@@ -18,7 +18,7 @@ from brainof.channels import UNITS
 from brainof.errors import BrainOFError, ConfigError
 from brainof.io import ReadOptions, read
 from brainof.io.events import BOUNDARY
-from brainof.io.formats import FORMATS, is_later_part, reader_module, suffix_of
+from brainof.io.formats import FORMATS, first_part, reader_module, suffix_of
 from brainof.recording import Recording
 
 #: difference of samples, as a fraction of the largest, above which they differ
@@ -51,7 +51,7 @@ def _recordings(folder: Path) -> Iterator[Path]:
             path = Path(here) / name
             kind = FORMATS.get(suffix_of(path), "bti" if name.lower().startswith("c,rf") else None)
             is_part = kind == "nihon" and path.with_suffix(".vhdr").exists()
-            if kind and reader_module(kind) in ("mne_reader", "nifti") and not is_part and not is_later_part(path):
+            if kind and reader_module(kind) in ("mne_reader", "nifti") and not is_part and not first_part(path):
                 yield path
 
 

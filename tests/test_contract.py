@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from brainof.channels import UNITS, Channels
+from brainof.channels import SHOWN_UNITS, UNITS, Channels
 from brainof.contract import InputContract, ModalityContract, Regions
 from brainof.errors import ConfigError, ContractError
 from brainof.plausibility import implausible_amplitudes, require_plausible
@@ -24,7 +24,7 @@ def test_amplitudes_of_living_heads_pass_and_wrong_units_do_not(kind, scale):
     modality = "eeg" if kind == "eeg" else "meg"
     assert implausible_amplitudes(recording(scale, kind, modality)) == []
     (problem,) = implausible_amplitudes(recording(scale * 1e6, kind, modality))
-    assert UNITS[kind] in problem
+    assert f" {SHOWN_UNITS[UNITS[kind]][0]} is outside" in problem
 
 
 def test_contract_refuses_other_modalities_types_and_units():

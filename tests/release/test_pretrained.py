@@ -29,8 +29,8 @@ def test_they_are_small_and_say_what_they_are():
     ):
         assert words in card
     about = record_of("pretrained")
-    assert all(row.get("licence") for row in about["data"])
-    assert not any("GPL" in row["licence"] for row in about["data"])
+    assert all(row.get("license") for row in about["data"])
+    assert not any("GPL" in row["license"] for row in about["data"])
 
 
 def test_they_were_trained_by_the_recipe_that_comes_along_on_nobody_who_is_kept_out():

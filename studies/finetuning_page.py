@@ -9,7 +9,7 @@ import pandas as pd
 from brainof.evaluation.entries import MODEL, RANDOM
 
 from .seeds import draws, gain, verdict
-from .tables import markdown, with_interval, with_spread
+from .tables import gain_columns, markdown, with_interval, with_spread
 
 Way = Literal["full tuned", "full untuned", "lora", "probe"]
 #: Ways of adaptation, in the order of the page
@@ -67,10 +67,7 @@ def page(frame: pd.DataFrame, budgets: pd.DataFrame) -> str:
             "mean (SD)": with_spread(lines["pretrained"], lines["pretrained_sd"]),
             "random weights, each seed": lines["random_each"],
             "mean (SD) ": with_spread(lines["random"], lines["random_sd"]),
-            "gain": with_interval(lines, "low", "high"),
-            "SE": lines["se"],
-            "gain / SE": (lines["gain"] / lines["se"]).map("{:.1f}".format),
-            "over people alone": [f"[{row.low_people:+.3f}, {row.high_people:+.3f}]" for row in lines.itertuples()],
+            **gain_columns(lines),
             "people won:lost": [f"{row.wins}:{row.losses}" for row in lines.itertuples()],
         }
     )

@@ -24,7 +24,7 @@ from brainof.stats.compare import combined_error, standard_error
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
 
-from .tables import markdown, with_interval, with_spread
+from .tables import gain_columns, markdown, with_interval, with_spread
 from .weights import ACCEPTED, prepared
 
 #: What is compared: draws x people
@@ -143,10 +143,7 @@ def page(whole: pd.DataFrame, curve: pd.DataFrame) -> str:
             "each seed": whole["each"],
             "mean (SD)": with_spread(whole["score"], whole["sd"]),
             "random weights (SD)": with_spread(whole["random"], whole["random_sd"]),
-            "gain": with_interval(whole, "low", "high"),
-            "SE": whole["se"],
-            "gain / SE": (whole["gain"] / whole["se"]).map("{:.1f}".format),
-            "over people alone": [f"[{row.low_people:+.3f}, {row.high_people:+.3f}]" for row in whole.itertuples()],
+            **gain_columns(whole),
             "people above": [f"{row.wins} of {row.people}" for row in whole.itertuples()],
             "best classical": [f"{row.classical:.3f} ({row.classical_name})" for row in whole.itertuples()],
         }

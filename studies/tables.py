@@ -31,3 +31,13 @@ def with_interval(frame: pd.DataFrame, low: str, high: str) -> pd.Series:
     """`gain [low, high]` of each row."""
     rows = frame[["gain", low, high]].itertuples(index=False)
     return pd.Series([f"{mean:+.3f} [{a:+.3f}, {b:+.3f}]" for mean, a, b in rows], index=frame.index)
+
+
+def gain_columns(lines: pd.DataFrame) -> dict[str, Any]:
+    """What a page says of gains: with their interval, in standard errors, and over people alone."""
+    return {
+        "gain": with_interval(lines, "low", "high"),
+        "SE": lines["se"],
+        "gain / SE": (lines["gain"] / lines["se"]).map("{:.1f}".format),
+        "over people alone": [f"[{row.low_people:+.3f}, {row.high_people:+.3f}]" for row in lines.itertuples()],
+    }

@@ -60,6 +60,8 @@ def _cifti(path: Path, vendor) -> None:
     axis = cifti2.BrainModelAxis.from_mask(np.ones((2, 2, 2), bool), name="ThalamusLeft", affine=np.eye(4))
     values = np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)
     cifti2.Cifti2Image(values, header=(cifti2.SeriesAxis(0, 1, 10), axis)).to_filename(path)
+    label = cifti2.LabelAxis(["x"], [{1: ("one", (0, 0, 0, 1))}])
+    cifti2.Cifti2Image(np.ones((1, 8), np.float32), header=(label, axis)).to_filename(path.with_name("a.dlabel.nii"))
 
 
 def _gifti(path: Path, vendor) -> None:
@@ -128,7 +130,7 @@ FORMATS = {
     "a.lay": (lambda path, vendor: vendor.write_persyst(path, DATA, NAMES, 100), {}),
     "a.nii": (_nifti, {"atlas": {"grid_mm": 6}}),
     "a.nii.gz": (_nifti, {"atlas": {"grid_mm": 6}}),
-    "a.dtseries.nii": (_cifti, {}),
+    "a.dtseries.nii": (_cifti, {"atlas": {"image": "a.dlabel.nii"}}),
     "hemi-L.func.gii": (_gifti, {"atlas": {"image": "atlas.label.gii"}, "t_r": 1}),
     "a.npz": (lambda path, vendor: np.savez(path, x=DATA), ARRAY),
     "a.npy": (lambda path, vendor: np.save(path, DATA), ARRAY),

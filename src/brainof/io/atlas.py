@@ -33,7 +33,7 @@ class Atlas:
     centroids: np.ndarray  # Shape (n, 3), metres; NaN where unknown
     frame: str
     name: str
-    sha256: str  # Of the label image, or of the table where there is no image
+    sha256: str  # Of the label image, or of the table where there is no image; empty where there is neither
     image: Any = None  # A nibabel image
 
     def __len__(self) -> int:
@@ -45,7 +45,8 @@ class Atlas:
 
     def provenance(self) -> dict[str, Any]:
         """What a reader of the corpus needs to find the same atlas."""
-        return {"name": self.name, "sha256": self.sha256, "n_regions": len(self)}
+        digest = {"sha256": self.sha256} if self.sha256 else {}
+        return {"name": self.name, **digest, "n_regions": len(self)}
 
     def notes(self) -> list[str]:
         """A sentence where the digest is none that is known."""

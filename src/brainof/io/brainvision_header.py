@@ -9,11 +9,11 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os.path import abspath, normpath
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReadError
+from .checks import inside, named_file
 from .text_table import decoded
 from .vendor_headers import refuse_twice
 
@@ -30,10 +30,8 @@ def check_brainvision(path: Path, root: Path) -> tuple[bool, list[str]]:
         fix = f"write {path.stem}.eeg, or whatever the data file is called"
         raise ReadError("is given by the placeholder $b, which MNE does not read", file=path, field="DataFile", fix=fix)
     refuse_twice([name for name, _ in _entries(text)], path)
-    data = _inside(path, root, data_name, "DataFile")
-    markers = _inside(path, root, marker_name, "MarkerFile") if marker_name else None
-    if not data.is_file():
-        raise ReadError(f"{data.name} is missing", file=path, field="DataFile", fix="copy all files of the recording")
+    data = named_file(data_name, path, root, "DataFile")
+    markers = inside(marker_name, path, root, "MarkerFile") if marker_name else None
     size = data.stat().st_size
     if size == 0:
         raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
@@ -86,14 +84,6 @@ def _cut(text: str, size: int, markers: Path | None) -> tuple[bool, list[str]]:
     if rest:
         return True, [f"the data file is cut: it ends within a sample ({rest} of {frame} bytes)"]
     return False, []
-
-
-def _inside(path: Path, root: Path, name: str, field: str) -> Path:
-    name = name.replace("\\", "/")
-    target = Path(normpath(Path(abspath(path.parent)) / name))
-    if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
-        raise ReadError(f"{name!r} points outside {root}", file=path, field=field, fix="keep data below the root")
-    return target
 
 
 def _value(text: str, key: str) -> str | None:

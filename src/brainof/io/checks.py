@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from os.path import abspath, normpath
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def check_hdf5(file: Any, path: Path) -> None:
     if name := file.visititems_links(of_link) or file.visititems(of_dataset):  # an error inside would be lost
         fix = "save the values themselves in this one"
         raise ReadError("keeps its values in another file", file=path, field=name, fix=fix)
+
+
+def inside(name: str, path: Path, root: Path, field: str) -> Path:
+    """Where a `field` of the file `path` leads; ReadError where that is neither below `root` nor beside the file."""
+    target = Path(normpath(Path(abspath(path.parent)) / name.replace("\\", "/")))
+    if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
+        raise ReadError(f"{name!r} points outside {root}", file=path, field=field, fix="keep data below the root")
+    return target
+
+
+def named_file(name: str, path: Path, root: Path, field: str) -> Path:
+    """As `inside`; ReadError where no file is there (a pipe would be waited for)."""
+    target = inside(name, path, root, field)
+    if not target.is_file():
+        raise ReadError(f"{target.name} is missing", file=path, field=field, fix="copy all files of the recording")
+    return target
 
 
 def check_gzip(path: Path) -> None:

@@ -62,15 +62,10 @@ def format_of(path: Path) -> tuple[Path, str]:
         raise missing(path)
     suffix = suffix_of(path)
     for partner in _PARTNERS.get(suffix, ()):
-        for other in (path.with_suffix(partner), path.with_suffix(partner.upper())):
-            if other.is_file():
-                return format_of(other)
+        if path.with_suffix(partner).is_file():
+            return format_of(path.with_suffix(partner))
     if path.name.lower().startswith("c,rf"):  # BTi/4D has no suffix
         return path, "bti"
-    if suffix == ".rec" and path.is_file():  # EDF, too, ends in .rec (sleep recordings)
-        with path.open("rb") as stream:
-            if stream.read(8) == b"0       ":
-                return path, "edf"
     if suffix in _OTHERS and not (path.is_dir() and FORMATS.get(suffix)):
         raise ReadError(f"is {_OTHERS[suffix][0]}", file=path, field="format", fix=_OTHERS[suffix][1])
     if suffix in _PARTNERS and suffix not in FORMATS:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from ..errors import ReadError
 from ..recording import Recording
-from ..utils.checksum import sha256_of
-from .atlas import find_file
-from .labels import read_labels
-from .nifti_header import checked_tr
+from .atlas import Atlas, find_file
+from .checks import check_size, damage_named, named_file
+from .nifti_header import checked_tr, load_image
 from .options import DEFAULT_MAX_BYTES, AtlasOptions, ReadRequest
-from .regions import fraction_there, label_counts, recording_of_regions, region_channels, region_means, usable_places
-from .surface import hemisphere, label_places, load_gifti, read_surfaces, surface_frame, vertex_places
+from .surface import atlas_of_labels, recording_of_labels
+
+#: bytes of one value of a GIFTI data type
+_WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4, "NIFTI_TYPE_FLOAT64": 8}
 
 
 def read_gifti(request: ReadRequest) -> Recording:
     """Read a functional GIFTI file through `options.atlas.image`, a label.gii of the same mesh.
 
-    GIFTI has no repetition time of its own: it comes from the JSON sidecar or the options. Centroids come from
-    `atlas.surfaces`; without, they are unknown.
+    GIFTI has no repetition time of its own: it comes from the JSON sidecar or the options. Centroids come from the
+    table `atlas.labels`; without, they are unknown.
     """
-    path, options, root = request.path, request.options, request.root
-    image = load_gifti(path, root, options.max_bytes, "format")
-    data = _series(image, path)
+    image = _load(request.path, request.root, request.options.max_bytes, "format")
+    data = _series(image, request.path)
     t_r, notes = checked_tr(0.0, "RepetitionTime", request)
-    atlas = options.atlas or AtlasOptions()
-    if atlas.image is None:
-        raise ReadError("is needed for a surface", file=path, field="atlas", fix="give atlas.image=, a label.gii file")
-    labels, ids, names, atlas_path = _labels(atlas, root, path, len(data))
-    usable, _ = usable_places(data)
-    side = hemisphere(image, path, "hemisphere")
-    coordinates = vertex_places(read_surfaces(atlas, root, path), side, np.arange(len(data)), path)
-    places = label_places(coordinates, labels, ids)
-    name = atlas.name or atlas_path.name.split(".")[0]
-    channels = region_channels(names, ids, places, surface_frame(atlas, path, places), name)
-    if unknown := int((~channels.located).sum()):
-        hint = "" if channels.located.any() else ": give atlas.surfaces"
-        notes.append(f"no position for {unknown} of {len(ids)} regions{hint}")
-    means = region_means(data, np.where(usable, labels, 0), ids)
-    coverage = fraction_there(label_counts(labels[usable], ids), label_counts(labels, ids))
-    provenance = {"name": name, "sha256": sha256_of(atlas_path), "n_regions": len(ids)}
-    return recording_of_regions(means, channels, coverage, t_r, request=request, atlas=provenance, notes=notes)
+    labels, atlas = _labels(request, len(data))
+    return recording_of_labels(data, labels, atlas, t_r, notes, request)
 
 
 def _series(image: Any, path: Path) -> np.ndarray:
@@ -61,15 +50,15 @@ def _series(image: Any, path: Path) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-def _labels(
-    atlas: AtlasOptions, root: Path, recording: Path, n_vertices: int
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], Path]:
-    """Label of each vertex, ids and names of the regions, and the file of the atlas."""
-    path = find_file(str(atlas.image), root, recording, "atlas.image")
-    image = load_gifti(path, root, DEFAULT_MAX_BYTES, "atlas.image")
-    if not image.darrays or image.darrays[0].data is None:
-        raise ReadError("is not a label file", file=path, field="atlas.image", fix="give a label.gii file")
-    labels = np.asarray(image.darrays[0].data)
+def _labels(request: ReadRequest, n_vertices: int) -> tuple[np.ndarray, Atlas]:
+    """Label of each vertex, and the regions."""
+    options = request.options.atlas or AtlasOptions()
+    if options.image is None:
+        fix = "give atlas.image=, a label.gii file"
+        raise ReadError("is needed for a surface", file=request.path, field="atlas", fix=fix)
+    path = find_file(options.image, request.root, request.path, "atlas.image")
+    image = _load(path, request.root, DEFAULT_MAX_BYTES, "atlas.image")
+    labels = np.asarray(image.darrays[0].data if image.darrays else None)
     if labels.dtype.kind not in "iuf" or not (np.abs(labels) < 2**53).all():
         problem = "holds values that are not label ids"
         raise ReadError(problem, file=path, field="atlas.image", fix="give a label.gii file")
@@ -77,9 +66,41 @@ def _labels(
     if labels.shape != (n_vertices,):
         problem = f"{labels.size} labels for {n_vertices} vertices"
         raise ReadError(problem, file=path, field="atlas.image", fix="use the same mesh")
-    if atlas.labels is not None:
-        ids, names, _ = read_labels(find_file(atlas.labels, root, recording, "atlas.labels"), labels)
-        return labels, ids, names, path
-    table = {int(key): str(text) for key, text in image.labeltable.get_labels_as_dict().items() if int(key) != 0}
-    table = table or {int(key): str(key) for key in np.unique(labels[labels != 0])}
-    return labels, np.array(sorted(table), dtype=np.int64), tuple(table[key] for key in sorted(table)), path
+    table = {int(key): str(text) for key, text in sorted(image.labeltable.get_labels_as_dict().items())}
+    return labels, atlas_of_labels(labels, table or {key: str(key) for key in np.unique(labels)}, path, request)
+
+
+def _load(path: Path, root: Path, max_bytes: int, field: str) -> Any:
+    """A GIFTI image whose arrays fit `max_bytes` and lie inside `root`; ReadError where they do not, or are damaged."""
+    import nibabel
+
+    if path.is_file():  # a pipe would be waited for
+        check_size(path.stat().st_size, max_bytes, path, "the file")
+        with damage_named(path, fix="the file is damaged or no GIFTI"):
+            _check_arrays(path, root, max_bytes)
+    image = load_image(path)
+    if not isinstance(image, nibabel.GiftiImage):
+        raise ReadError(f"{type(image).__name__} is not a GIFTI file", file=path, field=field)
+    return image
+
+
+def _check_arrays(path: Path, root: Path, max_bytes: int) -> None:
+    announced, number = 0.0, 0
+    for event, element in ElementTree.iterparse(path, ("start", "end")):
+        if element.tag != "DataArray":
+            continue
+        dims = [float(size) for key, size in element.items() if key.startswith("Dim") and key[3:].isdigit()]
+        n_values = math.prod(dims)
+        if event == "start":
+            number, announced = number + 1, announced + n_values
+            check_size(announced * 4, max_bytes, path)
+            if name := element.get("ExternalFileName", ""):
+                named_file(name, path, root, "ExternalFileName")
+        elif element.get("Encoding") == "GZipBase64Binary":
+            most = int(n_values) * _WIDTHS.get(element.get("DataType", ""), 8)
+            packed = base64.b64decode(element.findtext("Data", ""))
+            if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
+                problem = f"array {number} unpacks to more than the {most} bytes of its Dims"
+                raise ReadError(problem, file=path, field="size", fix="the file is damaged")
+        if event == "end":
+            element.clear()

@@ -12,7 +12,6 @@ import numpy as np
 from ..errors import ReadError
 from ..utils.optional import optional
 from ..utils.values import counted
-from .bids.kit import kit_digitisation
 from .brainvision_header import channel_units, check_brainvision, markers_in_utf8
 from .checks import check_gzip, check_hdf5, check_size
 from .events import BOUNDARY, events_table
@@ -46,8 +45,6 @@ def open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     elif format_name == "bti":  # named in full: MNE looks for them in the working folder first
         shape = path.parent / "hs_file"
         arguments = {"config_fname": path.parent / "config", "head_shape_fname": shape if shape.exists() else None}
-    elif format_name == "kit":
-        arguments, notes = kit_digitisation(path, request.sidecars)
     elif format_name == "ctf":
         arguments = {"clean_names": True}
     elif format_name == "egi":

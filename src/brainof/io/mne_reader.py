@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +26,8 @@ _OPENERS = {"edf": open_edf, "bdf": open_edf, "brainvision": open_brainvision, "
 #: formats whose samples take at least a byte each
 _PLAIN_BINARY = ("gdf", "cnt", "nihon", "persyst", "kit", "bti", "ctf", "brainvision")
 
-#: formats of which MNE compares the ending
-_PARTICULAR = ("brainvision", "eeglab", "persyst", "egi")
-#: endings that MNE does not know -> what it calls them
-_ENDINGS = {".rec": ".edf"}
+#: formats of which MNE knows the ending in lower case alone
+_LOWER_CASE = ("brainvision", "eeglab", "persyst", "egi")
 
 #: warnings of MNE that say nothing about the recording
 _IDLE_WARNINGS = re.compile("naming conventions|deprecat|Limited|Highpass cutoff|filter|not unique|does not conform")
@@ -44,9 +41,12 @@ def read_mne(request: ReadRequest) -> Recording:
         table = without_serial(table) if format_name == "ctf" else table
         request = replace(request, options=with_types(request.options, table))
     options, units = request.options, table.units if table is not None else {}
-    with lower_case(path, format_name) as link, mne_calls(link) as said:
-        opened = _OPENERS.get(format_name, open_raw)(replace(request, path=link), units)
-        _stay_inside(opened.raw, link, request.root)
+    if format_name in _LOWER_CASE and not path.suffix.islower():
+        name = path.stem + path.suffix.lower()
+        raise ReadError("ends in upper case, which MNE does not know", file=path, field="format", fix=f"call it {name}")
+    with mne_calls(path) as said:
+        opened = _OPENERS.get(format_name, open_raw)(request, units)
+        _stay_inside(opened.raw, path, request.root)
         if format_name in _PLAIN_BINARY:
             _fits(opened.raw, path)
         if table is not None:
@@ -57,34 +57,6 @@ def read_mne(request: ReadRequest) -> Recording:
         units = {name: unit for name, unit in table.units.items() if name not in opened.without_unit}
         recording = with_states(recording, replace(table, units=units), opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
-
-
-@contextmanager
-def lower_case(path: Path, format_name: str) -> Iterator[Path]:
-    """The path, or a link to it in a folder where all files end in lower case, too; errors name the file itself."""
-    parts = []
-    if path.suffix.lower() in _ENDINGS:
-        parts = [path]
-    elif format_name in _PARTICULAR:
-        parts = [other for other in path.parent.iterdir() if other.stem.lower() == path.stem.lower()]
-    if all(_ending(other) == other.suffix for other in parts):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for other in parts:
-            for name in {other.name, other.stem + _ending(other), path.stem + _ending(other)}:
-                (Path(folder) / name).symlink_to(other.absolute())
-        try:
-            yield Path(folder) / (path.stem + _ending(path))
-        except BrainOFError as error:
-            if error.file is None or Path(error.file).parent != Path(folder):
-                raise
-            own = path.parent / Path(error.file).name if Path(error.file).stem != path.stem else path
-            raise type(error)(error.problem, file=own, field=error.field, fix=error.fix) from None
-
-
-def _ending(path: Path) -> str:
-    return _ENDINGS.get(path.suffix.lower(), path.suffix.lower())
 
 
 def _reason(error: Exception) -> str:

@@ -47,8 +47,6 @@ class AtlasOptions(Schema):
     mask: str | None = None
     """Brain mask on the grid of the image, or "bids" for `*_desc-brain_mask.nii.gz` beside it; voxels outside do not
     count. Default for `grid_mm`: thresholded mean of the image itself; for an atlas: none."""
-    surfaces: tuple[str, ...] = ()
-    """Surfaces (surf.gii) whose coordinates give the centroids of regions on the cortex, one per hemisphere."""
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     """Regions of which less than this share lies inside the image are marked bad."""
 

@@ -1,130 +1,60 @@
-"""GIFTI files, checked before they are decoded, and places on the cortical surface."""
+"""Regions of surfaces and grayordinates -> Recording: what GIFTI and CIFTI files have in common."""
 
 from __future__ import annotations
 
-import base64
-import math
 import re
-import zlib
-from os.path import abspath, normpath
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from ..errors import ReadError
-from .atlas import find_file
-from .checks import check_size, damage_named
-from .nifti_header import load_image
-from .options import DEFAULT_MAX_BYTES, AtlasOptions
-
-LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
-
-#: bytes of one value of a GIFTI data type
-_WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4, "NIFTI_TYPE_FLOAT64": 8}
+from ..recording import Recording
+from ..utils.checksum import sha256_of
+from .atlas import Atlas, find_file
+from .labels import read_labels
+from .options import AtlasOptions, ReadRequest
+from .regions import fraction_there, label_counts, recording_of_regions, region_means, usable_places
 
 
-def load_gifti(path: Path, root: Path, max_bytes: int, field: str) -> Any:
-    """A GIFTI image whose arrays fit `max_bytes` and lie inside `root`; ReadError where they do not, or are damaged."""
-    import nibabel
-
-    if path.is_file():  # a pipe would be waited for
-        check_size(path.stat().st_size, max_bytes, path, "the file")
-        with damage_named(path, fix="the file is damaged or no GIFTI"):
-            _check_arrays(path, root, max_bytes)
-    image = load_image(path)
-    if not isinstance(image, nibabel.GiftiImage):
-        raise ReadError(f"{type(image).__name__} is not a GIFTI file", file=path, field=field)
-    return image
-
-
-def _check_arrays(path: Path, root: Path, max_bytes: int) -> None:
-    announced, number = 0.0, 0
-    for event, element in ElementTree.iterparse(path, ("start", "end")):
-        if element.tag != "DataArray":
-            continue
-        dims = [float(size) for key, size in element.items() if key.startswith("Dim") and key[3:].isdigit()]
-        n_values = math.prod(dims)
-        if event == "start":
-            number, announced = number + 1, announced + n_values
-            check_size(announced * 4, max_bytes, path)
-            if name := element.get("ExternalFileName", ""):
-                _check_external(path, root, name, number)
-        elif element.get("Encoding") == "GZipBase64Binary":
-            most = int(n_values) * _WIDTHS.get(element.get("DataType", ""), 8)
-            packed = base64.b64decode(element.findtext("Data", ""))
-            if len(zlib.decompressobj().decompress(packed, most + 1)) > most:
-                problem = f"array {number} unpacks to more than the {most} bytes of its Dims"
-                raise ReadError(problem, file=path, field="size", fix="the file is damaged")
-        if event == "end":
-            element.clear()
+def atlas_of_labels(values: np.ndarray, table: Mapping[int, str], path: Path, request: ReadRequest) -> Atlas:
+    """The regions of a label file (its `values` and `table`), or those of `atlas.labels` with their centroids."""
+    options = request.options.atlas or AtlasOptions()
+    ids, texts = np.array([key for key in table if key], dtype=np.int64), [text for key, text in table.items() if key]
+    counts = Counter(texts)
+    names = tuple(f"{text}-{i}" if counts[text] > 1 else text for text, i in zip(texts, ids, strict=True))
+    centroids = np.full((len(ids), 3), np.nan)
+    if options.labels is not None:
+        file = find_file(options.labels, request.root, request.path, "atlas.labels")
+        ids, names, centroids = read_labels(file, values)
+    return Atlas(
+        ids, names, centroids, frame_of(centroids, request), options.name or path.name.split(".")[0], sha256_of(path)
+    )
 
 
-def _check_external(path: Path, root: Path, name: str, number: int) -> None:
-    target = Path(normpath(Path(abspath(path.parent)) / name))
-    if not any(target.is_relative_to(abspath(folder)) for folder in (root, path.parent)):
-        problem, fix = f"array {number} lies in {name!r}, outside {root}", "keep data below the root"
-    elif not target.is_file():
-        problem, fix = f"array {number} lies in {name!r}, which is not a file", "copy that file, too"
-    else:
-        return
-    raise ReadError(problem, file=path, field="ExternalFileName", fix=fix)
-
-
-def read_surfaces(options: AtlasOptions, root: Path, recording: Path) -> dict[str, np.ndarray]:
-    """Structure -> vertex coordinates (n, 3) in metres; ReadError where a file is no surface of a hemisphere."""
-    surfaces = {}
-    for name in options.surfaces:
-        path = find_file(name, root, recording, "atlas.surfaces")
-        image = load_gifti(path, root, DEFAULT_MAX_BYTES, "atlas.surfaces")
-        with damage_named(path, field="atlas.surfaces", fix="give .surf.gii files"):
-            coordinates = image.agg_data("pointset")
-        if coordinates is None or np.ndim(coordinates) != 2:
-            raise ReadError("is not a surface", file=path, field="atlas.surfaces", fix="give .surf.gii files")
-        surfaces[hemisphere(image, path, "atlas.surfaces")] = np.asarray(coordinates, dtype=np.float64) / 1000
-    return surfaces
-
-
-def hemisphere(image: Any, path: Path, field: str) -> str:
-    """The structure a GIFTI file belongs to, by its metadata or its name; ReadError where neither tells."""
-    for part in (image, *image.darrays):
-        text = part.meta.get("AnatomicalStructurePrimary", "").lower()
-        if "left" in text or "right" in text:
-            return LEFT if "left" in text else RIGHT
-    if re.search(r"hemi-L|[._]L[._]|^lh\.|left", path.name):
-        return LEFT
-    if re.search(r"hemi-R|[._]R[._]|^rh\.|right", path.name):
-        return RIGHT
-    fix = "put hemi-L or hemi-R into its name"
-    raise ReadError("does not say which hemisphere it is of", file=path, field=field, fix=fix)
-
-
-def surface_frame(options: AtlasOptions, path: Path, places: np.ndarray) -> str:
-    """Frame of places on surfaces: what the options say, MNI where a file name says so, else unknown."""
-    if not np.isfinite(places).any():
+def frame_of(centroids: np.ndarray, request: ReadRequest) -> str:
+    """Frame of centroids: what the options say, MNI where the name of the recording says so, else unknown."""
+    if not np.isfinite(centroids).any():
         return "unknown"
-    names = " ".join([*options.surfaces, path.name])
-    is_mni = re.search(r"mni|fs_?lr|fsaverage", names, flags=re.IGNORECASE)
-    return options.space or ("mni" if is_mni else "unknown")
+    is_mni = re.search(r"mni|fs_?lr|fsaverage", request.path.name, flags=re.IGNORECASE)
+    return (request.options.atlas or AtlasOptions()).space or ("mni" if is_mni else "unknown")
 
 
-def mean_place(coordinates: np.ndarray) -> np.ndarray:
-    """Centroid of some places; NaN where one of them is unknown, or there is none."""
-    return coordinates.mean(axis=0) if len(coordinates) else np.full(3, np.nan)
-
-
-def label_places(coordinates: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """`mean_place` of each label, shape (n, 3), in the order of `ids`."""
-    return np.array([mean_place(coordinates[labels == label]) for label in ids]).reshape(-1, 3)
-
-
-def vertex_places(surfaces: dict[str, np.ndarray], structure: str, vertices: np.ndarray, path: Path) -> np.ndarray:
-    """Coordinates of vertices, shape (n, 3); NaN where the surface is not given, ReadError where it has fewer."""
-    if structure not in surfaces:
-        return np.full((len(vertices), 3), np.nan)
-    surface, last = surfaces[structure], int(np.max(vertices, initial=-1))
-    if last >= len(surface):
-        problem = f"vertex {last} is not on the surface ({len(surface)} vertices)"
-        raise ReadError(problem, file=path, field="atlas.surfaces", fix="give surfaces of the same mesh")
-    return surface[vertices]
+def recording_of_labels(
+    data: np.ndarray, labels: np.ndarray, atlas: Atlas, t_r: float, notes: list[str], request: ReadRequest
+) -> Recording:
+    """Vertices or grayordinates x time, averaged over the label of each (0: none); `t_r` in seconds."""
+    usable, flawed = usable_places(data)
+    if flawed:
+        notes.append(f"{flawed} grayordinates are not finite and were left out")
+    there = label_counts(labels[usable], atlas.ids)
+    if not there.any():
+        raise ReadError("no region of the atlas lies in the file", file=request.path, field="atlas.image")
+    if unknown := int(np.isnan(atlas.centroids).any(axis=1).sum()):
+        notes.append(f"no position for {unknown} of {len(atlas)} regions: give atlas.labels= with columns x, y and z")
+    means = region_means(data, np.where(usable, labels, 0), atlas.ids)
+    coverage = fraction_there(there, label_counts(labels, atlas.ids))
+    return recording_of_regions(
+        means, atlas.channels(), coverage, t_r, request=request, atlas=atlas.provenance(), notes=notes
+    )

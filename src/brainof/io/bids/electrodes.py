@@ -14,7 +14,7 @@ from ..text_table import read_text_table
 from .sidecars import Sidecars, read_json
 
 #: unit of length -> metres
-METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 
 #: coordinate systems defined like our head frame: origin between the ears, x to the right ear, y to the nasion
 _HEAD_SYSTEMS = frozenset(("captrak", "elektaneuromag", "neuromag", "chietiitab"))
@@ -74,9 +74,9 @@ def _to_head(system: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
     if not system:
         return None, "no coordsystem.json says in which frame and unit they are"
     unit = str(system.get("EEGCoordinateUnits") or system.get("iEEGCoordinateUnits") or "n/a").strip()
-    if unit not in METRES:
+    if unit not in _METRES:
         return None, f"their unit is {unit!r}"
-    scale = np.diag([METRES[unit]] * 3 + [1.0])
+    scale = np.diag([_METRES[unit]] * 3 + [1.0])
     landmarks = _landmarks(system)
     if landmarks is not None:
         from mne.transforms import get_ras_to_neuromag_trans
@@ -93,13 +93,13 @@ def _landmarks(system: Mapping[str, Any]) -> list[np.ndarray] | None:
     written = system.get("AnatomicalLandmarkCoordinates")
     unit = str(system.get("AnatomicalLandmarkCoordinateUnits") or system.get("EEGCoordinateUnits") or "").strip()
     told = system.get("AnatomicalLandmarkCoordinateSystem", system.get("EEGCoordinateSystem"))
-    if not isinstance(written, dict) or unit not in METRES or told != system.get("EEGCoordinateSystem"):
+    if not isinstance(written, dict) or unit not in _METRES or told != system.get("EEGCoordinateSystem"):
         return None
     points = []
     for names in (_NASION, _LEFT, _RIGHT):
         value = next((written[name] for name in names if name in written), None)
         try:
-            point = np.array(value, dtype=float) * METRES[unit]
+            point = np.array(value, dtype=float) * _METRES[unit]
         except (TypeError, ValueError):
             return None
         if point.shape != (3,) or not np.isfinite(point).all():

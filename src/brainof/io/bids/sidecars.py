@@ -96,12 +96,8 @@ class Sidecars:
     @cached_property
     def metadata(self) -> dict[str, tuple[Any, str]]:
         """Metadata of the JSON files: key -> (value, file it comes from); nearer files win key by key."""
-        return self.merged(self.suffix)
-
-    def merged(self, suffix: str) -> dict[str, tuple[Any, str]]:
-        """Keys of all JSON files of a suffix, as in `metadata`."""
         values: dict[str, tuple[Any, str]] = {}
-        for file in reversed(self.all(suffix, ".json")):
+        for file in reversed(self.all(self.suffix, ".json")):
             values |= {key: (value, file.path) for key, value in read_json(file.path).items()}
         return values
 

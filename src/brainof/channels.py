@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -25,6 +26,9 @@ UNITS: dict[str, str] = {"eeg": "V", "mag": "T", "grad": "T/m", "axial": "T", "r
 SHOWN_UNITS = {"V": ("µV", 1e6), "T": ("fT", 1e15), "T/m": ("fT/cm", 1e13), "a.u.": ("a.u.", 1.0)}
 
 MODALITY_OF_TYPE: dict[str, Modality] = {"eeg": "eeg", "mag": "meg", "grad": "meg", "axial": "meg", "roi": "fmri"}
+
+#: Words in the names of regions that say nothing about the network
+_SIDES = re.compile(r"^(?:(?:7|17)Networks|Schaefer\d*|LH|RH|L|R|lh|rh|left|right)$", re.IGNORECASE)
 
 Frame = Literal["head", "mni", "device", "scanner", "unknown"]
 
@@ -141,3 +145,16 @@ class Channels:
     def digest(self) -> str:
         """Content hash of the table (16 hex digits): equal tables have equal digests."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def network_of(region: str) -> str:
+    """The network in the name of a region: Vis of 7Networks_LH_Vis_1, visual of L_visual_1; empty where there is none.
+
+    A name without a number at its end (Precentral_L) is that of an anatomical region, not of a part of a network.
+    """
+    words = region.split("_")
+    if not words[-1].isdigit():
+        return ""
+    words = [word for word in words[:-1] if not _SIDES.match(word)]
+    schaefer = region.startswith(("7Networks", "17Networks"))
+    return words[0] if schaefer and words else "_".join(words)

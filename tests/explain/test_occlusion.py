@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from brainof.channels import Channels
+from brainof.channels import Channels, network_of
 from brainof.errors import ConfigError
 from brainof.explain import gather, occlusion
 from brainof.explain.effects import effect_map, sign_flip_p
 from brainof.explain.hiding import band_stopped, grid_of, hidden_features
-from brainof.explain.parts import channel_groups, network_of, token_parts
+from brainof.explain.parts import channel_groups, token_parts
 from brainof.explain.source import spread
 from brainof.inference.examples import WindowList
 from brainof.model import BrainOF

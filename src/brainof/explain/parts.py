@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
-from ..channels import Channels
+from ..channels import Channels, network_of
 from ..errors import ConfigError, did_you_mean
 
 #: Frequency bands (Hz) that are filtered out; fMRI: the slow bands of Zuo et al. (2010)
@@ -18,9 +17,6 @@ BANDS: dict[str, dict[str, tuple[float, float]]] = {
 BANDS["meg"] = BANDS["eeg"]
 
 KINDS = ("channel", "region", "network", "time", "band")
-
-#: Words in the names of regions that say nothing about the network
-_SIDES = re.compile(r"^(?:(?:7|17)Networks|Schaefer\d*|LH|RH|L|R|lh|rh|left|right)$", re.IGNORECASE)
 
 
 def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: float) -> dict[str, np.ndarray]:
@@ -55,19 +51,6 @@ def channel_groups(by: str, channels: Channels) -> dict[str, list[int]]:
         found = "positions are unknown" if by == "region" else f"names such as {channels.names[0]!r} name no network"
         raise ConfigError(found, field=f"by='{by}'", fix="explain by channel")
     return dict(sorted(groups.items()))
-
-
-def network_of(region: str) -> str:
-    """The network in the name of a region: Vis of 7Networks_LH_Vis_1, visual of L_visual_1; empty where there is none.
-
-    A name without a number at its end (Precentral_L) is that of an anatomical region, not of a part of a network.
-    """
-    words = region.split("_")
-    if not words[-1].isdigit():
-        return ""
-    words = [word for word in words[:-1] if not _SIDES.match(word)]
-    schaefer = region.startswith(("7Networks", "17Networks"))
-    return words[0] if schaefer and words else "_".join(words)
 
 
 def _regions(channels: Channels) -> list[str]:

@@ -82,6 +82,9 @@ class ViewConfig(AugmentConfig):
     """Modality -> seconds that both the window and its view are cut to, each from a start of its own."""
     apart: float | None = Field(None, ge=0)
     """Seconds between the two starts at most; None: any."""
+    networks: dict[str, str] = Field(default_factory=dict)
+    """Atlas -> table (.csv or .tsv) of the `name` of each region and its `network`, for the term `networks`; where
+    there is none, names of regions tell the network."""
 
 
 class ObjectiveConfig(Schema):
@@ -109,7 +112,7 @@ class ObjectiveConfig(Schema):
     terms: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of further terms by name (`brainof.pretraining.terms`), added to the others."""
     teacher: str = "self"
-    """Whose latents the terms `latent`, `view` and `distill` take as target: of the model itself ("self"), of the
+    """Whose latents `latent`, `view`, `distill` and `networks` take as target: of the model itself ("self"), of the
     moving average of its weights ("average", see `average`), or of a run or release folder, which stays as it is."""
     regulariser: Literal["vicreg", "sigreg", "none"] = "vicreg"
     """What keeps the latents of windows apart in the terms `latent` and `view`."""
@@ -117,7 +120,7 @@ class ObjectiveConfig(Schema):
     stimulus: list[str] = Field(default_factory=list)
     """Datasets whose people saw the same at the same time of the same run, for the term `align`."""
     aligned: Literal["waveform", "log_spectrum", "connectivity"] | None = None
-    """Output whose latents `align` compares; None: all latents. What is made alike forgets who is measured."""
+    """Output whose latents `align` and `networks` compare; None: all. What is made alike forgets who is measured."""
     predict: Literal["hidden", "all"] = "hidden"
     """Which patches are predicted and compared: the hidden ones, or all. About half of what the Fourier mask removes
     lies in visible patches, and is a target with "all" alone."""

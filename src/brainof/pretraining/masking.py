@@ -67,7 +67,7 @@ class MaskedBatch(Tensors):
         Tokens that hold signal; the others are padding or bad channels.
     mean_1PCC : Tensor or None
         Mean correlations of the windows by patch, zero on the diagonal, where differences from them are compared.
-    view, partner, distorted : View or None
+    view, partner, distorted, networks : View or None
         Second looks at the same windows, where a term of the objective asks for them.
     """
 
@@ -87,11 +87,12 @@ class MaskedBatch(Tensors):
     view: View | None = None
     partner: View | None = None
     distorted: View | None = None
+    networks: View | None = None
 
     @property
     def views(self) -> dict[str, View]:
         """The second looks that there are."""
-        found = {"view": self.view, "partner": self.partner, "distorted": self.distorted}
+        found = {name: getattr(self, name) for name in ("view", "partner", "distorted", "networks")}
         return {name: view for name, view in found.items() if view is not None}
 
     @property

@@ -127,7 +127,7 @@ class Objective(nn.Module):
     @torch.no_grad()
     def whole(self, masked: MaskedBatch, tokens: Tokens) -> Tensor | None:
         """Latents (B, L, D) of all tokens by the teacher, or by the model itself; None where no term compares them."""
-        if not any(term.whole for term in self.terms.values()):
+        if not any(term.whole and (not term.look or term.look in masked.views) for term in self.terms.values()):
             return None
         if self.teacher is None:
             return self.model.encode(tokens)

@@ -328,10 +328,11 @@ class Run:
 
 
 def require_teacher(config: PretrainConfig) -> None:
-    """Refuse a teacher that there is not, and alignment where ranks have to encode equally often."""
-    if "align" in config.objective.terms and config.parallel in ("fsdp", "fsdp_ep"):
-        text = "ranks that share a model encode equally often, and not every batch holds people who have partners"
-        raise ConfigError(text, field="parallel", fix="set parallel=ddp, or leave objective.terms.align out")
+    """Refuse a teacher that there is not, and looks of some batches alone where ranks have to encode equally often."""
+    for name, what in {"align": "people who have partners", "networks": "regions of networks"}.items():
+        if name in config.objective.terms and config.parallel in ("fsdp", "fsdp_ep"):
+            text = f"ranks that share a model encode equally often, and not every batch holds {what}"
+            raise ConfigError(text, field="parallel", fix=f"set parallel=ddp, or leave objective.terms.{name} out")
     if config.objective.teacher == "self":
         return
     if config.objective.teacher == "average" and not config.average:

@@ -1,8 +1,9 @@
 """Second looks at the windows of a batch, planned on the host beside the masks (docs/decisions/0094).
 
 `view`: the window as another recording would show it (another rate, fewer channels, another reference, another crop).
-`partner`: another person at the same moment of the same stimulus. `distorted`: the window after a change that is to be
-told from its latents. All are functions of (seed, epoch, row), and nothing of them is hidden.
+`networks`: the window, or its other crop, at the resolution of networks. `partner`: another person at the same moment
+of the same stimulus. `distorted`: the window after a change that is to be told from its latents. All are functions of
+(seed, epoch, row), and nothing of them is hidden.
 
 Shape suffixes: B windows, C channels, T samples, K facts.
 """
@@ -25,6 +26,7 @@ from ..signals import SignalBatch, Tensors
 from ..utils.values import ceil_div
 from .bands import BANDS
 from .config import ObjectiveConfig
+from .networks import Networks
 
 #: Domains of the random numbers that are derived from the seed of a run
 VIEW_STREAM, PARTNER_STREAM, PRETEXT_STREAM, CROP_STREAM = 6, 7, 8, 9
@@ -42,7 +44,7 @@ class View(Tensors):
         The windows in the order of the batch that it belongs to.
     about_BK : Tensor of int64
         `partner`: 1 where there is one (else the window itself stands there), number of its run, milliseconds since the
-        start of the run. `distorted`: numbers of band, shift and order (-1: not changed). `view`: none.
+        start of the run. `distorted`: numbers of band, shift and order (-1: not changed). Others: none.
     """
 
     batch: SignalBatch
@@ -77,7 +79,7 @@ class Partners:
 
 @dataclass(frozen=True)
 class ViewPlanner:
-    """Plans what the terms of an objective ask for: some of "view", "partner", "distorted"."""
+    """Plans what the terms of an objective ask for: some of "view", "networks", "partner", "distorted"."""
 
     config: ObjectiveConfig
     asked: frozenset[str]
@@ -85,6 +87,7 @@ class ViewPlanner:
     seed: int
     patch: int
     partners: Partners | None = None
+    networks: Networks | None = None
 
     def __call__(self, batch: SignalBatch, epoch: int) -> tuple[SignalBatch, dict[str, View]]:
         """The batch, cropped where crops are asked for, and its views."""
@@ -92,8 +95,11 @@ class ViewPlanner:
         first, second = self._starts(batch, epoch)
         seconds = config.crop.get(batch.modality)  # type: ignore[call-overload]
         cropped = batch if seconds is None else crop(batch, first, seconds, self.patch)
+        other = batch if seconds is None else crop(batch, second, seconds, self.patch)
+        coarse = self.networks(other) if self.networks is not None else None
+        if coarse is not None:
+            found["networks"] = View(coarse, torch.zeros(len(batch), 0, dtype=torch.int64))
         if "view" in self.asked:
-            other = batch if seconds is None else crop(batch, second, seconds, self.patch)
             if config.active:
                 other = augment(other, config, self.seed + VIEW_STREAM, epoch, self.patch)
             if config.reference and batch.modality == "eeg":
@@ -236,4 +242,5 @@ def planner_of(
     if not asked:
         return None
     partners = Partners(rows, config.stimulus) if "partner" in asked else None
-    return ViewPlanner(config, asked, corpora, seed, patch, partners)
+    networks = Networks(rows, corpora, config.view.networks) if "networks" in asked else None
+    return ViewPlanner(config, asked, corpora, seed, patch, partners, networks)

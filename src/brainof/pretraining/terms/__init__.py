@@ -27,6 +27,7 @@ TERMS: dict[str, Term] = {
     "latent": latent.LATENT,
     "view": latent.VIEW,
     "distill": distill.TERM,
+    "networks": distill.NETWORKS,
     "align": align.TERM,
     "band": pretexts.BAND,
     "shift": pretexts.SHIFT,

@@ -39,7 +39,7 @@ class Comparison:
     target_BHS, sample_mask_BHS : Tensor
         See `clean_patches`.
     aligned : slice or None
-        The latents that the term `align` compares; None: all.
+        The latents that the terms `align` and `networks` compare; None: all.
     """
 
     masked: MaskedBatch
@@ -72,7 +72,7 @@ class Term:
     whole : bool
         Whether it needs the latents of the whole window, which cost a second forward pass.
     look : str
-        The second look at the window that it needs ("view", "partner" or "distorted"), another forward pass.
+        The second look at the window that it needs ("view", "partner", "distorted", "networks"), another forward pass.
     """
 
     loss: Callable[[Comparison], Tensor]

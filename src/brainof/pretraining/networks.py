@@ -54,9 +54,10 @@ class Networks:
         known = {atlas: read_networks(path) for atlas, path in tables.items()}
         groups = {digest: network_rows(channels, known.get(str(channels.atlas))) for digest, channels in sets.items()}
         for digest, channels in sets.items():
-            if channels.atlas in tables and not groups[digest]:
-                text, fix = f"names no two networks of {channels.atlas}", f"write names such as {channels.names[0]}"
-                raise ConfigError(text, file=tables[channels.atlas], field="name", fix=fix)
+            atlas = str(channels.atlas)
+            if atlas in tables and not groups[digest]:
+                text, fix = f"names no two networks of {atlas}", f"write names such as {channels.names[0]}"
+                raise ConfigError(text, file=tables[atlas], field="name", fix=fix)
         self.members = {digest: rows for digest, rows in groups.items() if rows}
         if not self.members:
             atlases = sorted({str(channels.atlas) for channels in sets.values()})

@@ -117,14 +117,14 @@ def run_commands(text: str) -> None:
         assert main([*words[1:], *SMALLER.get(command, "").split()]) == 0, line
 
 
-def epochs(n: int = 16, preload: bool = True) -> mne.BaseEpochs:
+def epochs(n: int = 16) -> mne.BaseEpochs:
     """Standing for "my-epo.fif": two classes that differ in an alpha rhythm, 4 s each."""
     info = mne.create_info(NAMES, 128.0, "eeg")
     data = np.random.default_rng(0).normal(0, 2e-5, (len(NAMES), n, 512))
     data[:, ::2] += 4e-5 * np.sin(2 * np.pi * 10 * np.arange(512) / 128)
     raw = mne.io.RawArray(data.reshape(len(NAMES), -1), info, verbose=False).set_montage("colin27_1020")
     events = np.c_[np.arange(n) * 512, np.zeros(n, int), np.arange(n) % 2]
-    return mne.Epochs(raw, events, tmin=0, tmax=511 / 128, baseline=None, preload=preload, verbose=False)
+    return mne.Epochs(raw, events, tmin=0, tmax=511 / 128, baseline=None, preload=True, verbose=False)
 
 
 def add_pairs(folder: Path) -> None:
@@ -163,7 +163,7 @@ def of_interop(folder: Path) -> dict[str, Any]:
     bold = nibabel.Nifti1Image(rng.normal(100, 1, (4, 4, 4, 40)).astype(np.float32), np.eye(4) * 3)
     return {
         "brainof": brainof,
-        "epochs": epochs(preload=False),  # loaded ones forget where they begin
+        "epochs": epochs(),
         "labels": np.arange(16) % 2,
         "masker": maskers.NiftiLabelsMasker(atlas),
         "bold": bold,

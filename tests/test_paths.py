@@ -18,7 +18,6 @@ from brainof.errors import BrainOFError, ConfigError
 from brainof.estimators import BrainOFClassifier
 from brainof.evaluation.folds import read_splits
 from brainof.evaluation.task import save_rows
-from brainof.inference.calibration import Calibration
 from brainof.io.bids import index
 from brainof.io.labels import read_labels
 from brainof.paths import user_path
@@ -56,7 +55,6 @@ CALLS = {
     "report": lambda path: report([path], "page.html"),
     "classifier": BrainOFClassifier.load,
     "adapter": read_adapter,
-    "calibration": Calibration.load,
     "splits": read_splits,
     "rows": lambda path: save_rows([], path),
     "index": index,

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import brainof
-from brainof.contract import InputContract
-from brainof.errors import CheckpointError, ConfigError, ContractError
-from brainof.inference import Calibration, StreamingEmbedder, calibrate
+from brainof.errors import ConfigError, ContractError
+from brainof.inference import StreamingEmbedder, calibrate
 from brainof.inference.batches import pooled
 from brainof.inference.windows import InputOptions, read_samples
 from brainof.io import from_array
@@ -98,34 +97,6 @@ def test_an_embedding_comes_with_the_sample_that_completes_it(model):
     due = int(np.ceil(embedder.latency * SFREQ))
     assert embedder.push(recording.data[:, : due - 1]) is None
     assert len(embedder.push(recording.data[:, due - 1 : due])) == 1
-
-
-def test_a_calibration_comes_back_from_its_file(model, tmp_path):
-    calibration, recording = calibrate(recorded(0)), recorded(1)
-    loaded = Calibration.load(calibration.save(tmp_path / "calibration.json"))
-    embedders = [StreamingEmbedder(model, one, window_seconds=WINDOW) for one in (calibration, loaded)]
-    one, two = (run(embedder, recording.data, 1000).values for embedder in embedders)
-    np.testing.assert_array_equal(two, one)
-    assert loaded.save(tmp_path / "again.json").read_bytes() == (tmp_path / "calibration.json").read_bytes()
-
-
-def test_a_calibration_brings_its_contract(tmp_path):
-    recording = recorded(0)
-    steps = default_chain("eeg").to_steps()
-    part = {"units": {"eeg": "V"}, "steps": steps, "window_seconds": (2.0, 2.0)}
-    contract = InputContract.parse({"modalities": {"eeg": part}})
-    calibration = calibrate(recording, contract)
-    assert Calibration.load(calibration.save(tmp_path / "c.json")).contract == contract
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"layout": 7}', '{"layout": 1, "steps": []}'])
-def test_a_file_that_holds_no_calibration_is_named(text, tmp_path):
-    path = tmp_path / "calibration.json"
-    path.write_text(text)
-    with pytest.raises(CheckpointError, match=r"calibration\.json.*calibrate again"):
-        Calibration.load(path)
-    with pytest.raises(CheckpointError, match="calibrate again"):
-        Calibration.load(tmp_path / "none.json")
 
 
 def test_memory_of_the_stream_is_bounded(model):

@@ -52,27 +52,13 @@ def test_without_xarray(embeddings, monkeypatch):
         to_xarray(embeddings)
 
 
-def test_epochs_take_the_window_their_event_lies_in(embeddings, epochs):
-    found = to_metadata(embeddings, epochs, match="onset")
-    assert found.metadata["e0000"].tolist()[:2] == [0.0, 4.0]
-    assert np.isnan(found.metadata["e0000"].iloc[2])
-    assert found.metadata["e0000"].iloc[3] == 8.0
-    assert found.metadata["trial"].tolist() == [1, 2, 3, 4]
-    assert len(found["e0000 > 1"]) == 2
-    assert "e0000" not in epochs.metadata
-    loaded = epochs.copy().load_data()
-    with pytest.raises(ConfigError, match="first_samp: is unknown.*; give raw.first_samp"):
-        to_metadata(embeddings, loaded, match="onset")
-    again = to_metadata(embeddings, loaded, match="onset", first_samp=500)
-    pd.testing.assert_frame_equal(again.metadata, found.metadata)
-
-
 def test_one_window_per_epoch(embeddings, epochs):
     found = to_metadata(embeddings, epochs[:3], prefix="brainof_")
     assert found.metadata["brainof_e0003"].tolist() == [3, 7, 11]
-    with pytest.raises(ConfigError, match='3 windows for 4 epochs; .*match="onset"'):
+    assert found.metadata["trial"].tolist() == [1, 2, 3]
+    assert len(found["brainof_e0000 > 1"]) == 2
+    assert "brainof_e0000" not in epochs.metadata
+    with pytest.raises(ConfigError, match="3 windows for 4 epochs; embed the epochs"):
         to_metadata(embeddings, epochs)
     with pytest.raises(ConfigError, match="'brainof_e0000' is in the metadata already; give a prefix"):
         to_metadata(embeddings, found, prefix="brainof_")
-    with pytest.raises(ConfigError, match="did you mean 'onset'"):
-        to_metadata(embeddings, epochs, match="onsets")

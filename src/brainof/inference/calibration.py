@@ -1,29 +1,21 @@
-"""The statistics of one recording, frozen for a live stream, and their file."""
+"""The statistics of one recording, frozen for a live stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..channels import Channels
 from ..contract import InputContract
-from ..errors import BrainOFError, CheckpointError, ConfigError, ContractError, ReadError
-from ..paths import user_path
+from ..errors import ConfigError, ContractError
 from ..prepare import Chain
 from ..prepare.bads import BadChannels, Repair
 from ..prepare.filters import Detrend
 from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording
-from ..utils.files import parse_json, write_json
 from .windows import preparation
-
-#: Of the file of a calibration
-LAYOUT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,55 +45,6 @@ class Calibration:
         """Bool (n_channels,): True where the channel is used."""
         bads = {*self.bads, *self.scales.bads}
         return np.array([name not in bads for name in self.channels.names])
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write everything as one JSON file, by rename; `load` reads it to the last bit."""
-        values = {
-            "layout": LAYOUT,
-            "steps": Chain(self.steps).to_steps(),
-            # Channels.to_dict rounds geometry for its digest; a stream goes on with the positions it had
-            "channels": self.channels.to_dict(),
-            "positions": _plain(self.channels.positions),
-            "orientations": _plain(self.channels.orientations),
-            "sfreq": self.sfreq,
-            "modality": self.modality,
-            "means": _plain(self.means),
-            "bads": self.bads,
-            "scales": {name: _plain(value) for name, value in vars(self.scales).items()},
-            "contract": self.contract.to_dict() if self.contract else None,
-        }
-        place = user_path(path)
-        write_json(place, values)
-        return place
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Calibration:
-        """Read what `save` wrote; a CheckpointError where it is not there, damaged, or of another layout."""
-        try:
-            values = parse_json(user_path(path, ReadError).read_bytes())
-            if not isinstance(values, dict) or values.get("layout") != LAYOUT:
-                raise CheckpointError("is not a calibration of this version", file=path, fix="calibrate again")
-            geometry = {name: values[name] for name in ("positions", "orientations")}
-            scales = values["scales"]
-            arrays = {name: _array(scales[name]) for name in ("centres", "divisors")}
-            found = cls(
-                Chain.from_steps(values["steps"], path).steps,
-                Channels.from_dict({**values["channels"], **geometry}),
-                float(values["sfreq"]),
-                str(values["modality"]),
-                _array(values["means"]),
-                tuple(values["bads"]),
-                Scales(**{**scales, **arrays, "bads": tuple(scales["bads"])}),
-                InputContract.parse(values["contract"], path) if values["contract"] else None,
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, BrainOFError):
-                raise
-            raise CheckpointError(f"is damaged or incomplete ({error})", file=path, fix="calibrate again") from None
-        n = len(found.channels)
-        if {len(found.means), len(found.scales.centres), len(found.scales.divisors)} != {n}:
-            raise CheckpointError(f"does not hold values for {n} channels", file=path, fix="calibrate again")
-        return found
 
     def apply(self, recording: Recording) -> Recording:
         """A whole recording of the same channels and rate (a ContractError otherwise), with the frozen statistics."""
@@ -184,16 +127,3 @@ def offsets(raw: np.ndarray, repaired: np.ndarray) -> np.ndarray:
         if known.any():
             found[row] = np.subtract(before[known], after[known], dtype=np.float64).mean()
     return found
-
-
-def _plain(values: Any) -> Any:
-    """Lists for JSON, which knows no NaN: rows of geometry that are unknown, and such values, are null."""
-    if not isinstance(values, np.ndarray):
-        return values
-    if values.ndim == 2:
-        return [None if np.isnan(row).any() else row.tolist() for row in values]
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def _array(values: list[Any]) -> np.ndarray:
-    return np.array(values, dtype=np.float64)  # None becomes NaN

@@ -95,14 +95,6 @@ class Embeddings:
         names = [f"e{number:0{width}d}" for number in range(self.values.shape[1])]
         return pd.concat([self.table.reset_index(drop=True), pd.DataFrame(self.values, columns=names)], axis=1)
 
-    def windows_at(self, times: np.ndarray) -> np.ndarray:
-        """Number of the window that holds each time (seconds, as onsets count); -1 where none does."""
-        onset, duration = self.table["onset"].to_numpy(dtype=float), self.table["duration"].to_numpy(dtype=float)
-        order = np.argsort(onset, kind="stable")
-        place = np.searchsorted(onset[order], times, side="right") - 1
-        chosen = order[np.maximum(place, 0)]
-        return np.where((place >= 0) & (times < onset[chosen] + duration[chosen]), chosen, -1)
-
     def save(self, path: str | PathLike[str]) -> None:
         """Write `.parquet` or `.csv` (the columns of `to_frame`), or `.npz` (`values` and one array per table column).
 

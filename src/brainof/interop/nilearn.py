@@ -131,14 +131,10 @@ def to_regressors(
     heights *= np.sign(heights[np.abs(heights).argmax(axis=0), np.arange(n_components)])
     blocks = embeddings.table[["onset", "duration"]].to_numpy(dtype=float)
     times = np.asarray(frame_times, dtype=float)
-    window = embeddings.windows_at(times)
-    columns = {}
-    for number, height in enumerate(heights.T, 1):
-        if hrf_model is None:
-            column = np.where(window >= 0, height[window], 0.0)
-        else:
-            column = compute_regressor(np.column_stack([blocks, height]).T, hrf_model, times)[0][:, 0]
-        columns[f"{prefix}_{number}"] = column
+    columns = {
+        f"{prefix}_{number}": compute_regressor(np.column_stack([blocks, height]).T, hrf_model, times)[0][:, 0]
+        for number, height in enumerate(heights.T, 1)
+    }
     return pd.DataFrame(columns, index=pd.Index(frame_times, name="frame_time"))
 
 

@@ -21,7 +21,7 @@ from brainof.corpus import Corpus
 from brainof.datasets import find_recipe
 from brainof.datasets.run import prepare
 from brainof.evaluation.baselines import band_power, functional_connectivity
-from brainof.evaluation.identity import identify, matching
+from brainof.evaluation.identity import matching
 from brainof.evaluation.matching import matched, segments
 from brainof.model import BrainOF
 from brainof.model.tokens import Tokens
@@ -65,7 +65,7 @@ def people(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
     """Top-1 of the other visit, both ways, with features as they are and standardised over sessions."""
     pairs = matching(index)
     names = ("top-1", False), ("top-1, standardised", True)
-    return {name: identify(features, pairs, standardised).score for name, standardised in names}
+    return {name: pairs.hits(features, standardised).score for name, standardised in names}
 
 
 def arithmetic(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:

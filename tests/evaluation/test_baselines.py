@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.signal import welch
@@ -12,11 +10,11 @@ from brainof.evaluation import baselines
 from brainof.evaluation.baselines import (
     BANDS,
     BASELINES,
-    FITTED,
-    Fitting,
+    OWN,
     band_power,
     baseline_features,
     default_baselines,
+    nearest_mean,
 )
 from brainof.stats.covariance import TangentSpace, covariances, log_euclidean
 
@@ -163,8 +161,9 @@ def test_nearest_mean_finds_the_map_of_each_class():
     maps, y = rng.standard_normal((3, 20)), np.repeat([0, 1, 2], 4)
     windows = np.repeat((maps[y] + 0.3 * rng.standard_normal((12, 20)))[:, :, None], 6, axis=2)
     rows = np.arange(12) % 4 < 2
-    data = Fitting(windows[rows], y[rows], np.arange(6), windows[~rows], 0.5, 3, 0)
-    scores = FITTED["nearest mean"](data)
+    features, read = OWN["nearest mean"]
+    X = BASELINES["fmri"][features](windows, 0.5)
+    scores = read(X[rows], y[rows], np.arange(6), X[~rows], 3)
     assert (scores.argmax(axis=1) == y[~rows]).all()
     means = np.stack([windows[rows & (y == code)].mean(axis=(0, 2)) for code in range(3)])
     assert scores[0, 1] == pytest.approx(np.corrcoef(windows[~rows][0].mean(axis=1), means[1])[0, 1])
@@ -181,14 +180,13 @@ def test_baselines_of_a_task_that_names_none():
 
 
 def test_two_classes_are_one_decision_and_values_are_refused_by_the_nearest_mean():
-    windows = np.random.default_rng(0).standard_normal((6, 20, 5))
-    data = Fitting(windows[:4], np.array([0, 1, 0, 1]), np.arange(4), windows[4:], 0.5, 2, 0)
-    maps = windows.mean(axis=2)
+    maps = np.random.default_rng(0).standard_normal((6, 20))
     first, second = maps[[0, 2]].mean(axis=0), maps[[1, 3]].mean(axis=0)
     expected = [np.corrcoef(x, second)[0, 1] - np.corrcoef(x, first)[0, 1] for x in maps[4:]]
-    np.testing.assert_allclose(FITTED["nearest mean"](data), expected)
+    y = np.array([0, 1, 0, 1])
+    np.testing.assert_allclose(nearest_mean(maps[:4], y, y, maps[4:], 2), expected)
     with pytest.raises(ConfigError, match="nearest mean predicts classes, not values"):
-        FITTED["nearest mean"](replace(data, n_classes=0))
+        nearest_mean(maps[:4], y, y, maps[4:], 0)
 
 
 def test_where_no_band_has_a_bin_power_is_that_of_all_frequencies_but_zero():

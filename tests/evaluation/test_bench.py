@@ -391,7 +391,7 @@ def test_a_task_that_does_not_fit_is_one_line(alpha, tmp_path, task, message):
 @pytest.mark.parametrize("name", sorted(suite_versions()))
 def test_the_suites_that_come_along_are_valid(name):
     from brainof.datasets import find_recipe
-    from brainof.evaluation.baselines import BASELINES, FITTED
+    from brainof.evaluation.baselines import BASELINES, OWN
     from brainof.evaluation.networks import NETWORKS
 
     for task in find_suite(name).tasks.values():
@@ -401,7 +401,7 @@ def test_the_suites_that_come_along_are_valid(name):
             assert resolved.view
             assert resolved.label or resolved.kind in ("identification", "resolution")
             for baseline in task.baselines or ():
-                assert baseline in {*BASELINES[recipe.modality], *FITTED, *NETWORKS}
+                assert baseline in {*BASELINES[recipe.modality], *OWN, *NETWORKS}
             for label in (*task.controls, *([task.nuisance] if task.nuisance else [])):
                 assert label in recipe.labels
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from brainof.evaluation.folds import NONE, Split
-from brainof.evaluation.identity import Matching, identify
+from brainof.evaluation.identity import Matching
 from brainof.evaluation.protocol import Task
 from brainof.evaluation.questions import Question, plain_question
 from brainof.evaluation.suite import SuiteTask
@@ -98,7 +98,7 @@ def matching(n: int) -> Matching:
 def test_the_null_of_identification_pairs_both_directions_alike():
     """Every first session looks like the last one of the next subject: under that pairing all are found both ways."""
     first = np.eye(3) + 0.1
-    found = identify(np.concatenate([first, first[[2, 0, 1]]]), matching(3), False, 60)
+    found = matching(3).hits(np.concatenate([first, first[[2, 0, 1]]]), False, 60)
     assert found.score == 0
     assert set(np.round(found.null, 6)) == {0.0, round(1 / 3, 6), 1.0}
 
@@ -109,8 +109,8 @@ def test_features_are_standardised_over_sessions_only_when_asked():
     own, noise = rng.standard_normal((12, 20)), rng.standard_normal((24, 30))
     quiet = np.concatenate([own, own]) + 0.1 * noise[:, :20]
     features = np.concatenate([quiet, 100 * noise[:, 20:]], axis=1)
-    raw, standardised = (identify(features, matching(12), asked) for asked in (False, True))
+    raw, standardised = (matching(12).hits(features, asked) for asked in (False, True))
     assert raw.score < 0.3
     assert standardised.score == 1.0
     strangers = np.concatenate([own, rng.standard_normal((12, 20))])
-    assert identify(strangers, matching(12), True).score < 0.5
+    assert matching(12).hits(strangers, True).score < 0.5

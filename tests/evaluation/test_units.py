@@ -18,8 +18,7 @@ from brainof.evaluation.entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDO
 from brainof.evaluation.folds import Split
 from brainof.evaluation.identity import Matching
 from brainof.evaluation.matching import Segments
-from brainof.evaluation.protocol import Task
-from brainof.evaluation.questions import Question, _repeats, plain_question
+from brainof.evaluation.questions import Question, _repeats
 from brainof.evaluation.suite import SuiteTask
 from brainof.evaluation.transforms import centred, equal_dimension, erased
 from brainof.evaluation.units import (
@@ -104,11 +103,9 @@ def test_a_second_readout_has_no_options_and_no_null_of_its_own():
     assert [unit[6] for unit in planned(own, [entry()]) if unit[4] == NULL] == [4]
 
 
-def test_fitted_baselines_and_networks_have_a_unit_per_fold():
-    asked = question(readouts=["ridge"])
-    assert planned(asked, [entry("own", CLASSICAL, fitted=lambda data: data.y)]) == [
-        ("own", OWN, "plain", 0, fold, 0, 0) for fold in (0, 1)
-    ]
+def test_networks_have_a_unit_per_fold_and_a_readout_of_its_own_has_one():
+    asked = question(readouts=["ridge"], options=["centred"])
+    assert planned(asked, [entry("own", CLASSICAL, own=lambda *_: None)]) == [("own", OWN, "plain", 0, ALL, 0, 0)]
     assert planned(asked, [entry("net", NETWORK)]) == [
         ("net", "full", "plain", seed, fold, 3, 0) for seed in (0, 1) for fold in (0, 1)
     ]
@@ -346,25 +343,17 @@ def test_features_that_see_the_test_side_are_not_read_out():
     assert len(run_unit(fair, {})) == 2
 
 
-def test_a_fitted_baseline_gets_the_windows_of_its_fold(rest_and_task):
-    corpus = rest_and_task(n_people=3)
-    asked = plain_question(Task(name="t", view="pretrain", label="condition", n_splits=3, repeats=1), corpus)
-    seen = []
-    brings = entry(fitted=lambda data: seen.append(data) or data.windows_test.mean((1, 2)))
-    (found,) = run_unit(Unit(asked, brings, OWN, "plain", 7, 2), {})
-    split, (data,) = asked.folds[2], seen
-    windows = np.stack(corpus.windows)
-    np.testing.assert_array_equal(data.windows_train, windows[split.train])
-    np.testing.assert_array_equal(data.windows_test, windows[split.test])
-    np.testing.assert_array_equal(data.y, asked.y[split.train])
-    np.testing.assert_array_equal(data.groups, asked.groups[split.train])
-    assert (data.sfreq, data.n_classes, data.seed) == (128.0, 2, 7)
-    np.testing.assert_array_equal(found.rows, split.test)
-    np.testing.assert_array_equal(found.scores, windows[split.test].mean((1, 2)))
-    assert found.about["n_train"] == len(split.train)
-    corpus.index.loc[5, "sfreq"] = 100.0
-    with pytest.raises(ConfigError, match=r"t.baselines: windows of one length and rate are needed"):
-        run_unit(Unit(replace(asked, corpus=corpus), brings, OWN, "plain", 0, 1), {})
+def test_a_baseline_with_a_readout_of_its_own_is_read_by_it():
+    asked, X, seen = question(), np.random.default_rng(0).standard_normal((24, 3)), []
+    brings = entry(features=X, own=lambda *given: seen.append(given) or given[3].mean(1))
+    found = run_unit(Unit(asked, brings, OWN, "plain", 0, ALL), {})
+    for result, given, split in zip(found, seen, asked.folds, strict=True):
+        wanted = (X[split.train], asked.y[split.train], asked.groups[split.train], X[split.test])
+        for value, expected in zip(given, wanted, strict=False):
+            np.testing.assert_array_equal(value, expected)
+        assert given[4] == 2
+        np.testing.assert_array_equal(result.scores, X[split.test].mean(1))
+        assert result.about["n_train"] == len(split.train)
 
 
 def test_second_order_features_are_covariances_over_the_latents_of_each_window(monkeypatch):

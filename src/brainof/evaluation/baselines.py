@@ -1,17 +1,13 @@
 """Classical baselines: pure functions features(windows (n, C, T), sfreq) -> (n, F), listed per modality in `BASELINES`.
 
 Adding one is a function and an entry. Those with a reference that must be learnt on the training side return a callable
-(train, test) -> (features of train, features of test) instead of an array. Baselines that bring their own classifier
-(networks, templates) are functions of a `Fitting`, listed in `FITTED`.
-
-Tuning budget, the same for all: a feature has none beyond its read-out (penalty from inner folds over people); a
-fitted baseline tries at most `BUDGET` settings, chosen on validation people drawn from the training side.
+(train, test) -> (features of train, features of test) instead of an array. Nothing is tuned but the penalty of the
+read-out, on inner folds over people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -115,38 +111,19 @@ BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
         "time course": time_course,
     },
 }
-#: Settings that a fitted baseline may try, on validation people
-BUDGET = 5
 
 
-@dataclass(frozen=True, eq=False)
-class Fitting:
-    """One fold, as a fitted baseline sees it: everything but the labels of the test side.
-
-    Windows are (n, n_channels, n_times), `y` class codes or values, `n_classes` 0 for regression.
-    """
-
-    windows_train: np.ndarray
-    y: np.ndarray
-    groups: np.ndarray
-    windows_test: np.ndarray
-    sfreq: float
-    n_classes: int
-    seed: int
-
-
-def nearest_mean(data: Fitting) -> np.ndarray:
-    """Correlation of each test window's mean map with the mean map of each class; nothing is tuned."""
-    train, test = (windows.astype(np.float64).mean(axis=2) for windows in (data.windows_train, data.windows_test))
-    if not data.n_classes:
+def nearest_mean(X: np.ndarray, y: np.ndarray, groups: np.ndarray, X_test: np.ndarray, n_classes: int) -> np.ndarray:
+    """Correlation of each test row with the mean training row of each class; nothing is tuned."""
+    if not n_classes:
         raise ConfigError("nearest mean predicts classes, not values", field="baselines")
-    means = np.stack([train[data.y == code].mean(axis=0) for code in range(data.n_classes)])
-    scores = similarity(test, means, standardised=False)
-    return scores[:, 1] - scores[:, 0] if data.n_classes == 2 else scores
+    means = np.stack([X[y == code].mean(axis=0) for code in range(n_classes)])
+    scores = similarity(X_test, means, standardised=False)
+    return scores[:, 1] - scores[:, 0] if n_classes == 2 else scores
 
 
-#: name -> function of a fold -> scores of its test windows, as read-outs give them
-FITTED: dict[str, Callable[[Fitting], np.ndarray]] = {"nearest mean": nearest_mean}
+#: Baselines with a read-out of their own -> the features that it reads, and the read-out (see `evaluation.readouts`)
+OWN: dict[str, tuple[str, Callable[..., np.ndarray]]] = {"nearest mean": ("block means", nearest_mean)}
 #: Volumes below which an fMRI window is a block (its level counts), not a stretch of rest (its correlations count)
 BLOCK_VOLUMES = 32
 

@@ -22,9 +22,8 @@ from ..release import load
 from ..stats.covariance import covariances
 from ..utils.files import make_folder, write_atomically
 from ..utils.modules import seeded
-from .baselines import FITTED, Fitting, baseline_features
+from .baselines import OWN, baseline_features
 from .decoding import Features
-from .folds import Split
 from .leaks import pretraining_overlap
 from .networks import NETWORKS, build
 from .protocol import label_values, task_windows
@@ -50,8 +49,8 @@ class Entry:
         Of the weights, of one latent, and of a model with its random weights; empty where the name says all.
     seeds : int
         Initialisations of random weights; 1 for everything else.
-    network, fitted : callable, optional
-        Seed -> the model, for read-outs that train; fold -> scores, for baselines that bring their own.
+    network, own : callable, optional
+        Seed -> the model, for read-outs that train; the read-out of a baseline that brings its own.
     refused, n_seen : callable, optional
         Question -> why it is not scored on it ("" where it is), and how many people of the task trained it.
     """
@@ -66,17 +65,7 @@ class Entry:
     n_seen: Callable[[Question], int] | None = None
     width: int = 0
     architecture: str = ""
-    fitted: Callable[[Fitting], np.ndarray] | None = None
-
-
-def fitting(question: Question, split: Split, seed: int) -> Fitting:
-    """What a fitted baseline gets of one fold."""
-    windows, sfreqs = _windows(question)
-    if len({window.shape for window in windows}) > 1 or len(np.unique(sfreqs)) > 1:
-        raise ConfigError("windows of one length and rate are needed", field=f"{question.task.name}.baselines")
-    of = lambda rows: np.stack([windows[row] for row in rows])  # noqa: E731
-    y, groups = question.y[split.train], question.groups[split.train]
-    return Fitting(of(split.train), y, groups, of(split.test), float(sfreqs[0]), len(question.classes), seed)
+    own: Callable[..., np.ndarray] | None = None
 
 
 def models(names: Sequence[str], random_weights: int, store: Path, accept: Sequence[str] = ()) -> list[Entry]:
@@ -111,12 +100,14 @@ def _of_network(name: str, kind: str, network: Callable[[int], Any], digest: str
 
 def classical(question: Question) -> list[Entry]:
     """The baselines of a task by name."""
-    return [
-        Entry(name, NETWORK, _no_features, network=partial(_network, name, question))
-        if name in NETWORKS
-        else Entry(name, CLASSICAL, partial(_classical_features, name, question.modality), fitted=FITTED.get(name))
-        for name in question.baselines
-    ]
+    entries = []
+    for name in question.baselines:
+        if name in NETWORKS:
+            entries.append(Entry(name, NETWORK, _no_features, network=partial(_network, name, question)))
+        else:
+            features, own = OWN.get(name, (name, None))
+            entries.append(Entry(name, CLASSICAL, partial(_classical_features, features, question.modality), own=own))
+    return entries
 
 
 def controls(question: Question) -> list[Entry]:

@@ -18,6 +18,11 @@ class Hits(NamedTuple):
     rates: dict[str, dict[str, float]]
     null: np.ndarray
 
+    @property
+    def score(self) -> float:
+        """Mean of "top1" over people."""
+        return float(np.mean(list(self.rates["top1"].values())))
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -38,13 +43,24 @@ class Matching:
     def chance(self) -> float:
         return 1 / len(self.subjects)
 
-    def hits(self, features: np.ndarray, recentred: bool, n_permutations: int, random_state: int) -> Hits:
-        """Hits of each person both ways, recentred over all sessions where asked."""
-        found = identify(features, self, recentred, n_permutations, random_state)
-        forward, backward = found.forward.astype(float), found.backward.astype(float)
-        ways = {"top1": (forward + backward) / 2, "top1_forward": forward, "top1_backward": backward}
+    def hits(self, features: np.ndarray, recentred: bool, n_permutations: int = 0, random_state: int = 0) -> Hits:
+        """Match first with last sessions, and back, by correlation of features (n_windows, n_features).
+
+        `recentred` features are standardised over all sessions (transductive: it uses the whole test set, no
+        identities). The null counts hits under random pairings of the same choices.
+        """
+        of_session = session_features(features, self)
+        forward, backward = identification(similarity(of_session[self.first], of_session[self.last], recentred))
+        own = np.arange(len(self.subjects))
+        rng = np.random.default_rng(random_state)
+        null = []
+        for _ in range(n_permutations):
+            partner = rng.permutation(len(own))  # the last session that is said to be of the subject of each first one
+            null.append(((forward == partner).mean() + (backward == np.argsort(partner)).mean()) / 2)
+        there, back = (forward == own).astype(float), (backward == own).astype(float)
+        ways = {"top1": (there + back) / 2, "top1_forward": there, "top1_backward": back}
         rates = {metric: dict(zip(self.people, values.tolist(), strict=True)) for metric, values in ways.items()}
-        return Hits(rates, found.null)
+        return Hits(rates, np.array(null))
 
 
 def matching(index: pd.DataFrame) -> Matching:
@@ -58,34 +74,3 @@ def session_features(features: np.ndarray, pairs: Matching) -> np.ndarray:
     total = np.zeros((pairs.session_N.max() + 1, features.shape[1]))
     np.add.at(total, pairs.session_N, features.astype(np.float64))
     return total / np.bincount(pairs.session_N)[:, None]
-
-
-@dataclass(frozen=True)
-class Identified:
-    """Top-1 hits of each subject both ways, and hits under random pairings of the same choices."""
-
-    forward: np.ndarray
-    backward: np.ndarray
-    null: np.ndarray
-
-    @property
-    def score(self) -> float:
-        return float((self.forward.mean() + self.backward.mean()) / 2)
-
-
-def identify(
-    features: np.ndarray, pairs: Matching, standardised: bool, n_permutations: int = 0, random_state: int = 0
-) -> Identified:
-    """Match first with last sessions by correlation of features (n_windows, n_features).
-
-    `standardised` features are so over all sessions (transductive: it uses the whole test set, no identities).
-    """
-    of_session = session_features(features, pairs)
-    forward, backward = identification(similarity(of_session[pairs.first], of_session[pairs.last], standardised))
-    own = np.arange(len(pairs.subjects))
-    rng = np.random.default_rng(random_state)
-    null = []
-    for _ in range(n_permutations):
-        partner = rng.permutation(len(own))  # the last session that is said to be of the same subject as each first one
-        null.append(((forward == partner).mean() + (backward == np.argsort(partner)).mean()) / 2)
-    return Identified(forward == own, backward == own, np.array(null))

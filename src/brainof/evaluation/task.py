@@ -12,7 +12,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ..errors import ConfigError, LabelError
 from ..paths import user_path
@@ -42,7 +41,6 @@ def evaluate_task(
     reference: str | None = None,
     recentred: Collection[str] = (),
     seen: Mapping[str, Collection[str]] | None = None,
-    refuse_seen: bool = False,
     n_permutations: int = 200,
 ) -> list[dict[str, Any]]:
     """Score features on a task, beside classical baselines, chance and a label-permutation null.
@@ -63,21 +61,18 @@ def evaluate_task(
     seen : dict of name -> collection of "dataset/subject", optional
         Subjects whose (unlabelled) windows trained the model behind a set of features: `trained_on(release)`. Rows of
         features that saw subjects of the task have transductive=True and their number in "n_seen".
-    refuse_seen : bool
-        Raise instead of marking.
     n_permutations : int
         Labellings of the null; 0 leaves it out.
 
     Returns
     -------
     rows : list of dict
-        See the head of this file. `rows_to_frame` and `save_rows` turn them into a table and a JSON file.
+        See the head of this file. `save_rows` writes them as JSON.
 
     Raises
     ------
     LabelError
-        Labels, view or groups do not fit the corpus, features have another number of rows, or (`refuse_seen`) a model
-        saw subjects of the task.
+        Labels, view or groups do not fit the corpus, or features have another number of rows.
     """
     question = plain_question(task, corpus)
     rows, index = question.rows, question.index
@@ -88,7 +83,8 @@ def evaluate_task(
         for value in seeds:
             if isinstance(value, np.ndarray) and len(value) != len(rows):
                 raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
-    overlap = _overlap(index, seen or {}, task, refuse_seen)
+    subjects = set(group_keys(index, "subject"))
+    overlap = {name: subjects & set(trained) for name, trained in (seen or {}).items()}
     reference = reference or next(iter(offered), None)
     modality = question.modality
     if missing := [name for name in question.baselines if name not in offered]:
@@ -149,28 +145,6 @@ def hit_rows(
             row |= {**flags(str(reference), recentred, seen), "level": "session", "metric": "top1"}
             rows.append(row | paired(hits[str(reference), recentred], of_people))
     return rows
-
-
-def _overlap(index: pd.DataFrame, seen: Mapping[str, Collection[str]], task: Task, refuse: bool) -> dict[str, set[str]]:
-    """Subjects of the task that each set of features saw."""
-    subjects = set(group_keys(index, "subject"))
-    found = {name: subjects & set(trained) for name, trained in seen.items()}
-    for name, both in found.items():
-        if both and refuse:
-            raise LabelError(
-                f"{name!r} was trained on {len(both)} of its {len(subjects)} subjects ({min(both)} is one)",
-                field=task.name,
-                fix="leave them out of pretraining (sampling.exclude)",
-            )
-    return found
-
-
-def rows_to_frame(rows: Sequence[Mapping[str, Any]], kind: str = "score") -> pd.DataFrame:
-    """The rows of one kind ("score", "paired" or "group") as a table, without empty columns."""
-    frame = pd.DataFrame(
-        [{key: value for key, value in row.items() if key != "row"} for row in rows if row["row"] == kind]
-    )
-    return frame.dropna(axis=1, how="all")
 
 
 def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:

@@ -21,9 +21,9 @@ import numpy as np
 from ..errors import BrainOFError, ConfigError
 from ..utils.files import make_folder, parse_json, write_atomically
 from .decoding import Features, both_sides
-from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, fitting
+from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
 from .folds import Split
-from .identity import Matching, identify
+from .identity import Matching
 from .leaks import check_inductive
 from .matching import Segments
 from .questions import Question
@@ -106,8 +106,8 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
                 drawn = range(entry.seeds)
                 units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
             continue
-        if entry.fitted is not None:
-            units += [Unit(question, entry, OWN, PLAIN, 0, fold) for fold in range(len(question.folds))]
+        if entry.own is not None:
+            units.append(Unit(question, entry, OWN, PLAIN, 0, ALL))
             continue
         for readout in readouts_of(entry, task.readouts):
             for option in options_of(entry, readout, task, width):
@@ -147,7 +147,7 @@ def options_of(entry: Entry, readout: str, task: SuiteTask, width: int) -> list[
 def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     """The result of each fold of a unit; `cache` keeps features between units of one share."""
     question = unit.question
-    if unit.readout in (*TRAINED, OWN):
+    if unit.readout in TRAINED:
         return [_trained(unit)]
     if unit.readout == RESOLUTION:
         return [_compared(unit)]
@@ -167,15 +167,11 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
 
 
 def _trained(unit: Unit) -> Result:
-    """A fold of a read-out that trains, or of a baseline that brings its own."""
-    entry, question, split, seed = unit.entry, unit.question, unit.question.folds[unit.fold], unit.seed
+    """A fold of a read-out that trains."""
+    question, split, seed = unit.question, unit.question.folds[unit.fold], unit.seed
     started = time.process_time()
-    about: dict[str, Any] = {}
-    if entry.fitted is not None:
-        scores = entry.fitted(fitting(question, split, seed))
-    else:
-        assert entry.network is not None
-        scores, about = trained(unit.readout, entry.network(seed), question, split, seed)
+    assert unit.entry.network is not None
+    scores, about = trained(unit.readout, unit.entry.network(seed), question, split, seed)
     return Result(split.test, scores, {**about, "time": time.process_time() - started, "n_train": len(split.train)})
 
 
@@ -184,7 +180,8 @@ def _read_out(unit: Unit, features: Features, split: Split) -> Result:
     inside, outside = sides(unit, features, split)
     started = time.process_time()
     y, groups = question.y[split.train], question.groups[split.train]
-    scores = READOUTS[unit.readout](inside, y, groups, outside, len(question.classes))
+    read = unit.entry.own or READOUTS[unit.readout]
+    scores = read(inside, y, groups, outside, len(question.classes))
     about = {"time": time.process_time() - started, "n_train": len(y), "n_features": inside.shape[1]}
     hits, chance = identity(outside, question, split.test)
     return Result(split.test, scores, {**about, "identity": hits, "identity_chance": chance})
@@ -220,7 +217,7 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
         return None, None
     half = frame.groupby(["person", "last"]).ngroup().to_numpy()
     pairs = Matching(half, np.arange(0, half.max(), 2), np.arange(1, half.max() + 1, 2), people)
-    return identify(np.nan_to_num(features)[frame.index], pairs, standardised=True).score, 1 / len(people)
+    return pairs.hits(np.nan_to_num(features)[frame.index], recentred=True).score, pairs.chance
 
 
 def _null(unit: Unit, features: Features) -> Result:
@@ -239,8 +236,7 @@ def _matched(unit: Unit, features: Features) -> Result:
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
     found = pairs.hits(features, unit.option == "recentred", n, unit.question.task.random_state)
-    hits = found.rates["top1"]
-    about = {"hits": hits, "null": [float(np.mean(list(hits.values()))), *found.null.tolist()] if n else []}
+    about = {"hits": found.rates["top1"], "null": [found.score, *found.null.tolist()] if n else []}
     return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
 
 

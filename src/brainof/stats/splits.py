@@ -163,22 +163,6 @@ def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject")
     return {**content, "sha256": _hash(content)}
 
 
-def folds_of(index: pd.DataFrame, stored: dict[str, Any]) -> list[Fold]:
-    """The folds of a stored manifest; a LabelError where it was changed since, or the index holds other rows."""
-    content = {key: value for key, value in stored.items() if key != "sha256"}
-    if stored.get("sha256") != _hash(content):
-        raise LabelError("the manifest does not match its own hash", field="sha256", fix="make the split again")
-    if stored["rows"] != _hash_rows(index):
-        raise LabelError(
-            f"made for {stored['n_rows']} other rows, the index has {len(index)}", field="rows", fix="make a new split"
-        )
-    groups = group_keys(index, stored["level"])
-    return [
-        (np.flatnonzero(np.isin(groups, fold["train"])), np.flatnonzero(np.isin(groups, fold["test"])))
-        for fold in stored["folds"]
-    ]
-
-
 def _names(groups: np.ndarray) -> list[str]:
     return np.unique(groups).astype(str).tolist()
 

@@ -8,7 +8,8 @@ import pytest
 
 from brainof.errors import ConfigError
 from brainof.evaluation.matching import Segments, hit_rates, matched, matching_null, segments
-from brainof.evaluation.task import hit_rows
+from brainof.evaluation.protocol import Task
+from brainof.evaluation.rows import compared, rows_of
 from brainof.stats.compare import standard_error
 
 
@@ -94,8 +95,13 @@ def test_rows_of_matching_are_the_arithmetic_on_hits():
     good_but_c = good.copy()
     good_but_c[8:] = 0
     offered = {"good": [good], "seeds": [good, constant], "two of three": [good_but_c]}
-    about = {"task": "t", "kind": "matching"}
-    rows = hit_rows(segments(index), offered, about, "good", {"seeds": ["made/a"]}, (19, 0))
+    task = Task(name="t", view="v", kind="matching")
+
+    def rows_for(offered: dict, seen: dict, n: int) -> list[dict]:
+        outcomes, tested = compared(task, segments(index), offered, n), ("session", "top1")
+        return rows_of(outcomes, {tested: 0.25}, tested, {"task": "t"}, "good", seen)
+
+    rows = rows_for(offered, {"seeds": ["made/a"]}, 19)
     scores = {(r["features"], r["recentred"]): r for r in rows if r["row"] == "score"}
     assert len(scores) == 6
     row = scores["seeds", False]
@@ -121,8 +127,8 @@ def test_rows_of_matching_are_the_arithmetic_on_hits():
     row = against["two of three", False]
     assert (row["features"], row["wins"], row["losses"], row["n_groups"]) == ("good", 1, 0, 3)
     assert row["difference"] == pytest.approx(1 / 3)
-    without = hit_rows(segments(index), {"good": [good]}, about, None, {}, (0, 0))
+    without = rows_for({"good": [good]}, {}, 0)
     assert {r["row"] for r in without} == {"score", "group"}
     assert without[0].get("p_value") is None
     with pytest.raises(ConfigError, match=r"t.baselines: 'x' needs a training side, and matching has none"):
-        hit_rows(segments(index), {"x": [lambda train, test: None]}, about, None, {}, (0, 0))
+        rows_for({"x": [lambda train, test: None]}, {}, 0)

@@ -126,7 +126,7 @@ def test_identification_finds_people_and_reports_both_ways(rest_and_task):
     assert found["p_value"] == 0.01
     assert found["chance"] == pytest.approx(1 / 12)
     assert score(rows, "noise", metric="top1", level="session")["p_value"] > 0.01
-    assert score(rows, "amplitude", metric="top1_forward", level="session")["score"] < 0.5
+    assert score(rows, "amplitude", metric="top1", level="session")["score"] < 0.5
     against = row_of(rows, row="paired", against="noise", recentred=True)
     assert against["wins"] > against["losses"] == 0
     with pytest.raises(ConfigError, match="'tangent space' needs a training side"):

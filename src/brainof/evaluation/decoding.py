@@ -1,9 +1,8 @@
-"""Scores of features that are read out fold by fold: chance, nulls, means, and what was used of the test subjects."""
+"""Scores of features that are read out fold by fold: chance, nulls and means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -49,12 +48,6 @@ def mean_by_name(parts: list[dict[str, float]]) -> dict[str, float]:
     """Name -> mean of its finite values over parts, in the order of the names."""
     names = sorted({name for part in parts for name in part})
     return {name: nanmean(part[name] for part in parts if name in part) for name in names}
-
-
-def flags(name: str, recentred: bool, seen: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """What a score used of the test subjects: windows of the test, or windows that trained the model."""
-    n_seen = len(seen.get(name, ()))
-    return {"recentred": recentred, "transductive": recentred or n_seen > 0, "n_seen": n_seen}
 
 
 def nanmean(values: Iterable[float]) -> float:

@@ -13,15 +13,15 @@ from ..stats.splits import group_keys, match_sessions
 
 
 class Hits(NamedTuple):
-    """What comparing features found: metric -> person -> rate, and the null of the mean of "top1"."""
+    """What comparing features found: person -> rate of top-1 hits, and the null of their mean."""
 
-    rates: dict[str, dict[str, float]]
+    rates: dict[str, float]
     null: np.ndarray
 
     @property
     def score(self) -> float:
-        """Mean of "top1" over people."""
-        return float(np.mean(list(self.rates["top1"].values())))
+        """Mean over people."""
+        return float(np.mean(list(self.rates.values())))
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,8 @@ class Matching:
         for _ in range(n_permutations):
             partner = rng.permutation(len(own))  # the last session that is said to be of the subject of each first one
             null.append(((forward == partner).mean() + (backward == np.argsort(partner)).mean()) / 2)
-        there, back = (forward == own).astype(float), (backward == own).astype(float)
-        ways = {"top1": (there + back) / 2, "top1_forward": there, "top1_backward": back}
-        rates = {metric: dict(zip(self.people, values.tolist(), strict=True)) for metric, values in ways.items()}
-        return Hits(rates, np.array(null))
+        both_ways = np.mean([forward == own, backward == own], axis=0)
+        return Hits(dict(zip(self.people, both_ways.tolist(), strict=True)), np.array(null))
 
 
 def matching(index: pd.DataFrame) -> Matching:

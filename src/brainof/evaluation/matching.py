@@ -42,7 +42,7 @@ class Segments:
         found = matched(features, self, recentred)
         if self.tested:
             found = among(found, self.tested)
-        return Hits({"top1": hit_rates(found)}, matching_null(found, n_permutations, random_state))
+        return Hits(hit_rates(found), matching_null(found, n_permutations, random_state))
 
 
 def segments(index: pd.DataFrame) -> Segments:

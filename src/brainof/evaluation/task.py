@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError, LabelError
+from ..errors import LabelError
 from ..paths import user_path
-from ..stats.compare import paired, standard_error
-from ..stats.splits import group_keys
+from ..stats.splits import group_keys, manifest
 from ..utils.files import write_json
 from ..utils.values import finite
 from .baselines import baseline_features
-from .decoding import Features, flags, mean_by_name, nanmean, null_summary
-from .decoding_rows import decoding_rows
+from .decoding import CHANCE, Features, nanmean
 from .identity import Matching
 from .matching import Segments
 from .protocol import Task, task_windows
 from .questions import plain_question
+from .rows import compared, decoded, rows_of
 
 if TYPE_CHECKING:
     from ..corpus import Windows
@@ -98,53 +97,25 @@ def evaluate_task(
     }
     log.info("%s: %d windows, features %s", task.name, len(rows), ", ".join(offered))
     if question.decodes:
-        return decoding_rows(question, offered, about, reference, recentred, overlap, n_permutations)
-    pairs = question.pairs
-    assert isinstance(pairs, Matching | Segments)
-    about |= {"split": pairs.split, "n_windows": len(index), "n_groups": len(pairs.people)}
-    return hit_rows(pairs, offered, about, reference, overlap, (n_permutations, task.random_state))
-
-
-def hit_rows(
-    pairs: Matching | Segments,
-    offered: Mapping[str, list[Any]],
-    about: dict[str, Any],
-    reference: str | None,
-    seen: Mapping[str, Collection[str]],
-    null: tuple[int, int],
-) -> list[dict[str, Any]]:
-    """Rows for identification and matching: every set of features, raw and recentred (over sessions, or over a run)."""
-    rows: list[dict[str, Any]] = []
-    n, state = null
-    hits: dict[tuple[str, bool], dict[str, float]] = {}
-    for name, seeds in offered.items():
-        if any(callable(value) for value in seeds):
-            raise ConfigError(
-                f"{name!r} needs a training side, and {about['kind']} has none",
-                field=f"{about['task']}.baselines",
-                fix="use 'log covariance'" if about["kind"] == "identification" else None,
-            )
-        for recentred in (False, True):
-            # the null is made for the first seed and speaks for all
-            found = [pairs.hits(np.asarray(x), recentred, 0 if seed else n, state) for seed, x in enumerate(seeds)]
-            shared = {**about, "features": name, **flags(name, recentred, seen), "level": "session"}
-            rates = {metric: mean_by_name([one.rates[metric] for one in found]) for metric in found[0].rates}
-            for metric, of_metric in rates.items():
-                values = np.array(list(of_metric.values()))
-                row = {"row": "score", **shared, "metric": metric, "score": float(values.mean())}
-                row |= {"group_score": float(values.mean()), "group_se": standard_error(values)}
-                row |= {"n_seeds": len(seeds), "chance": pairs.chance}
-                first = nanmean(found[0].rates["top1"].values())
-                rows.append(row | (null_summary(first, found[0].null) if metric == "top1" else {}))
-            of_people = hits[name, recentred] = rates["top1"]
-            shared["metric"] = "top1"
-            rows += [{"row": "group", **shared, "group": who, "score": value} for who, value in of_people.items()]
-    for (name, recentred), of_people in hits.items():
-        if name != reference and (reference, recentred) in hits:
-            row = {"row": "paired", **about, "features": reference, "against": name}
-            row |= {**flags(str(reference), recentred, seen), "level": "session", "metric": "top1"}
-            rows.append(row | paired(hits[str(reference), recentred], of_people))
-    return rows
+        folds = [(split.train, split.test) for split in question.folds]
+        about |= {
+            "split": task.split,
+            "split_sha256": manifest(index, folds, task.split)["sha256"],
+            "n_classes": len(question.classes),
+            "n_windows": len(rows),
+            "n_groups": len(np.unique(question.groups)),
+            "n_folds": len(folds),
+            "n_repeats": sum(len(test) for _, test in folds) // len(rows),
+        }
+        outcomes, tested = decoded(question, offered, recentred, n_permutations), ("window", question.metric)
+        chance = {key: nanmean(scores) for key, (scores, _) in outcomes[CHANCE, False][0][0].items()}
+    else:
+        pairs = question.pairs
+        assert isinstance(pairs, Matching | Segments)
+        about |= {"split": pairs.split, "n_windows": len(rows), "n_groups": len(pairs.people)}
+        outcomes, tested = compared(task, pairs, offered, n_permutations), ("session", "top1")
+        chance = {tested: pairs.chance}
+    return rows_of(outcomes, chance, tested, about, reference, overlap)
 
 
 def save_rows(rows: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:

@@ -236,7 +236,7 @@ def _matched(unit: Unit, features: Features) -> Result:
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
     found = pairs.hits(features, unit.option == "recentred", n, unit.question.task.random_state)
-    about = {"hits": found.rates["top1"], "null": [found.score, *found.null.tolist()] if n else []}
+    about = {"hits": found.rates, "null": [found.score, *found.null.tolist()] if n else []}
     return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
 
 

@@ -29,7 +29,6 @@ def embed(
     batch_size: int = 32,
     pool: str = "auto",
     window_seconds: float | None = None,
-    patch: int | None = None,
     accept: Collection[str] = (),
     memory: int | str | None = "1GB",
     sfreq: float | None = None,
@@ -59,8 +58,6 @@ def embed(
         Pooling over latents (see `BrainOF.pool`); "auto" is the model's own for the modality.
     window_seconds : float, optional
         Length of the windows cut from a recording; by default the longest the model was trained on.
-    patch : int, optional
-        Samples per patch; by default the contract's, or the model's `config.patch`.
     accept : collection of str
         Differences from training that are taken as they are: "sfreq", "window", "frame", "atlas", "positions", "bads"
         (see `ModalityContract.check`).
@@ -110,7 +107,7 @@ def embed(
             fix="pass the contract that brainof.load gives, or contract=None for the default preparation, unchecked",
         )
     options = InputOptions(
-        checked, patch or patch_of(network, checked), sfreq, channels, modality, units, False, window_seconds, accept
+        checked, patch_of(network, checked), sfreq, channels, modality, units, False, window_seconds, accept
     )
     with memory_budget(parse_bytes(memory) if memory is not None and not corpus else None):
         if corpus:

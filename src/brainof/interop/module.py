@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..channels import MODALITY_OF_TYPE, UNITS, Channels
-from ..contract import InputContract, part_of
+from ..channels import MODALITY_OF_TYPE, Channels
+from ..contract import InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
+from ..inference.windows import preparation
 from ..io import ReadOptions, from_array
 from ..model import BrainOF
 from ..model.norm import RMSNorm
-from ..plausibility import PLAUSIBLE_AMPLITUDE
-from ..prepare import Chain, default_chain
+from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..release import load
 from ..signals import SignalBatch
@@ -50,8 +50,6 @@ class BrainOFModule(nn.Module):
         Length and rate of a window; two of `n_times`, these two are enough.
     model : str, path or BrainOF
         As for `brainof.load`: folder, preset (random weights) or Hub id; a model in memory is copied.
-    revision : str, optional
-        Of a Hub model.
     contract : InputContract, optional
         With a BrainOF in memory.
     ch_names : list of str, optional
@@ -89,7 +87,6 @@ class BrainOFModule(nn.Module):
         sfreq: float | None = None,
         *,
         model: str | PathLike[str] | BrainOF = "pretrained",
-        revision: str | None = None,
         contract: InputContract | None = None,
         ch_names: Sequence[str] | None = None,
         modality: str | None = None,
@@ -113,18 +110,16 @@ class BrainOFModule(nn.Module):
         self.unit = unit or ("uV" if self.modality == "eeg" else "SI")
         if self.unit not in _FACTORS:
             raise ConfigError(f"{unit!r}", field="unit", fix=did_you_mean(str(unit), _FACTORS))
-        self.pool, self.adapt, self.revision = pool, adapt, revision
-        self.model = model if isinstance(model, (str, BrainOF)) else str(model)
+        self.pool, self.adapt = pool, adapt
 
         if isinstance(model, BrainOF):
             self.encoder = copy.deepcopy(model)  # the caller's keeps its head and its gradients
         else:
-            self.encoder, contract = load(model, revision=revision)
+            self.encoder, contract = load(model)
         self.encoder.reset_head(0)
         self.contract = contract
-        self._check_contract(channels)
-        part = contract.modalities[self.modality] if contract else None
-        self.chain = Chain.from_steps(part.steps) if part else default_chain(self.modality)
+        silent = Recording(np.zeros((len(channels), 2), np.float32), self.sfreq, self.modality, channels)
+        self.chain = preparation(silent, contract)[1]
         self.channels = channels
         if not channels.located.any():
             log.warning("no channel has a position: give chs_info (mne.Epochs carry it) or ch_names")
@@ -191,30 +186,16 @@ class BrainOFModule(nn.Module):
         data, patch = [one.data for one in ready], self.encoder.config.patch
         return SignalBatch.from_arrays(data, self.channels, ready[0].sfreq, self.modality, patch, good)
 
-    def _check_contract(self, channels: Channels) -> None:
-        if self.contract is None:
-            return
-        part = part_of(self.contract, self.modality)
-        for kind in sorted(set(channels.types)):
-            if kind not in part.units:
-                raise ContractError(f"{kind} channels were not in training", field="channels", fix="leave them out")
-
-    @torch.no_grad()
     def _check_amplitude(self, x: Tensor) -> None:
-        factor = _FACTORS[self.unit]
-        if factor is None:
+        """Of the first batch, its windows end to end without their offsets."""
+        if (factor := _FACTORS[self.unit]) is None:
             return
-        low, high = np.percentile(x.detach().double().cpu().numpy(), (25, 75), axis=-1)
-        for kind in sorted(set(self.channels.types) & set(PLAUSIBLE_AMPLITUDE)):
-            rows = [row for row, other in enumerate(self.channels.types) if other == kind]
-            spread = float(np.median((high - low)[:, rows])) * factor
-            lowest, highest = PLAUSIBLE_AMPLITUDE[kind]
-            if spread and not lowest <= spread <= highest:
-                raise ContractError(
-                    f"{kind} amplitude {spread:.2g} {UNITS[kind]} (as {self.unit}) is not in {lowest:g} to {highest:g}",
-                    field="unit",
-                    fix='say what the values are with unit="V", "uV", ... or "none" where they are standardised',
-                )
+        x = x.detach().double()
+        x = x - x.mean(-1, keepdim=True)
+        data = x.transpose(0, 1).flatten(1).cpu().numpy() * factor
+        for problem in implausible_amplitudes(Recording(data, self.sfreq, self.modality, self.channels)):
+            fix = 'say what the values are with unit="V", "uV", ... or "none" where they are standardised'
+            raise ContractError(f"{problem}, taken as {self.unit}", field="unit", fix=fix)
 
 
 def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> tuple[float, int]:

@@ -8,7 +8,6 @@ is the command `neuroatlas` with a checkpoint named `brainof` in its registry an
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,13 @@ import yaml
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..io.names import kind_of_name
 from ..model import BrainOF
 from ..release import load
 from ..utils.optional import optional
 from .module import BrainOFModule
 
 NAME = "brainof"
-_OTHER = re.compile("EOG|EMG|ECG|EKG|RESP|TEMP|EVENT", re.IGNORECASE)
 
 
 class WindowEncoder:
@@ -57,7 +56,7 @@ class WindowEncoder:
         x = (x[:, None] if x.ndim == 2 else x).float()
         meta = batch["meta"][0]
         names = [str(name) for name in meta["channels"]]
-        picks = [number for number, name in enumerate(names) if not _OTHER.search(name)]
+        picks = [number for number, name in enumerate(names) if kind_of_name(name) is None]
         if not picks:
             raise ConfigError(f"no EEG among {', '.join(names)}", field="channels")
         sfreq, unit = float(meta.get("sampling_rate") or meta["sfreq"]), str(meta.get("unit") or "uV")

@@ -28,7 +28,7 @@ from brainof.model.tokens import Tokens
 from brainof.release import load
 from brainof.report.page import Section, Table, write_page
 from brainof.signals import SignalBatch
-from brainof.stats.ridge import RidgeProbe
+from brainof.stats.ridge import decisions
 from brainof.stats.splits import CrossSubject
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed
@@ -70,10 +70,12 @@ def people(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
 
 def arithmetic(features: np.ndarray, index: pd.DataFrame) -> dict[str, float]:
     """Balanced accuracy of a ridge probe, rest or arithmetic, six folds by subject."""
-    y, subject = index["label.condition"].astype(str).to_numpy(), index["subject"].astype(str).to_numpy()
+    y = np.unique(index["label.condition"].astype(str), return_inverse=True)[1]
+    subject = index["subject"].astype(str).to_numpy()
     scores = []
     for train, test in CrossSubject(6).split(groups=subject):
-        right = RidgeProbe().fit(features[train], y[train], subject[train]).predict(features[test]) == y[test]
+        decided = decisions(features[train], y[train][:, None], subject[train], features[test], 2)[:, 0]
+        right = (decided > 0) == y[test]
         scores += [np.mean([right[y[test] == label].mean() for label in np.unique(y)])]
     return {"balanced accuracy": float(np.mean(scores))}
 

@@ -5,9 +5,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from brainof.errors import LabelError
 from brainof.stats.metrics import balanced_accuracy
-from brainof.stats.ridge import ALPHAS, RidgeProbe, RidgeSolver, classify, one_versus_rest, recentre
+from brainof.stats.ridge import ALPHAS, RidgeSolver, classify, decisions, one_versus_rest, recentre
 from brainof.stats.splits import CrossSubject
 
 
@@ -23,15 +22,16 @@ def data(n: int = 60, features: int = 20, classes: int = 2, effect: float = 1.0,
 @pytest.mark.parametrize("classes", [2, 4])
 def test_coefficients_are_those_of_scikit_learn(features, classes):
     X, y, groups = data(features=features, classes=classes)
-    probe = RidgeProbe(alphas=[0.3]).fit(X, y, groups)
-    targets = one_versus_rest(y[:, None], classes)[:, 0]
+    targets = one_versus_rest(y[:, None], classes)
+    solver = RidgeSolver(X, groups, alphas=[0.3])
+    solution = solver.solve(targets)
     scaler = StandardScaler().fit(X)
-    expected = Ridge(alpha=0.3 * features).fit(scaler.transform(X), targets)
-    np.testing.assert_allclose(probe.coef_.T, np.atleast_2d(expected.coef_), atol=1e-9)
-    np.testing.assert_allclose(probe.intercept_, expected.intercept_, atol=1e-9)
-    scores = probe.decision_function(X) + (probe.offset_ if classes > 2 else probe.offset_[0])
-    predicted = expected.predict(scaler.transform(X))
-    np.testing.assert_allclose(scores, predicted, atol=1e-8)
+    expected = Ridge(alpha=0.3 * features).fit(scaler.transform(X), targets[:, 0])
+    coefficients = solver.full.coefficients(solution.weights_RPK[:, 0])
+    np.testing.assert_allclose(coefficients.T, np.atleast_2d(expected.coef_), atol=1e-9)
+    np.testing.assert_allclose(solution.intercept_PK[0], expected.intercept_, atol=1e-9)
+    predicted = expected.predict(scaler.transform(X)).reshape(len(X), -1)
+    np.testing.assert_allclose(solver.predict(solution, X)[:, 0], predicted, atol=1e-8)
 
 
 def test_alpha_is_the_one_a_loop_over_scikit_learn_chooses():
@@ -45,17 +45,18 @@ def test_alpha_is_the_one_a_loop_over_scikit_learn_chooses():
             model = Ridge(alpha=alpha * X.shape[1]).fit(scaler.transform(X[train]), targets[train])
             error += ((model.predict(scaler.transform(X[test])) - targets[test].ravel()) ** 2).sum()
         errors.append(error)
-    assert RidgeProbe().fit(X, y, groups).alpha_ == ALPHAS[int(np.argmin(errors))]
+    assert RidgeSolver(X, groups).solve(targets[:, None]).alpha_P.tolist() == [ALPHAS[int(np.argmin(errors))]]
     assert 0 < int(np.argmin(errors)) < len(ALPHAS) - 1
 
 
 def test_regression_agrees_with_scikit_learn():
     X, _, groups = data()
     y = X[:, 3] * 2 + 5
-    probe = RidgeProbe("regression", alphas=[0.01]).fit(X, y, groups)
+    solver = RidgeSolver(X, groups, alphas=[0.01])
+    predicted = solver.predict(solver.solve(y[:, None, None]), X)[:, 0, 0]
     scaler = StandardScaler().fit(X)
     expected = Ridge(alpha=0.01 * X.shape[1]).fit(scaler.transform(X), y)
-    np.testing.assert_allclose(probe.predict(X), expected.predict(scaler.transform(X)), atol=1e-9)
+    np.testing.assert_allclose(predicted, expected.predict(scaler.transform(X)), atol=1e-9)
 
 
 def test_many_labellings_at_once_are_what_one_at_a_time_gives():
@@ -65,8 +66,8 @@ def test_many_labellings_at_once_are_what_one_at_a_time_gives():
     train, test = np.flatnonzero(groups < 9), np.flatnonzero(groups >= 9)
     scores = classify(RidgeSolver(X[train], groups[train]), labellings[train], 3, X[test])
     for column in range(3):
-        probe = RidgeProbe().fit(X[train], labellings[train, column], groups[train])
-        np.testing.assert_allclose(scores[:, column], probe.decision_function(X[test]), atol=1e-9)
+        alone = classify(RidgeSolver(X[train], groups[train]), labellings[train][:, [column]], 3, X[test])
+        np.testing.assert_allclose(scores[:, column], alone[:, 0], atol=1e-9)
 
 
 def test_nothing_of_the_test_side_reaches_the_fit():
@@ -90,40 +91,30 @@ def test_unequal_classes_do_not_pull_the_threshold():
     X = rng.standard_normal((400, 30))
     X[:, 0] += 2 * y
     groups = np.arange(400) // 10
-    probe = RidgeProbe().fit(X[:200], y[:200], groups[:200])
-    assert balanced_accuracy(y[200:], probe.predict(X[200:])) > 0.7
-    naive = (probe.decision_function(X[200:]) + probe.offset_[0] > 0).astype(int)
-    assert balanced_accuracy(y[200:], naive) < 0.6
+    decided = decisions(X[:200], y[:200, None], groups[:200], X[200:], 2)[:, 0]
+    assert balanced_accuracy(y[200:], decided > 0) > 0.7
+    solver = RidgeSolver(X[:200], groups[:200])
+    naive = solver.predict(solver.solve(one_versus_rest(y[:200, None], 2)), X[200:])[:, 0, 0]
+    assert balanced_accuracy(y[200:], naive > 0) < 0.6
 
 
 def test_missing_and_constant_features_are_neutral():
     X, y, groups = data(effect=3.0)
-    plain = RidgeProbe(alphas=[1.0]).fit(X[:, :10], y, groups)
     extended = np.concatenate([X[:, :10], np.ones((60, 1)), np.full((60, 1), np.nan)], axis=1)
-    probe = RidgeProbe(alphas=[10 / 12]).fit(extended, y, groups)
-    np.testing.assert_allclose(probe.decision_function(extended), plain.decision_function(X[:, :10]), atol=1e-9)
-    holed = extended.copy()
-    holed[0, 0] = np.nan
-    expected = extended.copy()
-    expected[0, 0] = probe.mean_[0]
-    np.testing.assert_allclose(probe.decision_function(holed), probe.decision_function(expected))
-
-
-def test_labels_are_returned_and_bad_ones_refused():
-    X, y, groups = data(effect=8.0)
-    names = np.array(["rest", "task"])[y]
-    assert set(RidgeProbe().fit(X, names, groups).predict(X)) == {"rest", "task"}
-    with pytest.raises(LabelError, match="59 labels for 60 rows"):
-        RidgeProbe().fit(X, y[1:], groups)
-    with pytest.raises(LabelError, match="one class"):
-        RidgeProbe().fit(X, np.zeros(60), groups)
+    holed, expected = extended.copy(), extended.copy()
+    holed[0, 0], expected[0, 0] = np.nan, X[:, 0].mean()
+    plain = classify(RidgeSolver(X[:, :10], groups, alphas=[1.0]), y[:, None], 2, X[:, :10])
+    solver = RidgeSolver(extended, groups, alphas=[10 / 12])
+    found = {name: classify(solver, y[:, None], 2, rows) for name, rows in (("all", extended), ("holed", holed))}
+    np.testing.assert_allclose(found["all"], plain, atol=1e-9)
+    np.testing.assert_allclose(found["holed"], classify(solver, y[:, None], 2, expected))
 
 
 def test_a_single_training_group_still_gives_a_probe():
     X, y, _ = data(effect=30.0)
-    probe = RidgeProbe().fit(X, y, np.zeros(60))
-    assert probe.alpha_ == ALPHAS[len(ALPHAS) // 2]
-    assert balanced_accuracy(y, probe.predict(X)) > 0.9
+    solver = RidgeSolver(X, np.zeros(60))
+    assert solver.solve(one_versus_rest(y[:, None], 2)).alpha_P.tolist() == [ALPHAS[len(ALPHAS) // 2]]
+    assert balanced_accuracy(y, classify(solver, y[:, None], 2, X)[:, 0, 0] > 0) > 0.9
 
 
 def test_recentring_removes_what_tells_people_apart():

@@ -10,18 +10,18 @@ from brainof.corpus import Corpus, pairs
 from brainof.datasets import Source, find_recipe, prepare_sources
 from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
-from brainof.stats.ridge import RidgeProbe
+from brainof.stats.ridge import decisions
 
 
 def test_an_exclusive_or_is_linear_in_the_quadratic_features():
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (300, 2))
     parts = [np.sign(bits[:, [side]] - 0.5) + 0.3 * rng.standard_normal((300, 20)) for side in (0, 1)]
-    label = (bits[:, 0] ^ bits[:, 1]).astype(str)
+    label = bits[:, 0] ^ bits[:, 1]
     joint, train, test = np.concatenate(parts, axis=1), np.arange(200), np.arange(200, 300)
-    linear = RidgeProbe().fit(joint[train], label[train]).predict(joint[test])
+    linear = decisions(joint[train], label[train][:, None], train, joint[test], 2)[:, 0] > 0
     inside, outside = quadratic(joint, parts)(train, test)
-    both = RidgeProbe().fit(inside, label[train]).predict(outside)
+    both = decisions(inside, label[train][:, None], train, outside, 2)[:, 0] > 0
     assert (linear == label[test]).mean() < 0.7
     assert (both == label[test]).mean() > 0.9
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model import BrainOF
-from ..stats.ridge import RidgeProbe
+from ..stats.ridge import RidgeSolver, one_versus_rest
 from ..utils.modules import evaluating, to_device
 from ..utils.optional import optional
 from .effects import EffectMap, effect_map
@@ -113,8 +113,9 @@ def _directions(x_NF: np.ndarray, explained: Explained, y_N: np.ndarray | None) 
     if y_N is None:
         scale = np.maximum(x_NF.std(0), 1e-9)
         return torch.from_numpy((x_NF - x_NF.mean(0)) / scale**2)
-    probe = RidgeProbe("classification" if explained.classes else "regression").fit(x_NF, y_N, explained.groups)
-    coef_FK = probe.coef_ / probe.scale_[:, None]
+    solver = RidgeSolver(x_NF, explained.groups)
+    y_NPK = one_versus_rest(y_N[:, None], len(explained.classes)) if explained.classes else y_N[:, None, None]
+    coef_FK = solver.full.coefficients(solver.solve(y_NPK).weights_RPK[:, 0]) / solver.full.scale_F[:, None]
     if not explained.classes:
         return torch.from_numpy(np.repeat(coef_FK.T, len(x_NF), 0))
     if len(explained.classes) == 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ridge import RidgeProbe, recentre
+from .ridge import recentre
 from .splits import CrossSubject, manifest
 
-__all__ = ["CrossSubject", "RidgeProbe", "manifest", "recentre"]
+__all__ = ["CrossSubject", "manifest", "recentre"]

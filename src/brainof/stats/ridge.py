@@ -1,4 +1,4 @@
-"""Ridge probe: own code, since one decomposition of the features serves hundreds of permuted labellings at once.
+"""Ridge regression: own code, since one decomposition of the features serves hundreds of permuted labellings at once.
 
 Standardise on the training side, choose alpha by inner group folds, predict. `RidgeSolver` takes labellings as further
 columns, so that a hundred cost little more than one; scikit-learn's RidgeCV chooses one alpha for all of them.
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LabelError
 from .splits import CrossSubject
 
 #: candidate penalties, relative to the mean squared row norm of the standardised features
@@ -200,69 +199,6 @@ def decisions(
     else:
         scores = solver.predict(solver.solve(labels_NP[:, :, None]), X_test)
     return scores[:, :, 0] if scores.shape[2] == 1 else scores
-
-
-class RidgeProbe:
-    """A linear probe: ridge regression on one-versus-rest targets, or on a continuous target.
-
-    Parameters as of `RidgeSolver`; `kind` ("classification" or "regression") is what `y` holds.
-
-    Attributes
-    ----------
-    classes_ : ndarray
-        Sorted labels (classification).
-    alpha_ : float
-        The chosen penalty; scikit-learn's `Ridge(alpha=alpha_ * n_features)` is the same on standardised features.
-    coef_, intercept_, offset_ : ndarray, shape (n_features, n_columns) and (n_columns,)
-        Of the decision value, standardised features @ coef_ + intercept_ - offset_; the offset makes classes equally
-        likely.
-    mean_, scale_ : ndarray, shape (n_features,)
-        Standardisation, from the training side.
-    """
-
-    def __init__(
-        self, kind: str = "classification", alphas=ALPHAS, inner_splits: int = 4, random_state: int = 0
-    ) -> None:
-        self.kind = kind
-        self.alphas = alphas
-        self.inner_splits = inner_splits
-        self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, groups: Any = None) -> RidgeProbe:
-        """Fit on features (n, n_features); inner folds keep `groups` whole. LabelError: other lengths, or one class."""
-        X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
-        if len(X) != len(y):
-            raise LabelError(f"{len(y)} labels for {len(X)} rows", field="y")
-        if self.kind == "classification":
-            self.classes_, codes = np.unique(y, return_inverse=True)
-            if len(self.classes_) < 2:
-                raise LabelError(f"the training side holds one class, {self.classes_.tolist()}", field="y")
-            targets = one_versus_rest(codes[:, None], len(self.classes_))
-        else:
-            targets = y.astype(np.float64)[:, None, None]
-        solver = RidgeSolver(X, groups, self.alphas, self.inner_splits, self.random_state)
-        solution = solver.solve(targets)
-        self.alpha_ = float(solution.alpha_P[0])
-        self.mean_, self.scale_ = solver.full.mean_F, solver.full.scale_F
-        self.coef_ = solver.full.coefficients(solution.weights_RPK[:, 0])
-        self.intercept_ = solution.intercept_PK[0]
-        self.offset_ = np.zeros_like(self.intercept_)
-        if self.kind == "classification":
-            self.offset_ = equal_prior_offset(codes[:, None], solution.held_out_NPK)[0]
-        return self
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Decision values: (n,) for two classes or regression, otherwise (n, n_classes)."""
-        Z = _standardised(np.asarray(X, dtype=np.float64), self.mean_, self.scale_)
-        scores = Z @ self.coef_ + self.intercept_ - self.offset_
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Labels, or values for regression."""
-        scores = self.decision_function(X)
-        if self.kind != "classification":
-            return scores
-        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 
 
 def recentre(X: Any, groups: Any) -> np.ndarray:

@@ -36,11 +36,10 @@ from ..pretraining.run_folder import differing, flat, of_other_settings
 from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
-from ..stats.compare import standard_error
+from ..stats.compare import nanmean, standard_error
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
-from .decoding import nanmean
 from .entries import RANDOM, initialised
 from .protocol import Task, recipe_tasks, task_rows
 from .questions import Question, plain_question

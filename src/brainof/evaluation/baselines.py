@@ -16,7 +16,7 @@ from scipy.signal import butter, sosfiltfilt, welch
 from ..errors import ConfigError, check_known
 from ..stats.covariance import TangentSpace, covariances, log_euclidean
 from ..stats.metrics import similarity
-from .decoding import Features
+from .transforms import Features
 
 #: Hz: delta, theta, alpha, low beta, high beta, gamma
 BANDS: tuple[tuple[float, float], ...] = ((1, 4), (4, 8), (8, 13), (13, 20), (20, 30), (30, 45))

@@ -26,7 +26,6 @@ from ..errors import BrainOFError, ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
-from .decoding import Features
 from .entries import classical, controls, models
 from .leaks import unseen_alone
 from .questions import ask
@@ -34,6 +33,7 @@ from .results_page import page, said
 from .sources import Absent, open_task
 from .suite import Suite, find_suite
 from .summary import Pipeline, collect, moabb_table, summary
+from .transforms import Features
 from .units import Unit, plan, reason_of, saved
 
 log = logging.getLogger(__name__)

@@ -23,14 +23,15 @@ from ..stats.covariance import covariances
 from ..utils.files import make_folder, write_atomically
 from ..utils.modules import seeded
 from .baselines import OWN, baseline_features
-from .decoding import Features
 from .leaks import pretraining_overlap
 from .networks import NETWORKS, build
 from .protocol import label_values, task_windows
 from .questions import Question
-from .transforms import SecondOrder
+from .transforms import Features, SecondOrder
 
 MODEL, RANDOM, CLASSICAL, NETWORK, CONTROL = "model", "random weights", "classical", "network", "control"
+#: Name of the prediction without features
+CHANCE = "chance"
 #: Seeds of random weights begin here, away from those that a user would choose
 FIRST_SEED = 1000
 #: Windows whose latents are held at once for second-order features

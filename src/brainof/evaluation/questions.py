@@ -14,13 +14,12 @@ import pandas as pd
 from ..corpus import Windows
 from ..datasets import find_recipe
 from ..errors import ConfigError, LabelError, check_known
-from ..stats.compare import pseudo_values
+from ..stats.compare import mean_by_name, pseudo_values
 from ..stats.metrics import METRICS, average_within, per_group
 from ..stats.nulls import constant_within, labellings
 from ..stats.ridge import decisions
 from ..stats.splits import group_keys, label_of_groups
 from .baselines import default_baselines
-from .decoding import chance_scores, mean_by_name
 from .folds import Split, of_subjects, only_tested, splits, task_folds
 from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
@@ -142,8 +141,14 @@ class Question:
         return found
 
     def chance(self) -> list[np.ndarray]:
-        """Scores of each test side without features."""
-        return [chance_scores(self.y[train], len(self.classes), len(test)) for train, _, test in self.folds]
+        """Scores of each test side without features: the largest class, or the mean target, of the training side."""
+        found, n_classes = [], len(self.classes)
+        for train, _, test in self.folds:
+            y = self.y[train]
+            fraction = np.bincount(y, minlength=n_classes) / len(y) if n_classes else y.mean()
+            one = fraction[1] - 0.5 if n_classes == 2 else fraction
+            found.append(np.broadcast_to(one, (len(test), *np.shape(one))))
+        return found
 
     def probed(
         self,

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .decoding import CHANCE
-from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
+from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM
 from .questions import Question
 from .resolution import table
 from .suite import Side, Suite

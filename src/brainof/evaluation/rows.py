@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..stats.compare import paired, standard_error
+from ..stats.compare import mean_by_name, nanmean, paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
-from .decoding import CHANCE, Features, both_sides, mean_by_name, nanmean, null_summary
+from ..stats.nulls import p_value
+from .entries import CHANCE
 from .folds import Split
 from .identity import Matching
 from .matching import Segments
 from .protocol import Task
 from .questions import Measured, Question
+from .transforms import Features, both_sides
 from .transforms import recentred as recentred_sides
 
 #: (features, recentred) -> what each seed measured; and by null (a prefix of columns) the observed score and the null
@@ -80,12 +82,8 @@ def rows_of(
             row |= {"chance": chance[level, metric], "group_score": nanmean(by_group.values())}
             row["group_se"] = standard_error(list(by_group.values()))
             if (level, metric) == tested:
-                for prefix, (observed, *null) in nulls.items():
-                    # where the test has folds of its own, the null is moved by what they change in the observed score
-                    moved = np.array(null) + nanmean(found[0][level, metric][0]) - observed
-                    if not prefix or len(null):
-                        values = null_summary(observed, np.array(null), larger, moved)
-                        row |= {f"{prefix}{key}": value for key, value in values.items()}
+                for prefix, null in nulls.items():
+                    row |= _null_columns(prefix, null, nanmean(found[0][level, metric][0]), larger)
             scores.append(row)
             scores += [{"row": "group", **shared, "group": group, "score": value} for group, value in by_group.items()]
             if first is not None:
@@ -115,6 +113,22 @@ def _probed(
         for prefix, y_NP in labellings.items()
     }
     return question.measured(tested), mains
+
+
+def _null_columns(prefix: str, values: np.ndarray, score: float, larger: bool) -> dict[str, float | None]:
+    """Mean and 95 % of a null, and the p value, of the observed score and its null; None without a null.
+
+    Where the test has folds of its own, the null is moved by what they change in the observed score.
+    """
+    observed, null = values[0], values[1:]
+    if not len(null):
+        return {} if prefix else {"null_mean": None, "null_95": None, "p_value": None}
+    moved = null + score - observed
+    return {
+        f"{prefix}null_mean": float(moved.mean()),
+        f"{prefix}null_95": float(np.quantile(moved, 0.95 if larger else 0.05)),
+        f"{prefix}p_value": p_value(observed, null, larger),
+    }
 
 
 def _flags(name: str, recentred: bool, seen: Mapping[str, Collection[str]]) -> dict[str, Any]:

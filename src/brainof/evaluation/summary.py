@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ..stats.compare import combined_error, paired, standard_error
+from ..stats.compare import combined_error, mean_by_name, nanmean, paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
-from .decoding import CHANCE, mean_by_name, nanmean
-from .entries import CLASSICAL, MODEL, RANDOM, Entry
+from .entries import CHANCE, CLASSICAL, MODEL, RANDOM, Entry
 from .identity import Matching
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
 from .questions import Question

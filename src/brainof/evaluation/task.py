@@ -15,16 +15,18 @@ import numpy as np
 
 from ..errors import LabelError
 from ..paths import user_path
+from ..stats.compare import nanmean
 from ..stats.splits import group_keys, manifest
 from ..utils.files import write_json
 from ..utils.values import finite
 from .baselines import baseline_features
-from .decoding import CHANCE, Features, nanmean
+from .entries import CHANCE
 from .identity import Matching
 from .matching import Segments
 from .protocol import Task, task_windows
 from .questions import plain_question
 from .rows import compared, decoded, rows_of
+from .transforms import Features
 
 if TYPE_CHECKING:
     from ..corpus import Windows

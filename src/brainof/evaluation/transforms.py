@@ -13,6 +13,13 @@ from ..stats.covariance import log_euclidean
 from ..stats.ridge import recentre
 
 Sides = tuple[np.ndarray, np.ndarray]
+#: (n, F) features, or a function (train, test) -> (features of train, features of test)
+Features = np.ndarray | Callable[[np.ndarray, np.ndarray], Sides]
+
+
+def both_sides(features: Features, train: np.ndarray, test: np.ndarray) -> Sides:
+    """Features of the training and of the test rows."""
+    return features(train, test) if callable(features) else (features[train], features[test])
 
 
 def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

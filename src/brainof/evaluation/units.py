@@ -20,7 +20,6 @@ import numpy as np
 
 from ..errors import BrainOFError, ConfigError
 from ..utils.files import make_folder, parse_json, write_atomically
-from .decoding import Features, both_sides
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
 from .folds import Split
 from .identity import Matching
@@ -31,7 +30,7 @@ from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION
 from .resolution import compared
 from .suite import SuiteTask
-from .transforms import OPTIONS, equal_dimension, narrowed
+from .transforms import OPTIONS, Features, both_sides, equal_dimension, narrowed
 
 #: Changes when the same unit gives another result, so that older files are computed again
 VERSION = 2

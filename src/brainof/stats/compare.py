@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,3 +77,16 @@ def combined_error(variances: Sequence[float], freedoms: Sequence[int]) -> tuple
     freedom = parts.sum() ** 2 / max(float((parts**2 / freedoms).sum()), 1e-300)
     error = float(np.sqrt(parts.sum()))
     return error, float(t.ppf(0.975, freedom)) * error
+
+
+def mean_by_name(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Name -> mean of its finite values over parts, in the order of the names."""
+    parts = list(parts)
+    names = sorted({name for part in parts for name in part})
+    return {name: nanmean(part[name] for part in parts if name in part) for name in names}
+
+
+def nanmean(values: Iterable[float]) -> float:
+    """Mean of the finite values; NaN where there is none."""
+    found = np.array(list(values), dtype=float)
+    return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else float("nan")

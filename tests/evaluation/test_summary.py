@@ -67,7 +67,7 @@ def results(asked: Question, wrong: list[int], **about) -> dict[int, Result]:
 
 def pipelines(asked: Question) -> list[Pipeline]:
     """A model, random weights of two seeds, features and chance."""
-    model = Pipeline(asked, entry("m", MODEL, n_seen=lambda _: 0), "ridge", "plain")
+    model = Pipeline(asked, entry("m", MODEL, overlap=lambda _: (0, "")), "ridge", "plain")
     model.folds[0] = results(asked, [4, 14, 15], identity=0.5, identity_chance=0.25)
     model.null = Result(NONE, NONE, {"null": [0.8, 0.5, 0.6, 0.7, 0.9], "nuisance": [0.8, 0.9, 0.95, 0.7]})
     random = Pipeline(asked, entry("random weights", RANDOM), "ridge", "plain")
@@ -205,7 +205,7 @@ def test_a_published_split_inside_recordings_is_one_of_runs():
 
 def test_a_model_that_saw_the_persons_is_transductive():
     asked = states()
-    model = Pipeline(asked, entry("m", MODEL, n_seen=lambda _: 2), "ridge", "plain")
+    model = Pipeline(asked, entry("m", MODEL, overlap=lambda _: (2, "")), "ridge", "plain")
     model.folds[0] = results(asked, [])
     assert summary([model, chance(asked)])["transductive"].tolist() == [True, False]
     assert moabb_table([model], "s")["transductive"].all()

@@ -47,6 +47,8 @@ from .task import evaluate_task
 
 log = logging.getLogger(__name__)
 
+#: Parts of the scores -> rows of `evaluate_task`
+_TABLES = {"beside": "score", "paired": "paired"}
 #: What the record of a base model still says of the model adapted from it
 _INHERITED = ("data", "windows", "notes")
 
@@ -62,16 +64,14 @@ class AdaptConfig(Schema):
 
     corpus: str | list[str]
     """One or several corpora."""
-    task: str | dict[str, Any]
-    """`dataset/task` of a dataset recipe, or the fields of `evaluation.Task`."""
+    task: str
+    """`dataset/task` of a dataset recipe."""
     adaptation: str | dict[str, Any] = "probe"
     """A name, or `{adaptation: name, ...parameters}`."""
     folds: int | None = Field(default=6, ge=2)
     """Folds by the task's group (person, run); None leaves one group out."""
     repeats: int = Field(default=1, ge=0)
     """Cross-validations, each with other folds; 0 leaves the scores out."""
-    beside: bool = True
-    """Score random weights, classical baselines, chance and the amplitude control on the same folds."""
     random_state: int = 0
     accept: list[str] = Field(default_factory=list)
     """Differences from training that are taken as they are (see `ModalityContract.check`)."""
@@ -159,8 +159,6 @@ def question(config: AdaptConfig, model: str) -> Asked:
 def find_task(corpora: Windows, config: AdaptConfig) -> Task:
     """The task of a recipe with the folds it asks for; ConfigError with the nearest name when there is none."""
     folds = {"n_splits": config.folds, "repeats": max(1, config.repeats), "random_state": config.random_state}
-    if isinstance(config.task, dict):
-        return Task.parse({"name": "task", **config.task, **folds})
     known = {task.name: task for task in recipe_tasks(corpora)}
     check_known(config.task, known, ConfigError, "no task {!r} in the corpus", field="task")
     task = known[config.task]
@@ -188,14 +186,11 @@ def scores(asked: Asked) -> dict[str, Any]:
         called_N = decided > 0 if decided.ndim == 1 else decided.argmax(1)
         counts = confusion_matrix(true_N, called_N, labels=range(len(classes)))
         result["confusion"] = {"classes": classes, "counts": counts.tolist()}
-    if asked.config.beside:
-        features = {"frozen features": asked.data.pooled(asked.base, "auto")}
-        if asked.contract is not None:  # a trained model: what the same architecture has without training
-            features[RANDOM] = pooled(initialised(asked.base.config, 0), asked.examples, "auto")
-        table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
-        result["beside"] = [row for row in table if row["row"] == "score"]
-        result["paired"] = [row for row in table if row["row"] == "paired"]
-    return result
+    features = {"frozen features": asked.data.pooled(asked.base, "auto")}
+    if asked.contract is not None:  # a trained model: what the same architecture has without training
+        features[RANDOM] = pooled(initialised(asked.base.config, 0), asked.examples, "auto")
+    table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
+    return result | {name: [row for row in table if row["row"] == kind] for name, kind in _TABLES.items()}
 
 
 def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:

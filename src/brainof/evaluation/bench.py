@@ -26,7 +26,8 @@ from ..errors import BrainOFError, ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
-from .entries import classical, controls, models
+from .entries import classical, controls
+from .entries import models as of_models
 from .leaks import unseen_alone
 from .questions import ask
 from .results_page import page, said
@@ -138,7 +139,7 @@ def evaluate(
     folder, base = user_path(out), user_path(root)
     require_own(folder, whole)
     names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
-    entries = _models(names, whole.random_weights, folder / "features", list(accept))
+    entries = of_models(names, whole.random_weights, folder / "features", list(accept))
     n_seeds, n_permutations = seeds or whole.seeds, whole.permutations if permutations is None else permutations
     units: list[Unit] = []
     absent: list[Absent] = []
@@ -162,9 +163,6 @@ def evaluate(
     reasons = run(units, folder, part, say)
     pipelines = collect(units, reasons, folder)
     return written(whole, pipelines, absent, refused, folder)
-
-
-_models = models
 
 
 def require_own(folder: Path, suite: Suite) -> None:
@@ -213,8 +211,8 @@ def written(
     told |= {pipeline.question.task.name: {"said": said(pipeline.question)} for pipeline in pipelines}
     before = read_json(folder / "tasks.json") if (folder / "tasks.json").exists() else {}
     kept = [task for task in before if task in suite.tasks and task not in told]
-    results = _ordered(_with_earlier(results, folder / "results.parquet", kept), suite)
-    lines = _ordered(_with_earlier(lines, folder / "summary.parquet", kept), suite)
+    results = _with_earlier(results, folder / "results.parquet", kept, suite.tasks)
+    lines = _with_earlier(lines, folder / "summary.parquet", kept, suite.tasks)
     told |= {task: before[task] for task in kept}
     told = {task: told[task] for task in suite.tasks if task in told}
     for name, table in (("results", results), ("summary", lines)):
@@ -227,17 +225,13 @@ def written(
     return found
 
 
-def _ordered(table: pd.DataFrame, suite: Suite) -> pd.DataFrame:
-    """Tasks in the order of the suite, whichever call scored them last."""
-    if "task" not in table:
+def _with_earlier(table: pd.DataFrame, path: Path, kept: Collection[str], order: Collection[str]) -> pd.DataFrame:
+    """A table and what an earlier one holds of the tasks that are kept, in the order of the suite."""
+    parts = [table]
+    if kept and path.exists() and "task" in (earlier := pd.read_parquet(path)):
+        parts.append(earlier[earlier["task"].isin(list(kept))])
+    if not (parts := [part for part in parts if len(part)]):
         return table
-    places = {task: place for place, task in enumerate(suite.tasks)}
-    return table.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)
-
-
-def _with_earlier(table: pd.DataFrame, path: Path, tasks: Collection[str]) -> pd.DataFrame:
-    if not tasks or not path.exists():
-        return table
-    earlier = pd.read_parquet(path)
-    earlier = earlier[earlier["task"].isin(list(tasks))] if "task" in earlier else earlier[:0]
-    return pd.concat([part for part in (table, earlier) if len(part)], ignore_index=True) if len(earlier) else table
+    places = {task: place for place, task in enumerate(order)}
+    whole = pd.concat(parts, ignore_index=True)
+    return whole.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)

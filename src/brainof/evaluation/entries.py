@@ -52,8 +52,8 @@ class Entry:
         Initialisations of random weights; 1 for everything else.
     network, own : callable, optional
         Seed -> the model, for read-outs that train; the read-out of a baseline that brings its own.
-    refused, n_seen : callable, optional
-        Question -> why it is not scored on it ("" where it is), and how many people of the task trained it.
+    refused, overlap : callable, optional
+        Question -> why it is not scored on it ("" where it is); how many people of the task trained it, and a sentence.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Entry:
     seeds: int = 1
     network: Callable[[int], torch.nn.Module] | None = None
     refused: Callable[[Question], str] | None = None
-    n_seen: Callable[[Question], int] | None = None
+    overlap: Callable[[Question], tuple[int, str]] | None = None
     width: int = 0
     architecture: str = ""
     own: Callable[..., np.ndarray] | None = None
@@ -82,7 +82,7 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
         shown = name if shown in {entry.name for entry in entries} else shown
         shown = shown if contract is not None else f"{shown} (random weights)"
         refused = partial(_refused, name, network, contract, tuple(accept))
-        about: dict[str, Any] = {"refused": refused, "n_seen": partial(_n_seen, name), "architecture": architecture}
+        about: dict[str, Any] = {"refused": refused, "overlap": partial(_overlap, name), "architecture": architecture}
         entries.append(_of_network(shown, MODEL, partial(_given, network), digest, store, **about))
     for architecture, name in architectures.items() if random_weights else ():
         config = load(name)[0].config
@@ -219,10 +219,6 @@ def _latent_covariances(question: Question, model: Any) -> np.ndarray:
 @lru_cache(maxsize=256)
 def _overlap(name: str, question: Question) -> tuple[int, str]:
     return pretraining_overlap(name, question.tested)
-
-
-def _n_seen(name: str, question: Question) -> int:
-    return _overlap(name, question)[0]
 
 
 def _refused(name: str, network: Any, contract: Any, accept: Sequence[str], question: Question) -> str:

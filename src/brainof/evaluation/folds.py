@@ -179,6 +179,6 @@ def _member(index: pd.DataFrame, by: str) -> np.ndarray:
 def _no_group_twice(groups: np.ndarray, folds: Sequence[Split]) -> None:
     for number, split in enumerate(folds):
         check_disjoint(groups, [(split.train, split.test)], number)
-        for first, second in ((split.train, split.validation), (split.validation, split.test)):
-            if len(first) and len(second):
-                check_disjoint(groups, [(first, second)], number)
+        if len(split.validation):
+            check_disjoint(groups, [(split.train, split.validation)], number)
+            check_disjoint(groups, [(split.validation, split.test)], number)

@@ -56,7 +56,7 @@ class Pipeline:
     def n_seen(self) -> int:
         """People of the task that trained the model."""
         entry = self.entry
-        return entry.n_seen(self.question) if entry is not None and entry.n_seen is not None else 0
+        return entry.overlap(self.question)[0] if entry is not None and entry.overlap is not None else 0
 
     @property
     def seeds(self) -> dict[int, dict[str, float]]:

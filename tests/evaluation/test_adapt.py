@@ -27,11 +27,11 @@ class Data:
 def asked(monkeypatch, kind, y, groups, folds, fitted):
     monkeypatch.setattr(import_module("brainof.evaluation.adapt"), "decision", lambda found, data: found(data.examples))
     chosen = SimpleNamespace(apply=lambda base, data: fitted(data.examples), to_dict=lambda: {"adaptation": "probe"})
-    data, config, names = Data(np.arange(len(y))), SimpleNamespace(beside=False), np.array(groups)
+    data, names = Data(np.arange(len(y))), np.array(groups)
     task = SuiteTask(name="t", recipe="made/t", view="v", label="x", kind=kind)
     classes = ["a", "b"] if kind == "classification" else []
     question = Question(task, None, data.examples, None, y, classes, names, np.arange(len(y)), folds)  # type: ignore[arg-type]
-    return SimpleNamespace(data=data, question=question, chosen=chosen, base=None, config=config)
+    return SimpleNamespace(data=data, question=question, chosen=chosen, base=None)
 
 
 def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
@@ -60,7 +60,6 @@ def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
     assert (found["adaptation"], found["report_of_last_fold"]) == ({"adaptation": "probe"}, {"penalty": 3})
     assert found["metrics"].keys() == {"balanced_accuracy", "roc_auc", "kappa"}
     assert found["confusion"] == {"classes": ["a", "b"], "counts": [[6, 2], [1, 7]]}
-    assert "beside" not in found
 
 
 def test_repeats_of_labels_of_people_are_scored_repeat_by_repeat(monkeypatch):

@@ -37,6 +37,7 @@ from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
 from ..stats.compare import nanmean, standard_error
+from ..stats.metrics import decide
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
@@ -47,8 +48,6 @@ from .task import evaluate_task
 
 log = logging.getLogger(__name__)
 
-#: Parts of the scores -> rows of `evaluate_task`
-_TABLES = {"beside": "score", "paired": "paired"}
 #: What the record of a base model still says of the model adapted from it
 _INHERITED = ("data", "windows", "notes")
 
@@ -105,7 +104,7 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     folder = user_path(out)
     claim(folder, asked.config, str(model))
     if asked.config.repeats:
-        write_json(folder / "scores.json", finite(scores(asked)))
+        write_json(folder / "scores.json", finite(scores(asked) | beside(asked)))
     write_run(folder, asked, asked.chosen.apply(asked.base, asked.data))
     return folder
 
@@ -182,15 +181,19 @@ def scores(asked: Asked) -> dict[str, Any]:
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
     if classes := list(asked.question.classes):
         true_N = np.concatenate([asked.question.y[split.test] for split in asked.question.folds])
-        decided = np.concatenate(tested)
-        called_N = decided > 0 if decided.ndim == 1 else decided.argmax(1)
-        counts = confusion_matrix(true_N, called_N, labels=range(len(classes)))
+        counts = confusion_matrix(true_N, decide(np.concatenate(tested)), labels=range(len(classes)))
         result["confusion"] = {"classes": classes, "counts": counts.tolist()}
+    return result
+
+
+def beside(asked: Asked) -> dict[str, Any]:
+    """Frozen features, random weights, classical baselines and chance on the same folds."""
     features = {"frozen features": asked.data.pooled(asked.base, "auto")}
     if asked.contract is not None:  # a trained model: what the same architecture has without training
         features[RANDOM] = pooled(initialised(asked.base.config, 0), asked.examples, "auto")
     table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
-    return result | {name: [row for row in table if row["row"] == kind] for name, kind in _TABLES.items()}
+    scored, paired = ([row for row in table if row["row"] == kind] for kind in ("score", "paired"))
+    return {"beside": scored, "paired": paired}
 
 
 def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:

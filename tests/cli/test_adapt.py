@@ -74,7 +74,7 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     rows = CorpusRows(Corpus(corpus))
     classifier = BrainOFClassifier.load(run)
     assert set(classifier.predict(rows)) <= {"rest", "task"}
-    assert (classifier.predict(rows) == rows.labels("condition")).mean() > 0.6
+    assert (classifier.predict(rows) == rows.index["label.condition"].to_numpy(dtype=str)).mean() > 0.6
     model, contract = load(run)
     channels = Channels(NAMES, ("eeg",) * 4, electrode_positions(NAMES), frame="head")
     data = 2e-5 * np.random.default_rng(0).standard_normal((4, 1024))

@@ -84,8 +84,7 @@ def evaluate(
 ) -> Evaluation:
     """Score models on a suite of tasks.
 
-    Runs that are on disk are kept, so a call can be repeated, resumed after a kill, or shared between machines with
-    `part`; the tables are made from what is on disk.
+    Runs that are on disk are kept; the tables are made from what is on disk.
 
     Parameters
     ----------

@@ -93,10 +93,8 @@ def calibrate(recording: Recording, contract: InputContract | None = None) -> Ca
 
     Raises
     ------
-    ContractError
-        The recording does not meet the contract.
-    ConfigError
-        The chain holds a step that needs the whole recording (detrend), as that of fMRI does.
+    ContractError, ConfigError
+        The recording does not meet the contract; the chain needs the whole recording (detrend), as that of fMRI does.
     """
     steps = preparation(recording, contract)[1].steps
     if not any(isinstance(step, Repair) for step in steps):

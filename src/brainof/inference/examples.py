@@ -15,7 +15,7 @@ from ..channels import Channels
 from ..contract import InputContract, check_accept, part_of
 from ..corpus import Windows
 from ..corpus.index import LABEL
-from ..errors import ConfigError, ContractError, LabelError
+from ..errors import ConfigError, ContractError
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..stats.splits import group_keys
@@ -119,17 +119,6 @@ class CorpusRows:
     @property
     def subjects(self) -> np.ndarray:
         return group_keys(self.index, "subject")
-
-    def labels(self, name: str) -> np.ndarray:
-        """A label of each window, as text; a LabelError where a window has none."""
-        column = f"{LABEL}{name}"
-        if column not in self.index:
-            known = [str(c)[len(LABEL) :] for c in self.index if str(c).startswith(LABEL)]
-            raise LabelError(f"the corpus has no label {name!r}", field="labels", fix=f"known: {', '.join(known)}")
-        values = self.index[column].astype("string").fillna("").to_numpy(dtype=str)
-        if (values == "").any():
-            raise LabelError(f"{(values == '').sum()} of {len(values)} windows have no {name}", field="labels")
-        return values
 
     def describe(self) -> pd.DataFrame:
         """One row per window: onset, duration, and what the index knows of its recording and labels."""

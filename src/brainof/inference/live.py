@@ -1,16 +1,9 @@
 """Embeddings of a live stream: chunks of any size in, one embedding per window out.
 
-The offline chain looks at the whole recording three ways: statistics (channel means, bad channels, scales), filters
-that run forwards and backwards, and resampling that sees both sides. A stream has no end to look at, so
-
-* the statistics are frozen: measured once on a calibration recording (`calibrate`);
-* a window is prepared from the raw samples around it: as far back as the filters remember (to 1e-10), and `lookahead`
-  seconds ahead, which is the price of zero phase and adds to the latency.
-
-Hence what "equal to offline" means. The embeddings do not depend on the sizes of the chunks, bit for bit, because the
-stretch of raw samples of a window depends on the number of the window alone. They are those of `Calibration.apply`, the
-same chain over the whole recording with the frozen statistics, up to what filters and resampling see beyond
-`lookahead`. For the recording that was calibrated on, `Calibration.apply` is the offline chain itself.
+The offline chain looks at the whole recording: statistics, filters that run both ways, resampling. A stream has no end
+to look at, so the statistics are frozen (`calibrate`), and a window is prepared from the raw samples around it: as far
+back as the filters remember (to 1e-10), and `lookahead` seconds ahead. That stretch depends on the number of the window
+alone, so that the sizes of chunks change no bit. docs/guide/interop.md says what "equal to offline" means.
 """
 
 from __future__ import annotations

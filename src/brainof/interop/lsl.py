@@ -44,12 +44,9 @@ def stream_lsl(
 
     Raises
     ------
-    DependencyError
-        mne-lsl is not installed.
-    ContractError
-        The stream has another rate, or lacks a channel.
-    ReadError
-        Samples were lost, because embedding took longer than the buffer holds.
+    DependencyError, ContractError, ReadError
+        mne-lsl is not installed; the stream has another rate or lacks a channel; samples were lost, because embedding
+        took longer than the buffer holds.
     """
     opened = isinstance(stream, str)
     if opened:

@@ -24,7 +24,7 @@ def noise(n: int = 6, channels: int = 4, times: int = 512, seed: int = 0) -> np.
 
 
 def spd(n: int, size: int, seed: int = 0) -> np.ndarray:
-    return covariances(noise(n, size, 3 * size, seed), shrinkage=False)
+    return covariances(noise(n, size, 3 * size, seed))
 
 
 @pytest.mark.parametrize("modality", BASELINES)
@@ -92,7 +92,7 @@ def test_shrinkage_is_that_of_scikit_learn():
 def test_a_dead_channel_is_neutral():
     windows = noise()
     windows[:, 1] = 0
-    found = covariances(windows, shrinkage=False)
+    found = covariances(windows)
     alive = np.einsum("ncc->nc", found)[:, [0, 2, 3]]
     np.testing.assert_allclose(found[:, 1, 1], alive.mean(1))
     np.testing.assert_array_equal(found[:, 1, [0, 2, 3]], 0)

@@ -192,7 +192,6 @@ def test_tasks_come_from_the_recipes_of_the_corpus(rest_and_task):
     state, blocks = recipe_tasks(corpus)
     assert (state.name, state.view, state.n_splits, state.split) == ("made/state", "pretrain", 6, "subject")
     assert (blocks.view, blocks.n_splits, blocks.split) == ("blocks", None, "run")
-    assert recipe_tasks(corpus, "other") == []
 
 
 def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):

@@ -27,7 +27,7 @@ def masker_and_signals():
 
 def test_a_masker_gives_a_recording_that_embeds(masker_and_signals):
     masker, signals = masker_and_signals
-    recording = from_masker(signals, masker, atlas="made", entities={"subject": "01"})
+    recording = from_masker(signals, masker, atlas="made")
     assert recording.channels.names == ("two", "five", "nine")
     assert recording.channels.labels.tolist() == [2, 5, 9]
     assert recording.channels.order.tolist() == [0, 1, 2]
@@ -36,7 +36,6 @@ def test_a_masker_gives_a_recording_that_embeds(masker_and_signals):
     assert (recording.t_r, recording.channels.frame, recording.channels.atlas) == (2.0, "mni", "made")
     found = brainof.embed(recording, brainof.load("debug")[0], contract=None)
     assert len(found) == 1
-    assert found.table["subject"].tolist() == ["01"]
 
 
 def test_what_a_masker_cannot_say_is_asked_for(masker_and_signals):

@@ -47,12 +47,10 @@ class Task(Schema):
         return f"{LABEL}{self.label}"
 
 
-def recipe_tasks(corpus: Windows, dataset: str | None = None) -> list[Task]:
+def recipe_tasks(corpus: Windows) -> list[Task]:
     """The tasks that the recipes of a corpus define, named "dataset/task"; runs are left out one at a time."""
     tasks = []
     for name, about in corpus.datasets.items():
-        if dataset not in (None, name):
-            continue
         for task, values in about.get("tasks", {}).items():
             split = values.get("split", "subject")
             tasks.append(

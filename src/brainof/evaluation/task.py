@@ -39,7 +39,6 @@ def evaluate_task(
     task: Task,
     features: Mapping[str, Features | Sequence[Features]],
     *,
-    reference: str | None = None,
     recentred: Collection[str] = (),
     seen: Mapping[str, Collection[str]] | None = None,
     n_permutations: int = 200,
@@ -53,9 +52,8 @@ def evaluate_task(
     task : Task
     features : dict of name -> array (n_rows, F), or callable (train, test) -> arrays, or a list of these
         In the order of the task's rows. A list holds several seeds of one thing (untrained models): scores are
-        averaged over it. A baseline of the same name is not computed again.
-    reference : str, optional
-        The features that are compared with all others subject by subject; the first of `features` by default.
+        averaged over it. A baseline of the same name is not computed again. The first is compared with all others
+        subject by subject.
     recentred : collection of str
         Names (of features or baselines) that are scored a second time with features recentred per group, which uses
         the unlabelled windows of the test subjects; those rows have recentred=True and transductive=True.
@@ -86,7 +84,7 @@ def evaluate_task(
                 raise LabelError(f"{len(value)} rows of features for {len(rows)} windows", field=f"{task.name}.{name}")
     subjects = set(group_keys(index, "subject"))
     overlap = {name: subjects & set(trained) for name, trained in (seen or {}).items()}
-    reference = reference or next(iter(offered), None)
+    reference = next(iter(offered), None)
     modality = question.modality
     if missing := [name for name in question.baselines if name not in offered]:
         windows, sfreqs = task_windows(corpus, rows)

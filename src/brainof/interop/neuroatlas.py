@@ -39,12 +39,10 @@ class WindowEncoder:
     ----------
     spec : CheckpointSpec
         `checkpoint_path` is what `brainof.load` takes.
-    pool : str
-        Pooling of the latents.
     """
 
-    def __init__(self, spec: Any, pool: str = "auto") -> None:
-        self.spec, self.pool = spec, pool
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
         self.model, self.contract = load(spec.checkpoint_path)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._modules: dict[tuple[Any, ...], BrainOFModule] = {}
@@ -80,7 +78,7 @@ class WindowEncoder:
         key = (names, sfreq, n_times, unit)
         if key not in self._modules:
             made = BrainOFModule(
-                n_chans=len(names), n_times=n_times, sfreq=sfreq, ch_names=names, unit=unit, pool=self.pool,
+                n_chans=len(names), n_times=n_times, sfreq=sfreq, ch_names=names, unit=unit,
                 model=self.model, contract=self.contract,
             )  # fmt: skip
             made.encoder = self.model

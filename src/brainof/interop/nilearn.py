@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +22,6 @@ def from_masker(
     t_r: float | None = None,
     atlas: str | None = None,
     space: Literal["mni", "scanner"] = "mni",
-    entities: Mapping[str, str] | None = None,
 ) -> Recording:
     """What `NiftiLabelsMasker.transform` returned, as a Recording that knows its regions.
 
@@ -39,8 +37,6 @@ def from_masker(
         Name of the atlas. The order of a region is its rank among the label ids of the image.
     space : {"mni", "scanner"}
         Of the label image.
-    entities : mapping, optional
-        Subject, session, ...
 
     Raises
     ------
@@ -76,7 +72,6 @@ def from_masker(
             sfreq=1.0 / float(t_r),
             modality="fmri",
             channels=channels,
-            entities=dict(entities or {}),
             provenance={"file": None, "format": "nilearn", "truncated": False, "notes": []},
         )
     )
@@ -88,7 +83,6 @@ def to_regressors(
     *,
     n_components: int = 5,
     hrf_model: str | None = "spm",
-    prefix: str = "brainof",
 ) -> pd.DataFrame:
     """Embeddings of a recording as regressors of the volumes that were measured at the same time.
 
@@ -105,8 +99,6 @@ def to_regressors(
         Columns; at most one less than there are windows.
     hrf_model : str or None
         Of `nilearn.glm.first_level.compute_regressor`; None leaves the blocks as they are (windows of fMRI itself).
-    prefix : str
-        Of the column names.
 
     Returns
     -------
@@ -132,7 +124,7 @@ def to_regressors(
     blocks = embeddings.table[["onset", "duration"]].to_numpy(dtype=float)
     times = np.asarray(frame_times, dtype=float)
     columns = {
-        f"{prefix}_{number}": compute_regressor(np.column_stack([blocks, height]).T, hrf_model, times)[0][:, 0]
+        f"brainof_{number}": compute_regressor(np.column_stack([blocks, height]).T, hrf_model, times)[0][:, 0]
         for number, height in enumerate(heights.T, 1)
     }
     return pd.DataFrame(columns, index=pd.Index(frame_times, name="frame_time"))

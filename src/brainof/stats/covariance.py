@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def covariances(windows_NCT: np.ndarray, shrinkage: bool = True) -> np.ndarray:
+def covariances(windows_NCT: np.ndarray) -> np.ndarray:
     """Covariance (n, C, C) of each window (n, C, T), shrunk towards a scaled identity by OAS.
 
     Own code, since dead channels are made neutral between covariance and shrinkage, and all windows are done at once: a
@@ -26,8 +26,6 @@ def covariances(windows_NCT: np.ndarray, shrinkage: bool = True) -> np.ndarray:
     result[rows, channels, :] = 0
     result[rows, :, channels] = 0
     result[rows, channels, channels] = filling[rows]
-    if not shrinkage:
-        return result
     mean_variance = np.einsum("ncc->n", result) / n_channels
     mean_square = (result**2).mean(axis=(1, 2))
     numerator = mean_square + mean_variance**2

@@ -16,6 +16,8 @@ from .splits import CrossSubject
 
 #: candidate penalties, relative to the mean squared row norm of the standardised features
 ALPHAS: tuple[float, ...] = tuple(10.0**power for power in range(-3, 6))
+#: folds in which one of them is chosen
+INNER_SPLITS = 4
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class RidgeSolver:
         Groups of the training rows; inner folds keep them whole. With a single group alpha is the middle candidate.
     alphas : sequence of float
         Candidates, relative to n_features (the mean squared row norm after standardisation).
-    inner_splits, random_state : int
-        Inner folds, and their seed.
+    random_state : int
+        Seed of the inner folds.
     """
 
-    def __init__(self, X, groups=None, alphas=ALPHAS, inner_splits: int = 4, random_state: int = 0) -> None:
+    def __init__(self, X, groups=None, alphas=ALPHAS, random_state: int = 0) -> None:
         self.alphas = np.asarray(alphas, dtype=np.float64)
         X = np.asarray(X, dtype=np.float64)
         groups = np.arange(len(X)) if groups is None else np.asarray(groups)
@@ -114,7 +116,7 @@ class RidgeSolver:
         self.inner: list[tuple[np.ndarray, np.ndarray, _Decomposition, np.ndarray]] = []
         n_groups = len(np.unique(groups))
         if n_groups > 1:
-            splitter = CrossSubject(min(inner_splits, n_groups), random_state=random_state)
+            splitter = CrossSubject(min(INNER_SPLITS, n_groups), random_state=random_state)
             for train, test in splitter.split(groups=groups):
                 part = _Decomposition.of(X[train])
                 self.inner.append((train, test, part, part.project(X[test])))

@@ -21,8 +21,7 @@ from brainof.corpus import Corpus
 from brainof.datasets import find_recipe
 from brainof.datasets.run import prepare
 from brainof.evaluation.baselines import band_power, functional_connectivity
-from brainof.evaluation.identity import matching
-from brainof.evaluation.matching import matched, segments
+from brainof.evaluation.matching import matched, matching, segments
 from brainof.model import BrainOF
 from brainof.model.tokens import Tokens
 from brainof.release import load

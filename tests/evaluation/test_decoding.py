@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from brainof.evaluation.folds import NONE, Split
-from brainof.evaluation.identity import Matching
+from brainof.evaluation.matching import Matching
 from brainof.evaluation.protocol import Task
 from brainof.evaluation.questions import Question, plain_question
 from brainof.evaluation.suite import SuiteTask

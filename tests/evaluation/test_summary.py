@@ -11,8 +11,7 @@ from scipy.stats import t as student
 
 from brainof.evaluation.entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry
 from brainof.evaluation.folds import Split
-from brainof.evaluation.identity import Matching
-from brainof.evaluation.matching import Segments
+from brainof.evaluation.matching import Matching, Segments
 from brainof.evaluation.questions import Question
 from brainof.evaluation.results_page import _row
 from brainof.evaluation.suite import SuiteTask

@@ -16,8 +16,7 @@ from brainof.errors import ConfigError, LabelError, StorageError
 from brainof.evaluation import bench, entries, units
 from brainof.evaluation.entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, label_features
 from brainof.evaluation.folds import Split
-from brainof.evaluation.identity import Matching
-from brainof.evaluation.matching import Segments
+from brainof.evaluation.matching import Matching, Segments
 from brainof.evaluation.questions import Question, _repeats
 from brainof.evaluation.suite import SuiteTask
 from brainof.evaluation.transforms import centred, equal_dimension, erased

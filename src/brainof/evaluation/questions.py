@@ -21,9 +21,8 @@ from ..stats.ridge import decisions
 from ..stats.splits import group_keys, label_of_groups
 from .baselines import default_baselines
 from .folds import Split, of_subjects, only_tested, splits, task_folds
-from .identity import Matching, matching
 from .leaks import check_duplicates, check_people
-from .matching import Segments, segments
+from .matching import Matching, Segments, matching, segments
 from .protocol import Task, nuisance_of, targets, task_rows
 from .resolution import Fewer, Resolutions, resolutions
 from .suite import SuiteTask

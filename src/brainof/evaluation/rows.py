@@ -13,8 +13,7 @@ from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
 from .entries import CHANCE
 from .folds import Split
-from .identity import Matching
-from .matching import Segments
+from .matching import Matching, Segments
 from .protocol import Task
 from .questions import Measured, Question
 from .transforms import Features, both_sides

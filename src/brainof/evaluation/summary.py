@@ -15,8 +15,8 @@ from ..stats.compare import combined_error, mean_by_name, nanmean, paired, stand
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
 from .entries import CHANCE, CLASSICAL, MODEL, RANDOM, Entry
-from .identity import Matching
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
+from .matching import Matching
 from .questions import Question
 from .transforms import TRANSDUCTIVE
 from .units import ALL, EQUAL, NULL, PLAIN, Result, Unit, saved

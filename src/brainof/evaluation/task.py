@@ -21,8 +21,7 @@ from ..utils.files import write_json
 from ..utils.values import finite
 from .baselines import baseline_features
 from .entries import CHANCE
-from .identity import Matching
-from .matching import Segments
+from .matching import Matching, Segments
 from .protocol import Task, task_windows
 from .questions import plain_question
 from .rows import compared, decoded, rows_of

@@ -22,9 +22,8 @@ from ..errors import BrainOFError, ConfigError
 from ..utils.files import make_folder, parse_json, write_atomically
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
 from .folds import Split
-from .identity import Matching
 from .leaks import check_inductive
-from .matching import Segments
+from .matching import Matching, Segments
 from .questions import Question
 from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION

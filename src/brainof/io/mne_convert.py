@@ -20,7 +20,7 @@ from .events import events_of_raw
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed
 from .options import AUXILIARY_TYPES, ReadOptions
 from .positions import coils, default_montage, digitised_electrodes, electrode_positions
-from .units import override_factors
+from .units import override_factors, volts_per_unit
 
 #: FIF coil types of axial (and second-order) gradiometers whose unit is tesla: 5 cm point coils, Magnes, CTF, KIT,
 #: baby systems, ARTEMIS123, KRISS, Compumedics
@@ -47,6 +47,16 @@ class Opened:
     options: ReadOptions | None = None  # Options that are left to apply, where opening applied some
     annotations: pd.DataFrame | None = None  # Events table, where the annotations are not those of the Raw
     pauses: Sequence[int] | np.ndarray = ()  # Samples before which others are missing, where no annotation says so
+
+
+def opened_in_volts(
+    raw: Any, units: Mapping[str, str], of_mne: Mapping[str, float], without_unit: Sequence[str], **more: Any
+) -> Opened:
+    """By the unit text of each channel (one that is none counts as volts) and the factor that MNE took for it."""
+    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
+    corrections = {name: factor / of_mne.get(name, 1.0) for name, factor in stored.items()}
+    blank = frozenset(name.strip() for name in without_unit)
+    return Opened(raw, corrections=corrections, stored=stored, without_unit=blank, **more)
 
 
 def recording_of_raw(

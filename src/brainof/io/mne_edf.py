@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..channels import SENSOR_TYPES
@@ -11,13 +10,13 @@ from ..errors import ReadError
 from ..utils.values import counted
 from .edf_annotations import read_annotations
 from .edf_header import EdfHeader, EdfSignal, read_edf_header
-from .mne_convert import Opened
+from .mne_convert import Opened, opened_in_volts
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed, unique
 from .options import ReadOptions, ReadRequest
-from .units import is_body_unit, volts_of_table, volts_per_unit
+from .units import filled_units, is_body_unit, unknown_unit, volts_per_unit
 
 
-def open_edf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
+def open_edf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     """EDF and BDF with only the channels that are wanted, so that a fast ECG does not resample the EEG."""
     import mne
 
@@ -36,11 +35,9 @@ def open_edf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
     # MNE knows microvolts and millivolts and takes everything else for volts
     known_to_mne = dict.fromkeys(("uV", "\u03bcV", "\u00b5V", "\x83\xcaV"), 1e-6) | {"mV": 1e-3}
-    factors = {label: known_to_mne.get(signal.unit, 1.0) for label, signal in signals.items()}
-    unknown = {label: signal.unit for label, signal in signals.items() if volts_per_unit(signal.unit) is None}
-    blank, of_table = volts_of_table(unknown, units)
-    signals |= {label: replace(signals[label], unit=units[label.strip()]) for label in blank}
-    wanted, notes = _edf_channels(path, header, signals, names, options)
+    of_mne = {names[label]: known_to_mne.get(signal.unit, 1.0) for label, signal in signals.items()}
+    units, blank, of_table = filled_units({label: signal.unit for label, signal in signals.items()}, table)
+    wanted, notes = _edf_channels(path, header, signals, units, names, options)
     notes += of_table
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
     open_with_mne = getattr(mne.io, f"read_raw_{format_name}")
@@ -48,20 +45,19 @@ def open_edf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
     events, more = read_annotations(path, header)
     notes += more
     raw.rename_channels({label: names[label] for label in raw.ch_names if label in names})
-    stored = {names[label]: volts_per_unit(signals[label].unit) or 1.0 for label in wanted}
     rates = sorted({signals[label].rate for label in wanted})
     if len(rates) > 1:
         texts = ", ".join(f"{rate:g}" for rate in rates)
         notes.append(f"channels of {texts} Hz were brought to {rates[-1]:g} Hz by MNE")
-    return Opened(
+    return opened_in_volts(
         raw,
+        {names[label]: units[label] for label in wanted},
+        of_mne,
+        blank,
         notes=notes,
         truncated=header.truncated,
-        corrections={names[label]: stored[names[label]] / factors[label] for label in wanted},
-        stored=stored,
         at_once=len(rates) > 1,
         names=list(signals),
-        without_unit=frozenset(label.strip() for label in blank),
         options=options.model_copy(update={"rename": {}, "channel_names": None, "drop": _types_alone(options.drop)}),
         annotations=events,
     )
@@ -73,7 +69,12 @@ def _types_alone(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _edf_channels(
-    path: Path, header: EdfHeader, signals: dict[str, EdfSignal], names: dict[str, str], options: ReadOptions
+    path: Path,
+    header: EdfHeader,
+    signals: dict[str, EdfSignal],
+    units: dict[str, str],
+    names: dict[str, str],
+    options: ReadOptions,
 ) -> tuple[list[str], list[str]]:
     """Labels of the EEG channels that can be used, and notes on those that cannot."""
     notes = [*header.notes, *drops_of_nothing(list(names.values()), options)]
@@ -83,8 +84,8 @@ def _edf_channels(
         kind = told or kind_of_name(names[label])
         if kind is not None and kind != "eeg":
             other.append(names[label])
-        elif told is None and options.units is None and is_body_unit(signal.unit):
-            other.append(f"{names[label]} [{signal.unit}]")
+        elif told is None and options.units is None and is_body_unit(units[label]):
+            other.append(f"{names[label]} [{units[label]}]")
         elif not signal.has_range:
             ranges.append(names[label])
         else:
@@ -97,7 +98,6 @@ def _edf_channels(
         raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types=")
     wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
     for label in wanted:
-        unit = signals[label].unit
-        if options.units is None and volts_per_unit(unit) is None:
-            raise ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {names[label]}", fix="give units=")
+        if options.units is None and volts_per_unit(units[label]) is None:
+            raise unknown_unit(names[label], units[label], path)
     return wanted, notes

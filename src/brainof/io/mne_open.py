@@ -17,10 +17,10 @@ from .checks import check_gzip, check_hdf5, check_size
 from .events import BOUNDARY, events_table
 from .formats import first_part
 from .mat5 import check_mat5
-from .mne_convert import Opened
-from .names import chosen_type, kept, kind_of_name, renamed, unique
+from .mne_convert import Opened, opened_in_volts
+from .names import chosen_type, kept, kind_of_name, renamed
 from .options import ReadOptions, ReadRequest
-from .units import is_body_unit, volts_of_table, volts_per_unit
+from .units import filled_units, is_body_unit, unknown_unit, volts_per_unit
 from .vendor_headers import check_curry, check_egi, check_gdf, check_mff, check_persyst, curry_units, persyst_pauses
 
 #: formats of one unit, which no field of the file says
@@ -144,30 +144,24 @@ def _check_maker(path: Path, format_name: str) -> None:
         raise ReadError("is not a recording of Nihon Kohden", file=path, field="format", fix=fix)
 
 
-def open_gdf(request: ReadRequest, units: Mapping[str, str]) -> Opened:
+def open_gdf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     """GDF, whose units MNE knows only in part."""
     import mne
 
     path, options = request.path, request.options
     header = check_gdf(path)
-    blank, notes = volts_of_table(header.unknown, units)
-    header.corrections.update(blank)
-    header.stored.update(blank)
-    header.unknown = {name: unit for name, unit in header.unknown.items() if name not in blank}
-    names = unique([*header.stored, *header.unknown]) if not set(header.stored) & set(header.unknown) else []
-    body = [name for name in names if kind_of_name(name) is not None and not chosen_type(name, options)]
-    unknown = [name for name in header.unknown if name not in body and options.units is None]
-    if unknown:
-        field = f"unit of {unknown[0]}"
-        raise ReadError(f"unknown unit {header.unknown[unknown[0]]!r}", file=path, field=field, fix="give units=")
+    units, blank, notes = filled_units(header.units, table)
+    for name, unit in units.items():
+        is_body = kind_of_name(name) is not None and not chosen_type(name, options)
+        if volts_per_unit(unit) is None and not is_body and options.units is None:
+            raise unknown_unit(name, unit, path)
     raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
     if header.flat:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}")
-    without_unit = frozenset(name.strip() for name in blank)
-    return Opened(raw, notes, corrections=header.corrections, stored=header.stored, without_unit=without_unit)
+    return opened_in_volts(raw, units, header.of_mne, blank, notes=notes)
 
 
-def open_brainvision(request: ReadRequest, units_of_table: Mapping[str, str]) -> Opened:
+def open_brainvision(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     """BrainVision, whose channels of unknown unit MNE takes for no EEG."""
     import mne
 
@@ -175,19 +169,14 @@ def open_brainvision(request: ReadRequest, units_of_table: Mapping[str, str]) ->
     truncated, notes = check_brainvision(path, request.root)
     with markers_in_utf8(path) as (overrides, more):
         raw = mne.io.read_raw_brainvision(path, preload=False, **overrides)
-    notes += more
-    units = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
-    unclear = {name: unit for name, unit in units.items() if volts_per_unit(unit) is None}
-    blank, of_table = volts_of_table(unclear, units_of_table)
-    units |= {name: units_of_table[name.strip()] for name in blank}
+    in_file = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
+    units, blank, of_table = filled_units(in_file, table)
     own = renamed(list(units), options, path)
     left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
     unclear = {name: unit for name, unit in units.items() if name in left and volts_per_unit(unit) is None}
     unknown = [name for name, unit in unclear.items() if not is_body_unit(unit) and kind_of_name(name) is None]
     if unknown and options.units is None and not any(chosen_type(name, options) for name in unknown):
-        field = f"unit of {unknown[0]}"
-        raise ReadError(f"unknown unit {units[unknown[0]]!r}", file=path, field=field, fix="give units=")
+        raise unknown_unit(unknown[0], units[unknown[0]], path)
     raw.set_channel_types(dict.fromkeys([*unknown, *blank], "eeg"), on_unit_change="ignore")
-    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
-    without_unit = frozenset(name.strip() for name in blank)
-    return Opened(raw, [*notes, *of_table], truncated, corrections=blank, stored=stored, without_unit=without_unit)
+    of_mne = {name: volts_per_unit(unit) or 1.0 for name, unit in in_file.items()}
+    return opened_in_volts(raw, units, of_mne, blank, notes=[*notes, *more, *of_table], truncated=truncated)

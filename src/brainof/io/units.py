@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -60,17 +61,22 @@ def volts_per_unit(unit: str) -> float | None:
     return factor_to_si(unit, "V")
 
 
-def volts_of_table(unknown: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, float], list[str]]:
-    """Volts per unit of channels of `unknown` unit for which channels.tsv (`table`) gives a voltage; and a note."""
-    volts = {
-        name: volts_per_unit(table[name.strip()])
-        for name, unit in unknown.items()
-        if name.strip() in table and (plain(unit).lower() in NO_UNIT or not is_body_unit(unit))
-    }
-    found = {name: factor for name, factor in volts.items() if factor is not None}
-    if not found:
-        return {}, []
-    return found, [f"the file gives no unit for {len(found)} channels: those of channels.tsv were taken"]
+def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Unit text of each channel, by channels.tsv (`table`) where the file gives no voltage; whose they are; a note."""
+    blank = [
+        name
+        for name, unit in units.items()
+        if volts_per_unit(unit) is None
+        and volts_per_unit(table.get(name.strip(), "")) is not None
+        and (plain(unit).lower() in NO_UNIT or not is_body_unit(unit))
+    ]
+    note = f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken"
+    return {**units, **{name: table[name.strip()] for name in blank}}, blank, [note] if blank else []
+
+
+def unknown_unit(name: str, unit: str, path: Path) -> ReadError:
+    """The error for a channel whose unit is no voltage."""
+    return ReadError(f"unknown unit {unit!r}", file=path, field=f"unit of {name}", fix="give units=")
 
 
 def is_body_unit(unit: str) -> bool:

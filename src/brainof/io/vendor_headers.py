@@ -12,7 +12,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
+from .names import unique
 from .text_table import decoded
 from .units import volts_per_unit
 
@@ -30,18 +31,17 @@ _DAY, _JITTER = 86_400.0, 0.1
 
 #: GDF data type -> bytes
 _GDF_BYTES = {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 16: 4, 17: 8, 279: 3, 535: 3}
-#: last five bits of a GDF 2 unit code (ISO 11073) -> decimal factor; 4256 is the volt
-_VOLT, _DECIMALS = 4256, {0: 1.0, 17: 1e-2, 18: 1e-3, 19: 1e-6, 20: 1e-9, 21: 1e-12, 22: 1e-15}
+#: unit codes of GDF 2 (ISO 11073; 4256 is the volt, the last five bits its decimal prefix)
+_GDF_UNITS = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV", 4277: "pV", 4278: "fV"}
 
 
 @dataclass
 class GdfHeader:
     """What a GDF header says of its channels, by name."""
 
-    corrections: dict[str, float] = field(default_factory=dict)  # Factors that bring MNE's values to volts
-    stored: dict[str, float] = field(default_factory=dict)  # SI values of one stored unit
-    unknown: dict[str, str] = field(default_factory=dict)  # Units that are no voltage
-    flat: list[str] = field(default_factory=list)  # Channels whose minimum equals their maximum: the scale is undefined
+    units: dict[str, str]
+    of_mne: dict[str, float]  # Volts that MNE takes for one unit
+    flat: list[str]  # Channels whose minimum equals their maximum: the scale is undefined
 
 
 def check_gdf(path: Path) -> GdfHeader:
@@ -78,26 +78,22 @@ def check_gdf(path: Path) -> GdfHeader:
     if events[0] in (1, 3) and at + 8 + n_events * (12 if events[0] == 3 else 6) > size:
         problem = f"the table of events announces {n_events}, the file has {max(0, size - at - 8)} bytes for them"
         raise ReadError(problem, file=path, field="events", fix=_DAMAGED)
-    names = _texts(table, 16, n, 0)
     if new:
-        codes = np.frombuffer(table, "<u2", n, 102 * n).tolist()
-        units = [f"code {code}" for code in codes]
-        volts = [_DECIMALS.get(code & 31) if code & ~31 == _VOLT else None for code in codes]
-        known = [{4275: 1e-6, 4274: 1e-3}.get(code, 1.0) for code in codes]
+        units = [_GDF_UNITS.get(code, f"code {code}") for code in np.frombuffer(table, "<u2", n, 102 * n).tolist()]
+        known = [{"uV": 1e-6, "mV": 1e-3}.get(unit, 1.0) for unit in units]
     else:
         units = _texts(table, 8, n, 96 * n)
-        volts = [volts_per_unit(unit) for unit in units]
         known = [1e-6 if unit[:2] == "uV" else 1.0 for unit in units]
     physical = np.frombuffer(table, "<f8", 2 * n, 104 * n).reshape(2, n)
     digital = np.frombuffer(table, "<f8" if new else "<i8", 2 * n, 120 * n).reshape(2, n)
     flat = (physical[0] == physical[1]) | (digital[0] == digital[1])
-    header = GdfHeader(flat=[name for name, is_flat in zip(names, flat, strict=True) if is_flat])
-    for name, unit, factor, of_mne in zip(names, units, volts, known, strict=True):
-        if factor is None:
-            header.unknown[name] = unit
-        else:
-            header.corrections[name], header.stored[name] = factor / of_mne, factor
-    return header
+    texts = _texts(table, 16, n, 0)
+    names = unique(texts)  # as MNE numbers them
+    return GdfHeader(
+        units=dict(zip(names, units, strict=True)),
+        of_mne=dict(zip(names, known, strict=True)),
+        flat=[name for name, is_flat in zip(texts, flat, strict=True) if is_flat],
+    )
 
 
 def _texts(table: bytes, width: int, n: int, at: int) -> list[str]:

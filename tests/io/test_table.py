@@ -293,7 +293,7 @@ def test_microseconds_without_a_unit_are_named(tmp_path):
     ],
 )
 def test_names_in_an_npz_that_repeat_or_are_bytes(tmp_path, names, seen):
-    np.savez(tmp_path / "a.npz", data=VALUES.T, ch_names=names, fs="100")
+    np.savez(tmp_path / "a.npz", data=VALUES.T, ch_names=names, fs=100)
     recording = read(tmp_path / "a.npz", modality="eeg", options=ReadOptions(units="uV"))
     assert (recording.channels.names, recording.sfreq) == (seen, 100)
     np.testing.assert_allclose(recording.data * 1e6, VALUES, rtol=1e-5)

@@ -150,13 +150,5 @@ def _keep(name: str, entry: KnownAtlas, bunch: Any, temporary: Path) -> None:
     table.loc[table["index"] != 0, ["index", "name"]].to_csv(temporary / "labels.tsv", sep="\t", index=False)
     atlas = load_files(temporary / "atlas.nii.gz", temporary / "labels.tsv", name, "mni")
     shutil.rmtree(temporary / "download", ignore_errors=True)
-    about = {
-        "name": name,
-        "title": entry.title,
-        "url": entry.url,
-        "fetched_by": f"nilearn.datasets.{entry.function}",
-        "n_regions": len(atlas),
-        "sha256": atlas.sha256,
-        "labels_sha256": sha256_of(temporary / "labels.tsv"),
-    }
+    about = {"name": name, "title": entry.title, "url": entry.url, "sha256": atlas.sha256}
     (temporary / "atlas.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -89,9 +89,6 @@ def sampling_rate(
     """Samples per second, the samples after pauses of the time column, and notes; ReadError if nothing tells it."""
     path = request.path
     named = {name.lower(): vector for name, vector in vectors.items() if vector.dtype.kind in "fiu"}
-    for name, vector in vectors.items():  # a rate that was saved as text
-        if vector.size == 1 and vector.dtype.kind in "USO" and re.fullmatch(r"[\d.]+(e\d+)?", str(vector[0])):
-            named[name.lower()] = np.array([float(vector[0])])
     time = next((named[name] for name in TIME_NAMES if name in named and named[name].size > 2), None)
     by_time, pauses, notes = _steps(np.array([]) if time is None else time, request.options.rate)
     if request.options.rate is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
@@ -67,8 +68,13 @@ def read_labels(
     kept = [(name or str(number), number) for name, number in zip(names, ids.tolist(), strict=True) if number]
     if twice := [number for number, count in Counter(number for _, number in kept).items() if count > 1]:
         raise ReadError(f"label id {twice[0]} occurs twice", file=path, field="atlas.labels")
-    counts = Counter(name for name, _ in kept)
-    return ids[keep], tuple(f"{name}-{i}" if counts[name] > 1 else name for name, i in kept), centroids
+    return ids[keep], distinct([name for name, _ in kept], ids[keep]), centroids
+
+
+def distinct(names: Sequence[str], ids: Iterable[int]) -> tuple[str, ...]:
+    """Names of regions; those that occur twice with their ids."""
+    counts = Counter(names)
+    return tuple(f"{name}-{i}" if counts[name] > 1 else name for name, i in zip(names, ids, strict=True))
 
 
 def _refuse_shifted(ids: np.ndarray, names: list[str], in_image: np.ndarray | None, path: Path) -> None:

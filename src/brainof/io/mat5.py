@@ -90,10 +90,11 @@ def _check_matrix(content: bytes, order: str, depth: int) -> None:
         count, values = count * _n_fields(content, values[:2], order), values[2:]
     if array_class in (_CELL, _STRUCT, _OBJECT, _FUNCTION):
         there = sum(kind == _MATRIX for kind, _, _ in values)
-    else:
-        there = min([-1 if kind == _MATRIX else size for kind, _, size in values], default=0)
-    # scipy reads an imaginary part that is not there, behind the indices of a sparse array
-    if there < count or (is_complex and len(values) < (4 if array_class == _SPARSE else 2)):
+    else:  # scipy reads on where a part is missing: rows and columns of a sparse array, values, the imaginary part
+        least = (3 if array_class == _SPARSE else 1) + is_complex
+        sizes_there = [-1 if kind == _MATRIX else size for kind, _, size in values]
+        there = min(sizes_there) if len(values) >= least else -1
+    if there < count:
         raise ValueError(f"damaged {'text' if array_class == _CHAR else 'values'}")
 
 

@@ -19,7 +19,7 @@ from .checks import check_size
 from .events import events_of_raw
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed
 from .options import AUXILIARY_TYPES, ReadOptions
-from .positions import coils, default_montage, digitised_electrodes, electrode_positions
+from .positions import coils, digitised_electrodes, electrode_positions, position_notes
 from .units import override_factors, volts_per_unit
 
 #: FIF coil types of axial (and second-order) gradiometers whose unit is tesla: 5 cm point coils, Magnes, CTF, KIT,
@@ -184,7 +184,6 @@ def _electrodes(
     in_head = in_head or (format_name in ("fif", "ctf") and bool(has_own.any()))
     named = electrode_positions(names, montage, file)
     by_name = np.isfinite(named).all(axis=1)
-    notes: list[str] = []
     if in_head and montage is None:
         by_name &= ~has_own
         positions = np.where(has_own[:, None], own, named)
@@ -193,16 +192,10 @@ def _electrodes(
         return {"positions": own, "frame": "unknown"}, notes
     else:
         positions = named
-        if has_own.any():
-            why = "without fiducials they are not in the head frame"
-            notes.append(f"electrode positions of the file were not used: {why}")
-    if by_name.any():
-        template = montage or default_montage()
-        notes.insert(0, f"{counted(int(by_name.sum()), 'position', 'come')} from the {template} montage by name")
-    unknown = [name for name, known in zip(names, np.isfinite(positions[:, 0]), strict=True) if not known]
-    if unknown:
-        notes.append(f"no position for {len(unknown)} of {len(names)} channels: {listed(unknown)}")
-    return {"positions": positions, "frame": "head" if len(unknown) < len(names) else "unknown"}, notes
+    notes = position_notes(names, positions, int(by_name.sum()), montage)
+    if has_own.any() and positions is named:
+        notes.append("electrode positions of the file were not used: without fiducials they are not in the head frame")
+    return {"positions": positions, "frame": "head" if np.isfinite(positions[:, 0]).any() else "unknown"}, notes
 
 
 def _decode(raw: Any, rows: list[int], factors: np.ndarray, at_once: bool) -> np.ndarray:

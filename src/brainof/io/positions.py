@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError, check_known
+from ..utils.values import counted, listed
 from .names import electrodes_of, is_lettered_cap, without_common_reference
 
 #: longest bipolar lead that still has a place: neighbours of the 10-20 system are 5 to 8 cm apart
@@ -48,6 +49,14 @@ def electrode_positions(
             continue
         positions[row] = np.mean(places, axis=0)  # type: ignore[arg-type]
     return positions
+
+
+def position_notes(names: Sequence[str], positions: np.ndarray, n_by_name: int, montage: str | None) -> list[str]:
+    """How many positions come by name from the `montage`, and which are unknown."""
+    notes = [f"{counted(n_by_name, 'position', 'come')} from the {montage or default_montage()} montage by name"]
+    unknown = [name for name, place in zip(names, positions, strict=True) if np.isnan(place).any()]
+    said = f"no position for {len(unknown)} of {len(names)} channels: {listed(unknown)}"
+    return [*(notes if n_by_name else []), *([said] if unknown else [])]
 
 
 def default_montage() -> str:

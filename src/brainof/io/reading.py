@@ -95,7 +95,7 @@ def read(
         options,
         entities=dict(entities) if entities is not None else entities_of(path),
         root=base,
-        sidecars=Sidecars.find(path, base) if options.sidecars else Sidecars.none(path),
+        sidecars=Sidecars.find(path, base) if options.sidecars else Sidecars(path, path.parent, {}, "", ()),
     )
     reader = getattr(importlib.import_module(f".{module}", __package__), f"read_{module.removesuffix('_reader')}")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ..errors import ReadError
 from ..recording import Recording
 from ..utils.checksum import sha256_of
 from .atlas import Atlas, find_file
-from .labels import read_labels
+from .labels import distinct, read_labels
 from .options import AtlasOptions, ReadRequest
 from .regions import fraction_there, label_counts, recording_of_regions, region_means, usable_places
 
@@ -21,9 +20,8 @@ from .regions import fraction_there, label_counts, recording_of_regions, region_
 def atlas_of_labels(values: np.ndarray, table: Mapping[int, str], path: Path, request: ReadRequest) -> Atlas:
     """The regions of a label file (its `values` and `table`), or those of `atlas.labels` with their centroids."""
     options = request.options.atlas or AtlasOptions()
-    ids, texts = np.array([key for key in table if key], dtype=np.int64), [text for key, text in table.items() if key]
-    counts = Counter(texts)
-    names = tuple(f"{text}-{i}" if counts[text] > 1 else text for text, i in zip(texts, ids, strict=True))
+    ids = np.array([key for key in table if key], dtype=np.int64)
+    names = distinct([table[key] for key in ids], ids)
     centroids = np.full((len(ids), 3), np.nan)
     if options.labels is not None:
         file = find_file(options.labels, request.root, request.path, "atlas.labels")

@@ -11,7 +11,7 @@ import numpy as np
 from ..channels import MODALITY_OF_TYPE, UNITS, Channels
 from ..errors import ReadError, check_known
 from ..recording import Recording
-from ..utils.values import counted, listed
+from ..utils.values import listed
 from . import inference
 from .arrays import Arrays, open_arrays
 from .atlas import Atlas
@@ -19,7 +19,7 @@ from .atlas_store import load_atlas
 from .events import boundaries, events_from_vector, joined
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed, unique
 from .options import ReadOptions, ReadRequest
-from .positions import default_montage, electrode_positions
+from .positions import electrode_positions, position_notes
 from .units import override_factors
 
 
@@ -246,15 +246,9 @@ def _sensors(
         si = UNITS[kept_types[silent[0]]]
         fix = f"give units='{'uV' if si == 'V' else 'fT'}', or what it is"
         raise ReadError("is not in the file", file=path, field=f"unit of {kept_names[silent[0]]}", fix=fix)
-    positions = np.full((len(rows), 3), np.nan)
-    if modality == "eeg":
-        positions = electrode_positions(kept_names, options.montage, path)
-        known = np.isfinite(positions).all(axis=1)
-        if known.any():
-            montage = options.montage or default_montage()
-            notes.append(f"{counted(int(known.sum()), 'position', 'come')} from the {montage} montage by name")
-    unknown = [name for name, row in zip(kept_names, positions, strict=True) if np.isnan(row).any()]
-    if unknown:
-        notes.append(f"no position for {len(unknown)} of {len(rows)} channels: {listed(unknown)}")
-    frame = "head" if len(unknown) < len(rows) else "unknown"
+    montage = options.montage if modality == "eeg" else "none"
+    positions = electrode_positions(kept_names, montage, path)
+    n_known = int(np.isfinite(positions).all(axis=1).sum())
+    notes += position_notes(kept_names, positions, n_known, montage)
+    frame = "head" if n_known else "unknown"
     return Channels(kept_names, kept_types, positions, frame=frame), rows, factors, notes

@@ -47,12 +47,6 @@ class Sidecars:
         base = dataset_root(path, root)
         return cls(path, base, entities, suffix, _levels(path.parent, base))
 
-    @classmethod
-    def none(cls, path: Path) -> Sidecars:
-        """For a file that is read as if it stood alone."""
-        entities, suffix, _ = parse(path.name)
-        return cls(path, path.parent, entities, suffix, ())
-
     @property
     def is_bids(self) -> bool:
         """True where the name of the recording begins with a subject."""

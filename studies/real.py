@@ -15,11 +15,11 @@ from brainof.datasets import Source, prepare_sources
 from brainof.errors import ReadError
 from brainof.evaluation import save_rows
 from brainof.evaluation.runs import choose_tasks, evaluate_run
+from brainof.explain import explain
 from brainof.pretraining import find_config, pretrain
 from brainof.pretraining.run_folder import last_health
-from brainof.report.folders import score_section, training_section
-from brainof.report.page import write_page
-from brainof.report.sections import data_section, reconstruction_section
+from brainof.report.explanations import write_explanations
+from brainof.report.report import report
 from brainof.report.tables import Rows, paired_table, score_table
 from brainof.utils.files import write_atomically, write_json
 from brainof.utils.markdown import markdown_table
@@ -99,7 +99,7 @@ def require_folders(root: Path, folders: Iterable[str]) -> None:
 
 
 def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
-    """Prepare, pretrain, probe, write `report.html`, `scores.json`, `summary.json` and its `tables.md`.
+    """Prepare, pretrain, probe, write `report.html`, `run/scores.json`, `summary.json` and its `tables.md`.
 
     Parameters
     ----------
@@ -133,31 +133,11 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing")
     rows = evaluate_run(corpus, run, tasks, recentred=["pretrained", "untrained", "band power"])
-    save_rows(rows, out / "scores.json")
+    save_rows(rows, run / "scores.json")
     found = summarised(rows, last_health(run / "metrics.jsonl") or {})
     write_json(out / "summary.json", found)
     write_atomically(out / "tables.md", [tables(found).encode()])
-    references = [
-        f"{name}: {about['reference']['text']}, {about['reference']['score']} ({about['reference']['metric']})"
-        for dataset in corpus.datasets.values()
-        for name, about in ((f"{dataset['name']}/{task}", values) for task, values in dataset["tasks"].items())
-        if name in TASKS and "reference" in about
-    ]
-    sections = [
-        data_section(corpus, ["Public recordings under their own licenses; see the recipes."]),
-        training_section(run),
-        reconstruction_section(corpus, run),
-        score_section(
-            rows,
-            [
-                "Pretraining saw the unlabelled windows of the test people (transductive). The classical features are "
-                "computed on the same windows and scored with the same probe and folds.",
-                "Scores quoted by the datasets' own descriptions (other windows and preparation): "
-                + "; ".join(references),
-            ],
-        ),
-    ]
-    lead = "Joint pretraining on small public recordings of EEG, MEG and fMRI, and what the frozen features decode."
-    page = write_page(out / "report.html", sections, title="Brain-OF on real recordings", lead=lead)
+    write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))
+    page = report([run], out / "report.html", title="Brain-OF on real recordings")
     tell(f"done: {page}")
     return page

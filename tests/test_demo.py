@@ -5,9 +5,7 @@ import json
 import pytest
 
 from brainof.cli import main
-from brainof.corpus import Corpus
 from brainof.pretraining.run_folder import read_metrics
-from brainof.report.sections import reconstruction_section
 
 #: a model and a run that only show that the path holds together
 SMALL = ["steps=6", "health_every=3", "checkpoint_every=3", "log_every=1", "batch_size=4"]
@@ -24,13 +22,19 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     assert main(command) == 0
     page = (tmp_path / "report.html").read_text()
     assert "http" not in page.split("<body", 1)[1]  # nothing is loaded from elsewhere
-    for heading in ("Recordings", "Pretraining", "Reconstructions", "What the frozen features decode"):
+    for heading in (
+        "Data of run",
+        "Pretraining of run",
+        "Scores of run",
+        "What a model uses",
+        "Against random weights",
+    ):
         assert heading in page
-    panels = reconstruction_section(Corpus(tmp_path / "corpus"), tmp_path / "run").images[0].figure.axes
-    names = {tick.get_text() for panel in panels for tick in panel.get_yticklabels()}
-    assert {"Fp1", "MEG 0111", "L_visual_1"} <= names  # channels by name, all of them there
-    assert all("R2" in panel.get_title() for panel in panels)
-    rows = json.loads((tmp_path / "scores.json").read_text())
+    maps = json.loads((tmp_path / "run" / "explained" / "explain.json").read_text())["maps"]
+    assert [each["about"]["modality"] for each in maps] == ["eeg", "meg", "fmri"]
+    drawn = "".join(path.read_text() for path in (tmp_path / "run" / "explained").glob("*.svg"))
+    assert all(name in drawn for name in ("Fp1", "MEG 0111", "L_visual_1", "R2"))  # channels by name, all of them
+    rows = json.loads((tmp_path / "run" / "scores.json").read_text())
     scored = {(row["modality"], row["features"]) for row in rows if row["row"] == "score"}
     fair = (("eeg", "band power"), ("meg", "band power"), ("fmri", "functional connectivity"), ("fmri", "block means"))
     for modality, baseline in fair:
@@ -40,4 +44,4 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     # a second call finds everything done and writes the same scores
     assert main(command) == 0
     assert "4 recordings prepared (4 already up to date)" in capsys.readouterr().out
-    assert json.loads((tmp_path / "scores.json").read_text()) == rows
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == rows

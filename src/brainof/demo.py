@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,12 +9,10 @@ from .corpus import Corpus
 from .datasets import Source, prepare_sources
 from .evaluation import save_rows
 from .evaluation.runs import choose_tasks, evaluate_run
+from .explain import explain
 from .pretraining import find_config, pretrain
-from .report.folders import score_section, training_section
-from .report.page import write_page
-from .report.report import gain_sentence
-from .report.sections import data_section, reconstruction_section
-from .report.tables import gain_rows
+from .report.explanations import write_explanations
+from .report.report import report
 from .simulate import CohortParameters
 from .simulate.write import write
 from .utils.progress import timed
@@ -26,12 +23,12 @@ MODALITIES = ("eeg", "meg", "fmri")
 def demo(
     out: Path, say: Callable[[str], None], *, subjects: int = 12, seed: int = 0, changes: Sequence[str] = ()
 ) -> Path:
-    """Simulate, prepare, pretrain `per_output` on the three modalities together, probe each, write `report.html`.
+    """Simulate, prepare, pretrain `per_output` on the three modalities together, probe each; `report.html` of the run.
 
     What is complete in `out` is kept, so an interrupted demo continues. `say` is called with a line of progress;
     `changes` are `key=value` changes to the pretraining recipe `demo`. Returns the page.
     """
-    started, tell = time.perf_counter(), timed(say)
+    tell = timed(say)
     config = find_config("demo").replaced([f"seed={seed}", *changes], "demo")
 
     tell(f"simulating {subjects} subjects with EEG, MEG and fMRI in {out / 'cohort'}")
@@ -51,32 +48,9 @@ def demo(
     tasks[-1] = tasks[-1].model_copy(update={"baselines": ["amplitude", "block means", "functional connectivity"]})
     pooled = [(task, "concat@waveform" if "fmri" in task.name else "auto") for task in tasks]
     rows = evaluate_run(corpus, run, pooled, untrained=1, n_permutations=100)
-    save_rows(rows, out / "scores.json")
-    sections = [
-        data_section(
-            corpus,
-            [
-                f"{subjects} simulated subjects, each with EEG, MEG and fMRI of the same brain alternating between "
-                "rest and task. The files are in native formats in a BIDS tree; everything below started from them."
-            ],
-        ),
-        training_section(run),
-        reconstruction_section(corpus, run),
-        score_section(
-            rows,
-            [
-                "Task: rest or task? Features are frozen; a ridge probe is trained on some subjects and tested on "
-                "others. Pretraining itself saw the unlabelled windows of most of these subjects, without labels.",
-                "On an easy simulated task classical features are hard to beat; the point is to see all of them "
-                "on the same windows and folds.",
-            ],
-        ),
-    ]
-    page = write_page(
-        out / "report.html",
-        sections,
-        title="Brain-OF demo",
-        lead=f"{gain_sentence(gain_rows(rows))} From raw files in {time.perf_counter() - started:.0f} seconds.",
-    )
+    save_rows(rows, run / "scores.json")
+    tell("putting hidden patches back, beside random weights")
+    write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))
+    page = report([run], out / "report.html", title="Brain-OF demo")
     tell(f"done: {page}")
     return page

@@ -4,8 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from brainof.explain.reconstruction import Example
-from brainof.report.results import reconstructions, scores
+from brainof.report.results import scores
 from brainof.report.style import png
 from brainof.report.training import expert_load, explained_variance, loss_curves
 
@@ -65,17 +64,6 @@ def test_expert_load_shows_each_modality_that_was_logged():
     np.testing.assert_allclose(curves["all"], 0.5)
 
 
-def test_reconstruction_is_drawn_where_it_was_hidden_only():
-    true, made = np.zeros((6, 128)), np.ones((6, 128))
-    hidden = np.zeros((6, 128), bool)
-    hidden[0, :64] = True
-    figure = reconstructions([Example("one", "eeg", true, made, hidden, 64.0, list("abcdef"))], n_channels=2)
-    drawn = figure.axes[0].lines[0].get_ydata()
-    assert np.isfinite(drawn[:64]).all()
-    assert np.isnan(drawn[64:]).all()
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "f"]
-
-
 def test_scores_stand_at_their_value_in_the_order_given():
     figure = scores(score_rows())
     panel = figure.axes[0]
@@ -89,7 +77,7 @@ def test_scores_stand_at_their_value_in_the_order_given():
     assert panel.get_title() == "rest (EEG, 3 subjects, by subject)"
 
 
-@pytest.mark.parametrize("draw", [loss_curves, explained_variance, expert_load, reconstructions, scores])
+@pytest.mark.parametrize("draw", [loss_curves, explained_variance, expert_load, scores])
 def test_nothing_to_draw_is_a_figure_that_says_so(draw):
     figure = draw([])
     assert figure.axes[0].texts[0].get_text().startswith("no ")

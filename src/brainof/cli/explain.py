@@ -54,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
     from ..explain.run import WHAT, explain
     from ..release import load
-    from ..report.explanations import explanation_section, lead, write_explanations
-    from ..report.page import write_page
-    from ..utils.provenance import provenance
+    from ..report.explanations import write_explanations
+    from ..report.report import report
 
     for name, least in (("windows", 2), ("untrained", 0), ("permutations", 0)):
         if getattr(args, name) < least:
@@ -77,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     folder = user_path(args.out)
     make_folder(folder)  # before the work, which may take hours
     command = shlex.join(["brainof", *sys.argv[1:]])
-    about = {"model": args.model, "source": args.source, "seed": args.seed, "command": command}
     found = explain(
         model,
         source,
@@ -94,17 +92,10 @@ def run(args: argparse.Namespace) -> int:
         window_seconds=args.window,
         run=args.model,
     )
-    made = write_explanations(found, folder, **about)
-    for each, _ in made:
+    made = write_explanations(found, folder, model=args.model, source=args.source, seed=args.seed, command=command)
+    for each in made:
         if hasattr(each, "verdict"):
             out(f"{type(each).__name__}{f' by {each.by}' if hasattr(each, 'by') else ''}: {each.verdict}")
-    page = write_page(
-        folder / "explain.html",
-        [explanation_section(made)],
-        title=f"What a model uses: {args.model}",
-        lead=lead(made),
-        provenance=provenance(command=command, seed=args.seed),
-        data={**about, "maps": [each.to_dict() for each, _ in made]},
-    )
+    page = report([folder], folder / "explain.html", command=command, title=f"What a model uses: {args.model}")
     out(f"{page}: {counted(len(made), 'map')}")
     return 0

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "experts": ["expert_usage"],
         "gradients": ["gradients"],
         "occlusion": ["occlusion"],
-        "reconstruction": ["reconstruct"],
+        "reconstruction": ["reconstructed"],
         "run": ["explain"],
         "shapley": ["modality_shapley"],
         "similarity": ["layer_similarity"],

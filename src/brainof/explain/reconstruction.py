@@ -40,7 +40,6 @@ class Example:
     encoder did not see, `names` are those of the channels.
     """
 
-    title: str
     modality: str
     true_CT: np.ndarray
     reconstructed_CT: np.ndarray
@@ -127,65 +126,38 @@ def reconstructed(
     if masked is None:
         raise ConfigError("windows are too short to hide a patch of them", field="source", fix="give longer ones")
     masked = to_device(masked, model)
-    own = Objective(model, objectives)
     names = explained.channels.names
-    examples = reconstruct(own, masked, title=explained.name, n_examples=len(batch), names=names)
-    r2 = np.array([example.r2 for example in examples])
-    others = reconstruct(own, masked, n_examples=len(batch), names=names, shift=1)
-    shuffled = np.array([example.r2 for example in others])
-    random = []
-    for null in untrained(model, n_untrained):
-        made = reconstruct(Objective(null, objectives), masked, n_examples=len(batch), names=names)
-        random.append([example.r2 for example in made])
+    examples = reconstruct(Objective(model, objectives), masked, names)
+    others = reconstruct(Objective(model, objectives), masked, names, shift=1)
+    nulls = [reconstruct(Objective(null, objectives), masked, names) for null in untrained(model, n_untrained)]
+    r2, shuffled, *random = (np.array([each.r2 for each in made]) for made in (examples, others, *nulls))
     known = np.isfinite(r2) & np.isfinite(shuffled)
     p = float(sign_flip_p((r2 - shuffled)[known, None])[0]) if known.sum() > 1 else 1.0
     other = np.mean(random, axis=0) if random else None
     return Reconstruction(examples, explained.channels, explained.about, r2, shuffled, other, p, explained.notes)
 
 
-def reconstruct(
-    objective: Objective,
-    masked: MaskedBatch,
-    *,
-    title: str = "",
-    n_examples: int = 1,
-    names: Sequence[str] | None = None,
-    shift: int = 0,
-) -> list[Example]:
-    """Let the model put back what is hidden of the first `n_examples` windows of a batch from `Masking.plan`.
+def reconstruct(objective: Objective, masked: MaskedBatch, names: Sequence[str], shift: int = 0) -> list[Example]:
+    """Let the model put back what is hidden of each window of a batch from `Masking.plan`.
 
-    The batch is of one modality and sampling rate, and the model has the output `waveform`. `title` is the name of the
-    dataset by default, `names` are those of the channels. With a `shift` above 0 each window is decoded from the
-    latents of another, so many further.
+    The batch is of one modality and sampling rate, and the model has the output `waveform`; `names` are those of the
+    channels. With a `shift` above 0 each window is decoded from the latents of another, so many further.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
         latents: Tensor = objective.encode(masked, tokens)
         outputs = objective.decode(masked, tokens, torch.roll(latents, shift, 0))
         made_BHS = outputs["waveform"].float().cpu().numpy()
-    shown = masked.batch
-    true_BCT = shown.signal_BCT.float().cpu().numpy()
-    B, C, T = true_BCT.shape
-    patch = made_BHS.shape[-1]
-    hidden_BN = np.zeros((B, C * T // patch), bool)
-    made_BNS = np.zeros((B, C * T // patch, patch), np.float32)
-    for row in range(B):
-        chosen = masked.predicted_mask_BH[row].cpu().numpy()
-        numbers = masked.predicted_BH[row].cpu().numpy()[chosen]
-        hidden_BN[row, numbers], made_BNS[row, numbers] = True, made_BHS[row, chosen]
-    n_times_B = shown.n_times_B.cpu().numpy()
+    batch = masked.batch
+    true_BCT = batch.signal_BCT.float().cpu().numpy()
+    C, T, patch = *true_BCT.shape[1:], made_BHS.shape[-1]
+    chosen_BH, numbers_BH = masked.predicted_mask_BH.cpu().numpy(), masked.predicted_BH.cpu().numpy()
     examples = []
-    for row in range(min(n_examples, B)):
-        stop = int(n_times_B[row])
-        examples.append(
-            Example(
-                title=title or (shown.datasets[row] if shown.datasets else shown.modality),
-                modality=shown.modality,
-                true_CT=true_BCT[row, :, :stop],
-                reconstructed_CT=made_BNS[row].reshape(C, T)[:, :stop],
-                hidden_CT=np.repeat(hidden_BN[row].reshape(C, T // patch), patch, axis=1)[:, :stop],
-                sfreq=float(1 / shown.interval_B[row]),
-                names=names or [str(channel + 1) for channel in range(C)],
-            )
-        )
+    for row, n_times in enumerate(batch.n_times_B.tolist()):
+        hidden_NS, made_NS = np.zeros((2, C * T // patch, patch), np.float32)
+        numbers = numbers_BH[row, chosen_BH[row]]
+        hidden_NS[numbers], made_NS[numbers] = 1, made_BHS[row, chosen_BH[row]]
+        signals = (true_BCT[row], made_NS.reshape(C, T), hidden_NS.reshape(C, T) > 0)
+        true_CT, made_CT, hidden_CT = (values[:, :n_times] for values in signals)
+        examples.append(Example(batch.modality, true_CT, made_CT, hidden_CT, float(1 / batch.interval_B[row]), names))
     return examples

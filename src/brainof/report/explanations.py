@@ -1,13 +1,10 @@
-"""Explanations on disk: one PNG per map, `explain.json` with the numbers, and one page; and read back for a report."""
+"""Explanations on disk: a PNG and an SVG per map, and `explain.json` with the numbers; read back for a report."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from ..errors import ConfigError
 from ..explain.attention import Attended, DintParts
@@ -20,8 +17,6 @@ from ..utils.files import make_folder, parse_json, write_atomically, write_json
 from .maps import draw
 from .page import Image, Section
 from .style import png, svg
-
-log = logging.getLogger(__name__)
 
 FILE = "explain.json"
 
@@ -83,21 +78,21 @@ def caption(found: Any) -> str:
     return " ".join(part for part in (text, f"{verdict}." if verdict else "", f"{notes}." if notes else "") if part)
 
 
-def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tuple[Any, Figure]]:
+def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[Any]:
     """Draw and save each explanation of `brainof.explain.explain` as it comes; `explain.json` holds those made so far.
 
     `about` is what the file says of itself: model, source, seed, command.
     """
     make_folder(out)
-    made: list[tuple[Any, Figure]] = []
+    made: list[Any] = []
     entries: list[dict[str, Any]] = []
     for each in found:
         figure = draw(each)
-        name = ABOUT[type(each)][0] if not isinstance(each, EffectMap) else f"{each.by}"
+        name = ABOUT[type(each)][0] if not isinstance(each, EffectMap) else each.by
         path = out / f"{len(entries) + 1:02d}_{name}.png"
         write_atomically(path, [png(figure)])
         write_atomically(path.with_suffix(".svg"), [svg(figure)])
-        made.append((each, figure))
+        made.append(each)
         entries.append({"figure": path.name, "caption": caption(each), **each.to_dict()})
         write_json(out / FILE, {"format": "brainof-explain", "version": 1, **about, "maps": entries})
     if not made:
@@ -105,53 +100,32 @@ def write_explanations(found: Iterable[Any], out: Path, **about: Any) -> list[tu
     return made
 
 
-def lead(made: list[tuple[Any, Figure]]) -> str:
-    """The first sentence of the page: which maps beat their nulls."""
+def lead(maps: Iterable[Mapping[str, Any]]) -> str:
+    """The first sentence of the page, of the maps in `explain.json`: which of them beat their nulls."""
     groups: dict[str, list[str]] = {"won": [], "lost": [], "untested": []}
-    for each, _ in made:
-        if verdict := getattr(each, "verdict", ""):
+    for each in maps:
+        if verdict := each.get("verdict", ""):
             kind = "lost" if "DOES NOT BEAT" in verdict else "won" if verdict.startswith("beats") else "untested"
-            groups[kind].append(getattr(each, "by", ABOUT[type(each)][0]))
+            groups[kind].append(each.get("by", each["kind"]))
     names = {kind: f" ({', '.join(dict.fromkeys(found))})" if found else "" for kind, found in groups.items()}
     won, lost, untested = (f"{len(found)}{names[kind]}" for kind, found in groups.items())
     return f"Maps that beat their nulls: {won}; that do not: {lost}; that could not be tested: {untested}."
-
-
-def explanation_section(made: list[tuple[Any, Figure]], title: str = "Explanations") -> Section:
-    """Figures as they were drawn."""
-    return Section(title, _text(), [Image(figure, caption(each), _alt(each)) for each, figure in made])
 
 
 def stored_section(folder: Path) -> Section:
     """Figures of a folder that `write_explanations` made; a ConfigError where it holds none, or is damaged."""
     try:
         found = parse_json((folder / FILE).read_text())
+        drawn = [(folder / Path(entry["figure"]).with_suffix(".svg").name, entry) for entry in found["maps"]]
         images = [
-            Image(_figure(folder, entry["figure"]), entry["caption"], entry.get("verdict", ""))
-            for entry in found["maps"]
-            if (folder / Path(entry["figure"]).name).is_file()
+            Image(path.read_bytes(), entry["caption"], entry.get("verdict", ""))
+            for path, entry in drawn
+            if path.is_file()
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is damaged ({error})", file=folder / FILE, fix="run brainof explain again") from None
-    return Section(f"What a model uses: {found.get('model') or folder.name}", _text(), images)
-
-
-def _figure(folder: Path, name: str) -> bytes:
-    """The SVG, which follows a dark screen; the PNG where it is gone."""
-    path = folder / Path(name).name
-    drawn = path.with_suffix(".svg")
-    return (drawn if drawn.is_file() else path).read_bytes()
-
-
-def _alt(found: Any) -> str:
-    if isinstance(found, EffectMap):
-        top = found.to_frame().iloc[0]
-        return f"Effects by {found.by}; largest: {top[found.by]}, {top['effect']:.3g}. {found.verdict}"
-    return f"{ABOUT[type(found)][0]}. {getattr(found, 'verdict', '')}"
-
-
-def _text() -> list[str]:
-    return [
+    text = (
         "A map shows what this model uses on these windows. It does not show what the brain does: a model may use an "
         "artefact, and what it does not use may still matter. A map that does not beat its nulls says so above it."
-    ]
+    )
+    return Section(f"What a model uses: {found.get('model') or folder.name}", [text], images)

@@ -18,9 +18,9 @@ from ..errors import BrainOFError, ConfigError
 from ..pretraining.run_folder import FAILED, read_metrics
 from ..schema import read_yaml
 from ..utils.files import parse_json
-from .explanations import FILE, stored_section
+from . import quality
+from .explanations import FILE, lead, stored_section
 from .page import Image, Section, Table
-from .quality import quality_sections
 from .results import confusion, gains, paired_lines, scores
 from .tables import DATA, gain_rows, paired_table, renamed, score_table, summary_table
 from .training import expert_load, explained_variance, loss_curves
@@ -42,6 +42,8 @@ class Part:
         One line for the comparison of several folders; numbers for machines.
     limits : list of str
         What this folder does not show.
+    lead : str
+        The first sentence of a page of nothing else; empty where gains make it.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Part:
     facts: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     limits: list[str] = field(default_factory=list)
+    lead: str = ""
 
 
 def read_part(folder: Path, name: str = "") -> Part:
@@ -70,9 +73,8 @@ def read_part(folder: Path, name: str = "") -> Part:
             except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:  # of another layout
                 problem = f"is damaged ({type(error).__name__}: {error})"
                 raise ConfigError(problem, file=folder, fix="write it again, or leave it out") from error
-            for inside in ("explain", "explained"):
-                if kind != "explanation" and (folder / inside / FILE).is_file():
-                    part.sections.append(stored_section(folder / inside))
+            if kind != "explanation" and (folder / "explained" / FILE).is_file():
+                part.sections.append(stored_section(folder / "explained"))
             return part
     fix = "give the folder of brainof pretrain, adapt, evaluate, explain or prepare"
     if (folder / "config.json").is_file() and (folder / "preprocessing.json").is_file():
@@ -94,13 +96,10 @@ _GAINS = (
     "of random initialisations."
 )
 _MEANS = "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
+#: Columns of `summary.csv` that a suite may leave out
+_COLUMNS = ("option", "gain", "gain_low", "gain_high", "gain_low_any", "gain_high_any", "n_seeds", "reason")
 #: Keys of a health check -> the output that they are of
 _OUTPUTS = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
-
-
-def training_section(run: Path) -> Section:
-    """Loss curves, explained variance and expert load of a run."""
-    return _training(run, _metrics(run), run.name)
 
 
 def _training(run: Path, rows: list[dict[str, Any]], name: str) -> Section:
@@ -160,8 +159,7 @@ def _health(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def _pretraining(folder: Path, part: Part) -> None:
     rows, config = _metrics(folder), _yaml(folder / "config.yaml")
     part.record = _record(folder)
-    described = part.record.get("data", ())
-    data = renamed(({**each, "license": each.get("license") or each.get("licence")} for each in described), DATA)
+    data = renamed(part.record.get("data", ()), DATA)
     tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
     text = [] if tables else ["The run has not recorded its data yet: it does so in its release."]
     part.sections = [Section(f"Data of {part.name}", text, tables=tables), _training(folder, rows, part.name)]
@@ -183,6 +181,7 @@ def _pretraining(folder: Path, part: Part) -> None:
     ]
     if (folder / "scores.json").is_file():
         _scores(folder, part)
+        part.limits.append("Pretraining may have seen windows of the scored subjects, without their labels.")
 
 
 def _adaptation(folder: Path, part: Part) -> None:
@@ -257,25 +256,24 @@ def _evaluation(folder: Path, part: Part) -> None:
         _scores(folder, part)
         return
     frame = pd.read_csv(folder / "summary.csv")
-    if "option" in frame:
-        frame["option"] = frame["option"].astype(object).fillna("")
+    frame = frame.reindex(columns=[*frame, *(name for name in _COLUMNS if name not in frame)])
+    frame["option"] = frame["option"].astype(object).fillna("")
     models = frame[frame["kind"] == "model"]
     untrained = models["entry"].str.endswith("(random weights)")
-    if "gain" in frame:
-        for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
-            name = _named(row, models.loc[~untrained, "entry"].nunique() > 1)
-            about = {"task": name, "entry": row["entry"], "difference": row["gain"]}
-            about |= {"low": row["gain_low"], "high": row["gain_high"]}
-            part.gains.append({**about, "verdict": _verdict(row)})
+    for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
+        name = _named(row, models.loc[~untrained, "entry"].nunique() > 1)
+        about = {"task": name, "entry": row["entry"], "difference": row["gain"]}
+        about |= {"low": row["gain_low"], "high": row["gain_high"]}
+        part.gains.append({**about, "verdict": _verdict(row)})
     images = [Image(gains(part.gains), _GAINS)] if part.gains else []
     part.sections = [Section(f"Evaluation {part.name}", [], images, [Table(summary_table(frame), _MEANS)])]
     part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
     part.facts = {"tasks": int(frame["task"].nunique())}
     if len(models) and untrained.all():
         part.facts["weights"] = "random"
-    if "n_seeds" in frame and frame["n_seeds"].notna().any():
+    if frame["n_seeds"].notna().any():
         part.facts["seed"] = ", ".join(map(str, range(int(frame["n_seeds"].max()))))
-    for row in frame[frame["reason"].notna()].to_dict("records") if "reason" in frame else ():
+    for row in frame[frame["reason"].notna()].to_dict("records"):
         part.limits.append(f"{row['task']}, {row['entry']}: {row['reason']}.")
     for name, about in _json(folder / "tasks.json").items():
         if about.get("absent"):
@@ -295,8 +293,7 @@ def _named(row: Mapping[Any, Any], with_entry: bool) -> str:
 
 def _verdict(row: Mapping[Any, Any]) -> str:
     """Won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known."""
-    low = np.nanmin([row["gain_low"], row.get("gain_low_any", np.nan)])
-    high = np.nanmax([row["gain_high"], row.get("gain_high_any", np.nan)])
+    low, high = np.nanmin([row["gain_low"], row["gain_low_any"]]), np.nanmax([row["gain_high"], row["gain_high_any"]])
     return "won" if low > 0 else "lost" if high < 0 else "open"
 
 
@@ -306,16 +303,6 @@ def _scores(folder: Path, part: Part) -> None:
     if not isinstance(rows, list):
         return
     part.gains += gain_rows(rows)
-    part.sections.append(score_section(rows, [], f"Scores of {part.name}"))
-    part.data["scores"] = rows
-    if any(row.get("transductive") for row in rows):
-        part.limits.append("Some features saw unlabelled windows of test subjects (transductive): they are open dots.")
-
-
-def score_section(
-    rows: list[dict[str, Any]], text: list[str], title: str = "What the frozen features decode"
-) -> Section:
-    """Scores with chance, nulls and baselines, and the comparison per subject."""
     images = [
         Image(
             scores(rows),
@@ -330,17 +317,19 @@ def score_section(
     pairs = paired_table(rows)
     if len(pairs) and pairs["features"].nunique() == 1:
         pairs = pairs.drop(columns="features")  # the caption says it, and a phone has room for the difference
-    tables = [
-        Table(score_table(rows), "Scores of windows; p of label permutation."),
-        Table(pairs, "Pretrained minus each baseline, paired by subject (Wilcoxon)."),
-    ]
-    return Section(title, text, images, [table for table in tables if len(table.frame)])
+    tables = [Table(score_table(rows), "Scores of windows; p of label permutation.")]
+    tables += [Table(pairs, "Pretrained minus each baseline, paired by subject (Wilcoxon).")] * (len(pairs) > 0)
+    part.sections.append(Section(f"Scores of {part.name}", images=images, tables=tables))
+    part.data["scores"] = rows
+    if any(row.get("transductive") for row in rows):
+        part.limits.append("Some features saw unlabelled windows of test subjects (transductive): they are open dots.")
 
 
 def _explanation(folder: Path, part: Part) -> None:
     part.sections = [stored_section(folder)]
     part.data = _json(folder / FILE)
-    part.facts = {"maps": len(part.data.get("maps", ())), "model": part.data.get("model")}
+    part.facts = {"maps": len(part.data["maps"]), "model": part.data.get("model"), "seed": part.data.get("seed")}
+    part.lead = lead(part.data["maps"])
     part.limits = ["Explanations describe the model on the windows shown, not the brain."]
 
 
@@ -348,7 +337,7 @@ def _corpus(folder: Path, part: Part) -> None:
     corpus = Corpus(folder)
     part.sections = [Section(f"Data quality of {part.name}", ["This corpus holds no quality notes."])]
     if records := corpus.quality:
-        part.sections = quality_sections(corpus, records)
+        part.sections, part.lead = quality.quality_sections(corpus, records), quality.lead(records)
     sets = {(record["dataset"], record["modality"]) for record in records}
     part.facts = {"windows": len(corpus), "datasets": len(sets)}
 

@@ -23,10 +23,9 @@ from ..explain.attention import Attended, DintParts
 from ..explain.effects import EffectMap
 from ..explain.embedding import EmbeddingMap
 from ..explain.experts import ExpertUsage
-from ..explain.reconstruction import Reconstruction
+from ..explain.reconstruction import Example, Reconstruction
 from ..explain.similarity import Similarity
 from ..utils.values import counted
-from .results import draw_example
 from .style import (
     BLACK,
     BLUE,
@@ -335,7 +334,7 @@ def reconstruction(found: Reconstruction) -> Figure:
     """A window and what the model made of it; spectrogram (EEG), connectivity (fMRI) or topography (MEG)."""
     example = max(found.examples, key=lambda each: each.r2 if np.isfinite(each.r2) else -np.inf)
     figure, axes = panels(1, 4, width=2.6, height=2.7, gridspec_kw={"width_ratios": [2.2, 1, 1, 0.9]})
-    draw_example(axes[0, 0], example, 4)
+    _waveforms(axes[0, 0], example)
     axes[0, 0].set_title(f"best window, R2 {example.r2:.2f}; hidden patches shaded", fontsize=8)
     _OF_MODALITY[example.modality](axes[0, 1], axes[0, 2], found, example)
     shown = {"right\nlatents": found.r2, "of other\nwindows": found.shuffled}
@@ -350,18 +349,35 @@ def reconstruction(found: Reconstruction) -> Figure:
     return figure
 
 
-def _filled(example: Any) -> np.ndarray:
-    return np.where(example.hidden_CT, example.reconstructed_CT, example.true_CT)
+def _waveforms(panel: Axes, example: Example) -> None:
+    """Four channels of a window: the signal, and in shaded patches what the model put there."""
+    shown = np.linspace(0, len(example.names) - 1, min(4, len(example.names))).round().astype(int)
+    true, made, hidden = (values[shown] for values in (example.true_CT, example.reconstructed_CT, example.hidden_CT))
+    times = np.arange(true.shape[1]) / example.sfreq
+    spacing = max(float(np.percentile(np.abs(true), 99.5)), 1e-6) * 1.7
+    colour = MODALITY_COLOURS.get(example.modality, BLUE)
+    for row in range(len(shown)):
+        base = -row * spacing
+        ground: Any = {"color": colour, "alpha": 0.1, "linewidth": 0, "step": "mid"}
+        panel.fill_between(times, base - spacing / 2, base + spacing / 2, where=hidden[row], **ground)
+        panel.plot(times, np.where(hidden[row], made[row], np.nan) + base, color=colour, linewidth=1.6)
+        panel.plot(times, true[row] + base, color=BLACK, linewidth=0.7, alpha=0.75)
+    panel.set_yticks([-row * spacing for row in range(len(shown))], [str(example.names[i]) for i in shown])
+    panel.set_ylim(-(len(shown) - 0.45) * spacing, 0.55 * spacing)
+    panel.set_xlim(times[0], times[-1])
+    panel.grid(visible=False)
+    panel.set(xlabel="time (s)", ylabel="channel (normalised)")
 
 
-def _spectrograms(one: Axes, two: Axes, found: Reconstruction, example: Any) -> None:
+def _spectrograms(one: Axes, two: Axes, found: Reconstruction, example: Example) -> None:
     from scipy.signal import spectrogram
 
     channel = int(example.hidden_CT.sum(1).argmax())
     length = min(example.true_CT.shape[1], max(16, int(example.sfreq / 2)))
     options = {"fs": example.sfreq, "nperseg": length, "noverlap": length * 3 // 4}
     hz, times, true = spectrogram(example.true_CT[channel], **options)
-    made = spectrogram(_filled(example)[channel], **options)[2]
+    filled_CT = np.where(example.hidden_CT, example.reconstructed_CT, example.true_CT)
+    made = spectrogram(filled_CT[channel], **options)[2]
     below = hz <= min(45, example.sfreq / 2)
     decibel = [10 * np.log10(power[below] + 1e-6) for power in (true, made)]
     limits = {"vmin": decibel[0].max() - 40, "vmax": decibel[0].max()}
@@ -373,7 +389,7 @@ def _spectrograms(one: Axes, two: Axes, found: Reconstruction, example: Any) -> 
     panel.figure.colorbar(image, ax=two, label="dB re SD²/Hz")
 
 
-def _topographies(one: Axes, two: Axes, found: Reconstruction, example: Any) -> None:
+def _topographies(one: Axes, two: Axes, found: Reconstruction, example: Example) -> None:
     hidden = example.hidden_CT
     count = np.maximum(hidden.sum(1), 1)
     sizes = [np.sqrt((np.where(hidden, x, 0) ** 2).sum(1) / count) for x in (example.true_CT, example.reconstructed_CT)]
@@ -385,7 +401,7 @@ def _topographies(one: Axes, two: Axes, found: Reconstruction, example: Any) -> 
         panel.set_title(f"{SENSORS.get(kind, kind)}: {name}", fontsize=8)
 
 
-def _connectivities(one: Axes, two: Axes, found: Reconstruction, example: Any) -> None:
+def _connectivities(one: Axes, two: Axes, found: Reconstruction, example: Example) -> None:
     """Correlations over samples that are hidden in both regions, over all windows."""
     true = np.concatenate([np.where(each.hidden_CT, each.true_CT, np.nan) for each in found.examples], 1)
     made = np.concatenate([np.where(each.hidden_CT, each.reconstructed_CT, np.nan) for each in found.examples], 1)

@@ -29,8 +29,8 @@ Record = dict[str, Any]
 MOST = 200
 
 
-def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -> Path:
-    """Write the quality page as one HTML file; `more` goes to `write_page`.
+def write_quality_page(corpus: Corpus, path: str | PathLike[str]) -> Path:
+    """Write the quality page as one HTML file.
 
     A CorpusError where the corpus holds no quality notes: an older version wrote it, or not `brainof prepare`.
     """
@@ -39,14 +39,18 @@ def write_quality_page(corpus: Corpus, path: str | PathLike[str], **more: Any) -
         raise CorpusError(
             "holds no quality notes", file=corpus.folder.where("quality"), fix="prepare it again with `brainof prepare`"
         )
-    n_groups, found = len(_grouped(records)), summary(records)
-    lead = (
+    return write_page(path, quality_sections(corpus, records), "Data quality", lead(records))
+
+
+def lead(records: Sequence[Record]) -> str:
+    """The first sentence of the page."""
+    found = summary(records)
+    return (
         f"{counted(len(records), 'recording')} of {counted(found['subjects'], 'subject')} in "
-        f"{counted(n_groups, 'dataset')}: "
+        f"{counted(len(_grouped(records)), 'dataset')}: "
         f"{found['in windows %']:.1f} % of the time is in windows, {found['channels dropped %']:.1f} % of the channels "
         "were dropped. Amplitudes and spectra are of the signal as read."
     )
-    return write_page(path, quality_sections(corpus, records), "Data quality", lead, **more)
 
 
 def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -73,13 +74,17 @@ def report(
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """The name of each folder, with those above it where two have the same."""
-    parts = [path.resolve().parts for path in paths]
-    depth = next((n for n in range(1, 9) if len({own[-n:] for own in parts}) == len(parts)), 1)
-    twice = [[other[-1] for other in parts].count(own[-1]) > 1 for own in parts]
-    return ["/".join(own[-depth:] if same else own[-1:]) for own, same in zip(parts, twice, strict=True)]
+    found = [path.resolve() for path in paths]
+    above, names = os.path.commonpath(found), [path.name for path in found]
+    return [
+        name if names.count(name) == 1 else os.path.relpath(path, above)
+        for path, name in zip(found, names, strict=True)
+    ]
 
 
 def _lead(parts: Sequence[Part]) -> str:
+    if all(part.lead for part in parts):
+        return " ".join(part.lead for part in parts)
     gains = [gain for part in parts for gain in part.gains]
     models = [part for part in parts if part.kind not in ("corpus", "explanation")]
     never = not gains and models and all(part.facts.get("weights") == "random" for part in models)
@@ -103,9 +108,8 @@ def gain_sentence(gains: Sequence[Mapping[str, Any]]) -> str:
 def _side_by_side(parts: Sequence[Part]) -> Section:
     keys = dict.fromkeys(key for part in parts for key in part.facts)
     frame = pd.DataFrame({"": ["kind", *keys]})
-    for number, part in enumerate(parts):
-        name = part.name if [other.name for other in parts].count(part.name) == 1 else f"{part.name} ({number + 1})"
-        frame[name] = [part.kind, *(_plain(part.facts.get(key)) for key in keys)]
+    for part in parts:
+        frame[part.name] = [part.kind, *(_plain(part.facts.get(key)) for key in keys)]
     runs = {part.name: part.data["curve"] for part in parts if part.data.get("curve")}
     images = []
     if len(runs) > 1:
@@ -140,14 +144,12 @@ def _environment(parts: Sequence[Part]) -> Section:
 
 def _limits(parts: Sequence[Part]) -> Section:
     points = [limit for part in parts for limit in part.limits]
-    if not any(part.gains for part in parts):
-        points.insert(0, _lead(parts))
-    if not any(part.kind == "explanation" for part in parts):
-        points.append("No explanation is among the folders: brainof explain shows what a model uses.")
     if any(part.gains for part in parts):
         points.append(
             "A win on these tasks and subjects is no win on others; comparisons are not corrected for their number."
         )
+    elif not all(part.lead for part in parts):
+        points.insert(0, _lead(parts))
     seeds = {part.record.get("seed") for part in parts if part.kind == "pretraining"}
     if len(seeds) == 1:
         points.append("One seed of pretraining: how much another would differ is unknown.")

@@ -1,4 +1,4 @@
-"""Figures of what a model does: reconstructed patches, and scores beside chance, nulls and baselines."""
+"""Figures of scores, beside chance, nulls and baselines; and of several runs."""
 
 from __future__ import annotations
 
@@ -9,46 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..explain.reconstruction import Example
 from ..utils.values import counted
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
 from .tables import Rows, shown_name, tested
 
 #: Features that a line joins
 _PAIR = ("untrained", "pretrained")
-
-
-@styled
-def reconstructions(examples: Sequence[Example], n_channels: int = 4) -> Figure:
-    """True signal (black) and the model's reconstruction of the hidden patches (colour, on a shaded ground)."""
-    if not examples:
-        figure, axes = panels(1, 1)
-        say_empty(axes[0, 0], "no example was given")
-        return figure
-    figure, axes = panels(len(examples), 1, width=8.2, height=2.1)
-    for panel, example in zip(axes[:, 0], examples, strict=True):
-        draw_example(panel, example, n_channels)
-    return figure
-
-
-def draw_example(panel: Axes, example: Example, n_channels: int = 4) -> None:
-    """Some channels of a window: the signal, and in shaded patches what the model put there."""
-    shown = np.linspace(0, len(example.names) - 1, min(n_channels, len(example.names))).round().astype(int)
-    true, made, hidden = (values[shown] for values in (example.true_CT, example.reconstructed_CT, example.hidden_CT))
-    times = np.arange(true.shape[1]) / example.sfreq
-    spacing = max(float(np.percentile(np.abs(true), 99.5)), 1e-6) * 1.7
-    colour = MODALITY_COLOURS.get(example.modality, BLUE)
-    for row in range(len(shown)):
-        base = -row * spacing
-        ground: Any = {"color": colour, "alpha": 0.1, "linewidth": 0, "step": "mid"}
-        panel.fill_between(times, base - spacing / 2, base + spacing / 2, where=hidden[row], **ground)
-        panel.plot(times, np.where(hidden[row], made[row], np.nan) + base, color=colour, linewidth=1.6)
-        panel.plot(times, true[row] + base, color=BLACK, linewidth=0.7, alpha=0.75)
-    panel.set_yticks([-row * spacing for row in range(len(shown))], [str(example.names[i]) for i in shown])
-    panel.set_ylim(-(len(shown) - 0.45) * spacing, 0.55 * spacing)
-    panel.set_xlim(times[0], times[-1])
-    panel.grid(visible=False)
-    panel.set(title=example.title, xlabel="time (s)", ylabel="channel (normalised)")
 
 
 @styled

@@ -107,9 +107,8 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
         if low in table:
             ends = zip(table[low], table[high], strict=True)
             table[name] = [f"{a:.3f} to {b:.3f}" if pd.notna(a) and pd.notna(b) else None for a, b in ends]
-    if "option" in table:  # one column, so that a page of 1280 pixels shows all of them
-        usual = table["option"].isin(["plain", ""])
-        table["readout"] = table["readout"].where(usual, table["readout"] + ", " + table["option"])
+    usual = table["option"].isin(["plain", ""])  # one column, so that a page of 1280 pixels shows all of them
+    table["readout"] = table["readout"].where(usual, table["readout"] + ", " + table["option"])
     if "transductive" in table and not table["transductive"].any():
         table = table.drop(columns="transductive")
     kept = [name for name in _SUMMARY if name in table]

@@ -34,7 +34,7 @@ def run() -> Iterator[tuple[str, float, str]]:
         WindowList(windows, model.config.patch), channels, SFREQ, "eeg", "noise", table, groups, "windows"
     )
     started, used = time.perf_counter(), time.process_time()
-    occlusion([found], model, n_untrained=0)
+    occlusion(found, model, n_untrained=0)
     yield "occlusion_seconds", time.perf_counter() - started, "s"
     # what the process itself computed: what remains of the seconds where others load the machine
     yield "occlusion_cpu_seconds", time.process_time() - used, "s"

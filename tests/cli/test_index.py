@@ -61,12 +61,13 @@ def test_broken_json_is_listed_and_the_rest_is_counted(folder, capsys):
     assert "participants.json" not in shown
 
 
-def test_text_shortens_problems(folder, capsys):
-    assert main(["index", str(folder), "--problems", "1"]) == 0
+def test_text_shortens_problems(folder, capsys, monkeypatch):
+    monkeypatch.setattr("brainof.cli.index._PROBLEMS", 1)
+    assert main(["index", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "subjects   2: 01, 02" in shown
     assert "(1 not downloaded)" in shown
-    assert "and 1 more (--problems N)" in shown
+    assert "and 1 more (--json lists all)" in shown
     assert "derivative by fMRIPrep" in shown
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from brainof.channels import Channels
 from brainof.errors import ConfigError, DependencyError
-from brainof.explain import dint_parts, embedding_map, expert_usage, gradients, occlusion
+from brainof.explain import dint_parts, embedding_map, expert_usage, gather, gradients, occlusion
 from brainof.explain.attention import attended, rank_p
 from brainof.explain.effects import beyond_p
 from brainof.explain.embedding import variance_share
@@ -27,7 +26,7 @@ from brainof.model.experts import Experts
 
 def test_attention_is_that_of_the_forward_pass(planted, debug_model):
     explained = planted(n_subjects=2, per_subject=3)
-    (found,) = attended([explained], debug_model, n_untrained=2)
+    found = attended(explained, debug_model, n_untrained=2)
     assert found.weights.shape == (8, 6, 8)  # 2 s on the time grid of the model
     assert found.seconds == 0.25
     np.testing.assert_allclose(found.weights.sum((1, 2)), 1, rtol=1e-5)
@@ -36,7 +35,7 @@ def test_attention_is_that_of_the_forward_pass(planted, debug_model):
     # a latent that looks at one channel alone reaches one
     debug = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     with pytest.raises(ConfigError, match="attends to nothing"):
-        attended([explained], debug)
+        attended(explained, debug)
 
 
 def test_the_parts_of_dint_add_up_to_the_map(planted, debug_model):
@@ -114,8 +113,8 @@ def test_layers_and_pairs(memory_corpus, debug_model):
     windows = signal + signal + [rng.standard_normal((4, 256)).astype(np.float32) for _ in range(24)]
     row = {"dataset": "d", "subject": "s", "recording": "r", "sfreq": 128.0, "channel_set": "four"}
     corpus = memory_corpus(windows, [{**row, "modality": "eeg"} for _ in windows], tables)
-    table = pd.DataFrame({"eeg": range(24), "meg": range(24, 48), "fmri": range(48, 72)})
-    found = layer_similarity(corpus, debug_model, table, n_untrained=0, n_permutations=20)
+    examples = {name: CorpusRows(corpus, range(24 * k, 24 * k + 24)) for k, name in enumerate(("eeg", "meg", "fmri"))}
+    found = layer_similarity(examples, debug_model, n_untrained=0, n_permutations=20)
     pairs = {(each.first, each.second): each for each in found}
     same, apart = pairs["eeg", "meg"], pairs["eeg", "fmri"]
     assert same.cka.diagonal() == pytest.approx(np.ones(3), abs=1e-4)
@@ -176,5 +175,6 @@ def test_what_cannot_be_made_is_a_line_and_the_rest_is_made(make, debug_model):
     with pytest.raises(ConfigError, match="what: 'chanel'; did you mean 'channel'"):
         list(explain(debug_model, recording, what=["chanel"]))
     one = make(np.random.default_rng(0).standard_normal((4, 1024)) * 1e-5)
+    (alone,) = gather(one, debug_model, contract=None)
     with pytest.raises(ConfigError, match="one window only"):
-        occlusion(one, debug_model, contract=None)
+        occlusion(alone, debug_model)

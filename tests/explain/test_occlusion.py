@@ -24,7 +24,7 @@ from brainof.model import BrainOF
     [("channel", "E2"), ("time", ("1-1.25 s", "1.25-1.5 s", "1.5-1.75 s", "1.75-2 s")), ("band", "alpha (8-13 Hz)")],
 )
 def test_what_was_planted_is_found_with_labels(planted, able_model, by, where):
-    (found,) = occlusion([planted()], able_model, by=by, n_untrained=0, n_permutations=60)
+    found = occlusion(planted(), able_model, by=by, n_untrained=0, n_permutations=60)
     assert found.to_frame()[by][0] in where
     assert found.beats[found.names.index(found.to_frame()[by][0])]
     assert found.low[found.effect.argmax()] > 0
@@ -33,14 +33,14 @@ def test_what_was_planted_is_found_with_labels(planted, able_model, by, where):
 
 
 def test_nothing_planted_does_not_beat_its_null(planted, able_model):
-    (found,) = occlusion([planted(effect=0.0)], able_model, n_untrained=1, n_permutations=60)
+    found = occlusion(planted(effect=0.0), able_model, n_untrained=1, n_permutations=60)
     assert not found.beats.any()
     assert found.verdict.startswith("DOES NOT BEAT ITS NULL")
 
 
 def test_an_untrained_model_does_not_beat_random_weights(planted, able_model):
     """The model itself has random weights: another draw of them is no better and no worse."""
-    (found,) = occlusion([planted()], able_model, n_untrained=1, n_permutations=60)
+    found = occlusion(planted(), able_model, n_untrained=1, n_permutations=60)
     assert found.p_labels.min() < 0.05
     assert found.p_untrained.min() >= 0.05
     assert found.verdict == "DOES NOT BEAT ITS NULL (random weights)"
@@ -50,7 +50,7 @@ def test_a_channel_that_the_model_never_saw_has_no_effect(planted, debug_model):
     explained = planted(n_subjects=2, per_subject=4)
     bad = np.array([True, True, True, False, True, True])
     windows = [replace(window, good=bad) for window in explained.examples.windows]
-    (found,) = occlusion([replace(explained, examples=WindowList(windows, 64), y=None)], debug_model)
+    found = occlusion(replace(explained, examples=WindowList(windows, 64), y=None), debug_model)
     assert found.effect[3] == pytest.approx(0, abs=1e-5)
     assert (np.delete(found.effect, 3) > 1e-3).all()
     assert found.p_labels is None

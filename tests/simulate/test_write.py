@@ -245,7 +245,7 @@ def test_command_line(tmp_path, capsys):
     options = ["--subjects", "1", "--modalities", "fmri", "--out", str(out), "fmri_blocks=0", "seconds=60"]
     assert main(["simulate", *options]) == 0
     assert "recipe_fmri.yaml" in capsys.readouterr().out
-    assert main(["simulate", "--out", str(tmp_path / "other"), "--t-r", "0"]) == 2
+    assert main(["simulate", "--out", str(tmp_path / "other"), "t_r=0"]) == 2
     assert "t_r" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
     assert main(["simulate", "--out", str(tmp_path / "other"), "--modalities", "eeg,ecog"]) == 2

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, NoReturn, TextIO
 
-from ..errors import BrainOFError, did_you_mean
+from ..errors import BrainOFError, ConfigError, did_you_mean
 from ..utils.console import table
 from ..version import __version__
 
@@ -185,6 +185,15 @@ def takes_assignments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.usage = f"{parser.format_usage().removeprefix('usage: ').strip()} [key=value ...]"
     parser.set_defaults(assignments=[])
     parser.description = f"{parser.description}; key=value words change {what}"
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`I/N` as two numbers; a ConfigError where it is not."""
+    number, _, parts = text.partition("/")
+    try:
+        return int(number), int(parts)
+    except ValueError:
+        raise ConfigError(f"{text!r}", field="part", fix="give I/N, such as 3/16") from None
 
 
 def say(message: str) -> None:

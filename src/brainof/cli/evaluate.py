@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..paths import user_path
 from ..utils.values import counted
-from . import columns, out, show
+from . import columns, out, parse_part, show
 
 EXAMPLE = """examples:
   brainof evaluate real-small --model tiny --root data --out runs/real-small
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         root=args.root,
         tasks=args.tasks,
-        part=_part(args.part),
+        part=parse_part(args.part),
         accept=args.accept,
         unseen=args.unseen,
         seeds=args.seeds,
@@ -131,10 +131,3 @@ def _listed(suite: Any, args: argparse.Namespace) -> int:
         rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
     lines = columns([{**row, "here": "here" if row["here"] else "absent"} for row in rows])
     return show(args, {"suite": suite.name, "version": suite.version, "tasks": rows}, [lines])
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit()):
-        raise ConfigError(f"{text!r}", field="part", fix="give I/N, such as 3/20")
-    return int(number), int(parts)

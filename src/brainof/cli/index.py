@@ -11,19 +11,15 @@ from . import show
 
 EXAMPLE = """examples:
   brainof index ds000117
-  brainof index derivatives/fmriprep --json
-  brainof index /data/bids-datasets --problems 100"""
+  brainof index derivatives/fmriprep --json"""
 
-#: names of subjects, sessions and tasks that are printed in full
-_MOST = 8
+#: names of subjects, sessions and tasks, and problems, that are printed
+_NAMES, _PROBLEMS = 8, 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="a dataset, a derivative, or a folder of datasets")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--problems", type=int, default=10, metavar="N", help="show at most N missing or broken files (10)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,16 +27,16 @@ def run(args: argparse.Namespace) -> int:
     from ..io.bids.dataset import summary
 
     found = summary(index(args.folder))
-    return show(args, found, ["\n\n".join("\n".join(_lines(d, args.problems)) for d in found["datasets"])])
+    return show(args, found, ["\n\n".join("\n".join(_lines(d)) for d in found["datasets"])])
 
 
-def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:
+def _lines(dataset: dict[str, Any]) -> Iterator[str]:
     made_by = f", derivative by {', '.join(dataset['generated_by']) or 'an unnamed program'}"
     place = f"{dataset['path']}{made_by if dataset['derivative'] else ''}"
     yield f"{dataset['name']}  ({place}; {counted(dataset['files'], 'file')})"
     for key in ("subjects", "sessions", "tasks"):
         values = dataset[key]
-        names = ", ".join(values[:_MOST]) + (", ..." if len(values) > _MOST else "")
+        names = ", ".join(values[:_NAMES]) + (", ..." if len(values) > _NAMES else "")
         yield f"  {key:<10} {len(values)}" + (f": {names}" if values else "")
     if not dataset["forms"]:
         yield "  recordings 0"
@@ -52,6 +48,6 @@ def _lines(dataset: dict[str, Any], most: int) -> Iterator[str]:
         yield f"  ignored    {counted(dataset['ignored'], 'file')} of subjects, by .bidsignore"
     problems = dataset["problems"]
     yield f"  problems   {len(problems)}" + (f" ({dataset['missing']} not downloaded)" if dataset["missing"] else "")
-    yield from (f"    {problem['file']}: {problem['problem']}" for problem in problems[:most])
-    if len(problems) > most:
-        yield f"    and {len(problems) - most} more (--problems N)"
+    yield from (f"    {problem['file']}: {problem['problem']}" for problem in problems[:_PROBLEMS])
+    if len(problems) > _PROBLEMS:
+        yield f"    and {len(problems) - _PROBLEMS} more (--json lists all)"

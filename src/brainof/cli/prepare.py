@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from ..errors import ConfigError
-from . import ListAction, columns, out, takes_assignments
+from . import ListAction, columns, out, parse_part, takes_assignments
 
 EXAMPLE = """\
 examples:
@@ -77,12 +76,3 @@ def _recipes() -> Iterator[str]:
 
     rows = [{"recipe": each.name, "modality": each.modality, "dataset": each.title} for each in recipes()]
     yield columns(rows)
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """`I/N` as two numbers; a ConfigError where it is not."""
-    number, _, parts = text.partition("/")
-    try:
-        return int(number), int(parts)
-    except ValueError:
-        raise ConfigError(f"{text!r}", field="--part", fix="write I/N, such as 3/16") from None

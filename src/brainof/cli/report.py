@@ -21,13 +21,12 @@ makes a page too, which says so. The page is one file: it loads nothing and hold
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", metavar="RUN", nargs="+", help="run, adaptation, evaluation, explanation or corpus")
     parser.add_argument("--out", required=True, metavar="FILE.html", help="page to write")
-    parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..report.report import report
 
-    page = report(args.folders, args.out, command=shlex.join(["brainof", *sys.argv[1:]]), title=args.title)
+    page = report(args.folders, args.out, command=shlex.join(["brainof", *sys.argv[1:]]))
     megabytes = round(page.stat().st_size / 1e6, 2)
     return show(args, {"page": str(page), "megabytes": megabytes}, [f"{page}: {megabytes} MB"])

@@ -22,7 +22,7 @@ from ..model.attention import Attention, CrossAttention
 from ..model.sampler import Encoder
 from ..utils.modules import evaluating, to_device
 from ..utils.values import finite
-from .effects import ALPHA
+from .effects import ALPHA, judged
 from .hooks import hooked
 from .source import Explained, untrained
 
@@ -30,11 +30,6 @@ from .source import Explained, untrained
 WINDOWS, FEW = 16, 4
 #: Models with random weights: as many as a rank below 0.05 needs
 SEEDS = 20
-
-
-def _against_random_weights(pair: str, p: float) -> str:
-    beats = "beats its null" if p < ALPHA else "DOES NOT BEAT ITS NULL"
-    return f"{beats} (random weights): {pair} (p = {p:.3g})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +64,8 @@ class Attended:
         if self.p_untrained is None or self.untrained_reach is None:
             return "held against no null"
         pair = f"{np.median(self.reach):.1f} channels attended, random weights {np.median(self.untrained_reach):.1f}"
-        return _against_random_weights(f"{pair}, median of latents", self.p_untrained)
+        text = f"{pair}, median of latents (p = {self.p_untrained:.3g})"
+        return judged(["random weights"] * (self.p_untrained >= ALPHA), text)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -82,25 +78,20 @@ class Attended:
         )
 
 
-def attended(found: Sequence[Explained], model: BrainOF, n_untrained: int = SEEDS) -> list[Attended]:
-    """Where each latent looks in each layout given, beside `n_untrained` models with random weights.
+def attended(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> Attended:
+    """Where each latent looks, beside `n_untrained` models with random weights.
 
     A ConfigError where the sampler interpolates: it attends to nothing.
     """
     if not isinstance(model.encoder, Encoder):
         raise ConfigError("the sampler interpolates and attends to nothing", field="model.sampler.kind")
-    nulls = untrained(model, n_untrained)
-    made = []
-    for each in found:
-        weights_LCP, strength_L, seconds = _looked(model, each)
-        others = [_reach(_looked(null, each, FEW)[0]) for null in nulls]
-        reach_L = _reach(weights_LCP)
-        null_L = np.concatenate(others) if others else None
-        p = rank_p(float(np.median(reach_L)), [float(np.median(other)) for other in others])
-        made.append(
-            Attended(weights_LCP, strength_L, each.channels, seconds, each.modality, each.about, reach_L, null_L, p)
-        )
-    return made
+    weights_LCP, strength_L, seconds = _looked(model, explained)
+    reach_L = _reach(weights_LCP)
+    others = [_reach(_looked(null, explained, FEW)[0]) for null in untrained(model, n_untrained)]
+    null_L = np.concatenate(others) if others else None
+    p = rank_p(float(np.median(reach_L)), [float(np.median(other)) for other in others])
+    what = (weights_LCP, strength_L, explained.channels, seconds, explained.modality, explained.about)
+    return Attended(*what, reach_L, null_L, p)
 
 
 def _reach(weights_LCP: np.ndarray) -> np.ndarray:
@@ -170,7 +161,7 @@ class DintParts:
         if self.untrained_removed is None or self.p_untrained is None:
             return "held against no null"
         pair = f"{self.removed.mean():.2f} of A1 is changed, with random weights {self.untrained_removed.mean():.2f}"
-        return _against_random_weights(pair, self.p_untrained)
+        return judged(["random weights"] * (self.p_untrained >= ALPHA), f"{pair} (p = {self.p_untrained:.3g})")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; of the maps their means over queries."""

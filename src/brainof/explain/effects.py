@@ -5,6 +5,7 @@ Legend: S subjects (or windows, where there is one subject), K parts, P permutat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,11 @@ from ..utils.values import finite
 
 #: Below this a part beats a null; family-wise over all parts of the map
 ALPHA = 0.05
+
+
+def judged(lost: Sequence[str], text: str) -> str:
+    """The verdict of a map: the nulls that it does not beat, if any, and its numbers."""
+    return f"DOES NOT BEAT ITS NULL ({' and '.join(lost)}): {text}" if lost else f"beats its nulls: {text}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ..corpus.index import LABEL
 from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
+from ..model import BrainOF
 from ..stats.metrics import standardise
 from ..stats.nulls import constant_within, exchange, p_value, permute_labels
 from ..utils.optional import optional
 from ..utils.values import finite
 from .effects import ALPHA
-from .source import Explained, resolve, untrained
+from .source import Explained, untrained
 
 METHODS = ("pca", "tsne", "umap")
 
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """What colours a map ("label", "subject", "site", "dataset"), with its value for each of N windows.
+    """What colours a map ("label", "subject", "site"), with its value for each of N windows.
 
     Attributes
     ----------
@@ -78,8 +78,8 @@ class EmbeddingMap:
 
 
 def embedding_map(
-    found: Explained | Sequence[Explained],
-    model: Any,
+    explained: Explained,
+    model: BrainOF,
     *,
     methods: Sequence[str] = ("pca", "tsne"),
     n_untrained: int = 2,
@@ -91,9 +91,9 @@ def embedding_map(
 
     Parameters
     ----------
-    found : Explained, or list of these
-        From `gather`; several are drawn together, coloured by dataset as well.
-    model : BrainOF, name or fitted estimator
+    explained : Explained
+        From `gather`.
+    model : BrainOF
     methods : sequence of {"pca", "tsne", "umap"}
         UMAP needs the extra `explain`; a DependencyError without it.
     n_untrained, n_permutations, random_state, pool
@@ -104,21 +104,17 @@ def embedding_map(
     ConfigError
         Fewer than four windows, or an unknown method.
     """
-    parts = [found] if isinstance(found, Explained) else list(found)
     for method in methods:
         check_known(method, METHODS, ConfigError, field="methods")
-    if sum(map(len, parts)) < 4:
+    if len(explained) < 4:
         raise ConfigError("fewer than four windows", field="source", fix="give a longer recording, or several")
-    network, _, own_pool = resolve(model)
-    pool = own_pool if pool == "auto" else pool
 
-    def features(of: Any) -> np.ndarray:
-        return standardise(np.concatenate([pooled(of, part.examples, pool) for part in parts])).astype(np.float64)
+    def features(of: BrainOF) -> np.ndarray:
+        return standardise(pooled(of, explained.examples, pool)).astype(np.float64)
 
-    X_NF = features(network)
-    nulls = [features(null) for null in untrained(network, n_untrained)]
-    table = factors_of(parts)
-    groups, recordings = (np.concatenate([getattr(part, name) for part in parts]) for name in ("groups", "recordings"))
+    X_NF = features(model)
+    nulls = [features(null) for null in untrained(model, n_untrained)]
+    groups, recordings = explained.groups, explained.recordings
     rng = np.random.default_rng(random_state)
     # where subjects have several recordings these exchange subjects: windows of one are alike in any case
     units = np.arange(len(groups)).astype(str) if constant_within(recordings, groups) else recordings
@@ -129,38 +125,27 @@ def embedding_map(
         return permute_labels(values, groups, recordings, rng)
 
     factors = []
-    for name in map(str, table):
-        values = table[name].to_numpy(dtype=str)
-        n = 0 if name == "dataset" else n_permutations
-        share, drawn = variance_share(X_NF, values), [variance_share(X_NF, permuted(name, values)) for _ in range(n)]
-        null_95 = float(np.quantile(drawn, 0.95)) if drawn else None
+    for name, values in factors_of(explained).items():
+        drawn = [variance_share(X_NF, permuted(name, values)) for _ in range(n_permutations)]
+        share, null_95 = variance_share(X_NF, values), float(np.quantile(drawn, 0.95)) if drawn else None
         p = p_value(share, np.array(drawn)) if drawn else None
-        other = float(np.max([variance_share(null, values) for null in nulls])) if nulls else None
+        other = max((variance_share(null, values) for null in nulls), default=None)
         factors.append(Factor(name, values, share, null_95, p, other))
-    pca = PCA(2, random_state=random_state).fit(X_NF)
+    first, second = PCA(2, random_state=random_state).fit(X_NF).explained_variance_ratio_.tolist()
     coordinates = {method: _laid_out(X_NF, method, random_state) for method in methods}
-    about = {"name": ", ".join(part.name for part in parts), "windows": len(X_NF)}
-    first, second = pca.explained_variance_ratio_.tolist()
-    return EmbeddingMap(coordinates, factors, about if len(parts) > 1 else parts[0].about, (first, second))
+    return EmbeddingMap(coordinates, factors, explained.about, (first, second))
 
 
-def factors_of(parts: Sequence[Explained]) -> pd.DataFrame:
-    """Columns label, subject, site and dataset, as far as windows differ in them."""
-    frames = []
-    for part in parts:
-        columns: dict[str, Any] = {}
-        if part.y is not None and part.classes:
-            columns["label"] = np.array(part.classes)[part.y]
-        if part.unit == "subjects":
-            columns["subject"] = part.groups
-        for name in (f"{LABEL}site", "site"):
-            if name in part.table:
-                columns["site"] = part.table[name].astype("string").fillna("unknown").to_numpy(dtype=str)
-        columns["dataset"] = np.full(len(part), f"{part.name} ({part.modality})")
-        frames.append(pd.DataFrame(columns))
-    table = pd.concat(frames, ignore_index=True).fillna("unknown")
-    kept = [name for name in ("label", "subject", "site", "dataset") if name in table and table[name].nunique() > 1]
-    return table[kept]
+def factors_of(explained: Explained) -> dict[str, np.ndarray]:
+    """Label, subject and site of each window, as far as they are known and differ."""
+    found: dict[str, np.ndarray] = {}
+    if explained.y is not None and explained.classes:
+        found["label"] = np.array(explained.classes)[explained.y]
+    if explained.unit == "subjects":
+        found["subject"] = explained.groups
+    if (site := f"{LABEL}site") in explained.table:
+        found["site"] = explained.table[site].astype("string").fillna("unknown").to_numpy(dtype=str)
+    return {name: values for name, values in found.items() if len(np.unique(values)) > 1}
 
 
 def variance_share(X_NF: np.ndarray, values: np.ndarray) -> float:

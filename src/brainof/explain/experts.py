@@ -17,7 +17,7 @@ from ..model import BrainOF
 from ..model.experts import Experts
 from ..stats.nulls import p_value
 from ..utils.values import finite
-from .effects import ALPHA
+from .effects import ALPHA, judged
 from .hooks import looked_at
 from .source import Explained, untrained
 
@@ -55,7 +55,7 @@ class ExpertUsage:
         bits = f"{self.information.mean():.3f} bit per choice"
         if self.untrained is not None:
             bits += f", random weights {self.untrained.mean():.3f}"
-        return f"{'DOES NOT BEAT ITS NULL (' + ' and '.join(lost) + ')' if lost else 'beats its nulls'}: {bits}"
+        return judged(lost, bits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -13,25 +13,22 @@ from .effects import EffectMap, effect_map
 from .hiding import filtered_features, grid_of, hidden_features
 from .parts import bands_of, token_parts
 from .readout import ACCURACY, CHANGE, EVIDENCE, changes, over_groups, readout_of
-from .source import Explained, gather, resolve, untrained
+from .source import Explained, untrained
 
 #: Windows times hidden parts at most: 64 channels of 200 windows
 BUDGET = 12_800
 
 
 def occlusion(
-    source: Any,
-    model: Any,
+    explained: Explained,
+    model: BrainOF,
     *,
     by: str = "channel",
-    y: Any = None,
-    groups: Any = None,
     n_untrained: int = 2,
     n_permutations: int = 200,
     pool: str = "auto",
     random_state: int = 0,
-    **options: Any,
-) -> list[EffectMap]:
+) -> EffectMap:
     """What hiding each part of the input costs, beside random weights and permuted labels.
 
     With labels the cost is evidence for the true label: a linear probe is fitted on intact windows of some subjects and
@@ -39,27 +36,16 @@ def occlusion(
 
     Parameters
     ----------
-    source : Corpus, or what `brainof.embed` takes, or list of Explained
-        Windows; the most frequent layout of each dataset is used, and at most `most` windows of it.
-    model : BrainOF, str, path or fitted estimator of brainof
+    explained : Explained
+        From `gather`.
+    model : BrainOF
     by : {"channel", "region", "network", "time", "band"}
         What is hidden. Regions need positions; networks need an atlas whose region names tell them.
-    y, groups : array-like, optional
-        Labels and subjects of the samples of a source that is no corpus.
-    n_untrained : int
-        Random initialisations of the same architecture; 0 leaves this null out.
-    n_permutations : int
-        Labellings of the other null.
+    n_untrained, n_permutations : int
+        Random initialisations of the same architecture, and labellings, of the nulls; 0 leaves one out.
     pool : str
         Pooling over latents.
     random_state : int
-    **options
-        Of `gather`: task, most, accept, units, ...
-
-    Returns
-    -------
-    list of EffectMap
-        One per dataset and modality.
 
     Raises
     ------
@@ -68,27 +54,10 @@ def occlusion(
 
     Examples
     --------
-    >>> maps = brainof.explain.occlusion("rest.edf", "runs/first", by="channel")  # doctest: +SKIP
-    >>> maps[0].to_frame().head()  # doctest: +SKIP
+    >>> model, _ = brainof.load("runs/first")  # doctest: +SKIP
+    >>> (explained,) = brainof.explain.gather("rest.edf", model)  # doctest: +SKIP
+    >>> brainof.explain.occlusion(explained, model).to_frame().head()  # doctest: +SKIP
     """
-    network, contract, own_pool = resolve(model)
-    pool = own_pool if pool == "auto" else pool
-    found = (
-        source
-        if _is_explained(source)
-        else gather(source, network, y=y, groups=groups, contract=options.pop("contract", contract), **options)
-    )
-    models = [network, *untrained(network, n_untrained)]
-    return [_map(each, models, by, pool, n_permutations, random_state) for each in found]
-
-
-def _is_explained(source: Any) -> bool:
-    return isinstance(source, list) and bool(source) and isinstance(source[0], Explained)
-
-
-def _map(
-    explained: Explained, models: list[BrainOF], by: str, pool: str, n_permutations: int, random_state: int
-) -> EffectMap:
     if len(explained) < 2:
         raise ConfigError("one window only", field="source", fix="give a longer recording, or several")
     names: tuple[str, ...]
@@ -100,15 +69,15 @@ def _map(
         names = tuple(f"{name} ({low:g}-{high:g} Hz)" for name, (low, high) in bands.items())
         parts, features = list(bands.values()), filtered_features
     else:
-        n_patches, seconds = grid_of(models[0], explained.examples)
+        n_patches, seconds = grid_of(model, explained.examples)
         tokens = token_parts(by, explained.channels, n_patches, seconds)
         every_CP = np.arange(len(explained.channels) * n_patches).reshape(-1, n_patches)
         names, parts, features = tuple(tokens), [np.isin(every_CP, t) for t in tokens.values()], hidden_features
     explained = explained.first(max(20, BUDGET // len(parts)))
     read = None if explained.y is None else readout_of(explained, n_permutations, random_state)
     effects, null, about = [], None, explained.about
-    for number, model in enumerate(models):
-        intact, hidden = features(model, explained.examples, parts, pool)
+    for number, each in enumerate([model, *untrained(model, n_untrained)]):
+        intact, hidden = features(each, explained.examples, parts, pool)
         if read is None:
             values_KN = changes(intact, hidden)
         else:

@@ -25,7 +25,7 @@ from ..pretraining.masking import MaskedBatch, Masking
 from ..pretraining.objective import Objective
 from ..utils.modules import evaluating, to_device
 from ..utils.values import finite
-from .effects import ALPHA, sign_flip_p
+from .effects import ALPHA, judged, sign_flip_p
 from .source import Explained, untrained
 
 #: Windows that are reconstructed
@@ -90,7 +90,7 @@ class Reconstruction:
             parts += f", random weights {np.nanmean(self.untrained):.2f}"
             if np.nanmean(self.r2) <= np.nanmean(self.untrained):
                 lost.append("random weights")
-        return f"DOES NOT BEAT ITS NULL ({' and '.join(lost)}): {parts}" if lost else f"beats its nulls: {parts}"
+        return judged(lost, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the signals."""

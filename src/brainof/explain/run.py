@@ -8,12 +8,14 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from ..corpus import Windows, pairs
 from ..errors import BrainOFError, ConfigError, check_known
 from ..evaluation.protocol import recipe_tasks
+from ..inference.examples import CorpusRows, Examples
 from ..inference.pairs import PairedRows
+from ..model import BrainOF
 from ..utils.progress import progress
 from .attention import SEEDS, attended, dint_parts
 from .effects import EffectMap
@@ -25,15 +27,12 @@ from .parts import KINDS
 from .reconstruction import reconstructed
 from .shapley import modality_shapley
 from .similarity import layer_similarity
-from .source import Explained, gather, modality_order, resolve
+from .source import MOST, Explained, gather, resolve
 
 log = logging.getLogger(__name__)
 
 #: What is explained by default
 WHAT = (*KINDS, "gradient", "attention", "dint", "experts", "reconstruction", "embedding", "similarity", "shapley")
-
-#: Kinds of parts that only fMRI has (True) or lacks (False)
-_ONLY = {"region": False, "network": True}
 
 #: Windows for maps that need many passes through the model
 FEW = 40
@@ -97,31 +96,30 @@ def explain(
         check_known(name, WHAT, ConfigError, field="what")
     network, contract, pool = resolve(model)
     options.setdefault("contract", contract)
-    found = modality_order(gather(source, network, task=task, most=most, **options))
+    found = gather(source, network, task=task, most=most, **options)
     few = [each.first(FEW) for each in found]
     null: dict[str, Any] = {"n_untrained": n_untrained}
     both: dict[str, Any] = {**null, "n_permutations": n_permutations, "random_state": random_state}
     seeds = SEEDS if n_untrained else 0  # of maps that need few windows
-    paired = _pairs_of(source, found)
+    paired = _paired(source, found, network)
     methods = ("pca", "tsne", "umap") if umap else ("pca", "tsne")
     run = model if run is None and isinstance(model, (str, PathLike)) else run
     jobs: list[tuple[str, Callable[[], Any]]] = []
     for by in KINDS:
         # regions are groups of sensors, networks those of an atlas
-        suited = [one for one in found if by not in _ONLY or (one.modality == "fmri") == _ONLY[by]]
-        jobs += [(by, partial(occlusion, [one], network, by=by, pool=pool, **both)) for one in suited]
+        suited = [one for one in found if by != ("region" if one.modality == "fmri" else "network")]
+        jobs += [(by, partial(occlusion, one, network, by=by, pool=pool, **both)) for one in suited]
     labelled = {**both, "n_permutations": min(n_permutations, 20)}  # each is a pass through the model
     jobs += [("gradient", partial(gradients, one, network, pool=pool, **labelled)) for one in few]
-    jobs += [("attention", partial(attended, found, network, seeds))]
+    jobs += [("attention", partial(attended, one, network, seeds)) for one in found]
     jobs += [("dint", partial(dint_parts, one, network, seeds)) for one in few]
     jobs += [("experts", partial(expert_usage, few, network, **both))]
     jobs += [("reconstruction", partial(reconstructed, one, network, run, **null)) for one in few]
     jobs += [("embedding", partial(embedding_map, one, network, methods=methods, pool=pool, **both)) for one in found]
-    if isinstance(source, Windows):
-        tables = [paired] if paired is not None else _single(source, found)
-        jobs += [("similarity", partial(layer_similarity, source, network, table, **both)) for table in tables]
-        if paired is not None and any(each.task for each in found):
-            jobs += [("shapley", partial(_shapley, source, found, network, 2 * FEW, both))]
+    alike = [paired] if paired else [{one.modality: one.examples} for one in found]
+    jobs += [("similarity", partial(layer_similarity, examples, network, **both)) for examples in alike]
+    if paired and any(each.task for each in found):
+        jobs += [("shapley", partial(_shapley, source, found, network, 2 * FEW, both))]
     for name, job in progress([each for each in jobs if each[0] in what], desc="explain", unit="map"):
         try:
             made = job()
@@ -145,21 +143,14 @@ def _shapley(source: Windows, found: list[Explained], model: Any, most: int, opt
     return modality_shapley(rows, model, known[anchor.task].label, anchor=anchor.modality, most=most, **options)
 
 
-def _pairs_of(source: Any, found: list[Explained]) -> Any:
-    """Pairs of the modalities of a corpus that show the same subjects, or None."""
+def _paired(source: Any, found: list[Explained], model: BrainOF) -> dict[str, Examples]:
+    """Windows of the same moments in all modalities of a corpus; empty where there are none."""
     by_modality = {each.modality: each.name for each in found}
     if not isinstance(source, Windows) or len(by_modality) < 2:
-        return None
+        return {}
     try:
-        return pairs(source.index, by_modality)
+        table = pairs(source.index, by_modality)
     except BrainOFError:
-        return None
-
-
-def _single(source: Windows, found: list[Explained]) -> Iterator[pd.DataFrame]:
-    """One column of windows of each dataset, in place of pairs."""
-    index = source.index
-    for each in found:
-        rows = index.index[(index["dataset"].astype(str) == each.name) & (index["view"].astype(str) == "pretrain")]
-        if len(rows) > 4:
-            yield pd.DataFrame({each.modality: index.index.get_indexer(rows)})
+        return {}
+    table = table.iloc[np.linspace(0, len(table) - 1, min(MOST, len(table))).astype(int)]
+    return {str(name): CorpusRows(source, table[name].to_numpy(), model.config.patch) for name in table}

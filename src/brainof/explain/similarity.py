@@ -5,23 +5,22 @@ Legend: N windows, F features, J layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from torch import nn
 
-from ..corpus import Windows
-from ..inference.examples import CorpusRows, Examples
+from ..errors import ConfigError
+from ..inference.examples import Examples
 from ..model import BrainOF
 from ..stats.nulls import p_value
 from ..utils.values import finite
-from .effects import ALPHA
+from .effects import ALPHA, judged
 from .hooks import looked_at
 from .source import untrained
 
@@ -64,8 +63,7 @@ class Similarity:
             parts.append(f"random weights {other:.2f}")
             if self.first != self.second and self._largest(self.cka) <= other:
                 lost.append("random weights")
-        head = f"DOES NOT BEAT ITS NULL ({' and '.join(lost)}): " if lost else ""
-        return head + ", ".join(parts)
+        return ", ".join(parts) if self.p_pairing is None else judged(lost, ", ".join(parts))
 
     def _largest(self, cka: np.ndarray) -> float:
         between = self.first != self.second or len(cka) < 2
@@ -77,22 +75,21 @@ class Similarity:
 
 
 def layer_similarity(
-    corpus: Windows,
+    examples: Mapping[str, Examples],
     model: BrainOF,
-    pairs: pd.DataFrame,
     *,
-    most: int = 200,
     n_untrained: int = 1,
     n_permutations: int = 200,
     random_state: int = 0,
 ) -> list[Similarity]:
     """Similarity of layers within each modality, and between each two modalities.
 
-    `pairs` is a table of `brainof.corpus.pairs`, one column per modality (one column alone is allowed); at most `most`
-    pairs, spread over it, are used.
+    `examples` are windows of each modality, all of the same moments; one modality alone is allowed. A ConfigError for
+    fewer than five.
     """
-    table = pairs.iloc[np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)]
-    examples = {str(name): CorpusRows(corpus, table[name].to_numpy(), model.config.patch) for name in table}
+    n_windows = len(next(iter(examples.values())))
+    if n_windows < 5:
+        raise ConfigError("fewer than five windows", field="source", fix="give a longer recording, or several")
     models = [model, *untrained(model, n_untrained)]
     layers = [{name: layers_of(each, rows) for name, rows in examples.items()} for each in models]
     grams, *nulls = [{name: [centred_gram(x) for x in own] for name, own in of.items()} for of in layers]
@@ -107,10 +104,10 @@ def layer_similarity(
             if first != second and n_permutations:
                 drawn = []
                 for _ in range(n_permutations):
-                    order = rng.permutation(len(table))
+                    order = rng.permutation(n_windows)
                     drawn.append(_each(grams[first], [g[np.ix_(order, order)] for g in grams[second]], cka_of).max())
                 null_95, p = float(np.quantile(drawn, 0.95)), p_value(float(cka.max()), np.array(drawn))
-            found.append(Similarity(first, second, cka, rsa, other, null_95, p, len(table)))
+            found.append(Similarity(first, second, cka, rsa, other, null_95, p, n_windows))
     return found
 
 

@@ -132,7 +132,7 @@ def gather(
     accept: Collection[str] = (),
     **reading: Any,
 ) -> list[Explained]:
-    """Windows of a source, apart by dataset and modality.
+    """Windows of a source, apart by dataset and modality; EEG first, then MEG and fMRI.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def gather(
             raise ConfigError("recordings have no tasks", field="task", fix=fix)
         options = InputOptions(contract, patch_of(model), accept=accept, **reading)
         found = _of_recordings(read_samples(as_input(source), options), y, groups)
-    return [each.first(most) for each in found]
+    return sorted((each.first(most) for each in found), key=lambda each: MODALITIES.index(each.modality))  # type: ignore[arg-type]
 
 
 def _of_recordings(samples: Any, y: Any, groups: Any) -> list[Explained]:
@@ -175,9 +175,7 @@ def _of_recordings(samples: Any, y: Any, groups: Any) -> list[Explained]:
     table = examples.describe()
     table["sample"] = owner
     codes, classes = _coded(y)
-    named = None if groups is None else np.asarray(groups).astype(str)
-    if named is None:
-        named = samples.subjects
+    named = samples.subjects if groups is None else np.asarray(groups).astype(str)
     found = []
     for modality in dict.fromkeys(window.modality for window in examples.windows):
         rows = np.flatnonzero([window.modality == modality for window in examples.windows])
@@ -199,24 +197,21 @@ def _of_corpus(corpus: Windows, patch: int, task: str | None) -> list[Explained]
     if task not in (None, "none"):
         check_known(task, known, LabelError, "the corpus has no task {!r}", field="task")
     index = corpus.index
-
-    def labelled(name: str) -> tuple[str, np.ndarray, np.ndarray, list[str]]:
-        rows = task_rows(index, known[name])
-        return name, rows, *targets(index.iloc[rows], known[name])
-
+    asked = [] if task == "none" else list(known.values()) if task is None else [known[task]]
     chosen: dict[str, tuple[bool, Any]] = {}  # dataset -> whether labels change within subjects, and its task
-    if task in known:
-        chosen[str(known[task].dataset)] = False, labelled(task)
-    for name, each in known.items() if task is None else ():
+    for each in asked:
         try:
-            found = labelled(name)
-        except LabelError:  # the first that the corpus can answer, of each dataset
-            continue
+            rows = task_rows(index, each)
+            y, names = targets(index.iloc[rows], each)
+        except LabelError:
+            if task is not None:
+                raise
+            continue  # the corpus cannot answer it
         # a label that changes within subjects says more with few of them
-        changes = not constant_within(found[2], group_keys(index.iloc[found[1]], "subject"))
+        changes = not constant_within(y, group_keys(index.iloc[rows], "subject"))
         if changes > chosen.get(str(each.dataset), (-1, None))[0]:
-            chosen[str(each.dataset)] = changes, found
-    parts = [_part(corpus, rows, patch, y, tuple(names), name) for _, (name, rows, y, names) in chosen.values()]
+            chosen[str(each.dataset)] = changes, (rows, patch, y, tuple(names), each.name)
+    parts = [_part(corpus, *part) for _, part in chosen.values()]
     if task in (None, "none"):
         free = index[(index["view"].astype(str) == "pretrain") & ~index["dataset"].astype(str).isin(list(chosen))]
         for _, part in free.groupby(["dataset", "modality"], observed=True):
@@ -266,8 +261,3 @@ def _coded(y: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
     if len(names) < 2:
         raise LabelError(f"one class only, {names.tolist()}", field="y")
     return codes, tuple(names.tolist())
-
-
-def modality_order(found: list[Explained]) -> list[Explained]:
-    """EEG, MEG, fMRI."""
-    return sorted(found, key=lambda each: MODALITIES.index(each.modality))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ EXAMPLE = """examples:
   brainof simulate --out cohort effects.state_strength=0.5 artefacts.blinks=0
   brainof prepare cohort/recipe_eeg.yaml --root cohort --out corpus
 
-Parameters: seconds and sfreq of EEG and MEG, channels (19, 32, 64 or 128), meg (neuromag306 or ctf275), t_r, rois, ..."""
+Parameters: seconds and sfreq (of EEG and MEG), channels (19, 32, 64, 128), meg (neuromag306, ctf275), t_r, rois ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

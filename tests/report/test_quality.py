@@ -120,7 +120,7 @@ def test_regions_that_are_lost():
         {"modality": "fmri", "channels": 4, "dropped": {"V1": "no signal"}},
         {"modality": "fmri", "channels": 4, "dropped": {}},
     ]
-    bars = coverage(records, {}).axes[1]
+    bars = coverage(records).axes[1]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["V1"]
     assert bars.patches[0].get_width() == 50
 

@@ -60,26 +60,27 @@ Result = tuple[dict[str, Any], list[str]]
 
 
 def _info(corpus: Any, args: argparse.Namespace) -> Result:
+    import pandas as pd
+
     found = corpus.info()
     head = (
         f"{found['corpus']}: {counted(found['windows'], 'window')} of {counted(found['subjects'], 'subject')} "
         f"in {counted(found['shards'], 'shard')}, {found['disk_megabytes']:,.1f} MB (version {found['version']})"
     )
-    columns = ("modality", "dataset", "view", "windows", "recordings", "subjects", "hours", "MB", "epoch", "channels")
-    rows = [[*columns, "samples", "Hz"]]
-    for group in found["groups"]:
-        row = [
-            *(group[name] for name in ("modality", "dataset", "view")),
-            *(f"{group[name]:,}" for name in ("windows", "recordings", "subjects")),
-            f"{group['hours']:.2f}",
-            f"{group['megabytes']:,.1f}",
-            _time(group["epoch_seconds"]),
-            *("-".join(map(str, dict.fromkeys(group[name]))) for name in ("n_channels", "n_times")),
-            ", ".join(f"{rate:g}" for rate in group["sfreq"]),
-        ]
-        rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rows = [
+        {
+            **{name: group[name] for name in ("modality", "dataset", "view")},
+            **{name: f"{group[name]:,}" for name in ("windows", "recordings", "subjects")},
+            "hours": f"{group['hours']:.2f}",
+            "MB": f"{group['megabytes']:,.1f}",
+            "epoch": _time(group["epoch_seconds"]),
+            "channels": "-".join(map(str, dict.fromkeys(group["n_channels"]))),
+            "samples": "-".join(map(str, dict.fromkeys(group["n_times"]))),
+            "Hz": ", ".join(f"{rate:g}" for rate in group["sfreq"]),
+        }
+        for group in found["groups"]
+    ]
+    table = [pd.DataFrame(rows).to_string(index=False)] if rows else []
     speed = found["megabytes_per_second"]
     measured = (
         f"epoch: time to read every window once at the {speed or 0:,.0f} MB/s measured here; training adds its own"

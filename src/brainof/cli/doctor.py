@@ -31,13 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices, extras, memory and disk as plain values; `advice` is a list of sentences.
-
-    Example
-    -------
-    >>> sorted(examine())
-    ['advice', 'brainof', 'cores', 'devices', 'disk_free_gb', 'extras', 'memory_gb', 'packages', 'python', 'system']
-    """
+    """Versions, devices, extras, memory and disk as plain values; `advice` is a list of sentences."""
     import torch
 
     needs = [_requirement(line) for line in importlib.metadata.requires("brainof") or []]
@@ -50,7 +44,6 @@ def examine() -> dict[str, Any]:
     devices += [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
     devices += ["mps"] * torch.backends.mps.is_available()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    folder = Path.cwd()
     found: dict[str, Any] = {
         "brainof": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
@@ -59,7 +52,7 @@ def examine() -> dict[str, Any]:
         "devices": devices,
         "cores": cores,
         "memory_gb": _memory(),
-        "disk_free_gb": {str(folder): round(shutil.disk_usage(folder).free / 1e9, 1)},
+        "disk_free_gb": {str(Path.cwd()): round(shutil.disk_usage(".").free / 1e9, 1)},
         "extras": {extra: names for extra, names in missing.items() if extra != "test"},
     }
     return {**found, "advice": list(_advice(found, torch))}

@@ -91,12 +91,9 @@ def embedding_map(
 
     Parameters
     ----------
-    explained : Explained
-        From `gather`.
-    model : BrainOF
     methods : sequence of {"pca", "tsne", "umap"}
         UMAP needs the extra `explain`; a DependencyError without it.
-    n_untrained, n_permutations, random_state, pool
+    explained, model, n_untrained, n_permutations, random_state, pool
         As in `occlusion`.
 
     Raises

@@ -38,12 +38,9 @@ def gradients(
 
     Parameters
     ----------
-    explained : Explained
-        From `gather`.
-    model : BrainOF
     most, n_steps : int
         Windows at most; steps of the integral.
-    n_untrained, n_permutations, random_state, pool
+    explained, model, n_untrained, n_permutations, random_state, pool
         As in `occlusion`; each labelling costs a probe and a pass, and 19 and fewer cannot reach p < 0.05.
 
     Raises
@@ -61,13 +58,8 @@ def gradients(
     shares_PSK = _shares(captum, explained, labels_NP, model, n_steps, pool)
     true_N1 = None if labels_NP is None else labels_NP[:, :1]
     others = [_shares(captum, explained, true_N1, each, n_steps, pool)[0] for each in untrained(model, n_untrained)]
-    what: Any = {
-        "by": "gradient",
-        "names": explained.channels.names,
-        "measure": MEASURE,
-        "channels": explained.channels,
-    }
-    what |= {"unit": explained.unit, "about": explained.about, "notes": explained.notes}
+    what: Any = {"unit": explained.unit, "about": explained.about, "notes": explained.notes, "measure": MEASURE}
+    what |= {"by": "gradient", "names": explained.channels.names, "channels": explained.channels}
     return effect_map(shares_PSK[0], np.array(others), shares_PSK[1:].mean(1), random_state, **what)
 
 

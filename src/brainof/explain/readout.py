@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import LabelError
-from ..stats.nulls import permute_labels
+from ..stats import nulls
 from ..stats.ridge import RidgeSolver, classify
 from ..stats.splits import CrossSubject, Fold
 from .source import Explained
@@ -88,13 +88,10 @@ def labellings(explained: Explained, n_permutations: int, random_state: int = 0)
     y, groups = explained.y, explained.groups
     assert y is not None
     rng = np.random.default_rng(random_state)
-    onsets = explained.table["onset"].to_numpy(dtype=float) if "onset" in explained.table else None
     if explained.unit == "windows":  # of one subject: nothing says what else could be exchanged
-        drawn = [rng.permutation(y) for _ in range(n_permutations)]
-    else:
-        recordings = explained.recordings
-        drawn = [permute_labels(y, groups, recordings, rng, onsets=onsets) for _ in range(n_permutations)]
-    return np.stack([y, *drawn], axis=1)
+        return np.stack([y, *(rng.permutation(y) for _ in range(n_permutations))], axis=1)
+    onsets = explained.table["onset"].to_numpy(dtype=float) if "onset" in explained.table else None
+    return nulls.labellings(n_permutations, y, groups, explained.recordings, rng, onsets=onsets)
 
 
 def changes(intact_NF: np.ndarray, hidden_KNF: np.ndarray) -> np.ndarray:

@@ -46,10 +46,9 @@ def modality_shapley(
     ----------
     rows : PairedRows
         Complete pairs, of which at most `most` are used.
-    model : BrainOF
     label, anchor : str
         Of the corpus, and the modality whose rows bear it; the first by default.
-    n_untrained, n_permutations, random_state, pool
+    model, n_untrained, n_permutations, random_state, pool
         As in `occlusion`.
 
     Raises

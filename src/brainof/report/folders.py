@@ -210,7 +210,6 @@ def _adaptation(folder: Path, part: Part) -> None:
                 f"Dot: score, {about}, with its standard error over subjects; dashed: chance.",
             )
         ]
-        text += _best(rows)
     if counted := found.get("confusion"):
         caption = "Windows of each true class (rows) by what the adapted model calls them, over all folds."
         images.append(Image(confusion(counted["counts"], counted["classes"]), caption))
@@ -236,19 +235,6 @@ def _beside(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         if name in shared
     ]
     return adapted + beside
-
-
-def _best(rows: list[dict[str, Any]]) -> list[str]:
-    """One sentence: the adapted model beside the best of the others."""
-    main = [row for row in rows if row["metric"] == rows[0]["metric"] and row["score"] is not None]
-    others = [row for row in main if row["features"] not in ("adapted model", "chance")]
-    if not others or main[0]["features"] != "adapted model":
-        return []
-    metric, own = str(main[0]["metric"]), main[0]["score"]
-    best = (min if metric in ("mae", "rmse") else max)(others, key=lambda row: row["score"])
-    chance = "" if best.get("chance") is None else f", chance {best['chance']:.3f}"
-    beside = f"the best of the others, {best['features']}, {best['score']:.3f}"
-    return [f"{metric.replace('_', ' ').capitalize()}: the adapted model {own:.3f}, {beside}{chance}."]
 
 
 def _evaluation(folder: Path, part: Part) -> None:

@@ -12,6 +12,7 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -29,6 +30,7 @@ from ..utils.values import counted
 from .style import (
     BLACK,
     BLUE,
+    GREEN,
     GREY,
     MODALITY_COLOURS,
     MODALITY_NAMES,
@@ -98,19 +100,16 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     ordered = found.by in ("time", "band", "modality") or len(found.names) <= most
     chosen = np.arange(len(found.names)) if ordered and found.by != "channel" else np.argsort(-found.effect)[:most]
     place = np.arange(len(chosen))[::-1]
-    colour = np.where(found.beats[chosen], BLUE, GREY)
-    error = np.stack([found.effect - found.low, found.high - found.effect])[:, chosen]
-    for i, part in enumerate(chosen):
-        xerr = error[:, i : i + 1]
-        panel.errorbar(found.effect[part], place[i], xerr=xerr, fmt="o", color=colour[i], capsize=2, markersize=4.5)
-    handles = [panel.plot([], [], "o", color=BLUE)[0], panel.plot([], [], "o", color=GREY)[0]]
-    labels = ["beats its nulls", "does not"]
+    error = np.stack([found.effect - found.low, found.high - found.effect])
+    for beats, colour, label in ((True, BLUE, "beats its nulls"), (False, GREY, "does not")):
+        rows = found.beats[chosen] == beats
+        own, look = chosen[rows], {"fmt": "o", "color": colour, "capsize": 2, "markersize": 4.5}
+        panel.errorbar(found.effect[own], place[rows], xerr=error[:, own], label=label, **look)
     if found.untrained is not None:
-        handles.append(panel.plot(found.untrained[chosen], place, "D", color=ORANGE, markersize=4, fillstyle="none")[0])
-        labels.append("random weights")
+        look = {"color": ORANGE, "markersize": 4, "fillstyle": "none"}
+        panel.plot(found.untrained[chosen], place, "D", label="random weights", **look)
     if found.labels_95 is not None:
-        handles.append(panel.axvline(found.labels_95, color=RED, linestyle=":", linewidth=1.2))
-        labels.append("permuted labels, 95 %")
+        panel.axvline(found.labels_95, color=RED, linestyle=":", linewidth=1.2, label="permuted labels, 95 %")
     panel.axvline(0, color=BLACK, linewidth=0.7)
     panel.locator_params(axis="x", nbins=5)
     panel.set_yticks(place, [found.names[part] for part in chosen], fontsize=7.5)
@@ -119,7 +118,7 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     panel.set_xlabel(_short(found.measure), fontsize=8)
     of = f"largest {len(chosen)} of {len(found.names)}" if len(chosen) < len(found.names) else ""
     panel.set_title(f"{of}\nmean and 95 % interval over {found.n_units} {found.unit}".strip(), fontsize=8)
-    panel.legend(handles, labels, fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.6), ncols=2)
+    panel.legend(fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.6), ncols=2)
 
 
 def matrix(panel: Axes, values: np.ndarray, title: str, labels: tuple[str, str], **options: Any) -> AxesImage:
@@ -429,18 +428,15 @@ _OF_MODALITY: dict[str, Callable[..., None]] = {
 @styled
 def embedding(found: EmbeddingMap) -> Figure:
     """One row per method, one column per factor."""
-    methods, factors = list(found.coordinates), found.factors
-    figure, axes = panels(len(methods), max(1, len(factors)), width=3.1, height=2.7)
-    names = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
-    for row, method in zip(axes, methods, strict=True):
-        if not factors:
-            row[0].scatter(found.coordinates[method][:, 0], found.coordinates[method][:, 1], s=8, color=BLUE)
-        for panel, factor in zip(row, factors, strict=False):
-            _scatter(panel, found.coordinates[method], factor.values)
-        for panel in row:
-            panel.set_xlabel(f"{names[method]} 1" + (f" ({100 * found.explained[0]:.0f} %)" if method == "pca" else ""))
-            panel.set_ylabel(f"{names[method]} 2" + (f" ({100 * found.explained[1]:.0f} %)" if method == "pca" else ""))
-            panel.set(xticks=[], yticks=[])
+    factors, names = found.factors, {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+    figure, axes = panels(len(found.coordinates), max(1, len(factors)), width=3.1, height=2.7)
+    unknown = np.full(found.about["windows"], "window")
+    for row, (method, points) in zip(axes, found.coordinates.items(), strict=True):
+        shares = [f" ({100 * share:.0f} %)" if method == "pca" else "" for share in found.explained]
+        x, y = (f"{names[method]} {number}{share}" for number, share in enumerate(shares, 1))
+        for panel, values in zip(row, [factor.values for factor in factors] or [unknown], strict=True):
+            _scatter(panel, points, values)
+            panel.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
     for panel, factor in zip(axes[0], factors, strict=False):
         verdict = "\n".join(textwrap.fill(line, 48) for line in factor.verdict.splitlines())
         panel.set_title(verdict, fontsize=7.5, color=RED if "DOES NOT" in verdict else BLACK)
@@ -450,19 +446,13 @@ def embedding(found: EmbeddingMap) -> Figure:
 
 
 def _scatter(panel: Axes, points: np.ndarray, values: np.ndarray) -> None:
-    from matplotlib import colormaps
-
     names, codes = np.unique(values, return_inverse=True)
-    okabe = [BLUE, ORANGE, "#009E73", RED, "#CC79A7", "#56B4E9"]
+    okabe = [BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9"]
     few = len(names) <= len(okabe)
-    colours = okabe if few else [colormaps["viridis"](k / (len(names) - 1)) for k in range(len(names))]
-    markers = "osD^vP"
+    colours = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
     for k, name in enumerate(names):
-        own = points[codes == k]
-        marker = markers[k % len(markers)]
-        panel.scatter(
-            own[:, 0], own[:, 1], s=9, color=[colours[k]], marker=marker, alpha=0.75, linewidths=0, label=str(name)[:22]
-        )
+        look = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
+        panel.scatter(*points[codes == k].T, label=str(name)[:22], **look)
     if few:
         panel.legend(fontsize=6.5, loc="best", markerscale=1.3)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -28,7 +27,7 @@ from .style import svg
 
 @dataclass(frozen=True)
 class Image:
-    """A figure (or PNG bytes) with a caption, and a text for those who cannot see it."""
+    """A figure (or SVG bytes) with a caption, and a text for those who cannot see it."""
 
     figure: Figure | bytes
     caption: str
@@ -106,19 +105,13 @@ def render(
 
 def _image(image: Image) -> dict[str, Any]:
     data = image.figure if isinstance(image.figure, bytes) else svg(image.figure)
-    if data.startswith(b"\x89PNG"):
-        width, height = struct.unpack(">II", data[16:24])  # the first fields of the PNG header
-        kind, scale = "image/png", 100 / 130
-    else:
-        width, height = (float(value) for value in re.findall(rb'(?:width|height)="([\d.]+)pt"', data[:2000])[:2])
-        kind, scale = "image/svg+xml", 100 / 72
+    width, height = (float(value) * 100 / 72 for value in re.findall(rb'(?:width|height)="([\d.]+)pt"', data)[:2])
     return {
         "data": base64.b64encode(data).decode(),
-        "kind": kind,
         "caption": image.caption,
         "alt": image.alt or image.caption,
-        "width": round(width * scale),
-        "height": round(height * scale),
+        "width": round(width),
+        "height": round(height),
     }
 
 

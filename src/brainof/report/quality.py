@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -100,30 +100,26 @@ def _overview(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> Se
 
 def _dropped(corpus: Corpus, records: Sequence[Record]) -> Section:
     reasons = Counter((record["dataset"], reason) for record in records for reason in record["dropped"].values())
-    notes = Counter((record["dataset"], *_kind_of_note(note)) for record in records for note in record["notes"])
-    kinds = pd.DataFrame(
-        [(*key, n) for key, n in notes.most_common()], columns=["dataset", "note", "names", "recordings"]
-    )
-    kinds = kinds.groupby(["dataset", "note"], sort=False).agg(
-        names=("names", "first"), recordings=("recordings", "sum")
-    )
-    kinds = kinds.sort_values("recordings", ascending=False, kind="stable").reset_index()
+    notes: dict[tuple[Any, str], list[str]] = {}  # dataset and kind of note -> the channels of each
+    for record in records:
+        for note in record["notes"]:
+            kind, names = _kind_of_note(note)
+            notes.setdefault((record["dataset"], kind), []).append(names)
+    bad = [{"dataset": name, "channels": n, "why": why} for (name, why), n in reasons.most_common()]
+    odd = [
+        {"dataset": dataset, "recordings": len(names), "note": note, "such as": names[0]}
+        for (dataset, note), names in sorted(notes.items(), key=lambda item: -len(item[1]))
+    ]
     failures = [
         {"dataset": entry.get("dataset"), "recording": entry.get("recording"), "why": entry.get("reason")}
         for entry in corpus.failures[:MOST]
     ]
-    offered: list[tuple[Any, str]] = [
-        (
-            [{"dataset": name, "channels": n, "why": why} for (name, why), n in reasons.most_common()],
-            "Channels that were marked bad; their place is kept and masked.",
-        ),
-        (
-            kinds[["dataset", "recordings", "note", "names"]].rename(columns={"names": "such as"}).head(40),
-            "What was assumed, left out or found odd, most frequent first.",
-        ),
-        (failures, f"Recordings that failed ({len(corpus.failures)})."),
-    ]
-    tables = [Table(pd.DataFrame(lines), caption) for lines, caption in offered if len(lines)]
+    offered = {
+        "Channels that were marked bad; their place is kept and masked.": bad,
+        "What was assumed, left out or found odd, most frequent first.": odd[:40],
+        f"Recordings that failed ({len(corpus.failures)}).": failures,
+    }
+    tables = [Table(pd.DataFrame(lines), caption) for caption, lines in offered.items() if lines]
     return Section("What was dropped, and why", [] if tables else ["Nothing was dropped."], tables=tables)
 
 
@@ -152,12 +148,12 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
         text.append("No channel was dropped in any recording.")
     elif modality == "fmri":
         caption = "Recordings in which a region had no signal or lay outside the image, worst first."
-        images.append(Image(coverage(records, channels), caption))
+        images.append(Image(coverage(records), caption))
     else:
         caption = (
             "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
         )
-        images += [Image(figure, caption) for figure in heads(records, channels)]
+        images += [Image(head(records, channels, *system), caption) for system in systems(channels)]
     worst = sorted(
         (record for record in records if record["dropped"] or record["truncated"] or not sum(record["views"].values())),
         key=lambda record: (-len(record["dropped"]) / max(1, record["channels"]), record["recording"]),
@@ -182,31 +178,52 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
     return Section(title, text, images, [Table(pd.DataFrame(lines), caption, digits)] if lines else [])
 
 
-def _kinds(records: Sequence[Record], key: str) -> list[str]:
-    return sorted({kind for record in records for kind in record[key]})
-
-
 @styled
-def spectra(records: Sequence[Record]) -> Figure:
-    """Power density per sensor type over recordings."""
-    kinds = _kinds(records, "spectrum")
-    figure, axes = panels(1, max(1, len(kinds)), width=4.2, height=2.7)
+def _by_sensor(records: Sequence[Record], key: str, empty: str, height: float, draw: Callable[..., None]) -> Figure:
+    """A panel for each sensor type, of what the records hold under `key`, in the units of the field."""
+    kinds = sorted({kind for record in records for kind in record[key]})
+    figure, axes = panels(1, max(1, len(kinds)), width=4.2, height=height)
     if not kinds:
-        say_empty(axes[0, 0], "too short for a spectrum")
+        say_empty(axes[0, 0], empty)
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
-        found = [record["spectrum"][kind] for record in records if kind in record["spectrum"]]
+        found = [record[key][kind] for record in records if kind in record[key]]
         unit, factor = SHOWN_UNITS[next(r["amplitude"][kind]["unit"] for r in records if kind in r["amplitude"])]
-        grid = np.geomspace(min(entry["hz"][0] for entry in found), max(entry["hz"][-1] for entry in found), 60)
-        values = np.array([np.interp(grid, entry["hz"], entry["db"], left=np.nan, right=np.nan) for entry in found])
-        seen = np.isfinite(values).any(axis=0)
-        low, middle, high = np.nanpercentile(values[:, seen] + 20 * np.log10(factor), (5, 50, 95), axis=0)
-        panel.fill_between(grid[seen], low, high, color=colour, alpha=0.25, linewidth=0)
-        panel.plot(grid[seen], middle, color=colour)
-        panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel="frequency (Hz)")
-        panel.set_ylabel(f"dB re 1 ({unit})²/Hz")
+        panel.set(xscale="log", title=SENSORS.get(kind, "regions"))
+        draw(panel, found, unit, factor, colour)
         _plain_numbers(panel)
     return figure
+
+
+def spectra(records: Sequence[Record]) -> Figure:
+    """Power density per sensor type over recordings."""
+    return _by_sensor(records, "spectrum", "too short for a spectrum", 2.7, _spectrum)
+
+
+def amplitudes(records: Sequence[Record]) -> Figure:
+    """Distribution of the amplitude per sensor type over recordings, on a logarithmic axis."""
+    return _by_sensor(records, "amplitude", "no good channel", 2.2, _amplitude)
+
+
+def _spectrum(panel: Axes, found: list[dict[str, Any]], unit: str, factor: float, colour: str) -> None:
+    grid = np.geomspace(min(entry["hz"][0] for entry in found), max(entry["hz"][-1] for entry in found), 60)
+    values = np.array([np.interp(grid, entry["hz"], entry["db"], left=np.nan, right=np.nan) for entry in found])
+    seen = np.isfinite(values).any(axis=0)
+    low, middle, high = np.nanpercentile(values[:, seen] + 20 * np.log10(factor), (5, 50, 95), axis=0)
+    panel.fill_between(grid[seen], low, high, color=colour, alpha=0.25, linewidth=0)
+    panel.plot(grid[seen], middle, color=colour)
+    panel.set(xlabel="frequency (Hz)", ylabel=f"dB re 1 ({unit})²/Hz")
+
+
+def _amplitude(panel: Axes, found: list[dict[str, Any]], unit: str, factor: float, colour: str) -> None:
+    values = factor * np.array([entry["median"] for entry in found if entry["median"] > 0])
+    if not len(values):
+        say_empty(panel, "no amplitude above zero")
+        return
+    panel.hist(values, np.geomspace(values.min() / 1.3, values.max() * 1.3, 25), color=colour)
+    panel.axvline(np.median(values), color=GREY, linestyle=":")
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set(xlabel=f"amplitude ({unit})", ylabel="recordings")
 
 
 def _plain_numbers(panel: Axes) -> None:
@@ -218,29 +235,6 @@ def _plain_numbers(panel: Axes) -> None:
     )
     panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_formatter(NullFormatter())
-
-
-@styled
-def amplitudes(records: Sequence[Record]) -> Figure:
-    """Distribution of the amplitude per sensor type over recordings, on a logarithmic axis."""
-    kinds = _kinds(records, "amplitude")
-    figure, axes = panels(1, max(1, len(kinds)), width=4.2, height=2.2)
-    if not kinds:
-        say_empty(axes[0, 0], "no good channel")
-    colour = MODALITY_COLOURS[str(records[0]["modality"])]
-    for panel, kind in zip(axes[0], kinds, strict=False):
-        found = [record["amplitude"][kind] for record in records if kind in record["amplitude"]]
-        unit, factor = SHOWN_UNITS[found[0]["unit"]]
-        values = factor * np.array([entry["median"] for entry in found if entry["median"] > 0])
-        if not len(values):
-            say_empty(panel, "no amplitude above zero")
-            continue
-        panel.hist(values, np.geomspace(values.min() / 1.3, values.max() * 1.3, 25), color=colour)
-        panel.axvline(np.median(values), color=GREY, linestyle=":")
-        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set(xscale="log", title=SENSORS.get(kind, "regions"), xlabel=f"amplitude ({unit})", ylabel="recordings")
-        _plain_numbers(panel)
-    return figure
 
 
 def systems(channels: dict[str, Channels]) -> list[tuple[str, str, list[str]]]:
@@ -259,15 +253,9 @@ def systems(channels: dict[str, Channels]) -> list[tuple[str, str, list[str]]]:
     return [(kind, frame, digests) for kind, frame, _, digests in found]
 
 
-def heads(records: Sequence[Record], channels: dict[str, Channels]) -> list[Figure]:
-    """Sensors on the head, coloured by how often they were dropped; one figure per system and sensor type."""
-    return [_head(records, channels, *system) for system in systems(channels)]
-
-
 @styled
-def _head(
-    records: Sequence[Record], channels: dict[str, Channels], kind: str, frame: str, digests: list[str]
-) -> Figure:
+def head(records: Sequence[Record], channels: dict[str, Channels], kind: str, frame: str, digests: list[str]) -> Figure:
+    """Sensors of a system on the head, coloured by how often they were dropped."""
     there, lost = Counter[str](), Counter[str]()
     places: dict[str, np.ndarray] = {}
     for record in records:
@@ -289,7 +277,7 @@ def _head(
 
 
 @styled
-def coverage(records: Sequence[Record], channels: dict[str, Channels]) -> Figure:
+def coverage(records: Sequence[Record]) -> Figure:
     """How many regions each recording holds, and which regions are lost most."""
     figure, axes = panels(1, 2, width=4.2, height=2.7)
     kept = [100 * (1 - len(record["dropped"]) / max(1, record["channels"])) for record in records]

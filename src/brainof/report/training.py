@@ -13,9 +13,6 @@ from .style import BLUE, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, hide_un
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: log keys (prefix) of the load balance of the experts, per modality
-_MODALITY_LOAD = "max_vio/"
-
 
 @styled
 def loss_curves(rows: Rows) -> Figure:
@@ -53,14 +50,17 @@ def explained_variance(rows: Rows) -> Figure:
         return figure
     n_columns = min(4, len(names))
     n_rows = ceil_div(len(names), n_columns)
-    figure, axes = panels(n_rows, n_columns, width=2.7, height=2.1, sharex=True)
-    lines = [(key + suffix, label + text, style, colour)
-             for key, label, colour in (("r2", "waveform", BLUE), ("r2_log_spectrum", "log spectrum", ORANGE))
-             for suffix, text, style in (("", "", "-"), ("_shuffled", ", shuffled latents", ":"))]  # fmt: skip
+    figure, axes = panels(n_rows, n_columns, width=2.7, height=2.1)
+    lines = {
+        "r2": ("waveform", "-", BLUE),
+        "r2_shuffled": ("waveform, shuffled latents", ":", BLUE),
+        "r2_log_spectrum": ("log spectrum", "-", ORANGE),
+        "r2_log_spectrum_shuffled": ("log spectrum, shuffled latents", ":", ORANGE),
+    }
     for panel, name in zip(axes.flat, names, strict=False):
         entries = [(row["step"], row["health"][name]) for row in checks if name in row["health"]]
         modality = next((entry["modality"] for _, entry in reversed(entries) if "modality" in entry), "")
-        for key, label, style, colour in lines:
+        for key, (label, style, colour) in lines.items():
             known = [(step, entry[key]) for step, entry in entries if entry.get(key) is not None]
             if known:
                 steps, values = zip(*known, strict=True)
@@ -71,11 +71,8 @@ def explained_variance(rows: Rows) -> Figure:
         panel.set_title(f"{name} ({MODALITY_NAMES.get(modality, modality)})" if modality else name)
         panel.set_ylim(-0.55, 1)
     hide_unused(axes.flat[len(names) :])
-    for panel in axes.flat[max(0, len(names) - n_columns) : len(names)]:  # the lowest of each column
-        panel.set_xlabel("step")
-        panel.tick_params(labelbottom=True)
-    for row in axes:
-        row[0].set_ylabel("explained variance")
+    figure.supxlabel("step", fontsize=9)
+    figure.supylabel("explained variance", fontsize=9)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
@@ -87,15 +84,11 @@ def expert_load(rows: Rows) -> Figure:
     figure, axes = panels(1, 1, width=5.2, height=2.5)
     panel = axes[0, 0]
     for modality, colour in MODALITY_COLOURS.items():
-        steps, values = _by_step(rows, _MODALITY_LOAD + modality)
+        steps, values = _by_step(rows, f"max_vio/{modality}")
         if len(steps):
             panel.plot(steps, values, color=colour, alpha=0.35, linewidth=0.8)
             panel.plot(steps, _running_median(values), color=colour, label=MODALITY_NAMES[modality])
-    for key, label, line in (
-        ("max_vio", "all", "-"),
-        ("max_vio_worst", "worst layer", ":"),
-        ("max_violation", "all", "-"),
-    ):
+    for key, label, line in (("max_vio", "all", "-"), ("max_vio_worst", "worst layer", ":")):
         steps, values = _by_step(rows, key)
         if len(steps):
             panel.plot(steps, _running_median(values), line, color="black", linewidth=1.2, label=label)

@@ -430,11 +430,12 @@ def embedding(found: EmbeddingMap) -> Figure:
     """One row per method, one column per factor."""
     factors, names = found.factors, {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
     figure, axes = panels(len(found.coordinates), max(1, len(factors)), width=3.1, height=2.7)
-    unknown = np.full(found.about["windows"], "window")
     for row, (method, points) in zip(axes, found.coordinates.items(), strict=True):
         shares = [f" ({100 * share:.0f} %)" if method == "pca" else "" for share in found.explained]
         x, y = (f"{names[method]} {number}{share}" for number, share in enumerate(shares, 1))
-        for panel, values in zip(row, [factor.values for factor in factors] or [unknown], strict=True):
+        for panel, values in zip(
+            row, [factor.values for factor in factors] or [np.full(len(points), "window")], strict=True
+        ):
             _scatter(panel, points, values)
             panel.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
     for panel, factor in zip(axes[0], factors, strict=False):

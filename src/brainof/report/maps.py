@@ -103,11 +103,12 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     error = np.stack([found.effect - found.low, found.high - found.effect])
     for beats, colour, label in ((True, BLUE, "beats its nulls"), (False, GREY, "does not")):
         rows = found.beats[chosen] == beats
-        own, look = chosen[rows], {"fmt": "o", "color": colour, "capsize": 2, "markersize": 4.5}
-        panel.errorbar(found.effect[own], place[rows], xerr=error[:, own], label=label, **look)
+        own = chosen[rows]
+        look: Any = {"fmt": "o", "color": colour, "capsize": 2, "markersize": 4.5, "label": label}
+        panel.errorbar(found.effect[own], place[rows], xerr=error[:, own], **look)
     if found.untrained is not None:
-        look = {"color": ORANGE, "markersize": 4, "fillstyle": "none"}
-        panel.plot(found.untrained[chosen], place, "D", label="random weights", **look)
+        look = {"color": ORANGE, "markersize": 4, "fillstyle": "none", "label": "random weights"}
+        panel.plot(found.untrained[chosen], place, "D", **look)
     if found.labels_95 is not None:
         panel.axvline(found.labels_95, color=RED, linestyle=":", linewidth=1.2, label="permuted labels, 95 %")
     panel.axvline(0, color=BLACK, linewidth=0.7)
@@ -452,7 +453,7 @@ def _scatter(panel: Axes, points: np.ndarray, values: np.ndarray) -> None:
     few = len(names) <= len(okabe)
     colours = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
     for k, name in enumerate(names):
-        look = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
+        look: Any = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
         panel.scatter(*points[codes == k].T, label=str(name)[:22], **look)
     if few:
         panel.legend(fontsize=6.5, loc="best", markerscale=1.3)

@@ -102,11 +102,22 @@ _COLUMNS = ("option", "gain", "gain_low", "gain_high", "gain_low_any", "gain_hig
 _OUTPUTS = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
 
 
-def _training(run: Path, rows: list[dict[str, Any]], name: str) -> Section:
-    config, record = _yaml(run / "config.yaml"), _record(run)
-    text = [f"{_steps(rows)} of {config.get('steps') or '?'} steps are logged; seed {config.get('seed', '?')}."]
-    if (run / FAILED).is_file():
-        text.append(f"This run FAILED: {_json(run / FAILED).get('error', 'no reason is recorded')}.")
+def _pretraining(folder: Path, part: Part) -> None:
+    rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
+    config, record = _yaml(folder / "config.yaml"), _record(folder)
+    health = next((row["health"] for row in reversed(rows) if row.get("health")), {})  # the last check
+    steps = max((int(row["step"]) for row in rows if "step" in row), default=0)
+    logged = pd.DataFrame([row for row in rows if row.get("loss") is not None], columns=["step", "dataset", "loss"])
+    losses, curve = logged.groupby("dataset")["loss"].last(), logged.groupby("step")["loss"].mean()
+
+    data = renamed(record.get("data", ()), DATA)
+    tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
+    text = [] if tables else ["The run has not recorded its data yet: it does so in its release."]
+    part.sections = [Section(f"Data of {part.name}", text, tables=tables)]
+
+    text = [f"{steps} of {config.get('steps') or '?'} steps are logged; seed {config.get('seed', '?')}."]
+    if (folder / FAILED).is_file():
+        text.append(f"This run FAILED: {_json(folder / FAILED).get('error', 'no reason is recorded')}.")
     elif not record:
         text.append(
             "This run is UNFINISHED: it has no release. It crashed, was stopped, or still runs; the same command of "
@@ -130,50 +141,19 @@ def _training(run: Path, rows: list[dict[str, Any]], name: str) -> Section:
             "R2": entry[key],
             "R2, latents of other windows": entry.get(f"{key}_shuffled"),
         }
-        for name, entry in _health(rows).items()
+        for name, entry in health.items()
         for key, output in _OUTPUTS.items()
         if entry.get(key) is not None
     ]
-    caption = (
-        "The last health check: explained variance of hidden patches, with the right latents and with those of other "
-        "windows."
-    )
+    about = "Explained variance of hidden patches at the last check, with the right latents and with those of others."
+    tables = [Table(pd.DataFrame(lines), about)] if health else []
     images = [Image(figure(rows), caption) for figure, caption in _FIGURES.items()]
-    tables = [Table(pd.DataFrame(lines), caption)] if _health(rows) else []
-    return Section(f"Pretraining of {name}", text, images, tables)
+    part.sections += [Section(f"Pretraining of {part.name}", text, images, tables), _configuration(config, part.name)]
 
-
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    return read_metrics(run / "metrics.jsonl") if (run / "metrics.jsonl").is_file() else []
-
-
-def _steps(rows: list[dict[str, Any]]) -> int:
-    return max((int(row["step"]) for row in rows if "step" in row), default=0)
-
-
-def _health(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last health check."""
-    return next((row["health"] for row in reversed(rows) if row.get("health")), {})
-
-
-def _pretraining(folder: Path, part: Part) -> None:
-    rows, config = _metrics(folder), _yaml(folder / "config.yaml")
-    part.record = _record(folder)
-    data = renamed(part.record.get("data", ()), DATA)
-    tables = [Table(data, "What the model was trained on.", 2)] if len(data) else []
-    text = [] if tables else ["The run has not recorded its data yet: it does so in its release."]
-    part.sections = [Section(f"Data of {part.name}", text, tables=tables), _training(folder, rows, part.name)]
-    part.sections.append(_configuration(config, part.name))
-    logged = [row for row in rows if row.get("loss") is not None]
-    losses = {str(row["dataset"]): row["loss"] for row in logged if "dataset" in row}
-    health = _health(rows)
-    part.facts = {"steps": _steps(rows), "seed": config.get("seed")}
-    part.facts["loss"] = float(np.mean(list(losses.values()))) if losses else None
+    part.record = record
+    part.facts = {"steps": steps, "seed": config.get("seed"), "loss": float(losses.mean()) if len(losses) else None}
     part.facts |= {f"R2 {name}": entry.get("r2") for name, entry in health.items()}
-    curve = (
-        pd.DataFrame([row for row in logged if "step" in row], columns=["step", "loss"]).groupby("step")["loss"].mean()
-    )
-    part.data = {"config": config, "last_loss": losses, "health": health, "record": part.record}
+    part.data = {"config": config, "last_loss": losses.to_dict(), "health": health, "record": record}
     part.data["curve"] = list(zip(map(int, curve.index), map(float, curve), strict=True))
     part.limits = [
         "Losses and explained variance are those of the objective; whether features are useful is for an evaluation.",
@@ -339,8 +319,8 @@ _KINDS: dict[str, tuple[str, Callable[[Path, Part], None]]] = {
 
 
 def _configuration(config: dict[str, Any], name: str) -> Section:
-    flat = pd.json_normalize(config).T.reset_index() if config else pd.DataFrame({"index": [], 0: []})
-    frame = pd.DataFrame({"setting": flat["index"].astype(str), "value": flat[0].map(str)})
+    (flat,) = pd.json_normalize([config]).to_dict("records")
+    frame = pd.DataFrame([{"setting": str(key), "value": str(value)} for key, value in flat.items()])
     return Section(f"Configuration of {name}", tables=[Table(frame, f"{len(frame)} settings", folded=True)])
 
 

@@ -91,16 +91,12 @@ def run(args: argparse.Namespace) -> int:
                 )
             part.table["file"] = str(file)
             parts.append(part)
-        except BrainOFError as error:
+        except Exception as error:  # also of a library: the embeddings of the other files are not lost to it
             if len(files) == 1:
                 raise
-            failed.append(error)
-            say(error.on_command_line(args.options))
-        except Exception as error:  # of a library: the embeddings of the other files are not lost to it
-            if len(files) == 1:
-                raise
-            failed.append(ReadError(f"{type(error).__name__}: {error}", file=file))
-            say(str(failed[-1]))
+            named = ReadError(f"{type(error).__name__}: {error}", file=file)
+            failed.append(error if isinstance(error, BrainOFError) else named)
+            say(failed[-1].on_command_line(args.options))
     for note, noted in notes.items():
         say(f"{noted[0] if len(noted) == 1 else f'{len(noted)} x'}: {note}")
     if parts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..paths import user_path
-from ..utils.values import counted
+from ..utils.values import counted, finite
 from . import columns, out, parse_part, show
 
 EXAMPLE = """examples:
@@ -70,16 +70,16 @@ def run(args: argparse.Namespace) -> int:
         permutations=args.permutations,
         say=(lambda text: None) if args.json else out,
     )
-    if args.json:
-        out(json.dumps(_plain(found), allow_nan=False))
-        return 0
-    for line in found.summary.to_dict("records"):
-        if line["kind"] == "model" and (line["option"] == "plain" or line["readout"] == "resolution"):
-            out(_sentence(line))
-    for task, reason in found.refused.items():
-        out(f"{task}: refused: {reason}")
-    out(f"{found.folder / 'results.md'}: {_counted(found)}")
-    return 0
+    lines = [
+        _sentence(line)
+        for line in found.summary.to_dict("records")
+        if line["kind"] == "model" and (line["option"] == "plain" or line["readout"] == "resolution")
+    ]
+    lines += [f"{task}: refused: {reason}" for task, reason in found.refused.items()]
+    lines.append(f"{found.folder / 'results.md'}: {_counted(found)}")
+    summary = finite(json.loads(found.summary.to_json(orient="records")))
+    values = {"folder": str(found.folder), "summary": summary, "absent": [vars(one) for one in found.absent]}
+    return show(args, {**values, "refused": found.refused}, lines)
 
 
 def _sentence(line: dict[Any, Any]) -> str:
@@ -105,19 +105,7 @@ def _counted(found: Any) -> str:
     return f"{text}, {counted(found.unfinished, 'run')} unfinished" if found.unfinished else text
 
 
-def _plain(found: Any) -> dict[str, Any]:
-    from ..utils.values import finite
-
-    return {
-        "folder": str(found.folder),
-        "summary": finite(json.loads(found.summary.to_json(orient="records"))),
-        "absent": [vars(one) for one in found.absent],
-        "refused": found.refused,
-    }
-
-
 def _listed(suite: Any, args: argparse.Namespace) -> int:
-
     from ..datasets import find_recipe
     from ..evaluation.sources import access
 

@@ -66,12 +66,9 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
     panel.set_xlim(min(left, first["chance"] - 0.03 * (right - left)), right)
     panel.grid(visible=False, axis="y")
     modality = MODALITY_NAMES.get(first["modality"], first["modality"])
-    panel.set_title(f"{first['task']} ({modality}, {first['n_groups']} {_units(first)}, by {first['split']})")
+    units = "subjects" if first["split"] == "session" else f"{first['split']}s"
+    panel.set_title(f"{first['task']} ({modality}, {first['n_groups']} {units}, by {first['split']})")
     panel.set_xlabel(str(first["metric"]).replace("_", " "))
-
-
-def _units(row: Mapping[str, Any]) -> str:
-    return {"subject": "subjects", "session": "subjects"}.get(str(row["split"]), f"{row['split']}s")
 
 
 @styled

@@ -9,55 +9,24 @@ import pandas as pd
 
 Rows = Sequence[Mapping[str, Any]]
 
-#: Keys of what a release records of its data -> their names on the page
-DATA = {name: name for name in ("dataset", "modality", "people", "recordings", "windows", "hours", "license")}
-DATA["people"] = "subjects"
-#: Keys of score and paired rows, and columns of the summary of a suite (the score first for narrow screens) -> their
-#: names on the page
-_SCORE = {
-    "task": "task",
-    "features": "features",
-    "score": "score",
-    "sd": "SD (folds)",
-    "group_se": "SE (subjects)",
-    "chance": "chance",
-    "null_95": "null 95 %",
-    "p_value": "p (null)",
-    "metric": "metric",
-}
-_PAIRED = {
-    "task": "task",
-    "features": "features",
-    "against": "against",
-    "difference": "difference",
-    "se": "SE",
-    "wins": "wins",
-    "losses": "losses",
-    "p_value": "p (Wilcoxon)",
-}
-_SUMMARY = {
-    "task": "task",
-    "entry": "entry",
-    "score": "score",
-    "interval": "95 %",
-    "gain": "gain",
-    "gain_interval": "gain, 95 %",
-    "cosine": "cosine",
-    "chance": "chance",
-    "null_95": "null 95 %",
-    "p_value": "p (null)",
-    "metric": "metric",
-    "readout": "read-out",
-    "identity": "identity",
-    "n_people": "subjects",
-    "n_windows": "windows",
-    "transductive": "transductive",
-}
+#: Keys of what a release records of its data
+DATA = ("dataset", "modality", "people", "recordings", "windows", "hours", "license")
+#: Keys of score and paired rows, and columns of the summary of a suite; the score first, for narrow screens
+_SCORE = ("task", "features", "score", "sd", "group_se", "chance", "null_95", "p_value", "metric")
+_PAIRED = ("task", "features", "against", "difference", "se", "wins", "losses", "p_value")
+_SUMMARY = (
+    *("task", "entry", "score", "interval", "gain", "gain_interval", "cosine", "chance", "null_95", "p_value"),
+    *("metric", "readout", "identity", "n_people", "n_windows", "transductive"),
+)
+#: Keys that have another name on the page
+_NAMES = {"people": "subjects", "sd": "SD (folds)", "group_se": "SE (subjects)", "null_95": "null 95 %"}
+_NAMES |= {"p_value": "p (null)", "se": "SE", "interval": "95 %", "gain_interval": "gain, 95 %"}
+_NAMES |= {"readout": "read-out", "n_people": "subjects", "n_windows": "windows"}
 
 
-def renamed(lines: Iterable[Mapping[Any, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+def renamed(lines: Iterable[Mapping[Any, Any]], keys: Iterable[str]) -> pd.DataFrame:
     """Lines as a table of some of their keys, under the names of the page; empty without lines."""
-    return pd.DataFrame([{name: line.get(key) for key, name in columns.items()} for line in lines])
+    return pd.DataFrame([{_NAMES.get(key, key): line.get(key) for key in keys} for line in lines])
 
 
 def tested(rows: Rows, kind: str) -> list[Mapping[str, Any]]:
@@ -82,9 +51,8 @@ def score_table(rows: Rows) -> pd.DataFrame:
 def paired_table(rows: Rows) -> pd.DataFrame:
     """One line per comparison: mean difference over subjects, wins and losses, Wilcoxon p value."""
     both = {True: " (both recentred)", False: ""}
-    return renamed(
-        ({**row, "against": row["against"] + both[row["recentred"]]} for row in tested(rows, "paired")), _PAIRED
-    )
+    lines = ({**row, "against": row["against"] + both[row["recentred"]]} for row in tested(rows, "paired"))
+    return renamed(lines, _PAIRED).rename(columns={"p (null)": "p (Wilcoxon)"})
 
 
 def gain_rows(rows: Rows) -> list[dict[str, Any]]:
@@ -112,4 +80,4 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     if "transductive" in table and not table["transductive"].any():
         table = table.drop(columns="transductive")
     kept = [name for name in _SUMMARY if name in table]
-    return table[kept].dropna(axis=1, how="all").rename(columns=_SUMMARY)
+    return table[kept].dropna(axis=1, how="all").rename(columns=_NAMES)

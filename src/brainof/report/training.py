@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from ..utils.values import ceil_div
@@ -21,12 +22,11 @@ def loss_curves(rows: Rows) -> Figure:
     losses = (("loss_time", "Waveform"), ("loss_frequency", "Spectrum"))
     for panel, (key, title) in zip(axes[0], losses, strict=True):
         for modality, colour in MODALITY_COLOURS.items():
-            steps, values = _by_step(rows, key, modality)
-            if len(steps):
-                panel.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-                point = "o" if len(steps) < 3 else ""  # of a run that crashed early
+            if len(curve := _by_step(rows, key, modality)):
+                panel.plot(curve, color=colour, alpha=0.3, linewidth=0.8)
+                point = "o" if len(curve) < 3 else ""  # of a run that crashed early
                 name = MODALITY_NAMES[modality]
-                panel.plot(steps, _running_median(values), marker=point, color=colour, linewidth=1.8, label=name)
+                panel.plot(_running_median(curve), marker=point, color=colour, linewidth=1.8, label=name)
         panel.set(title=title, xlabel="step", ylabel="Smooth L1 per hidden patch")
         if panel.lines:
             panel.legend()
@@ -84,14 +84,12 @@ def expert_load(rows: Rows) -> Figure:
     figure, axes = panels(1, 1, width=5.2, height=2.5)
     panel = axes[0, 0]
     for modality, colour in MODALITY_COLOURS.items():
-        steps, values = _by_step(rows, f"max_vio/{modality}")
-        if len(steps):
-            panel.plot(steps, values, color=colour, alpha=0.35, linewidth=0.8)
-            panel.plot(steps, _running_median(values), color=colour, label=MODALITY_NAMES[modality])
+        if len(curve := _by_step(rows, f"max_vio/{modality}")):
+            panel.plot(curve, color=colour, alpha=0.35, linewidth=0.8)
+            panel.plot(_running_median(curve), color=colour, label=MODALITY_NAMES[modality])
     for key, label, line in (("max_vio", "all", "-"), ("max_vio_worst", "worst layer", ":")):
-        steps, values = _by_step(rows, key)
-        if len(steps):
-            panel.plot(steps, _running_median(values), line, color="black", linewidth=1.2, label=label)
+        if len(curve := _by_step(rows, key)):
+            panel.plot(_running_median(curve), line, color="black", linewidth=1.2, label=label)
     if not panel.lines:
         say_empty(panel, "no expert load was logged")
         return figure
@@ -101,17 +99,12 @@ def expert_load(rows: Rows) -> Figure:
     return figure
 
 
-def _by_step(rows: Rows, key: str, modality: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a key, averaged over the rows (datasets) of a step."""
-    collected: dict[int, list[float]] = {}
-    for row in rows:
-        if row.get(key) is not None and (modality is None or row.get("modality") == modality):
-            collected.setdefault(int(row["step"]), []).append(float(row[key]))
-    steps = np.array(sorted(collected), dtype=int)
-    return steps, np.array([np.mean(collected[step]) for step in steps.tolist()])
+def _by_step(rows: Rows, key: str, modality: str | None = None) -> pd.Series:
+    """Values of a key by step, averaged over the rows (datasets) of a step."""
+    kept = [row for row in rows if row.get(key) is not None and modality in (None, row.get("modality"))]
+    return pd.DataFrame(kept, columns=["step", key]).astype(float).groupby("step")[key].mean()
 
 
-def _running_median(values: np.ndarray, share: float = 0.08) -> np.ndarray:
-    """Median over a centred window of a share of the curve, shorter at the ends."""
-    half = int(len(values) * share / 2)
-    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+def _running_median(curve: pd.Series) -> pd.Series:
+    """Median over a centred window of a twelfth of the curve, shorter at the ends."""
+    return curve.rolling(2 * (len(curve) // 25) + 1, center=True, min_periods=1).median()

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--revision", help="branch that receives the commit")
     parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
-    parser.add_argument("--message", help="commit message")
     parser.add_argument("--pr", action="store_true", help="propose the change instead of making it")
     parser.add_argument("--license", help="license of the weights, for the model card")
     parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the model card")
@@ -52,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
             args.repo_id,
             revision=args.revision,
             private=args.private,
-            message=args.message,
             create_pr=args.pr,
         )
     out(url)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import nn
 
 from ..channels import Channels
@@ -95,9 +96,7 @@ def attended(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> 
 
 
 def _reach(weights_LCP: np.ndarray) -> np.ndarray:
-    p_LC = weights_LCP.sum(2)
-    p_LC = p_LC / p_LC.sum(1, keepdims=True)
-    return np.exp(-(p_LC * np.log(p_LC + 1e-12)).sum(1))
+    return np.exp(entropy(weights_LCP.sum(2), axis=1))
 
 
 def rank_p(observed: float, null: Sequence[float]) -> float | None:

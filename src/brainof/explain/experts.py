@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 
 from ..errors import ConfigError
 from ..model import BrainOF
@@ -96,11 +97,7 @@ def _shares(counts_WJE: np.ndarray, owner_W: np.ndarray) -> np.ndarray:
 
 def mutual_information(share_GJE: np.ndarray) -> np.ndarray:
     """Bits that one choice of experts tells about the group, groups taken as equally frequent; (J,)."""
-
-    def entropy(p: np.ndarray) -> np.ndarray:
-        return -(p * np.log2(p + 1e-300)).sum(-1)
-
-    return entropy(share_GJE.mean(0)) - entropy(share_GJE).mean(0)
+    return entropy(share_GJE.mean(0), base=2, axis=-1) - entropy(share_GJE, base=2, axis=-1).mean(0)
 
 
 def _counts(model: BrainOF, found: Sequence[Explained]) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from ..utils.values import counted
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
@@ -121,19 +122,12 @@ def _paired_lines(shown: Sequence[tuple]) -> Figure:
 
 @styled
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """True classes by predicted ones: counts, shaded by the share of the true class."""
-    counts_KK, n = np.array(counts), len(classes)
-    figure, axes = panels(1, 1, width=2.4 + 0.36 * n, height=1.5 + 0.3 * n)
-    shares_KK = counts_KK / np.maximum(1, counts_KK.sum(1, keepdims=True))
-    image = axes[0, 0].imshow(shares_KK, cmap="cividis", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts_KK):
-        colour = "white" if shares_KK[row, column] < 0.5 else BLACK
-        axes[0, 0].text(column, row, str(count), ha="center", va="center", fontsize=7.5, color=colour)
-    axes[0, 0].set_xticks(range(n), classes, rotation=45, ha="right")
-    axes[0, 0].set_yticks(range(n), classes)
+    """Windows of each true class by predicted ones."""
+    figure, axes = panels(1, 1, width=2.4 + 0.36 * len(classes), height=1.5 + 0.3 * len(classes))
+    shown = ConfusionMatrixDisplay(np.array(counts), display_labels=classes)
+    shown.plot(ax=axes[0, 0], cmap="cividis", xticks_rotation=45)
     axes[0, 0].set(xlabel="predicted", ylabel="true")
     axes[0, 0].grid(visible=False)
-    figure.colorbar(image, ax=axes[0, 0], label="share of the true class")
     return figure
 
 

@@ -105,7 +105,7 @@ _OUTPUTS = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivit
 def _pretraining(folder: Path, part: Part) -> None:
     rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
     config, record = _yaml(folder / "config.yaml"), _record(folder)
-    health = next((row["health"] for row in reversed(rows) if row.get("health")), {})  # the last check
+    health: dict[str, Any] = next((row["health"] for row in reversed(rows) if row.get("health")), {})  # the last
     steps = max((int(row["step"]) for row in rows if "step" in row), default=0)
     logged = pd.DataFrame([row for row in rows if row.get("loss") is not None], columns=["step", "dataset", "loss"])
     losses, curve = logged.groupby("dataset")["loss"].last(), logged.groupby("step")["loss"].mean()

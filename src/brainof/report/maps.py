@@ -394,7 +394,7 @@ def _topographies(one: Axes, two: Axes, found: Reconstruction, example: Example)
     count = np.maximum(hidden.sum(1), 1)
     sizes = [np.sqrt((np.where(hidden, x, 0) ** 2).sum(1) / count) for x in (example.true_CT, example.reconstructed_CT)]
     kind = max(set(found.channels.types), key=lambda each: (each != "grad", found.channels.types.count(each)))
-    rows = np.flatnonzero([(each == kind) for each in found.channels.types] & hidden.any(1))
+    rows = np.flatnonzero(np.array([each == kind for each in found.channels.types]) & hidden.any(1))
     for panel, values, name in zip((one, two), sizes, ("true", "model"), strict=True):
         vlim = (0.0, max(float(values[rows].max()), 1e-9)) if len(rows) else None
         topomap(panel, values[rows], found.channels.take(rows), label="RMS of hidden samples (SD)", vlim=vlim)
@@ -451,7 +451,7 @@ def _scatter(panel: Axes, points: np.ndarray, values: np.ndarray) -> None:
     names, codes = np.unique(values, return_inverse=True)
     okabe = [BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9"]
     few = len(names) <= len(okabe)
-    colours = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
+    colours: Any = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
     for k, name in enumerate(names):
         look: Any = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
         panel.scatter(*points[codes == k].T, label=str(name)[:22], **look)

@@ -220,7 +220,7 @@ def _amplitude(panel: Axes, found: list[dict[str, Any]], unit: str, factor: floa
     if not len(values):
         say_empty(panel, "no amplitude above zero")
         return
-    panel.hist(values, np.geomspace(values.min() / 1.3, values.max() * 1.3, 25), color=colour)
+    panel.hist(values, np.geomspace(values.min() / 1.3, values.max() * 1.3, 25).tolist(), color=colour)
     panel.axvline(np.median(values), color=GREY, linestyle=":")
     panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set(xlabel=f"amplitude ({unit})", ylabel="recordings")

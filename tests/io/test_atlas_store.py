@@ -13,8 +13,7 @@ from brainof.cli import main
 from brainof.errors import FetchError, ReadError
 from brainof.io import ReadOptions, read
 from brainof.io.atlas import label_centroids
-from brainof.io.atlas_store import fetch_atlas, is_here, open_atlas, sphere_labels
-from brainof.io.known_atlases import KNOWN
+from brainof.io.atlas_store import KNOWN, fetch_atlas, is_here, open_atlas, sphere_labels
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ import numpy as np
 from ..channels import Channels
 from ..errors import ReadError
 from ..utils.checksum import sha256_of
-from ..utils.values import listed
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
@@ -47,18 +46,6 @@ class Atlas:
         """What a reader of the corpus needs to find the same atlas."""
         digest = {"sha256": self.sha256} if self.sha256 else {}
         return {"name": self.name, **digest, "n_regions": len(self)}
-
-    def notes(self) -> list[str]:
-        """A sentence where the digest is none that is known."""
-        from .known_atlases import DIGESTS
-
-        if self.image is None:
-            return []
-        unnamed = np.setdiff1d(np.asanyarray(self.image.dataobj), [0, *self.ids]).astype(str).tolist()
-        notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"] if unnamed else []
-        if self.sha256 not in DIGESTS:
-            notes.append(f"atlas {self.name} has no known digest; it is kept as sha256 {self.sha256[:12]}...")
-        return notes
 
 
 def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path:

@@ -1,4 +1,8 @@
-"""Atlases by name: spheres around the coordinates that nilearn ships, and label images that were fetched before."""
+"""Atlases by name: spheres around the coordinates that nilearn ships, and label images that were fetched before.
+
+Only digests that were computed from a file at hand are listed. An atlas of another digest is taken as it is, with its
+own digest in the corpus and a note.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,39 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from ..errors import FetchError, ReadError, StorageError, check_known
+from ..schema import Schema, read_yaml
 from ..utils.checksum import sha256_of
 from ..utils.files import parse_json
+from ..utils.values import listed
 from .atlas import Atlas, find_file, load_files
-from .known_atlases import KNOWN, KnownAtlas
 from .options import AtlasOptions
+
+
+class KnownAtlas(Schema):
+    """An atlas that has a name here: spheres around the points of a `file` in nilearn's wheel, or a download."""
+
+    title: str
+    n_regions: int
+    url: str
+    function: str = ""  # Of nilearn.datasets, for downloads
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    file: str = ""
+    sha256: str | None = None  # Of `file`; None for downloads, whose digest is stored when they are fetched
+
+
+KNOWN = {
+    name: KnownAtlas(**values) for name, values in read_yaml(Path(__file__).with_name("known_atlases.yaml")).items()
+}
+
+#: sha256 of label images that travel with data (CNI: the training release of the 2019 challenge) -> what they are
+DIGESTS: dict[str, str] = {
+    "cc41662866710de19ca0470b0c8e04b16b6025af2260fd5ba65bce4203a36b52": "AAL, 116 regions (CNI 2019)",
+    "64ecc393dfcceb2616d217e74a6d69048a254b8b203b34865160e2d199e2068d": "Craddock, 200 regions (CNI 2019)",
+    **{atlas.sha256: f"{name}: {atlas.title}" for name, atlas in KNOWN.items() if atlas.sha256 is not None},
+}
 
 #: metres; radius of the spheres around coordinates
 RADIUS = 5e-3
@@ -60,6 +90,15 @@ def open_atlas(name: str) -> Atlas:
     if not image.is_file() or sha256_of(image) != said:
         raise ReadError("is not the file that was fetched", file=image, field="sha256", fix=f"fetch {name} again")
     return load_files(image, folder / "labels.tsv", name, "mni")
+
+
+def notes_on(atlas: Atlas) -> list[str]:
+    """Sentences on labels of the image that have no name, and where the digest is none that is known."""
+    unnamed = np.setdiff1d(np.asanyarray(atlas.image.dataobj), [0, *atlas.ids]).astype(str).tolist()
+    notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"] if unnamed else []
+    if atlas.sha256 not in DIGESTS:
+        notes.append(f"atlas {atlas.name} has no known digest; it is kept as sha256 {atlas.sha256[:12]}...")
+    return notes
 
 
 def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:

@@ -43,20 +43,16 @@ class Opened:
     stored: dict[str, float] = field(default_factory=dict)
     at_once: bool = False  # Decode in one piece, for readers that resample while they read
     names: list[str] = field(default_factory=list)  # Names of all channels of the file, where the Raw holds only some
-    without_unit: frozenset[str] = frozenset()  # Channels whose unit is that of channels.tsv, as the file gives none
     options: ReadOptions | None = None  # Options that are left to apply, where opening applied some
     annotations: pd.DataFrame | None = None  # Events table, where the annotations are not those of the Raw
     pauses: Sequence[int] | np.ndarray = ()  # Samples before which others are missing, where no annotation says so
 
 
-def opened_in_volts(
-    raw: Any, units: Mapping[str, str], of_mne: Mapping[str, float], without_unit: Sequence[str], **more: Any
-) -> Opened:
+def opened_in_volts(raw: Any, units: Mapping[str, str], of_mne: Mapping[str, float], **more: Any) -> Opened:
     """By the unit text of each channel (one that is none counts as volts) and the factor that MNE took for it."""
     stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
     corrections = {name: factor / of_mne.get(name, 1.0) for name, factor in stored.items()}
-    blank = frozenset(name.strip() for name in without_unit)
-    return Opened(raw, corrections=corrections, stored=stored, without_unit=blank, **more)
+    return Opened(raw, corrections=corrections, stored=stored, **more)
 
 
 def recording_of_raw(

@@ -36,7 +36,7 @@ def open_edf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     # MNE knows microvolts and millivolts and takes everything else for volts
     known_to_mne = dict.fromkeys(("uV", "\u03bcV", "\u00b5V", "\x83\xcaV"), 1e-6) | {"mV": 1e-3}
     of_mne = {names[label]: known_to_mne.get(signal.unit, 1.0) for label, signal in signals.items()}
-    units, blank, of_table = filled_units({label: signal.unit for label, signal in signals.items()}, table)
+    units, of_table = filled_units({label: signal.unit for label, signal in signals.items()}, table)
     wanted, notes = _edf_channels(path, header, signals, units, names, options)
     notes += of_table
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
@@ -53,7 +53,6 @@ def open_edf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
         raw,
         {names[label]: units[label] for label in wanted},
         of_mne,
-        blank,
         notes=notes,
         truncated=header.truncated,
         at_once=len(rates) > 1,

@@ -150,7 +150,7 @@ def open_gdf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
 
     path, options = request.path, request.options
     header = check_gdf(path)
-    units, blank, notes = filled_units(header.units, table)
+    units, notes = filled_units(header.units, table)
     for name, unit in units.items():
         is_body = kind_of_name(name) is not None and not chosen_type(name, options)
         if volts_per_unit(unit) is None and not is_body and options.units is None:
@@ -158,7 +158,7 @@ def open_gdf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     raw = mne.io.read_raw_gdf(path, preload=False, exclude=header.flat)
     if header.flat:
         notes.append(f"left out, their minimum equals their maximum in the header: {', '.join(header.flat)}")
-    return opened_in_volts(raw, units, header.of_mne, blank, notes=notes)
+    return opened_in_volts(raw, units, header.of_mne, notes=notes)
 
 
 def open_brainvision(request: ReadRequest, table: Mapping[str, str]) -> Opened:
@@ -170,13 +170,14 @@ def open_brainvision(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     with markers_in_utf8(path) as (overrides, more):
         raw = mne.io.read_raw_brainvision(path, preload=False, **overrides)
     in_file = {name: unit for name, unit in channel_units(path).items() if name in raw.ch_names}
-    units, blank, of_table = filled_units(in_file, table)
+    units, of_table = filled_units(in_file, table)
     own = renamed(list(units), options, path)
     left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
     unclear = {name: unit for name, unit in units.items() if name in left and volts_per_unit(unit) is None}
     unknown = [name for name, unit in unclear.items() if not is_body_unit(unit) and kind_of_name(name) is None]
     if unknown and options.units is None and not any(chosen_type(name, options) for name in unknown):
         raise unknown_unit(unknown[0], units[unknown[0]], path)
+    blank = [name for name, unit in in_file.items() if unit != units[name]]
     raw.set_channel_types(dict.fromkeys([*unknown, *blank], "eeg"), on_unit_change="ignore")
     of_mne = {name: volts_per_unit(unit) or 1.0 for name, unit in in_file.items()}
-    return opened_in_volts(raw, units, of_mne, blank, notes=[*notes, *more, *of_table], truncated=truncated)
+    return opened_in_volts(raw, units, of_mne, notes=[*notes, *more, *of_table], truncated=truncated)

@@ -54,8 +54,7 @@ def read_mne(request: ReadRequest) -> Recording:
         asked: dict[str, Any] = {"modality": request.modality, "options": options, "entities": request.entities}
         recording = recording_of_raw(opened, **asked, file=str(path), format_name=format_name)
     if table is not None:
-        units = {name: unit for name, unit in table.units.items() if name not in opened.without_unit}
-        recording = with_states(recording, replace(table, units=units), opened.stored, options)
+        recording = with_states(recording, table, opened.stored, options)
     return recording.noted(*(f"MNE: {line}" for line in said))
 
 

@@ -13,7 +13,7 @@ from ..errors import ReadError
 from ..recording import Recording
 from ..utils.values import ceil_div, counted
 from .atlas import Atlas, find_file, label_centroids, space_of
-from .atlas_store import load_atlas, open_atlas
+from .atlas_store import load_atlas, notes_on, open_atlas
 from .bids.names import as_spelled
 from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
 from .options import AtlasOptions, ReadRequest
@@ -60,7 +60,7 @@ def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = N
     else:
         labels, coverage = _atlas_on_image(atlas, data.shape[:3], image.affine, usable, path)
         channels, provenance = atlas.channels(), atlas.provenance()
-        notes += atlas.notes()
+        notes += notes_on(atlas)
         if atlas.frame == "mni" and space_of(path, image) != "mni":
             notes.append("neither the name nor the header says that the image is in MNI space, where the atlas is")
     means = region_means(data, labels, channels.labels)

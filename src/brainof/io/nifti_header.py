@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,34 +64,26 @@ def _check_extensions(path: Path) -> None:
         return
     packed = name.endswith(".gz")
     most = size * (_MAX_DEFLATE if packed else 1)
-    try:
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            bad = _too_long_extension(stream, most)
-    except (OSError, EOFError, zlib.error, struct.error):
-        return  # nibabel finds better words
-    if bad is not None:
-        problem = f"a header extension announces {bad} bytes, the file has {size}"
-        raise ReadError(problem, file=path, field="extension", fix=_DAMAGED)
-
-
-def _too_long_extension(stream: Any, most: int) -> int | None:
-    """Walk the chain of header extensions up to the data; the length that cannot be, or None."""
-    head = stream.read(544)
-    order = next((o for o in "<>" if head[:4] in (struct.pack(o + "i", 348), struct.pack(o + "i", 540))), None)
-    if order is None:
-        return None
-    new = struct.unpack_from(order + "i", head)[0] == 540
-    if len(head) < (544 if new else 352) or head[540 if new else 348] == 0:
-        return None
-    offset = struct.unpack_from(order + ("q" if new else "f"), head, 168 if new else 108)[0]
-    place, end = 544 if new else 352, min(offset, most) if offset > 0 else most
-    while place + 16 <= end:
-        stream.seek(place)
-        length = struct.unpack(order + "i", stream.read(8)[:4])[0]
-        if length < 8 or place + length > most:
-            return length
-        place += length
-    return None
+    # of what is no header at all nibabel says more
+    with (
+        suppress(OSError, EOFError, zlib.error, struct.error),
+        gzip.open(path) if packed else path.open("rb") as stream,
+    ):
+        head = stream.read(544)
+        order = next((o for o in "<>" if struct.unpack_from(o + "i", head)[0] in (348, 540)), None)
+        if order is None:
+            return
+        version_2 = struct.unpack_from(order + "i", head)[0] == 540
+        start = 544 if version_2 else 352
+        offset = struct.unpack_from(order + ("q" if version_2 else "f"), head, 168 if version_2 else 108)[0]
+        place, end = start, min(offset, most) if offset > 0 else most
+        while head[start - 4 : start - 3] > b"\0" and place + 16 <= end:
+            stream.seek(place)
+            length = struct.unpack(order + "i", stream.read(4))[0]
+            if length < 8 or place + length > most:
+                problem = f"a header extension announces {length} bytes, the file has {size}"
+                raise ReadError(problem, file=path, field="extension", fix=_DAMAGED)
+            place += length
 
 
 def check_shape(image: Any, path: Path, options: ReadOptions) -> None:

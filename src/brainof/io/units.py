@@ -61,8 +61,8 @@ def volts_per_unit(unit: str) -> float | None:
     return factor_to_si(unit, "V")
 
 
-def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Unit text of each channel, by channels.tsv (`table`) where the file gives no voltage; whose they are; a note."""
+def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Unit text of each channel, by channels.tsv (`table`) where the file gives no voltage, and a note."""
     blank = [
         name
         for name, unit in units.items()
@@ -71,7 +71,7 @@ def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[di
         and (plain(unit).lower() in NO_UNIT or not is_body_unit(unit))
     ]
     note = f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken"
-    return {**units, **{name: table[name.strip()] for name in blank}}, blank, [note] if blank else []
+    return {**units, **{name: table[name.strip()] for name in blank}}, [note] if blank else []
 
 
 def unknown_unit(name: str, unit: str, path: Path) -> ReadError:

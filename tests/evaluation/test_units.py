@@ -104,7 +104,7 @@ def test_a_second_readout_has_no_options_and_no_null_of_its_own():
 
 def test_networks_have_a_unit_per_fold_and_a_readout_of_its_own_has_one():
     asked = question(readouts=["ridge"], options=["centred"])
-    assert planned(asked, [entry("own", CLASSICAL, own=lambda *_: None)]) == [("own", OWN, "plain", 0, ALL, 0, 0)]
+    assert planned(asked, [entry("own", CLASSICAL, own=lambda *_: None)]) == [("own", OWN, "plain", 0, ALL, 3, 0)]
     assert planned(asked, [entry("net", NETWORK)]) == [
         ("net", "full", "plain", seed, fold, 3, 0) for seed in (0, 1) for fold in (0, 1)
     ]

@@ -60,8 +60,8 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
     if task.sided:
         return between_sides(index, task, y, seeds)
     groups = group_keys(index, task.split)
-    if task.published and task.published_split is not None and task.published_split.test:
-        known = task.published_split
+    known = task.as_published
+    if known is not None and known.test:
         found = [named(_member(index, known.by), _sides(known.to_dict()), f"{task.name}.published_split")]
     elif task.split_file:
         subjects = index["subject"].astype(str).to_numpy() if task.split == "subject" else groups

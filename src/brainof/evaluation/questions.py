@@ -263,7 +263,7 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
         check_known(task.metric, METRICS[task.kind], ConfigError, problem, field=f"{task.name}.metric")
     y, classes = targets(index, task)
     groups, folds = splits(index, task, y, seeds)
-    if not (task.published and task.published_split is not None and task.published_split.by not in ("subject", "part")):
+    if task.as_published is None or task.as_published.by in ("subject", "part"):
         check_people(index, folds, task.split)
     check_duplicates(index, folds)
     return Question(task, corpus, rows, index, y, classes, groups, recordings, folds, partner=partner)

@@ -125,6 +125,11 @@ class SuiteTask(Task):
         return self.train_on is not None or self.test_on is not None
 
     @property
+    def as_published(self) -> PublishedSplit | None:
+        """The published split, where the task is to use it."""
+        return self.published_split if self.published else None
+
+    @property
     def dataset_name(self) -> str:
         return self.recipe.rpartition("/")[0]
 

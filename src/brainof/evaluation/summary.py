@@ -146,7 +146,7 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
 def _evaluation(question: Question) -> str:
     if question.task.train_on is not None and question.task.train_on.recipe:
         return EVALUATIONS["dataset"]
-    split = question.task.published_split if question.task.published else None
+    split = question.task.as_published
     level = question.task.split if split is None or split.by in ("subject", "part") else "run"
     return EVALUATIONS.get(level, level)
 

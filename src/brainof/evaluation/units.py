@@ -104,9 +104,6 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
                 drawn = range(entry.seeds)
                 units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
             continue
-        if entry.own is not None:
-            units.append(Unit(question, entry, OWN, PLAIN, 0, ALL))
-            continue
         for readout in readouts_of(entry, task.readouts):
             for option in options_of(entry, readout, task, width):
                 for seed in range(max(entry.seeds, seeds if readout in TRAINED else 1)):
@@ -130,13 +127,15 @@ def readouts_of(entry: Entry, asked: Sequence[str]) -> list[str]:
         return list(asked)
     if entry.kind == NETWORK:
         return ["full"]
+    if entry.own is not None:
+        return [OWN]
     usual = [readout for readout in asked if readout in ("ridge", "logistic")]
     return usual[:1] or ["ridge"] if entry.kind == CONTROL else usual or ["ridge"]
 
 
 def options_of(entry: Entry, readout: str, task: SuiteTask, width: int) -> list[str]:
     """Plain features; the task's options for its first read-out; classical features at the width of the model, too."""
-    if readout in TRAINED or entry.kind == CONTROL:
+    if readout in (*TRAINED, OWN) or entry.kind == CONTROL:
         return [PLAIN]
     asked = task.options if readout == task.readouts[0] else ()
     return [PLAIN, *asked, *([EQUAL] if entry.kind == CLASSICAL and width and task.equal else [])]

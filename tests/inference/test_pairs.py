@@ -70,7 +70,7 @@ def test_embeddings_do_not_depend_on_the_batch(rows):
 
 
 def test_windows_without_what_is_asked_for_are_named(rows, corpus):
-    with pytest.raises(ConfigError, match="has no modality"):
+    with pytest.raises(ConfigError, match="without any modality"):
         embed_pairs(rows, model(), ("fmri",))
     with pytest.raises(ConfigError, match="without any modality"):
         PairedRows(corpus, pd.DataFrame({"eeg": [0, -1], "fmri": [8, -1]}))

@@ -21,18 +21,16 @@ from .examples import kinds_and_costs
 class PairedRows:
     """Rows of a table of pairs (`brainof.corpus.pairs`) as examples for a FusedBrainOF; indexing gives a part.
 
-    The table has one column per modality, -1 where it is missing; `only` are the modalities that batches hold, all by
-    default. Examples of one of the `kinds` have the same modalities, layouts, rates and lengths: they fit one batch.
-    `subjects` are the `dataset/subject` of the first modality that is there.
+    The table has one column per modality, -1 where it is missing. Examples of one of the `kinds` have the same
+    modalities, layouts, rates and lengths: they fit one batch. `subjects` are the `dataset/subject` of the first
+    modality that is there.
     """
 
-    def __init__(
-        self, corpus: Windows, table: pd.DataFrame, patch: int = 64, only: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, corpus: Windows, table: pd.DataFrame, patch: int = 64) -> None:
         rows_NM = table.to_numpy(np.int64)
         if not len(table) or (rows_NM < 0).all(axis=1).any():
             raise ConfigError("no pair, or one without any modality", field="table", fix="see brainof.corpus.pairs")
-        self.corpus, self.table, self.patch, self.only = corpus, table.reset_index(drop=True), patch, only
+        self.corpus, self.table, self.patch = corpus, table.reset_index(drop=True), patch
         shape, cost = kinds_and_costs(corpus.index, patch)
         there_NM = rows_NM >= 0
         self.kinds = np.unique(np.where(there_NM, shape[rows_NM], -1), axis=0, return_inverse=True)[1].ravel()
@@ -49,14 +47,13 @@ class PairedRows:
 
     def __getitem__(self, items: Any) -> PairedRows:
         chosen = np.atleast_1d(np.arange(len(self))[items])
-        return PairedRows(self.corpus, self.table.iloc[chosen], self.patch, self.only)
+        return PairedRows(self.corpus, self.table.iloc[chosen], self.patch)
 
-    def batch(self, rows: Sequence[int] | np.ndarray, only: Sequence[str] | None = None) -> PairedBatch:
-        """Examples as one batch; with `only`, of these modalities alone."""
-        only = self.only if only is None else only
+    def batch(self, rows: Sequence[int] | np.ndarray) -> PairedBatch:
+        """Examples as one batch."""
         part = self.table.iloc[np.asarray(rows, np.int64)]
         batches, places = {}, {}
-        for name in part.columns if only is None else only:
+        for name in part.columns:
             numbers = part[name].to_numpy(np.int64)
             place = np.flatnonzero(numbers >= 0)
             if len(place):
@@ -87,5 +84,5 @@ def embed_pairs(
 
     A ConfigError where a pair has none of the modalities in `order`.
     """
-    rows = PairedRows(rows.corpus, rows.table, rows.patch, order)
+    rows = PairedRows(rows.corpus, rows.table.reindex(columns=list(order), fill_value=-1), rows.patch)
     return pooled(FusedBrainOF(model, order), rows, pool, batch_size).astype(np.float32)

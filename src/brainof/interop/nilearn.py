@@ -61,10 +61,8 @@ def from_masker(
     image = masker.labels_img_
     values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
     known = np.union1d(np.unique(values[values != 0]), labels)
-    called, places = (
-        _unique([str(names[key]) for key in columns], labels),
-        label_centroids(values, image.affine, labels),
-    )
+    called = _unique([str(names[key]) for key in columns], labels)
+    places = label_centroids(values, image.affine, labels)
     channels = region_channels(called, labels, places, space, atlas, order=np.searchsorted(known, labels))
     return checked(
         Recording(

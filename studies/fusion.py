@@ -323,7 +323,7 @@ def fine_tune(
     fused.train()
     for _ in range(steps):
         chosen = np.concatenate([rng.choice(side, 8, replace=False) for side in sides])
-        outputs = fused(rows.batch(chosen, fused.order))
+        outputs = fused(rows.batch(chosen))
         loss = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(label[chosen]), label_smoothing=0.05)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(fused.parameters(), 1.0)
@@ -335,6 +335,7 @@ def fine_tune(
 
 def _predict(fused: FusedBrainOF, rows: PairedRows, names: Sequence[str]) -> np.ndarray:
     fused.eval()
+    rows = PairedRows(rows.corpus, rows.table[list(names)])
     with torch.inference_mode():
         parts = np.array_split(np.arange(len(rows)), -(-len(rows) // 32))
-        return np.concatenate([fused(rows.batch(part, names)).argmax(1).numpy() for part in parts])
+        return np.concatenate([fused(rows.batch(part)).argmax(1).numpy() for part in parts])

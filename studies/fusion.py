@@ -296,7 +296,7 @@ def _tuned(corpus: Corpus, model: BrainOF, steps: int, seed: int):
         model.load_state_dict(start)
         torch.manual_seed(seed)
         fused = FusedBrainOF(model, order, dropout, any_order).reset_head(2)
-        fine_tune(fused, PairedRows(corpus, table[trained]), label[trained], steps, seed)
+        fine_tune(fused, PairedRows(corpus, table.loc[trained, list(order)]), label[trained], steps, seed)
         scores = {}
         for name, given in {"both": order, "eeg": ("eeg",), "fmri": ("fmri",)}.items():
             if set(given) <= set(order):

@@ -127,7 +127,7 @@ def test_wrong_input_is_one_sentence(info, tmp_path):
     module = BrainOFModule(2, **make)
     with pytest.raises(ContractError, match=r"shape \(1, 9, 400\), expected \(batch, 9, 500\)"):
         module(torch.zeros(1, 9, 400))
-    with pytest.raises(ContractError, match="eeg amplitude .* V is outside .* V, taken as uV; say what the values are"):
+    with pytest.raises(ContractError, match="eeg amplitude .* µV is outside .* µV, taken as uV; say what the values"):
         module(torch.tensor(volts() * 1e12))
     BrainOFModule(2, **make, unit="none")(torch.tensor(volts() * 1e12))
     with pytest.raises(ConfigError, match="sfreq: is missing; give sfreq .in skorch: module__sfreq."):

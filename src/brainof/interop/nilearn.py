@@ -11,6 +11,7 @@ from ..errors import ConfigError, ReadError
 from ..inference.embeddings import Embeddings
 from ..io.atlas import label_centroids
 from ..io.checks import checked
+from ..io.labels import distinct
 from ..io.regions import region_channels
 from ..recording import Recording
 
@@ -61,7 +62,7 @@ def from_masker(
     image = masker.labels_img_
     values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
     known = np.union1d(np.unique(values[values != 0]), labels)
-    called = _unique([str(names[key]) for key in columns], labels)
+    called = distinct([str(names[key]) for key in columns], labels)
     places = label_centroids(values, image.affine, labels)
     channels = region_channels(called, labels, places, space, atlas, order=np.searchsorted(known, labels))
     return checked(
@@ -126,9 +127,3 @@ def to_regressors(
         for number, height in enumerate(heights.T, 1)
     }
     return pd.DataFrame(columns, index=pd.Index(frame_times, name="frame_time"))
-
-
-def _unique(names: list[str], labels: np.ndarray) -> tuple[str, ...]:
-    """Names with their label id where two regions are called the same."""
-    twice = {name for name in names if names.count(name) > 1}
-    return tuple(f"{name} {label}" if name in twice else name for name, label in zip(names, labels, strict=True))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,8 @@ def _loader(corpus: Corpus) -> Iterator[tuple[str, float, str]]:
     """The loader alone, and beside steps of computing on one thread."""
     sampler = BatchSampler(corpus.index, BATCH)
     for name, dtype in (("loader", torch.float32), ("loader_half", torch.float16)):
-        seconds = _seconds(partial(_exhaust, Loader(corpus, sampler, dtype=dtype, prefetch=0).epoch()))
+        batches = islice(Loader(corpus, sampler, dtype=dtype, prefetch=0), len(sampler))
+        seconds = _seconds(partial(_exhaust, batches))
         yield f"{name}_per_batch", 1000 * seconds / len(sampler), "ms"
     yield "loader_wait_pct", 100 * _waiting(corpus, sampler), "%"
 

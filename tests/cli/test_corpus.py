@@ -21,7 +21,7 @@ def corpus(tmp_path):
     data = np.random.default_rng(0).standard_normal((3, 2, 64)).astype(np.float32)
     with CorpusWriter(tmp_path / "c") as writer:
         writer.add(fields, Channels(("a", "b"), ("eeg", "eeg")), [_Window(values) for values in data])
-        writer.record_failure("p2", "empty")
+        writer.record_failure({"dataset": "demo", "recording": "p2"}, "empty")
     return tmp_path / "c"
 
 

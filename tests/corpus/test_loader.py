@@ -35,7 +35,8 @@ def test_resume_gives_the_identical_continuation(session_corpus, stop, prefetch,
     assert _take(first, stop) == whole[:stop]
     state = first.state_dict()
     assert set(state) == {"epoch", "batch"}
-    second = fresh(start=(state["epoch"], state["batch"]), prefetch=prefetch)
+    second = fresh(prefetch=prefetch)
+    second.load_state_dict(state)
     assert _take(second, 30 - stop) == whole[stop:]
     # the loader itself goes on as well
     assert _take(first, 30 - stop) == whole[stop:]
@@ -58,10 +59,10 @@ def test_epochs_end_where_they_should(session_corpus):
     loader = Loader(session_corpus, sampler)
     for epoch in range(2):
         assert loader.position == (epoch, 0)
-        assert [list(batch.rows) for batch in loader.epoch()] == sampler.batches(epoch)
+        assert [list(rows) for rows in _take(loader, len(sampler))] == sampler.batches(epoch)
     _take(loader, 2)
     assert loader.position == (2, 2)
-    assert [list(batch.rows) for batch in loader.epoch()] == sampler.batches(2)[2:]
+    assert [list(rows) for rows in _take(loader, len(sampler) - 2)] == sampler.batches(2)[2:]
     assert loader.position == (3, 0)
 
 
@@ -75,7 +76,7 @@ def test_the_position_counts_what_was_handed_out(session_corpus):
 
 def test_batches_are_those_of_the_corpus(session_corpus):
     sampler = BatchSampler(session_corpus.index, 5, patch=50)
-    for batch in Loader(session_corpus, sampler, dtype=torch.float16).epoch():
+    for batch in islice(Loader(session_corpus, sampler, dtype=torch.float16), len(sampler)):
         truth = session_corpus.batch(batch.rows, 50)
         assert batch.signal_BCT.shape[2] % 50 == 0
         assert torch.equal(batch.signal_BCT.float(), truth.signal_BCT)
@@ -103,7 +104,7 @@ def test_signals_travel_to_a_device_as_stored_and_are_cast_there(session_corpus,
     sampler = BatchSampler(session_corpus.index, 5)
     loader = Loader(session_corpus, sampler, augmentation=augmentation, device="meta")
     with _Copies() as copies:
-        batch = next(loader.epoch())
+        batch = next(iter(loader))
     assert batch.signal_BCT.is_meta
     assert batch.sensors.position_BC3.is_meta
     assert batch.signal_BCT.dtype == torch.float32
@@ -126,14 +127,15 @@ def test_an_error_in_the_background_is_raised_in_its_turn(corpus_root, shard_fil
     shard_files()[-1].unlink()
     before = set(threading.enumerate())
     with pytest.raises(CorpusError, match="shard is missing"):
-        list(Loader(corpus, sampler).epoch())
+        list(islice(Loader(corpus, sampler), len(sampler)))
     assert set(threading.enumerate()) == before  # no thread is left behind
 
 
 @pytest.mark.parametrize("start", [(-1, 0), (0, -1), (0, 1000)])
 def test_a_position_outside_the_epochs_is_refused(session_corpus, start):
     with pytest.raises(ConfigError, match="position"):
-        Loader(session_corpus, BatchSampler(session_corpus.index, 5), start=start)
+        loader = Loader(session_corpus, BatchSampler(session_corpus.index, 5))
+        loader.load_state_dict(dict(zip(("epoch", "batch"), start, strict=True)))
 
 
 @pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False), ("meta", False)])
@@ -142,7 +144,7 @@ def test_only_what_a_cuda_device_gets_is_pinned(session_corpus, monkeypatch, dev
     kept = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: kept.append(tensor.clone()) or kept[-1])
     monkeypatch.setattr("brainof.corpus.loader.on_device", lambda batch, device, dtype: batch)
-    batch = next(Loader(session_corpus, BatchSampler(session_corpus.index, 5), device=device, prefetch=0).epoch())
+    batch = next(iter(Loader(session_corpus, BatchSampler(session_corpus.index, 5), device=device, prefetch=0)))
     parts = [getattr(one, entry.name) for one in (batch, batch.sensors) for entry in fields(one)]
     tensors = [part for part in parts if isinstance(part, torch.Tensor)]
     assert len(tensors) == 10

@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import fsspec
@@ -174,17 +175,20 @@ def test_a_damaged_copy_in_the_cache_is_fetched_anew(corpus_root, in_memory):
     np.testing.assert_array_equal(Corpus(URL).read(0), Corpus(corpus_root).read(0))
 
 
-def test_the_cache_stays_within_its_bounds(corpus_root, in_memory, tmp_path):
+def test_the_cache_stays_within_its_bounds(corpus_root, in_memory, tmp_path, monkeypatch):
     size = max(path.stat().st_size for path in (corpus_root / "shards").glob("*.safetensors"))
-    corpus = Corpus(URL, cache_bytes=2 * size + 10)
+    monkeypatch.setenv(remote.CACHE_BYTES, str(2 * size + 10))
+    corpus = Corpus(URL)
     truth = Corpus(corpus_root)
     for row in np.random.default_rng(0).permutation(24).tolist():
         np.testing.assert_array_equal(corpus.read(row), truth.read(row))
         cached = list(corpus.folder.cache.rglob("*.safetensors"))
         assert sum(path.stat().st_size for path in cached) <= 2 * size + 10
         assert len(corpus._shards) <= len(cached)  # what is dropped is not kept mapped either
+    monkeypatch.setenv(remote.CACHE, str(tmp_path / "other"))
+    monkeypatch.setenv(remote.CACHE_BYTES, "100")
     with pytest.raises(StorageError, match=r"safetensors: shard of .* does not fit a cache"):
-        Corpus(URL, cache=tmp_path / "other", cache_bytes=100).read(0)
+        Corpus(URL).read(0)
 
 
 def test_a_full_cache_disk_drops_other_shards_first_and_then_says_so(corpus_root, in_memory, monkeypatch):
@@ -208,10 +212,11 @@ def test_a_full_cache_disk_drops_other_shards_first_and_then_says_so(corpus_root
     assert not list(corpus.folder.cache.rglob("*.tmp"))
 
 
-def test_the_loader_asks_for_shards_before_it_needs_them(corpus_root, in_memory):
+def test_the_loader_asks_for_shards_before_it_needs_them(corpus_root, in_memory, monkeypatch):
     corpus = Corpus(URL)
     sampler = BatchSampler(corpus.columns([*COLUMNS, "shard"]), 2, mix_shards=1)
-    loader = Loader(corpus, sampler, prefetch=1, look_ahead=6)
+    monkeypatch.setattr("brainof.corpus.loader.LOOK_AHEAD", 6)
+    loader = Loader(corpus, sampler, prefetch=1)
     truth = Corpus(corpus_root)
     batches = iter(loader)
     next(batches)
@@ -220,7 +225,7 @@ def test_the_loader_asks_for_shards_before_it_needs_them(corpus_root, in_memory)
         future.result()
     assert wanted <= {f"shards/{path.name}" for path in corpus.folder.cache.rglob("*.safetensors")}
     batches.close()
-    for batch in Loader(corpus, sampler).epoch():
+    for batch in islice(Loader(corpus, sampler), len(sampler)):
         assert (batch.signal_BCT == truth.batch(batch.rows).signal_BCT).all()
 
 

@@ -152,17 +152,6 @@ def test_modalities_and_datasets_are_interleaved(make):
     assert max(small) <= 2  # 30 windows over 93 EEG batches
 
 
-def test_partial_batches_can_be_left_out(make):
-    index = make.index(
-        [{"modality": "eeg", "dataset": "a", "count": 25}, {"modality": "meg", "dataset": "a", "count": 3}]
-    )
-    sampler = BatchSampler(index, 10, drop=True)
-    assert sorted(map(len, sampler.batches(0))) == [3, 10, 10]  # the only MEG batch stays
-    assert len(sampler) == 3
-    index = make.index([{"modality": "eeg", "dataset": "a", "count": 13}])
-    assert [len(batch) for batch in BatchSampler(index, 10, drop=True).batches(0)] == [10]
-
-
 def test_rare_modalities_get_a_batch_each_and_the_others_the_rest(make):
     """1 % and 20 % of 4 batches: one each, which leaves 2; raising the first takes the second below one."""
     names = {"eeg": 790, "meg": 200, "fmri": 10}

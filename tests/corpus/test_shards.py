@@ -32,7 +32,6 @@ def test_windows_and_rows_come_back(shard):
     opened = Shard(path)
     assert len(opened) == 4
     for i, window in enumerate(windows):
-        opened.read_ahead(f"{i:05d}")
         np.testing.assert_array_equal(opened.window(f"{i:05d}", (5, 100)), window)
     assert opened.table()["crc32c"].to_pylist() == [0, 1, 2, 3]
     assert not opened.window("00000", (5, 100)).flags.writeable

@@ -117,7 +117,7 @@ def test_failures_are_kept_until_the_recording_is_committed(tmp_path, make):
     root = tmp_path / "c"
     with CorpusWriter(root) as writer:
         writer.record_failure(make.recording("sub-1/p1_rest.edf"), "empty")
-        writer.record_failure("../p1", "unreadable")
+        writer.record_failure(make.recording("../p1"), "unreadable")
     assert [failure["reason"] for failure in Corpus(root).failures] == ["unreadable", "empty"]
     assert all(path.parent == root / "failures" for path in root.rglob("*p1*.json"))
     with CorpusWriter(root) as writer:

@@ -98,16 +98,14 @@ def test_a_layout_that_is_kept_equals_one_made_anew(make_batch, debug, options):
             model.forward_features(make_batch(channels=4), layout=layout)
 
 
-def test_fusion_starts_from_the_latents_of_the_first(make_batch, debug):
-    model = debug()
-    eeg, fmri = model.tokens(make_batch("eeg")), model.tokens(make_batch("fmri", channels=7))
-    fused = model.fuse(eeg, fmri)
+def test_latents_to_start_from_change_what_is_encoded(make_batch, debug):
+    model, eeg = debug(), make_batch("eeg")
+    fmri = model.tokens(make_batch("fmri", channels=7))
+    fused = model.encode(fmri, start_BLD=model.encode(model.tokens(eeg)))
     assert fused.shape == (2, 8, 32)
-    torch.testing.assert_close(fused, model.encode(fmri, start_BLD=model.encode(eeg)))
     assert (fused - model.encode(fmri)).abs().max() > 1e-3
-    other = make_batch("eeg")
-    fused_other = model.fuse(model.tokens(replace(other, signal_BCT=-2 * other.signal_BCT)), fmri)
-    assert (fused - fused_other).abs().max() > 1e-3
+    other = model.tokens(replace(eeg, signal_BCT=-2 * eeg.signal_BCT))
+    assert (fused - model.encode(fmri, start_BLD=model.encode(other))).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("channels", [3, 4, 9])

@@ -13,14 +13,13 @@ from brainof.model.attention import (
     Attention,
     CrossAttention,
     apply_map,
-    attend,
     attention_map,
     merge_heads,
     split_heads,
 )
 from brainof.model.experts import all_experts, loop_experts
 from brainof.model.kernels.attention import disjoint, in_range, without_parts
-from brainof.model.kernels.experts import added_experts, filled_experts, grouped_experts, use_filled, use_grouped
+from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 from brainof.model.kernels.norm import FastRMSNorm
 
 #: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
@@ -55,12 +54,6 @@ def test_forms_of_experts_equal_the_loop(form):
     pairs = zip(results(form, ids, values, probe), results(loop_experts, ids, values, probe), strict=True)
     for a, b in pairs:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("top_k", [1, 2, 4])
-def test_outputs_of_experts_that_are_added_equal_the_loop(top_k):
-    ids, values = example(top_k=top_k)
-    torch.testing.assert_close(added_experts(values[0], ids, *values[1:]), loop_experts(values[0], ids, *values[1:]))
 
 
 @pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="grouped products came with torch 2.10")
@@ -105,8 +98,6 @@ def test_the_form_of_the_experts_follows_dtype_device_and_torch(monkeypatch):
     x = torch.randn(4, 8)
     assert experts.choose(x) is loop_experts
     assert experts.choose(x.double()) is loop_experts
-    with torch.no_grad():
-        assert experts.choose(x.double()) is added_experts
     assert use_filled(x.bfloat16())
     assert experts.choose(x.bfloat16()) is filled_experts
     elsewhere = x.bfloat16().to("meta")
@@ -210,19 +201,6 @@ def test_combined_attention_equals_the_plain_form(kind, masked):
         assert kernels.attention.use_combined(x)
         assert not kernels.attention.use_combined(torch.empty(1, 200, 16))
         torch.testing.assert_close(attention(x, mask), expected.detach(), rtol=0, atol=1e-10)
-
-
-def test_masks_after_the_softmax_equal_masks_before_it():
-    """Windows that share queries and keys, each with keys of its own that are masked; one has none."""
-    torch.manual_seed(0)
-    q, k, v = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 9, 4), torch.randn(3, 2, 9, 6)
-    q, k, v = (x.double() for x in (8 * q, k, v))
-    mask = torch.rand(3, 9) > 0.5
-    mask[2] = False
-    with torch.inference_mode():
-        found = attend(q, k, v, 0.5, mask)
-        torch.testing.assert_close(found, apply_map(attention_map(q, k, 0.5, mask), v), rtol=1e-12, atol=1e-12)
-    assert (found[2] == 0).all()
 
 
 def test_what_a_dominating_key_hides_is_read_without_it():

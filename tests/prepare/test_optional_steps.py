@@ -109,8 +109,8 @@ def test_maxwell_only_where_it_can(make, meg):
     left = Maxwell().apply(plain)
     assert left.data is plain.data
     assert "no Maxwell filtering" in left.notes[-1]
-    with pytest.raises(RecordingError, match="no Maxwell filtering: 50 sensors for 95 components"):
-        Maxwell(required=True).apply(meg.replace(data=meg.data[:50], channels=meg.channels.take(range(50))))
+    few = Maxwell().apply(meg.replace(data=meg.data[:50], channels=meg.channels.take(range(50))))
+    assert few.notes[-1] == "no Maxwell filtering: 50 sensors for 95 components"
 
 
 def test_steps_of_another_modality_are_refused():

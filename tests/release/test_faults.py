@@ -11,7 +11,7 @@ import pytest
 import brainof
 from brainof.cli import main
 from brainof.errors import CheckpointError, ConfigError
-from brainof.release import save_pretrained
+from brainof.release import save_pretrained, save_release
 
 
 @pytest.mark.parametrize("how", ["save_pretrained", "push --to"])
@@ -33,8 +33,9 @@ def test_a_folder_with_other_files_is_left_as_it_is(release, tmp_path, how, caps
 def test_an_earlier_release_and_an_empty_folder_are_replaced(release, tmp_path):
     folder = tmp_path / "shared"
     folder.mkdir()
+    model, contract = brainof.load(release)
     for size in (100_000, 10**9):  # shards, then a single file: no shard stays behind
-        save_pretrained(release, folder, max_shard_bytes=size)
+        save_release(folder, model, contract, max_shard_bytes=size)
         brainof.load(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",

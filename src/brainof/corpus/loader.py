@@ -23,6 +23,9 @@ from .windows import Windows
 #: Number of a batch through all epochs, and its rows
 _Planned = tuple[int, list[int]]
 
+#: Batches whose shards are asked for ahead of time where the corpus is remote
+LOOK_AHEAD = 16
+
 #: (batch, epoch, number of the batch in the epoch) -> what is handed out
 Transform = Callable[[SignalBatch, int, int], Any]
 
@@ -45,17 +48,15 @@ def ahead(
 
 
 class Loader:
-    """Iterate over batches of a corpus, for ever (`iter`) or to the end of an epoch (`epoch`).
+    """Iterate over batches of a corpus, for ever.
 
-    The position counts batches that were handed out, whatever was read ahead, so a loader that starts at the saved
-    position continues with the very next batch. With several ranks it counts the batches of all of them: each rank
+    The position counts batches that were handed out, whatever was read ahead, so a loader that loads a saved position
+    continues with the very next batch. With several ranks it counts the batches of all of them: each rank
     takes every `world`-th one, and after equally many batches all ranks are at the same position, from which any other
     number of ranks can go on.
 
     Parameters
     ----------
-    patch, start
-        Patch length in samples (that of the sampler when left out); epoch and batch to start with.
     prefetch, threads : int
         Batches read ahead (0 reads when asked), and threads that do so; the order does not depend on them.
     device : torch.device or str
@@ -69,8 +70,6 @@ class Loader:
     transform : callable, optional
         (batch, epoch, number of the batch in the epoch) -> what is handed out in its place, such as a masked batch:
         None, or a dataclass of tensors with a method `to`. It runs in the threads that read ahead, on the host.
-    look_ahead : int
-        Batches whose shards are asked for ahead of time where the corpus is remote.
 
     Attributes: `position`, the epoch and batch that come next; `waited`, the seconds spent waiting for data so far.
     """
@@ -79,8 +78,6 @@ class Loader:
         self,
         corpus: Windows,
         sampler: BatchSampler,
-        patch: int | None = None,
-        start: tuple[int, int] = (0, 0),
         *,
         prefetch: int = 2,
         threads: int = 1,
@@ -90,28 +87,16 @@ class Loader:
         world: int = 1,
         augmentation: AugmentConfig | None = None,
         transform: Transform | None = None,
-        look_ahead: int = 16,
     ) -> None:
         if not 0 <= rank < world:
             raise ConfigError(f"rank {rank} of {world}", field="rank", fix="ranks are numbered from 0")
-        self.corpus, self.sampler, self.patch = corpus, sampler, patch or sampler.patch
+        self.corpus, self.sampler = corpus, sampler
         self.prefetch, self.threads, self.dtype = prefetch, threads, dtype
         self.device, self.rank, self.world = torch.device(device), rank, world
         self.augmentation = augmentation if augmentation is not None and augmentation.active else None
         self.transform = transform
-        self.look_ahead = look_ahead if corpus.remote else 0
         self.waited = 0.0
-        self.position: tuple[int, int]
-        self.load_state_dict({"epoch": start[0], "batch": start[1]})
-
-    def __iter__(self) -> Generator[Any]:
-        return self._batches(last_epoch=None)
-
-    def epoch(self) -> Iterator[SignalBatch]:
-        """What is left of the current epoch; ranks may differ by one batch at its end."""
-        last = self.position[0]
-        yield from self._batches(last_epoch=last)
-        self.position = max(self.position, (last + 1, 0))
+        self.position = (0, 0)
 
     def state_dict(self) -> dict[str, int]:
         """The position, to be given to `load_state_dict` of a loader over the same corpus and sampler."""
@@ -126,56 +111,50 @@ class Loader:
             raise ConfigError(problem, field="position", fix=fix)
         self.position = (epoch + 1, 0) if batch == len(self.sampler) else (epoch, batch)
 
-    def _planned(self, last_epoch: int | None) -> Iterator[_Planned]:
+    def _planned(self) -> Iterator[_Planned]:
         """The batches of this rank from the position on."""
         length = len(self.sampler)
         epoch, plan = -1, None
         for number in numbers(self.position[0] * length + self.position[1], self.rank, self.world):
             if number // length != epoch or plan is None:
                 epoch = number // length
-                if last_epoch is not None and epoch > last_epoch:
-                    return
                 plan = self.sampler.plan(epoch)
             yield number, plan[number % length].tolist()
 
     def _announced(self, planned: Iterator[_Planned]) -> Iterator[_Planned]:
-        """The same batches; the corpus hears of them `look_ahead` batches before they are read."""
+        """The same batches; the corpus hears of them LOOK_AHEAD batches before they are read."""
         queue: deque[_Planned] = deque()
         for item in planned:
             queue.append(item)
             self.corpus.read_ahead(item[1])
-            if len(queue) > self.look_ahead:
+            if len(queue) > LOOK_AHEAD:
                 yield queue.popleft()
                 for waiting in queue:  # what there was no room for is asked for again, the nearest first
                     self.corpus.read_ahead(waiting[1])
-        yield from queue
 
     def _read(self, planned: _Planned) -> Any:
         (epoch, number), rows = divmod(planned[0], len(self.sampler)), planned[1]
+        patch = self.sampler.patch
         if self.augmentation is None:
-            batch = self.corpus.batch(rows, self.patch, self.dtype if self.device.type == "cpu" else torch.float16)
+            batch = self.corpus.batch(rows, patch, self.dtype if self.device.type == "cpu" else torch.float16)
         else:
-            batch = self.corpus.batch(rows, self.patch)
-            batch = augment(batch, self.augmentation, self.sampler.seed, epoch, self.patch)
+            batch = self.corpus.batch(rows, patch)
+            batch = augment(batch, self.augmentation, self.sampler.seed, epoch, patch)
             batch = replace(batch, signal_BCT=batch.signal_BCT.to(self.dtype))
         made = batch if self.transform is None else self.transform(batch, epoch, number)
         return _pinned(made) if self.device.type == "cuda" and made is not None else made
 
-    def _batches(self, last_epoch: int | None) -> Generator[Any]:
-        planned = self._planned(last_epoch)
-        if self.look_ahead:
-            planned = self._announced(planned)
+    def __iter__(self) -> Generator[Any]:
+        planned = self._announced(self._planned()) if self.corpus.remote else self._planned()
         turn = self.position[0] * len(self.sampler) + self.position[1]
         with closing(ahead(self._read, planned, self.prefetch, self.threads)) as read:
             while True:
                 begun = time.perf_counter()
-                item = next(read, None)
+                _, made = next(read)
                 self.waited += time.perf_counter() - begun
-                if item is None:
-                    return
                 turn += self.world
                 self.position = divmod(turn, len(self.sampler))
-                yield on_device(item[1], self.device, self.dtype)
+                yield on_device(made, self.device, self.dtype)
 
 
 def on_device(batch: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -26,7 +26,7 @@ from .shards import SUFFIX, Shard
 
 logger = logging.getLogger(__name__)
 
-#: Where shards are kept, and how many bytes of them, unless the caller says otherwise
+#: Variables that say where shards are kept, and how many bytes of them
 CACHE, CACHE_BYTES = "BRAINOF_CACHE", "BRAINOF_CACHE_BYTES"
 DEFAULT_CACHE_BYTES = 32 * 2**30
 
@@ -42,9 +42,8 @@ class RemoteFolder(Folder):
     """A corpus at a fsspec URL, read-only.
 
     `dropped` is called with the name of each shard that leaves the cache; `storage_options` are for the file system
-    (fsspec's own environment variables and config files count too). The folder `cache` ($BRAINOF_CACHE or
-    ~/.cache/brainof when left out), which processes may share, keeps at most `cache_bytes` ($BRAINOF_CACHE_BYTES or
-    32 GiB) of shards; the least recently used go first.
+    (fsspec's own environment variables and config files count too). The cache ($BRAINOF_CACHE or ~/.cache/brainof),
+    which processes may share, keeps at most $BRAINOF_CACHE_BYTES (32 GiB) of shards; the least recently used go first.
 
     Raises CorpusError: the protocol is unknown or its package is not installed.
     """
@@ -56,8 +55,6 @@ class RemoteFolder(Folder):
         url: str,
         dropped: Callable[[str], None] = lambda name: None,
         storage_options: Mapping[str, Any] | None = None,
-        cache: str | os.PathLike[str] | None = None,
-        cache_bytes: int | None = None,
     ) -> None:
         import fsspec
 
@@ -67,10 +64,10 @@ class RemoteFolder(Folder):
         except (ImportError, ValueError) as error:
             fix = "S3 needs `pip install 'brainof[remote]'`, GCS `pip install gcsfs`"
             raise CorpusError(f"cannot be reached ({error})", file=url, fix=fix) from None
-        base = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
+        base = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         try:
-            self.cache_bytes = cache_bytes or int(float(os.environ.get(CACHE_BYTES) or 0)) or DEFAULT_CACHE_BYTES
+            self.cache_bytes = int(float(os.environ.get(CACHE_BYTES) or 0)) or DEFAULT_CACHE_BYTES
         except ValueError:
             text = os.environ[CACHE_BYTES]
             raise ConfigError(f"{text!r} is not a number of bytes", field=CACHE_BYTES) from None

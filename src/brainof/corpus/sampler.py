@@ -61,8 +61,6 @@ class BatchSampler:
         the latter a step costs alike and takes as much memory whatever the channels of a shape. One is required.
     weights, seed
         Rules under "modality" and "dataset", see `fractions`; another seed gives another order.
-    drop : bool
-        Leave out batches that are not full, unless their shape would vanish (only without weights).
     patch, tokens_per_window : int
         Windows are padded to a multiple of `patch` samples; channels above the latter are left out later and free.
     max_padding : float
@@ -86,7 +84,6 @@ class BatchSampler:
         weights: Mapping[str, Any] | None = None,
         seed: int = 0,
         *,
-        drop: bool = False,
         batches_per_epoch: int | None = None,
         patch: int = 64,
         tokens_per_batch: int | None = None,
@@ -105,14 +102,13 @@ class BatchSampler:
                 raise ConfigError("is too small", field=field, fix="give a number above 0 (a seed may be 0)")
         if not 0 <= max_padding < 1:
             raise ConfigError(f"{max_padding}", field="max_padding", fix="give a fraction in [0, 1)")
-        self.batch_size, self.seed, self.drop, self.patch = batch_size, seed, drop, patch
-        self.mix_shards = mix_shards
+        self.batch_size, self.seed, self.patch, self.mix_shards = batch_size, seed, patch, mix_shards
         self._buckets, self.padding = buckets_of(
             index, weights, limits or {}, patch, max_padding, batch_size, tokens_per_batch, tokens_per_window
         )
         self._modalities = np.unique([bucket.modality for bucket in self._buckets], return_inverse=True)[1]
         sizes, own = (np.array([getattr(b, name) for b in self._buckets]) for name in ("size", "batch_size"))
-        whole = np.where(drop & (sizes >= own), sizes // own, -(-sizes // own))
+        whole = -(-sizes // own)
         self._n_batches = batches_per_epoch or int(whole.sum())
         self._weighted = weights is not None or batches_per_epoch is not None
         self._expected = (

@@ -100,13 +100,6 @@ class Shard:
         for key, n_channels, n_times, checksum, recording in zip(*(rows[name] for name in names), strict=True):
             self.checked(key, (n_channels, n_times), checksum, recording)
 
-    def read_ahead(self, key: str) -> None:
-        """Ask the system to fetch a window's bytes; returns at once."""
-        if hasattr(mmap, "MADV_WILLNEED") and key in self._windows:
-            shape, start = self._windows[key]
-            page = start - start % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, start - page + 2 * shape[0] * shape[1])
-
     def _rows(self) -> dict[str, list[Any]]:
         text = self.metadata.get("rows", "")
         if self.metadata.get("rows_crc32c") != str(crc32c(text.encode())):

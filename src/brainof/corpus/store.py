@@ -45,8 +45,8 @@ class Corpus(Windows):
     root : path-like
         The folder that holds corpus.json, or a fsspec URL of it (s3://, gs://, https://, ...), whose shards are
         fetched whole into a local cache.
-    storage_options, cache, cache_bytes
-        For URLs; see `remote.RemoteFolder`.
+    storage_options : mapping, optional
+        For the file system of a URL; see `remote.RemoteFolder`.
 
     Raises
     ------
@@ -56,21 +56,13 @@ class Corpus(Windows):
         The URL cannot be reached.
     """
 
-    def __init__(
-        self,
-        root: str | PathLike[str],
-        *,
-        storage_options: Mapping[str, Any] | None = None,
-        cache: str | PathLike[str] | None = None,
-        cache_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, root: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        cached = {"cache": cache, "cache_bytes": cache_bytes}
-        self._arguments: dict[str, Any] = {"storage_options": storage_options, **cached}
+        self._storage_options = storage_options
         if is_url(root):
             from .remote import RemoteFolder
 
-            self.folder: Folder = RemoteFolder(str(root), self._forget, **self._arguments)
+            self.folder: Folder = RemoteFolder(str(root), self._forget, storage_options)
         else:
             self.folder = Folder(root)
         self.remote = self.folder.remote
@@ -84,11 +76,11 @@ class Corpus(Windows):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # worker processes open the corpus themselves
-        return partial(type(self), **self._arguments), (str(self.folder),)
+        return partial(type(self), storage_options=self._storage_options), (str(self.folder),)
 
     def reopened(self) -> Corpus:
         """The corpus as it is now."""
-        return type(self)(str(self.folder), **self._arguments)
+        return type(self)(str(self.folder), storage_options=self._storage_options)
 
     info, verify, compact, delete = corpus_info, verify, compact, delete
 
@@ -200,9 +192,6 @@ class Corpus(Windows):
     def read_ahead(self, rows: Iterable[int]) -> None:
         if self.remote:
             self.folder.fetch_ahead(self._shard_file(row) for row in rows)
-            return
-        for row in rows:
-            self.shard(self._text("shard", row)).read_ahead(self._text("key", row))
 
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""

@@ -119,15 +119,13 @@ class CorpusWriter:
         """Store what is known of a dataset: recipe, chain steps, license, citation. Replaces an earlier description."""
         write_json(self.root / "datasets" / f"{dataset_name(name)}.json", dict(description), checksum=True)
 
-    def record_failure(self, recording: Mapping[str, Any] | str, reason: str) -> None:
-        """Note that a recording could not be prepared; forgotten once the recording is committed."""
-        fields = {"recording": recording} if isinstance(recording, str) else dict(recording)
-        write_json(self._beside("failures", fields), {**fields, "reason": str(reason)})
+    def record_failure(self, recording: Mapping[str, Any], reason: str) -> None:
+        """Note that a recording (its dataset and name) could not be prepared; forgotten once it is committed."""
+        write_json(self._beside("failures", recording), {**recording, "reason": str(reason)})
 
-    def forget_failure(self, recording: Mapping[str, Any] | str) -> None:
+    def forget_failure(self, recording: Mapping[str, Any]) -> None:
         """Take back what `record_failure` noted."""
-        fields = {"recording": recording} if isinstance(recording, str) else recording
-        self._beside("failures", fields).unlink(missing_ok=True)
+        self._beside("failures", recording).unlink(missing_ok=True)
 
     def done(self, config: str) -> bool:
         """Whether the recording with this config hash is committed (judged from the disk when first asked)."""
@@ -152,7 +150,6 @@ class CorpusWriter:
         for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
             fields = {"dataset": dataset, "recording": name}
             self.forget_failure(fields)
-            self.forget_failure(name)
             if (dataset, name) in self._quality:
                 write_json(self._beside("quality", fields), self._quality.pop((dataset, name)), checksum=True)
 

@@ -23,13 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .kernels import plain_inference
 from .kernels.attention import (
     combined_attention,
     disjoint,
     fused_attention,
     in_range,
-    masked_after,
     use_combined,
     use_fused,
     without_parts,
@@ -57,10 +55,6 @@ def attend(q_BHNd: Tensor, k_BHMd: Tensor, v_BHMe: Tensor, scale: float, key_mas
     """softmax(scale q k^T) v, (B, H, N, e); B may be 1 in q and k."""
     if use_fused(q_BHNd, k_BHMd, v_BHMe):
         return fused_attention(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
-    one_map = q_BHNd.shape[0] == k_BHMd.shape[0] == 1  # len() would make it constant in exported programs
-    own_masks = one_map and plain_inference(v_BHMe)  # each window masks the map that all share
-    if key_mask_BM is not None and key_mask_BM.shape[0] > 1 and own_masks and in_range(q_BHNd, k_BHMd, scale):
-        return masked_after(q_BHNd, k_BHMd, v_BHMe, scale, key_mask_BM)
     return apply_map(attention_map(q_BHNd, k_BHMd, scale, key_mask_BM), v_BHMe)
 
 

@@ -207,7 +207,7 @@ class BrainOF(nn.Module):
         visible_mask_BV : Tensor of bool, optional
             True where an entry of `visible_BV` counts; False for fillers.
         start_BLD : Tensor, optional
-            Latents to start from instead of the static vectors (see `fuse`).
+            Latents to start from instead of the static vectors: those of another modality (see `fusion`).
 
         Raises
         ------
@@ -301,22 +301,6 @@ class BrainOF(nn.Module):
                 about = identity_BND, visible_BV, key_mask_BV
                 read.append(self.encoder(start_BLD[:, own], content_BVD, *about, **self._grid(tokens)))
         return torch.cat(read, 1)
-
-    def fuse(self, *sides: Tokens) -> Tensor:
-        """Latents of paired modalities, in the order given: those of the first, resampled by the second, and so on.
-
-        A ConfigError for nothing to fuse, or sides of different numbers of windows.
-        """
-        if not sides:
-            raise ConfigError("no modality to fuse", field="tokens")
-        if len({len(side) for side in sides}) > 1:
-            counts = " and ".join(str(len(side)) for side in sides)
-            raise ConfigError(f"{counts} windows of modalities that are to be paired", field="tokens")
-        latents_BLD = None
-        for side in sides:
-            latents_BLD = self.encode(side, start_BLD=latents_BLD)
-        assert latents_BLD is not None
-        return latents_BLD
 
     def decode(
         self,

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from ..channels import MODALITIES
 from ..errors import ConfigError
 from .ffn import SwiGLU, swiglu
-from .kernels import plain_inference
-from .kernels.experts import added_experts, filled_experts, grouped_experts, use_filled, use_grouped
+from .kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 
 _counting = threading.Lock()
 
@@ -130,8 +129,6 @@ def choose(x_TD: Tensor) -> Product:
         return all_experts
     if use_grouped(x_TD):
         return grouped_experts
-    if plain_inference(x_TD):
-        return added_experts
     return filled_experts if use_filled(x_TD) else loop_experts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,13 @@ from .steps import Step, good_rows
 
 
 class AutoReject(Step):
-    """Annotate stretches of `length` seconds as BAD_autoreject, with thresholds learnt by cross-validation.
+    """Annotate stretches of `length` seconds as BAD_autoreject: one peak-to-peak threshold per sensor type.
 
-    `global`: one peak-to-peak threshold per sensor type (5 s for 300 stretches). `local`: thresholds per sensor and a
-    consensus of sensors (about 100 s a recording). Nothing is interpolated here. Jas et al., NeuroImage 159:417 (2017).
+    Thresholds are learnt by cross-validation. Nothing is interpolated here. Jas et al., NeuroImage 159:417 (2017).
     """
 
     name: ClassVar[str] = "autoreject"
     only: ClassVar[tuple[str, ...]] = ("eeg", "meg")
-    method: Literal["global", "local"] = "global"
     length: float = Field(default=2.0, gt=0)
 
     def apply(self, recording: Recording) -> Recording:
@@ -35,28 +33,15 @@ class AutoReject(Step):
         raw = recording.to_mne(annotations=False).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
         with mne.use_log_level("error"):
             epochs = mne.make_fixed_length_epochs(raw, n_times / recording.sfreq, preload=True)
-            bad, statistics = (_global if self.method == "global" else _local)(package, epochs)
+            thresholds = package.get_rejection_threshold(epochs, random_state=0, verbose=False)
+        bad = np.zeros(len(epochs), dtype=bool)
+        for kind, threshold in thresholds.items():
+            rows = mne.pick_types(epochs.info, meg=kind if kind in ("mag", "grad") else False, eeg=kind == "eeg")
+            bad |= (np.ptp(epochs.get_data(picks=rows, copy=False), axis=2) > threshold).any(axis=1)
         seconds = n_times / recording.sfreq
         onsets = np.flatnonzero(bad) * seconds
-        rows = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
-        events = pd.concat([recording.events, rows], ignore_index=True) if len(rows) else recording.events
+        marks = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
+        events = pd.concat([recording.events, marks], ignore_index=True) if len(marks) else recording.events
+        statistics = {"threshold": {kind: float(value) for kind, value in thresholds.items()}}
         statistics |= {"stretches": len(bad), "rejected": int(bad.sum())}
         return self.done(recording, statistics, events=events)
-
-
-def _global(package: Any, epochs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    import mne
-
-    thresholds = package.get_rejection_threshold(epochs, random_state=0, verbose=False)
-    bad = np.zeros(len(epochs), dtype=bool)
-    for kind, threshold in thresholds.items():
-        rows = mne.pick_types(epochs.info, meg=kind if kind in ("mag", "grad") else False, eeg=kind == "eeg")
-        bad |= (np.ptp(epochs.get_data(picks=rows, copy=False), axis=2) > threshold).any(axis=1)
-    return bad, {"threshold": {kind: float(value) for kind, value in thresholds.items()}}
-
-
-def _local(package: Any, epochs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    n_channels = len(epochs.ch_names)
-    tries = sorted({n for n in (1, 4, 8) if n < n_channels}) or [1]
-    learnt = package.AutoReject(n_interpolate=tries, cv=5, random_state=0, n_jobs=1, verbose=False).fit(epochs)
-    return np.asarray(learnt.get_reject_log(epochs).bad_epochs, dtype=bool), {}

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,7 @@ def hub_id(model: str | PathLike[str]) -> str | None:
     return model if _HUB_ID.fullmatch(model) and not Path(model).parent.exists() else None
 
 
-def fetch(
-    repo_id: str,
-    *,
-    revision: str | None = None,
-    offline: bool = False,
-    cache_dir: str | PathLike[str] | None = None,
-    token: str | bool | None = None,
-) -> Path:
+def fetch(repo_id: str, revision: str | None = None, offline: bool = False) -> Path:
     """Folder of a model of the Hub in the local cache, downloaded where it is not there yet.
 
     Configuration and contract come first and are checked; weights follow from the same commit.
@@ -63,9 +57,9 @@ def fetch(
     broken download.
     """
     hub = _import()
-    options: dict[str, Any] = {"cache_dir": cache_dir, "local_files_only": offline, "token": token}
+    download = partial(hub.snapshot_download, repo_id, local_files_only=offline)
     with _one_sentence(repo_id, revision):
-        folder = Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=_TEXTS, **options))
+        folder = Path(download(revision=revision, allow_patterns=_TEXTS))
         try:
             if not (folder / "config.json").is_file():
                 raise CheckpointError("holds no brainof release (no config.json)", file=repo_id)
@@ -73,10 +67,10 @@ def fetch(
             read_contract(folder)
         except CheckpointError:
             if not offline and not hub.constants.HF_HUB_OFFLINE:
-                refuse_pickles(repo_id, hub.HfApi(token=token).list_repo_files(repo_id, revision=folder.name))
+                refuse_pickles(repo_id, hub.HfApi().list_repo_files(repo_id, revision=folder.name))
             raise
         # the folder is named by its commit, so that the weights cannot come from a later one
-        hub.snapshot_download(repo_id, revision=folder.name, allow_patterns=_WEIGHTS, **options)
+        download(revision=folder.name, allow_patterns=_WEIGHTS)
     log.info("%s at commit %s", repo_id, folder.name)
     return folder
 
@@ -87,9 +81,6 @@ def push_to_hub(
     *,
     revision: str | None = None,
     private: bool | None = None,
-    message: str | None = None,
-    create_pr: bool = False,
-    token: str | bool | None = None,
 ) -> str:
     """Upload a release to the Hugging Face Hub in one commit: a reader sees the old model or the new one.
 
@@ -104,12 +95,6 @@ def push_to_hub(
         Branch to commit to, made where it does not exist; the default branch without it.
     private : bool, optional
         Of a model that is made; by default as the organisation has it.
-    message : str, optional
-        Of the commit.
-    create_pr : bool
-        Propose the change instead of making it.
-    token : str or bool, optional
-        By default the one of `hf auth login`.
 
     Returns
     -------
@@ -135,10 +120,10 @@ def push_to_hub(
     hub = _import()
     if hub.constants.HF_HUB_OFFLINE:
         raise ConfigError("HF_HUB_OFFLINE is set, so nothing can be pushed", field="repo_id", fix="unset it")
-    api = hub.HfApi(token=token)
+    api = hub.HfApi()
     with _one_sentence(name, revision):
         api.create_repo(name, private=private, exist_ok=True)
-        if revision is not None and not create_pr:
+        if revision is not None:
             api.create_branch(name, branch=revision, exist_ok=True)
         there = api.list_repo_files(name, revision=revision)
         commit = api.upload_folder(
@@ -147,11 +132,10 @@ def push_to_hub(
             allow_patterns=["config.json", "preprocessing.json", "README.md", *weights, *[INDEX] * (len(weights) > 1)],
             # those of an earlier release, unless they are sent anew
             delete_patterns=[file for file in there if "/" not in file and file.endswith((".safetensors", INDEX))],
-            commit_message=message or "Upload brainof release",
+            commit_message="Upload brainof release",
             revision=revision,
-            create_pr=create_pr,
         )
-    return str(commit.pr_url or commit.commit_url)
+    return str(commit.commit_url)
 
 
 def _import() -> Any:

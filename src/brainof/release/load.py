@@ -29,8 +29,6 @@ def load(
     *,
     revision: str | None = None,
     offline: bool = False,
-    cache_dir: str | PathLike[str] | None = None,
-    token: str | bool | None = None,
     seed: int = 0,
 ) -> tuple[BrainOF, InputContract | None]:
     """Load a model by what the user has: a folder, a name, or the id of a model on the Hugging Face Hub.
@@ -46,10 +44,7 @@ def load(
         Branch, tag or commit on the Hub; its default branch without it.
     offline : bool
         Use what was downloaded before and touch no network (as does the environment variable HF_HUB_OFFLINE=1).
-    cache_dir : path, optional
-        Where downloads are kept; by default the Hub's own cache.
-    token : str or bool, optional
-        For private models; by default the one of `hf auth login`.
+        Where downloads are kept, and the token for private models, are settings of the Hub: HF_HOME, `hf auth login`.
     seed : int
         Of the random weights of a preset.
 
@@ -74,7 +69,7 @@ def load(
             raise ConfigError(problem, field="revision", fix="leave it out")
         with seeded(seed):  # the caller's own stream stays where it is
             return BrainOF.from_preset(str(model)).eval(), None
-    folder = _locate(model, revision, offline=offline, cache_dir=cache_dir, token=token)
+    folder = _locate(model, revision, offline)
     found, contract = load_folder(folder)
     if trial := read_config(folder).get("about", {}).get("trial"):
         log.warning("%s is a trial run: %s", model, trial)
@@ -106,7 +101,7 @@ def _is_preset(model: str | PathLike[str]) -> bool:
     return str(model) in PRESETS and not os.path.isdir(model)
 
 
-def _locate(model: str | PathLike[str], revision: str | None = None, **options: Any) -> Path:
+def _locate(model: str | PathLike[str], revision: str | None = None, offline: bool = False) -> Path:
     """The release folder of a path, or of a downloaded Hub model."""
     path = user_path(model, CheckpointError)
     if os.path.isdir(path):  # False, not an error, where a name is too long
@@ -124,7 +119,7 @@ def _locate(model: str | PathLike[str], revision: str | None = None, **options: 
         return Path(__file__).with_name(PRETRAINED)
     repo_id = hub_id(model)
     if repo_id is not None:
-        return fetch(repo_id, revision=revision, **options)
+        return fetch(repo_id, revision, offline)
     fix = did_you_mean(str(model), (PRETRAINED, *PRESETS))
     if isinstance(model, str) and hub_id(SCHEME + model) and model not in PRESETS:
         fix = f"check the path, or write {SCHEME}{model} for the Hub"

@@ -13,7 +13,6 @@ from ..model import BrainOF
 from ..paths import user_path
 from ..utils.files import parse_json
 from .folder import load_folder, read_config, release_in, save_release
-from .weights import MAX_SHARD_BYTES
 
 #: What a card shows of a row of scores
 _SCORE_KEYS = (
@@ -32,7 +31,6 @@ def save_pretrained(
     scores: str | PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
     base_model: str | None = None,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> Path:
     """Write a release folder with its model card, as `load` reads it and `push_to_hub` sends it.
 
@@ -52,8 +50,6 @@ def save_pretrained(
         Further limits that a user must know.
     base_model : str, optional
         What the model was adapted from.
-    max_shard_bytes : int
-        Largest weight file.
 
     Returns
     -------
@@ -83,7 +79,7 @@ def save_pretrained(
     if scores is not None:
         extra["scores"] = _scores(scores)
     about |= {key: value for key, value in extra.items() if value}
-    save_release(target, loaded, contract, max_shard_bytes=max_shard_bytes, **about)
+    save_release(target, loaded, contract, **about)
     return target
 
 

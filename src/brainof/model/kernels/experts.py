@@ -2,8 +2,7 @@
 
 Reason: on CPU a product in bfloat16 is compiled for each number of rows, and loads change with every batch; with rows
 filled up to multiples of 32 the layer takes 0.46 (`tiny`) and 0.66 (`base`) of the time of the plain loop. On a GPU the
-loop waits for the loads on the host and starts three operators per expert; grouped products do neither. In inference on
-CPU in float32 outputs are added in place (0.9 of the time of the loop, `tiny`).
+loop waits for the loads on the host and starts three operators per expert; grouped products do neither.
 """
 
 from __future__ import annotations
@@ -38,20 +37,6 @@ def filled_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F:
         gate, up = (rows_FD @ gate_up).chunk(2, -1)
         made.append((F.silu(gate) * up) @ down)
     return torch.zeros_like(x_TD).index_add(0, token_F, torch.cat(made) * gate_F[:, None])
-
-
-def added_experts(x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_ED2F: Tensor, down_EFD: Tensor) -> Tensor:
-    """As `experts.loop_experts` where nothing is recorded: what an expert makes is added where it belongs."""
-    expert_R, top_k = ids_TK.flatten(), ids_TK.shape[1]
-    order_R = expert_R.argsort(stable=True)
-    sizes = torch.bincount(expert_R, minlength=len(down_EFD)).tolist()
-    token_R, gate_R1 = order_R // top_k, gates_TK.to(x_TD.dtype).flatten()[order_R, None]
-    y_TD = torch.zeros_like(x_TD)
-    parts = zip(token_R.split(sizes), gate_R1.split(sizes), gate_up_ED2F.unbind(), down_EFD.unbind(), strict=True)
-    for token, weight, gate_up, down in parts:
-        gate, up = (x_TD.index_select(0, token) @ gate_up).chunk(2, -1)
-        y_TD.index_add_(0, token, ((F.silu(gate) * up) @ down).mul_(weight))
-    return y_TD
 
 
 def use_grouped(x_TD: Tensor) -> bool:

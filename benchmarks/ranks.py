@@ -49,7 +49,7 @@ def simulate(config: PretrainConfig, kinds: pd.DataFrame, ranks: tuple[int, ...]
     sampler = BatchSampler(index, config.batch_size, config.sampling.weights or None, config.seed, **options)
     order = sampler.plan(0)
     yield "plan_seconds", time.perf_counter() - start, "s"
-    yield "plan_mb", sum(part.nbytes for part in (order._rows, order._starts, order._ends, order.tokens)) / 1e6, "MB"
+    yield "plan_mb", sum(part.nbytes for part in (order._rows, order._starts, order._ends)) / 1e6, "MB"
     yield "batches", len(order), "batches"
     yield "span", sampler.span, "batches"
 

@@ -346,9 +346,8 @@ MIXED = [
 def test_a_token_budget_makes_steps_of_equal_cost(make):
     index = make.index(MIXED)
     sampler = BatchSampler(index, tokens_per_batch=3100)
-    for batch, tokens in zip(sampler.batches(0), sampler.plan(0).tokens.tolist(), strict=True):
-        patches = index.loc[batch, "n_channels"] * -(-index.loc[batch, "n_times"] // 64)
-        assert tokens == patches.sum()  # counted once more, window by window
+    for batch in sampler.batches(0):
+        tokens = (index.loc[batch, "n_channels"] * -(-index.loc[batch, "n_times"] // 64)).sum()
         assert tokens <= 3100 or len(batch) == 1  # a window that is larger than the budget comes alone
     sizes = Counter((index.loc[batch[0], "modality"], len(batch)) for batch in sampler.batches(0))
     assert sizes == {("eeg", 16): 25, ("meg", 5): 20, ("fmri", 1): 2}
@@ -364,16 +363,3 @@ def test_a_token_budget_makes_steps_of_equal_cost(make):
         BatchSampler(index)
     with pytest.raises(ConfigError, match="tokens_per_batch: is too small"):
         BatchSampler(index, tokens_per_batch=0)
-
-
-def test_imbalance_is_the_wait_for_the_slowest_rank(make):
-    index = make.index(MIXED[:2])
-    by_windows, by_tokens = BatchSampler(index, 10), BatchSampler(index, tokens_per_batch=3100)
-    assert by_windows.imbalance(1) == by_tokens.imbalance(1) == 0
-    assert by_tokens.imbalance(4) < 0.02 < 0.2 < by_windows.imbalance(4)
-    tokens, waited, spent = by_windows.plan(1).tokens.tolist(), 0, 0
-    for turn in range(len(tokens) // 3):
-        steps = tokens[3 * turn : 3 * turn + 3]
-        waited += sum(max(steps) - step for step in steps)
-        spent += 3 * max(steps)
-    assert by_windows.imbalance(3, epoch=1) == pytest.approx(waited / spent)

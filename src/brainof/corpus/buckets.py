@@ -31,13 +31,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Cells of one modality and one shape, from which batches of `batch_size` windows of `tokens` each are cut."""
+    """Cells of one modality and one shape, from which batches of `batch_size` windows are cut."""
 
     name: str
     modality: str
     cells: list[Cell]
     batch_size: int
-    tokens: int
 
     @property
     def size(self) -> int:
@@ -81,7 +80,7 @@ def buckets_of(
         most = [sum(cell.limit for cell in cells)]
         most += [] if batch_size is None else [batch_size]
         most += [] if tokens_per_batch is None else [max(1, tokens_per_batch // tokens)]
-        buckets.append(Bucket("/".join(map(str, shape)), str(shape[0]), cells, min(most), tokens))
+        buckets.append(Bucket("/".join(map(str, shape)), str(shape[0]), cells, min(most)))
     values = kinds["n_channels"].to_numpy(np.int64) * kinds["count"].to_numpy()
     return buckets, 1 - float((values * kinds["n_times"]).sum() / (values * kinds["padded"]).sum())
 

@@ -50,10 +50,8 @@ def ahead(
 class Loader:
     """Iterate over batches of a corpus, for ever.
 
-    The position counts batches that were handed out, whatever was read ahead, so a loader that loads a saved position
-    continues with the very next batch. With several ranks it counts the batches of all of them: each rank
-    takes every `world`-th one, and after equally many batches all ranks are at the same position, from which any other
-    number of ranks can go on.
+    The position counts batches that were handed out, whatever was read ahead, of all ranks together: each rank takes
+    every `world`-th one, and any other number of ranks can go on from there.
 
     Parameters
     ----------

@@ -19,10 +19,10 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Plan(Sequence[np.ndarray]):
-    """The batches of an epoch, as arrays of row numbers; `tokens` of each batch, padding included."""
+    """The batches of an epoch, as arrays of row numbers."""
 
-    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, tokens: np.ndarray) -> None:
-        self._rows, self._starts, self._ends, self.tokens = rows, starts, ends, tokens
+    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        self._rows, self._starts, self._ends = rows, starts, ends
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -43,14 +43,8 @@ def numbers(start: int, rank: int = 0, world: int = 1, worker: int = 0, workers:
 class BatchSampler:
     """Batches of row numbers; each batch holds windows of one modality, rate, channel count and padded length.
 
-    The order depends on the index, the settings, the seed and the epoch alone: not on workers, ranks or history. The
-    position in it is two integers, (epoch, batch). Datasets are spread evenly within and modalities and shapes evenly
-    across the batches of an epoch: any run of `span` batches holds every modality.
-
-    Without `weights` and `batches_per_epoch` an epoch holds every window exactly once. Otherwise it holds
-    `batches_per_epoch` batches (by default as many as without weights) drawn with the fractions that
-    `brainof.corpus.weights.fractions` defines: small datasets are repeated, each time in a new order; of large ones
-    every epoch takes the next part. Every modality gets at least one batch in every epoch.
+    The order depends on the index, the settings, the seed and the epoch alone. Datasets are spread evenly within and
+    modalities and shapes evenly across the batches of an epoch: any run of `span` batches holds every modality.
 
     Parameters
     ----------
@@ -59,8 +53,11 @@ class BatchSampler:
     batch_size, tokens_per_batch : int, optional
         Windows in a batch, and patches over all its channels and windows (or those of a single window), at most: with
         the latter a step costs alike and takes as much memory whatever the channels of a shape. One is required.
-    weights, seed
-        Rules under "modality" and "dataset", see `fractions`; another seed gives another order.
+    weights : mapping, optional
+        Rules under "modality" and "dataset", see `weights.fractions`: small datasets are repeated, each time in a new
+        order; of large ones every epoch takes the next part. Without, an epoch holds every window exactly once.
+    batches_per_epoch : int, optional
+        Batches drawn by weight, at least one of each modality; as many as without weights by default.
     patch, tokens_per_window : int
         Windows are padded to a multiple of `patch` samples; channels above the latter are left out later and free.
     max_padding : float
@@ -126,18 +123,17 @@ class BatchSampler:
     def plan(self, epoch: int) -> Plan:
         """As `batches`, as integer arrays that are cut when they are asked for."""
         counts = self._counts(epoch)
-        parts, starts, ends, tokens, begin = [], [], [], [], 0
+        parts, starts, ends, begin = [], [], [], 0
         for bucket, count, expected in zip(self._buckets, counts.tolist(), self._expected, strict=True):
             if count:
                 rows = self._rows(bucket, epoch, count, expected)
                 places = begin + np.arange(count) * bucket.batch_size
                 starts.append(places)
                 ends.append(np.minimum(places + bucket.batch_size, begin + len(rows)))
-                tokens.append((ends[-1] - places) * bucket.tokens)
                 parts.append(rows)
                 begin += len(rows)
         order = self._order(counts, self._random("interleave", epoch))
-        return Plan(np.concatenate(parts), *(np.concatenate(each)[order] for each in (starts, ends, tokens)))
+        return Plan(np.concatenate(parts), *(np.concatenate(each)[order] for each in (starts, ends)))
 
     @cached_property
     def span(self) -> int:
@@ -148,12 +144,6 @@ class BatchSampler:
             places = np.flatnonzero(series == modality)
             gaps.append(int(np.diff(places, append=places[0] + len(series)).max()))
         return max(gaps)
-
-    def imbalance(self, world: int, epoch: int = 0) -> float:
-        """Fraction of the time that `world` ranks wait for the slowest, by tokens, over the whole turns of an epoch."""
-        tokens = self.plan(epoch).tokens
-        turns = tokens[: len(tokens) // world * world].reshape(-1, world)
-        return 1 - float(turns.mean(1).sum() / turns.max(1).sum()) if len(turns) else 0.0
 
     def _counts(self, epoch: int) -> np.ndarray:
         """Batches of each bucket in an epoch."""

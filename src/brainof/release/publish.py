@@ -28,9 +28,8 @@ def save_pretrained(
     contract: InputContract | None = None,
     name: str | None = None,
     license: str | None = None,
-    scores: str | PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
+    scores: str | PathLike[str] | None = None,
     notes: Sequence[str] = (),
-    base_model: str | None = None,
 ) -> Path:
     """Write a release folder with its model card, as `load` reads it and `push_to_hub` sends it.
 
@@ -44,12 +43,10 @@ def save_pretrained(
         What the model accepts; by default what it was loaded with (`model.contract`).
     name, license : str, optional
         Title of the card; license of the weights (an SPDX name, or the Hub's word for it).
-    scores : path or list of dict, optional
-        Rows of `evaluate_task` (a study's `scores.json`), for the card.
+    scores : path, optional
+        A study's `scores.json` (rows of `evaluate_task`), for the card.
     notes : sequence of str
         Further limits that a user must know.
-    base_model : str, optional
-        What the model was adapted from.
 
     Returns
     -------
@@ -75,7 +72,7 @@ def save_pretrained(
         contract = contract or getattr(model, "contract", None)
     if contract is None:
         raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
-    extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes), "base_model": base_model}
+    extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes)}
     if scores is not None:
         extra["scores"] = _scores(scores)
     about |= {key: value for key, value in extra.items() if value}
@@ -83,14 +80,12 @@ def save_pretrained(
     return target
 
 
-def _scores(scores: str | PathLike[str] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The score rows that a card shows, from rows or their file."""
-    found: Any = scores
-    if isinstance(scores, (str, PathLike)):
-        try:
-            found = parse_json(user_path(scores, ReadError).read_text())
-        except (OSError, ValueError) as error:
-            raise ReadError(f"holds no scores ({error})", file=scores) from None
+def _scores(path: str | PathLike[str]) -> list[dict[str, Any]]:
+    """The score rows of a file that a card shows."""
+    try:
+        found = parse_json(user_path(path, ReadError).read_text())
+    except (OSError, ValueError) as error:
+        raise ReadError(f"holds no scores ({error})", file=path) from None
     rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
     rows = [row for row in rows if row.get("level") in (None, "window", "session")]
     return [{key: row[key] for key in _SCORE_KEYS if row.get(key) is not None} for row in rows]

@@ -11,6 +11,8 @@ from .timeline import SLOW_RATE
 
 #: Mean signal of a region, arbitrary units of a scanner, and BOLD change per standard deviation of activity
 BASELINE, PERCENT = 10_000.0, 0.01
+#: Edge of a voxel and largest distance of one from the centre of its region, metres
+VOXEL, REACH = 0.008, 0.018
 
 
 def canonical_response(rate: float, delay: float = 6.0) -> np.ndarray:
@@ -37,18 +39,17 @@ def bold(activity: np.ndarray, t_r: float, n_volumes: int, delay: float = 6.0) -
     return (PERCENT * at_rate(smooth, 1 / t_r, n_volumes, start=t_r / 2)).astype(np.float32)
 
 
-def label_volume(mni: np.ndarray, voxel: float = 0.008, radius: float = 0.018) -> tuple[np.ndarray, np.ndarray]:
-    """A synthetic label atlas: each voxel of the grid takes the label of the nearest region within `radius`.
+def label_volume(mni: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A synthetic label atlas: each voxel of the grid takes the label of the nearest centroid (n_regions, 3).
 
-    Centroids (n_regions, 3), voxel edge and radius are in metres. Returns labels (x, y, z), int16: 0 outside, i + 1 for
-    region i; and the affine, voxel indices to MNI millimetres.
+    Returns labels (x, y, z), int16: 0 outside, i + 1 for region i; and the affine, voxel indices to MNI millimetres.
     """
     low, high = mni.min(axis=0) - 0.02, mni.max(axis=0) + 0.02
-    shape = np.ceil((high - low) / voxel).astype(int) + 1
-    grid = low + voxel * np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    distance, nearest = cKDTree(mni).query(grid.reshape(-1, 3), distance_upper_bound=radius)
+    shape = np.ceil((high - low) / VOXEL).astype(int) + 1
+    grid = low + VOXEL * np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    distance, nearest = cKDTree(mni).query(grid.reshape(-1, 3), distance_upper_bound=REACH)
     labels = np.where(np.isfinite(distance), nearest + 1, 0).astype(np.int16).reshape(shape)
-    affine = np.diag([1000 * voxel] * 3 + [1.0])
+    affine = np.diag([1000 * VOXEL] * 3 + [1.0])
     affine[:3, 3] = low * 1000
     return labels, affine
 

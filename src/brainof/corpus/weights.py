@@ -21,7 +21,7 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     """Fraction of the drawn windows that each (modality, dataset) of `sizes` (windows there are) gets; they sum to 1.
 
     `weights` holds rules under "modality" and "dataset". A rule is "proportional" (to the number of windows, the
-    default), "equal", {"temperature": T} (proportional to n ** (1 / T): 1 is proportional, infinity is equal), or
+    default), "equal", {"temperature": T} (proportional to n ** (1 / T): 1 is proportional, more is more equal), or
     explicit weights by name, above 0 for every name there is. The dataset rule divides what the modality rule gives to
     a modality; without a modality rule it divides everything.
 
@@ -33,7 +33,7 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     table = pd.Series(sizes)
     modalities, datasets = (table.groupby(level=level).sum().to_dict() for level in (0, 1))
     rule = weights.get("dataset")
-    if _is_explicit(rule, datasets):
+    if isinstance(rule, Mapping) and "temperature" not in rule:
         # a dataset of several modalities divides its weight by their sizes
         given = _evaluate("dataset", rule, datasets)
         drawn = {pair: given[pair[1]] * size / datasets[pair[1]] for pair, size in sizes.items()}
@@ -47,10 +47,6 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     return {pair: weight / whole for pair, weight in drawn.items()}
 
 
-def _is_explicit(rule: Rule, names: Mapping[Any, int]) -> bool:
-    return isinstance(rule, Mapping) and not ("temperature" in rule and "temperature" not in names)
-
-
 def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, float]:
     """The weight of each name under a rule."""
     if rule is None or rule == "proportional":
@@ -60,8 +56,8 @@ def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, floa
     if not isinstance(rule, Mapping):
         known = (*WORDS, "temperature")
         raise ConfigError(f"unknown rule {rule!r}", field=f"weights.{kind}", fix=did_you_mean(str(rule), known))
-    if not _is_explicit(rule, sizes):
-        temperature = _positive(f"weights.{kind}.temperature", rule["temperature"], allow_infinite=True)
+    if "temperature" in rule:
+        temperature = _positive(f"weights.{kind}.temperature", rule["temperature"])
         return {name: float(size) ** (1 / temperature) for name, size in sizes.items()}
     for name in rule:
         check_known(name, sizes, ConfigError, "is not in the corpus", field=f"weights.{kind}.{name}")
@@ -72,11 +68,11 @@ def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, floa
     return {name: _positive(f"weights.{kind}.{name}", rule[name]) for name in sizes}
 
 
-def _positive(field: str, value: Any, allow_infinite: bool = False) -> float:
+def _positive(field: str, value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = np.nan
-    if not (number > 0 and (allow_infinite or np.isfinite(number))):
+    if not 0 < number < np.inf:
         raise ConfigError(f"{value!r} is not a number above 0", field=field)
     return number

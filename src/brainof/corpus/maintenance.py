@@ -87,11 +87,8 @@ def compact(corpus: Any) -> dict[str, Any]:
     The merged index is made from the shards that are there; temporary files of dead writers are removed. Windows keep
     their row numbers. A corpus that is open elsewhere, or being appended to, is not disturbed.
 
-    Returns
-    -------
-    dict
-        shards, windows, written (indexes that were missing), forgotten (shards in the old merged index whose files
-        are gone), removed (temporary files).
+    Returns the numbers of shards and windows, and the names of indexes that were written, of shards in the old merged
+    index whose files are gone (forgotten) and of temporary files that were removed.
 
     Raises CorpusError: a shard without an index, or an index, cannot be read; StorageError: the corpus cannot be
     written.
@@ -130,15 +127,8 @@ def delete(
     What was deleted before may be named again: a script that is run twice does no harm. The corpus must be opened again
     to see it.
 
-    Parameters
-    ----------
-    recordings, subjects, datasets : iterable of str
-        As `dataset/recording`, `dataset/subject` and `dataset`.
-
-    Returns
-    -------
-    dict
-        recordings, deleted (windows that are gone), windows (that are left), before (names that were deleted earlier).
+    Names are written `dataset/recording`, `dataset/subject` and `dataset`. Returns the numbers of recordings, deleted
+    windows and windows that are left, and the names that were deleted before.
 
     Raises ConfigError: nothing was named; CorpusError: a name is not in the corpus and never was, or the corpus is
     remote; StorageError: the corpus cannot be written.

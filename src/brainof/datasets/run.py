@@ -82,9 +82,8 @@ def prepare(
 ) -> Summary:
     """Prepare the recordings of a dataset into a corpus.
 
-    Recordings that the corpus holds with the same recipe and file are skipped, so a run can be repeated, resumed
-    after a kill, or shared between machines with `part`. A recording that cannot be prepared is noted in the corpus
-    and does not stop the others; one over which an earlier run died comes last.
+    Recordings that the corpus holds with the same recipe and file are skipped; one that cannot be prepared is noted in
+    the corpus and does not stop the others.
 
     Parameters
     ----------

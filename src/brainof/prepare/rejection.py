@@ -42,6 +42,6 @@ class AutoReject(Step):
         onsets = np.flatnonzero(bad) * seconds
         marks = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
         events = pd.concat([recording.events, marks], ignore_index=True) if len(marks) else recording.events
-        statistics = {"threshold": {kind: float(value) for kind, value in thresholds.items()}}
-        statistics |= {"stretches": len(bad), "rejected": int(bad.sum())}
+        found = {kind: float(value) for kind, value in thresholds.items()}
+        statistics = {"threshold": found, "stretches": len(bad), "rejected": int(bad.sum())}
         return self.done(recording, statistics, events=events)

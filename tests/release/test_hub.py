@@ -19,7 +19,7 @@ def same(first, second) -> bool:
 
 
 def test_what_is_pushed_is_what_loads(hub, release, model, contract):
-    url = push_to_hub(release, "lab/small", message="first")
+    url = push_to_hub(release, "lab/small")
     assert url.startswith(f"{hub.url}/lab/small/commit/")
     loaded, own = brainof.load("lab/small")
     assert same(loaded, model)

@@ -81,6 +81,7 @@ def push_to_hub(
     *,
     revision: str | None = None,
     private: bool | None = None,
+    create_pr: bool = False,
 ) -> str:
     """Upload a release to the Hugging Face Hub in one commit: a reader sees the old model or the new one.
 
@@ -95,6 +96,8 @@ def push_to_hub(
         Branch to commit to, made where it does not exist; the default branch without it.
     private : bool, optional
         Of a model that is made; by default as the organisation has it.
+    create_pr : bool
+        Propose the change instead of making it.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def push_to_hub(
     api = hub.HfApi()
     with _one_sentence(name, revision):
         api.create_repo(name, private=private, exist_ok=True)
-        if revision is not None:
+        if revision is not None and not create_pr:
             api.create_branch(name, branch=revision, exist_ok=True)
         there = api.list_repo_files(name, revision=revision)
         commit = api.upload_folder(
@@ -134,8 +137,9 @@ def push_to_hub(
             delete_patterns=[file for file in there if "/" not in file and file.endswith((".safetensors", INDEX))],
             commit_message="Upload brainof release",
             revision=revision,
+            create_pr=create_pr,
         )
-    return str(commit.commit_url)
+    return str(commit.pr_url or commit.commit_url)
 
 
 def _import() -> Any:

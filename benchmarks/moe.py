@@ -48,7 +48,7 @@ def once(layer: nn.Module, team: GradientThreads, parts: Sequence[Tensor], bf16:
 
 def ratio(made: dict[str, nn.Module], x: Tensor, count: int, repeats: int, bf16: bool = False) -> float:
     """Median seconds of the dense layer / of the experts, timed in turn; `count` threads share the tokens."""
-    teams = {name: GradientThreads(list(layer.parameters()), count).open() for name, layer in made.items()}
+    teams = {name: GradientThreads(list(layer.parameters()), count) for name, layer in made.items()}
     parts = x.tensor_split(count, 1)
     rounds = [{n: once(layer, teams[n], parts, bf16) for n, layer in made.items()} for _ in range(repeats + 1)][1:]
     for team in teams.values():

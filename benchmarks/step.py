@@ -58,7 +58,7 @@ def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable
     model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
     optimizer = torch.optim.AdamW(model.parameter_groups(), lr=1e-4, fused=True)
     parameters = list(model.parameters())
-    team = GradientThreads(parameters, count).open()
+    team = GradientThreads(parameters, count)
     shares = torch.arange(windows).tensor_split(count)
 
     def step() -> None:

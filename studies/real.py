@@ -17,7 +17,7 @@ from brainof.evaluation import save_rows
 from brainof.evaluation.runs import choose_tasks, evaluate_run
 from brainof.explain import explain
 from brainof.pretraining import find_config, pretrain
-from brainof.pretraining.run_folder import last_health
+from brainof.pretraining.run_folder import last_of
 from brainof.report.explanations import write_explanations
 from brainof.report.report import report
 from brainof.report.tables import Rows, paired_table, score_table
@@ -134,7 +134,7 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     tell("probing")
     rows = evaluate_run(corpus, run, tasks, recentred=["pretrained", "untrained", "band power"])
     save_rows(rows, run / "scores.json")
-    found = summarised(rows, last_health(run / "metrics.jsonl") or {})
+    found = summarised(rows, last_of("health", run / "metrics.jsonl") or {})
     write_json(out / "summary.json", found)
     write_atomically(out / "tables.md", [tables(found).encode()])
     write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from torch import nn
 
 from brainof.adaptation import (
@@ -43,7 +43,6 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     "chosen",
     [
         LinearProbe(),
-        LinearProbe(solver="logistic"),
         MLPProbe(**QUICK),
         AttentiveProbe(**QUICK),
         LoRA(rank=2, **QUICK),
@@ -326,24 +325,6 @@ def test_an_attentive_head_is_scaled_attention_of_its_queries():
     q, k, v = (each.detach() for each in (head.queries_QD, head.key(z_BLD), head.value(z_BLD)))
     read_BQD = nn.functional.scaled_dot_product_attention(q.expand(5, -1, -1), k, v)
     torch.testing.assert_close(head.body(z_BLD.flatten(1)), head.linear(read_BQD.flatten(1)))
-
-
-def test_the_logistic_probe_is_that_of_scikit_learn_on_standardised_features(model, examples, target):
-    fitted = LinearProbe(solver="logistic").apply(model, TrainingSet(examples, target))
-    x = pooled(model, examples, "mean_std").astype(np.float64)
-    kept = x.std(axis=0) > 0
-    z = (x[:, kept] - x[:, kept].mean(axis=0)) / x[:, kept].std(axis=0)
-    plain = LogisticRegression(C=fitted.report["penalty"], max_iter=2000).fit(z, target.y)
-    out = fitted.outputs(examples)[0]
-    np.testing.assert_allclose(out[:, 1] - out[:, 0], plain.decision_function(z), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(out[:, 0], -out[:, 1], atol=1e-9)
-
-
-def test_a_logistic_probe_without_folds_of_all_classes_is_not_tempered(model, examples):
-    y = np.repeat([0, 1], len(examples) // 2)
-    data = TrainingSet(examples, Target.classes(y, np.where(y, "a", "b")))  # a person per class
-    fitted = LinearProbe(solver="logistic").apply(model, data)
-    assert (fitted.temperature, fitted.report["penalty"]) == (1.0, 1.0)
 
 
 def test_patience_begins_after_the_warm_up(model, examples, target, monkeypatch):

@@ -37,7 +37,7 @@ def updates(model, batches, windows=None, threads=1):
     parts = [
         batch.take_windows(rows) for batch in batches for rows in torch.arange(len(batch)).split(windows or len(batch))
     ]
-    team = GradientThreads(list(model.parameters()), threads).open()
+    team = GradientThreads(list(model.parameters()), threads)
     loads = []
     for _ in range(3):
         if threads == 1:

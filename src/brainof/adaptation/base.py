@@ -22,26 +22,19 @@ from .training_set import Features, TrainingSet
 
 @dataclass
 class Adapted:
-    """A backbone and a head that were fitted together; the backbone is the caller's own where it stayed frozen.
-
-    Attributes
-    ----------
-    kind : {"classification", "regression"}
-    temperature : float
-        Outputs are divided by it before the softmax; fitted on examples that were not trained on.
-    report : dict
-        Trainable and total parameters, epochs, validation groups, losses: plain values.
-    changes : dict of str to Tensor
-        What differs from the backbone that was given: low-rank factors, or whole weights; empty where it is frozen.
-    """
+    """A backbone and a head that were fitted together; the backbone is the caller's own where it stayed frozen."""
 
     model: nn.Module
     head: Head
     kind: str
+    """ "classification" or "regression"."""
     adaptation: Adaptation
     temperature: float = 1.0
+    """Outputs are divided by it before the softmax; fitted on examples that were not trained on."""
     report: dict[str, Any] = field(default_factory=dict)
+    """Trainable and total parameters, epochs, validation groups, losses: plain values."""
     changes: dict[str, Tensor] = field(default_factory=dict)
+    """What differs from the backbone that was given: low-rank factors, or whole weights; empty where it is frozen."""
 
     @property
     def frozen(self) -> bool:

@@ -7,105 +7,58 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from ..errors import LabelError
 from ..inference.examples import Examples
 from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
-from ..stats.splits import CrossSubject
 from ..utils.modules import device_of, dtype_of, evaluating, seeded, to_device
 from .base import Adaptation, Adapted, finished
 from .calibration import fit_temperature
 from .heads import AttentiveHead, Head, LinearHead, MLPHead
 from .training import Network, Trained, head_groups, train
-from .training_set import Target, TrainingSet
+from .training_set import TrainingSet
 
 
 class LinearProbe(Adaptation):
-    """A linear map of pooled latents.
+    """A linear map of pooled latents, in closed form: seconds for thousands of windows.
 
-    "ridge" is the closed form: standardised features, the penalty chosen by folds over groups, classes made equally
-    likely by an offset (`stats.ridge`); seconds for thousands of windows. "logistic" is scikit-learn's logistic
-    regression with its penalty chosen the same way. Both temperatures come from held-out folds.
+    Ridge on standardised features, the penalty chosen by folds over groups, classes made equally likely by an offset
+    (`stats.ridge`); the temperature comes from held-out folds.
     """
 
     name: ClassVar[str] = "probe"
     pool: str = "auto"
-    solver: Literal["ridge", "logistic"] = "ridge"
-    class_weight: Literal["balanced"] | None = None
-    """For "logistic"; ridge needs none."""
+    solver: Literal["ridge"] = "ridge"
+    """The one there is, by name in saved adapters."""
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted:
-        target = data.target
+        target, classes = data.target, data.target.kind == "classification"
         x_NF = data.pooled(model, self.pool).astype(np.float64)
-        fit = _ridge if self.solver == "ridge" or target.kind == "regression" else _logistic
-        weight_KF, bias_K, mean_F, gain_F, temperature, penalty = fit(
-            x_NF, target, data.random_state, self.class_weight
-        )
-        found = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
+        solver = RidgeSolver(x_NF, target.groups, random_state=data.random_state)
+        y_NPK = one_versus_rest(target.y[:, None], target.n_outputs) if classes else target.y[:, None, :]
+        solution = solver.solve(y_NPK)
+        weight_FK = solver.full.coefficients(solution.weights_RPK[:, 0])
+        bias_K, temperature = solution.intercept_PK[0].copy(), 1.0
+        if classes:
+            offset = equal_prior_offset(target.y[:, None], solution.held_out_NPK)[0]
+            bias_K -= offset
+            held_out = solution.held_out_NPK[:, 0] - offset
+            if target.n_outputs == 2:  # one decision value becomes two logits
+                weight_FK, bias_K = np.concatenate([-weight_FK, weight_FK], 1), np.concatenate([-bias_K, bias_K])
+                held_out = np.concatenate([-held_out, held_out], 1)
+            if solver.inner:
+                temperature = fit_temperature(held_out, target.y)
+        head = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
         with torch.no_grad():
-            for tensor, value in (
-                (found.linear.weight, weight_KF),
-                (found.linear.bias, bias_K),
-                (found.mean_F, mean_F),
-                (found.gain_F, gain_F),
-            ):
-                tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)))
-        trained = weight_KF.size + bias_K.size
-        found.to(device_of(model))
-        return finished(self, model, found, target.kind, trained, ({"penalty": penalty}, temperature))
-
-
-def _ridge(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
-    solver = RidgeSolver(x_NF, target.groups, random_state=random_state)
-    classes = target.kind == "classification"
-    y_NPK = one_versus_rest(target.y[:, None], target.n_outputs) if classes else target.y[:, None, :]
-    solution = solver.solve(y_NPK)
-    weight_FK = solver.full.coefficients(solution.weights_RPK[:, 0])
-    bias_K, temperature = solution.intercept_PK[0].copy(), 1.0
-    if classes:
-        offset = equal_prior_offset(target.y[:, None], solution.held_out_NPK)[0]
-        bias_K -= offset
-        held_out = solution.held_out_NPK[:, 0] - offset
-        if target.n_outputs == 2:  # one decision value becomes two logits
-            weight_FK, bias_K = np.concatenate([-weight_FK, weight_FK], 1), np.concatenate([-bias_K, bias_K])
-            held_out = np.concatenate([-held_out, held_out], 1)
-        if solver.inner:
-            temperature = fit_temperature(held_out, target.y)
-    gain = np.where(np.isfinite(solver.full.scale_F), 1 / solver.full.scale_F, 0.0)
-    return weight_FK.T, bias_K, solver.full.mean_F, gain, temperature, float(solution.alpha_P[0])
-
-
-def _logistic(x_NF: np.ndarray, target: Target, random_state: int, class_weight: Any):
-    from sklearn.linear_model import LogisticRegression
-
-    mean, spread = x_NF.mean(axis=0), x_NF.std(axis=0)
-    gain = np.where(spread > 1e-12 * np.abs(mean) + 1e-300, 1 / np.maximum(spread, 1e-300), 0.0)
-    z_NF = (x_NF - mean) * gain
-    groups = np.arange(len(x_NF)) if target.groups is None else target.groups
-    folds = list(CrossSubject(min(4, len(np.unique(groups))), random_state=random_state).split(groups=groups))
-
-    def fitted(rows: np.ndarray, penalty: float) -> LogisticRegression:
-        return LogisticRegression(C=penalty, class_weight=class_weight, max_iter=2000).fit(z_NF[rows], target.y[rows])
-
-    def logits(fit: LogisticRegression, rows: np.ndarray) -> np.ndarray:
-        scores = fit.decision_function(z_NF[rows])
-        return np.stack([-scores / 2, scores / 2], 1) if scores.ndim == 1 else scores
-
-    best = (np.inf, 1.0, 1.0)  # loss, penalty, temperature
-    usable = [(inside, out) for inside, out in folds if len(np.unique(target.y[inside])) == target.n_outputs]
-    for penalty in 10.0 ** np.arange(-6.0, 1.0) if usable else ():
-        scores = np.concatenate([logits(fitted(inside, float(penalty)), outside) for inside, outside in usable])
-        seen = target.y[np.concatenate([outside for _, outside in usable])]
-        temperature = fit_temperature(scores, seen)
-        loss = -log_softmax(scores / temperature, axis=1)[np.arange(len(seen)), seen].mean()
-        best = min(best, (float(loss), float(penalty), temperature))
-    fit = fitted(np.arange(len(x_NF)), best[1])
-    weight, bias = fit.coef_, fit.intercept_
-    if len(weight) == 1:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight, bias, mean, gain, best[2], best[1]
+            head.linear.weight.copy_(torch.from_numpy(weight_FK.T.copy()))
+            head.linear.bias.copy_(torch.from_numpy(bias_K))
+            head.mean_F.copy_(torch.from_numpy(solver.full.mean_F))
+            gain_F = np.where(np.isfinite(solver.full.scale_F), 1 / solver.full.scale_F, 0.0)
+            head.gain_F.copy_(torch.from_numpy(gain_F))
+        head.to(device_of(model))
+        report = {"penalty": float(solution.alpha_P[0])}
+        return finished(self, model, head, target.kind, weight_FK.size + bias_K.size, (report, temperature))
 
 
 class _TrainedProbe(Trained):

@@ -20,24 +20,17 @@ Features = Callable[[str], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What examples should map to: class codes (n,) from 0, or values (n, K).
-
-    Attributes
-    ----------
-    kind : {"classification", "regression"}
-    n_outputs : int
-        Classes, or K.
-    groups : ndarray of str (n,), optional
-        Subject (or session) of each example: never on both sides of a validation split.
-    names : ndarray, optional
-        Class of each code.
-    """
+    """What examples should map to: class codes (n,) from 0, or values (n, K)."""
 
     kind: str
+    """ "classification" or "regression"."""
     y: np.ndarray
     n_outputs: int
+    """Classes, or K."""
     groups: np.ndarray | None = None
+    """Subject (or session) of each example: never on both sides of a validation split."""
     names: np.ndarray | None = None
+    """Class of each code."""
 
     @classmethod
     def classes(cls, labels: Any, groups: Any = None) -> Target:

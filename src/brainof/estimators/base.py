@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from pathlib import Path
@@ -154,24 +155,20 @@ class BrainOFPredictor(BrainOFEstimator):
     pool: str = "auto"
     within_subject: bool = False
 
-    def _fit(self, X: Any, y: Any, groups: Any) -> Target:
+    def _fit(
+        self, X: Any, y: Any, groups: Any, checked: Callable[[Any], np.ndarray], target_of: Callable[..., Target]
+    ) -> Target:
         """Adapt the model to `y` and keep the subjects; labels are checked before anything is prepared."""
         chosen, seed = self._start()
         if self.pool != "auto":
             chosen = chosen.pooled_by(self.pool)
-        values = self._checked(y)
+        values = checked(y)
         samples = self._samples(X, reset=True)
         check_lengths(values, samples.n_samples, "label", "y")
-        target = self._target(values[samples.owner], self._window_groups(samples, groups))
+        target = target_of(values[samples.owner], self._window_groups(samples, groups))
         self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
         self.adapted_ = self._adapt(chosen, samples, target, seed)
         return target
-
-    def _checked(self, y: Any) -> np.ndarray:
-        raise NotImplementedError
-
-    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
-        raise NotImplementedError
 
     def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:
         """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""

@@ -79,14 +79,8 @@ class BrainOFClassifier(ClassifierMixin, BrainOFPredictor):
         ContractError
             The signals are not what the model was trained on; the message names the cure.
         """
-        self.classes_: Any = self._fit(X, y, groups).names
+        self.classes_: Any = self._fit(X, y, groups, checked_labels, Target.classes).names
         return self
-
-    def _checked(self, y: Any) -> np.ndarray:
-        return checked_labels(y)
-
-    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
-        return Target.classes(values, groups)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities (n_samples, n_classes)."""

@@ -62,14 +62,8 @@ class BrainOFRegressor(RegressorMixin, BrainOFPredictor):
         LabelError
             A target is NaN, or lengths differ.
         """
-        self._fit(X, y, groups)
+        self._fit(X, y, groups, checked_values, Target.values)
         return self
-
-    def _checked(self, y: Any) -> np.ndarray:
-        return checked_values(y)
-
-    def _target(self, values: np.ndarray, groups: np.ndarray | None) -> Target:
-        return Target.values(values, groups)
 
     def predict(self, X: Any) -> np.ndarray:
         """Values (n_samples,), or (n_samples, n_targets) of several targets."""

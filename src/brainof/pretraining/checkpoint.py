@@ -32,25 +32,10 @@ STATE = "state.json"
 
 
 class Checkpoints:
-    """The checkpoints of a run, written while it goes on.
+    """The checkpoints of a run, written while it goes on: in `folder`, which all ranks of `world` see.
 
-    Parameters
-    ----------
-    folder : Path
-        Where they lie; all ranks see it.
-    model : Module
-        Whose weights and buffers are saved.
-    optimizer : Optimizer
-        Whose state is saved, by the names of the model's parameters.
-    keep : int
-        The newest ones to keep, beside the best.
-    world : World, optional
-        The ranks that save together.
-
-    Attributes
-    ----------
-    extra : dict of str to Tensor
-        Saved beside, and restored in place.
+    The `keep` newest stay, and the best beside them. `extra` are tensors that are saved beside weights, buffers and
+    optimizer state, and restored in place.
     """
 
     def __init__(
@@ -82,13 +67,7 @@ class Checkpoints:
         self._pending = self._pool.submit(self._finish, written, temporary, {"step": step, **state})
 
     def wait(self) -> None:
-        """Until what was begun is complete.
-
-        Raises
-        ------
-        StorageError
-            The disk is full or cannot be written; checkpoints before it are kept.
-        """
+        """Until what was begun is complete; a StorageError where the disk is full, and those before it are kept."""
         pending, self._pending = self._pending, None
         with self.world.together():
             if pending is not None:
@@ -137,12 +116,7 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """Restore the newest intact checkpoint and return its state; None where there is none.
 
-        A checkpoint whose bytes are not those that were written is passed over, with a warning.
-
-        Raises
-        ------
-        CheckpointError
-            All checkpoints are damaged, or they belong to another model.
+        Damaged ones are passed over, with a warning; a CheckpointError where all are, or they are of another model.
         """
         with self.world.together():
             found = self.world.from_main(lambda: _newest_intact(self.folder))

@@ -11,13 +11,7 @@ from .config import PretrainConfig
 
 
 def open_curves(run: Path, config: PretrainConfig, step: int) -> list[Curves]:
-    """Those that a configuration asks for; the run goes on after `step`.
-
-    Raises
-    ------
-    DependencyError
-        The package is not installed.
-    """
+    """Those that a configuration asks for; the run goes on after `step`. A DependencyError without their package."""
     drawn: list[Curves] = [TensorBoard(run, step)] if config.tensorboard else []
     return [*drawn, WandB(run, config)] if config.wandb else drawn
 

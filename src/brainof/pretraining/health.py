@@ -39,11 +39,8 @@ def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre
 def check_batch(objective: Objective, masked: MaskedBatch, people: Sequence[str] = ()) -> dict[str, float]:
     """Health of one batch of one dataset (at least two windows), in evaluation mode; `people` says whose they are.
 
-    Returns
-    -------
-    dict
-        `scores_of_latents`; `identity`; `rank`: effective rank (exponential of the entropy of the squared singular
-        values) of the windows' latents; `latent_cosine`: mean cosine between latents of a window.
+    `scores_of_latents`; `identity`; `rank`: effective rank (exponential of the entropy of the squared singular values)
+    of the windows' latents; `latent_cosine`: mean cosine between latents of a window.
     """
     with evaluating(objective):
         tokens = objective.model.tokens(masked.batch)
@@ -87,12 +84,9 @@ def reconstruction_scores(
 ) -> dict[str, float]:
     """Explained variance of the hidden patches.
 
-    Returns
-    -------
-    dict
-        `r2`: of samples, against zero, and `r2_visible` that of the visible patches, where the objective predicts them;
-        `r2_log_spectrum`: of log spectra, against their mean over the batch; `r2_connectivity`: of correlation
-        profiles, against the mean of each place over the batch; the latter two where the model predicts them.
+    `r2`: of samples, against zero, and `r2_visible` that of the visible patches, where the objective predicts them;
+    `r2_log_spectrum`: of log spectra, against their mean over the batch; `r2_connectivity`: of correlation profiles,
+    against the mean of each place over the batch; the latter two where the model predicts them.
     """
     target_BHS, sample_mask_BHS = clean_patches(masked, tokens)
     hidden_BH1, waveform_BHS = masked.hidden_mask_BH[..., None], outputs["waveform"].float()

@@ -43,48 +43,33 @@ MASK_STREAM, CHANNEL_STREAM = 1, 4
 
 @dataclass(frozen=True, eq=False)
 class MaskedBatch(Tensors):
-    """One batch before the model sees it.
-
-    Attributes
-    ----------
-    batch : SignalBatch
-        The clean signal of the channels at hand.
-    seen_BCT : Tensor or None
-        What the encoder may look at where Fourier components are removed.
-    visible_BV, predicted_BH : Tensor of int64
-        Numbers of the tokens that are encoded, and of those that are decoded and compared.
-    visible_mask_BV, predicted_mask_BH : Tensor of bool
-        False where a row is filled up to the longest.
-    place_BC : Tensor of int64
-        Place of each channel among the `n_places` that the window has, in the order of the atlas.
-    n_patches : int
-        Patches of a channel, padding included.
-    n_predicted : int
-        Number of predicted patches, which losses are divided by.
-    skipped : int
-        Windows of the batch that were left out because they have fewer than two good patches.
-    n_valid : int
-        Tokens that hold signal; the others are padding or bad channels.
-    mean_1PCC : Tensor or None
-        Mean correlations of the windows by patch, zero on the diagonal, where differences from them are compared.
-    view, partner, distorted, networks : View or None
-        Second looks at the same windows, where a term of the objective asks for them.
-    """
+    """One batch before the model sees it."""
 
     batch: SignalBatch
+    """The clean signal of the channels at hand."""
     seen_BCT: Tensor | None
+    """What the encoder may look at where Fourier components are removed."""
     visible_BV: Tensor
+    """Numbers of the tokens that are encoded, filled up to the longest row; the mask is False for fillers."""
     visible_mask_BV: Tensor
     predicted_BH: Tensor
+    """Numbers of the tokens that are decoded and compared, likewise."""
     predicted_mask_BH: Tensor
     place_BC: Tensor
+    """Place of each channel among the `n_places` that the window has, in the order of the atlas."""
     n_places: int
     n_predicted: int
+    """Predicted patches, which losses are divided by."""
     n_patches: int = 0
+    """Of a channel, padding included."""
     skipped: int = 0
+    """Windows of the batch that were left out because they have fewer than two good patches."""
     n_valid: int = 0
+    """Tokens that hold signal; the others are padding or bad channels."""
     mean_1PCC: Tensor | None = None
+    """Mean correlations of the windows by patch, zero on the diagonal, where differences from them are compared."""
     view: View | None = None
+    """Second looks at the same windows, where a term of the objective asks for them, as the three below."""
     partner: View | None = None
     distorted: View | None = None
     networks: View | None = None
@@ -172,28 +157,13 @@ class Masking:
         hide_all: bool = False,
         views: Mapping[str, View] = MappingProxyType({}),
     ) -> MaskedBatch | None:
-        """Hide components and patches of a batch.
+        """Hide components and patches of a batch of one modality; None where no window has two good patches.
 
         Components are removed before channels are left out, because fMRI's transform runs over all regions in order.
 
-        Parameters
-        ----------
-        batch : SignalBatch
-            One modality, on the host.
-        rng : numpy Generator
-            What the batch shares: its subset of channels; and all else without `windows`.
-        windows : WindowRandom, optional
-            A stream for each window.
-        progress : float
-            Fraction of the steps done, for the curriculum (`mask.changes`, `mask.fourier_start`).
-        fourier, hide_all : bool
-            Whether components are removed at all, and whether every patch is hidden.
-        views : mapping of str to View
-            Of the same windows, of which nothing is hidden.
-
-        Returns
-        -------
-        MaskedBatch, or None where no window has two good patches; a RecordingError where the model cannot read it.
+        `rng` draws what the batch shares, its subset of channels; `windows`, a stream for each window, all else (else
+        `rng` does that, too). `progress` is the fraction of the steps done, for the curriculum. Of `views`, second
+        looks at the same windows, nothing is hidden. A RecordingError where the model cannot read the batch.
         """
         batch = on_grid(batch, self.rates, self.patch)
         mask = self.config.at(progress, batch.modality)

@@ -6,19 +6,11 @@ Shape suffixes: B windows, C channels, T samples, P patches per channel, N = C *
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import scipy.fft
 
-from ..errors import RecordingError
 from ..utils.values import ceil_div
-
-
-class Random(Protocol):
-    """Uniform numbers in [0, 1), the first axis numbering windows."""
-
-    def random(self, size: tuple[int, ...], /) -> np.ndarray: ...
 
 
 class WindowRandom:
@@ -33,6 +25,10 @@ class WindowRandom:
 
     def random(self, size: tuple[int, ...]) -> np.ndarray:
         return np.stack([stream.random(size[1:]) for stream in self.streams])
+
+
+#: Of a batch, or of each of its windows
+Random = np.random.Generator | WindowRandom
 
 
 def streams_of(rng: Random, rows: np.ndarray) -> Random:
@@ -115,30 +111,12 @@ def hide_patches(
     region_BC: np.ndarray | None = None,
     block_patches: int = 1,
 ) -> np.ndarray:
-    """Choose the patches to hide.
+    """Choose the patches to hide: bool, (B, C, P).
 
-    Parameters
-    ----------
-    valid_BCP : bool ndarray
-        True for patches that hold signal; padding and bad channels are never hidden (there is nothing to predict).
-    ratio : float
-        Fraction of the units to hide; at least one is hidden and at least one stays visible.
-    unit : {"patch", "segment", "channel", "region", "slice", "block", "mixed"}
-        See MaskConfig.unit. Where a window has a single unit of that kind, patches are hidden instead.
-    rng : numpy Generator or WindowRandom
-    region_BC : int ndarray, optional
-        The region that each channel belongs to, for "region", "slice" and "block"; see `regions` and `slices`.
-    block_patches : int
-        Patches in a stretch of a block.
-
-    Returns
-    -------
-    bool ndarray, shape (B, C, P)
-
-    Raises
-    ------
-    RecordingError
-        A window has fewer than two valid patches.
+    A fraction `ratio` of the units is hidden (see MaskConfig.unit), at least one, and at least one stays visible; where
+    a window has a single unit of that kind, patches are hidden instead. Never hidden is what is not valid, padding and
+    bad channels: there is nothing to predict. `region_BC` is the region that each channel belongs to, for "region",
+    "slice" and "block" (see `regions` and `slices`); `block_patches` are the patches in a stretch of a block.
     """
     n_windows, n_channels, n_patches = valid_BCP.shape
     # first what has one size, then time-major: a window draws the same numbers whatever length it is padded to
@@ -153,11 +131,10 @@ def hide_patches(
         order_BCP = np.where(halved_B[:, None, None], draws_BCP, draws_BCP[:, :1])
     elif unit == "channel":
         order_BCP = draws_BCP[:, :, :1]
-    elif region_BC is not None:
+    else:
+        assert region_BC is not None
         stretch_P = np.arange(n_patches) // block_patches if unit == "block" else np.zeros(n_patches, np.int64)
         order_BCP = np.take_along_axis(draws_BCP[:, :, stretch_P], region_BC[..., None], 1)
-    else:
-        raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
     order_BN = np.broadcast_to(order_BCP, valid_BCP.shape).reshape(n_windows, -1)
     valid_BN = valid_BCP.reshape(n_windows, -1)
     sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
@@ -166,11 +143,6 @@ def hide_patches(
         order_BN = np.where(single_B[:, None], draws_BCP.reshape(n_windows, -1), order_BN)
         sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
     n_units_B = rank_BN[:, -1]
-    if (n_units_B < 2).any():
-        row = int((n_units_B < 2).argmax())
-        raise RecordingError(
-            f"window {row} has fewer than two patches to choose from", field=f"mask.unit={unit}", fix="leave it out"
-        )
     n_hidden_B = np.clip(np.round(ratio * n_units_B), 1, n_units_B - 1)
     last_B = (rank_BN >= n_hidden_B[:, None]).argmax(axis=1)
     hidden_BN = valid_BN & (order_BN <= np.take_along_axis(sorted_BN, last_B[:, None], 1))

@@ -28,17 +28,9 @@ QUERIES = 16
 
 
 class Objective(nn.Module):
-    """The pretraining objective around a model.
+    """The pretraining objective around a model: `terms`, by the name under which they are logged (`loss_time`, ...).
 
-    Attributes
-    ----------
-    terms : dict of str to Term
-        What is added up, by the name under which it is logged (`loss_time`, ...).
-
-    Raises
-    ------
-    ConfigError
-        An unknown term, or the model lacks an output that a term compares.
+    A ConfigError for an unknown term, or a model that lacks an output that a term compares.
     """
 
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
@@ -86,13 +78,7 @@ class Objective(nn.Module):
         return found
 
     def learn_from(self, teacher: Any) -> None:
-        """Take the latents of a teacher as target.
-
-        Raises
-        ------
-        ConfigError
-            The teacher has latents or patches of another layout.
-        """
+        """Take the latents of a teacher as target; a ConfigError where it has latents or patches of another layout."""
         (theirs, patch), (mine, own) = ((tuple(x.latents_LD.shape), x.config.patch) for x in (teacher, self.model))
         if (theirs, patch) != (mine, own):
             text = "{} x {} latents of patches of {}".format

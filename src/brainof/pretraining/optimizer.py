@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ConfigError
 from ..model import BrainOF
 from .config import PretrainConfig
+from .parallel import own_parts
 
 
 def make_optimizer(model: BrainOF, config: PretrainConfig) -> torch.optim.Optimizer:
@@ -80,12 +80,7 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights of a step."""
-        torch._foreach_lerp_(_own(self.tensors.values()), _own(self._parameters), 1 - self.decay)
-
-
-def _own(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """What this rank holds of each."""
-    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
+        torch._foreach_lerp_(own_parts(self.tensors.values()), own_parts(self._parameters), 1 - self.decay)
 
 
 class Schedule(NamedTuple):

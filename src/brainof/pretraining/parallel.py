@@ -136,10 +136,7 @@ def _of_communication(error: RuntimeError) -> bool:
 def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
     """The world that torchrun's environment describes (RANK, LOCAL_RANK, WORLD_SIZE); one process without it.
 
-    Raises
-    ------
-    ConfigError
-        A process group that somebody else has initialised, or several ranks that would share nothing (`kind` "none").
+    A ConfigError for a process group that somebody else has initialised, or ranks that would share nothing.
     """
     if dist.is_available() and dist.is_initialized():
         raise ConfigError(
@@ -178,13 +175,7 @@ def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
 
 
 def batches_of(per_step: int, ranks: int) -> tuple[int, int]:
-    """Batches of a step that each rank takes, and the ranks that share one batch.
-
-    Raises
-    ------
-    ConfigError
-        They cannot all take equally many.
-    """
+    """Batches of a step that each rank takes, and ranks that share one; a ConfigError where they cannot evenly."""
     if per_step % ranks == 0:
         return per_step // ranks, 1
     if ranks % per_step == 0:
@@ -220,15 +211,9 @@ def _called(forward: Callable[..., Any], *given: Any) -> Any:
 def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False) -> nn.Module:
     """The module to call in place of the objective, so that `backward` adds gradients over ranks.
 
-    Parameters
-    ----------
-    objective : Module
-        Changed in place by "fsdp": its parameters become DTensors of which each rank holds a part.
-    kind : {"auto", "none", "ddp", "fsdp", "fsdp_ep"}
-        "auto" is "ddp" where there are several ranks; "fsdp_ep" is "fsdp" with experts on ranks of their own.
-    bfloat16 : bool
-        Blocks, which hold nearly all weights, are sent in bfloat16 under "fsdp"; every rank's parts, gradients that are
-        added and what is outside of blocks stay in float32.
+    `kind` is that of `PretrainConfig.parallel`. "fsdp" changes the objective in place: its parameters become DTensors,
+    of which each rank holds a part. With `bfloat16` its blocks, which hold nearly all weights, are sent in bfloat16;
+    every rank's parts, gradients that are added and what is outside of blocks stay in float32.
     """
     if world.size == 1:
         return objective
@@ -302,21 +287,17 @@ def reducing(module: nn.Module, last: bool) -> Iterator[None]:
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
     """Scale all gradients so that their norm is at most `most`; returns what it was, over all ranks and parts."""
-    parts = spread_parts(parameters)
+    parts, norm_of = spread_parts(parameters), nn.utils.get_total_norm
     if not parts:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = _norm(gradients)
+        norm: Any = norm_of([p.grad for p in parameters if p.grad is not None])
         if not (on_host(norm) and norm <= most):  # else all would be multiplied by one
             nn.utils.clip_grads_with_norm_(parameters, most, norm)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    rest = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "spread")]
-    square = _norm([p.grad for p in parts if p.grad is not None]).square()
+    rest: Any = norm_of([p.grad for p in parameters if p.grad is not None and not hasattr(p, "spread")])
+    square = norm_of([p.grad for p in parts if p.grad is not None]).square()
     dist.all_reduce(square, group=parts[0].spread.get_group("expert"))  # type: ignore[attr-defined]
-    norm = (square + _norm(rest).full_tensor().square()).sqrt()
-    held = [
-        grad.to_local() if hasattr(grad, "to_local") else grad
-        for grad in (p.grad for p in parameters if p.grad is not None)
-    ]
+    norm = (square + rest.full_tensor().square()).sqrt()
+    held = own_parts(p.grad for p in parameters if p.grad is not None)
     torch._foreach_mul_(held, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm
 
@@ -326,8 +307,9 @@ def on_host(value: Tensor) -> bool:
     return value.device.type == "cpu" and not hasattr(value, "full_tensor")
 
 
-def _norm(gradients: Sequence[Tensor]) -> Any:
-    return nn.utils.get_total_norm(gradients)
+def own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this rank holds of each."""
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]
 
 
 def spread_parts(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -22,59 +22,33 @@ from ..model.presets import count
 from ..utils.values import ceil_div
 from .config import PretrainConfig
 
-#: Bytes of a weight: in float32 with its gradient and two moments of AdamW; and on disk in a checkpoint
-STATE_BYTES, CHECKPOINT_BYTES = 16, 12
-GIB = 2**30
+#: Bytes of a weight on disk in a checkpoint: in float32, with two moments of AdamW
+CHECKPOINT_BYTES = 12
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """One device and its link, and how much of the device a step uses.
-
-    Attributes
-    ----------
-    peak : float
-        FLOP/s of dense bfloat16 products: 989e12 on an H100 or H200.
-    mfu : float
-        Fraction of the peak that the products of a step reach: 0.09 (`base`) and 0.14 (`large`) were measured, nothing
-        compiled (docs/performance.md).
-    link : float
-        Bytes/s that a device sends while it receives as much: 50e9 is a network card of 400 Gbit/s for each.
-    memory : float
-        Bytes.
-    """
+    """One device and its link, and how much of the device a step uses."""
 
     peak: float = 989e12
+    """FLOP/s of dense bfloat16 products: an H100 or H200."""
     mfu: float = 0.1
+    """Fraction of the peak that the products of a step reach: 0.09 (`base`) and 0.14 (`large`) were measured, nothing
+    compiled (docs/performance.md)."""
     link: float = 50e9
+    """Bytes/s that a device sends while it receives as much: a network card of 400 Gbit/s for each."""
     memory: float = 80e9
+    """Bytes."""
 
 
 def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware | None = None) -> dict[str, Any]:
-    """The plan of a recipe.
+    """The plan of a recipe, in plain values for JSON.
 
-    Parameters
-    ----------
-    config : PretrainConfig
-        The recipe.
-    kinds : DataFrame
-        Kinds of windows, a row each: modality, dataset, sfreq, n_times, n_channels and their `count`; from
-        `datasets.catalogue.published_index` or `kinds_of`.
-    devices : int
-        Devices that share a step.
-    hardware : Hardware, optional
-        What they can do.
+    `kinds` are kinds of windows, a row each: modality, dataset, sfreq, n_times, n_channels and their `count`; from
+    `datasets.catalogue.published_index` or `kinds_of`. Returned are "parameters", "data", "step", "memory" and
+    "communication" by parallel kind (none, ddp, fsdp, fsdp_ep: experts on devices of their own), "time" and "disk".
 
-    Returns
-    -------
-    dict
-        Plain values, for JSON: "parameters", "data", "step", "memory" and "communication" by parallel kind (none, ddp,
-        fsdp, fsdp_ep: experts on devices of their own), "time", "disk".
-
-    Raises
-    ------
-    ConfigError
-        More devices than windows in a step.
+    A ConfigError where there are more devices than windows in a step.
     """
     model, hardware = config.architecture, hardware or Hardware()
     parameters = count(model)

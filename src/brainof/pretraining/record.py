@@ -18,34 +18,26 @@ from ..utils.values import counted
 from .config import PretrainConfig
 from .run_folder import ABOUT
 
-
-def write_record(
-    folder: Path, contract: InputContract, config: PretrainConfig, corpora: Windows, rows: pd.DataFrame, **about: Any
-) -> None:
-    """What a run reads and its record (`run_record`, which takes `about`), beside its configuration."""
-    record = run_record(config, corpora, rows, **about)
-    write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
-
-
 #: What a corpus says of a dataset (earlier ones called a license "licence")
 _DESCRIBED = ("title", "license", "licence", "citation", "url")
 
 
-def run_record(
+def write_record(
+    folder: Path,
+    contract: InputContract,
     config: PretrainConfig,
     corpora: Windows,
     rows: pd.DataFrame,
     *,
     device: torch.device,
     bfloat16: bool,
-    ranks: int = 1,
-    **more: Any,
-) -> dict[str, Any]:
-    """JSON values: data (`rows` of the index) with licenses, seeds, hardware; all but how far the run has come.
+    ranks: int,
+) -> None:
+    """What a run reads, and its record: data (`rows` of the index) with licenses, settings, seeds, hardware.
 
-    `more` is added as it is.
+    It stands beside the configuration, and says all but how far the run has come.
     """
-    return {
+    record = {
         "seed": config.seed,
         "batch": config.batch_size * config.accumulate,
         "lr": config.lr,
@@ -60,8 +52,8 @@ def run_record(
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
         "data": data_record(corpora, rows),
         **({"base_model": config.start} if config.start else {}),
-        **more,
     }
+    write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
 
 
 def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:

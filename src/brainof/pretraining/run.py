@@ -36,7 +36,7 @@ from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
 from .record import hardware, precision_name, write_record
-from .run_folder import Metrics, last_health, locked, remember_failure, settle_config
+from .run_folder import Metrics, last_of, locked, remember_failure, settle_config
 from .trainer import Trainer, uses_bfloat16
 from .views import planner_of
 from .watch import Watch
@@ -189,7 +189,7 @@ class Run:
         """Run the remaining steps, then write the release."""
         config, world = self.config, self.world
         loader, meter = self.loader(), Meter(self.objective, config.steps, world, self.ranks_each)
-        done, started = self._resume(loader, meter)
+        done, started = self._resume(loader)
         bar = progress(total=config.steps, initial=done, desc="pretrain", unit="step", quiet=not world.main)
         with stop_on_signal(self.signals), closing(bar), contextlib.ExitStack() as opened:
             with world.together():
@@ -205,14 +205,16 @@ class Run:
                     done = step.number
                     meter.add(step)
                     bar.update()
-                    if done % config.log_every == 0 or done == config.steps:
+                    check = done % config.health_every == 0 and done < config.steps
+                    saves = check or done % config.checkpoint_every == 0 or done == config.steps or step.stop
+                    if saves or done % config.log_every == 0:  # so that a checkpoint keeps no half of a log line
                         rows = meter.rows(loader.waited)  # refuses steps that are not finite
                         now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                         metrics.write(*(now | row for row in rows))
                         metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
-                        say(bar, now | rows[0])
-                    check = done % config.health_every == 0 and done < config.steps
-                    if check or done % config.checkpoint_every == 0 or done == config.steps or step.stop:
+                        if rows:
+                            say(bar, now | rows[0])
+                    if saves:
                         self._save(done, loader, meter, started)
                     if check:
                         self._check_health(done, metrics)
@@ -279,8 +281,8 @@ class Run:
         return {name: found[name] for name in names}
 
     def last_health(self, step: int | None = None) -> dict[str, dict[str, Any]] | None:
-        """As `run_folder.last_health`, which the first rank reads."""
-        return self.world.from_main(lambda: last_health(self.metrics, step))
+        """The last health check (of `step`, if given) by dataset, which the first rank reads; None without one."""
+        return self.world.from_main(lambda: last_of("health", self.metrics, step))
 
     def _check_health(self, step: int, metrics: Metrics) -> None:
         health = self.health()
@@ -308,7 +310,6 @@ class Run:
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
         begun = time.perf_counter()
         state = {
-            "meter": meter.state_dict(),  # refuses steps that are not finite: first of all
             "position": loader.state_dict(),
             "seconds": time.perf_counter() - started,
             "rows": rows_digest(self.train_rows),
@@ -316,14 +317,13 @@ class Run:
         self.checkpoints.save(step, state)
         meter.saving_seconds += time.perf_counter() - begun
 
-    def _resume(self, loader: Loader, meter: Meter) -> tuple[int, float]:
+    def _resume(self, loader: Loader) -> tuple[int, float]:
         """Restore the newest checkpoint; returns the steps done and when the run would have begun without a break."""
         state = self.checkpoints.load()
         if state is None:
             return 0, time.perf_counter()
         require_same_rows(state["rows"], self.train_rows, self.folder)
         loader.load_state_dict(state["position"])
-        meter.load_state_dict(state["meter"])
         return int(state["step"]), time.perf_counter() - float(state["seconds"])
 
 

@@ -60,16 +60,9 @@ def locked(run: Path) -> Iterator[None]:
 def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = ()) -> None:
     """Write the configuration of a new run; a continued run must have the same one.
 
-    What changes nothing but speed (`SPEED`) may differ. After a failure the fields in `AFTER_FAILURE` may differ too:
-    the run then goes on with them from its last checkpoint. Without a change it stays failed. Fields in `accept` may
-    differ in any case.
-
-    Raises
-    ------
-    ConfigError
-        Names the first key that differs.
-    HealthError
-        The run failed before, and nothing was changed.
+    What changes nothing but speed (`SPEED`) may differ, and fields in `accept`; else a ConfigError names the first key
+    that does. A run that failed goes on from its last checkpoint where fields in `AFTER_FAILURE` differ; a HealthError
+    where nothing was changed.
     """
     path, failed = run / "config.yaml", run / FAILED
     if path.exists():
@@ -154,13 +147,10 @@ def scalars(row: dict[str, Any]) -> dict[str, float]:
     if "health" in row:
         found = {f"{key}/{name}": value for name, part in row["health"].items() for key, value in part.items()}
     else:
-        name = f"{row.get('modality')}/{row.get('dataset')}"
-        found = {f"{key}/{name}" if _of_dataset(key) else f"step/{key}": value for key, value in row.items()}
+        name, whole = f"{row.get('modality')}/{row.get('dataset')}", {*row} - {"batches"}
+        whole -= {key for key in row if key.startswith("loss") and key != "loss_step"}
+        found = {f"step/{key}" if key in whole else f"{key}/{name}": value for key, value in row.items()}
     return {key: value for key, value in found.items() if type(value) in (int, float)}
-
-
-def _of_dataset(key: str) -> bool:
-    return (key.startswith("loss") and key != "loss_step") or key == "batches"
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -168,13 +158,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics file; a last line that a killed process left half-written is ignored.
-
-    Raises
-    ------
-    CheckpointError
-        Another line is no row of metrics.
-    """
+    """Rows of a metrics file, less a last line that a killed process left half-written; CheckpointError for others."""
     rows = []
     lines = user_path(path).read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -187,11 +171,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             raise CheckpointError("is damaged", file=path, field=f"line {number}", fix="delete that line") from None
         rows.append(row)
     return rows
-
-
-def last_health(path: Path, step: int | None = None) -> dict[str, dict[str, Any]] | None:
-    """The last health check in a metrics file (of `step`, if given), by dataset; None where there is none."""
-    return last_of("health", path, step)
 
 
 def last_of(key: str, path: Path, step: int | None = None) -> Any:

@@ -10,13 +10,10 @@ import ctypes
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from ..utils.threads import operators_apart
 
 Job = TypeVar("Job")
 Losses = dict[str, Tensor]
@@ -36,66 +33,49 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
 
 
-def detached(losses: Losses) -> Losses:
-    """The values without their graph."""
-    return {name: value.detach() for name, value in losses.items()}
-
-
 class GradientThreads:
-    """Sums the gradients of `parameters` over jobs that run side by side on `count` threads.
+    """Sums the gradients of `parameters` over jobs that run side by side on `count` threads; `close` ends them.
 
-    With one thread the jobs run in the caller's by a plain `backward`, whose hooks DDP and FSDP need. While it is open,
-    operators of a job use what is left of the processors (one thread each, as a rule); those of the caller, who waits
-    for the jobs, use all of them.
+    Operators of a job use what is left of the processors (one thread each, as a rule). With one thread the jobs run in
+    the caller's by a plain `backward`, whose hooks DDP and FSDP need.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self.count = max(1, count)
-        self._pool: ThreadPoolExecutor | None = None
-        self._opened = ExitStack()
-
-    def open(self) -> Self:
-        """Start the threads."""
         keep_freed_memory()
-        if self.count > 1:
-            self._pool = self._opened.enter_context(operators_apart(self.count, "gradients", caller_waits=True))
-        return self
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.count, self._before = count, torch.get_num_threads()
+        within = max(1, self._before // count)
+        self._pool = ThreadPoolExecutor(count, "gradients", initializer=torch.set_num_threads, initargs=(within,))
 
     def close(self) -> None:
         """End the threads."""
-        self._pool = None
-        self._opened.close()
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._before)  # what a thread sets is what new ones begin with
 
     def backward(self, jobs: Sequence[Job], losses_of: Callable[[Job], Losses]) -> list[Losses]:
-        """Add the gradients of the jobs' losses to `.grad`, always in the order of the jobs.
+        """Add the gradients of the jobs' losses to `.grad`; returns the losses of each, without their graph.
 
-        The result does not depend on which thread is done first: `backward` in several threads would add to `.grad` in
-        the order of their ends, and resume would not be exact. `losses_of` makes the losses of a job, of which "loss"
-        is descended; autocast and the like belong inside, since they are per thread.
-
-        Returns
-        -------
-        list of dict
-            The losses of each job, without their graph.
+        `losses_of` makes the losses of a job, of which "loss" is descended; autocast and the like belong inside, since
+        they are per thread. Gradients are added in the order of the jobs: `backward` in several threads would add them
+        in the order of their ends, and resume would not be exact.
         """
-        if self._pool is None:
-            return [self._plain(losses_of(job)) for job in jobs]
 
         def run(job: Job) -> tuple[Losses, tuple[Tensor | None, ...]]:
             losses = losses_of(job)
             gradients = torch.autograd.grad(losses["loss"], self.parameters, allow_unused=True)
-            return detached(losses), gradients
+            return _detached(losses), gradients
 
         found = []
+        if self.count == 1:
+            for job in jobs:
+                losses = losses_of(job)
+                losses["loss"].backward()
+                found.append(_detached(losses))
+            return found
         for losses, gradients in self._pool.map(run, jobs):
             found.append(losses)
             self._add(gradients)
         return found
-
-    def _plain(self, losses: Losses) -> Losses:
-        losses["loss"].backward()
-        return detached(losses)
 
     @torch.no_grad()
     def _add(self, gradients: Sequence[Tensor | None]) -> None:
@@ -109,3 +89,7 @@ class GradientThreads:
                 held.append((parameter.grad, gradient))
         if held:
             torch._foreach_add_(*map(list, zip(*held, strict=True)))
+
+
+def _detached(losses: Losses) -> Losses:
+    return {name: value.detach() for name, value in losses.items()}

@@ -25,24 +25,24 @@ from .threads import GradientThreads, Losses
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a finished optimizer step tells; tensors stay on the device until somebody reads them.
-
-    `number` counts the steps done, this one included; `losses` are those of each batch, without their graph; `norm` is
-    that of the gradient before clipping; `load_LME` are the tokens that each expert was sent, None without experts;
-    `counts` are those of the batches, over all ranks; `source` says where their windows come from; `stop` tells that
-    the run was asked to end; `latents_BLD` are those of the last batch where the objective tells them.
-    """
+    """What a finished optimizer step tells; tensors stay on the device until somebody reads them."""
 
     number: int
+    """Of the steps done, this one included."""
     batches: list[Any]
     losses: list[Losses]
+    """Of each batch, without their graph."""
     lr: float
     norm: Tensor
+    """Of the gradient before clipping."""
     load_LME: Tensor | None
-    counts: dict[str, float]
+    """Tokens that each expert was sent; None without experts."""
     source: str = ""
+    """Where the windows come from."""
     stop: bool = False
+    """Whether the run was asked to end."""
     latents_BLD: Tensor | None = None
+    """Of the last batch, where the objective tells them."""
 
     @property
     def numbers(self) -> Step:
@@ -58,33 +58,16 @@ class Step:
 class Trainer:
     """An objective and its optimizer, step by step.
 
-    Parameters
-    ----------
-    objective : Module
-        (batch, counts of the step, fraction of the steps done) -> losses, of which "loss" is descended; the losses of
-        the batches of a step are added. "latents" (rows of windows) may be among them.
-    optimizer : Optimizer
-        Its groups may hold `lr_scale`, a factor on the learning rate.
-    schedule : Schedule
-        Steps, learning rate and warm-up.
-    clip : float
-        Largest norm of the gradient.
-    accumulate : int
-        Batches of a step (of each rank). A batch that is None (nothing in it could be masked) is left out.
-    balance_rate : float
-        Step of the selection bias of the experts; 0 leaves it.
-    bfloat16 : bool
-        Forward passes in autocast.
-    threads : int
-        CPU threads that share the windows of a batch, see `GradientThreads`.
-    world : World, optional
-        The ranks that share each step.
-    replica : Module, optional
-        What is called in place of the objective, see `parallel.shared_by_ranks`.
-    average : Average, optional
-        Of the weights, which takes in each step.
-    asked_to_stop : callable, optional
-        Whether the run is to end after the step at hand: when one rank is asked, all learn of it in the same step.
+    `objective`: (batch, counts of the step, fraction of the steps done) -> losses, of which "loss" is descended; those
+    of the batches of a step are added. "latents" (rows of windows) may be among them. Where ranks (`world`) share a
+    step, `replica` is called in its place (`parallel.shared_by_ranks`).
+    `optimizer`: its groups may hold `lr_scale`, a factor on the learning rate.
+    `clip`: largest norm of the gradient.
+    `accumulate`: batches of a step, on each rank; one that is None (nothing in it could be masked) is left out.
+    `balance_rate`: step of the selection bias of the experts; 0 leaves it.
+    `threads`: CPU threads that share the windows of a batch (`GradientThreads`).
+    `average`: of the weights, which takes in each step.
+    `asked_to_stop`: whether to end after the step at hand; when one rank is asked, all learn of it in the same step.
     """
 
     def __init__(
@@ -115,7 +98,7 @@ class Trainer:
 
         Batches have `counts` (name -> number) and `split(count)` where counts and threads are used.
         """
-        with closing(GradientThreads(self.parameters, self.threads).open()) as team:
+        with closing(GradientThreads(self.parameters, self.threads)) as team:
             for number in range(start, self.schedule.steps):
                 chosen = [batch for batch in islice(batches, self.accumulate) if batch is not None]
                 with self.world.watched():
@@ -148,7 +131,7 @@ class Trainer:
         if self.world.size == 1:  # nobody else needs to know
             stop = self.asked_to_stop()
         source = "; ".join(getattr(batch, "source", "") for batch in batches)
-        return Step(number + 1, batches, losses, lr, norm, load_LME, total, source, stop, latents_BLD)
+        return Step(number + 1, batches, losses, lr, norm, load_LME, source, stop, latents_BLD)
 
     def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
         """Add the gradient of a batch; returns its losses."""
@@ -172,13 +155,7 @@ Bad = tuple[int, float, float, str]
 
 
 def require_finite(steps: Sequence[Step]) -> None:
-    """Refuse losses or gradients that are not finite.
-
-    Raises
-    ------
-    HealthError
-        Names the first such step and where its windows come from.
-    """
+    """A HealthError where a loss or gradient is not finite: names the first such step and its windows."""
     refuse([first_not_finite(steps)])
 
 
@@ -189,11 +166,9 @@ def refuse(first: Sequence[Bad | None]) -> None:
         return
     number = min(step for step, *_ in found)
     here = [each for each in found if each[0] == number]
-    here = [
-        each for each in here if not math.isfinite(each[1])
-    ] or here  # a bad gradient is on all ranks, its loss is not
-    _, loss, norm, _ = here[0]
-    sources = "; ".join(source for *_, source in here if source)
+    own = [each for each in here if not math.isfinite(each[1])]  # a bad gradient is on all ranks, its loss is not
+    _, loss, norm, _ = (own or here)[0]
+    sources = "; ".join(source for *_, source in own or here if source)
     raise HealthError(
         f"loss {loss}, gradient norm {norm} at step {number}" + (f" ({sources})" if sources else ""),
         field="loss",

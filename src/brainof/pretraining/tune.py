@@ -41,31 +41,11 @@ def tune(
 ) -> dict[str, Any]:
     """Find `tokens_per_batch` (with `batch_size` and `accumulate` to go with it) and `lr` for a recipe.
 
-    Parameters
-    ----------
-    config : PretrainConfig
-        The recipe.
-    corpus : sequence of path
-        Corpora to train on.
-    out : path
-        Folder for the metrics of all trials, and `tuning.json`.
-    steps : int
-        Steps of each learning rate, warm-up and decay included.
-    trial_steps : int
-        Steps of each batch size; the first is not counted.
-    doublings : int
-        Batches larger than the recipe's that are tried, each twice as large.
+    `steps` are those of each learning rate, `trial_steps` those of each batch size (the first is not counted), of which
+    `doublings` larger than the recipe's are tried. Folder `out` gets the metrics of all trials, and `tuning.json`: what
+    is returned, with the trials `batches` (tokens, windows/s, GiB) and `rates` (lr, loss at the end, losses).
 
-    Returns
-    -------
-    dict
-        `tokens_per_batch`, `batch_size`, `accumulate`, `lr`; the trials `batches` (tokens, windows/s, GiB) and `rates`
-        (lr, loss at the end, losses).
-
-    Raises
-    ------
-    ConfigError
-        Not even a quarter of the recipe's batch fits.
+    A ConfigError where not even a quarter of the recipe's batch fits.
     """
     folder = user_path(out)
     batches = list(_batches(config, corpus, folder, trial_steps, doublings))

@@ -18,7 +18,7 @@ from ..utils.modules import seeded
 from ..utils.values import finite
 from .checkpoint import best_of, complete_checkpoints, intact_state, read_into, restore
 from .config import PretrainConfig
-from .run_folder import ABOUT, flat, last_health, last_of
+from .run_folder import ABOUT, flat, last_of
 
 
 def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], checkpoint: str = "best") -> Path:
@@ -45,15 +45,12 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
     if not (run / ABOUT).is_file():
         raise CheckpointError("is not a run of `brainof pretrain`, or is one of an earlier version", file=run)
     about = read_json(run / ABOUT)
-    if "pairs" in about["record"]:
-        fix = "save the model that was trained by brainof.release.save_release"
-        raise CheckpointError("is a run on pairs, whose model was made elsewhere", file=run, fix=fix)
     config = PretrainConfig.load(run / "config.yaml")
     path = _find(run / "checkpoints", checkpoint)
     state = intact_state(path)
     if state is None:
         raise CheckpointError("its bytes are not those that were written", file=path, fix="choose another --checkpoint")
-    health = last_health(run / "metrics.jsonl", int(state["step"])) or {}
+    health = last_of("health", run / "metrics.jsonl", int(state["step"])) or {}
     now = {"steps": state["step"], "seconds": round(state["seconds"], 1), "health": finite(health, 4)}
     if config.trial and (missed := last_of("trial", run / "metrics.jsonl", int(state["step"]))):
         now["trial"] = missed
@@ -97,15 +94,8 @@ def checkpointed_model(path: Path, config: PretrainConfig) -> BrainOF:
 
 
 def start_from(model: BrainOF, start: str) -> None:
-    """Give a model the weights of a run folder, a release folder or a model on the Hub.
-
-    Raises
-    ------
-    CheckpointError
-        As of `brainof.load`.
-    ConfigError
-        It is another architecture; names the first field that differs.
-    """
+    """Give a model the weights of a folder or a model on the Hub; a ConfigError names a field of the architecture that
+    differs."""
     other, _ = load(start)
     mine, theirs = flat(model.config.to_dict()), flat(other.config.to_dict())
     for name, value in theirs.items():

@@ -26,15 +26,14 @@ def operator_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def operators_apart(count: int, name: str = "brainof", caller_waits: bool = False) -> Iterator[ThreadPoolExecutor]:
+def operators_apart(count: int) -> Iterator[ThreadPoolExecutor]:
     """A pool of `count` threads; while it is open, operators use what is left of the processors (one each, as a rule).
 
-    Those of a caller that waits for the pool while it works may go on using all of them. What was not begun when the
-    pool is closed is dropped.
+    What was not begun when the pool is closed is dropped.
     """
     within = max(1, torch.get_num_threads() // count)
-    with operator_threads(0 if caller_waits else within):
-        pool = ThreadPoolExecutor(count, name, initializer=torch.set_num_threads, initargs=(within,))
+    with operator_threads(within):
+        pool = ThreadPoolExecutor(count, "brainof", initializer=torch.set_num_threads, initargs=(within,))
         try:
             yield pool
         finally:

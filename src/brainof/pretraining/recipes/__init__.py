@@ -28,10 +28,7 @@ def recipe_names() -> list[str]:
 def find_config(name_or_path: str | PathLike[str]) -> PretrainConfig:
     """A PretrainConfig by file or by shipped name, with ablations behind it: `published+dense+softmax`.
 
-    Raises
-    ------
-    ConfigError
-        Neither a file nor a known name (the nearest is suggested), or a wrong key or value.
+    A ConfigError for neither a file nor a known name (the nearest is suggested), or a wrong key or value.
     """
     if user_path(name_or_path).is_file():
         return PretrainConfig.parse(_values(name_or_path), name_or_path)

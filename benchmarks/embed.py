@@ -9,6 +9,7 @@
     backbone_ms_C_P                     time of the backbone alone on the latents of that window
     embed_window_NAME                   CPU ms of one window of 64 channels x 10 s on one core, its layout known
     embed_window_first_NAME             the same with the layout made anew
+    embed_half_NAME                     CPU time of that window / with half of the blocks in the backbone, in turn
     embed_int8_NAME                     CPU time of 8 windows in float32 / with int8 weights (torch's dynamic
                                         quantisation of the linear maps of sampler and backbone; experts are none)
     embed_int8_cosine_NAME              mean cosine of both features about their mean over 8 windows of noise
@@ -202,6 +203,7 @@ def light(name: str, repeats: int = 9) -> Iterator[Line]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = BrainOF.from_preset(name).eval()
+    half = BrainOF.from_preset(name, backbone={"depth": max(1, model.config.backbone.depth // 2)}).eval()
     maps = {
         key
         for key, module in model.named_modules()
@@ -218,12 +220,13 @@ def light(name: str, repeats: int = 9) -> Iterator[Line]:
     with torch.inference_mode():
         layout = model.layout(one)
         alone = [partial(features, model, one, layout), partial(features, model, one, None)]
-        warm, cold = seconds(alone, repeats, time.process_time)
+        warm, cold, less = seconds([*alone, partial(features, half, one, half.layout(one))], repeats, time.process_time)
         both = [partial(features, of, many, layout) for of in (model, small)]
         full, int8 = seconds(both, repeats // 2, time.process_time)
         first, second = (features(of, many, layout) for of in (model, small))
     yield f"embed_window_{name}", 1e3 * warm, "ms"
     yield f"embed_window_first_{name}", 1e3 * cold, "ms"
+    yield f"embed_half_{name}", warm / less, "ratio"
     yield f"embed_int8_{name}", full / int8, "ratio"
     cosine = torch.nn.functional.cosine_similarity(first - first.mean(0), second - first.mean(0)).mean()
     yield f"embed_int8_cosine_{name}", float(cosine), "cosine"

@@ -46,8 +46,8 @@ class Networks:
 
     def __init__(self, rows: pd.DataFrame, corpora: Windows, tables: Mapping[str, str]) -> None:
         fmri = rows[rows["modality"].astype(str) == "fmri"]
-        self.set_of = fmri["channel_set"].astype(str)
-        sets = {digest: corpora.channels(digest) for digest in self.set_of.unique()}
+        self.set_of = fmri["channel_set"]
+        sets = {digest: corpora.channels(digest) for digest in map(str, self.set_of.unique())}
         field = "objective.view.networks"
         for atlas in tables:
             check_known(atlas, {str(channels.atlas) for channels in sets.values()}, ConfigError, field=field)
@@ -69,7 +69,7 @@ class Networks:
 
     def __call__(self, batch: SignalBatch) -> SignalBatch | None:
         """The batch at the resolution of its networks, other windows whole; None where no window has any."""
-        members_B = [self.members.get(self.set_of.get(row, ""), []) for row in batch.rows]
+        members_B = [self.members.get(str(self.set_of.get(row)), []) for row in batch.rows]
         return at_networks(batch, members_B) if any(members_B) else None
 
 

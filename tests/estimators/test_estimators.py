@@ -394,6 +394,7 @@ def test_subjects_that_are_missing_are_named(release, signals, recordings, epoch
 @pytest.mark.parametrize(
     ("y", "words"),
     [
+        (np.array([1e308, -1e308] * 4), r"targets up to 1e\+308 are too large, their variance overflows; scale them"),
         (np.arange(8) + 1j, "targets are complex numbers; give one number each"),
         (np.arange(8).astype("datetime64[D]"), "targets are dates or durations; give one number each"),
         ([5.0], "1 sample is too few"),

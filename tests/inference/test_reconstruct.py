@@ -6,7 +6,7 @@ import torch
 
 from brainof.channels import Channels
 from brainof.errors import ConfigError, ContractError, RecordingError
-from brainof.inference.reconstruct import inpaint, predict_at
+from brainof.inference.reconstruct import inpaint, predict_at, upsample
 from brainof.model import BrainOF
 from brainof.prepare.chain import default_chain
 from brainof.recording import Recording
@@ -73,13 +73,15 @@ def test_the_bad_channel_itself_is_never_seen():
     assert np.abs(inpaint(raw.replace(data=changed), model, bads=("E3",)).data[3] - one.data[3]).max() > 1e-9
 
 
-def test_predicting_at_a_left_out_channel_is_inpainting_it():
+def test_upsampling_a_left_out_channel_is_inpainting_it():
     raw = recording()
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug", decoder={"outputs": ["waveform"]})
     kept = [0, 1, 2, 4, 5, 6, 7]
-    dense = predict_at(raw.pick(kept), model, raw.channels.take([3]))
-    np.testing.assert_allclose(dense[0], inpaint(raw, model, bads=("E3",)).data[3], rtol=1e-4, atol=1e-9)
+    dense = upsample(raw.pick(kept), model, raw.channels.take([3]))
+    assert dense.channels.names == (*[f"E{i}" for i in kept], "E3")
+    np.testing.assert_array_equal(dense.data[:7], raw.data[kept])
+    np.testing.assert_allclose(dense.data[7], inpaint(raw, model, bads=("E3",)).data[3], rtol=1e-4, atol=1e-9)
 
 
 def test_windows_are_joined_without_seams():
@@ -96,14 +98,15 @@ def test_windows_are_joined_without_seams():
     [
         (lambda r, m: inpaint(r, m), RecordingError, "no bad channel"),
         (lambda r, m: inpaint(r, m, bads=("E33",)), RecordingError, "did you mean 'E3'"),
-        (lambda r, m: predict_at(r, m, Channels(("X",), ("eeg",), frame="head")), RecordingError, "X: has no position"),
+        (lambda r, m: upsample(r, m, r.channels.take([1])), RecordingError, "'E1' is there already"),
+        (lambda r, m: upsample(r, m, Channels(("X",), ("eeg",), frame="head")), RecordingError, "X: has no position"),
         (
-            lambda r, m: predict_at(r, m, Channels(("X",), ("eeg",), np.zeros((1, 3)), frame="mni")),
+            lambda r, m: upsample(r, m, Channels(("X",), ("eeg",), np.zeros((1, 3)), frame="mni")),
             RecordingError,
             "frame 'mni'",
         ),
         (
-            lambda r, m: predict_at(r, m, Channels(("X",), ("mag",), np.zeros((1, 3)), frame="head")),
+            lambda r, m: upsample(r, m, Channels(("X",), ("mag",), np.zeros((1, 3)), frame="head")),
             RecordingError,
             "mag channel in eeg",
         ),

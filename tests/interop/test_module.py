@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import mne
 import numpy as np
 import pytest
@@ -96,10 +98,14 @@ def test_gradients_reach_the_weights(info):
     }
 
 
-def test_heads(info):
+def test_heads_and_configuration(info):
     module = BrainOFModule(4, chs_info=info["chs"], input_window_seconds=2.0, sfreq=250.0, model="debug").eval()
     assert (module.n_chans, module.n_times, module.final_layer.out_features) == (9, 500, 4)
+    config = json.loads(json.dumps(module.get_config()))
+    again = BrainOFModule.from_config(config).eval()
+    again.load_state_dict(module.state_dict())
     x = torch.tensor(volts() * 1e6)
+    torch.testing.assert_close(again(x), module(x))
     assert module.reset_head(7)(x).shape == (3, 7)
     assert module.reset_head(None)(x).shape == (3, 64)
 

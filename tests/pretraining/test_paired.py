@@ -7,13 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from brainof.errors import ConfigError, HealthError
+from brainof.corpus import open_corpora
+from brainof.errors import CheckpointError, ConfigError, HealthError
 from brainof.model import BrainOF
+from brainof.pretraining import release_checkpoint
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.health import scores_of_latents
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
 from brainof.pretraining.paired import PairedConfig, PairedObjective, _masked, mask_pairs, pretrain_pairs
+from brainof.utils.files import read_json
 
 
 class Pairs:
@@ -159,6 +162,53 @@ def test_wrong_settings_are_named(make_batch, model, changes, match):
         pretrain_pairs(PairedConfig(steps=1), corpus, corpus.table.replace(0, -1), model)  # type: ignore[arg-type]
 
 
+class Killed(Exception):
+    pass
+
+
+def test_a_run_on_pairs_that_was_killed_ends_as_one_that_was_not(corpus, monkeypatch, tmp_path):
+    import brainof.pretraining.trainer as module
+
+    corpora = open_corpora(corpus)
+    rows = {name: corpora.index.index[corpora.index["modality"] == name][:12] for name in ("eeg", "fmri")}
+    table = pd.DataFrame(rows)
+    config = PairedConfig.parse({"steps": 6, "batch_size": 4, "checkpoint_every": 2, "log_every": 4})
+
+    def fresh() -> BrainOF:
+        torch.manual_seed(0)
+        return BrainOF.from_preset("debug")
+
+    whole = fresh()
+    expected = pretrain_pairs(config, corpora, table, whole)
+    plain, steps = module.move_biases, iter(range(100))
+
+    def dying(*args):
+        if next(steps) == 4:
+            raise Killed
+        return plain(*args)
+
+    monkeypatch.setattr(module, "move_biases", dying)
+    with pytest.raises(Killed):
+        pretrain_pairs(config, corpora, table, fresh(), tmp_path)
+    monkeypatch.setattr(module, "move_biases", plain)
+    torch.manual_seed(1)
+    other = BrainOF.from_preset("debug")  # its weights are those of the checkpoint from here on
+    assert pretrain_pairs(config, corpora, table, other, tmp_path) == expected
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+    with pytest.raises(ConfigError, match="other pairs"):
+        pretrain_pairs(config, corpora, table.iloc[1:], fresh(), tmp_path)
+    with pytest.raises(ConfigError, match="was started with"):
+        pretrain_pairs(config.replaced(["hide=fmri"]), corpora, table, fresh(), tmp_path)
+    about = read_json(tmp_path / "about.json")
+    assert about["record"]["pairs"] == 12
+    assert about["record"]["windows"] == {"sim-eeg": 12, "sim-fmri": 12}
+    assert {"brainof", "torch", "numpy", "python"} <= set(about["record"]["versions"])
+    assert set(about["contract"]["modalities"]) == {"eeg", "fmri"}
+    with pytest.raises(CheckpointError, match="is a run on pairs"):
+        release_checkpoint(tmp_path, tmp_path / "release", "latest")
+
+
 def test_pairs_take_no_term_on_latents_of_whole_windows(model):
     with pytest.raises(ConfigError, match=r"objective.terms.latent: not for pairs; leave it out"):
         PairedObjective(model, ObjectiveConfig(terms={"latent": 1.0}))
@@ -178,6 +228,7 @@ def test_order_and_what_is_lost_are_drawn_for_each_batch(make_batch):
     assert 10 < sum(lost is None for _, lost in found) < 30
     assert found == drawn()
     assert found != drawn(seed=1)
+    assert all(order == names for order, _ in drawn(any_order=False))
     assert {lost for _, lost in drawn(hide="fmri")} == {None, "fmri"}
 
 

@@ -53,6 +53,10 @@ def checked_values(y: Any) -> np.ndarray:
         wrong = int((~np.isfinite(values)).sum())
         text = f"Input y contains NaN or infinity in {wrong} of {values.size} targets"
         raise LabelError(text, field="y", fix="leave those samples out")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(values.var(axis=0)).all():
+            text = f"targets up to {np.abs(values).max():.3g} are too large, their variance overflows"
+            raise LabelError(text, field="y", fix="scale them")
     return values
 
 

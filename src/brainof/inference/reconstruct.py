@@ -70,10 +70,29 @@ def inpaint(
     data = recording.data.copy()
     data[rows] = values
     left = tuple(name for name in recording.bads if name not in bads)
-    known = recording.provenance.get("reconstructed", [])
-    noted = recording.noted(f"made by the model, not recorded: {', '.join(bads[:8])}{' ...' if len(bads) > 8 else ''}")
-    provenance = {**noted.provenance, "reconstructed": [*known, *bads]}
-    return recording.replace(data=data, bads=left, provenance=provenance)
+    return recording.replace(data=data, bads=left, provenance=_told(recording, bads))
+
+
+def upsample(recording: Recording, model: Any, channels: Channels, contract: InputContract | None = None) -> Recording:
+    """Add sensors that were not there: the recording with `channels` behind its own.
+
+    As `inpaint`; the new sensors have positions in the coordinate frame of the recording.
+
+    Raises
+    ------
+    RecordingError
+        A name is there already, or a new sensor has no position, another frame or another modality.
+    ContractError, ConfigError
+        The recording or the model does not fit.
+    """
+    if twice := sorted(set(channels.names) & set(recording.channels.names)):
+        raise RecordingError(f"{twice[0]!r} is there already", field="channels", fix="give new names, or use inpaint")
+    values = predict_at(recording, model, channels, contract)
+    return recording.replace(
+        data=np.concatenate([recording.data, values.astype(recording.data.dtype)]),
+        channels=_joined(recording.channels, channels),
+        provenance=_told(recording, channels.names),
+    )
 
 
 def predict_at(
@@ -166,3 +185,9 @@ def _joined(first: Channels, second: Channels) -> Channels:
     arrays = ("positions", "orientations", "labels", "order")
     joined: dict[str, Any] = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in arrays}
     return replace(first, names=first.names + second.names, types=first.types + second.types, **joined)
+
+
+def _told(recording: Recording, names: tuple[str, ...]) -> dict[str, Any]:
+    note = f"made by the model, not recorded: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+    known = recording.provenance.get("reconstructed", [])
+    return {**recording.noted(note).provenance, "reconstructed": [*known, *names]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -26,6 +26,14 @@ from ..signals import SignalBatch
 from ..utils.modules import to_device
 
 log = logging.getLogger(__name__)
+
+#: What a channel of MNE's `info["chs"]` must say to be rebuilt, and how it becomes a JSON value
+_CHANNEL: dict[str, Callable[[Any], Any]] = {
+    "ch_name": str,
+    **dict.fromkeys(("kind", "coil_type", "unit", "unit_mul", "coord_frame"), int),
+    **dict.fromkeys(("cal", "range"), float),
+    "loc": lambda values: np.asarray(values, dtype=float).tolist(),
+}
 
 _FACTORS = {"uV": 1e-6, "mV": 1e-3, "V": 1.0, "fT": 1e-15, "pT": 1e-12, "SI": 1.0, "none": None}
 
@@ -98,7 +106,8 @@ class BrainOFModule(nn.Module):
         self.n_outputs = n_outputs
         self.sfreq, self.n_times = _timing(n_times, input_window_seconds, sfreq)
         self.input_window_seconds = self.n_times / self.sfreq
-        self.chs_info = None if chs_info is None else list(chs_info)
+        said = [{key: plain(each[key]) for key, plain in _CHANNEL.items() if key in each} for each in chs_info or ()]
+        self.chs_info = None if chs_info is None else said
         self.ch_names = None if ch_names is None else list(ch_names)
         if adapt not in ("full", "frozen"):
             raise ConfigError(f"{adapt!r}", field="adapt", fix=did_you_mean(str(adapt), ("full", "frozen")))
@@ -110,7 +119,7 @@ class BrainOFModule(nn.Module):
         self.unit = unit or ("uV" if self.modality == "eeg" else "SI")
         if self.unit not in _FACTORS:
             raise ConfigError(f"{unit!r}", field="unit", fix=did_you_mean(str(unit), _FACTORS))
-        self.pool, self.adapt = pool, adapt
+        self.model, self.pool, self.adapt = None if isinstance(model, BrainOF) else str(model), pool, adapt
 
         if isinstance(model, BrainOF):
             self.encoder = copy.deepcopy(model)  # the caller's keeps its head and its gradients
@@ -197,6 +206,20 @@ class BrainOFModule(nn.Module):
             fix = 'say what the values are with unit="V", "uV", ... or "none" where they are standardised'
             raise ContractError(f"{problem}, taken as {self.unit}", field="unit", fix=fix)
 
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values; `from_config` builds the module again (the head is new)."""
+        if self.model is None:
+            raise ConfigError(
+                "was given in memory", field="model", fix="save it with brainof.save_pretrained, give the path"
+            )
+        names = ("n_outputs", "n_chans", "n_times", "sfreq", "model", "ch_names", "modality", "unit", "pool", "adapt")
+        return {name: getattr(self, name) for name in (*names, "chs_info")}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Inverse of `get_config`."""
+        return cls(**config)
+
 
 def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> tuple[float, int]:
     """Rate and samples from two of the three."""
@@ -214,7 +237,7 @@ def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> 
 
 
 def _channels(
-    chs_info: list[Mapping[str, Any]] | None, ch_names: list[str] | None, n_chans: int | None, modality: str | None
+    chs_info: list[dict[str, Any]] | None, ch_names: list[str] | None, n_chans: int | None, modality: str | None
 ) -> tuple[Channels, str, list[int]]:
     """Channel table, modality, and the numbers of the channels that hold brain signals of it."""
     if chs_info is not None:
@@ -228,7 +251,7 @@ def _channels(
     return channels, modality, list(range(count))
 
 
-def _channels_of_info(chs_info: list[Mapping[str, Any]], modality: str | None) -> tuple[Channels, str, list[int]]:
+def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> tuple[Channels, str, list[int]]:
     """Through the same conversion as files, so that types, coils and positions mean the same."""
     import mne
 

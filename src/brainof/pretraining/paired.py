@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count as count_from
+from os import PathLike
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -24,13 +27,18 @@ from ..corpus import Windows
 from ..corpus.loader import ahead
 from ..errors import ConfigError
 from ..model.tokens import Tokens
+from ..paths import user_path
 from ..signals import SignalBatch
 from ..utils.progress import progress
+from .checkpoint import Checkpoints
 from .config import ObjectiveConfig, PretrainConfig
+from .data import contract_of, index_of
 from .masking import MaskedBatch, Masking
 from .objective import Objective
+from .record import write_record
 from .run import masking_of, trainer_of
-from .trainer import require_finite
+from .run_folder import locked, remember_failure, settle_config
+from .trainer import Step, require_finite
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +47,15 @@ PAIR_STREAM = 3
 
 
 class PairedConfig(PretrainConfig):
-    """Training on pairs: the fields `sampling`, `augment`, `health_*` and `checkpoint*` have no effect here.
-
-    The order of fusion is drawn anew for every batch.
-    """
+    """Training on pairs: all of a pretraining run, and these; the fields `sampling`, `augment` and `health_*` have no
+    effect here."""
 
     modality_dropout: float = Field(0.3, ge=0, lt=1)
     """Fraction of the batches in which one modality, drawn at random, is hidden altogether."""
     hide: str | None = None
     """Hide always this modality in those batches, instead of a random one."""
+    any_order: bool = True
+    """Draw the order of fusion anew for every batch; else it is the order of the table's columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +89,10 @@ class MaskedPairs:
 class PairedObjective(Objective):
     """The objective on pairs: each modality counts the same, however many patches it has.
 
-    A ConfigError as of `Objective`, and for a term on whole windows or on second looks, which pairs do not have apart.
+    Raises
+    ------
+    ConfigError
+        As of `Objective`, or a term on whole windows or on second looks at them, which pairs do not have apart.
     """
 
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
@@ -140,32 +151,92 @@ def mask_pairs(
     return MaskedPairs({name: parts[name] for name in order or parts}, lost)  # type: ignore[misc]
 
 
-def pretrain_pairs(config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any) -> list[dict[str, Any]]:
-    """Train a model in place on pairs, in one process; returns step, loss and lr every `log_every` steps.
+def pretrain_pairs(
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, out: str | PathLike[str] | None = None
+) -> list[dict[str, Any]]:
+    """Train a model in place on pairs, in one process.
 
-    `table` are complete pairs of training subjects, from `brainof.corpus.pairs`. A ConfigError for fewer than two
-    modalities or a pair that lacks one, a HealthError for a loss that is not finite.
+    Batch k is a function of (seed, k) alone, so that a run that was stopped and continued is the run that was not.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Complete pairs of training subjects, from `brainof.corpus.pairs`.
+    out : path, optional
+        Run folder, for checkpoints every `checkpoint_every` steps and at the end, and for `about.json` as of any run
+        (data, environment, versions, commit): called again with the same configuration and pairs, training goes on
+        where the folder stands, whatever the weights of `model` are.
+
+    Returns
+    -------
+    list of dict
+        step, loss, lr, every `log_every` steps.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two modalities, a pair that lacks one, or a run folder of another configuration or of other pairs.
+    CheckpointError
+        Another process trains in `out`, or its checkpoints are of another model.
+    HealthError
+        The loss is not finite.
     """
     names = [str(name) for name in table.columns]
     if len(names) < 2 or (table.to_numpy() < 0).any():
         raise ConfigError(f"{names}", field="table", fix="give pairs of two or more modalities, all complete")
     if config.hide is not None and config.hide not in names:
         raise ConfigError(f"{config.hide!r}", field="hide", fix=f"one of {names}")
+    if out is None:
+        return _train(config, corpus, table, model, None)
+    folder = user_path(out)
+    with locked(folder):
+        settle_config(folder, config)
+        with remember_failure(folder):
+            return _train(config, corpus, table, model, folder)
+
+
+def _train(
+    config: PairedConfig, corpus: Windows, table: pd.DataFrame, model: Any, folder: Path | None
+) -> list[dict[str, Any]]:
     device = next(model.parameters()).device
     trainer = trainer_of(PairedObjective(model, config.objective), config, device)
+    digest = f"{crc32(table.to_csv(index=False).encode()):08x}"
+    done, rows, losses = 0, [], []
+    unread: list[Step] = []
+    saved = folder and Checkpoints(folder / "checkpoints", model, trainer.optimizer, config.keep_checkpoints)
+    state = saved.load() if saved else None
+    if state is not None:
+        if state["pairs"] != digest:
+            raise ConfigError(f"the run in {folder} has other pairs", field="table", fix="choose another folder")
+        done, rows, losses = int(state["step"]), state["rows"], state["losses"]
+    if folder is not None:
+        used = index_of(corpus, config.sampling).loc[np.unique(table.to_numpy())]
+        of = contract_of(corpus, used, model.config.patch), config, corpus, used
+        write_record(folder, *of, device=device, bfloat16=trainer.bfloat16, pairs=len(table))
     masked = partial(_masked, config, corpus, table, masking_of(config, model.config.patch, model.config.rates))
-    batches = ahead(masked, count_from(), config.loader.prefetch, config.loader.threads)
+    numbers = count_from(done * config.accumulate)
+    batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)
     moved = (pairs and pairs.to(device) for _, pairs in batches)
-    rows, unread = [], []
-    with closing(batches), closing(trainer.steps(moved)) as steps:
-        for step in progress(steps, total=config.steps, desc="pairs", unit="step"):
-            unread.append(step.numbers)
-            if step.number % config.log_every == 0 or step.number == config.steps:
+    with (
+        closing(saved) if saved else nullcontext(),
+        closing(batches),
+        closing(trainer.steps(moved, done)) as steps,
+    ):
+        for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
+            done, unread = step.number, [*unread, step.numbers]
+            ends = done == config.steps
+            log_now, save_now = ends or done % config.log_every == 0, ends or done % config.checkpoint_every == 0
+            if log_now or save_now:
                 require_finite(unread)
-                loss = float(np.mean([each.loss.item() for each in unread]))
-                rows.append({"step": step.number, "loss": loss, "lr": step.lr})
-                log.info("pairs: step %d, loss %.4f", step.number, loss)
-                unread = []
+                losses, unread = losses + [each.loss.item() for each in unread], []
+            if log_now:
+                rows.append({"step": done, "loss": float(np.mean(losses)), "lr": step.lr})
+                log.info("pairs: step %d, loss %.4f", done, rows[-1]["loss"])
+                losses = []
+            if save_now and saved:
+                saved.save(done, {"pairs": digest, "rows": rows, "losses": losses})
+    if saved:
+        saved.wait()
     model.eval()
     return rows
 
@@ -177,7 +248,7 @@ def _masked(
     names = [str(name) for name in table.columns]
     rng = np.random.default_rng([config.seed, PAIR_STREAM, number])
     chosen = table.iloc[rng.choice(len(table), min(config.batch_size, len(table)), replace=False)]
-    order = [names[i] for i in rng.permutation(len(names))]
+    order = [names[i] for i in rng.permutation(len(names))] if config.any_order else names
     drops = rng.random() < config.modality_dropout
     lost = (config.hide or names[rng.integers(len(names))]) if drops else None
     batches = {name: corpus.batch(chosen[name].tolist(), patch=masking.patch) for name in names}

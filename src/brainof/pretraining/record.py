@@ -31,11 +31,12 @@ def write_record(
     *,
     device: torch.device,
     bfloat16: bool,
-    ranks: int,
+    ranks: int = 1,
+    **more: Any,
 ) -> None:
     """What a run reads, and its record: data (`rows` of the index) with licenses, settings, seeds, hardware.
 
-    It stands beside the configuration, and says all but how far the run has come.
+    It stands beside the configuration, and says all but how far the run has come; `more` is added as it is.
     """
     record = {
         "seed": config.seed,
@@ -52,6 +53,7 @@ def write_record(
         "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
         "data": data_record(corpora, rows),
         **({"base_model": config.start} if config.start else {}),
+        **more,
     }
     write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
 

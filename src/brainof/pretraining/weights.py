@@ -45,6 +45,9 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
     if not (run / ABOUT).is_file():
         raise CheckpointError("is not a run of `brainof pretrain`, or is one of an earlier version", file=run)
     about = read_json(run / ABOUT)
+    if "pairs" in about["record"]:
+        fix = "save the model that was trained by brainof.release.save_release"
+        raise CheckpointError("is a run on pairs, whose model was made elsewhere", file=run, fix=fix)
     config = PretrainConfig.load(run / "config.yaml")
     path = _find(run / "checkpoints", checkpoint)
     state = intact_state(path)

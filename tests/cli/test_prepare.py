@@ -59,7 +59,7 @@ def test_a_failure_is_exit_code_2_unless_allowed(dataset, capsys):
     ("words", "message"),
     [
         (["window.length=1"], "did you mean 'windows'?"),
-        (["--part", "3"], "--part: '3'; write I/N"),
+        (["--part", "3"], "--part: '3'; give I/N, such as 3/16"),
         (["--part", "3/2"], "--part: 3/2"),
         (["--subjects", "03"], "--subjects: no subject '03'"),
     ],

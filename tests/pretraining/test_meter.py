@@ -30,7 +30,8 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_row_is_the_mean_over_patches_of_all_steps_since_the_last_log(model, make_batch, clock):
+@pytest.mark.parametrize("read_between", [False, True])
+def test_a_row_is_the_mean_over_patches_of_all_steps_since_the_last_log(model, make_batch, clock, read_between):
     """Two steps of a batch of EEG (one window has no signal) and one of fMRI (padded); weights are those of step 2."""
     config = PretrainConfig.parse({**CONFIG, "objective": {"alpha": 0.3, "frequency_start": 0.25}})
     objective, masking = Objective(model, config.objective), Masking(MaskConfig(), 64)
@@ -43,9 +44,13 @@ def test_a_row_is_the_mean_over_patches_of_all_steps_since_the_last_log(model, m
     meter = Meter(objective, config.steps)
     steps = trainer_of(objective, config, torch.device("cpu")).steps(iter(made))
     done = []
-    for _ in range(2):
+    for number in range(2):
         done.append(next(steps))
         meter.add(done[-1])
+        if read_between and not number:  # as a checkpoint does
+            state = meter.state_dict()
+            meter = Meter(objective, config.steps)
+            meter.load_state_dict(state)
     clock.seconds, meter.saving_seconds = 104.0, 1.0
     rows = meter.rows(waited=2.0)
     assert [(row["dataset"], row["modality"], row["batches"]) for row in rows] == [("a", "eeg", 2), ("b", "fmri", 2)]

@@ -35,7 +35,7 @@ def test_they_are_small_and_say_what_they_are():
 
 def test_they_were_trained_by_the_recipe_that_comes_along_on_nobody_who_is_kept_out():
     about, config = record_of("pretrained"), find_config("pretrained")
-    assert about["objective"] == config.objective.to_dict()
+    assert type(config.objective)(**about["objective"]) == config.objective
     assert (about["steps"], about["seed"], about["lr"]) == (config.steps, config.seed, config.lr)
     trained = {f"{row['dataset']}/{name}" for row in about["data"] for name in row["subjects"]}
     assert trained

@@ -26,7 +26,7 @@ class Seen(NamedTuple):
     bad: Bad | None
     loss: float
     waited: float
-    sums: dict[tuple[str, str], tuple[list[float], np.ndarray]]
+    sums: dict[tuple[str, str], tuple[list[float], list[float]]]
     skipped: int
     work: list[tuple[float, float, float]]
     spread: tuple[float, float] | None
@@ -42,16 +42,13 @@ class Meter:
     def __init__(self, objective: Objective, steps: int, world: World | None = None, ranks_each: int = 1) -> None:
         self.objective, self.total_steps, self.world = objective, steps, world or World()
         self._part = 1 / ranks_each  # of a batch, which so many ranks share
-        self._waited = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
         self._sums: dict[tuple[str, str], Tensor] = {}
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []  # their numbers alone: memory does not grow with the batches of a log interval
         self._last: Step | None = None
         self._work: list[tuple[float, float, float]] = []  # of each step: tokens, those that hold signal, FLOPs
-        self._skipped, self._since = 0, time.perf_counter()
+        self._work_before = np.zeros(5)  # as of `_work_done`, from a checkpoint
+        self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
         self.saving_seconds = 0.0  # that steps waited for a checkpoint since the last log
 
     def add(self, step: Step) -> None:
@@ -67,55 +64,57 @@ class Meter:
         work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
         self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
 
-    def rows(self, waited: float) -> list[dict[str, Any]]:
-        """One row per dataset since the last call; `waited` is the time the loader was waited for so far."""
-        step = self._last
-        assert step is not None
-        latents_BLD = step.latents_BLD
+    def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
+        """What each rank has seen; refuses steps that are not finite."""
         mine = Seen(
             first_not_finite(self._unread),
-            step.loss.item(),
+            last.loss.item(),
             waited - self._waited,
-            {name: (value.tolist(), self._counts[name]) for name, value in self._sums.items()},
+            {name: (value.tolist(), self._counts[name].tolist()) for name, value in self._sums.items()},
             self._skipped,
             self._work,
             spread(latents_BLD) if latents_BLD is not None and len(latents_BLD) >= SPREAD_WINDOWS else None,
         )
         seen = self.world.gather(mine)
         refuse([each.bad for each in seen])
+        self._unread = []
+        return seen
+
+    def rows(self, waited: float) -> list[dict[str, Any]]:
+        """One row per dataset since the last call; `waited` is the time the loader was waited for so far."""
+        step = self._last
+        assert step is not None
+        seen = self._read(step, waited, step.latents_BLD)
         seconds = time.perf_counter() - self._since
-        sums = {}
-        for key in dict.fromkeys(key for each in seen for key in each.sums):
-            values = [each.sums[key] for each in seen if key in each.sums]
-            sums[key] = [np.sum(column, axis=0).tolist() for column in zip(*values, strict=True)]
+        state = self._added(seen)
         about = {
             "loss_step": sum(each.loss for each in seen),
             "lr": step.lr,
             "grad_norm": step.norm.item(),
             **({} if step.load_LME is None else balance_metrics(step.load_LME)),
-            "windows_per_second": sum(windows for _, (_, windows, _) in sums.values()) / seconds,
-            **self._throughput(np.array([each.work for each in seen]), seconds),
+            "windows_per_second": float(sum(counts[1] for *_, counts in state["sums"])) / seconds,
+            **self._throughput(state["work"], seconds),
             "data_wait": sum(each.waited for each in seen) / self.world.size / seconds,
             "checkpoint_wait": self.saving_seconds / seconds,
-            "skipped": sum(each.skipped for each in seen),
+            "skipped": state["skipped"],
             **_narrowest(seen),
         }
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
-        for (name, modality), (summed, (n_predicted, _, n_batches)) in sums.items():
-            terms = {term: value / n_predicted for term, value in zip(self.objective.terms, summed, strict=True)}
+        for name, modality, sums, (n_predicted, _, n_batches) in state["sums"]:
+            terms = {term: value / n_predicted for term, value in zip(self.objective.terms, sums, strict=True)}
             loss = sum(weight * terms[term] for term, weight in weights.items())
             used = {f"loss_{term}": value for term, value in terms.items()}
             row = {"dataset": name, "modality": modality, "loss": loss, **used, "batches": round(n_batches)}
             rows.append(row | about)
-        self._waited = waited
-        self._begin()
+        self._sums, self._counts, self._work, self._work_before = {}, {}, [], np.zeros(5)
+        self._skipped, self._waited, self._since = 0, waited, time.perf_counter()
+        self.saving_seconds = 0.0
         return rows
 
-    def _throughput(self, work_RK3: np.ndarray, seconds: float) -> dict[str, float]:
+    def _throughput(self, work: list[float], seconds: float) -> dict[str, float]:
         """Tokens, the fraction without signal, the time that ranks wait for the one with most of them; FLOPs."""
-        total, valid, flops = np.maximum(work_RK3.sum((0, 1)), 1e-9)
-        mean, most = np.maximum([work_RK3[..., 0].mean(0).sum(), work_RK3[..., 0].max(0).sum()], 1e-9)
+        total, valid, flops, mean, most = np.maximum(work, 1e-9)
         found = {"tokens_per_second": total / seconds, "padding": 1 - valid / total, "imbalance": 1 - mean / most}
         device, rate = self.world.device, flops / seconds / self.world.size
         found["tflops_per_device"] = rate / 1e12
@@ -133,6 +132,34 @@ class Meter:
         C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
         target = "connectivity" in self.objective.terms
         return sum(step_flops(model, WindowShape(C, batch.n_patches, V, H), len(batch.batch), target).values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
+        assert self._last is not None
+        return self._added(self._read(self._last, self._waited))
+
+    def _added(self, seen: Sequence[Seen]) -> dict[str, Any]:
+        """`work` adds up tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""
+        sums = []
+        for name in dict.fromkeys(name for each in seen for name in each.sums):
+            values = [each.sums[name] for each in seen if name in each.sums]
+            sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
+        work_RK3 = np.array([each.work for each in seen], np.float64).reshape(len(seen), -1, 3)
+        tokens_RK = work_RK3[..., 0]
+        work = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
+        skipped = sum(each.skipped for each in seen)
+        return {"sums": sums, "skipped": skipped, "work": (self._work_before + work).tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint; the first rank has what all of them had."""
+        self._work_before = np.array(state["work"])
+        if not self.world.main:
+            return
+        device = next(self.objective.parameters()).device
+        for name, modality, sums, counts in state["sums"]:
+            self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)
+            self._counts[name, modality] = np.array(counts)
+        self._skipped = state["skipped"]
 
 
 def _narrowest(seen: Sequence[Seen]) -> dict[str, float]:

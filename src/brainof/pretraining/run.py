@@ -189,7 +189,7 @@ class Run:
         """Run the remaining steps, then write the release."""
         config, world = self.config, self.world
         loader, meter = self.loader(), Meter(self.objective, config.steps, world, self.ranks_each)
-        done, started = self._resume(loader)
+        done, started = self._resume(loader, meter)
         bar = progress(total=config.steps, initial=done, desc="pretrain", unit="step", quiet=not world.main)
         with stop_on_signal(self.signals), closing(bar), contextlib.ExitStack() as opened:
             with world.together():
@@ -205,16 +205,14 @@ class Run:
                     done = step.number
                     meter.add(step)
                     bar.update()
-                    check = done % config.health_every == 0 and done < config.steps
-                    saves = check or done % config.checkpoint_every == 0 or done == config.steps or step.stop
-                    if saves or done % config.log_every == 0:  # so that a checkpoint keeps no half of a log line
+                    if done % config.log_every == 0 or done == config.steps:
                         rows = meter.rows(loader.waited)  # refuses steps that are not finite
                         now = {"step": done, "epoch": loader.position[0], "seconds": time.perf_counter() - started}
                         metrics.write(*(now | row for row in rows))
                         metrics.write(*({"step": done, "warning": text} for text in watch.look(rows)))
-                        if rows:
-                            say(bar, now | rows[0])
-                    if saves:
+                        say(bar, now | rows[0])
+                    check = done % config.health_every == 0 and done < config.steps
+                    if check or done % config.checkpoint_every == 0 or done == config.steps or step.stop:
                         self._save(done, loader, meter, started)
                     if check:
                         self._check_health(done, metrics)
@@ -310,6 +308,7 @@ class Run:
     def _save(self, step: int, loader: Loader, meter: Meter, started: float) -> None:
         begun = time.perf_counter()
         state = {
+            "meter": meter.state_dict(),  # refuses steps that are not finite: first of all
             "position": loader.state_dict(),
             "seconds": time.perf_counter() - started,
             "rows": rows_digest(self.train_rows),
@@ -317,13 +316,14 @@ class Run:
         self.checkpoints.save(step, state)
         meter.saving_seconds += time.perf_counter() - begun
 
-    def _resume(self, loader: Loader) -> tuple[int, float]:
+    def _resume(self, loader: Loader, meter: Meter) -> tuple[int, float]:
         """Restore the newest checkpoint; returns the steps done and when the run would have begun without a break."""
         state = self.checkpoints.load()
         if state is None:
             return 0, time.perf_counter()
         require_same_rows(state["rows"], self.train_rows, self.folder)
         loader.load_state_dict(state["position"])
+        meter.load_state_dict(state["meter"])
         return int(state["step"]), time.perf_counter() - float(state["seconds"])
 
 

@@ -25,6 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest (demo, site, first session) come first, so that none is left over for one worker at the end."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real recordings; the test is skipped where it is absent."""

@@ -44,6 +44,16 @@ def test_windows_of_one_person_and_time_are_matched():
     assert (with_missing["fmri"] == -1).sum() == 14
 
 
+def test_windows_that_two_of_three_modalities_show_are_no_whole_pairs():
+    index = frame(
+        rows("eeg", "1", [0, 10], 10), rows("fmri", "1", [0], 20), rows("eeg", "2", [0], 10), rows("meg", "2", [0], 10)
+    )
+    three = {**BOTH, "meg": "a_meg"}
+    with pytest.raises(CorpusError, match="no window of a_eeg and a_fmri and a_meg shows one subject at one time"):
+        pairs(index, three)
+    assert pairs(index, three, complete=False).to_numpy().tolist() == [[0, 2, -1], [1, 2, -1], [3, -1, 4]]
+
+
 def test_a_lag_moves_the_clock_of_one_modality():
     index = frame(rows("eeg", "1", [0, 10, 20], 10), rows("fmri", "1", [6, 16, 26], 10))
     plain = pairs(index, BOTH, overlap=0.1)

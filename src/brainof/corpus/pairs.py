@@ -73,13 +73,14 @@ def pairs(
         if modality != anchor:
             found[modality] = _partners(first, side, overlap)
     table = pd.DataFrame({modality: found[modality] for modality in datasets})
-    matched = (table.drop(columns=anchor) >= 0).any(axis=1)
-    if not matched.any():
+    matched = table.drop(columns=anchor) >= 0
+    whole = matched.all(axis=1)
+    if not (whole.any() if complete else matched.any(axis=None)):
         problem = f"no window of {' and '.join(datasets.values())} shows one subject at one time"
         raise CorpusError(
             problem, field="pairs", fix="do subject, session, task and run agree, and is there one clock?"
         )
-    return table[(table >= 0).all(axis=1)].reset_index(drop=True) if complete else table
+    return table[whole].reset_index(drop=True) if complete else table
 
 
 def _side(index: pd.DataFrame, modality: str, dataset: str, view: str, lag: Mapping[str, float]) -> pd.DataFrame:

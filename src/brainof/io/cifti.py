@@ -18,7 +18,7 @@ from .checks import check_size, damage_named
 from .labels import read_labels
 from .nifti_header import checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
-from .surface import atlas_of_labels, frame_of, recording_of_labels
+from .surface import atlas_of_labels, frame_of, label_file, recording_of_labels
 
 
 def read_cifti(request: ReadRequest) -> Recording:
@@ -56,11 +56,7 @@ def _labelled(axis: Any, request: ReadRequest) -> tuple[np.ndarray, Atlas]:
     """Label of each row by structure and vertex (or voxel), from a dlabel file, and its regions."""
     from nibabel.cifti2 import BrainModelAxis, LabelAxis
 
-    options = request.options.atlas or AtlasOptions()
-    if options.image is None:
-        fix = "give atlas.image=, a dlabel.nii file"
-        raise ReadError("is needed for a dtseries", file=request.path, field="atlas", fix=fix)
-    path = find_file(options.image, request.root, request.path, "atlas.image")
+    path = label_file(request, "dtseries", "dlabel.nii")
     image = load_image(path)
     with damage_named(path, "axes cannot be read", "atlas.image", "give a dlabel.nii file"):
         axes = [image.header.get_axis(number) for number in range(2)]

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import ReadError
 from ..recording import Recording
-from .atlas import Atlas, find_file
+from .atlas import Atlas
 from .checks import check_size, damage_named, named_file
 from .nifti_header import checked_tr, load_image
-from .options import DEFAULT_MAX_BYTES, AtlasOptions, ReadRequest
-from .surface import atlas_of_labels, recording_of_labels
+from .options import DEFAULT_MAX_BYTES, ReadRequest
+from .surface import atlas_of_labels, label_file, recording_of_labels
 
 #: bytes of one value of a GIFTI data type
 _WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4, "NIFTI_TYPE_FLOAT64": 8}
@@ -52,11 +52,7 @@ def _series(image: Any, path: Path) -> np.ndarray:
 
 def _labels(request: ReadRequest, n_vertices: int) -> tuple[np.ndarray, Atlas]:
     """Label of each vertex, and the regions."""
-    options = request.options.atlas or AtlasOptions()
-    if options.image is None:
-        fix = "give atlas.image=, a label.gii file"
-        raise ReadError("is needed for a surface", file=request.path, field="atlas", fix=fix)
-    path = find_file(options.image, request.root, request.path, "atlas.image")
+    path = label_file(request, "surface", "label.gii")
     image = _load(path, request.root, DEFAULT_MAX_BYTES, "atlas.image")
     labels = np.asarray(image.darrays[0].data if image.darrays else None)
     if labels.dtype.kind not in "iuf" or not (np.abs(labels) < 2**53).all():

@@ -17,6 +17,15 @@ from .options import AtlasOptions, ReadRequest
 from .regions import fraction_there, label_counts, recording_of_regions, region_means, usable_places
 
 
+def label_file(request: ReadRequest, kind: str, ending: str) -> Path:
+    """The label file of `atlas.image`, which a recording of this kind cannot do without."""
+    image = (request.options.atlas or AtlasOptions()).image
+    if image is None:
+        fix = f"give atlas.image=, a {ending} file"
+        raise ReadError(f"is needed for a {kind}", file=request.path, field="atlas", fix=fix)
+    return find_file(image, request.root, request.path, "atlas.image")
+
+
 def atlas_of_labels(values: np.ndarray, table: Mapping[int, str], path: Path, request: ReadRequest) -> Atlas:
     """The regions of a label file (its `values` and `table`), or those of `atlas.labels` with their centroids."""
     options = request.options.atlas or AtlasOptions()

@@ -204,7 +204,6 @@ class PretrainConfig(Schema):
     """CPU threads, which share the windows of each batch; 0 keeps torch's own number."""
 
     log_every: int = Field(10, gt=0)
-    """Steps between two lines of the log; each checkpoint has one, too."""
     health_every: int = Field(200, gt=0)
     health_grace: float = Field(0.6, ge=0, le=1)
     """Fraction of the steps after which a decoder that ignores the latents stops the run."""

@@ -105,7 +105,7 @@ def test_memory_of_the_stream_is_bounded(model):
     kept = []
     for start in range(0, recording.n_times, 250):
         embedder.push(recording.data[:, start : start + 250])
-        kept.append(embedder._kept.shape[1])
+        kept.append(sum(chunk.shape[1] for chunk in embedder._chunks))
     assert max(kept[60:]) <= max(kept[30:60]) + 250
     assert max(kept) < 30 * SFREQ
 

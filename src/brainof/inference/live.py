@@ -87,7 +87,7 @@ class StreamingEmbedder:
         self._ahead = ahead + reach_out if lookahead is None else round(lookahead * calibration.rate)
         if self._ahead < 0:
             raise ConfigError(f"{lookahead}", field="lookahead", fix="give seconds of 0 or more")
-        self._kept = np.zeros((n, 0), np.float32)
+        self._chunks: list[np.ndarray] = []  # joined once a window is due, not at every push
         self._first = 0  # number of the first raw sample that is kept
         self._received = 0
         self._window = 0
@@ -116,8 +116,9 @@ class StreamingEmbedder:
                 field="chunk",
                 fix="give (n_channels, n_samples)",
             )
-        self._kept = np.concatenate([self._kept, chunk.astype(np.float32)], axis=1)
-        self._received += chunk.shape[1]
+        if chunk.shape[1]:
+            self._chunks.append(np.array(chunk, dtype=np.float32))
+            self._received += chunk.shape[1]
         ready = []
         while self._received >= self._needed(self._window):
             ready.append(self._embed(self._window, self.n_times, self._needed(self._window)))
@@ -147,7 +148,7 @@ class StreamingEmbedder:
 
     def _embed(self, window: int, length: int, stop: int) -> Embeddings:
         start = self._start(window)
-        values, gaps = self.calibration.prepare(self._kept[:, start - self._first : stop - self._first])
+        values, gaps = self.calibration.prepare(self._joined()[:, start - self._first : stop - self._first])
         offset = window * self.n_times - start // self.down * self.up
         data = values[:, offset : offset + length]
         good = self.calibration.good & ~gaps
@@ -158,8 +159,13 @@ class StreamingEmbedder:
 
     def _forget(self) -> None:
         start = self._start(self._window)
-        if start > self._first:
-            self._kept, self._first = self._kept[:, start - self._first :].copy(), start
+        if self._chunks and start > self._first:
+            self._chunks, self._first = [self._joined()[:, start - self._first :].copy()], start
+
+    def _joined(self) -> np.ndarray:
+        if len(self._chunks) > 1:
+            self._chunks = [np.concatenate(self._chunks, axis=1)]
+        return self._chunks[0]
 
 
 def _forgetting(filters: list[Any], rate: float, tolerance: float) -> int:

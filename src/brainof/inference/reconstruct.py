@@ -1,4 +1,4 @@
-"""Signals where there is no good sensor: the decoder, queried at positions.
+"""Signals where there is no good sensor: bad channels put back, montages made denser, by the decoder at positions.
 
 The decoder is asked with the identity of a place, so that any place can be asked for, seen in training or not. It must
 have been trained for the waveform (`objective.frequency: none`, or `model.decoder.kind: separate`).

@@ -45,3 +45,10 @@ def test_fractions_by_hand(weights, expected):
 def test_a_wrong_rule_is_named(weights, words):
     with pytest.raises(ConfigError, match=words):
         fractions(SIZES, weights)
+
+
+def test_a_dataset_named_temperature_can_be_weighted():
+    assert fractions({("eeg", "temperature"): 1, ("eeg", "b"): 1}, {"dataset": {"temperature": 3, "b": 1}}) == {
+        ("eeg", "temperature"): 0.75,
+        ("eeg", "b"): 0.25,
+    }

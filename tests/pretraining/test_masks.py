@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainof.errors import RecordingError
 from brainof.pretraining.masks import hide_patches, regions, remove_components, slices, token_indices
 
 
@@ -92,6 +93,11 @@ def test_slices_follow_each_other_in_the_atlas():
     assert len(cuts) > 1
     hidden = hide_patches(np.ones((3, 20, 4), bool), 0.5, "slice", np.random.default_rng(0), found)
     assert (hidden == hidden[..., :1]).all()
+
+
+def test_a_window_with_one_patch_cannot_be_masked():
+    with pytest.raises(RecordingError, match="window 0 has fewer than two patches"):
+        hide_patches(np.ones((1, 1, 1), bool), 0.5, "patch", np.random.default_rng(0))
 
 
 def test_token_indices_fill_short_rows():

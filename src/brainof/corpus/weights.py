@@ -15,6 +15,8 @@ Rule = str | Mapping[str, float] | None
 
 KINDS = ("modality", "dataset")
 WORDS = ("proportional", "equal")
+#: The keys of a rule that is no mapping of names
+TEMPERATURE = {"temperature"}
 
 
 def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] | None) -> dict[tuple[str, str], float]:
@@ -33,7 +35,7 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     table = pd.Series(sizes)
     modalities, datasets = (table.groupby(level=level).sum().to_dict() for level in (0, 1))
     rule = weights.get("dataset")
-    if isinstance(rule, Mapping) and "temperature" not in rule:
+    if isinstance(rule, Mapping) and set(rule) != TEMPERATURE:
         # a dataset of several modalities divides its weight by their sizes
         given = _evaluate("dataset", rule, datasets)
         drawn = {pair: given[pair[1]] * size / datasets[pair[1]] for pair, size in sizes.items()}
@@ -56,7 +58,7 @@ def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, floa
     if not isinstance(rule, Mapping):
         known = (*WORDS, "temperature")
         raise ConfigError(f"unknown rule {rule!r}", field=f"weights.{kind}", fix=did_you_mean(str(rule), known))
-    if "temperature" in rule:
+    if set(rule) == TEMPERATURE:
         temperature = _positive(f"weights.{kind}.temperature", rule["temperature"])
         return {name: float(size) ** (1 / temperature) for name, size in sizes.items()}
     for name in rule:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.fft
 
+from ..errors import RecordingError
 from ..utils.values import ceil_div
 
 
@@ -131,10 +132,11 @@ def hide_patches(
         order_BCP = np.where(halved_B[:, None, None], draws_BCP, draws_BCP[:, :1])
     elif unit == "channel":
         order_BCP = draws_BCP[:, :, :1]
-    else:
-        assert region_BC is not None
+    elif region_BC is not None:
         stretch_P = np.arange(n_patches) // block_patches if unit == "block" else np.zeros(n_patches, np.int64)
         order_BCP = np.take_along_axis(draws_BCP[:, :, stretch_P], region_BC[..., None], 1)
+    else:
+        raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
     order_BN = np.broadcast_to(order_BCP, valid_BCP.shape).reshape(n_windows, -1)
     valid_BN = valid_BCP.reshape(n_windows, -1)
     sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
@@ -143,6 +145,11 @@ def hide_patches(
         order_BN = np.where(single_B[:, None], draws_BCP.reshape(n_windows, -1), order_BN)
         sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
     n_units_B = rank_BN[:, -1]
+    if (n_units_B < 2).any():
+        row = int((n_units_B < 2).argmax())
+        raise RecordingError(
+            f"window {row} has fewer than two patches to choose from", field=f"mask.unit={unit}", fix="leave it out"
+        )
     n_hidden_B = np.clip(np.round(ratio * n_units_B), 1, n_units_B - 1)
     last_B = (rank_BN >= n_hidden_B[:, None]).argmax(axis=1)
     hidden_BN = valid_BN & (order_BN <= np.take_along_axis(sorted_BN, last_B[:, None], 1))

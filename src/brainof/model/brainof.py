@@ -31,11 +31,12 @@ from .presets import preset
 from .resolution import on_grid
 from .sampler import Encoder
 from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
+from .whitening import Whitening
 
 #: Parts that can be frozen or trained on their own, in the order of the forward pass
 PARTS: dict[str, tuple[str, ...]] = {
     "tokens": ("content", "connectivity", "identity"),
-    "sampler": ("latents_LD", "encoder"),
+    "sampler": ("latents_LD", "encoder", "fixed_encoder"),
     "backbone": ("blocks", "norm"),
     "decoder": ("decoders",),
     "head": ("head",),
@@ -106,6 +107,9 @@ class BrainOF(nn.Module):
         self.latents_LD = nn.Parameter(torch.empty(sampler.latents, dim))
         arness = sampler.kind == "arness"
         self.encoder: Encoder | InterpolateEncoder = (Encoder if arness else InterpolateEncoder)(dim, sampler)
+        self.fixed_encoder = Encoder(dim, sampler) if sampler.fixed else None
+        for part in self._fixed():
+            part.requires_grad_(False)
         self.blocks = nn.ModuleList(Block(dim, config.backbone, layer) for layer in range(config.backbone.depth))
         self.norm = RMSNorm(dim)
         self.decoders = nn.ModuleList()
@@ -114,6 +118,10 @@ class BrainOF(nn.Module):
             blocks = config.decoder.blocks
             made = Decoder(dim, blocks, widths, sampler) if arness else InterpolateDecoder(dim, widths, sampler)
             self.decoders.append(made)
+        self.whitening = nn.ModuleDict()
+        for modality, output in config.whitening.items():
+            own = config.latents_of(output)
+            self.whitening[modality] = Whitening((own.stop - own.start) * dim)
         self.head: heads.Head | None = None
         self._init_latents()
 
@@ -122,11 +130,28 @@ class BrainOF(nn.Module):
         """A model of a preset with random weights; `overrides` as in `presets.preset`."""
         return cls(preset(name, **overrides))
 
+    def _fixed(self) -> list[nn.Module]:
+        """What stays at its random weights where the configuration has fixed outputs."""
+        if self.fixed_encoder is None:
+            return []
+        about = self.connectivity if "connectivity" in self.config.sampler.fixed else None
+        return [part for part in (self.identity, about, self.fixed_encoder) if part is not None]
+
+    def encoder_of(self, output: str | None) -> Encoder | InterpolateEncoder:
+        """The encoder that reads the latents of an output."""
+        fixed = self.fixed_encoder
+        return fixed if fixed is not None and output in self.config.sampler.fixed else self.encoder
+
+    def _latents_of(self, output: str | None, own: slice) -> Tensor:
+        """The latent vectors of an output, (1, l, D)."""
+        latents_1LD = self.latents_LD[None, own]
+        return latents_1LD.detach() if output in self.config.sampler.fixed else latents_1LD
+
     def _init_latents(self) -> None:
         nn.init.normal_(self.latents_LD, std=self.config.sampler.latent_std)
         if self.config.sampler.initial_addressing == "tied":
-            for decoder in self.decoders:
-                decoder.tie(self.encoder)  # type: ignore[operator]
+            for outputs, decoder in zip(self.config.decoder.decoders, self.decoders, strict=True):
+                decoder.tie(self.encoder_of(outputs[0]))  # type: ignore[operator]
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -148,7 +173,11 @@ class BrainOF(nn.Module):
         """
         identity_BND, map_1HLN = self._identity(self.on_grid(batch)), None
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
-            map_1HLN = read_map(self.encoder, self.latents_LD[None], identity_BND)
+            maps = [
+                read_map(self.encoder_of(output), self._latents_of(output, own), identity_BND)  # type: ignore[arg-type]
+                for output, own in self.config.readings
+            ]
+            map_1HLN = torch.cat(maps, 2)
         return Layout(identity_BND, map_1HLN)
 
     def _identity(self, batch: SignalBatch) -> Tensor:
@@ -232,11 +261,12 @@ class BrainOF(nn.Module):
         self, parts: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
     ) -> Iterator[Tensor]:
         """The latents of a reading without one part after the other."""
-        start_1LD, correlations = self.latents_LD[None, own], output in (None, "connectivity") and self.connectivity
+        encoder, start_1LD = self.encoder_of(output), self._latents_of(output, own)
+        correlations = output in (None, "connectivity") and self.connectivity
         valid_BN = None if tokens.complete else tokens.mask_BN
-        if isinstance(self.encoder, Encoder) and not correlations:
+        if isinstance(encoder, Encoder) and not correlations:
             content_BND = self.content(tokens.patch_BNS, output=output)
-            yield from self.encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
+            yield from encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
             return
         about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
         for part in parts:
@@ -245,7 +275,7 @@ class BrainOF(nn.Module):
                 seen_BN = mask_BN.expand(len(tokens), -1)
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
             content_BND = self.content(tokens.patch_BNS, correlations_BND, output)
-            yield self.encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
+            yield encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
 
     def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
         """What the interpolating sampler needs beside contents."""
@@ -288,18 +318,19 @@ class BrainOF(nn.Module):
                 tokens.valid_BNS,
             )
         map_1HLN = tokens.map_1HLN if start_BLD is visible_BV is key_mask_BV is None else None
-        start_BLD = self.latents_LD[None] if start_BLD is None else start_BLD
         patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
         read = []
         for output, own in self.config.readings:
-            if use_by_window(self.encoder, start_BLD):
-                inputs = (start_BLD[:, own], identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
+            encoder = self.encoder_of(output)
+            own_BLD = self._latents_of(output, own) if start_BLD is None else start_BLD[:, own]
+            if use_by_window(encoder, own_BLD):
+                inputs = (own_BLD, identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
                 map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
-                read.append(sample_by_window(self.encoder, self.content, *inputs, output, map_1HKN))
+                read.append(sample_by_window(encoder, self.content, *inputs, output, map_1HKN))
             else:
                 content_BVD = self.content(patch_BVS, correlations_BVD, output)
                 about = identity_BND, visible_BV, key_mask_BV
-                read.append(self.encoder(start_BLD[:, own], content_BVD, *about, **self._grid(tokens)))
+                read.append(encoder(own_BLD, content_BVD, *about, **self._grid(tokens)))
         return torch.cat(read, 1)
 
     def decode(
@@ -378,7 +409,7 @@ class BrainOF(nn.Module):
             latents are pooled that their decoders read, see `DecoderConfig.kind`. "auto" is the model's own choice for
             the modality, `config.pooling`.
         modality : str
-            Of all windows; matters for "auto" alone.
+            Of all windows; matters for "auto", and for latents that are whitened (`config.whitening`).
 
         Raises
         ------
@@ -386,9 +417,19 @@ class BrainOF(nn.Module):
             Unknown pooling, or an output that the model lacks.
         """
         name, outputs = self.config.pooling_of(kind, modality)
+        latents_BLD = self.whitened(latents_BLD, modality)
         if outputs:
             latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
         return pool(latents_BLD, name)
+
+    def whitened(self, latents_BLD: Tensor, modality: str) -> Tensor:
+        """Latents (B, L, D), those of the output that `config.whitening` names for the modality whitened."""
+        if modality not in self.config.whitening:
+            return latents_BLD
+        own = self.config.latents_of(self.config.whitening[modality])  # type: ignore[index]
+        latents_BLD = wide(latents_BLD)
+        parts = latents_BLD[:, : own.start], self.whitening[modality](latents_BLD[:, own]), latents_BLD[:, own.stop :]
+        return torch.cat(parts, 1)
 
     def pooled_width(self, kind: str = "auto") -> int:
         """Features F that `pool` gives."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ..channels import MODALITIES
+from ..channels import MODALITIES, Modality
 from ..errors import ConfigError, did_you_mean
 from ..schema import Schema, wrong
 from .backbone import BackboneConfig, aligned
@@ -39,6 +39,9 @@ class BrainOFConfig(Schema):
         What the pooling "auto" is, by modality, and under "default" for all others: a name of `pooling.POOLS`, of all
         latents or with `@` of those of one or several outputs ("concat@log_spectrum", "mean@waveform+log_spectrum").
         All give vectors of one length. One text stands for {"default": text}.
+    whitening : dict of str -> str
+        Output whose latents are whitened within people before they are pooled, by modality, such as {"fmri":
+        "connectivity"} (`whitening.py`). It changes nothing until it is estimated, see `PretrainConfig.whiten`.
     """
 
     dim: int = Field(default=128, ge=16)
@@ -49,6 +52,7 @@ class BrainOFConfig(Schema):
     backbone: BackboneConfig = BackboneConfig()
     decoder: DecoderConfig = DecoderConfig()
     pooling: dict[str, str] = Field(default_factory=lambda: {"default": "mean_std"})
+    whitening: dict[Modality, Output] = Field(default_factory=dict)
 
     @field_validator("dim")
     @classmethod
@@ -73,7 +77,12 @@ class BrainOFConfig(Schema):
     @model_validator(mode="after")
     def _own_latents(self) -> Self:
         if self.decoder.kind != "per_output":
+            if self.sampler.fixed:
+                raise wrong("sampler.fixed needs decoder.kind 'per_output'")
             return self
+        for name in self.sampler.fixed:
+            if name not in self.decoder.outputs:
+                raise wrong(f"sampler.fixed: {name!r} is no output; {did_you_mean(name, self.decoder.outputs)}")
         if self.sampler.kind != "arness":
             raise wrong("decoder.kind 'per_output' needs sampler.kind 'arness'")
         for name, there in (("log_spectrum", self.tokens.log_spectrum), ("connectivity", self.tokens.connectivity)):
@@ -83,6 +92,13 @@ class BrainOFConfig(Schema):
             raise wrong(
                 f"sampler.latents {self.sampler.latents} must be divisible by the {len(self.decoder.outputs)} outputs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whitened(self) -> Self:
+        for output in self.whitening.values():
+            if output not in self.decoder.outputs:
+                raise wrong(f"whitening: {output!r} is no output; {did_you_mean(output, self.decoder.outputs)}")
         return self
 
     @field_validator("rates")

@@ -55,19 +55,21 @@ def step_flops(
         add("tokens", W * V * D * D)
     if config.tokens.connectivity:
         add("tokens", 2 * W * N * S * D, 1)  # the profile; identities are detached from it
-        add("tokens", W * V * D * D, 2)
+        add("tokens", W * V * D * D, 1 if "connectivity" in config.sampler.fixed else 2)
     if connectivity_target:
         add("tokens", 2 * W * N * S * D, 1)
-    add("tokens", 2 * (shape.channels * CHANNEL_FEATURES + shape.patches * TIME_FEATURES) * D, 2)
-    add("tokens", N * D * D)
+    identities = 2 * (shape.channels * CHANNEL_FEATURES + shape.patches * TIME_FEATURES) * D
+    add("tokens", identities, 1 if config.sampler.fixed else 2)
+    add("tokens", N * D * D, 1 if config.sampler.fixed else 3)
 
     ffn = 3 * D * cross_hidden(D)
     parts = len(outputs) if split else 1
-    for _ in range(parts):
+    for number in range(parts):
+        passes = 1 if split and outputs[number] in config.sampler.fixed else 3
         for block in range(config.sampler.blocks):
-            add("sampler", (W if block else 1) * L / parts * D * D)  # queries: latent vectors are shared
-            add("sampler", (N + W * V) * D * D)  # keys of shared identities, values
-            add("sampler", W * L / parts * (2 * V * D + D * D + ffn))
+            add("sampler", (W if block else 1) * L / parts * D * D, passes)  # queries: latent vectors are shared
+            add("sampler", (N + W * V) * D * D, passes)  # keys of shared identities, values
+            add("sampler", W * L / parts * (2 * V * D + D * D + ffn), passes)
 
     maps = {"dint": 3, "diff": 3, "softmax": 2}[backbone.attention]
     add("attention", backbone.depth * W * L * (4 * D * D + maps * L * D))

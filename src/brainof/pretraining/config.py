@@ -198,6 +198,10 @@ class PretrainConfig(Schema):
     balance_rate: float = Field(1e-3, ge=0)
     """Step of the expert selection bias (gamma)."""
 
+    whiten: list[str] = Field(default_factory=list)
+    """Datasets from whose training windows the release's whitening within people is estimated (`model.whitening`):
+    ones at rest, where what differs between windows of a person is noise."""
+
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = Field(0, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
     run, target = user_path(run, CheckpointError), user_path(folder)
     if not (run / ABOUT).is_file():
         raise CheckpointError("is not a run of `brainof pretrain`, or is one of an earlier version", file=run)
+    write_release(run, target, checkpoint)
+    return target
+
+
+def write_release(run: Path, target: Path, checkpoint: str, finish: Callable[[BrainOF], None] | None = None) -> None:
+    """As `release_checkpoint`, with the model finished before it is saved."""
     about = read_json(run / ABOUT)
     if "pairs" in about["record"]:
         fix = "save the model that was trained by brainof.release.save_release"
@@ -58,8 +65,10 @@ def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], ch
     if config.trial and (missed := last_of("trial", run / "metrics.jsonl", int(state["step"]))):
         now["trial"] = missed
     contract = InputContract.parse(about["contract"], run / ABOUT)
-    save_release(target, checkpointed_model(path, config), contract, **about["record"] | now)
-    return target
+    model = checkpointed_model(path, config)
+    if finish is not None:
+        finish(model)
+    save_release(target, model, contract, **about["record"] | now)
 
 
 def _find(folder: Path, checkpoint: str) -> Path:

@@ -17,7 +17,8 @@ def start(model, batch, autocast=False):
         loss = sum(x.square().mean() for x in model.decode(latents, tokens.identity_BND).values())
     loss.backward()
     assert latents.isfinite().all()
-    broken = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    broken = [n for n, p in trained if p.grad is None or not p.grad.isfinite().all()]
     assert broken == []
     return latents
 

@@ -27,10 +27,15 @@ SHAPE = WindowShape(channels=5, patches=4, visible=8, predicted=12)
             "tokens": {"connectivity": True},
             "decoder": {"kind": "per_output", "outputs": OUTPUTS},
         },
+        {
+            "sampler": {"latents": 12, "fixed": ["connectivity"]},
+            "tokens": {"connectivity": True},
+            "decoder": {"kind": "per_output", "outputs": OUTPUTS},
+        },
         {"decoder": {"outputs": ["log_spectrum"]}},
         {"decoder": {"kind": "per_output", "outputs": ["log_spectrum"]}},
     ],
-    ids=["debug", "dense", "two blocks", "per output", "without waveform", "per output without waveform"],
+    ids=["debug", "dense", "two blocks", "per output", "fixed", "without waveform", "per output without waveform"],
 )
 def test_products_are_those_that_torch_counts(changes):
     model = BrainOF.from_preset("debug", **changes).train()

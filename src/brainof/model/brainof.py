@@ -30,13 +30,13 @@ from .pooling import pool, require_finite
 from .presets import preset
 from .resolution import on_grid
 from .sampler import Encoder
-from .tokens import Content, Tokens, check, is_shared, patchify, take_tokens, valid_samples
+from .tokens import Content, Given, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 from .whitening import Whitening
 
 #: Parts that can be frozen or trained on their own, in the order of the forward pass
 PARTS: dict[str, tuple[str, ...]] = {
     "tokens": ("content", "connectivity", "identity"),
-    "sampler": ("latents_LD", "encoder", "fixed_encoder"),
+    "sampler": ("latents_LD", "encoder", "fixed"),
     "backbone": ("blocks", "norm"),
     "decoder": ("decoders",),
     "head": ("head",),
@@ -107,7 +107,10 @@ class BrainOF(nn.Module):
         self.latents_LD = nn.Parameter(torch.empty(sampler.latents, dim))
         arness = sampler.kind == "arness"
         self.encoder: Encoder | InterpolateEncoder = (Encoder if arness else InterpolateEncoder)(dim, sampler)
-        self.fixed_encoder = Encoder(dim, sampler) if sampler.fixed else None
+        self.fixed = nn.ModuleDict()
+        if sampler.fixed:
+            self.fixed["content"] = Given(dim)
+            self.fixed["encoder"] = Encoder(dim, sampler)
         for part in self._fixed():
             part.requires_grad_(False)
         self.blocks = nn.ModuleList(Block(dim, config.backbone, layer) for layer in range(config.backbone.depth))
@@ -131,16 +134,17 @@ class BrainOF(nn.Module):
         return cls(preset(name, **overrides))
 
     def _fixed(self) -> list[nn.Module]:
-        """What stays at its random weights where the configuration has fixed outputs."""
-        if self.fixed_encoder is None:
+        """What stays at its random weights where correlations are read by fixed addresses."""
+        if not self.fixed:
             return []
-        about = self.connectivity if "connectivity" in self.config.sampler.fixed else None
-        return [part for part in (self.identity, about, self.fixed_encoder) if part is not None]
+        assert self.connectivity is not None
+        return [self.identity, self.connectivity, self.fixed]
 
-    def encoder_of(self, output: str | None) -> Encoder | InterpolateEncoder:
-        """The encoder that reads the latents of an output."""
-        fixed = self.fixed_encoder
-        return fixed if fixed is not None and output in self.config.sampler.fixed else self.encoder
+    def reader_of(self, output: str | None) -> tuple[Content | Given, Encoder | InterpolateEncoder]:
+        """What reads the latents of an output: contents and encoder."""
+        if output in self.config.sampler.fixed:
+            return self.fixed["content"], self.fixed["encoder"]  # type: ignore[return-value]
+        return self.content, self.encoder
 
     def _latents_of(self, output: str | None, own: slice) -> Tensor:
         """The latent vectors of an output, (1, l, D)."""
@@ -151,7 +155,7 @@ class BrainOF(nn.Module):
         nn.init.normal_(self.latents_LD, std=self.config.sampler.latent_std)
         if self.config.sampler.initial_addressing == "tied":
             for outputs, decoder in zip(self.config.decoder.decoders, self.decoders, strict=True):
-                decoder.tie(self.encoder_of(outputs[0]))  # type: ignore[operator]
+                decoder.tie(self.reader_of(outputs[0])[1])  # type: ignore[operator]
 
     def init_weights(self) -> None:
         """Draw all weights anew and reset all buffers, as after `to_empty`."""
@@ -174,7 +178,7 @@ class BrainOF(nn.Module):
         identity_BND, map_1HLN = self._identity(self.on_grid(batch)), None
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
             maps = [
-                read_map(self.encoder_of(output), self._latents_of(output, own), identity_BND)  # type: ignore[arg-type]
+                read_map(self.reader_of(output)[1], self._latents_of(output, own), identity_BND)  # type: ignore[arg-type]
                 for output, own in self.config.readings
             ]
             map_1HLN = torch.cat(maps, 2)
@@ -261,11 +265,11 @@ class BrainOF(nn.Module):
         self, parts: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
     ) -> Iterator[Tensor]:
         """The latents of a reading without one part after the other."""
-        encoder, start_1LD = self.encoder_of(output), self._latents_of(output, own)
+        (content, encoder), start_1LD = self.reader_of(output), self._latents_of(output, own)
         correlations = output in (None, "connectivity") and self.connectivity
         valid_BN = None if tokens.complete else tokens.mask_BN
         if isinstance(encoder, Encoder) and not correlations:
-            content_BND = self.content(tokens.patch_BNS, output=output)
+            content_BND = content(tokens.patch_BNS, output=output)
             yield from encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
             return
         about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
@@ -274,7 +278,7 @@ class BrainOF(nn.Module):
             if correlations:
                 seen_BN = mask_BN.expand(len(tokens), -1)
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
-            content_BND = self.content(tokens.patch_BNS, correlations_BND, output)
+            content_BND = content(tokens.patch_BNS, correlations_BND, output)
             yield encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
 
     def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
@@ -321,14 +325,14 @@ class BrainOF(nn.Module):
         patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
         read = []
         for output, own in self.config.readings:
-            encoder = self.encoder_of(output)
+            content, encoder = self.reader_of(output)
             own_BLD = self._latents_of(output, own) if start_BLD is None else start_BLD[:, own]
             if use_by_window(encoder, own_BLD):
                 inputs = (own_BLD, identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
                 map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
-                read.append(sample_by_window(encoder, self.content, *inputs, output, map_1HKN))
+                read.append(sample_by_window(encoder, content, *inputs, output, map_1HKN))
             else:
-                content_BVD = self.content(patch_BVS, correlations_BVD, output)
+                content_BVD = content(patch_BVS, correlations_BVD, output)
                 about = identity_BND, visible_BV, key_mask_BV
                 read.append(encoder(own_BLD, content_BVD, *about, **self._grid(tokens)))
         return torch.cat(read, 1)

@@ -80,9 +80,9 @@ class BrainOFConfig(Schema):
             if self.sampler.fixed:
                 raise wrong("sampler.fixed needs decoder.kind 'per_output'")
             return self
-        for name in self.sampler.fixed:
-            if name not in self.decoder.outputs:
-                raise wrong(f"sampler.fixed: {name!r} is no output; {did_you_mean(name, self.decoder.outputs)}")
+        for output in self.sampler.fixed:
+            if output not in self.decoder.outputs:
+                raise wrong(f"sampler.fixed: {output!r} is no output; add it to decoder.outputs")
         if self.sampler.kind != "arness":
             raise wrong("decoder.kind 'per_output' needs sampler.kind 'arness'")
         for name, there in (("log_spectrum", self.tokens.log_spectrum), ("connectivity", self.tokens.connectivity)):

@@ -68,7 +68,8 @@ def step_flops(
         passes = 1 if split and outputs[number] in config.sampler.fixed else 3
         for block in range(config.sampler.blocks):
             add("sampler", (W if block else 1) * L / parts * D * D, passes)  # queries: latent vectors are shared
-            add("sampler", (N + W * V) * D * D, passes)  # keys of shared identities, values
+            add("sampler", N * D * D, min(passes, 2 if config.sampler.fixed else 3))  # keys of shared identities
+            add("sampler", W * V * D * D, passes)  # values
             add("sampler", W * L / parts * (2 * V * D + D * D + ffn), passes)
 
     maps = {"dint": 3, "diff": 3, "softmax": 2}[backbone.attention]

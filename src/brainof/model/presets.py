@@ -65,8 +65,8 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     ffn = 3 * D * cross_hidden(D)
     if sampler.kind == "arness":
         cross = 4 * D**2 + sampler.heads + 4 * D + ffn
-        encoders = 2 if sampler.fixed else 1
-        encoder, decoder = encoders * sampler.blocks * cross, config.decoder.blocks * cross + 2 * D
+        fixed = D + sampler.blocks * cross if sampler.fixed else 0
+        encoder, decoder = sampler.blocks * cross + fixed, config.decoder.blocks * cross + 2 * D
     else:
         encoder, decoder = ffn + D, ffn + 3 * D
     outputs = sum((D + 1) * config.width_of(output) for output in config.decoder.outputs)

@@ -42,9 +42,9 @@ class SamplerConfig(Schema):
     contrast : bool
         The first latent of an encoder keeps the mean of what all have read, the others what they differ from it by
         (docs/decisions/0078).
-    fixed : sequence of str
-        Outputs whose latents an encoder of its own reads that pretraining leaves at its random weights, as it leaves
-        all identities then (docs/decisions/0113). Of models with `decoder.kind` "per_output".
+    fixed : sequence of {"connectivity"}
+        Outputs whose latents are read by an encoder of their own, which pretraining leaves at its random weights, as
+        it leaves all identities then (docs/decisions/0113). Of models with `decoder.kind` "per_output".
     interpolate_channels : int
         Channel rows of the grid of "interpolate"; must divide `latents`.
     """
@@ -56,7 +56,7 @@ class SamplerConfig(Schema):
     temperature: float = Field(default=16.0, gt=0)
     initial_addressing: Literal["independent", "tied"] = "independent"
     contrast: bool = True
-    fixed: tuple[str, ...] = ()
+    fixed: tuple[Literal["connectivity"], ...] = ()
     interpolate_channels: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")

@@ -227,6 +227,23 @@ class Content(nn.Module):
         return F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(self.linear.weight.dtype)))
 
 
+class Given(nn.Module):
+    """Contents that are only normalised: those of an output that nothing trains (`SamplerConfig.fixed`)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim)
+
+    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
+        """As of `Content`, with `extra_BND` alone."""
+        return self.norm(self.raw(patch_BNS, extra_BND, output))
+
+    def raw(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
+        """Contents before their normalisation."""
+        assert extra_BND is not None
+        return extra_BND
+
+
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:
     """Rows of each window, (B, V, D); x may have B = 1 for all windows. None takes all."""
     if index_BV is None:

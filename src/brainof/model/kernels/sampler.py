@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..attention import apply_map, attention_map, merge_heads, split_heads
 from ..sampler import CrossBlock, Encoder
-from ..tokens import Content, take_tokens
+from ..tokens import Content, Given, take_tokens
 from . import plain_inference
 
 #: Tokens at a time at least, where windows are smaller
@@ -42,7 +42,7 @@ def read_map(encoder: Encoder, latents_BLD: Tensor, identity_BND: Tensor) -> Ten
 
 def sample_by_window(
     encoder: Encoder,
-    content: Content,
+    content: Content | Given,
     start_BLD: Tensor,
     identity_BND: Tensor,
     patch_BVS: Tensor,
@@ -84,10 +84,11 @@ def sample_by_window(
     return x_BLD + block.ffn(block.ffn_norm(x_BLD))
 
 
-def _contents(content: Content, patch_gVS: Tensor, extra_gVD: Tensor | None, output: str | None) -> Tensor:
+def _contents(content: Content | Given, patch_gVS: Tensor, extra_gVD: Tensor | None, output: str | None) -> Tensor:
     """As `content.raw`; the products of samples and spectrum add up in one place."""
-    plain = type(content.linear) is type(content.spectrum_output) is nn.Linear
-    if output is not None or content.spectrum_output is None or not plain:
+    if output is not None or type(content) is not Content or content.spectrum_output is None:
+        return content.raw(patch_gVS, extra_gVD, output)
+    if not (type(content.linear) is type(content.spectrum_output) is nn.Linear):
         return content.raw(patch_gVS, extra_gVD, output)
     hidden_gVD = content.hidden(patch_gVS)
     bias_D = content.linear.bias + content.spectrum_output.bias

@@ -10,7 +10,10 @@ from safetensors.torch import load_file
 
 import brainof
 from brainof.cli import main
+from brainof.corpus import open_corpora
 from brainof.errors import CheckpointError, ConfigError
+from brainof.inference import embed
+from brainof.model.whitening import Whitening
 from brainof.pretraining import PretrainConfig, pretrain, release_checkpoint
 
 SETTINGS = {
@@ -95,3 +98,47 @@ def test_a_start_of_another_architecture_names_what_differs(corpus, tmp_path):
     with pytest.raises(ConfigError, match=r"model.sampler.latents: 12, but .*first has 8; set model.sampler.latents=8"):
         pretrain(other, corpus, tmp_path / "second")
     assert not (tmp_path / "second" / "config.yaml").exists()
+
+
+WHITENED = {
+    "preset": "debug",
+    "sampler": {"latents": 12, "fixed": ["connectivity"]},
+    "tokens": {"connectivity": True},
+    "decoder": {"kind": "per_output", "outputs": ["waveform", "log_spectrum", "connectivity"]},
+    "whitening": {"fmri": "connectivity"},
+}
+
+
+def test_a_release_is_whitened_by_training_people_alone(corpus, tmp_path, caplog):
+    changes = {"model": WHITENED, "whiten": ["sim-fmri"], "sampling": {"validation": 0.0, "exclude": ["sim-fmri/3"]}}
+    run = pretrain(config(steps=2, **changes), corpus, tmp_path / "run")
+    model, _ = brainof.load(run)
+    assert (model.whitening["fmri"].gain_R[:32] < 0).all()
+
+    index = open_corpora(corpus).index
+    rows = index[(index["dataset"] == "sim-fmri") & (index["subject"].astype(str) != "3")]
+    released = release_checkpoint(run, tmp_path / "raw", "latest")
+    assert "latents are not whitened" in caplog.text
+    raw, _ = brainof.load(released)
+    values = embed(open_corpora(corpus), raw, contract=None, rows=rows.index.to_numpy(), pool="concat@connectivity")
+    expected = Whitening(4 * 32)
+    expected.fit(values.values, rows["subject"].astype(str).to_numpy(), rows["dataset"].astype(str).to_numpy())
+    for name, buffer in expected.named_buffers():
+        torch.testing.assert_close(getattr(model.whitening["fmri"], name), buffer, msg=name)
+
+    again = pretrain(config(steps=2, **changes), corpus, tmp_path / "again")
+    for name, value in brainof.load(again)[0].state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"whiten": ["sim-fmri"]}, "whiten: the model has no latents to whiten"),
+        ({"model": WHITENED, "whiten": ["sim-fmr"]}, "no two training windows of one person in 'sim-fmr'.*sim-fmri"),
+        ({"model": WHITENED, "whiten": ["sim-eeg"]}, "no two training windows of one person in 'sim-eeg'"),
+    ],
+)
+def test_what_cannot_be_whitened_is_named(corpus, tmp_path, changes, text):
+    with pytest.raises(ConfigError, match=text):
+        pretrain(config(steps=1, **changes), corpus, tmp_path / "run")

@@ -366,10 +366,10 @@ def require_whitening(model: BrainOFConfig, config: PretrainConfig, rows: pd.Dat
     if config.whiten and not model.whitening:
         fix = "set model.whitening={fmri: connectivity}, or leave whiten out"
         raise ConfigError("the model has no latents to whiten", field="whiten", fix=fix)
+    of = {modality: rows_to_whiten(rows, config, modality) for modality in model.whitening}
     for name in config.whiten:
-        own = rows[rows["dataset"] == name]
-        if not own.duplicated("subject").any():
-            text = f"no two training windows of one person in {name!r}"
+        if not any(own[own["dataset"] == name].duplicated("subject").any() for own in of.values()):
+            text = f"no two training windows of one person in {name!r} ({', '.join(of)})"
             raise ConfigError(text, field="whiten", fix=did_you_mean(name, set(rows["dataset"])))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..utils.values import finite
 from .checkpoint import best_of, complete_checkpoints, intact_state, read_into, restore
 from .config import PretrainConfig
 from .run_folder import ABOUT, flat, last_of
+
+log = logging.getLogger(__name__)
 
 
 def release_checkpoint(run: str | PathLike[str], folder: str | PathLike[str], checkpoint: str = "best") -> Path:
@@ -68,6 +71,8 @@ def write_release(run: Path, target: Path, checkpoint: str, finish: Callable[[Br
     model = checkpointed_model(path, config)
     if finish is not None:
         finish(model)
+    elif config.whiten:
+        log.warning("%s: latents are not whitened within people, which a run does at its end alone", target)
     save_release(target, model, contract, **about["record"] | now)
 
 

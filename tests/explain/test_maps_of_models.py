@@ -32,7 +32,9 @@ def test_attention_is_that_of_the_forward_pass(planted, debug_model):
     np.testing.assert_allclose(found.weights.sum((1, 2)), 1, rtol=1e-5)
     assert found.p_untrained is not None
     assert 1 <= found.reach.min() <= found.reach.max() <= 6
-    # a latent that looks at one channel alone reaches one
+    # latents of each output, also those that an encoder of their own reads
+    model = BrainOF.from_preset("per_output", backbone={"depth": 1})
+    assert attended(planted(n_subjects=2, per_subject=3), model, n_untrained=0).weights.shape == (96, 6, 8)
     debug = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     with pytest.raises(ConfigError, match="attends to nothing"):
         attended(explained, debug)
@@ -126,13 +128,14 @@ def test_layers_and_pairs(memory_corpus, debug_model):
 
 def test_gradients_find_the_planted_channel(planted, able_model):
     pytest.importorskip("captum")
+    before = [parameter.requires_grad for parameter in able_model.parameters()]
     found = gradients(planted(n_subjects=4), able_model, n_untrained=1, n_steps=2)
     assert found.names[found.effect.argmax()] == "E2"
     assert found.effect.sum() == pytest.approx(1)
     assert found.p_labels == pytest.approx(np.where(np.arange(6) == 2, 1 / 21, 1.0))
     assert found.effect[2] > found.labels_95 > found.effect[[0, 1, 3, 4, 5]].max()
     assert not found.beats.any()  # random weights point there as well
-    assert all(parameter.requires_grad for parameter in able_model.parameters())
+    assert [parameter.requires_grad for parameter in able_model.parameters()] == before
 
 
 def test_an_extra_that_is_missing_is_one_line(planted, able_model, monkeypatch):

@@ -107,12 +107,6 @@ class BrainOF(nn.Module):
         self.latents_LD = nn.Parameter(torch.empty(sampler.latents, dim))
         arness = sampler.kind == "arness"
         self.encoder: Encoder | InterpolateEncoder = (Encoder if arness else InterpolateEncoder)(dim, sampler)
-        self.fixed = nn.ModuleDict()
-        if sampler.fixed:
-            self.fixed["content"] = Given(dim)
-            self.fixed["encoder"] = Encoder(dim, sampler)
-        for part in self._fixed():
-            part.requires_grad_(False)
         self.blocks = nn.ModuleList(Block(dim, config.backbone, layer) for layer in range(config.backbone.depth))
         self.norm = RMSNorm(dim)
         self.decoders = nn.ModuleList()
@@ -121,6 +115,12 @@ class BrainOF(nn.Module):
             blocks = config.decoder.blocks
             made = Decoder(dim, blocks, widths, sampler) if arness else InterpolateDecoder(dim, widths, sampler)
             self.decoders.append(made)
+        self.fixed = nn.ModuleDict()
+        if sampler.fixed:
+            self.fixed["content"] = Given(dim)
+            self.fixed["encoder"] = Encoder(dim, sampler)
+        for part in self._fixed():
+            part.requires_grad_(False)
         self.whitening = nn.ModuleDict()
         for modality, output in config.whitening.items():
             own = config.latents_of(output)

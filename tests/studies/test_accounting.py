@@ -51,6 +51,6 @@ def test_stages_are_those_of_the_encoder():
     batch = SignalBatch.from_arrays(windows, channels, 0.5, "fmri", model.config.patch)
     found = stages(model, batch, "connectivity")
     latents = model.forward_features(batch).detach()
-    np.testing.assert_allclose(found["backbone, connectivity"], latents[:, 8:].flatten(1), atol=1e-6)
-    np.testing.assert_allclose(found["default features"], model.pool(latents, "auto", "fmri"), atol=1e-6)
+    np.testing.assert_allclose(found["backbone, connectivity"], latents[:, 8:].flatten(1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found["default features"], model.pool(latents, "auto", "fmri"), rtol=1e-6, atol=1e-6)
     assert found["contents, connectivity"].shape == (2, 9 * 2 * 32)

@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..corpus import Loader, Windows, open_corpora
-from ..errors import ConfigError, CorpusError, HealthError, did_you_mean
-from ..inference import embed
-from ..model import BrainOF, count
-from ..model.config import BrainOFConfig
+from ..errors import ConfigError, CorpusError, HealthError
+from ..model import count
 from ..paths import user_path
 from ..utils.progress import progress
 from ..utils.threads import operator_threads
@@ -44,6 +41,7 @@ from .trainer import Trainer, uses_bfloat16
 from .views import planner_of
 from .watch import Watch
 from .weights import initial_model, start_from, trained_teacher, write_release
+from .whiten import require_whitening, whiten
 
 log = logging.getLogger(__name__)
 
@@ -235,16 +233,8 @@ class Run:
             self.checkpoints.wait()
         with world.together():
             if world.main:
-                write_release(self.folder, self.folder / "release", "latest", self._whiten)
-
-    def _whiten(self, model: BrainOF) -> None:
-        """Estimate the whitening of a trained model from the training windows of `config.whiten`."""
-        for modality, output in model.config.whitening.items():
-            rows = rows_to_whiten(self.train_rows, self.config, modality)
-            if len(rows):
-                values = embed(self.corpora, model, contract=None, rows=rows.index.to_numpy(), pool=f"concat@{output}")
-                people, datasets = (rows[name].astype(str).to_numpy() for name in ("subject", "dataset"))
-                model.whitening[modality].fit(values.values, people, datasets)  # type: ignore[operator]
+                of = self.corpora, self.train_rows, config
+                write_release(self.folder, self.folder / "release", "latest", lambda model: whiten(model, *of))
 
     def _describe(self, done: int) -> None:
         """What releases say of the run beside its weights, and what they read; the log says what was chosen."""
@@ -354,23 +344,6 @@ def require_teacher(config: PretrainConfig) -> None:
     if config.parallel in ("fsdp", "fsdp_ep"):
         fix = "set parallel=ddp, or objective.teacher=self"
         raise ConfigError("a teacher needs whole weights on every rank", field="parallel", fix=fix)
-
-
-def rows_to_whiten(rows: pd.DataFrame, config: PretrainConfig, modality: str) -> pd.DataFrame:
-    """The training windows of a modality from which whitening is estimated."""
-    return rows[rows["dataset"].isin(config.whiten) & (rows["modality"] == modality)]
-
-
-def require_whitening(model: BrainOFConfig, config: PretrainConfig, rows: pd.DataFrame) -> None:
-    """Refuse to whiten what the model does not, or by datasets without two windows of one person."""
-    if config.whiten and not model.whitening:
-        fix = "set model.whitening={fmri: connectivity}, or leave whiten out"
-        raise ConfigError("the model has no latents to whiten", field="whiten", fix=fix)
-    of = {modality: rows_to_whiten(rows, config, modality) for modality in model.whitening}
-    for name in config.whiten:
-        if not any(own[own["dataset"] == name].duplicated("subject").any() for own in of.values()):
-            text = f"no two training windows of one person in {name!r} ({', '.join(of)})"
-            raise ConfigError(text, field="whiten", fix=did_you_mean(name, set(rows["dataset"])))
 
 
 def starts_in_parts(config: PretrainConfig, world: World) -> bool:

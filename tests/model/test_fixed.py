@@ -40,13 +40,16 @@ def trained_on(model: BrainOF, batch, steps: int = 3) -> BrainOF:
     return model
 
 
-def test_what_a_fixed_output_reads_does_not_change_in_training(fixed, make_batch):
+def test_latents_of_a_fixed_output_do_not_change_in_training(fixed, make_batch):
     model, batch = fixed("connectivity"), make_batch("fmri")
     own = model.config.latents_of("connectivity")
-    before = model.sample(model.tokens(batch)).detach()
+    before = model.forward_features(batch).detach()
     trained_on(model, batch)
-    after = model.sample(model.tokens(batch)).detach()
+    after = model.forward_features(batch).detach()
     torch.testing.assert_close(after[:, own], before[:, own], rtol=0, atol=0)
+    torch.testing.assert_close(
+        after[:, own].square().mean(-1), torch.ones(2, 4, dtype=torch.float64), atol=1e-3, rtol=0
+    )
     others = [number for number in range(12) if number not in range(*own.indices(12))]
     assert (after[:, others] - before[:, others]).abs().amax() > 1e-3
 

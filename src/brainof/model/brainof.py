@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, did_you_mean
@@ -286,7 +287,16 @@ class BrainOF(nn.Module):
         return {"shape": (tokens.n_channels, tokens.n_patches)} if self.config.sampler.kind == "interpolate" else {}
 
     def refine(self, latents_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
-        """The backbone: latents (B, L, D) from those of `sample`."""
+        """The backbone: latents (B, L, D) from those of `sample`; fixed ones pass it by."""
+        if not self.fixed:
+            return self._refined(latents_BLD, modality_B)
+        own = self.config.latents_of("connectivity")
+        before, fixed, after = latents_BLD.tensor_split([own.start, own.stop], 1)
+        before, after = self._refined(torch.cat([before, after], 1), modality_B).tensor_split([own.start], 1)
+        fixed = F.rms_norm(fixed, fixed.shape[-1:], eps=self.norm.eps)
+        return torch.cat([before, fixed.to(before.dtype), after], 1)
+
+    def _refined(self, latents_BLD: Tensor, modality_B: Tensor | None) -> Tensor:
         for block in self.blocks:
             latents_BLD, ids_BLK = block(latents_BLD)
             if ids_BLK is not None:

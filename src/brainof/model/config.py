@@ -144,6 +144,12 @@ class BrainOFConfig(Schema):
         return slice(number * size, (number + 1) * size)
 
     @property
+    def refined(self) -> int:
+        """Latents that go through the backbone: all but those that are read by fixed addresses."""
+        own = [self.latents_of(output) for output in self.sampler.fixed]
+        return self.sampler.latents - sum(part.stop - part.start for part in own)
+
+    @property
     def readings(self) -> list[tuple[Output | None, slice]]:
         """The latents that read contents of their own, with the output these are for; None: of everything."""
         if self.decoder.kind != "per_output":

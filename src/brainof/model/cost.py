@@ -3,7 +3,7 @@
 `presets.count` counts weights. `brainof plan`, docs/scaling.md and the meters of throughput take their numbers here.
 
 Legend: W windows of a batch, C channels, P patches, N = C * P tokens, V visible and H predicted ones, S samples per
-patch, F frequencies of a patch, D width, L latents.
+patch, F frequencies of a patch, D width, L latents, R of them in the backbone.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def step_flops(
             add("sampler", W * V * D * D, passes)  # values
             add("sampler", W * L / parts * (2 * V * D + D * D + ffn), passes)
 
-    maps = {"dint": 3, "diff": 3, "softmax": 2}[backbone.attention]
-    add("attention", backbone.depth * W * L * (4 * D * D + maps * L * D))
+    maps, R = {"dint": 3, "diff": 3, "softmax": 2}[backbone.attention], config.refined
+    add("attention", backbone.depth * W * R * (4 * D * D + maps * R * D))
     if backbone.ffn == "moe":
-        add("experts", backbone.depth * W * L * D * backbone.experts)
-    add("experts", backbone.depth * W * L * 3 * D * backbone.dense_hidden)
+        add("experts", backbone.depth * W * R * D * backbone.experts)
+    add("experts", backbone.depth * W * R * 3 * D * backbone.dense_hidden)
 
     for own in decoder.decoders:
         read = L // parts
@@ -104,8 +104,9 @@ def activation_bytes(
     rows = backbone.top_k if moe else 0
     widths = rows * backbone.hidden + (backbone.shared if moe else backbone.dense_hidden)
     experts = (4 + 4) * D + (2 + 2 * rows) * a * D + 4 * a * widths
-    block = L * (attention + experts)
-    blocks = backbone.depth * L * 4 * D + block if checkpoint else backbone.depth * block
+    R = config.refined
+    block = R * (attention + experts)
+    blocks = backbone.depth * R * 4 * D + block if checkpoint else backbone.depth * block
 
     content = a * (S + S // 2 + 1 + 3 * D)
     parts = len(config.decoder.outputs) if config.decoder.kind == "per_output" else 1

@@ -56,6 +56,8 @@ def shrunk(name: str) -> PretrainConfig:
     config = find_config(name).replaced(SHRUNK, name)
     if "eegmat" in config.sampling.weights.get("dataset", {}):  # names the recordings it is for
         config = config.replaced(["sampling.weights={modality: equal}", "sampling.exclude=[]"], name)
+    if config.whiten:
+        config = config.replaced(["whiten=[fmri]"], name)
     return config.replaced(["objective.stimulus=[fmri]"], name) if config.objective.stimulus else config
 
 

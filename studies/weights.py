@@ -42,8 +42,8 @@ NOTES = [
     "MEG: trained on simulated people only.",
     "fMRI: people who saw the same film at the same moment were made alike, so features of films are aligned, not "
     "self-supervised.",
-    "fMRI: correlations are read by random addresses that nothing trained, and these latents are whitened within people "
-    "of the rests: persons are told apart by that, not by training.",
+    "fMRI: correlations are read by random addresses that nothing trained, and these latents are whitened within "
+    "people of the rests: persons are told apart by that, not by training.",
     "Gains on the film are of people whom pretraining did not see; others saw the same film in pretraining.",
 ]
 #: No open MEG of use: its people are simulated

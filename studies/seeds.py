@@ -33,7 +33,7 @@ TASKS = ("film_16s", "film_30s", "loudness", "conditions", "arithmetic", "identi
 
 
 class Sizes(Schema):
-    """How large the study is; the defaults are those of docs/results/pretrained_seeds.md."""
+    """How large the study is; seeds, draws and tasks are by default those of docs/results/pretrained_seeds.md."""
 
     seeds: int = Field(default=3, ge=2)
     """Pretraining seeds, with that of the weights in the box."""

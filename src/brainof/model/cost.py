@@ -110,8 +110,9 @@ def activation_bytes(
 
     content = a * (S + S // 2 + 1 + 3 * D)
     parts = len(config.decoder.outputs) if config.decoder.kind == "per_output" else 1
+    read = parts - len(config.sampler.fixed)  # a fixed reading keeps nothing
     sampler = config.sampler.blocks * (
-        parts * shape.visible * 4 * a * D + L * (4 * D + 4 * a * D + 4 * a * hidden)  # norm, input, key, value
+        read * shape.visible * 4 * a * D + R * (4 * D + 4 * a * D + 4 * a * hidden)  # norm, input, key, value
     )
     predicted = shape.predicted * (8 * D + 5 * a * D + 4 * a * hidden + 12 * S)
     decoders = len(config.decoder.decoders) * config.decoder.blocks * (predicted + L // parts * (4 + 2 * a) * D)

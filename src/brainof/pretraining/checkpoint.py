@@ -175,7 +175,9 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
     problems += [key for key, value in wanted.items() if key in held and held[key].size != value.shape]
     if problems:
         name = problems[0].partition(".")[2]
-        raise CheckpointError(f"belongs to another model ({len(problems)} tensors differ, such as {name})", file=path)
+        text = f"belongs to another model ({len(problems)} tensors differ, such as {name})"
+        fix = "give the model options of that time (CHANGELOG.md says where a preset has changed), or another folder"
+        raise CheckpointError(text, file=path, fix=fix)
     read_into(path, wanted, world)
     if optimizer is not None:
         optimizer.state.clear()

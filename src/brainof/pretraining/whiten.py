@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ..corpus import Windows
 from ..errors import ConfigError, did_you_mean
 from ..model import BrainOF
 from ..model.config import BrainOFConfig, Output
+from ..model.whitening import Whitening
+from ..utils.modules import evaluating
 from .config import PretrainConfig
 
 #: Windows at a time
@@ -22,8 +23,9 @@ def whiten(model: BrainOF, corpora: Windows, rows: pd.DataFrame, config: Pretrai
         own = rows_to_whiten(rows, config, modality)
         if len(own):
             people, datasets = (own[name].astype(str).to_numpy() for name in ("subject", "dataset"))
-            values_NF = latents_of(model, corpora, own, output)
-            model.whitening[modality].fit(values_NF, people, datasets)  # type: ignore[operator]
+            whitening = model.whitening[modality]
+            assert isinstance(whitening, Whitening)
+            whitening.fit(latents_of(model, corpora, own, output), people, datasets)
 
 
 def rows_to_whiten(rows: pd.DataFrame, config: PretrainConfig, modality: str) -> pd.DataFrame:
@@ -43,15 +45,14 @@ def require_whitening(model: BrainOFConfig, config: PretrainConfig, rows: pd.Dat
             raise ConfigError(text, field="whiten", fix=did_you_mean(name, set(rows["dataset"])))
 
 
-@torch.no_grad()
 def latents_of(model: BrainOF, corpora: Windows, rows: pd.DataFrame, output: Output) -> np.ndarray:
     """Latents of an output for whole windows, (N, l * D)."""
     own = model.config.latents_of(output)
     found: dict[int, np.ndarray] = {}
-    model.eval()
-    for places in rows.groupby(["dataset", "n_channels", "n_times"], observed=True).indices.values():
-        for start in range(0, len(places), WINDOWS):
-            some = rows.index[places[start : start + WINDOWS]].tolist()
-            latents_BLD = model.forward_features(corpora.batch(some, patch=model.config.patch))
-            found.update(zip(some, latents_BLD[:, own].flatten(1).numpy(), strict=True))
+    with evaluating(model):
+        for places in rows.groupby(["dataset", "n_channels", "n_times"], observed=True).indices.values():
+            for start in range(0, len(places), WINDOWS):
+                some = rows.index[places[start : start + WINDOWS]].tolist()
+                latents_BLD = model.forward_features(corpora.batch(some, patch=model.config.patch))
+                found.update(zip(some, latents_BLD[:, own].flatten(1).numpy(), strict=True))
     return np.stack([found[row] for row in rows.index])

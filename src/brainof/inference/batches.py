@@ -55,7 +55,8 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
 
     On a CPU as many batches of a `BrainOF` are encoded side by side as operators have threads
     (`torch.set_num_threads`), at most `MAX_THREADS`; meanwhile operators use what is left of them. The result depends
-    on that and on `batch_size` only in the last bits.
+    on that and on `batch_size` only in the last bits. Examples of several modalities have features of the longest,
+    with zeros behind those of others.
     """
     if batch_size < 1:
         raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
@@ -85,8 +86,10 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
     with evaluating(model):
         for rows, found in zip(parts, side_by_side(encode, map(job, parts), min(threads, len(parts))), strict=True):
             if values is None:
-                values = np.empty((len(examples), found.shape[1]), found.dtype)
-            values[rows] = found
+                values = np.zeros((len(examples), found.shape[1]), found.dtype)
+            if found.shape[1] > values.shape[1]:
+                values = np.pad(values, ((0, 0), (0, found.shape[1] - values.shape[1])))
+            values[rows, : found.shape[1]] = found
     assert values is not None
     return values
 

@@ -135,7 +135,7 @@ class BrainOFModule(nn.Module):
         self._checked = False
         if adapt == "frozen":
             self.encoder.requires_grad_(False)
-        width = self.encoder.pooled_width(pool)
+        width = self.encoder.pooled_width(pool, self.modality)
         self.norm = RMSNorm(width)
         self.final_layer: nn.Module = nn.Identity()
         self.reset_head(n_outputs)

@@ -101,7 +101,7 @@ def checkpoint(model: str) -> dict[str, Any]:
         "expected_channels": ("eeg",),
         "expected_sampling_rate": None,
         "expected_epoch_seconds": 4.0,
-        "embedding_dim": network.pooled_width("auto"),
+        "embedding_dim": network.pooled_width("auto", "eeg"),
         "wrapper_name": NAME,
         "status": "ready",
     }

@@ -14,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..channels import MODALITIES
 from ..errors import ConfigError, did_you_mean
-from ..signals import SignalBatch
+from ..signals import Sensors, SignalBatch
 from . import heads
 from .attention import mask_without
 from .backbone import Block
 from .config import BrainOFConfig, Output
-from .connectivity import Connectivity
+from .connectivity import Connectivity, seen_of
+from .covariance import LogCovariance, spatial_weights
 from .decoder import Decoder
 from .gradient_normalisation import normalise_gradient
 from .identity import Identity
@@ -49,11 +51,12 @@ class Layout:
     """What depends on sensors, sampling interval, modality and weights alone; from `BrainOF.layout`.
 
     It serves every batch of the same sensors, sampling interval, modality and number of patches, until a weight
-    changes. The caller keeps it; nothing is compared but its number of tokens. `map_1HLN` is how the static latents
-    read the tokens, where `kernels.sampler` needs it.
+    changes. The caller keeps it; nothing is compared but its number of tokens. `weight_BKC` is how virtual sensors read
+    the channels (`covariance.py`), `map_1HLN` how the static latents read the tokens, where `kernels.sampler` needs it.
     """
 
     identity_BND: Tensor
+    weight_BKC: Tensor | None = None
     map_1HLN: Tensor | None = None
 
 
@@ -120,6 +123,8 @@ class BrainOF(nn.Module):
         if sampler.fixed:
             self.fixed["content"] = Given(dim)
             self.fixed["encoder"] = Encoder(dim, sampler)
+        if sampler.covariance:
+            self.fixed["covariance"] = LogCovariance(dim, self._virtual)
         for part in self._fixed():
             part.requires_grad_(False)
         self.whitening = nn.ModuleDict()
@@ -140,6 +145,12 @@ class BrainOF(nn.Module):
             return []
         assert self.connectivity is not None
         return [self.identity, self.connectivity, self.fixed]
+
+    @property
+    def _virtual(self) -> int:
+        """Virtual sensors: as many as the latents of correlations, 0 where covariance is not read."""
+        own = self.config.latents_of("connectivity") if self.config.sampler.covariance else slice(0, 0)
+        return own.stop - own.start
 
     def reader_of(self, output: str | None) -> tuple[Content | Given, Encoder | InterpolateEncoder]:
         """What reads the latents of an output: contents and encoder."""
@@ -183,7 +194,11 @@ class BrainOF(nn.Module):
                 for output, own in self.config.readings
             ]
             map_1HLN = torch.cat(maps, 2)
-        return Layout(identity_BND, map_1HLN)
+        return Layout(identity_BND, self.spatial_weights(batch.sensors), map_1HLN)
+
+    def spatial_weights(self, sensors: Sensors) -> Tensor | None:
+        """How virtual sensors read the channels (B, K, C); None where covariance is not read."""
+        return spatial_weights(sensors, self._virtual) if self._virtual else None
 
     def _identity(self, batch: SignalBatch) -> Tensor:
         count = 1 if is_shared(batch) else len(batch)
@@ -211,7 +226,7 @@ class BrainOF(nn.Module):
             valid_BNS = valid_samples(batch, self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
-        layout = layout or Layout(self._identity(batch))
+        layout = layout or Layout(self._identity(batch), self.spatial_weights(batch.sensors))
         identity_BND = layout.identity_BND
         if identity_BND.shape[1] != patch_BNS.shape[1] or len(identity_BND) not in (1, len(batch)):
             raise ConfigError(
@@ -220,7 +235,7 @@ class BrainOF(nn.Module):
                 field="layout",
                 fix="make it with model.layout(batch) of the same sensors and length",
             )
-        facts = channels, patches, complete, layout.map_1HLN, known is not None
+        facts = channels, patches, complete, layout.weight_BKC, layout.map_1HLN, known is not None
         return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, *facts)
 
     def encode(
@@ -280,7 +295,8 @@ class BrainOF(nn.Module):
                 seen_BN = mask_BN.expand(len(tokens), -1)
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
             content_BND = content(tokens.patch_BNS, correlations_BND, output)
-            yield encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
+            read_BLD = encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
+            yield self._with_covariance(read_BLD, start_1LD, tokens, mask_BN, output)
 
     def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
         """What the interpolating sampler needs beside contents."""
@@ -345,7 +361,20 @@ class BrainOF(nn.Module):
                 content_BVD = content(patch_BVS, correlations_BVD, output)
                 about = identity_BND, visible_BV, key_mask_BV
                 read.append(encoder(own_BLD, content_BVD, *about, **self._grid(tokens)))
+            seen_BN = seen_of(tokens.mask_BN, visible_BV, visible_mask_BV)
+            read[-1] = self._with_covariance(read[-1], own_BLD, tokens, seen_BN, output)
         return torch.cat(read, 1)
+
+    def _with_covariance(
+        self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor, output: Output | None
+    ) -> Tensor:
+        """What was read, but of modalities of `sampler.covariance` the log covariance of the seen patches instead."""
+        if output not in self.config.sampler.fixed or tokens.weight_BKC is None:
+            return read_BLD
+        rows_BLD = self.fixed["covariance"](tokens.patch_BNS, tokens.weight_BKC, seen_BN, tokens.valid_BNS)
+        codes = [MODALITIES.index(modality) for modality in self.config.sampler.covariance]
+        own_B = torch.stack([tokens.modality_B == code for code in codes]).any(0)
+        return torch.where(own_B[:, None, None], start_BLD + rows_BLD.to(read_BLD.dtype), read_BLD)
 
     def decode(
         self,
@@ -445,10 +474,12 @@ class BrainOF(nn.Module):
         parts = latents_BLD[:, : own.start], self.whitening[modality](latents_BLD[:, own]), latents_BLD[:, own.stop :]
         return torch.cat(parts, 1)
 
-    def pooled_width(self, kind: str = "auto") -> int:
-        """Features F that `pool` gives."""
-        with torch.device("meta"):
-            return self.pool(torch.empty(1, *self.latents_LD.shape), kind).shape[-1]
+    def pooled_width(self, kind: str = "auto", modality: str = "") -> int:
+        """Features F that `pool` gives of windows of a modality."""
+        name, outputs = self.config.pooling_of(kind, modality)
+        latents_BLD = torch.empty(1, *self.latents_LD.shape, device="meta")
+        parts = [latents_BLD[:, self.config.latents_of(output)] for output in outputs or ()] or [latents_BLD]
+        return pool(torch.cat(parts, 1), name).shape[-1]
 
     def forward(self, batch: SignalBatch | Tensor, sfreq: float | None = None, **about: Any) -> Tensor:
         """Outputs of the head (B, outputs), or the pooled features (B, n_features) of a model without a head.
@@ -479,13 +510,22 @@ class BrainOF(nn.Module):
             return self.pool(latents, modality=batch.modality)
         return self.head(self.pool(latents, self.head.pool, batch.modality))
 
-    def reset_head(self, outputs: int, pool: str = "auto") -> Self:
-        """A new head for `outputs` classes or targets (0: none), on latents pooled as `pool` says."""
+    def reset_head(self, outputs: int, pool: str = "auto", modality: str = "") -> Self:
+        """A new head for `outputs` classes or targets (0: none), on latents pooled as `pool` says.
+
+        A ConfigError for "auto" without `modality` where modalities have features of different lengths.
+        """
         if outputs == 0:
             self.head = None
             return self
+        if pool == "auto" and modality:
+            pool = self.config.pooling.get(modality, self.config.pooling["default"])
+        widths = {name: self.pooled_width(pool, name) for name in ("", *MODALITIES)}
+        if len(set(widths.values())) > 1:
+            fix = "give modality=, or a pooling such as pool='concat'"
+            raise ConfigError("'auto' has features of another length for each modality", field="pool", fix=fix)
         like = self.latents_LD
-        self.head = heads.Head(self.pooled_width(pool), outputs, pool).to(like.device, like.dtype)
+        self.head = heads.Head(widths[""], outputs, pool).to(like.device, like.dtype)
         return self
 
     # Training groups

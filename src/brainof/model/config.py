@@ -38,7 +38,7 @@ class BrainOFConfig(Schema):
     pooling : dict of str -> str
         What the pooling "auto" is, by modality, and under "default" for all others: a name of `pooling.POOLS`, of all
         latents or with `@` of those of one or several outputs ("concat@log_spectrum", "mean@waveform+log_spectrum").
-        All give vectors of one length. One text stands for {"default": text}.
+        One text stands for {"default": text}.
     whitening : dict of str -> str
         Output whose latents are whitened within people before they are pooled, by modality, such as {"fmri":
         "connectivity"} (`whitening.py`). It changes nothing until it is estimated, see `PretrainConfig.whiten`.
@@ -122,11 +122,10 @@ class BrainOFConfig(Schema):
         if "default" not in self.pooling:
             raise wrong("pooling needs an entry 'default'")
         try:
-            read = [self.pooling_of(kind) for kind in self.pooling.values()]
+            for kind in self.pooling.values():
+                self.pooling_of(kind)
         except ConfigError as error:
             raise wrong(f"pooling: {error}") from None
-        if len({(name, len(outputs or ())) for name, outputs in read}) > 1:
-            raise wrong(f"pooling {self.pooling} gives vectors of different lengths")
         return self
 
     def width_of(self, output: Output) -> int:

@@ -65,6 +65,16 @@ def _profile_of_channels(
     return profile.sum(1)
 
 
+def seen_of(mask_BN: Tensor, visible_BV: Tensor | None = None, visible_mask_BV: Tensor | None = None) -> Tensor:
+    """True where a token is visible and holds signal, (B, N); all that hold signal without `visible_BV`."""
+    if visible_BV is None:
+        return mask_BN
+    counts_BV = torch.ones_like(visible_BV, dtype=torch.bool) if visible_mask_BV is None else visible_mask_BV
+    # a filler repeats a token that is visible, so a plain write could take it away again
+    seen_BN = torch.zeros_like(mask_BN, dtype=torch.int8).scatter_add(1, visible_BV, counts_BV.to(torch.int8)) > 0
+    return seen_BN & mask_BN
+
+
 class Connectivity(nn.Module):
     """A linear map of the correlation profiles of the visible tokens, to be added to their contents."""
 
@@ -87,14 +97,7 @@ class Connectivity(nn.Module):
         valid_BNS: Tensor | None = None,
     ) -> Tensor:
         """Contents (B, V, D) of the visible tokens, of all without `visible_BV`; hidden patches do not enter."""
-        seen_BN = mask_BN
-        if visible_BV is not None:
-            counts_BV = torch.ones_like(visible_BV, dtype=torch.bool) if visible_mask_BV is None else visible_mask_BV
-            # a filler repeats a token that is visible, so a plain write could take it away again
-            seen_BN = (
-                torch.zeros_like(mask_BN, dtype=torch.int8).scatter_add(1, visible_BV, counts_BV.to(torch.int8)) > 0
-            )
-            seen_BN = seen_BN & mask_BN
+        seen_BN = seen_of(mask_BN, visible_BV, visible_mask_BV)
         # identities are addresses; the loss moves them through the keys alone
         profile_BCD = _profile_of_channels(patch_BNS, identity_BND.detach(), seen_BN, n_channels, valid_BNS)
         return take_tokens(_at_seen(self.linear(profile_BCD.to(self.linear.weight.dtype)), seen_BN), visible_BV)

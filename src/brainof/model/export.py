@@ -56,6 +56,7 @@ class SignalEncoder(nn.Module):
             modality_B=modality_B,
             n_channels=channels,
             n_patches=patches,
+            weight_BKC=self.model.spatial_weights(sensors),
         )
         return self.model.encode(tokens)
 

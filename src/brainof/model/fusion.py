@@ -176,7 +176,7 @@ class FusedBrainOF(nn.Module):
 
     def reset_head(self, outputs: int, pool: str = "auto") -> Self:
         """As BrainOF.reset_head."""
-        self.model.reset_head(outputs, pool)
+        self.model.reset_head(outputs, self.config.pooling["default"] if pool == "auto" else pool)
         return self
 
     def freeze(self, parts: Sequence[str] = ("tokens", "sampler", "backbone", "decoder")) -> Self:

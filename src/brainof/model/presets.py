@@ -66,6 +66,7 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     if sampler.kind == "arness":
         cross = 4 * D**2 + sampler.heads + 4 * D + ffn
         fixed = D + sampler.blocks * cross if sampler.fixed else 0
+        fixed += D * sampler.latents // len(config.decoder.outputs) if sampler.covariance else 0
         encoder, decoder = sampler.blocks * cross + fixed, config.decoder.blocks * cross + 2 * D
     else:
         encoder, decoder = ffn + D, ffn + 3 * D

@@ -45,6 +45,9 @@ class SamplerConfig(Schema):
     fixed : sequence of {"connectivity"}
         Outputs whose latents are read by an encoder of their own, which pretraining leaves at its random weights, as
         it leaves all identities then (docs/decisions/0113). Of models with `decoder.kind` "per_output".
+    covariance : sequence of {"eeg"}
+        Modalities whose latents of correlations hold the log covariance of virtual sensors instead (`covariance.py`);
+        needs `fixed`.
     interpolate_channels : int
         Channel rows of the grid of "interpolate"; must divide `latents`.
     """
@@ -57,10 +60,13 @@ class SamplerConfig(Schema):
     initial_addressing: Literal["independent", "tied"] = "independent"
     contrast: bool = True
     fixed: tuple[Literal["connectivity"], ...] = ()
+    covariance: tuple[Literal["eeg"], ...] = ()
     interpolate_channels: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
     def _grid(self) -> Self:
+        if self.covariance and not self.fixed:
+            raise wrong("covariance needs fixed=[connectivity]")
         if self.kind == "interpolate":
             if self.latents % self.interpolate_channels:
                 raise wrong(f"interpolate_channels {self.interpolate_channels} does not divide latents {self.latents}")

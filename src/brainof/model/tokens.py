@@ -52,7 +52,7 @@ class Tokens:
         C and P.
     complete : bool
         Every token holds signal, so that no mask is needed.
-    map_1HLN : Tensor or None
+    weight_BKC, map_1HLN : Tensor or None
         From `BrainOF.layout`.
     checked : bool
         The host has checked the batch; patches that replace its own are taken as finite.
@@ -66,6 +66,7 @@ class Tokens:
     n_channels: int
     n_patches: int
     complete: bool = False
+    weight_BKC: Tensor | None = None
     map_1HLN: Tensor | None = None
     checked: bool = False
 

@@ -39,9 +39,24 @@ def test_a_modality_may_have_a_pooling_of_its_own():
     torch.testing.assert_close(model.pool(latents, "auto", "eeg"), pool(latents[:, 4:], "concat"))
     torch.testing.assert_close(model.pool(latents, "auto", "fmri"), pool(latents[:, :4], "concat"))
     torch.testing.assert_close(model.pool(latents, "mean", "fmri"), pool(latents, "mean"))
-    for wrong in ({"fmri": "mean"}, {"default": "mean", "nirs": "mean"}, {"default": "mean", "eeg": "concat"}):
+    for wrong in ({"fmri": "mean"}, {"default": "mean", "nirs": "mean"}, {"default": "mean", "eeg": "most"}):
         with pytest.raises(ConfigError, match="pooling"):
             BrainOF.from_preset("debug", pooling=wrong)
+
+
+def test_a_head_on_features_of_a_length_that_depends_on_the_modality_asks_for_it(make_batch):
+    choice = {"default": "concat@log_spectrum", "eeg": "concat"}
+    model = BrainOF.from_preset("debug", decoder={"kind": "per_output"}, pooling=choice)
+    assert (model.pooled_width("auto", "eeg"), model.pooled_width(), model.pooled_width("auto", "fmri")) == (
+        256,
+        128,
+        128,
+    )
+    with pytest.raises(ConfigError, match="another length for each modality.*modality="):
+        model.reset_head(3)
+    assert model.reset_head(3, modality="eeg")(make_batch("eeg")).shape == (2, 3)
+    assert model.reset_head(3, modality="fmri")(make_batch("fmri")).shape == (2, 3)
+    assert model.reset_head(3, "mean")(make_batch("eeg")).shape == (2, 3)
 
 
 @pytest.mark.parametrize("wrong", ["mean_sd", "concat@spectrum", "concat@"])

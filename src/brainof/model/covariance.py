@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..channels import SENSOR_TYPES
 from ..signals import Sensors
 
 #: Radius of the head on which virtual sensors lie, how far below its centre they reach, and the standard deviation of
@@ -26,7 +25,7 @@ from ..signals import Sensors
 RADIUS, LOWEST, SPREAD = 0.1, -0.03, 0.045
 #: Mean variances added to the variance of each virtual sensor: fewer electrodes than these span fewer dimensions
 SHRINKAGE = 0.01
-#: Points of the quadrature of the logarithm: its error is below 0.01 for eigenvalues of 0.01 to 32
+#: Points of the quadrature of the logarithm: off by 0.04 for an eigenvalue of 0.01, by less than 0.005 from 0.02 to 32
 POINTS = 12
 
 
@@ -39,13 +38,13 @@ def places(count: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 def spatial_weights(sensors: Sensors, count: int) -> Tensor:
-    """Weights (B, K, C) of electrodes at the virtual sensors, 1 for the nearest; zero for channels that are none."""
+    """Weights (B, K, C) of electrodes at the virtual sensors, 1 for the nearest; zero without a position."""
     at_K3 = places(count, sensors.position_BC3.device)
-    usable_B1C = (sensors.located_BC & (sensors.type_BC == SENSOR_TYPES.index("eeg")))[:, None]
+    located_B1C = sensors.located_BC[:, None]
     offset_BKC3 = at_K3[:, None] - sensors.position_BC3[:, None].float()
     fall_BKC = -offset_BKC3.square().sum(-1) / (2 * SPREAD**2)
-    nearest_BK1 = torch.where(usable_B1C, fall_BKC, -math.inf).amax(-1, keepdim=True)
-    return torch.where(usable_B1C, (fall_BKC - torch.where(nearest_BK1 > -math.inf, nearest_BK1, 0)).exp(), 0)
+    nearest_BK1 = torch.where(located_B1C, fall_BKC, -math.inf).amax(-1, keepdim=True)
+    return torch.where(located_B1C, (fall_BKC - torch.where(nearest_BK1 > -math.inf, nearest_BK1, 0)).exp(), 0)
 
 
 def log_positive(matrix_BKK: Tensor) -> Tensor:

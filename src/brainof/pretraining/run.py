@@ -37,7 +37,7 @@ from .parallel import World, batches_of, draw_parts, gathered, open_world, prepa
 from .recipes import find_config
 from .record import hardware, precision_name, write_record
 from .run_folder import Metrics, last_of, locked, remember_failure, settle_config
-from .trainer import Trainer, uses_bfloat16
+from .trainer import Trainer, multiplies_in_bfloat16, uses_bfloat16
 from .views import planner_of
 from .watch import Watch
 from .weights import initial_model, start_from, trained_teacher, write_release
@@ -128,6 +128,8 @@ class Run:
             self._require_agreement()
         prepare_blocks(self.model, recompute=config.recompute, compiled=config.compile)
         bfloat16 = uses_bfloat16(config.precision, self.device)
+        if bfloat16 and not multiplies_in_bfloat16(self.device):
+            log.warning("bfloat16 is emulated on this processor, many times slower; set precision=auto")
         replica = shared_by_ranks(self.objective, self.world, config.parallel, bfloat16=bfloat16)
         if on_meta:
             draw_parts(self.model, self.world, config.seed)

@@ -189,8 +189,11 @@ def first_not_finite(steps: Sequence[Step]) -> Bad | None:
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether a precision means bfloat16 on a device; "auto" does where it multiplies in it by itself."""
-    if precision != "auto":
-        return precision == "bfloat16"
+    return multiplies_in_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+
+def multiplies_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device does by itself; others emulate it, which takes many times as long as float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()

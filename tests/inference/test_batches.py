@@ -23,6 +23,25 @@ def windows(mean_model, n: int = 4) -> WindowList:
     return WindowList([PreparedWindow(part, channels, 128.0, "eeg", np.ones(3, bool)) for part in data], 64)
 
 
+@pytest.mark.parametrize("first", ["eeg", "meg"])
+def test_modalities_whose_features_are_shorter_end_in_zeros(first):
+    choice = {"default": "concat@log_spectrum", "eeg": "concat"}
+    torch.manual_seed(0)
+    model = BrainOF.from_preset("debug", decoder={"kind": "per_output"}, pooling=choice).eval()
+    rng = np.random.default_rng(0)
+    made = []
+    for modality in (first, *{"eeg", "meg"} - {first}):
+        channels = Channels(("a", "b"), ({"eeg": "eeg", "meg": "mag"}[modality],) * 2, rng.normal(0, 0.05, (2, 3)))
+        data = rng.standard_normal((2, 128)).astype(np.float32)
+        made.append(PreparedWindow(data, channels, 128.0, modality, np.ones(2, bool)))
+    found = pooled(model, WindowList(made, 64))
+    eeg, meg = (found[[w.modality for w in made].index(name)] for name in ("eeg", "meg"))
+    assert found.shape == (2, 256)
+    assert eeg.all()
+    assert meg[:128].all()
+    assert not meg[128:].any()
+
+
 def test_each_submodule_gets_its_mode_back():
     model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout())
     model.train()

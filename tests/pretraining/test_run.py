@@ -57,6 +57,14 @@ def run(finished, tmp_path) -> Path:
     return shutil.copytree(finished, tmp_path / "run")
 
 
+@pytest.mark.parametrize(("emulated", "asked"), [(True, "bfloat16"), (True, "auto"), (False, "bfloat16")])
+def test_bfloat16_where_it_is_emulated_is_warned_of(corpus, tmp_path, caplog, monkeypatch, emulated, asked):
+    for module in ("run", "trainer"):
+        monkeypatch.setattr(f"brainof.pretraining.{module}.multiplies_in_bfloat16", lambda device: not emulated)
+    pretrain(config(steps=1, precision=asked), corpus, tmp_path / "run")
+    assert ("bfloat16 is emulated on this processor" in caplog.text) == (emulated and asked == "bfloat16")
+
+
 def test_a_run_leaves_config_metrics_checkpoints_and_a_release(run):
     rows = read_metrics(run / "metrics.jsonl")
     losses = [row for row in rows if "loss" in row]

@@ -48,7 +48,11 @@ def test_the_logarithm_is_that_of_the_matrix():
     vectors = np.linalg.qr(rng.normal(size=(3, 8, 8)))[0]
     matrices = vectors * np.geomspace(0.02, 32, 8) @ vectors.swapaxes(1, 2)
     expected = np.stack([logm(matrix) for matrix in matrices])
-    np.testing.assert_allclose(log_positive(torch.from_numpy(matrices)).numpy(), expected, atol=0.005)
+    plain = log_positive(torch.from_numpy(matrices))
+    np.testing.assert_allclose(plain.numpy(), expected, atol=0.005)
+    with torch.inference_mode():
+        fast = log_positive(torch.from_numpy(matrices))
+    torch.testing.assert_close(fast.clone(), plain, atol=1e-11, rtol=0)
 
 
 def test_covariance_is_that_of_weighted_means_of_what_is_seen():
@@ -139,9 +143,9 @@ def test_the_ways_to_the_latents_agree(model):
         start = model.encode(tokens, start_BLD=model.latents_LD[None].expand(3, -1, -1))
         hidden = model.encode(tokens, torch.arange(3, 18).expand(3, -1))
         without = next(model.encode_without(tokens, [torch.arange(3)]))
-    for other in (*fast, nothing, start):
-        torch.testing.assert_close(other, latents, rtol=0, atol=1e-12)
-    torch.testing.assert_close(hidden, without, rtol=0, atol=1e-12)
+    for other in (*fast, nothing, start):  # signals are float32
+        torch.testing.assert_close(other, latents, rtol=0, atol=1e-5)
+    torch.testing.assert_close(hidden, without, rtol=0, atol=1e-5)
     own = model.config.latents_of("connectivity")
     assert (hidden[:, own] - latents[:, own]).abs().max() > 1e-3
 

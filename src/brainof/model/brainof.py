@@ -337,7 +337,8 @@ class BrainOF(nn.Module):
         if visible_mask_BV is not None:
             key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
         correlations_BVD = None
-        if self.connectivity is not None:
+        only_covariance = self._only_covariance(tokens)
+        if self.connectivity is not None and not only_covariance:
             correlations_BVD = self.connectivity(
                 tokens.patch_BNS,
                 tokens.identity_BND,
@@ -353,7 +354,9 @@ class BrainOF(nn.Module):
         for output, own in self.config.readings:
             content, encoder = self.reader_of(output)
             own_BLD = self._latents_of(output, own) if start_BLD is None else start_BLD[:, own]
-            if use_by_window(encoder, own_BLD):
+            if output in self.config.sampler.fixed and only_covariance:
+                read.append(own_BLD)
+            elif use_by_window(encoder, own_BLD):
                 inputs = (own_BLD, identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
                 map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
                 read.append(sample_by_window(encoder, content, *inputs, output, map_1HKN))
@@ -365,6 +368,16 @@ class BrainOF(nn.Module):
             read[-1] = self._with_covariance(read[-1], own_BLD, tokens, seen_BN, output)
         return torch.cat(read, 1)
 
+    def _only_covariance(self, tokens: Tokens) -> bool:
+        """Whether no window needs correlations, as far as that is known without waiting for a device."""
+        own_B = self._by_covariance(tokens)
+        return own_B.device.type == "cpu" and not torch.compiler.is_compiling() and bool(own_B.all())
+
+    def _by_covariance(self, tokens: Tokens) -> Tensor:
+        """True for windows of a modality of `sampler.covariance`."""
+        codes = [MODALITIES.index(modality) for modality in self.config.sampler.covariance]
+        return torch.stack([tokens.modality_B == code for code in [-1, *codes]]).any(0)
+
     def _with_covariance(
         self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor, output: Output | None
     ) -> Tensor:
@@ -372,9 +385,8 @@ class BrainOF(nn.Module):
         if output not in self.config.sampler.fixed or tokens.weight_BKC is None:
             return read_BLD
         rows_BLD = self.fixed["covariance"](tokens.patch_BNS, tokens.weight_BKC, seen_BN, tokens.valid_BNS)
-        codes = [MODALITIES.index(modality) for modality in self.config.sampler.covariance]
-        own_B = torch.stack([tokens.modality_B == code for code in codes]).any(0)
-        return torch.where(own_B[:, None, None], start_BLD + rows_BLD.to(read_BLD.dtype), read_BLD)
+        own_B11 = self._by_covariance(tokens)[:, None, None]
+        return torch.where(own_B11, start_BLD + rows_BLD.to(read_BLD.dtype), read_BLD)
 
     def decode(
         self,

@@ -19,14 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from ..signals import Sensors
+from .kernels import plain_inference
+from .kernels.logarithm import logarithm_by_inverses
 
 #: Radius of the head on which virtual sensors lie, how far below its centre they reach, and the standard deviation of
 #: the weights (metres)
 RADIUS, LOWEST, SPREAD = 0.1, -0.03, 0.045
 #: Mean variances added to the variance of each virtual sensor: fewer electrodes than these span fewer dimensions
 SHRINKAGE = 0.01
-#: Points of the quadrature of the logarithm: off by 0.04 for an eigenvalue of 0.01, by less than 0.005 from 0.02 to 32
-POINTS = 12
+#: Quadrature of the logarithm: off by 0.04 for an eigenvalue of 0.01, by less than 0.005 from 0.02 to 32
+NODES, AREAS = np.polynomial.legendre.leggauss(12)
+POINTS, WEIGHTS = ((NODES + 1) / 2).tolist(), (AREAS / 2).tolist()
 
 
 def places(count: int, device: torch.device | str = "cpu") -> Tensor:
@@ -53,12 +56,12 @@ def log_positive(matrix_BKK: Tensor) -> Tensor:
     Gauss-Legendre points make this the Pade approximant (Dieci, Morini and Papini 1996). Unlike a logarithm by
     eigenvectors it has a gradient where eigenvalues are equal, and no step waits for it on a device.
     """
-    point, weight = np.polynomial.legendre.leggauss(POINTS)
+    if plain_inference(matrix_BKK):
+        return logarithm_by_inverses(matrix_BKK, POINTS, WEIGHTS)
     one_KK = torch.eye(matrix_BKK.shape[-1], dtype=matrix_BKK.dtype, device=matrix_BKK.device)
     less_BKK = matrix_BKK - one_KK
     parts = [
-        w / 2 * less_BKK @ torch.linalg.inv_ex(one_KK + (t + 1) / 2 * less_BKK).inverse
-        for t, w in zip(point, weight, strict=True)
+        w * less_BKK @ torch.linalg.inv_ex(one_KK + t * less_BKK).inverse for t, w in zip(POINTS, WEIGHTS, strict=True)
     ]
     return torch.stack(parts).sum(0)
 

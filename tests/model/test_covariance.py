@@ -161,6 +161,16 @@ def test_other_modalities_read_correlations_as_before(model, debug, make_batch):
     assert (model.forward_features(eeg) - plain.forward_features(eeg))[:, own].abs().max() > 1e-3
 
 
+def test_windows_of_two_modalities_in_one_batch(model, make_batch):
+    eeg, meg = make_batch("eeg"), make_batch("meg")
+    batch = replace(eeg, modality_B=torch.stack([eeg.modality_B[0], meg.modality_B[0]]), checked=None)
+    others = replace(eeg, modality_B=meg.modality_B, checked=None)
+    own = model.config.latents_of("connectivity")
+    found = model.sample(model.tokens(batch))[:, own]
+    torch.testing.assert_close(found[:1], model.sample(model.tokens(eeg))[:1, own], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[1:], model.sample(model.tokens(others))[1:, own], rtol=0, atol=1e-12)
+
+
 def test_the_code_is_counted_and_stays_as_drawn(model):
     assert count(model.config)["total"] == sum(p.numel() for p in model.parameters())
     assert not any(p.requires_grad for p in model.fixed["covariance"].parameters())

@@ -296,7 +296,9 @@ class BrainOF(nn.Module):
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
             content_BND = content(tokens.patch_BNS, correlations_BND, output)
             read_BLD = encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
-            yield self._with_covariance(read_BLD, start_1LD, tokens, mask_BN, output)
+            if output in self.config.sampler.fixed:
+                read_BLD = self._with_covariance(read_BLD, start_1LD, tokens, mask_BN)
+            yield read_BLD
 
     def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
         """What the interpolating sampler needs beside contents."""
@@ -337,8 +339,8 @@ class BrainOF(nn.Module):
         if visible_mask_BV is not None:
             key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
         correlations_BVD = None
-        only_covariance = self._only_covariance(tokens)
-        if self.connectivity is not None and not only_covariance:
+        by_covariance = self._by_covariance(tokens)
+        if self.connectivity is not None and by_covariance is not True:
             correlations_BVD = self.connectivity(
                 tokens.patch_BNS,
                 tokens.identity_BND,
@@ -354,7 +356,7 @@ class BrainOF(nn.Module):
         for output, own in self.config.readings:
             content, encoder = self.reader_of(output)
             own_BLD = self._latents_of(output, own) if start_BLD is None else start_BLD[:, own]
-            if output in self.config.sampler.fixed and only_covariance:
+            if output in self.config.sampler.fixed and by_covariance is True:
                 read.append(own_BLD)
             elif use_by_window(encoder, own_BLD):
                 inputs = (own_BLD, identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
@@ -364,29 +366,29 @@ class BrainOF(nn.Module):
                 content_BVD = content(patch_BVS, correlations_BVD, output)
                 about = identity_BND, visible_BV, key_mask_BV
                 read.append(encoder(own_BLD, content_BVD, *about, **self._grid(tokens)))
-            seen_BN = seen_of(tokens.mask_BN, visible_BV, visible_mask_BV)
-            read[-1] = self._with_covariance(read[-1], own_BLD, tokens, seen_BN, output)
+            if output in self.config.sampler.fixed:
+                seen_BN = seen_of(tokens.mask_BN, visible_BV, visible_mask_BV)
+                read[-1] = self._with_covariance(read[-1], own_BLD, tokens, seen_BN)
         return torch.cat(read, 1)
 
-    def _only_covariance(self, tokens: Tokens) -> bool:
-        """Whether no window needs correlations, as far as that is known without waiting for a device."""
-        own_B = self._by_covariance(tokens)
-        return own_B.device.type == "cpu" and not torch.compiler.is_compiling() and bool(own_B.all())
-
-    def _by_covariance(self, tokens: Tokens) -> Tensor:
-        """True for windows of a modality of `sampler.covariance`."""
+    def _by_covariance(self, tokens: Tokens) -> Tensor | bool:
+        """Which windows (B,) are of a modality of `sampler.covariance`: all or none, where no device has to tell it."""
         codes = [MODALITIES.index(modality) for modality in self.config.sampler.covariance]
-        return torch.stack([tokens.modality_B == code for code in [-1, *codes]]).any(0)
+        if not codes:
+            return False
+        own_B = torch.stack([tokens.modality_B == code for code in codes]).any(0)
+        if own_B.device.type == "cpu" and not torch.compiler.is_compiling() and bool((own_B == own_B[0]).all()):
+            return bool(own_B[0])
+        return own_B
 
-    def _with_covariance(
-        self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor, output: Output | None
-    ) -> Tensor:
+    def _with_covariance(self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor) -> Tensor:
         """What was read, but of modalities of `sampler.covariance` the log covariance of the seen patches instead."""
-        if output not in self.config.sampler.fixed or tokens.weight_BKC is None:
+        by_covariance = self._by_covariance(tokens)
+        if by_covariance is False or tokens.weight_BKC is None:
             return read_BLD
         rows_BLD = self.fixed["covariance"](tokens.patch_BNS, tokens.weight_BKC, seen_BN, tokens.valid_BNS)
-        own_B11 = self._by_covariance(tokens)[:, None, None]
-        return torch.where(own_B11, start_BLD + rows_BLD.to(read_BLD.dtype), read_BLD)
+        rows_BLD = start_BLD + rows_BLD.to(read_BLD.dtype)
+        return rows_BLD if by_covariance is True else torch.where(by_covariance[:, None, None], rows_BLD, read_BLD)
 
     def decode(
         self,

@@ -44,6 +44,8 @@ NOTES = [
     "self-supervised.",
     "fMRI: correlations are read by random addresses that nothing trained, and these latents are whitened within "
     "people of the rests: persons are told apart by that, not by training.",
+    "EEG: latents of correlations hold the log covariance of virtual sensors, a formula that nothing trained; random "
+    "weights have it, too.",
     "Gains on the film are of people whom pretraining did not see; others saw the same film in pretraining.",
 ]
 #: No open MEG of use: its people are simulated

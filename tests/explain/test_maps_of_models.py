@@ -32,8 +32,11 @@ def test_attention_is_that_of_the_forward_pass(planted, debug_model):
     np.testing.assert_allclose(found.weights.sum((1, 2)), 1, rtol=1e-5)
     assert found.p_untrained is not None
     assert 1 <= found.reach.min() <= found.reach.max() <= 6
-    # latents of each output, also those that an encoder of their own reads
+    # latents of each output, also those that an encoder of their own reads, but not those that are a covariance
     model = BrainOF.from_preset("per_output", backbone={"depth": 1})
+    assert attended(planted(n_subjects=2, per_subject=3), model, n_untrained=0).weights.shape == (64, 6, 8)
+    reading = {"latents": 96, "heads": 8, "fixed": ["connectivity"], "covariance": []}
+    model = BrainOF.from_preset("per_output", backbone={"depth": 1}, sampler=reading)
     assert attended(planted(n_subjects=2, per_subject=3), model, n_untrained=0).weights.shape == (96, 6, 8)
     debug = BrainOF.from_preset("debug", sampler={"kind": "interpolate", "interpolate_channels": 4})
     with pytest.raises(ConfigError, match="attends to nothing"):

@@ -80,7 +80,9 @@ class Attended:
 
 
 def attended(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> Attended:
-    """Where each latent looks, beside `n_untrained` models with random weights.
+    """Where each latent looks that reads by attention, beside `n_untrained` models with random weights.
+
+    Latents that hold a covariance (`SamplerConfig.covariance`) are left out.
 
     A ConfigError where the sampler interpolates: it attends to nothing.
     """

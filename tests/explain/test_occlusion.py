@@ -25,6 +25,7 @@ from brainof.model import BrainOF
         ("channel", "E2", 0, "auto"),
         # a quarter of what was planted is found with some draws of weights alone, and covariance is of whole windows
         ("time", ("1-1.25 s", "1.25-1.5 s", "1.5-1.75 s", "1.75-2 s"), 1, "concat@waveform+log_spectrum"),
+        ("time", ("1-1.25 s", "1.25-1.5 s", "1.5-1.75 s", "1.75-2 s"), 5, "auto"),
         ("band", "alpha (8-13 Hz)", 0, "auto"),
     ],
 )

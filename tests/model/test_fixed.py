@@ -54,16 +54,21 @@ def test_latents_of_a_fixed_output_do_not_change_in_training(fixed, make_batch):
     assert (after[:, others] - before[:, others]).abs().amax() > 1e-3
 
 
-def test_the_ways_to_the_latents_agree(fixed, make_batch):
-    model, batch = fixed("connectivity"), make_batch("fmri", windows=3)
+def assert_the_ways_agree(model: BrainOF, batch, atol: float) -> torch.Tensor:
+    """Latents with gradients, without, with a layout, without no part and from the static vectors; the first."""
     latents = model.forward_features(batch).detach()
     with torch.no_grad():
         fast = [model.forward_features(batch), model.forward_features(batch, model.layout(batch))]
         tokens = model.tokens(batch)
         nothing = next(model.encode_without(tokens, [torch.empty(0, dtype=torch.int64)]))
-        start = model.encode(tokens, start_BLD=model.latents_LD[None].expand(3, -1, -1))
+        start = model.encode(tokens, start_BLD=model.latents_LD[None].expand(len(batch), -1, -1))
     for other in (*fast, nothing, start):
-        torch.testing.assert_close(other, latents, rtol=0, atol=1e-12)
+        torch.testing.assert_close(other, latents, rtol=0, atol=atol)
+    return latents
+
+
+def test_the_ways_to_the_latents_agree(fixed, make_batch):
+    assert_the_ways_agree(fixed("connectivity"), make_batch("fmri", windows=3), 1e-12)
 
 
 def test_a_decoder_starts_at_the_addresses_that_are_read():

@@ -289,8 +289,12 @@ class BrainOF(nn.Module):
             yield from encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
             return
         about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
+        only_covariance = output in self.config.sampler.fixed and self._by_covariance(tokens) is True
         for part in parts:
             mask_BN = mask_without(part, tokens.patch_BNS.shape[1], valid_BN)
+            if only_covariance:
+                yield self._with_covariance(start_1LD, start_1LD, tokens, mask_BN)
+                continue
             if correlations:
                 seen_BN = mask_BN.expand(len(tokens), -1)
                 correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
@@ -474,10 +478,13 @@ class BrainOF(nn.Module):
             Unknown pooling, or an output that the model lacks.
         """
         name, outputs = self.config.pooling_of(kind, modality)
-        latents_BLD = self.whitened(latents_BLD, modality)
-        if outputs:
-            latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
-        return pool(latents_BLD, name)
+        return pool(self._latents_for(self.whitened(latents_BLD, modality), outputs), name)
+
+    def _latents_for(self, latents_BLD: Tensor, outputs: list[Output] | None) -> Tensor:
+        """The latents of these outputs side by side; all without any."""
+        if not outputs:
+            return latents_BLD
+        return torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
 
     def whitened(self, latents_BLD: Tensor, modality: str) -> Tensor:
         """Latents (B, L, D), those of the output that `config.whitening` names for the modality whitened."""
@@ -492,8 +499,7 @@ class BrainOF(nn.Module):
         """Features F that `pool` gives of windows of a modality."""
         name, outputs = self.config.pooling_of(kind, modality)
         latents_BLD = torch.empty(1, *self.latents_LD.shape, device="meta")
-        parts = [latents_BLD[:, self.config.latents_of(output)] for output in outputs or ()] or [latents_BLD]
-        return pool(torch.cat(parts, 1), name).shape[-1]
+        return pool(self._latents_for(latents_BLD, outputs), name).shape[-1]
 
     def forward(self, batch: SignalBatch | Tensor, sfreq: float | None = None, **about: Any) -> Tensor:
         """Outputs of the head (B, outputs), or the pooled features (B, n_features) of a model without a head.

@@ -26,7 +26,7 @@ from brainof.datasets.discover import discover
 from brainof.datasets.recipe import Files, Recipe
 from brainof.errors import CheckpointError, ConfigError, ReadError
 from brainof.io import read
-from brainof.io.bids.electrodes import read_electrodes
+from brainof.io.bids.apply import read_electrodes
 from brainof.model import BrainOF
 from brainof.release import load, save_release
 

@@ -8,8 +8,7 @@ import pytest
 
 from brainof.errors import ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.atlas import label_centroids
-from brainof.io.atlas_store import load_atlas
+from brainof.io.atlas import label_centroids, load_atlas
 from brainof.io.options import AtlasOptions
 
 

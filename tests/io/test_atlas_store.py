@@ -12,8 +12,7 @@ import pytest
 from brainof.cli import main
 from brainof.errors import FetchError, ReadError
 from brainof.io import ReadOptions, read
-from brainof.io.atlas import label_centroids
-from brainof.io.atlas_store import KNOWN, fetch_atlas, is_here, open_atlas, sphere_labels
+from brainof.io.atlas import KNOWN, fetch_atlas, is_here, label_centroids, open_atlas, sphere_labels
 
 
 @pytest.fixture(autouse=True)

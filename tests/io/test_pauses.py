@@ -10,7 +10,7 @@ import pytest
 
 from brainof.io import from_mne, read
 from brainof.io.events import BOUNDARY, with_boundaries
-from brainof.io.mne_open import _clock_jumps
+from brainof.io.mne_reader import _clock_jumps
 from brainof.prepare import cut
 from brainof.prepare.windows import WindowOptions
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..io.atlas_store import KNOWN, atlas_folder, fetch_atlas, is_here, open_atlas
+    from ..io.atlas import KNOWN, atlas_folder, fetch_atlas, is_here, open_atlas
 
     if args.action == "fetch":
         atlas = fetch_atlas(args.name)

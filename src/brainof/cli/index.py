@@ -24,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..io.bids import index
-    from ..io.bids.dataset import summary
 
-    found = summary(index(args.folder))
+    found = index(args.folder).summary()
     return show(args, found, ["\n\n".join("\n".join(_lines(d)) for d in found["datasets"])])
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from ..errors import BrainOFError, ConfigError, ReadError
 from ..io import bids
-from ..io.bids.names import ENTITY_NAMES, FOLDER_EXTENSIONS
-from ..io.bids.scan import is_utf8, shown
+from ..io.bids.names import ENTITY_NAMES, FOLDER_EXTENSIONS, shown
 from ..io.formats import first_part
 from ..paths import user_path
 from ..utils.values import listed
@@ -138,7 +137,7 @@ def _walk(folder: Path, parts: tuple[str, ...], entities: dict[str, str]) -> Ite
         match = matcher.fullmatch(child.name)
         if match is None:
             continue
-        if not is_utf8(child.name):
+        if shown(child.name) != child.name:
             logger.warning("%s is not named in UTF-8 and is left out: rename it", shown(child.path))
             continue
         named = match.groupdict()

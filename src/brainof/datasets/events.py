@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, check_known
-from ..io.edf_annotations import read_edf_events
+from ..io.edf import read_edf_events
 from ..io.events import joined, only_boundaries, parsed_events
 from ..recording import EVENT_COLUMNS, Recording, no_events
 from .discover import fill, inside

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import FetchError, LabelError
-from ..io.edf_header import read_edf_header
+from ..io.edf import read_edf_header
 from ..paths import user_path
 from ..utils.files import write_atomically
 from ..utils.values import listed

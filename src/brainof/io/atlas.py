@@ -1,19 +1,34 @@
-"""Atlases: label images and tables, the fixed order of their regions, centroids."""
+"""Atlases: label images and tables, the fixed order of their regions, centroids; and those that are known by name.
+
+Known are spheres around the coordinates that nilearn ships, and label images that were fetched before. Only digests of
+files that were at hand are listed. An atlas of another digest is taken as it is, with its own digest in the
+corpus and a note.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
+import os
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from pydantic import Field
 
 from ..channels import Channels
-from ..errors import ReadError
+from ..errors import FetchError, ReadError, StorageError, check_known
+from ..schema import Schema, read_yaml
 from ..utils.checksum import sha256_of
+from ..utils.files import parse_json
+from ..utils.values import listed
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
@@ -132,3 +147,162 @@ def label_centroids(values: np.ndarray, affine: np.ndarray, ids: np.ndarray) -> 
     if there.any():
         places[there] = center_of_mass(values != 0, values, ids[there])
     return (places @ affine[:3, :3].T + affine[:3, 3]) / 1000
+
+
+class KnownAtlas(Schema):
+    """An atlas that has a name here: spheres around the points of a `file` in nilearn's wheel, or a download."""
+
+    title: str
+    n_regions: int
+    url: str
+    function: str = ""  # Of nilearn.datasets, for downloads
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    file: str = ""
+    sha256: str | None = None  # Of `file`; None for downloads, whose digest is stored when they are fetched
+
+
+KNOWN = {
+    name: KnownAtlas(**values) for name, values in read_yaml(Path(__file__).with_name("known_atlases.yaml")).items()
+}
+
+#: sha256 of label images that travel with data (CNI: the training release of the 2019 challenge) -> what they are
+DIGESTS: dict[str, str] = {
+    "cc41662866710de19ca0470b0c8e04b16b6025af2260fd5ba65bce4203a36b52": "AAL, 116 regions (CNI 2019)",
+    "64ecc393dfcceb2616d217e74a6d69048a254b8b203b34865160e2d199e2068d": "Craddock, 200 regions (CNI 2019)",
+    **{atlas.sha256: f"{name}: {atlas.title}" for name, atlas in KNOWN.items() if atlas.sha256 is not None},
+}
+
+#: metres; radius of the spheres around coordinates
+RADIUS = 5e-3
+#: the 2 mm grid of the MNI152 template
+_SHAPE, _AFFINE = (91, 109, 91), np.array([[2.0, 0, 0, -90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+
+
+def atlas_folder() -> Path:
+    """Where fetched atlases lie: $BRAINOF_ATLASES, or ~/.brainof/atlases."""
+    return Path(os.environ.get("BRAINOF_ATLASES") or Path.home() / ".brainof" / "atlases")
+
+
+def known(name: str) -> KnownAtlas:
+    """A known atlas; ReadError suggests the nearest name."""
+    check_known(name, KNOWN, ReadError, "unknown atlas {!r}", field="atlas")
+    return KNOWN[name]
+
+
+def is_here(name: str) -> bool:
+    """True where the atlas can be used without a download."""
+    return bool(known(name).file) or (atlas_folder() / name / "atlas.json").is_file()
+
+
+def open_atlas(name: str) -> Atlas:
+    """A known atlas, regions in the order of its table; ReadError where it was not fetched, or was changed since."""
+    entry = known(name)
+    if entry.file:
+        return _spheres(name)
+    folder = atlas_folder() / name
+    if not is_here(name):
+        raise ReadError("was not fetched", file=folder, field=f"atlas {name}", fix=f"`brainof atlas fetch {name}`")
+    try:
+        about = parse_json((folder / "atlas.json").read_text())
+        said = str(about["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReadError(f"cannot be read ({error})", file=folder / "atlas.json", fix="fetch it again") from None
+    image = folder / "atlas.nii.gz"
+    if not image.is_file() or sha256_of(image) != said:
+        raise ReadError("is not the file that was fetched", file=image, field="sha256", fix=f"fetch {name} again")
+    return load_files(image, folder / "labels.tsv", name, "mni")
+
+
+def notes_on(atlas: Atlas) -> list[str]:
+    """Sentences on labels of the image that have no name, and where the digest is none that is known."""
+    unnamed = np.setdiff1d(np.asanyarray(atlas.image.dataobj), [0, *atlas.ids]).astype(str).tolist()
+    notes = [f"labels of the image that the table lacks were left out: {listed(unnamed)}"] if unnamed else []
+    if atlas.sha256 not in DIGESTS:
+        notes.append(f"atlas {atlas.name} has no known digest; it is kept as sha256 {atlas.sha256[:12]}...")
+    return notes
+
+
+def load_atlas(options: AtlasOptions, root: Path, recording: Path | None = None) -> Atlas | None:
+    """The atlas of `options`: by files, or by a known name that is here; else None. ReadError where it is damaged."""
+    if options.image is None and options.labels is None:
+        is_named = options.grid_mm is None and options.name in KNOWN and is_here(str(options.name))
+        return open_atlas(str(options.name)) if is_named else None
+    image = find_file(options.image, root, recording, "atlas.image") if options.image is not None else None
+    labels = find_file(options.labels, root, recording, "atlas.labels") if options.labels is not None else None
+    return load_files(image, labels, options.name, options.space)
+
+
+@lru_cache(maxsize=4)
+def _spheres(name: str) -> Atlas:
+    import nibabel
+
+    entry = KNOWN[name]
+    # the table alone: importing nilearn's datasets takes seconds
+    spec = importlib.util.find_spec("nilearn")
+    file = Path(next(iter(spec.submodule_search_locations or [""])) if spec else "") / "datasets" / "data" / entry.file
+    digest = sha256_of(file) if file.is_file() else None
+    if digest != entry.sha256:
+        raise ReadError(f"sha256 {digest} is not {entry.sha256}", file=file, fix="another nilearn changed the atlas")
+    table = pd.read_csv(file, sep="," if file.suffix == ".csv" else r"\s+")
+    table.columns = [str(column).lower() for column in table.columns]
+    points = table[["x", "y", "z"]].to_numpy(dtype=np.float64) / 1000
+    ids = np.arange(1, len(points) + 1)
+    image = nibabel.Nifti1Image(sphere_labels(points, RADIUS), _AFFINE)
+    names = tuple(f"{name.split('-')[0]}-{i:03d}" for i in ids)
+    return Atlas(ids, names, points, "mni", name, str(digest), image)
+
+
+def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
+    """Label image (int32) of spheres (`radius`, metres) on the MNI grid: 1 + number of the nearest point, 0 outside."""
+    from scipy.spatial import cKDTree
+
+    places = np.indices(_SHAPE).reshape(3, -1).T @ _AFFINE[:3, :3].T + _AFFINE[:3, 3]
+    # a voxel at exactly the radius belongs to the sphere
+    distance, nearest = cKDTree(points).query(places / 1000, distance_upper_bound=radius * (1 + 1e-9))
+    return np.where(np.isfinite(distance), nearest + 1, 0).astype(np.int32).reshape(_SHAPE)
+
+
+def fetch_atlas(name: str) -> Atlas:
+    """Download a known atlas through nilearn and keep it with its digest; whole, or not at all.
+
+    Raises ReadError: the name is unknown, or what came is not a label image with its table; FetchError: it cannot be
+    downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
+    """
+    import nibabel
+
+    entry = known(name)
+    if entry.file:
+        return open_atlas(name)
+    folder = atlas_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    except OSError as error:
+        raise StorageError(f"cannot be written ({error.strerror})", file=folder, fix="set BRAINOF_ATLASES") from None
+    try:
+        bunch = _download(name, entry, temporary)
+        image: Any = nibabel.load(bunch["maps"]) if isinstance(bunch["maps"], str | os.PathLike) else bunch["maps"]
+        nibabel.save(image, temporary / "atlas.nii.gz")
+        table = bunch["lut"].astype({"index": int, "name": str})
+        table.loc[table["index"] != 0, ["index", "name"]].to_csv(temporary / "labels.tsv", sep="\t", index=False)
+        atlas = load_files(temporary / "atlas.nii.gz", temporary / "labels.tsv", name, "mni")
+        shutil.rmtree(temporary / "download", ignore_errors=True)
+        about = {"name": name, "title": entry.title, "url": entry.url, "sha256": atlas.sha256}
+        (temporary / "atlas.json").write_text(json.dumps(about, indent=1) + "\n")
+        shutil.rmtree(folder / name, ignore_errors=True)
+        os.replace(temporary, folder / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_atlas(name)
+
+
+def _download(name: str, entry: KnownAtlas, temporary: Path) -> Any:
+    import nilearn.datasets
+
+    try:
+        fetcher = getattr(nilearn.datasets, entry.function)
+        return fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
+    except Exception as error:  # requests, urllib and nilearn each have their own words for it
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        fix = "connect to the internet and try again, or give your own file: atlas.image and atlas.labels"
+        raise FetchError(f"cannot be downloaded ({reason})", field=f"atlas {name}", fix=fix) from None

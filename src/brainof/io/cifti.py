@@ -18,7 +18,7 @@ from .checks import check_size, damage_named
 from .labels import read_labels
 from .nifti_header import checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
-from .surface import atlas_of_labels, frame_of, label_file, recording_of_labels
+from .gifti import atlas_of_labels, frame_of, label_file, recording_of_labels
 
 
 def read_cifti(request: ReadRequest) -> Recording:

@@ -12,8 +12,7 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from ..utils.values import ceil_div, counted
-from .atlas import Atlas, find_file, label_centroids, space_of
-from .atlas_store import load_atlas, notes_on, open_atlas
+from .atlas import Atlas, find_file, label_centroids, load_atlas, notes_on, open_atlas, space_of
 from .bids.names import as_spelled
 from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
 from .options import AtlasOptions, ReadRequest

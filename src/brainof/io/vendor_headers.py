@@ -1,8 +1,8 @@
-"""Headers of GDF, EGI, Curry and FIF files, checked for what MNE loads wrongly or takes memory for.
+"""Headers of GDF, EGI, Curry, Persyst, FIF and BrainVision files, checked for what MNE loads wrongly or silently.
 
 MNE knows microvolts and millivolts in GDF 2, microvolts in GDF 1, and takes everything else for volts; of EGI integer
 files it takes microvolts for volts. Layouts: GDF 1.25 and 2.20 (Schloegl, https://arxiv.org/abs/cs/0608052); EGI simple
-binary (Net Station file formats, appendix).
+binary (Net Station file formats, appendix); BrainVision Core Data Format 1.0.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import re
 import struct
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ReadError
+from .checks import inside, named_file
 from .names import unique
 from .text_table import decoded
 from .units import volts_per_unit
@@ -33,19 +35,15 @@ _DAY, _JITTER = 86_400.0, 0.1
 _GDF_BYTES = {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 16: 4, 17: 8, 279: 3, 535: 3}
 #: unit codes of GDF 2 (ISO 11073; 4256 is the volt, the last five bits its decimal prefix)
 _GDF_UNITS = {4256: "V", 4274: "mV", 4275: "uV", 4276: "nV", 4277: "pV", 4278: "fV"}
+#: BinaryFormat of BrainVision -> bytes
+_BRAINVISION_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4, "IEEE_FLOAT_64": 8}
 
 
-@dataclass
-class GdfHeader:
-    """What a GDF header says of its channels, by name."""
+def check_gdf(path: Path) -> tuple[dict[str, str], dict[str, float], list[str]]:
+    """Check the header of a GDF file against its size; unit of each channel, volts that MNE takes for it, flat ones.
 
-    units: dict[str, str]
-    of_mne: dict[str, float]  # Volts that MNE takes for one unit
-    flat: list[str]  # Channels whose minimum equals their maximum: the scale is undefined
-
-
-def check_gdf(path: Path) -> GdfHeader:
-    """Check the header of a GDF file against its size, and find the units that MNE does not know."""
+    The minimum of a flat channel equals its maximum: its scale is undefined.
+    """
     size = path.stat().st_size
     with path.open("rb") as stream:
         fixed = stream.read(256)
@@ -89,11 +87,8 @@ def check_gdf(path: Path) -> GdfHeader:
     flat = (physical[0] == physical[1]) | (digital[0] == digital[1])
     texts = _texts(table, 16, n, 0)
     names = unique(texts)  # as MNE numbers them
-    return GdfHeader(
-        units=dict(zip(names, units, strict=True)),
-        of_mne=dict(zip(names, known, strict=True)),
-        flat=[name for name, is_flat in zip(texts, flat, strict=True) if is_flat],
-    )
+    flat_names = [name for name, is_flat in zip(texts, flat, strict=True) if is_flat]
+    return dict(zip(names, units, strict=True)), dict(zip(names, known, strict=True)), flat_names
 
 
 def _texts(table: bytes, width: int, n: int, at: int) -> list[str]:
@@ -214,3 +209,62 @@ def where_fif_ends(path: Path) -> str | None:
                 return f"file damaged at byte {at}: the next tag is said to be at {following}"
             at = following or at + 16 + length
     return f"file damaged at byte {size}: it ends before its last tag"
+
+
+def check_brainvision(path: Path, root: Path) -> list[str]:
+    """A note where the data of a .vhdr file are cut; ReadError where a path leaves `root` or data are missing."""
+    text = decoded(path.read_bytes())[0]  # version 1 was written in Latin-1
+    data_name, marker_name = _value(text, "DataFile"), _value(text, "MarkerFile")
+    if data_name is None:
+        raise ReadError("is not given", file=path, field="DataFile", fix="the header is damaged")
+    if "$b" in data_name:
+        fix = f"write {path.stem}.eeg, or whatever the data file is called"
+        raise ReadError("is given by the placeholder $b, which MNE does not read", file=path, field="DataFile", fix=fix)
+    refuse_twice([name for name, _ in channel_units(path)], path)
+    data = named_file(data_name, path, root, "DataFile")
+    markers = inside(marker_name, path, root, "MarkerFile") if marker_name else None
+    size = data.stat().st_size
+    if size == 0:
+        raise ReadError(f"{data.name} is empty (0 bytes)", file=path, field="DataFile", fix="copy the file again")
+    width = _BRAINVISION_BYTES.get((_value(text, "BinaryFormat") or "").upper(), 0)
+    frame, data_format = width * int(_value(text, "NumberOfChannels") or 0), _value(text, "DataFormat") or "BINARY"
+    if data_format.upper() != "BINARY" or not frame:
+        return []
+    frames, rest = divmod(size, frame)
+    said = int(_value(text, "DataPoints") or 0)
+    if said > frames:
+        return [f"the data file is cut: {frames} of {said} samples are there"]
+    text = decoded(markers.read_bytes())[0] if markers is not None and markers.is_file() else ""
+    last = max(map(int, re.findall(r"^Mk\d+=[^,\n]*,[^,\n]*,\s*(\d+)\s*,", text, re.MULTILINE)), default=0)
+    if last > frames:
+        return [f"the data file is cut: it holds {frames} samples, a marker lies at sample {last}"]
+    return [f"the data file is cut: it ends within a sample ({rest} of {frame} bytes)"] if rest else []
+
+
+@contextmanager
+def markers_in_utf8(path: Path) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Arguments of MNE's reader for a marker file that is not UTF-8, which it looks at as UTF-8 first, and a note."""
+    name = _value(decoded(path.read_bytes())[0], "MarkerFile")
+    file = path.parent / name.replace("\\", "/") if name else None
+    text, notes = decoded(file.read_bytes()) if file is not None and file.is_file() else ("", [])
+    if file is None or not notes:
+        yield {}, []
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / file.name
+        copy.write_text(re.sub(r"(?i)^Codepage\s*=.*$", "Codepage=UTF-8", text, flags=re.MULTILINE), encoding="utf-8")
+        yield {"overrides": {"marker_fname": str(copy)}}, [f"{file.name} {note}" for note in notes]
+
+
+def channel_units(path: Path) -> list[tuple[str, str]]:
+    """Name of each channel of a .vhdr file, and its unit as written; the format's default is microvolts."""
+    text, found = decoded(path.read_bytes())[0].partition("[Coordinates]")[0], []
+    for entry in re.findall(r"^\s*Ch\d+\s*=\s*(.+?)\s*$", text, flags=re.MULTILINE):
+        name, _, _, unit = [*entry.split(","), "", "", ""][:4]
+        found.append((name.replace(r"\1", ","), unit.strip() or "µV"))
+    return found
+
+
+def _value(text: str, key: str) -> str | None:
+    found = re.search(rf"^\s*{key}\s*=\s*(.*?)\s*$", text, flags=re.MULTILINE | re.IGNORECASE)
+    return found.group(1) if found and found.group(1) else None

@@ -7,7 +7,6 @@ import pytest
 
 from brainof.errors import ConfigError, ReadError
 from brainof.io.bids import index
-from brainof.io.bids.dataset import summary
 
 
 def names(files) -> list[str]:
@@ -67,7 +66,7 @@ def test_metadata_is_inherited_key_by_key(dataset):
 def test_bidsignore(dataset):
     (dataset / ".bidsignore").write_text("# comment\n*_eeg.*\nsub-02/meg/\n**/*_bold.nii.gz\n!sub-01/func/*\n")
     found = index(dataset)
-    assert summary(found)["datasets"][0]["ignored"] == found.datasets[0].ignored > 3  # said, not hidden
+    assert found.summary()["datasets"][0]["ignored"] == found.datasets[0].ignored > 3  # said, not hidden
     kept = names(found.datasets[0].recordings)
     assert kept == ["sub-01_task-rest_bold.nii.gz", "sub-01_task-oddball_meg.ds", "sub-01_task-rest_split-01_meg.fif"]
 

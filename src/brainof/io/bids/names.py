@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from ...channels import Modality
 
+DESCRIPTION = "dataset_description.json"
+
 #: BIDS entity keys -> the words used everywhere else
 ENTITY_NAMES = {
     "sub": "subject",
@@ -136,3 +138,8 @@ def parse(name: str) -> tuple[dict[str, str], str, str]:
 def file_of(path: str, name: str, missing: bool = False) -> BidsFile:
     """The parsed name with its place."""
     return BidsFile(path, name, *parse(name), missing)
+
+
+def shown(name: str) -> str:
+    """A name as text that can be printed: another one where it holds bytes that no text, nor a corpus, can hold."""
+    return name.encode("utf-8", "backslashreplace").decode()

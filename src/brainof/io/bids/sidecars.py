@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,20 +14,10 @@ from typing import Any
 from ...errors import ReadError
 from ...utils.files import parse_json
 from ..text_table import decoded
-from .names import DATATYPES, BidsFile, file_of, parse, same_entity
-from .scan import DESCRIPTION
+from .names import DATATYPES, DESCRIPTION, BidsFile, file_of, parse, same_entity
 
 #: levels of folders between a file and the root of its dataset: datatype, session, subject, and one to spare
 _MOST_LEVELS = 5
-
-
-def listed_sidecars(folder: str, suffix: str, extension: str, run: str | None) -> Sequence[BidsFile]:
-    """The .json or .tsv files of a folder without a run or, nearly, of this one; remembered until it changes."""
-    try:
-        there = _listed(folder, os.stat(folder).st_mtime_ns)
-    except OSError:
-        return ()
-    return [file for key in dict.fromkeys(("", _run(run))) for file in there.get((suffix, extension, key), ())]
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,22 @@ class Sidecars:
 
     @classmethod
     def find(cls, path: Path, root: Path | None = None) -> Sidecars:
-        """The sidecars of a file; `root` bounds the search for the root of its dataset (see `dataset_root`)."""
+        """The sidecars of a file in its dataset: the nearest folder with a dataset_description.json.
+
+        Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and lies above the
+        folder of the file.
+        """
+        own = base = Path(os.path.abspath(path.parent))
+        bound, levels = Path(os.path.abspath(root)) if root is not None else own, (own, *own.parents)
+        for above in levels[:_MOST_LEVELS]:
+            if (above / DESCRIPTION).is_file() or above == bound != own:
+                base = above
+                break
+        else:
+            while base.name in DATATYPES or base.name.startswith(("sub-", "ses-")):
+                base = base.parent
         entities, suffix, _ = parse(path.name)
-        base = dataset_root(path, root)
-        return cls(path, base, entities, suffix, _levels(path.parent, base))
+        return cls(path, base, entities, suffix, levels[: levels.index(base) + 1])
 
     @property
     def is_bids(self) -> bool:
@@ -59,9 +61,14 @@ class Sidecars:
         own = self.entities if entities is None else entities
         found = []
         for folder in self.folders:
+            try:
+                there = _listed(str(folder), os.stat(folder).st_mtime_ns)
+            except OSError:
+                continue
             fitting = [
                 file
-                for file in listed_sidecars(str(folder), suffix, extension, own.get("run"))
+                for run in dict.fromkeys(("", _run(own.get("run"))))
+                for file in there.get((suffix, extension, run), ())
                 if not file.missing
                 and all(key in free or same_entity(key, own.get(key), value) for key, value in file.entities.items())
             ]
@@ -119,22 +126,6 @@ class Sidecars:
         return found + [Path(file.path) for file in tables if file.entities.get("description") == "confounds"]
 
 
-def dataset_root(path: Path, root: Path | None = None) -> Path:
-    """The dataset that a file lies in: the nearest folder with a dataset_description.json.
-
-    Without one, the folder above `sub-*/ses-*/datatype`; never above `root` where that is given and lies above the
-    folder of the file.
-    """
-    own = folder = Path(os.path.abspath(path.parent))
-    bound = Path(os.path.abspath(root)) if root is not None else own
-    for above in (own, *own.parents)[:_MOST_LEVELS]:
-        if (above / DESCRIPTION).is_file() or above == bound != own:
-            return above
-    while folder.name in DATATYPES or folder.name.startswith(("sub-", "ses-")):
-        folder = folder.parent
-    return folder
-
-
 def read_json(path: str) -> Mapping[str, Any]:
     """A JSON mapping, remembered by its state on disk; ReadError where it is damaged or none."""
     try:
@@ -166,10 +157,3 @@ def _listed(folder: str, _changed: int) -> dict[tuple[str, str, str], list[BidsF
 def _run(value: str | None) -> str:
     """A run as it is compared: run-01 is run-1 (see `same_entity`)."""
     return (value or "").lstrip("0")
-
-
-def _levels(folder: Path, root: Path) -> tuple[Path, ...]:
-    """Folders from that of the file up to the root."""
-    folder, root = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
-    levels = (folder, *folder.parents)
-    return levels[: levels.index(root) + 1] if root in levels else (folder,)

@@ -26,7 +26,7 @@ def test_encodings_of_signals_labels_confounds_and_json(tmp_path, code):
     (tmp_path / "l.tsv").write_bytes("index\tname\n1\tRégion\n2\tB\n".encode(code))
     assert read_labels(tmp_path / "l.tsv")[1] == ("Région", "B")
     (tmp_path / "c.tsv").write_bytes("a\té\t\n1\tn/a\t\n2\t4\t\n3\t6\t\n".encode(code))
-    table = read_confounds(ConfoundOptions(file="c.tsv"), tmp_path / "x.nii", tmp_path, 3).table
+    table = read_confounds(ConfoundOptions(file="c.tsv"), tmp_path / "x.nii", tmp_path, 3)[0]
     assert table.to_dict("list") == {"a": [1.0, 2.0, 3.0], "é": [5.0, 4.0, 6.0]}
     (tmp_path / "j.json").write_bytes('{"Task": "é"}'.encode(code))
     assert read_json(str(tmp_path / "j.json")) == {"Task": "é"}
@@ -50,7 +50,7 @@ def test_confounds_that_are_no_numbers_are_named(tmp_path, name, content, words)
 
 def test_confounds_without_a_header(tmp_path):
     (tmp_path / "rp_x.txt").write_text("  1.0  -2e-1\n 2.0 3\n 3 4\n")
-    table = read_confounds(ConfoundOptions(file="rp_x.txt"), tmp_path / "x.nii", tmp_path, 3).table
+    table = read_confounds(ConfoundOptions(file="rp_x.txt"), tmp_path / "x.nii", tmp_path, 3)[0]
     assert table.to_dict("list") == {"0": [1.0, 2.0, 3.0], "1": [-0.2, 3.0, 4.0]}
 
 

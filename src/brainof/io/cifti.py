@@ -15,10 +15,10 @@ from ..utils.checksum import sha256_of
 from ..utils.values import listed
 from .atlas import Atlas, find_file
 from .checks import check_size, damage_named
+from .gifti import atlas_of_labels, frame_of, label_file, recording_of_labels
 from .labels import read_labels
 from .nifti_header import checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
-from .gifti import atlas_of_labels, frame_of, label_file, recording_of_labels
 
 
 def read_cifti(request: ReadRequest) -> Recording:

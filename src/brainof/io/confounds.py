@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -34,16 +33,12 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Confounds:
-    """Regressors of one recording."""
+def read_confounds(
+    options: ConfoundOptions, recording: Path, root: Path, n_times: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The chosen columns, one row per volume, gaps filled with the column mean; volumes that are kept, bool (n_times,).
 
-    table: pd.DataFrame  # The chosen columns, one row per volume
-    kept: np.ndarray  # The sample mask, bool (n_volumes,): False for scrubbed volumes and those before the steady state
-
-
-def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_times: int) -> Confounds:
-    """The chosen columns, one row per volume; gaps are filled with the column mean.
+    Not kept are scrubbed volumes, and those before the steady state.
 
     Raises ReadError: the file is missing or no table of numbers, or every volume is scrubbed; LabelError: a column is
     missing or not finite, or the rows do not match the volumes.
@@ -53,7 +48,11 @@ def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_time
     if len(table) != n_times:
         raise LabelError(f"{len(table)} rows for {n_times} volumes", file=path, field="confounds")
     wanted = options.columns or (() if options.strategy else ("*",))
-    needed = [*_columns_of_strategy(options), *wanted]
+    needed = list[str]()  # all of them: nilearn names the first, and other kinds by a KeyError
+    for kind, columns in _COLUMNS.items():
+        forms = _FORMS[getattr(options, kind)] if kind in options.strategy else ()
+        needed += [name + form for name in columns for form in forms]
+    needed += [*(("framewise_displacement", "std_dvars") if "scrub" in options.strategy else ()), *wanted]
     if missing := [name for name in needed if not any(fnmatchcase(column, name) for column in table.columns)]:
         what = f"no column {missing[0]!r}" if len(missing) == 1 else f"no columns {', '.join(map(repr, missing))}"
         raise LabelError(what, file=path, field="confounds", fix=did_you_mean(missing[0], list(table.columns)))
@@ -70,16 +69,7 @@ def read_confounds(options: ConfoundOptions, recording: Path, root: Path, n_time
     if not kept.any():
         raise ReadError("every volume is scrubbed", file=path, field="confounds", fix="raise fd_threshold")
     values = values.astype(float)
-    return Confounds(values.fillna(values.mean()).fillna(0.0), kept)
-
-
-def _columns_of_strategy(options: ConfoundOptions) -> list[str]:
-    """The columns that must exist, all of them: nilearn names the first, and other kinds by a KeyError."""
-    names = []
-    for kind, columns in _COLUMNS.items():
-        forms = _FORMS[getattr(options, kind)] if kind in options.strategy else ()
-        names += [name + form for name in columns for form in forms]
-    return names + (["framewise_displacement", "std_dvars"] if "scrub" in options.strategy else [])
+    return values.fillna(values.mean()).fillna(0.0), kept
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -135,20 +125,21 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
     raise ReadError("no confounds file beside the recording", file=missing, fix="give confounds.file=")
 
 
-def cleaned(signals: np.ndarray, confounds: Confounds) -> tuple[np.ndarray, list[int] | None, list[str]]:
+def cleaned(
+    signals: np.ndarray, confounds: pd.DataFrame, kept: np.ndarray
+) -> tuple[np.ndarray, list[int] | None, list[str]]:
     """Signals (n_regions, n_times) without confounds, scrubbed volumes interpolated; those kept (None: all); notes."""
     from nilearn.signal import clean
 
-    sample_mask = np.flatnonzero(confounds.kept)
+    sample_mask, n_times = np.flatnonzero(kept), len(kept)
     used = signals[:, sample_mask].T
-    if confounds.table.shape[1]:
+    if confounds.shape[1]:
         mean = used.mean(axis=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what "no standardisation" is called changes between versions
-            regressors = confounds.table.to_numpy()[sample_mask]
+            regressors = confounds.to_numpy()[sample_mask]
             used = clean(used - mean, confounds=regressors, detrend=False, standardize=False) + mean
-    notes = [f"{confounds.table.shape[1]} confounds were removed"]
-    n_times = signals.shape[1]
+    notes = [f"{confounds.shape[1]} confounds were removed"]
     if len(sample_mask) == n_times:
         return used.T, None, notes
     notes.append(f"{n_times - len(sample_mask)} of {n_times} volumes were scrubbed and interpolated")

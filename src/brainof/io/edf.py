@@ -23,7 +23,7 @@ from .events import BOUNDARY, events_table
 from .mne_convert import Opened, opened_in_volts
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed, unique
 from .options import ReadOptions, ReadRequest
-from .units import filled_units, is_body_unit, unknown_unit, volts_per_unit
+from .units import factor_to_si, filled_units, is_body_unit, unknown_unit
 
 #: bytes per signal: label, transducer, unit, physical and digital limits, filter, samples
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8)
@@ -284,6 +284,6 @@ def _edf_channels(
         raise ReadError("no EEG channel", file=path, field="channels", fix="give channel_types=")
     wanted = [wanted[i] for i in kept([names[label] for label in wanted], options, path)]
     for label in wanted:
-        if options.units is None and volts_per_unit(units[label]) is None:
+        if options.units is None and factor_to_si(units[label]) is None:
             raise unknown_unit(names[label], units[label], path)
     return wanted, notes

@@ -97,7 +97,4 @@ def suffix_of(path: Path) -> str:
     """The lower-case suffix, with `.gz` and what stands before it."""
     name = path.name.lower()
     double = next((suffix for suffix in FORMATS if suffix.count(".") == 2 and name.endswith(suffix)), None)
-    if double is not None:
-        return double
-    inner = Path(name.removesuffix(".gz")).suffix
-    return inner + ".gz" if name.endswith(".gz") else inner
+    return double or Path(name.removesuffix(".gz")).suffix + ".gz" * name.endswith(".gz")

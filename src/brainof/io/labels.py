@@ -52,7 +52,12 @@ def read_labels(
     id_column = _id_column(header, columns)
     name_column = _name_column(header, columns, id_column)
     if id_column is not None:
-        ids = _ids(columns[id_column], path)
+        cells = columns[id_column]
+        if odd := next((row for row, cell in enumerate(cells, start=1) if not _is_id(cell)), None):
+            problem = f"{cells[odd - 1][:40]!r} in row {odd} is not a label id"
+            fix = "give each region a whole number, or remove the row"
+            raise ReadError(problem, file=path, field="atlas.labels", fix=fix)
+        ids = np.array([int(cell.split(".")[0]) for cell in cells], dtype=np.int64)
         _refuse_shifted(ids, columns[name_column] if name_column is not None else [], in_image, path)
     else:
         first = columns[name_column or 0][0].lower()
@@ -64,11 +69,15 @@ def read_labels(
             raise ReadError(problem, file=path, field="atlas.labels", fix="give a table of label ids and names")
     names = columns[name_column] if name_column is not None else [""] * len(ids)
     keep = ids != 0
-    centroids = _table_centroids(header, columns)[keep]
+    centroids = np.full((len(body), 3), np.nan)
+    if axes := next((axes for axes in _AXES if set(axes) <= set(header)), None):
+        places = [columns[header.index(axis)] for axis in axes]
+        millimetres = [[float(cell) if _is_number(cell) else np.nan for cell in column] for column in places]
+        centroids = np.array(millimetres, dtype=np.float64).T / 1000
     kept = [(name or str(number), number) for name, number in zip(names, ids.tolist(), strict=True) if number]
     if twice := [number for number, count in Counter(number for _, number in kept).items() if count > 1]:
         raise ReadError(f"label id {twice[0]} occurs twice", file=path, field="atlas.labels")
-    return ids[keep], distinct([name for name, _ in kept], ids[keep]), centroids
+    return ids[keep], distinct([name for name, _ in kept], ids[keep]), centroids[keep]
 
 
 def distinct(names: Sequence[str], ids: Iterable[int]) -> tuple[str, ...]:
@@ -137,24 +146,13 @@ def _is_id(cell: str) -> bool:
     return bool(re.fullmatch(r"[+-]?[0-9]{1,18}(?:\.0*)?", cell.strip()))
 
 
-def _ids(cells: list[str], path: Path) -> np.ndarray:
-    for number, cell in enumerate(cells, start=1):
-        if not _is_id(cell):
-            problem, fix = (
-                f"{cell[:40]!r} in row {number} is not a label id",
-                "give each region a whole number, or remove the row",
-            )
-            raise ReadError(problem, file=path, field="atlas.labels", fix=fix)
-    return np.array([int(cell.split(".")[0]) for cell in cells], dtype=np.int64)
-
-
 def _id_column(header: list[str], columns: list[list[str]]) -> int | None:
     for name in _ID_NAMES:
         if name in header and (name in _ONLY_IDS or any(map(_is_id, columns[header.index(name)]))):
             return header.index(name)
     if header:
         return None
-    # one cell that is no id must not make the column a column of names: `_ids` refuses it
+    # one cell that is no id must not make the column a column of names: it is refused
     return next((i for i, cells in enumerate(columns) if 2 * sum(map(_is_id, cells)) >= len(cells)), None)
 
 
@@ -167,15 +165,6 @@ def _name_column(header: list[str], columns: list[list[str]], id_column: int | N
     others = [(i, cells) for i, cells in enumerate(columns) if i != id_column]
     text = [i for i, cells in others if any(cell and not _is_number(cell) for cell in cells)]
     return min(text, key=lambda i: abs(i - (id_column or 0)), default=None)
-
-
-def _table_centroids(header: list[str], columns: list[list[str]]) -> np.ndarray:
-    for axes in _AXES:
-        if all(axis in header for axis in axes):
-            cells = [columns[header.index(axis)] for axis in axes]
-            millimetres = [[float(cell) if _is_number(cell) else np.nan for cell in column] for column in cells]
-            return np.array(millimetres, dtype=np.float64).T / 1000
-    return np.full((len(columns[0]), 3), np.nan)
 
 
 def _is_number(cell: str) -> bool:

@@ -20,7 +20,7 @@ from .events import events_of_raw
 from .names import chosen_type, drops_of_nothing, kept, kind_of_name, renamed
 from .options import AUXILIARY_TYPES, ReadOptions
 from .positions import coils, digitised_electrodes, electrode_positions, position_notes
-from .units import override_factors, volts_per_unit
+from .units import factor_to_si, override_factors
 
 #: FIF coil types of axial (and second-order) gradiometers whose unit is tesla: 5 cm point coils, Magnes, CTF, KIT,
 #: baby systems, ARTEMIS123, KRISS, Compumedics
@@ -50,7 +50,7 @@ class Opened:
 
 def opened_in_volts(raw: Any, units: Mapping[str, str], of_mne: Mapping[str, float], **more: Any) -> Opened:
     """By the unit text of each channel (one that is none counts as volts) and the factor that MNE took for it."""
-    stored = {name: volts_per_unit(unit) or 1.0 for name, unit in units.items()}
+    stored = {name: factor_to_si(unit) or 1.0 for name, unit in units.items()}
     corrections = {name: factor / of_mne.get(name, 1.0) for name, factor in stored.items()}
     return Opened(raw, corrections=corrections, stored=stored, **more)
 

@@ -17,6 +17,7 @@ from ..errors import BrainOFError, ReadError
 from ..recording import Recording
 from ..utils.optional import optional
 from ..utils.values import counted
+from . import vendor_headers as vendor
 from .bids.apply import channel_table, with_states, with_types
 from .checks import check_gzip, check_hdf5, check_size
 from .edf import open_edf
@@ -26,20 +27,7 @@ from .mat5 import check_mat5
 from .mne_convert import Opened, opened_in_volts, recording_of_raw
 from .names import chosen_type, kept, kind_of_name, renamed
 from .options import ReadOptions, ReadRequest
-from .units import filled_units, is_body_unit, unknown_unit, volts_per_unit
-from .vendor_headers import (
-    channel_units,
-    check_brainvision,
-    check_curry,
-    check_egi,
-    check_gdf,
-    check_mff,
-    check_persyst,
-    curry_units,
-    markers_in_utf8,
-    persyst_pauses,
-    where_fif_ends,
-)
+from .units import factor_to_si, filled_units, is_body_unit, unknown_unit
 
 #: formats whose samples take at least a byte each
 _PLAIN_BINARY = ("gdf", "cnt", "nihon", "persyst", "kit", "bti", "ctf", "brainvision")
@@ -104,7 +92,7 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
                 reason = "recorded with active shielding (MaxShield)"
                 fix = "clean it with Maxwell filtering first, or read it as it is with allow_maxshield=True"
             elif path.name.lower().endswith(".fif"):
-                broken = where_fif_ends(path)
+                broken = vendor.where_fif_ends(path)
                 reason = broken or reason
                 fix = fix if broken else "does it hold something else than a recording (an average, a covariance)?"
             raise ReadError(f"cannot be read ({reason[:300]})", file=path, fix=fix) from error
@@ -158,14 +146,14 @@ def _open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
         arguments = {"events_as_annotations": True}
         if path.is_dir():
             optional("mffpy", "vendor", f"{path.name} (EGI .mff)")
-            check_mff(path)
+            vendor.check_mff(path)
         else:
-            factor = check_egi(path)
+            factor = vendor.check_egi(path)
     elif format_name == "curry":
         optional("curryreader", "vendor", f"{path.name} (Curry)")
-        check_curry(path)
+        vendor.check_curry(path)
     elif format_name == "persyst":
-        check_persyst(path)
+        vendor.check_persyst(path)
     elif format_name == "eeglab":
         _check_set(path, options.max_bytes)
     elif format_name in ("cnt", "nihon"):
@@ -185,10 +173,12 @@ def _open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     opened = Opened(raw, corrections=dict.fromkeys(raw.ch_names, factor) if factor != 1 else {})
     if format_name in _IN_MICROVOLTS:
         opened.stored = dict.fromkeys(raw.ch_names, 1e-6)
-    if format_name == "curry":
-        opened.stored, opened.corrections = curry_units(raw)
+    if format_name == "curry":  # MNE knows uV and fT alone
+        stored = {name: factor_to_si(unit) for name, unit in raw._orig_units.items()}
+        opened.stored = {name: factor for name, factor in stored.items() if factor is not None}
+        opened.corrections = {name: factor for name, factor in opened.stored.items() if factor != 1e-6}
     elif format_name == "persyst":
-        opened.pauses = persyst_pauses(path, raw.info["sfreq"])
+        opened.pauses = vendor.persyst_pauses(path, raw.info["sfreq"])
     elif format_name == "ctf":
         opened.pauses = _clock_jumps(raw)
     return opened
@@ -254,11 +244,11 @@ def _open_gdf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     import mne
 
     path, options = request.path, request.options
-    of_file, of_mne, flat = check_gdf(path)
+    of_file, of_mne, flat = vendor.check_gdf(path)
     units, notes = filled_units(of_file, table)
     for name, unit in units.items():
         is_body = kind_of_name(name) is not None and not chosen_type(name, options)
-        if volts_per_unit(unit) is None and not is_body and options.units is None:
+        if factor_to_si(unit) is None and not is_body and options.units is None:
             raise unknown_unit(name, unit, path)
     raw = mne.io.read_raw_gdf(path, preload=False, exclude=flat)
     if flat:
@@ -271,18 +261,18 @@ def _open_brainvision(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     import mne
 
     path, options = request.path, request.options
-    cut = check_brainvision(path, request.root)
-    with markers_in_utf8(path) as (overrides, more):
+    cut = vendor.check_brainvision(path, request.root)
+    with vendor.markers_in_utf8(path) as (overrides, more):
         raw = mne.io.read_raw_brainvision(path, preload=False, **overrides)
-    in_file = {name: unit for name, unit in channel_units(path) if name in raw.ch_names}
+    in_file = {name: unit for name, unit in vendor.channel_units(path) if name in raw.ch_names}
     units, of_table = filled_units(in_file, table)
     own = renamed(list(units), options, path)
     left = {list(units)[i] for i in kept(own, options, path)}  # what is dropped needs no unit
-    unclear = {name: unit for name, unit in units.items() if name in left and volts_per_unit(unit) is None}
+    unclear = {name: unit for name, unit in units.items() if name in left and factor_to_si(unit) is None}
     unknown = [name for name, unit in unclear.items() if not is_body_unit(unit) and kind_of_name(name) is None]
     if unknown and options.units is None and not any(chosen_type(name, options) for name in unknown):
         raise unknown_unit(unknown[0], units[unknown[0]], path)
     blank = [name for name, unit in in_file.items() if unit != units[name]]
     raw.set_channel_types(dict.fromkeys([*unknown, *blank], "eeg"), on_unit_change="ignore")
-    of_mne = {name: volts_per_unit(unit) or 1.0 for name, unit in in_file.items()}
+    of_mne = {name: factor_to_si(unit) or 1.0 for name, unit in in_file.items()}
     return opened_in_volts(raw, units, of_mne, notes=[*cut, *more, *of_table], truncated=bool(cut))

@@ -14,7 +14,7 @@ from ..recording import Recording
 from ..utils.values import ceil_div, counted
 from .atlas import Atlas, find_file, label_centroids, load_atlas, notes_on, open_atlas, space_of
 from .bids.names import as_spelled
-from .nifti_header import check_file_size, check_shape, load_image, repetition_time, voxels
+from .nifti_header import TIME_UNITS, check_file_size, check_shape, checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
 from .regions import fraction_there, label_counts, recording_of_regions, region_channels, region_means, usable_places
 
@@ -38,7 +38,8 @@ def read_nifti(request: ReadRequest) -> Recording:
 
 def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = None) -> Recording:
     """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
-    t_r, notes = repetition_time(image, request)
+    unit = TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, np.nan)  # a frequency, or no code at all
+    t_r, notes = checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
     path, root, options = request.path, request.root, request.options.atlas or AtlasOptions()
     if options.grid_mm is None:
         atlas = atlas if atlas is not None else load_atlas(options, root, path)
@@ -90,9 +91,7 @@ def brain_mask(mean_volume: np.ndarray) -> np.ndarray:
     """
     finite = np.nan_to_num(mean_volume)
     positive = finite[finite > 0]
-    if not positive.size:
-        return np.zeros(mean_volume.shape, bool)
-    return finite > BRAIN_SHARE * np.percentile(positive, 98)
+    return finite > (BRAIN_SHARE * np.percentile(positive, 98) if positive.size else np.inf)
 
 
 def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_coverage: float) -> np.ndarray:
@@ -129,32 +128,25 @@ def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray
 def _atlas_on_image(
     atlas: Atlas, shape: tuple[int, ...], affine: np.ndarray, usable: np.ndarray, path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels on the grid of the image (usable voxels only), and the fraction of each region that is there."""
-    original = np.asanyarray(atlas.image.dataobj)
-    labels = np.where(usable, nearest_labels(original, atlas.image.affine, shape, affine), 0)
-    sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
-    there, whole = label_counts(labels, atlas.ids) * sizes[0], label_counts(original, atlas.ids) * sizes[1]
-    if not there.any():
-        problem = f"no region of {atlas.name} lies in the image"
-        raise ReadError(problem, file=path, field="atlas", fix="bring both to one space")
-    return labels, fraction_there(there, whole)
+    """Labels on the grid of the image (usable voxels only), and the fraction of each region that is there.
 
-
-def nearest_labels(
-    labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, ...], affine: np.ndarray
-) -> np.ndarray:
-    """Labels on another grid: each voxel takes the label of the voxel that contains its centre, 0 outside.
-
-    Interpolating resamplers lose the outer half voxel of the label image; this does not. The affines (4, 4) map voxel
-    indices to millimetres; `shape` and `affine` are those of the new grid.
+    Each voxel takes the label of the voxel that contains its centre, 0 outside. Interpolating resamplers lose the outer
+    half voxel of the label image; this does not.
     """
-    step = np.linalg.inv(labels_affine) @ affine
+    original = np.asanyarray(atlas.image.dataobj)
+    step = np.linalg.inv(atlas.image.affine) @ affine
     grid = np.ogrid[tuple(slice(size) for size in shape)]
-    index, inside = [], np.ones(shape, bool)
+    index, inside = [], usable.copy()
     for axis in range(3):
         place = sum(step[axis, k] * grid[k] for k in range(3)) + step[axis, 3]
         # a centre on the border of two voxels must not depend on rounding errors
         whole = np.broadcast_to(np.floor(np.round(place, 6) + 0.5), shape).astype(np.int64)
-        inside &= (whole >= 0) & (whole < labels.shape[axis])
-        index.append(np.clip(whole, 0, labels.shape[axis] - 1))
-    return np.where(inside, labels[tuple(index)], 0)
+        inside &= (whole >= 0) & (whole < original.shape[axis])
+        index.append(np.clip(whole, 0, original.shape[axis] - 1))
+    labels = np.where(inside, original[tuple(index)], 0)
+    sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
+    there, all_there = label_counts(labels, atlas.ids) * sizes[0], label_counts(original, atlas.ids) * sizes[1]
+    if not there.any():
+        problem = f"no region of {atlas.name} lies in the image"
+        raise ReadError(problem, file=path, field="atlas", fix="bring both to one space")
+    return labels, fraction_there(there, all_there)

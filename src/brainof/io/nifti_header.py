@@ -19,7 +19,7 @@ from .options import ReadOptions, ReadRequest
 #: seconds; no image of a brain takes less or more
 MIN_TR, MAX_TR = 0.05, 20.0
 #: code of the time unit in `xyzt_units` (nifti1.h) -> seconds; 0 is unknown and means seconds
-_TIME_UNITS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
+TIME_UNITS = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 #: deflate cannot do better than this, so a smaller .gz cannot hold what the header announces
 _MAX_DEFLATE = 1040
 
@@ -108,12 +108,6 @@ def check_file_size(image: Any, path: Path) -> None:
         shape = "x".join(map(str, image.shape))
         problem = f"shape {shape} needs {stored / 1e6:.4g} MB, the file has {size / 1e6:.3g} MB"
         raise ReadError(problem, file=path, field="shape", fix=_DAMAGED)
-
-
-def repetition_time(image: Any, request: ReadRequest) -> tuple[float, list[str]]:
-    """TR in seconds from the options, the JSON sidecar or the header, in this order, and notes; see `checked_tr`."""
-    unit = _TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, float("nan"))  # a frequency, or no code at all
-    return checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
 
 
 def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[float, list[str]]:

@@ -153,9 +153,7 @@ class ReadOptions(Schema):
     @property
     def rate(self) -> float | None:
         """Samples per second asked for, from `sfreq` or `t_r`."""
-        if self.sfreq is not None:
-            return self.sfreq
-        return None if self.t_r is None else 1 / self.t_r
+        return 1 / self.t_r if self.sfreq is None and self.t_r is not None else self.sfreq
 
 
 @dataclass(frozen=True)

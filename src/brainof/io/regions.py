@@ -63,7 +63,7 @@ def recording_of_regions(
     sample_mask = None
     if options.confounds is not None:
         confounds = read_confounds(options.confounds, path, request.root, signals.shape[1])
-        signals, sample_mask, more = cleaned(signals, confounds)
+        signals, sample_mask, more = cleaned(signals, *confounds)
         signals[coverage == 0] = 0.0
         notes += more
     rows = kept(names.tolist(), options, path, channels.types)

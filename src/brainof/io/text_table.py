@@ -27,13 +27,6 @@ def decoded(content: bytes) -> tuple[str, list[str]]:
         return content.decode("latin-1"), ["is not UTF-8 and was read as Latin-1: save it as UTF-8"]
 
 
-def header_of(path: Path) -> list[str]:
-    """The cells of the first line of a .tsv, of which no more is read than they need; OSError where it cannot be."""
-    with path.open("rb") as file:
-        text, _ = decoded(file.read(1 << 16))
-    return [name.strip() for name in text.partition("\n")[0].split("\t")]
-
-
 def read_text_table(
     path: Path, columns: Sequence[str] | None = None, error: type[BrainOFError] = LabelError
 ) -> tuple[pd.DataFrame, list[str]]:

@@ -51,14 +51,9 @@ def plain(unit: str) -> str:
     return "uV" if text in ("UV", "uv", "Uv") else text
 
 
-def factor_to_si(unit: str, si: str) -> float | None:
+def factor_to_si(unit: str, si: str = "V") -> float | None:
     """Factor from `unit` to the SI unit `si`, or None where the unit is not one of that quantity."""
     return FACTORS[si].get(plain(unit))
-
-
-def volts_per_unit(unit: str) -> float | None:
-    """Factor to volts of a unit text, or None where it is no voltage."""
-    return factor_to_si(unit, "V")
 
 
 def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -66,8 +61,8 @@ def filled_units(units: Mapping[str, str], table: Mapping[str, str]) -> tuple[di
     blank = [
         name
         for name, unit in units.items()
-        if volts_per_unit(unit) is None
-        and volts_per_unit(table.get(name.strip(), "")) is not None
+        if factor_to_si(unit) is None
+        and factor_to_si(table.get(name.strip(), "")) is not None
         and (plain(unit).lower() in NO_UNIT or not is_body_unit(unit))
     ]
     note = f"the file gives no unit for {len(blank)} channels: those of channels.tsv were taken"

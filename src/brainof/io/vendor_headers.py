@@ -24,7 +24,6 @@ from ..errors import ReadError
 from .checks import inside, named_file
 from .names import unique
 from .text_table import decoded
-from .units import volts_per_unit
 
 _DAMAGED = "the file is cut or its header is damaged"
 
@@ -161,13 +160,6 @@ def refuse_twice(names: Sequence[str], path: Path) -> None:
     if twice is not None:
         fix = "give each channel of the header its own name"
         raise ReadError(f"two channels are called {twice!r}", file=path, field="channels", fix=fix)
-
-
-def curry_units(raw: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Of a Curry recording: SI value of one stored unit, and what MNE's values lack (it knows uV and fT alone)."""
-    stored = {name: volts_per_unit(unit) for name, unit in raw._orig_units.items()}
-    known = {name: factor for name, factor in stored.items() if factor is not None}
-    return known, {name: factor for name, factor in known.items() if factor != 1e-6}
 
 
 def persyst_section(path: Path, name: str) -> list[tuple[str, str]]:

@@ -60,16 +60,16 @@ FULL = {"strategy": ["motion", "wm_csf", "global_signal", "scrub"], "wm_csf": "f
 def test_a_strategy_is_that_of_nilearn(prep, model, number):
     """Columns by name, and the fit against ordinary least squares on the volumes that are kept."""
     words = {**FULL, "motion": model, "wm_csf": model, "global_signal": model, "scrub": 0}
-    confounds = read_confounds(ConfoundOptions.parse(words), prep, prep.parent, N)
+    confounds, kept = read_confounds(ConfoundOptions.parse(words), prep, prep.parent, N)
     names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"] + ["csf", "white_matter", "global_signal"]
-    assert set(confounds.table) == {name + end for name in names for end in MODELS[model]}
-    assert confounds.table.shape == (N, number)
-    assert np.flatnonzero(~confounds.kept).tolist() == [0, 20, 24]
+    assert set(confounds) == {name + end for name in names for end in MODELS[model]}
+    assert confounds.shape == (N, number)
+    assert np.flatnonzero(~kept).tolist() == [0, 20, 24]
     signals = np.random.default_rng(1).normal(5, 1, (3, N))
-    design = np.column_stack([np.ones(N), confounds.table])[confounds.kept]
-    values = signals[:, confounds.kept].T
+    design = np.column_stack([np.ones(N), confounds])[kept]
+    values = signals[:, kept].T
     residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0] + values.mean(axis=0)
-    clean, sample_mask, _ = cleaned(signals, confounds)
+    clean, sample_mask, _ = cleaned(signals, confounds, kept)
     np.testing.assert_allclose(clean[:, sample_mask].T, residual, atol=1e-10)
     np.testing.assert_allclose(clean[:, 20], clean[:, [19, 21]].mean(axis=1))
     np.testing.assert_allclose(clean[:, 0], clean[:, 1])
@@ -79,10 +79,10 @@ def test_a_table_of_any_name_and_without_std_dvars_limit(prep, tmp_path):
     table = prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv"
     table.rename(tmp_path / "moves.tsv")
     options = ConfoundOptions.parse({"file": "moves.tsv", **FULL, "std_dvars_threshold": None})
-    confounds = read_confounds(options, prep, tmp_path, N)
-    assert np.flatnonzero(~confounds.kept).tolist() == [0, 20, 21, 22, 23, 24]  # fewer than 5 volumes in between
+    confounds, kept = read_confounds(options, prep, tmp_path, N)
+    assert np.flatnonzero(~kept).tolist() == [0, 20, 21, 22, 23, 24]  # fewer than 5 volumes in between
     only = ConfoundOptions.parse({"file": "moves.tsv", "strategy": ["scrub"], "scrub": 0, "columns": ["rot_*"]})
-    assert read_confounds(only, prep, tmp_path, N).table.shape == (N, 12)
+    assert read_confounds(only, prep, tmp_path, N)[0].shape == (N, 12)
     frame = pd.read_csv(tmp_path / "moves.tsv", sep="\t").drop(columns=["framewise_displacement"])
     frame.to_csv(tmp_path / "moves.tsv", sep="\t", index=False, na_rep="n/a")
     with pytest.raises(LabelError, match="no column 'framewise_displacement'"):

@@ -115,7 +115,7 @@ def with_states(
     notes = [f"bad by {table.path.name}: {listed(bads)}"] if bads else []
     odd = {}
     for name, unit in table.units.items():
-        factor = factor_to_si(unit, "V")
+        factor = factor_to_si(unit)
         own = stored.get(names[name]) if names[name] in there else None
         if factor is not None and own is not None and not np.isclose(factor, own, rtol=1e-3, atol=0):
             odd[names[name]] = unit

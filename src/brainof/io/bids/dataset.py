@@ -23,8 +23,8 @@ from pathspec import GitIgnoreSpec
 from ...errors import ConfigError, ReadError, check_known
 from ...paths import user_path
 from ...utils.files import parse_json
-from ..text_table import decoded, header_of
-from .names import DESCRIPTION, ENTITY_NAMES, FOLDER_EXTENSIONS, BidsFile, file_of, parse, shown
+from ..text_table import decoded
+from .names import DESCRIPTION, ENTITY_NAMES, FOLDER_EXTENSIONS, BidsFile, parse, shown
 from .sidecars import Sidecars, read_json
 
 #: folders of a dataset's root that hold no recordings of it
@@ -158,9 +158,11 @@ class BidsDataset:
                 if ignored and ignored.match_file(os.path.relpath(entry.path, self.root) + os.sep * is_folder):
                     self.ignored += "sub-" in os.path.relpath(entry.path, self.root)
                 elif not is_folder:
-                    self.files.append(file_of(entry.path, name, is_link and not os.path.exists(entry.path)))
+                    self.files.append(
+                        BidsFile(entry.path, name, *parse(name), is_link and not os.path.exists(entry.path))
+                    )
                 elif name.endswith(FOLDER_EXTENSIONS):
-                    self.files.append(file_of(entry.path, name))
+                    self.files.append(BidsFile(entry.path, name, *parse(name)))
                 elif name.endswith("_meg") and name.startswith("sub-"):
                     # BTi/4D and KIT recordings: the file inside that is opened, under the folder's name
                     for inner in _listing(entry.path):
@@ -226,7 +228,9 @@ def _problem_of_sidecar(file: BidsFile) -> str | None:
     if not os.path.getsize(file.path):
         return "empty (0 bytes)"
     if file.extension == ".tsv" and file.suffix in _COLUMNS:
-        there = header_of(Path(file.path))
+        with open(file.path, "rb") as stream:  # no more than a header needs
+            header, _ = decoded(stream.read(1 << 16))
+        there = [name.strip() for name in header.partition("\n")[0].split("\t")]
         return next((f"no column {name!r}" for name in _COLUMNS[file.suffix] if name not in there), None)
     if file.extension == ".json" and file.name != DESCRIPTION:  # the scan says what is wrong with that
         try:

@@ -135,11 +135,6 @@ def parse(name: str) -> tuple[dict[str, str], str, str]:
     return entities, suffix, dot + extension.lower()
 
 
-def file_of(path: str, name: str, missing: bool = False) -> BidsFile:
-    """The parsed name with its place."""
-    return BidsFile(path, name, *parse(name), missing)
-
-
 def shown(name: str) -> str:
     """A name as text that can be printed: another one where it holds bytes that no text, nor a corpus, can hold."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import ReadError
 from ...utils.files import parse_json
 from ..text_table import decoded
-from .names import DATATYPES, DESCRIPTION, BidsFile, file_of, parse, same_entity
+from .names import DATATYPES, DESCRIPTION, BidsFile, parse, same_entity
 
 #: levels of folders between a file and the root of its dataset: datatype, session, subject, and one to spare
 _MOST_LEVELS = 5
@@ -149,7 +149,7 @@ def _listed(folder: str, _changed: int) -> dict[tuple[str, str, str], list[BidsF
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.endswith((".json", ".tsv")) and not entry.is_dir():
-                file = file_of(entry.path, entry.name, not entry.is_file())
+                file = BidsFile(entry.path, entry.name, *parse(entry.name), not entry.is_file())
                 found[file.suffix, file.extension, _run(file.entities.get("run"))].append(file)
     return dict(found)
 

@@ -107,8 +107,7 @@ def _npy(path: Path, max_bytes: int) -> Arrays:
     _refuse_objects(dtype, path.stem, path)
     n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > data_bytes:
-        problem = f"header says {n_bytes} bytes of data, the file holds {data_bytes}"
-        raise ReadError(problem, file=path, fix=_DAMAGED)
+        raise ReadError(f"header says {n_bytes} bytes of data, the file holds {data_bytes}", file=path, fix=_DAMAGED)
     check_size(n_bytes, max_bytes, path)
     return Arrays({path.stem: shape}, lambda _: np.load(path, allow_pickle=False))
 
@@ -180,11 +179,11 @@ def _text(path: Path, max_bytes: int) -> Arrays:
     if "\0" in text:
         raise ReadError("holds bytes that are not text", file=path, fix=_DAMAGED)
     text, extra = _without_remarks(text)
-    first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
-    if not first:
+    lines = [line for line in text[:100_000].splitlines() if line.strip()][:5]
+    if not lines:
         raise ReadError("holds no line with values", file=path)
-    separator, lines = _separator(first), [line for line in text[:100_000].splitlines() if line.strip()][:5]
-    cells = _cells(first, separator)
+    separator = _separator(lines[0])
+    cells = _cells(lines[0], separator)
     row = _cells(lines[1], separator) if len(lines) > 1 else cells
     if len(row) > len(cells):  # a separator at the end of each row, or a column of row names (R)
         cells = [*cells, ""] if not row[-1] else ["", *cells]
@@ -216,8 +215,9 @@ def _text(path: Path, max_bytes: int) -> Arrays:
     named_rows = len(table.columns) and table.columns[1:].equals(numbers.columns)
     if numbered[:1] == ["0"] and is_numbered and named_rows:  # a channel per row
         columns, values, texts = tuple(map(str, table.iloc[:, 0])), values.T, extra
-    shapes: dict[str, tuple[int, ...]] = {path.stem: values.shape}
-    return Arrays(shapes, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes))
+    return Arrays(
+        {path.stem: values.shape}, lambda _: values, columns=columns, extra=texts, is_table=True, notes=tuple(notes)
+    )
 
 
 def _cells(line: str, separator: str) -> list[str]:

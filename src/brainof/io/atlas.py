@@ -268,11 +268,12 @@ def fetch_atlas(name: str) -> Atlas:
     Raises ReadError: the name is unknown, or what came is not a label image with its table; FetchError: it cannot be
     downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
     """
-    import nibabel
-
     entry = known(name)
     if entry.file:
         return open_atlas(name)
+    import nibabel
+    import nilearn.datasets
+
     folder = atlas_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,7 +281,13 @@ def fetch_atlas(name: str) -> Atlas:
     except OSError as error:
         raise StorageError(f"cannot be written ({error.strerror})", file=folder, fix="set BRAINOF_ATLASES") from None
     try:
-        bunch = _download(name, entry, temporary)
+        try:
+            fetcher = getattr(nilearn.datasets, entry.function)
+            bunch = fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
+        except Exception as error:  # requests, urllib and nilearn each have their own words for it
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            fix = "connect to the internet and try again, or give your own file: atlas.image and atlas.labels"
+            raise FetchError(f"cannot be downloaded ({reason})", field=f"atlas {name}", fix=fix) from None
         image: Any = nibabel.load(bunch["maps"]) if isinstance(bunch["maps"], str | os.PathLike) else bunch["maps"]
         nibabel.save(image, temporary / "atlas.nii.gz")
         table = bunch["lut"].astype({"index": int, "name": str})
@@ -294,15 +301,3 @@ def fetch_atlas(name: str) -> Atlas:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return open_atlas(name)
-
-
-def _download(name: str, entry: KnownAtlas, temporary: Path) -> Any:
-    import nilearn.datasets
-
-    try:
-        fetcher = getattr(nilearn.datasets, entry.function)
-        return fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
-    except Exception as error:  # requests, urllib and nilearn each have their own words for it
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        fix = "connect to the internet and try again, or give your own file: atlas.image and atlas.labels"
-        raise FetchError(f"cannot be downloaded ({reason})", field=f"atlas {name}", fix=fix) from None

@@ -45,16 +45,14 @@ def check_hdf5(file: Any, path: Path) -> None:
     """A ReadError where a part of an open HDF5 file lies in another file, which h5py would open wherever it is."""
     import h5py
 
-    def of_link(name: str, link: Any) -> str | None:
-        return name if isinstance(link, h5py.ExternalLink) else None
-
     def of_dataset(name: str, item: Any) -> str | None:
         if not isinstance(item, h5py.Dataset):
             return None
         sources = item.virtual_sources() if item.is_virtual else []
         return name if item.external or any(source.file_name != "." for source in sources) else None
 
-    if name := file.visititems_links(of_link) or file.visititems(of_dataset):  # an error inside would be lost
+    link_out = file.visititems_links(lambda name, link: name if isinstance(link, h5py.ExternalLink) else None)
+    if name := link_out or file.visititems(of_dataset):  # an error inside would be lost
         fix = "save the values themselves in this one"
         raise ReadError("keeps its values in another file", file=path, field=name, fix=fix)
 
@@ -107,9 +105,8 @@ def checked(recording: Recording) -> Recording:
             missing[row] = (~np.isfinite(values)).sum()
         release(recording.data)
     if missing.any():
-        notes.append(
-            f"{counted(int(missing.sum()), 'sample', 'are')} not finite, in {listed(list(names[missing > 0]))}"
-        )
+        n_missing = counted(int(missing.sum()), "sample", "are")
+        notes.append(f"{n_missing} not finite, in {listed(list(names[missing > 0]))}")
     flat = (lowest == highest) & ~np.isin(names, recording.bads)
     if flat.all():
         notes.append("every channel is flat")

@@ -44,7 +44,15 @@ def read_confounds(
     missing or not finite, or the rows do not match the volumes.
     """
     path = _confounds_file(options, recording, root)
-    table = _read(path)
+    has_header = path.suffix.lower() in (".tsv", ".csv")
+    text, _ = read_text_table(path, None if has_header else (), ReadError)
+    if text.empty:
+        raise ReadError("holds no rows", file=path, field="confounds", fix="give a table of numbers")
+    # numbers where a column holds only numbers and n/a, else its text
+    cells = text.mask(text.apply(lambda column: column.str.lower().isin(UNKNOWN)))
+    numbers = cells.apply(pd.to_numeric, errors="coerce")
+    is_text = numbers.isna().sum() > cells.isna().sum()
+    table = pd.concat([text[name] if is_text[name] else numbers[name] for name in text], axis=1)
     if len(table) != n_times:
         raise LabelError(f"{len(table)} rows for {n_times} volumes", file=path, field="confounds")
     wanted = options.columns or (() if options.strategy else ("*",))
@@ -70,18 +78,6 @@ def read_confounds(
         raise ReadError("every volume is scrubbed", file=path, field="confounds", fix="raise fd_threshold")
     values = values.astype(float)
     return values.fillna(values.mean()).fillna(0.0), kept
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Numbers where a column holds only numbers and n/a, else its text."""
-    has_header = path.suffix.lower() in (".tsv", ".csv")
-    table, _ = read_text_table(path, None if has_header else (), ReadError)
-    if table.empty:
-        raise ReadError("holds no rows", file=path, field="confounds", fix="give a table of numbers")
-    cells = table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)))
-    numbers = cells.apply(pd.to_numeric, errors="coerce")
-    is_text = numbers.isna().sum() > cells.isna().sum()
-    return pd.concat([table[name] if is_text[name] else numbers[name] for name in table], axis=1)
 
 
 def _by_strategy(options: ConfoundOptions, table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, np.ndarray]:

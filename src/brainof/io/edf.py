@@ -228,8 +228,8 @@ def open_edf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
     names = dict(zip(signals, renamed(list(signals), options, path), strict=True))
     of_mne = {names[label]: _KNOWN_TO_MNE.get(signal.unit, 1.0) for label, signal in signals.items()}
     units, of_table = filled_units({label: signal.unit for label, signal in signals.items()}, table)
-    wanted, notes = _edf_channels(path, header, signals, units, names, options)
-    notes += of_table
+    wanted, of_channels = _edf_channels(signals, units, names, options, path)
+    notes = [*header.notes, *of_channels, *of_table]
     exclude = [label for label in signals if label not in wanted and label.lower() not in ("status", "trigger")]
     open_with_mne = getattr(mne.io, f"read_raw_{format_name}")
     raw = open_with_mne(path, preload=False, exclude=exclude, exclude_after_unique=True, encoding="latin1")
@@ -255,15 +255,10 @@ def open_edf(request: ReadRequest, table: Mapping[str, str]) -> Opened:
 
 
 def _edf_channels(
-    path: Path,
-    header: EdfHeader,
-    signals: dict[str, EdfSignal],
-    units: dict[str, str],
-    names: dict[str, str],
-    options: ReadOptions,
+    signals: dict[str, EdfSignal], units: dict[str, str], names: dict[str, str], options: ReadOptions, path: Path
 ) -> tuple[list[str], list[str]]:
     """Labels of the EEG channels that can be used, and notes on those that cannot."""
-    notes = [*header.notes, *drops_of_nothing(list(names.values()), options)]
+    notes = drops_of_nothing(list(names.values()), options)
     wanted, other, ranges = [], [], []
     for label, signal in signals.items():
         told = chosen_type(names[label], options)

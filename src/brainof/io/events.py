@@ -40,13 +40,8 @@ def events_table(
     """An events table in order of onset."""
     if not len(onsets):
         return no_events()
-    table = pd.DataFrame(
-        {
-            "onset": np.asarray(onsets, dtype=float),
-            "duration": np.asarray(durations, dtype=float),
-            "trial_type": [str(kind) for kind in kinds],
-        }
-    )
+    columns = np.asarray(onsets, dtype=float), np.asarray(durations, dtype=float), list(map(str, kinds))
+    table = pd.DataFrame(dict(zip(EVENT_COLUMNS, columns, strict=True)))
     return table.sort_values("onset", kind="stable", ignore_index=True)
 
 
@@ -75,12 +70,9 @@ def events_from_vector(values: Sequence[Any] | np.ndarray, sfreq: float) -> pd.D
     codes = pd.Series(text).where(~empty, "")
     starts = np.flatnonzero((codes != codes.shift()).to_numpy())
     ends = np.append(starts[1:], len(codes))
-    runs = [(start, end) for start, end in zip(starts, ends, strict=True) if codes[start] != ""]
-    return events_table(
-        [start / sfreq for start, _ in runs],
-        [(end - start - 1) / sfreq for start, end in runs],
-        [codes[start] for start, _ in runs],
-    )
+    is_event = (codes[starts] != "").to_numpy()
+    starts, ends = starts[is_event], ends[is_event]
+    return events_table(starts / sfreq, (ends - starts - 1) / sfreq, codes[starts].tolist())
 
 
 def events_of_raw(

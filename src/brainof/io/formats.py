@@ -15,6 +15,8 @@ FORMATS: dict[str, str] = {suffix: name for name, suffixes in _TABLE["formats"].
 _PARTNERS: dict[str, list[str]] = _TABLE["partners"]
 #: suffix -> what it is, and the way out
 _OTHERS: dict[str, tuple[str, str]] = {suffix: (what, fix) for what, fix, *ends in _TABLE["others"] for suffix in ends}
+#: what tells a folder that brainof wrote -> what reads it; any other folder may be a dataset
+_FOLDERS: dict[str, str] = _TABLE["folders"]
 
 #: formats of fMRI alone -> what their files are called
 FMRI_FORMATS = {"nifti": "NIfTI image", "cifti": "CIFTI file", "gifti": "GIFTI file"}
@@ -36,17 +38,6 @@ def reader_module(format_name: str) -> str:
     if format_name in FMRI_FORMATS:
         return format_name
     return "table" if format_name in _TABLES else "mne_reader"
-
-
-#: What tells a folder that brainof wrote -> what reads it
-_FOLDERS = {
-    "corpus.json": "`brainof corpus info` describes a corpus",
-    "adapter_config.json": "BrainOFClassifier.load or BrainOFRegressor.load reads an adapter",
-    "adapter": "`brainof report` shows an adaptation",
-    "scores.json": "`brainof report` shows scores",
-    "summary.csv": "`brainof report` shows an evaluation",
-}
-_DATASET = "`brainof index` lists what a BIDS dataset holds, `brainof prepare RECIPE --root` reads a dataset"
 
 
 def format_of(path: Path) -> tuple[Path, str]:
@@ -73,7 +64,7 @@ def format_of(path: Path) -> tuple[Path, str]:
         raise ReadError(problem, file=path, field="format", fix="copy all files of the recording")
     if path.is_dir() and suffix not in FORMATS:
         known = (words for name, words in _FOLDERS.items() if (path / name).exists())
-        raise ReadError("is a folder, not a recording", file=path, fix=next(known, _DATASET))
+        raise ReadError("is a folder, not a recording", file=path, fix=next(known))
     if suffix not in FORMATS:
         what = f"unknown format {suffix!r}" if suffix else "the name has no suffix that tells the format"
         close = difflib.get_close_matches(suffix, FORMATS, n=1, cutoff=0.75)  # .md is no slip of .ds

@@ -62,10 +62,8 @@ def read_labels(
     else:
         first = columns[name_column or 0][0].lower()
         ids = np.arange(len(body)) + (first not in _BACKGROUND)
-        if in_image is not None and len(in_image) and ids.max() != np.max(in_image):
-            problem = (
-                f"{len(body)} names without ids do not fit the labels of the image, which end at {np.max(in_image)}"
-            )
+        if in_image is not None and len(in_image) and ids.max() != (last := np.max(in_image)):
+            problem = f"{len(body)} names without ids do not fit the labels of the image, which end at {last}"
             raise ReadError(problem, file=path, field="atlas.labels", fix="give a table of label ids and names")
     names = columns[name_column] if name_column is not None else [""] * len(ids)
     keep = ids != 0

@@ -65,6 +65,8 @@ def recording_of_raw(
     format_name: str = "mne",
 ) -> Recording:
     """One modality of a Raw (default: MEG, else EEG); ReadError: no such channel, a wrong unit, or too large."""
+    import mne
+
     raw, options, notes = opened.raw, opened.options or options, list(opened.notes)
     original = list(raw.ch_names)
     names = renamed(original, options, file)
@@ -97,7 +99,13 @@ def recording_of_raw(
         notes.append(f"the file says {sfreq:g} Hz; {options.rate:g} Hz was asked for")
         events[["onset", "duration"]] *= sfreq / options.rate
         sfreq = options.rate
+    notes += [*position_notes, *event_notes]
     renames = dict(zip(original, names, strict=True))
+    info: Any = None
+    if modality == "meg":
+        info = mne.pick_info(raw.info, rows, copy=True)
+        if info["ch_names"] != chosen:
+            mne.rename_channels(info, dict(zip(info["ch_names"], chosen, strict=True)), verbose="error")
     return Recording(
         data=_decode(raw, rows, factors, opened.at_once),
         sfreq=sfreq,
@@ -106,24 +114,9 @@ def recording_of_raw(
         entities=dict(entities or {}),
         events=events,
         bads=tuple(renames[bad] for bad in raw.info["bads"] if bad in renames and renames[bad] in channels.names),
-        provenance={
-            "file": file,
-            "format": format_name,
-            "truncated": opened.truncated,
-            "notes": [*notes, *position_notes, *event_notes],
-        },
-        info=_info(raw, rows, channels) if modality == "meg" else None,
+        provenance={"file": file, "format": format_name, "truncated": opened.truncated, "notes": notes},
+        info=info,
     )
-
-
-def _info(raw: Any, rows: list[int], channels: Channels) -> Any:
-    """MNE's measurement info of the chosen channels under our names."""
-    import mne
-
-    info = mne.pick_info(raw.info, rows, copy=True)
-    if info["ch_names"] != list(channels.names):
-        mne.rename_channels(info, dict(zip(info["ch_names"], channels.names, strict=True)), verbose="error")
-    return info
 
 
 def _sensor_types(raw: Any, names: list[str], options: ReadOptions) -> tuple[list[str], list[str]]:

@@ -128,10 +128,7 @@ def drops_of_nothing(names: Sequence[str], options: ReadOptions, types: Sequence
 
 
 def kept(
-    names: Sequence[str],
-    options: ReadOptions,
-    file: str | PathLike[str] | None,
-    types: Sequence[str] | None = None,
+    names: Sequence[str], options: ReadOptions, file: str | PathLike[str] | None, types: Sequence[str] | None = None
 ) -> list[int]:
     """Indices of the names that `drop` and `pick` leave, in order; ReadError for an unknown pick or if none is left.
 

@@ -64,11 +64,9 @@ def _check_extensions(path: Path) -> None:
         return
     packed = name.endswith(".gz")
     most = size * (_MAX_DEFLATE if packed else 1)
+    opened: Any = gzip.open if packed else open
     # of what is no header at all nibabel says more
-    with (
-        suppress(OSError, EOFError, zlib.error, struct.error),
-        gzip.open(path) if packed else path.open("rb") as stream,
-    ):
+    with suppress(OSError, EOFError, zlib.error, struct.error), opened(path, "rb") as stream:
         head = stream.read(544)
         order = next((o for o in "<>" if struct.unpack_from(o + "i", head)[0] in (348, 540)), None)
         if order is None:

@@ -57,17 +57,18 @@ def recording_of_regions(
     if lost := names[coverage == 0].tolist():
         notes.append(f"{len(lost)} of {len(names)} regions have no voxel in the image: {listed(lost)}")
     if partly := names[(coverage < least) & (coverage > 0)].tolist():
-        notes.append(
-            f"{counted(len(partly), 'region', 'are')} covered by less than {100 * least:g} % and bad: {listed(partly)}"
-        )
-    sample_mask = None
+        few = counted(len(partly), "region", "are")
+        notes.append(f"{few} covered by less than {100 * least:g} % and bad: {listed(partly)}")
+    provenance = {"file": str(path), "format": request.format, "truncated": False, "atlas": dict(atlas)}
     if options.confounds is not None:
         confounds = read_confounds(options.confounds, path, request.root, signals.shape[1])
         signals, sample_mask, more = cleaned(signals, *confounds)
         signals[coverage == 0] = 0.0
         notes += more
+        provenance |= {"sample_mask": sample_mask} if sample_mask is not None else {}
     rows = kept(names.tolist(), options, path, channels.types)
     notes += drops_of_nothing(names.tolist(), options, channels.types)
+    incomplete = {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1}
     return Recording(
         data=signals[rows].astype(np.float32),
         sfreq=1 / t_r,
@@ -75,15 +76,7 @@ def recording_of_regions(
         channels=replace(channels, names=tuple(names)).take(rows),
         entities=dict(request.entities),
         bads=tuple(names[row] for row in rows if coverage[row] < least),
-        provenance={
-            "file": str(path),
-            "format": request.format,
-            "truncated": False,
-            "atlas": dict(atlas),
-            "coverage": {names[row]: round(float(coverage[row]), 4) for row in rows if coverage[row] < 1},
-            **({"sample_mask": sample_mask} if sample_mask is not None else {}),
-            "notes": notes,
-        },
+        provenance={**provenance, "coverage": incomplete, "notes": notes},
     )
 
 

@@ -81,6 +81,8 @@ def read_table(request: ReadRequest) -> Recording:
         if len(vectors[name]) != n_times:
             raise ReadError(f"{len(vectors[name])} values for {n_times} samples", file=path, field=name)
         events = joined(events_from_vector(vectors[name], sfreq), events)
+    provenance = {"file": str(path), "format": request.format, "variable": variable, "truncated": False}
+    provenance |= {"notes": [*notes, *more]} | ({"atlas": atlas.provenance()} if atlas is not None else {})
     return Recording(
         data=(values[rows] * factors[:, None]).astype(np.float32),
         sfreq=sfreq,
@@ -88,14 +90,7 @@ def read_table(request: ReadRequest) -> Recording:
         channels=channels.take(chosen),
         entities=dict(request.entities),
         events=events,
-        provenance={
-            "file": str(path),
-            "format": request.format,
-            "variable": variable,
-            "truncated": False,
-            "notes": [*notes, *more],
-            **({"atlas": atlas.provenance()} if atlas is not None else {}),
-        },
+        provenance=provenance,
     )
 
 

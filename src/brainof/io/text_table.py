@@ -56,7 +56,10 @@ def read_text_table(
             said = f"line {line} has {len(values)} cells, the header has {width}"
             raise error(said, file=path, fix="correct the line")
         cells.append([*values[:width], *[""] * (width - len(values))])
-    return pd.DataFrame(cells, columns=_distinct(header), dtype=str), [f"{path.name} {note}" for note in notes]
+    names = pd.Series(header, dtype=str)
+    number = names.groupby(names).cumcount()
+    names = names.where(number == 0, names + "." + number.astype(str))  # as pandas writes those that occur twice
+    return pd.DataFrame(cells, columns=names.tolist(), dtype=str), [f"{path.name} {note}" for note in notes]
 
 
 def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:
@@ -73,10 +76,3 @@ def _rows(text: str, separator: str | None) -> Iterator[tuple[int, list[str]]]:
     for row in reader:
         if any(cell.strip() for cell in row):
             yield reader.line_num, row
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Repeated names with .1, .2, ... as pandas writes them."""
-    series = pd.Series(names, dtype=str)
-    number = series.groupby(series).cumcount()
-    return series.where(number == 0, series + "." + number.astype(str)).tolist()

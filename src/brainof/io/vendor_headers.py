@@ -126,8 +126,9 @@ def check_mff(path: Path) -> None:
                     header, block, n_channels = rest
                 if min(header, block) <= 0 or n_channels <= 0 or at + (header if flag else 4) + block > size:
                     problem = f"the block at byte {at} announces {n_channels} channels in {block} bytes"
-                    problem += f", the file has {size}"
-                    raise ReadError(problem, file=file, field="size", fix="the file is cut or damaged")
+                    raise ReadError(
+                        f"{problem}, the file has {size}", file=file, field="size", fix="the file is cut or damaged"
+                    )
                 at += (header if flag else 4) + block
 
 

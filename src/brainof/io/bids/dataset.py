@@ -134,7 +134,12 @@ class BidsDataset:
         missing ones where they lead nowhere); links to folders are followed inside the dataset only, and once.
         """
         if any(entry.name == DESCRIPTION for entry in entries):
-            self.description = self._described()
+            try:
+                values = parse_json(decoded((self.root / DESCRIPTION).read_bytes())[0])
+                self.description = values if isinstance(values, dict) else {}
+                self.odd += [] if isinstance(values, dict) else [f"{DESCRIPTION} holds no keys"]
+            except (OSError, ValueError) as error:
+                self.odd.append(f"{DESCRIPTION} cannot be read ({error})")
             if self.derivative is None and self.description.get("DatasetType") == "derivative":
                 self.derivative = self.root.name
         elif self.derivative is None:
@@ -177,16 +182,6 @@ class BidsDataset:
                         stack.append(_listing(entry.path, self))
                     else:
                         self.odd.append(f"{self._relative(entry.path)} is a link that leaves the dataset")
-
-    def _described(self) -> dict[str, Any]:
-        try:
-            values = parse_json(decoded((self.root / DESCRIPTION).read_bytes())[0])
-            if isinstance(values, dict):
-                return values
-            self.odd.append(f"{DESCRIPTION} holds no keys")
-        except (OSError, ValueError) as error:
-            self.odd.append(f"{DESCRIPTION} cannot be read ({error})")
-        return {}
 
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.root).replace(os.sep, "/")

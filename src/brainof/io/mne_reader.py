@@ -164,9 +164,7 @@ def _open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     except TypeError as error:
         if "trials" not in str(error):
             raise
-        raw = mne.io.read_epochs_eeglab(path)
-    if isinstance(raw, mne.BaseEpochs):
-        return _open_epochs(raw, path, options)
+        return _open_epochs(mne.io.read_epochs_eeglab(path), path, options)
     for part in map(Path, filter(None, raw.filenames[1:])):  # of a FIF file that MNE split
         if part.suffix.lower() == ".gz":
             check_gzip(part)

@@ -112,20 +112,19 @@ def checked_tr(from_header: float, field: str, request: ReadRequest) -> tuple[fl
     """TR in seconds by options, JSON sidecar or file (0: it has none), and notes; ReadError beyond 0.05 to 20 s."""
     if request.options.rate is not None:
         return 1 / request.options.rate, []
-    t_r, where, file = from_header, field, request.path
+    t_r, file = from_header, request.path
     from_sidecar = request.sidecars.number("RepetitionTime")
     if from_sidecar is not None:
-        where = "RepetitionTime"
-        t_r, file = from_sidecar, Path(request.sidecars.metadata[where][1])
+        t_r, field, file = from_sidecar, "RepetitionTime", Path(request.sidecars.metadata["RepetitionTime"][1])
     problem, fix = f"TR {t_r:g} s", "give t_r= in seconds"
     if not np.isfinite(t_r) or t_r <= 0:
-        raise ReadError(problem, file=file, field=where, fix=fix)
+        raise ReadError(problem, file=file, field=field, fix=fix)
     if not MIN_TR <= t_r <= MAX_TR:
         meant = t_r / 1000 if t_r > MAX_TR else t_r * 1000
         if 0.1 <= meant <= MAX_TR:
             problem += " looks like " + ("milliseconds" if t_r > MAX_TR else "seconds marked as milliseconds")
-            raise ReadError(problem, file=file, field=where, fix=f"give t_r={meant:g}")
-        raise ReadError(problem + (" is too short" if t_r < MIN_TR else ""), file=file, field=where, fix=fix)
+            raise ReadError(problem, file=file, field=field, fix=f"give t_r={meant:g}")
+        raise ReadError(problem + (" is too short" if t_r < MIN_TR else ""), file=file, field=field, fix=fix)
     if from_sidecar is not None and from_header > 0 and abs(from_header - t_r) > 1e-3:
         return t_r, [f"TR is {t_r:g} s in {file.name} and {from_header:g} s in the header: the former was taken"]
     return t_r, []

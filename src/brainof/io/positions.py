@@ -85,17 +85,12 @@ def digitised_electrodes(info: Any, picks: Sequence[int]) -> tuple[np.ndarray, b
 
     positions = np.array([info["chs"][pick]["loc"][:3] for pick in picks], dtype=np.float64).reshape(-1, 3)
     positions[~np.isfinite(positions).all(axis=1) | (np.abs(positions).max(axis=1, initial=0) == 0)] = np.nan
-    dig = info["dig"] or []
-    fiducials = {
-        int(point["ident"]): np.asarray(point["r"], dtype=np.float64)
-        for point in dig
-        if point["kind"] == FIFF.FIFFV_POINT_CARDINAL and point["coord_frame"] == FIFF.FIFFV_COORD_HEAD
-    }
+    of_head = (FIFF.FIFFV_POINT_CARDINAL, FIFF.FIFFV_COORD_HEAD)
+    fiducials = {int(p["ident"]): p["r"] for p in info["dig"] or [] if (p["kind"], p["coord_frame"]) == of_head}
     if len(fiducials) < 3:
         return positions, False
-    nasion, left, right = (
-        fiducials[ident] for ident in (FIFF.FIFFV_POINT_NASION, FIFF.FIFFV_POINT_LPA, FIFF.FIFFV_POINT_RPA)
-    )
+    idents = (FIFF.FIFFV_POINT_NASION, FIFF.FIFFV_POINT_LPA, FIFF.FIFFV_POINT_RPA)
+    nasion, left, right = (np.asarray(fiducials[ident], dtype=np.float64) for ident in idents)
     on_axes = max(abs(nasion[0]), abs(nasion[2]), *np.abs(left[1:]), *np.abs(right[1:])) < 2e-3
     radius = np.nanmean(np.linalg.norm(positions, axis=1)) if np.isfinite(positions).any() else np.nan
     sizes = np.array([np.linalg.norm(point) for point in (nasion, left, right)])

@@ -247,16 +247,16 @@ def _sensors(
 ) -> tuple[Channels, np.ndarray, np.ndarray, list[str]]:
     """The channel table, the rows it describes, their factors to SI, and notes."""
     names = renamed(columns or tuple(f"{modality.upper()}{i + 1:03d}" for i in range(n)), options, path)
-    if modality == "eeg":
-        types = [chosen_type(name, options) or kind_of_name(name) or "eeg" for name in names]
-    else:
-        types = [chosen_type(name, options) or "mag" for name in names]
-    chosen = {row for row, kind in enumerate(types) if MODALITY_OF_TYPE.get(kind) == modality}
-    rows = np.array(sorted(chosen), dtype=int)
+    usual = {name: kind_of_name(name) or "eeg" if modality == "eeg" else "mag" for name in names}
+    types = [chosen_type(name, options) or usual[name] for name in names]
+    chosen = [MODALITY_OF_TYPE.get(kind) == modality for kind in types]
+    rows = np.flatnonzero(chosen)
     if not len(rows):
         raise ReadError(f"no {modality} column", file=path, field="channels", fix="give channel_types=")
     notes = drops_of_nothing(names, options, types)
-    if others := [f"{name} ({types[row]})" for row, name in enumerate(names) if row not in chosen]:
+    if others := [
+        f"{name} ({kind})" for name, kind, is_chosen in zip(names, types, chosen, strict=True) if not is_chosen
+    ]:
         notes.append(f"left out: {listed(others)}")
     kept_names, kept_types = tuple(names[row] for row in rows), tuple(types[row] for row in rows)
     factors = override_factors(options.units or {}, kept_names, kept_types, path)

@@ -62,9 +62,7 @@ def check_gdf(path: Path) -> tuple[dict[str, str], dict[str, float], list[str]]:
         samples, kinds = np.frombuffer(table, "<i4", 2 * n, 216 * n).reshape(2, n).tolist()
         record = sum(count * _GDF_BYTES.get(kind, 1) for count, kind in zip(samples, kinds, strict=True))
         records = int.from_bytes(fixed[236:244], "little", signed=True)
-        header_bytes = (
-            int.from_bytes(fixed[184:186], "little") * 256 if new else int.from_bytes(fixed[184:192], "little")
-        )
+        header_bytes = int.from_bytes(fixed[184 : 186 if new else 192], "little") * (256 if new else 1)
         at = header_bytes + max(0, records * record)
         stream.seek(min(at, size))
         events = stream.read(8).ljust(8, b"\0")
@@ -125,10 +123,10 @@ def check_mff(path: Path) -> None:
                 if flag:
                     header, block, n_channels = rest
                 if min(header, block) <= 0 or n_channels <= 0 or at + (header if flag else 4) + block > size:
-                    problem = f"the block at byte {at} announces {n_channels} channels in {block} bytes"
-                    raise ReadError(
-                        f"{problem}, the file has {size}", file=file, field="size", fix="the file is cut or damaged"
+                    said = (
+                        f"the block at byte {at} announces {n_channels} channels in {block} bytes, the file has {size}"
                     )
+                    raise ReadError(said, file=file, field="size", fix="the file is cut or damaged")
                 at += (header if flag else 4) + block
 
 

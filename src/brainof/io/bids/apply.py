@@ -145,9 +145,8 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
         positions = np.where(known[:, None], positions, recording.channels.positions)
     channels = replace(recording.channels, positions=positions, frame="head")
     left = int((~np.isfinite(positions).all(axis=1)).sum())
-    note = f"{counted(int(known.sum()), 'position', 'come')} from electrodes.tsv" + (
-        f", {left} unknown" if left else ""
-    )
+    note = f"{counted(int(known.sum()), 'position', 'come')} from electrodes.tsv"
+    note += f", {left} unknown" if left else ""
     outdated = re.compile(r"\d+ positions? comes? from|no position for|electrode positions of the file")
     notes = [line for line in recording.notes if not outdated.match(line)]
     return recording.replace(channels=channels, provenance={**recording.provenance, "notes": [*notes, note]})
@@ -205,8 +204,7 @@ def _to_head(system: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
     if unit not in _METRES:
         return None, f"their unit is {unit!r}"
     scale = np.diag([_METRES[unit]] * 3 + [1.0])
-    landmarks = _landmarks(system)
-    if landmarks is not None:
+    if (landmarks := _landmarks(system)) is not None:
         from mne.transforms import get_ras_to_neuromag_trans
 
         return get_ras_to_neuromag_trans(*landmarks) @ scale, ""
@@ -223,15 +221,12 @@ def _landmarks(system: Mapping[str, Any]) -> list[np.ndarray] | None:
     told = system.get("AnatomicalLandmarkCoordinateSystem", system.get("EEGCoordinateSystem"))
     if not isinstance(written, dict) or unit not in _METRES or told != system.get("EEGCoordinateSystem"):
         return None
-    points = []
-    for names in (_NASION, _LEFT, _RIGHT):
-        value = next((written[name] for name in names if name in written), None)
-        try:
-            point = np.array(value, dtype=float) * _METRES[unit]
-        except (TypeError, ValueError):
-            return None
-        if point.shape != (3,) or not np.isfinite(point).all():
-            return None
-        points.append(point)
+    values = [next((written[name] for name in names if name in written), None) for names in (_NASION, _LEFT, _RIGHT)]
+    try:
+        points = [np.array(value, dtype=float) * _METRES[unit] for value in values]
+    except (TypeError, ValueError):
+        return None
+    if any(point.shape != (3,) or not np.isfinite(point).all() for point in points):
+        return None
     area = np.linalg.norm(np.cross(points[0] - points[1], points[2] - points[1]))
     return points if area > 1e-4 else None  # a head's triangle has some 70 cm2

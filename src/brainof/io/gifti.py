@@ -24,7 +24,7 @@ from .checks import check_size, damage_named, named_file
 from .labels import distinct, read_labels
 from .nifti_header import checked_tr, load_image
 from .options import DEFAULT_MAX_BYTES, AtlasOptions, ReadRequest
-from .regions import fraction_there, label_counts, recording_of_regions, region_means, usable_places
+from .regions import coverage_of, recording_of_regions, region_means, usable_places
 
 #: bytes of one value of a GIFTI data type
 _WIDTHS = {"NIFTI_TYPE_UINT8": 1, "NIFTI_TYPE_INT32": 4, "NIFTI_TYPE_FLOAT32": 4, "NIFTI_TYPE_FLOAT64": 8}
@@ -143,13 +143,12 @@ def recording_of_labels(
     usable, flawed = usable_places(data)
     if flawed:
         notes.append(f"{flawed} grayordinates are not finite and were left out")
-    there = label_counts(labels[usable], atlas.ids)
-    if not there.any():
+    coverage = coverage_of(labels[usable], labels, atlas.ids)
+    if not coverage.any():
         raise ReadError("no region of the atlas lies in the file", file=request.path, field="atlas.image")
     if unknown := int(np.isnan(atlas.centroids).any(axis=1).sum()):
         notes.append(f"no position for {unknown} of {len(atlas)} regions: give atlas.labels= with columns x, y and z")
     means = region_means(data, np.where(usable, labels, 0), atlas.ids)
-    coverage = fraction_there(there, label_counts(labels, atlas.ids))
     return recording_of_regions(
         means, atlas.channels(), coverage, t_r, request=request, atlas=atlas.provenance(), notes=notes
     )

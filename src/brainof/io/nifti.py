@@ -16,7 +16,7 @@ from .atlas import Atlas, find_file, label_centroids, load_atlas, notes_on, open
 from .bids.names import as_spelled
 from .nifti_header import TIME_UNITS, check_file_size, check_shape, checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
-from .regions import fraction_there, label_counts, recording_of_regions, region_channels, region_means, usable_places
+from .regions import coverage_of, recording_of_regions, region_channels, region_means, usable_places
 
 #: magnitudes above this are damage, not signal
 _MAX_VALUE = 1e10
@@ -144,9 +144,9 @@ def _atlas_on_image(
         inside &= (whole >= 0) & (whole < original.shape[axis])
         index.append(np.clip(whole, 0, original.shape[axis] - 1))
     labels = np.where(inside, original[tuple(index)], 0)
-    sizes = [abs(np.linalg.det(a[:3, :3])) for a in (affine, atlas.image.affine)]
-    there, all_there = label_counts(labels, atlas.ids) * sizes[0], label_counts(original, atlas.ids) * sizes[1]
-    if not there.any():
+    sizes = abs(np.linalg.det(affine[:3, :3])), abs(np.linalg.det(atlas.image.affine[:3, :3]))
+    coverage = coverage_of(labels, original, atlas.ids, sizes)
+    if not coverage.any():
         problem = f"no region of {atlas.name} lies in the image"
         raise ReadError(problem, file=path, field="atlas", fix="bring both to one space")
-    return labels, fraction_there(there, all_there)
+    return labels, coverage

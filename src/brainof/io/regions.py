@@ -121,15 +121,15 @@ def region_means(data: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.nd
     return means
 
 
-def label_counts(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Number of places of each label, in the order of `ids`."""
-    ordered = np.sort(labels, axis=None)
-    return np.searchsorted(ordered, ids, "right") - np.searchsorted(ordered, ids, "left")
-
-
-def fraction_there(there: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """`there / whole`, at most 1; 0 for a region without a place."""
-    return np.clip(np.divide(there, whole, out=np.zeros(len(whole)), where=whole > 0), 0, 1)
+def coverage_of(
+    there: np.ndarray, whole: np.ndarray, ids: np.ndarray, sizes: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Share of each region of the labels `whole` that the labels `there` hold, at most 1; `sizes`: of their places."""
+    counts = []
+    for labels, size in zip((there, whole), sizes, strict=True):
+        ordered = np.sort(labels, axis=None)
+        counts.append((np.searchsorted(ordered, ids, "right") - np.searchsorted(ordered, ids, "left")) * size)
+    return np.clip(np.divide(*counts, out=np.zeros(len(ids)), where=counts[1] > 0), 0, 1)
 
 
 def read_confounds(

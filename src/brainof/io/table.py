@@ -29,17 +29,7 @@ from .units import FACTORS, override_factors, plain
 RATE_NAMES = ("sfreq", "fs", "srate", "sampling_rate", "sampling_frequency", "samplingrate", "sample_rate")
 TR_NAMES = ("tr", "t_r", "repetition_time", "repetitiontime")
 TIME_NAMES = ("t", "time", "times", "timestamp", "timestamps")
-LABEL_NAMES = (
-    "ch_names",
-    "channel_names",
-    "channels",
-    "chan_names",
-    "electrodes",
-    "labels",
-    "names",
-    "regions",
-    "rois",
-)
+AXIS_NAMES = ("ch_names", "channel_names", "channels", "chan_names", "electrodes", "labels", "names", "regions", "rois")
 #: columns that count rows
 INDEX_NAMES = ("index", "row", "sample", "samples", "sample index", "sample_index")
 #: a name of the time of samples, and the unit that may follow it
@@ -155,7 +145,7 @@ def _names_in_file(
     arrays: Arrays, lengths: dict[str, int], shape: tuple[int, ...], options: ReadOptions
 ) -> tuple[tuple[str, ...] | None, list[str]]:
     """Channel names that an array of text holds, as many as an axis is long; text is never a sample."""
-    for name in LABEL_NAMES:
+    for name in AXIS_NAMES:
         found = next((text for text in arrays.texts if _last(text).lower() == name and lengths.get(text, 0) > 1), None)
         if found is None or found == options.events_variable:
             continue

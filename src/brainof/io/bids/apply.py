@@ -23,13 +23,9 @@ from .sidecars import Sidecars, read_json
 
 #: BIDS type -> our type; MEG types are left to the file, which knows its coils
 _TYPES = {
-    "EEG": "eeg",
-    "EOG": "eog",
+    **{kind: kind.lower() for kind in ("EEG", "EOG", "ECG", "EMG", "RESP")},
     "VEOG": "eog",
     "HEOG": "eog",
-    "ECG": "ecg",
-    "EMG": "emg",
-    "RESP": "resp",
     "TRIG": "stim",
     **dict.fromkeys(("SEEG", "ECOG", "DBS", "PUPIL", "EYEGAZE", "GSR", "PPG", "TEMP", "AUDIO", "PD"), "misc"),
     **dict.fromkeys(("PHOTODIODE", "MISC", "OTHER", "REF", "ADC", "DAC", "SYSCLOCK", "FITERR", "HLU"), "misc"),

@@ -13,25 +13,17 @@ DESCRIPTION = "dataset_description.json"
 
 #: BIDS entity keys -> the words used everywhere else
 ENTITY_NAMES = {
+    **{name: name for name in ("task", "run", "echo", "split", "part", "space", "cohort", "atlas", "recording")},
     "sub": "subject",
     "ses": "session",
-    "task": "task",
     "acq": "acquisition",
-    "run": "run",
     "rec": "reconstruction",
     "dir": "direction",
-    "echo": "echo",
     "proc": "processing",
-    "split": "split",
-    "part": "part",
     "hemi": "hemisphere",
-    "space": "space",
-    "cohort": "cohort",
     "res": "resolution",
     "den": "density",
-    "atlas": "atlas",
     "seg": "segmentation",
-    "recording": "recording",
     "desc": "description",
 }
 

@@ -80,9 +80,7 @@ def mne_calls(path: Path) -> Iterator[list[str]]:
             raise
         except Exception as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            if any(
-                line.startswith("File ") for line in lines
-            ):  # MNE put a traceback into the text: its last error alone
+            if any(line.startswith("File ") for line in lines):  # a traceback in the text: its last error alone
                 lines = [line for line in lines if re.match(r"\w*(?:Error|Exception)\b", line)][-1:]
             reason = " ".join(" ".join(lines).split()) or type(error).__name__
             fix = "the file is damaged or of another format"

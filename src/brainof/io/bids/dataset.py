@@ -162,12 +162,9 @@ class BidsDataset:
                 is_link, is_folder = entry.is_symlink(), entry.is_dir()
                 if ignored and ignored.match_file(os.path.relpath(entry.path, self.root) + os.sep * is_folder):
                     self.ignored += "sub-" in os.path.relpath(entry.path, self.root)
-                elif not is_folder:
-                    self.files.append(
-                        BidsFile(entry.path, name, *parse(name), is_link and not os.path.exists(entry.path))
-                    )
-                elif name.endswith(FOLDER_EXTENSIONS):
-                    self.files.append(BidsFile(entry.path, name, *parse(name)))
+                elif not is_folder or name.endswith(FOLDER_EXTENSIONS):
+                    is_missing = is_link and not os.path.exists(entry.path)
+                    self.files.append(BidsFile(entry.path, name, *parse(name), is_missing))
                 elif name.endswith("_meg") and name.startswith("sub-"):
                     # BTi/4D and KIT recordings: the file inside that is opened, under the folder's name
                     for inner in _listing(entry.path):

@@ -14,8 +14,7 @@ import numpy as np
 from ..errors import ConfigError, CorpusError
 from ..paths import user_path
 from ..utils.files import read_json, write_json
-from .index import from_frame, to_columns, to_table
-from .index_file import write_index
+from .index import from_frame, to_columns, to_table, write_index
 from .selection import split_subjects
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 from .store import Corpus

@@ -1,10 +1,11 @@
-"""Corpus: windows read back from disk, every one of them checked."""
+"""Corpus: windows read back from disk, every one of them checked; Corpora: several of them read as one."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -17,12 +18,9 @@ import pyarrow as pa
 from ..channels import Channels
 from ..errors import CorpusError
 from ..utils.values import counted
-from .deletions import Deletion, read_deletions
-from .folder import Folder, check_version, is_url, object_names, read_object
-from .index import in_order, to_frame
-from .index_file import IndexFile
-from .info import corpus_info
-from .maintenance import compact, delete, verify
+from .folder import Folder, RemoteFolder
+from .index import COLUMNS, IndexFile, from_frame, in_order, to_frame
+from .maintenance import Deletion, compact, corpus_info, delete, verify
 from .shards import INDEX_SUFFIX, SUFFIX, Shard, damaged_window
 from .windows import Windows
 
@@ -46,7 +44,7 @@ class Corpus(Windows):
         The folder that holds corpus.json, or a fsspec URL of it (s3://, gs://, https://, ...), whose shards are
         fetched whole into a local cache.
     storage_options : mapping, optional
-        For the file system of a URL; see `remote.RemoteFolder`.
+        For the file system of a URL; see `folder.RemoteFolder`.
 
     Raises
     ------
@@ -59,14 +57,9 @@ class Corpus(Windows):
     def __init__(self, root: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self._storage_options = storage_options
-        if is_url(root):
-            from .remote import RemoteFolder
-
-            self.folder: Folder = RemoteFolder(str(root), self._forget, storage_options)
-        else:
-            self.folder = Folder(root)
-        self.remote = self.folder.remote
-        self.version = check_version(self.folder)
+        self.remote = isinstance(root, str) and "://" in root
+        self.folder = RemoteFolder(str(root), self._forget, storage_options) if self.remote else Folder(root)
+        self.version = self.folder.version()
         #: Sentences a user should read: what was odd when the index was read
         self.notes: list[str] = []
         self._shards: dict[str, Shard] = {}
@@ -132,8 +125,14 @@ class Corpus(Windows):
 
     @cached_property
     def deletions(self) -> list[Deletion]:
-        """What was deleted by index; see `deletions`."""
-        return read_deletions(self.folder)
+        """What was deleted by index; a damaged file is a CorpusError: what it deleted must not come back unnoticed."""
+        found = []
+        for path in self.folder.objects("deleted"):
+            try:
+                found.append(Deletion.of(path, self.folder.read_object(path)))
+            except (KeyError, TypeError, ValueError):
+                raise CorpusError("is damaged (not a deletion)", file=self.folder.where(path)) from None
+        return found
 
     def indexed(self, shards: Iterable[str], tables: Sequence[pa.Table] = ()) -> pd.DataFrame:
         """The index of some shards, and of index tables that were read already, without what was deleted."""
@@ -149,25 +148,25 @@ class Corpus(Windows):
 
     @cached_property
     def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
-        names = object_names(self.folder, "datasets")
+        names = self.folder.objects("datasets")
         if not names and self.remote and len(self):  # a server that lists nothing; the index names them
             names = [f"datasets/{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
-        return {name[len("datasets/") : -len(".json")]: read_object(self.folder, name) for name in names}
+        return {Path(name).name.removesuffix(".json"): self.folder.read_object(name) for name in names}
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Recordings that could not be prepared, with the reason."""
-        return [read_object(self.folder, name) for name in object_names(self.folder, "failures")]
+        return [self.folder.read_object(name) for name in self.folder.objects("failures")]
 
     @property
     def quality(self) -> list[dict[str, Any]]:
         """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
-        return [read_object(self.folder, name) for name in object_names(self.folder, "quality")]
+        return [self.folder.read_object(name) for name in self.folder.objects("quality")]
 
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
             name = f"channels/{digest}.json"
-            values = read_object(self.folder, name)
+            values = self.folder.read_object(name)
             try:
                 table = Channels.from_dict(values)
             except (TypeError, KeyError, ValueError):
@@ -181,17 +180,14 @@ class Corpus(Windows):
         shape = int(self._column("n_channels")[row]), int(self._column("n_times")[row])
         return self.shard(self._text("shard", row)).window(self._text("key", row), shape)
 
-    def _shard_file(self, row: int) -> str:
-        return f"shards/{self._text('shard', row)}{SUFFIX}"
-
     def damaged(self, row: int) -> CorpusError:
-        name = self._shard_file(row)
+        name = f"shards/{self._text('shard', row)}{SUFFIX}"
         self.folder.discard(name)
         return damaged_window(self.folder.where(name), self._text("key", row), self._text("recording", row))
 
     def read_ahead(self, rows: Iterable[int]) -> None:
         if self.remote:
-            self.folder.fetch_ahead(self._shard_file(row) for row in rows)
+            self.folder.fetch_ahead(f"shards/{self._text('shard', row)}{SUFFIX}" for row in rows)
 
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""
@@ -215,7 +211,15 @@ class Corpus(Windows):
         """A shard, opened; it stays open until many others were opened after it."""
         shard = self._shards.get(name)
         if shard is None:
-            shard = self._open(f"shards/{name}{SUFFIX}")
+            file = f"shards/{name}{SUFFIX}"
+            try:
+                shard = Shard(self.folder.path(file), self.folder.where(file))
+            except CorpusError:
+                if not self.remote:
+                    raise
+                # the cached copy was dropped by another process between finding and opening it, or it is damaged
+                self.folder.discard(file)
+                shard = Shard(self.folder.path(file), self.folder.where(file))
             with self._lock:
                 while len(self._shards) >= OPEN_SHARDS:
                     self._shards.pop(next(iter(self._shards)))
@@ -230,17 +234,6 @@ class Corpus(Windows):
             return None
         return IndexFile(path, "delete it; `brainof corpus compact` makes it again") if path.exists() else None
 
-    def _open(self, name: str) -> Shard:
-        where = self.folder.where(name)
-        try:
-            return Shard(self.folder.path(name), where)
-        except CorpusError:
-            if not self.remote:
-                raise
-            # the cached copy was dropped by another process between finding and opening it, or it is damaged
-            self.folder.discard(name)
-            return Shard(self.folder.path(name), where)
-
     def _forget(self, name: str) -> None:
         with self._lock:
             self._shards.pop(Path(name).name.removesuffix(SUFFIX), None)
@@ -249,3 +242,74 @@ class Corpus(Windows):
         if note not in self.notes:
             logger.warning("%s: %s", self.folder, note)
             self.notes.append(note)
+
+
+class Corpora(Windows):
+    """Several corpora as one: rows are numbered through, in the order given."""
+
+    def __init__(self, corpora: Sequence[str | PathLike[str] | Corpus]) -> None:
+        super().__init__()
+        self.corpora = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
+        if not self.corpora:
+            raise CorpusError("no corpus was given")
+        self.remote = any(corpus.remote for corpus in self.corpora)
+
+    def __repr__(self) -> str:
+        return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
+
+    @cached_property
+    def index(self) -> pd.DataFrame:  # type: ignore[override]
+        names = dict.fromkeys(name for corpus in self.corpora for name in corpus.column_names)
+        return self.columns([*COLUMNS, *(name for name in names if name not in COLUMNS)])
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
+        return to_frame([from_frame(frame) for frame in frames], names)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @cached_property
+    def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
+        return {name: about for corpus in reversed(self.corpora) for name, about in corpus.datasets.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """Those of all corpora."""
+        return [note for corpus in self.corpora for note in corpus.notes]
+
+    def channels(self, digest: str) -> Channels:
+        for corpus in self.corpora:
+            with suppress(FileNotFoundError):
+                corpus.folder.read(f"channels/{digest}.json")
+                return corpus.channels(digest)
+        raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].folder.where("channels"))
+
+    def view(self, row: int) -> np.ndarray:
+        corpus, local = self._locate(row)
+        return corpus.view(local)
+
+    def damaged(self, row: int) -> CorpusError:
+        corpus, local = self._locate(row)
+        return corpus.damaged(local)
+
+    def read_ahead(self, rows: Iterable[int]) -> None:
+        numbers = np.asarray(list(rows), np.int64)
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        for number in np.unique(which).tolist():
+            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum([len(corpus) for corpus in self.corpora])])
+
+    def _locate(self, row: int) -> tuple[Corpus, int]:
+        which = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self.corpora[which], int(row - self._starts[which])
+
+
+def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | Corpora:
+    """Open one corpus, or several as one."""
+    if isinstance(paths, (str, PathLike)):
+        return Corpus(paths)
+    return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)

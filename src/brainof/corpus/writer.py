@@ -20,9 +20,8 @@ from ..paths import user_path
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_json
 from ..utils.memory import empty, release
-from .folder import Folder, check_version
-from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
-from .index_file import write_index
+from .folder import Folder
+from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table, write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 
 #: Largest finite float16
@@ -182,7 +181,7 @@ def make_corpus(root: Path) -> None:
             fix = "choose a new or empty folder"
             raise CorpusError(f"holds {unexpected[0]!r} but no corpus.json", file=root, fix=fix)
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(Folder(root))
+    Folder(root).version()
     for folder in _FOLDERS:
         make_folder(root / folder)
 

@@ -61,7 +61,12 @@ def buckets_of(
     kinds, order = _kinds(index)
     kinds["padded"] = _joined_lengths(kinds, patch, max_padding)
     sizes: dict[Any, int] = kinds.groupby(["modality", "dataset"], observed=True)["count"].sum().to_dict()
-    allowed = _limited(sizes, limits)
+    total: dict[Any, int] = pd.Series(sizes).groupby(level=1).sum().to_dict()
+    for name, limit in limits.items():
+        check_known(name, total, ConfigError, "is not in the corpus", field=f"limits.{name}")
+        if not limit > 0:
+            raise ConfigError(f"{limit!r} is not a number above 0", field=f"limits.{name}")
+    allowed = {pair: min(1.0, limits.get(pair[1], total[pair[1]]) / total[pair[1]]) for pair in sizes}
     fraction = fractions({pair: max(1, round(size * allowed[pair])) for pair, size in sizes.items()}, weights)
     shards = index["shard"].cat.codes.to_numpy() if "shard" in index else None
     labels, buckets = index.index.to_numpy(), []
@@ -110,13 +115,3 @@ def _joined_lengths(kinds: pd.DataFrame, patch: int, max_padding: float) -> np.n
                     longest = length
                 padded[places[padded[places] == length]] = longest
     return padded
-
-
-def _limited(sizes: Mapping[tuple[str, str], int], limits: Mapping[str, int]) -> dict[tuple[str, str], float]:
-    """Fraction of the windows of each (modality, dataset) that its limit allows."""
-    total: dict[Any, int] = pd.Series(sizes).groupby(level=1).sum().to_dict()
-    for name, limit in limits.items():
-        check_known(name, total, ConfigError, "is not in the corpus", field=f"limits.{name}")
-        if not limit > 0:
-            raise ConfigError(f"{limit!r} is not a number above 0", field=f"limits.{name}")
-    return {pair: min(1.0, limits.get(pair[1], total[pair[1]]) / total[pair[1]]) for pair in sizes}

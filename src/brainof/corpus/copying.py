@@ -79,28 +79,22 @@ def copy_windows(corpus: Corpus, rows: np.ndarray, target: Path) -> None:
         write_json(target / "channels" / f"{digest}.json", corpus.channels(digest).to_dict())
     for dataset in described["dataset"].unique():
         if dataset in corpus.datasets:
-            _describe(target / "datasets" / f"{dataset}.json", corpus.datasets[dataset])
+            path, description = target / "datasets" / f"{dataset}.json", corpus.datasets[dataset]
+            if path.exists() and read_json(path) != description:
+                fix = "prepare both with one recipe, or give one of the datasets another name"
+                raise CorpusError("describes the dataset differently from the corpus to be merged", file=path, fix=fix)
+            write_json(path, description, checksum=True)
     copied = {path.name.removesuffix(SUFFIX)[-12:] for path in (target / "shards").glob(f"[!.]*{SUFFIX}")}
     shards = corpus.columns(["shard"])["shard"].iloc[rows]
     for name, places in shards.groupby(shards, observed=True).indices.items():
         mine = rows[places]
         origin = uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{mine.tolist()}").hex[:12]
-        if origin not in copied:
-            _copy_shard(corpus, mine, re.sub(r"-[0-9a-f]{12}$", "", str(name)) + f"-{origin}", target)
-
-
-def _copy_shard(corpus: Corpus, rows: np.ndarray, name: str, target: Path) -> None:
-    windows = [corpus.read(int(row)) for row in rows]
-    records = []
-    for number, record in enumerate(from_frame(corpus.index.iloc[rows]).to_pylist()):
-        known = {key: value for key, value in record.items() if value is not None}
-        records.append(known | {"shard": name, "key": f"{number:05d}"})
-    write_shard(target / "shards" / f"{name}{SUFFIX}", records, windows)
-    write_index(target / "shards" / f"{name}{INDEX_SUFFIX}", to_table(to_columns(records)), [name])
-
-
-def _describe(path: Path, description: Mapping[str, Any]) -> None:
-    if path.exists() and read_json(path) != dict(description):
-        fix = "prepare both with one recipe, or give one of the datasets another name"
-        raise CorpusError("describes the dataset differently from the corpus to be merged", file=path, fix=fix)
-    write_json(path, dict(description), checksum=True)
+        if origin in copied:
+            continue
+        shard = re.sub(r"-[0-9a-f]{12}$", "", str(name)) + f"-{origin}"
+        records = []
+        for number, record in enumerate(from_frame(corpus.index.iloc[mine]).to_pylist()):
+            known = {key: value for key, value in record.items() if value is not None}
+            records.append(known | {"shard": shard, "key": f"{number:05d}"})
+        write_shard(target / "shards" / f"{shard}{SUFFIX}", records, [corpus.read(int(row)) for row in mine])
+        write_index(target / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(records)), [shard])

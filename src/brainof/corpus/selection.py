@@ -32,12 +32,12 @@ def select(
     for column, wanted in {"view": view, "modality": modalities, "dataset": datasets}.items():
         if wanted is None:
             continue
-        wanted = _listed(wanted)
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
         known = [str(name) for name in index[column].unique()]
         for name in wanted:
             check_known(name, known, CorpusError, "{!r} is not in the corpus", field=column)
         keep &= index[column].isin(wanted).to_numpy()
-    excluded = _listed(exclude_subjects)
+    excluded = [exclude_subjects] if isinstance(exclude_subjects, str) else list(exclude_subjects)
     for name in excluded:
         if "/" not in name:
             raise ConfigError(f"{name!r}", field="exclude_subjects", fix="name subjects as dataset/subject")
@@ -46,10 +46,6 @@ def select(
     if not keep.any():
         raise CorpusError("no window is left", field="select", fix="the conditions exclude each other; loosen one")
     return index[keep]
-
-
-def _listed(names: str | Iterable[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def split_subjects(index: pd.DataFrame, fraction: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

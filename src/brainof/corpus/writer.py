@@ -34,8 +34,6 @@ MAX_WINDOWS = 16_384
 #: Time in the name of a shard
 _TIME = "%Y%m%dT%H%M%S%f"
 
-_FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
-
 
 class CorpusWriter:
     """Append recordings to a corpus; any number of writers, on any machines, may append to one corpus at once.
@@ -138,7 +136,13 @@ class CorpusWriter:
         """Commit what was added so far; after a StorageError it is still held, so that `flush` can be called again."""
         if not self._rows:
             return
-        shard = new_shard_name(self.root, self._rows[0]["dataset"], self._id)
+        # `dataset-time-writer`, which sorts behind all shards of the dataset, even those of a clock ahead of ours
+        dataset, now = self._rows[0]["dataset"], datetime.now(UTC).replace(tzinfo=None)
+        other = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
+        found = [match[1] for path in (self.root / "shards").iterdir() if (match := other.fullmatch(path.name))]
+        if found:
+            now = max(now, datetime.strptime(max(found), _TIME) + timedelta(microseconds=1))
+        shard = f"{dataset}-{now.strftime(_TIME)}-{self._id}"
         rows = [row | {"shard": shard} for row in self._rows]
         write_shard(self.root / "shards" / f"{shard}{SUFFIX}", rows, self._windows)
         # from here the windows are safe; should the index fail to be written, readers rebuild it from the header
@@ -146,7 +150,7 @@ class CorpusWriter:
         if self._done is not None:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
-        for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
+        for name in {row["recording"] for row in rows}:
             fields = {"dataset": dataset, "recording": name}
             self.forget_failure(fields)
             if (dataset, name) in self._quality:
@@ -182,18 +186,8 @@ def make_corpus(root: Path) -> None:
             raise CorpusError(f"holds {unexpected[0]!r} but no corpus.json", file=root, fix=fix)
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
     Folder(root).version()
-    for folder in _FOLDERS:
+    for folder in ("datasets", "channels", "shards", "failures", "quality"):
         make_folder(root / folder)
-
-
-def new_shard_name(root: Path, dataset: str, writer: str) -> str:
-    """`dataset-time-writer`, which sorts behind all shards of the dataset, even those of a clock ahead of ours."""
-    now = datetime.now(UTC).replace(tzinfo=None)
-    name = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
-    found = [match[1] for path in (root / "shards").iterdir() if (match := name.fullmatch(path.name))]
-    if found:
-        now = max(now, datetime.strptime(max(found), _TIME) + timedelta(microseconds=1))
-    return f"{dataset}-{now.strftime(_TIME)}-{writer}"
 
 
 def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> tuple[list[np.ndarray], list[int]]:

@@ -10,8 +10,7 @@ from scipy import signal
 
 from ..recording import Recording
 from ..utils.memory import blocks, map_rows
-from .bads import refuse_too_short
-from .steps import Step
+from .steps import Step, refuse_too_short
 
 
 class Detrend(Step):
@@ -45,16 +44,13 @@ class Notch(Step):
         if sections is None:
             return self.done(recording, {"freqs": []})
         data = zero_phase(recording.data, sections, round(3 * recording.sfreq / self.width))
-        return self.done(recording, {"freqs": self._used(recording.sfreq)}, data=data)
+        return self.done(recording, {"freqs": [f for f in self.freqs if 0 < f < recording.sfreq / 2]}, data=data)
 
     def sections(self, sfreq: float) -> np.ndarray | None:
         """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
-        used = self._used(sfreq)
+        used = [freq for freq in self.freqs if 0 < freq < sfreq / 2]
         sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=sfreq)) for freq in used]
         return np.concatenate(sections) if sections else None
-
-    def _used(self, sfreq: float) -> list[float]:
-        return [freq for freq in self.freqs if 0 < freq < sfreq / 2]
 
 
 class Filter(Step):
@@ -81,12 +77,11 @@ class Filter(Step):
     def apply(self, recording: Recording) -> Recording:
         refuse_too_short(recording, 2, "filtering")
         low, high = self._band(recording.sfreq)
-        statistics = {"low": low, "high": high}
         sections = self.sections(recording.sfreq)
         if sections is None:
-            return self.done(recording, statistics)
-        pad = round(3 * recording.sfreq / (low or high or recording.sfreq / 2))
-        return self.done(recording, statistics, data=zero_phase(recording.data, sections, pad))
+            return self.done(recording, {"low": low, "high": high})
+        data = zero_phase(recording.data, sections, round(3 * recording.sfreq / (low or high or recording.sfreq / 2)))
+        return self.done(recording, {"low": low, "high": high}, data=data)
 
     def sections(self, sfreq: float) -> np.ndarray | None:
         """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""

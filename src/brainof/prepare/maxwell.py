@@ -36,20 +36,14 @@ class Maxwell(Step):
         raw = recording.to_mne(annotations=False)
         with mne.use_log_level("error"):
             digitised = any(int(point["kind"]) == 4 for point in raw.info["dig"] or ())  # extra head-shape points
-            space = {
-                "origin": "auto" if digitised else (0.0, 0.0, 0.04),
-                "int_order": INSIDE,
-                "ext_order": OUTSIDE,
-                "ignore_ref": True,
-                "bad_condition": "warning",
-            }
+            space = {"origin": "auto" if digitised else (0.0, 0.0, 0.04), "int_order": INSIDE, "ext_order": OUTSIDE}
+            space |= {"ignore_ref": True, "bad_condition": "warning"}
             noisy, flat = mne.preprocessing.find_bad_channels_maxwell(raw, **space)
             found = sorted({*noisy, *flat})
             raw.info["bads"] = [*raw.info["bads"], *(name for name in found if name not in raw.info["bads"])]
             cleaned = mne.preprocessing.maxwell_filter(raw, st_duration=self.st_duration, **space)
-        rebuilt = list(raw.info["bads"])
         data = cleaned.get_data().astype(np.float32)
-        statistics = {"applied": True, "rebuilt": rebuilt, "found": found}
+        statistics = {"applied": True, "rebuilt": list(raw.info["bads"]), "found": found}
         return self.done(recording, statistics, data=data, bads=(), info=cleaned.info)
 
 

@@ -14,8 +14,7 @@ from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.memory import map_rows
 from ..utils.values import ceil_div
-from .bads import refuse_too_short
-from .steps import Step
+from .steps import Step, refuse_too_short
 
 #: Samples, at the slower of two rates, over which the filter of soxr falls to 1e-6 on either side
 REACH = 96

@@ -25,8 +25,7 @@ class Reference(Step):
     min_channels: int = Field(default=16, ge=2)
 
     def apply(self, recording: Recording) -> Recording:
-        types = np.array(recording.channels.types)
-        rows = np.flatnonzero((types == "eeg") & good_rows(recording))
+        rows = rows_by_type(recording, good_rows(recording)).get("eeg", ())
         if self.kind == "none" or len(rows) < self.min_channels:
             return self.done(recording, {"kind": "none"})
         average = np.zeros(recording.n_times)

@@ -2,9 +2,8 @@
 
 from .index import subjects
 from .loader import Loader
-from .pairs import pairs
 from .sampler import BatchSampler
-from .selection import select, split_subjects
+from .selection import pairs, select, split_subjects
 from .store import Corpora, Corpus, open_corpora
 from .windows import Windows
 from .writer import CorpusWriter

@@ -41,7 +41,7 @@ class BatchSampler:
         Windows in a batch, and patches over all its channels and windows (or those of a single window), at most: with
         the latter a step costs alike and takes as much memory whatever the channels of a shape. One is required.
     weights : mapping, optional
-        Rules under "modality" and "dataset", see `weights.fractions`: small datasets are repeated, each time in a new
+        Rules under "modality" and "dataset", see `buckets.fractions`: small datasets are repeated, each time in a new
         order; of large ones every epoch takes the next part. Without, an epoch holds every window exactly once.
     batches_per_epoch : int, optional
         Batches drawn by weight, at least one of each modality; as many as without weights by default.

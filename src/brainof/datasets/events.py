@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,9 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
         rows = table.iloc[start:stop]
         named = {column: str(rows[column].iloc[0]) for column in segments.split}
         if segments.trial_type:
-            events = _from_rows(rows[segments.trial_type], recording.sfreq)
+            kinds, sfreq = rows[segments.trial_type], recording.sfreq
+            runs = [(a / sfreq, (b - a) / sfreq, str(kinds.iloc[a])) for a, b in _runs(kinds.to_frame())]
+            events = pd.DataFrame(runs, columns=list(EVENT_COLUMNS))
         else:
             onset = recording.events["onset"]
             is_inside = (onset >= start / recording.sfreq) & (onset < stop / recording.sfreq)
@@ -90,30 +91,18 @@ def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str
     if table.empty:
         return no_events(), [f"{path.name} holds no events"]
     table = table.rename(columns=source.columns)
-    if source.filled:
-        table["trial_type"] = _filled_column(table, source.filled, path)
+    for column in source.filled.values():
+        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="events.filled")
+    if source.filled:  # the trial type whose column has a value in a row
+        found = pd.DataFrame({name: table[column] != "" for name, column in source.filled.items()})
+        if len(wrong := np.flatnonzero(found.sum(axis=1) != 1)):
+            problem = f"row {wrong[0] + 1} has not exactly one of {', '.join(source.filled.values())}"
+            raise LabelError(problem, file=path, field="events")
+        table["trial_type"] = found.idxmax(axis=1)
     for column in EVENT_COLUMNS:
         if column not in table.columns:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
     return parsed_events(table, path)
-
-
-def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -> pd.Series:
-    """The trial type whose column has a value in a row."""
-    for column in filled.values():
-        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="events.filled")
-    found = pd.DataFrame({name: table[column] != "" for name, column in filled.items()})
-    if not (found.sum(axis=1) == 1).all():
-        row = int(np.flatnonzero(found.sum(axis=1) != 1)[0]) + 1
-        raise LabelError(f"row {row} has not exactly one of {', '.join(filled.values())}", file=path, field="events")
-    return found.idxmax(axis=1)
-
-
-def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
-    """Runs of equal values, one per sample, as events."""
-    runs = _runs(values.to_frame())
-    rows = [(start / sfreq, (stop - start) / sfreq, str(values.iloc[start])) for start, stop in runs]
-    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))
 
 
 def _runs(table: pd.DataFrame) -> list[tuple[int, int]]:

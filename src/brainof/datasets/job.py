@@ -128,6 +128,12 @@ class Job:
     def config(self, found: Found) -> str:
         """Hash of everything that decides what the windows of a recording are: recipe, labels, and the files."""
         recipe = self.recipe.to_dict()
+        if self.recipe.segments is None and self.recipe.patterns is None:
+            labels: dict[str, Any] = dict(self.labels.of(found.entities))
+        else:  # entities of the parts are not known yet: any change of a source counts
+            labels = {name: source.to_dict() for name, source in self.recipe.labels.items()}
+            tables = self.labels.files(found.entities)
+            labels |= {f"{name} table": fingerprint(path) for name, path in tables.items()}
         values = {
             "version": VERSION,
             "recipe": {key: recipe.get(key) for key in ("name", "modality", "read", "segments", "events")}
@@ -136,7 +142,7 @@ class Job:
             "views": {view: options.to_dict() for view, options in self.recipe.views().items()},
             "event_labels": {name: s.to_dict() for name, s in self.recipe.labels.items() if s.event or s.signal},
             "entities": found.entities,
-            "labels": self._labels(found),
+            "labels": labels,
             "files": [fingerprint(path) for path in [found.path, *self._other_files(found)]],
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
@@ -160,14 +166,6 @@ class Job:
         if recipe.events is not None:
             recording = with_events(recording, recipe.events, self.root)
         return [recording] if recipe.segments is None else split_segments(recording, recipe.segments, self.root)
-
-    def _labels(self, found: Found) -> dict[str, Any]:
-        if self.recipe.segments is None and self.recipe.patterns is None:
-            return self.labels.of(found.entities)
-        # entities of the parts are not known yet: any change of a source counts
-        return {name: source.to_dict() for name, source in self.recipe.labels.items()} | {
-            f"{name} table": fingerprint(path) for name, path in self.labels.files(found.entities).items()
-        }
 
     def _other_files(self, found: Found) -> list[Path]:
         """Tables and images beside the recording that its windows depend on."""

@@ -13,8 +13,7 @@ from ..channels import MODALITIES
 from ..errors import ConfigError, RecordingError, check_known
 from ..recording import Recording
 from .bads import AutoReject, BadChannels, Repair
-from .filters import Detrend, Filter, Notch
-from .maxwell import Maxwell
+from .filters import Detrend, Filter, Maxwell, Notch
 from .resampling import Resample
 from .scaling import Normalise, Reference, Volumes
 from .steps import Step

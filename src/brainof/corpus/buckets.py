@@ -42,14 +42,8 @@ class Bucket:
     modality: str
     cells: list[Cell]
     batch_size: int
-
-    @property
-    def size(self) -> int:
-        return sum(cell.limit for cell in self.cells)
-
-    @property
-    def weight(self) -> float:
-        return sum(cell.weight for cell in self.cells)
+    size: int  # Most windows that an epoch visits where no weights are given
+    weight: float  # Fraction of the drawn windows
 
 
 def buckets_of(
@@ -87,10 +81,10 @@ def buckets_of(
             cells.append(Cell(name, labels[places], weight, limit, own))
         tokens = int(shape[2]) * int(shape[3]) // patch
         tokens = tokens if tokens_per_window is None else min(tokens, tokens_per_window)
-        most = [sum(cell.limit for cell in cells)]
-        most += [] if batch_size is None else [batch_size]
+        size, weight = sum(cell.limit for cell in cells), sum(cell.weight for cell in cells)
+        most = [size] if batch_size is None else [size, batch_size]
         most += [] if tokens_per_batch is None else [max(1, tokens_per_batch // tokens)]
-        buckets.append(Bucket("/".join(map(str, shape)), str(shape[0]), cells, min(most)))
+        buckets.append(Bucket("/".join(map(str, shape)), str(shape[0]), cells, min(most), size, weight))
     values = kinds["n_channels"].to_numpy(np.int64) * kinds["count"].to_numpy()
     return buckets, 1 - float((values * kinds["n_times"]).sum() / (values * kinds["padded"]).sum())
 
@@ -152,7 +146,6 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
 
 
 def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, float]:
-    """The weight of each name under a rule."""
     if rule is None or rule == "proportional":
         return {name: float(size) for name, size in sizes.items()}
     if rule == "equal":

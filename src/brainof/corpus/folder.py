@@ -130,10 +130,10 @@ class RemoteFolder(Folder):
             raise CorpusError(f"cannot be reached ({error})", file=url, fix=fix) from None
         base = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "brainof")
         self.cache = base / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        text = os.environ.get(CACHE_BYTES)
         try:
-            self.cache_bytes = int(float(os.environ.get(CACHE_BYTES) or 0)) or DEFAULT_CACHE_BYTES
+            self.cache_bytes = int(float(text or 0)) or DEFAULT_CACHE_BYTES
         except ValueError:
-            text = os.environ[CACHE_BYTES]
             raise ConfigError(f"{text!r} is not a number of bytes", field=CACHE_BYTES) from None
         self._lock = threading.RLock()
         self._fetching: dict[str, Future[Path]] = {}

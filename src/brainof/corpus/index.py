@@ -238,18 +238,16 @@ class IndexFile:
         self.path, self._fix = path, fix
         with self._named():
             # stays open, so that a file that is replaced meanwhile is not read half old, half new
-            self._file = parquet.ParquetFile(
-                pa.OSFile(os.fsencode(path)), page_checksum_verification=True, pre_buffer=False
-            )
+            file = pa.OSFile(os.fsencode(path))
+            self._file = parquet.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
             types = {field.name: field.type for field in self._file.schema_arrow}
             metadata = self._file.schema_arrow.metadata or {}
             about = metadata.get(_ABOUT, b"")
             if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
                 raise ValueError("its checksum differs")
             described = parse_json(about)
-            labels = {name for name in types if name.startswith(LABEL)}
-            right = {name: COLUMNS.get(name, _TEXT) for name in types}
-            if list(types) != described["columns"] or set(types) != {*COLUMNS, *labels} or types != right:
+            right = COLUMNS | {name: _TEXT for name in types if name.startswith(LABEL)}
+            if list(types) != described["columns"] or types != right:
                 raise ValueError("its columns are not those of an index")
             self._rows = int(described.get("rows", self._file.metadata.num_rows))
             self._check_rows(self._file.metadata.num_rows)

@@ -131,13 +131,11 @@ class Loader:
                     self.corpus.read_ahead(waiting[1])
 
     def _read(self, planned: _Planned) -> Any:
-        (epoch, number), rows = divmod(planned[0], len(self.sampler)), planned[1]
-        patch = self.sampler.patch
+        (epoch, number), rows, patch = divmod(planned[0], len(self.sampler)), planned[1], self.sampler.patch
         if self.augmentation is None:
             batch = self.corpus.batch(rows, patch, self.dtype if self.device.type == "cpu" else torch.float16)
         else:
-            batch = self.corpus.batch(rows, patch)
-            batch = augment(batch, self.augmentation, self.sampler.seed, epoch, patch)
+            batch = augment(self.corpus.batch(rows, patch), self.augmentation, self.sampler.seed, epoch, patch)
             batch = replace(batch, signal_BCT=batch.signal_BCT.to(self.dtype))
         made = batch if self.transform is None else self.transform(batch, epoch, number)
         return _pinned(made) if self.device.type == "cuda" and made is not None else made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..errors import BrainOFError, ConfigError, CorpusError, did_you_mean
 from ..utils.files import TEMPORARY, make_folder, write_json
+from .folder import Folder
 from .index import IDENTITY, LABEL, from_frame, write_index
 from .index import subjects as subjects_of
 from .shards import INDEX_SUFFIX
@@ -39,11 +40,9 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
     labels = [name for name in corpus.column_names if name.startswith(LABEL)]
     names = ["dataset", "modality", "view", "subject", "recording", "n_channels", "n_times", "sfreq", *labels]
     index = corpus.columns(names)
-    table = index.assign(
-        who=subjects_of(index),
-        hours=index["n_times"] / index["sfreq"] / 3600,
-        megabytes=2e-6 * index["n_channels"].astype(np.int64) * index["n_times"],
-    )
+    hours = index["n_times"] / index["sfreq"] / 3600
+    megabytes = 2e-6 * index["n_channels"].astype(np.int64) * index["n_times"]
+    table = index.assign(who=subjects_of(index), hours=hours, megabytes=megabytes)
     speed = read_speed(corpus)
 
     def counts(part: pd.DataFrame) -> dict[str, Any]:
@@ -75,13 +74,13 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
         with suppress(FileNotFoundError):  # renamed or removed by a writer meanwhile
             n_bytes += path.stat().st_size if path.is_file() else 0
     whole = counts(table)
-    megabytes = whole.pop("megabytes")
+    stored = whole.pop("megabytes")
     return {
         "corpus": str(corpus.folder),
         "version": corpus.version,
         "shards": len(corpus.shard_names()) or len(corpus.columns(["shard"])["shard"].cat.categories),
         **whole,
-        "disk_megabytes": megabytes if corpus.remote else round(n_bytes / 1e6, 3),
+        "disk_megabytes": stored if corpus.remote else round(n_bytes / 1e6, 3),
         "megabytes_per_second": None if speed is None else round(speed, 1),
         "groups": groups,
         "failures": corpus.failures,
@@ -119,10 +118,14 @@ class Deletion:
     subjects: frozenset[str]  # As dataset/subject; empty in a file of version 1
 
     @classmethod
-    def of(cls, path: str, values: Mapping[str, Any]) -> Deletion:
-        """From a file; KeyError, TypeError or ValueError where it is damaged."""
-        recordings = frozenset((str(a), str(b), str(c)) for a, b, c in values["recordings"])
-        shards, subjects = (frozenset(map(str, values.get(key, ()))) for key in ("shards", "subjects"))
+    def read(cls, folder: Folder, path: str) -> Deletion:
+        """From a file of a corpus (CorpusError where it is damaged)."""
+        values = folder.read_object(path)
+        try:
+            recordings = frozenset((str(a), str(b), str(c)) for a, b, c in values["recordings"])
+            shards, subjects = (frozenset(map(str, values.get(key, ()))) for key in ("shards", "subjects"))
+        except (KeyError, TypeError, ValueError):
+            raise CorpusError("is damaged (not a deletion)", file=folder.where(path)) from None
         return cls(Path(path).name, recordings, shards, subjects)
 
     def applied(self, index: pd.DataFrame) -> pd.DataFrame:
@@ -176,8 +179,7 @@ def verify(corpus: Any) -> Verification:
 
 
 def _verify_shard(corpus: Any, name: str, found: Verification, digests: set[str]) -> None:
-    shard = corpus.shard(name)
-    rows = corpus.shard_index(name)
+    shard, rows = corpus.shard(name), corpus.shard_index(name)
     found.shards += 1
     digests.update(rows["channel_set"].unique().to_pylist())
     columns = [rows[column].to_pylist() for column in ("key", "n_channels", "n_times", "crc32c", "recording")]
@@ -245,16 +247,13 @@ def delete(
     wanted = {"recording": set(recordings), "subject": set(subjects), "dataset": set(datasets)}
     if not any(wanted.values()):
         raise ConfigError("nothing to delete", field="delete", fix="name recordings, subjects or datasets")
-    dataset = index["dataset"].astype(str)
-    names = {
-        "recording": dataset + "/" + index["recording"].astype(str),
-        "subject": subjects_of(index).astype(str),
-        "dataset": dataset,
-    }
+    dataset, recording = (index[column].astype(str) for column in ("dataset", "recording"))
+    names = {"recording": dataset + "/" + recording, "subject": subjects_of(index).astype(str), "dataset": dataset}
+    gone_before = [identity for deletion in corpus.deletions for identity in deletion.recordings]
     earlier = {
-        "recording": {f"{name}/{recording}" for one in corpus.deletions for name, _, recording in one.recordings},
-        "subject": {subject for one in corpus.deletions for subject in one.subjects},
-        "dataset": {name for one in corpus.deletions for name, _, _ in one.recordings},
+        "recording": {f"{name}/{recording}" for name, _, recording in gone_before},
+        "subject": {subject for deletion in corpus.deletions for subject in deletion.subjects},
+        "dataset": {name for name, _, _ in gone_before},
     }
     gone, before = np.zeros(len(index), bool), []
     for level, values in wanted.items():

@@ -27,6 +27,8 @@ INDEX_SUFFIX = ".index.parquet"
 #: The safetensors library refuses longer headers
 MAX_HEADER = 100_000_000
 
+_FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
+
 
 def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np.ndarray]) -> None:
     """Write float16 windows and their index rows as one safetensors file, by rename."""
@@ -84,7 +86,7 @@ class Shard:
         found, start = self._windows.get(key, (None, 0))
         if found != shape:
             raise CorpusError(f"shard holds no window {key!r} of shape {shape}", file=self.path, fix=_FIX)
-        return np.ndarray(shape, _HALF, self._map, start)
+        return np.ndarray(shape, "<f2", self._map, start)
 
     def checked(self, key: str, shape: tuple[int, int], checksum: int, recording: str) -> np.ndarray:
         """As `window`, compared with its checksum; a difference is a CorpusError that names the recording."""
@@ -110,10 +112,6 @@ class Shard:
 def damaged_window(path: Path | str, key: str, recording: str) -> CorpusError:
     """The error that says which window does not match its checksum."""
     return CorpusError(f"window {key!r} is damaged (its checksum differs)", file=path, field=recording, fix=_FIX)
-
-
-_HALF = np.dtype("<f2")
-_FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
 
 
 def _parse(path: Path | str, text: bytes) -> dict[str, Any]:

@@ -126,13 +126,7 @@ class Corpus(Windows):
     @cached_property
     def deletions(self) -> list[Deletion]:
         """What was deleted by index; a damaged file is a CorpusError: what it deleted must not come back unnoticed."""
-        found = []
-        for path in self.folder.objects("deleted"):
-            try:
-                found.append(Deletion.of(path, self.folder.read_object(path)))
-            except (KeyError, TypeError, ValueError):
-                raise CorpusError("is damaged (not a deletion)", file=self.folder.where(path)) from None
-        return found
+        return [Deletion.read(self.folder, path) for path in self.folder.objects("deleted")]
 
     def indexed(self, shards: Iterable[str], tables: Sequence[pa.Table] = ()) -> pd.DataFrame:
         """The index of some shards, and of index tables that were read already, without what was deleted."""
@@ -166,9 +160,8 @@ class Corpus(Windows):
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
             name = f"channels/{digest}.json"
-            values = self.folder.read_object(name)
             try:
-                table = Channels.from_dict(values)
+                table = Channels.from_dict(self.folder.read_object(name))
             except (TypeError, KeyError, ValueError):
                 raise CorpusError("is damaged (not a channel table)", file=self.folder.where(name)) from None
             if table.digest != digest:
@@ -310,6 +303,5 @@ class Corpora(Windows):
 
 def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | Corpora:
     """Open one corpus, or several as one."""
-    if isinstance(paths, (str, PathLike)):
-        return Corpus(paths)
+    paths = [paths] if isinstance(paths, (str, PathLike)) else paths
     return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)

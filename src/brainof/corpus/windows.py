@@ -30,7 +30,7 @@ class Windows(ABC):
 
     def __init__(self) -> None:
         self._columns: dict[str, np.ndarray] = {}
-        self._categories: dict[str, list[str]] = {}
+        self._names: dict[str, list[str]] = {}
         self._goods: dict[int, np.ndarray] = {}
         self._sensors: dict[int, Sensors] = {}
 
@@ -80,8 +80,7 @@ class Windows(ABC):
         if not fill and (n_channels != n_channels[0]).any():
             raise CorpusError(f"windows of {sorted(set(n_channels.tolist()))} channels do not fit one batch")
         self.read_ahead(numbers.tolist())
-        padded = ceil_div(int(n_times.max()), patch) * patch
-        most = int(n_channels.max())
+        most, padded = int(n_channels.max()), ceil_div(int(n_times.max()), patch) * patch
         signal_BCT = np.empty((len(numbers), most, padded), np.float16)
         good_BC = np.zeros((len(numbers), most), bool)
         for place, row in enumerate(numbers.tolist()):
@@ -89,18 +88,21 @@ class Windows(ABC):
             # copying first lets other threads run while the pages are fetched; the checksum then finds them in memory
             signal_BCT[place, : len(window), : window.shape[1]] = window
             signal_BCT[place, len(window) :] = signal_BCT[place, :, window.shape[1] :] = 0
-            good_BC[place, : len(window)] = self._good(self._column("good")[row])
+            good = self._column("good")[row]
+            if good not in self._goods:
+                self._goods[good] = np.frombuffer(self._names["good"][good].encode(), np.uint8) == ord("1")
+            good_BC[place, : len(window)] = self._goods[good]
             if crc32c(window) != self._column("crc32c")[row]:
                 raise self.damaged(row)
-        sets = self._column("channel_set")[numbers]
-        modalities = np.array([MODALITIES.index(name) for name in self._names("modality")])  # type: ignore[arg-type]
+        sets, modality = self._column("channel_set")[numbers], self._column("modality")[numbers]
+        modalities = np.array([MODALITIES.index(name) for name in self._names["modality"]])  # type: ignore[arg-type]
         return SignalBatch(
             signal_BCT=torch.from_numpy(signal_BCT).to(dtype),
             sensors=self._sensors_of(sets, most),
             channel_mask_BC=torch.from_numpy(good_BC),
             n_times_B=torch.from_numpy(n_times.astype(np.int64)),
             interval_B=torch.from_numpy((1 / self._column("sfreq")[numbers]).astype(np.float32)),
-            modality_B=torch.from_numpy(modalities[self._column("modality")[numbers]]),
+            modality_B=torch.from_numpy(modalities[modality]),
             datasets=tuple(self._text("dataset", row) for row in numbers),
             rows=tuple(numbers.tolist()),
         )
@@ -108,32 +110,24 @@ class Windows(ABC):
     # Rows are looked up in plain arrays: a pandas row costs more than reading the window.
 
     def _column(self, name: str) -> np.ndarray:
-        """Values of a column, or the category codes of a text column."""
+        """Values of a column, or the category codes of a text column, whose categories are in `_names` then."""
         if name not in self._columns:
             column = self.columns([name])[name]
+            if column.dtype == "category":
+                self._names[name] = column.cat.categories.tolist()
             self._columns[name] = column.cat.codes.to_numpy() if column.dtype == "category" else column.to_numpy()
         return self._columns[name]
 
-    def _names(self, column: str) -> list[str]:
-        """The categories of a text column."""
-        if column not in self._categories:
-            self._categories[column] = self.columns([column])[column].cat.categories.tolist()
-        return self._categories[column]
-
     def _text(self, column: str, row: int) -> str:
-        return self._names(column)[self._column(column)[row]]
-
-    def _good(self, code: int) -> np.ndarray:
-        if code not in self._goods:
-            self._goods[code] = np.frombuffer(self._names("good")[code].encode(), np.uint8) == ord("1")
-        return self._goods[code]
+        code = self._column(column)[row]
+        return self._names[column][code]
 
     def _sensors_of(self, sets: np.ndarray, most: int) -> Sensors:
         """Identities shared by the batch (B = 1) where it has one channel set, one row per window otherwise; `most`
         channels, the last of which may be fillers."""
         for code in np.unique(sets).tolist():
             if code not in self._sensors:
-                self._sensors[code] = Sensors.from_channels(self.channels(self._names("channel_set")[code]))
+                self._sensors[code] = Sensors.from_channels(self.channels(self._names["channel_set"][code]))
         if (sets == sets[0]).all():
             return self._sensors[int(sets[0])]
         each = [self._sensors[code].filled(most) for code in sets.tolist()]

@@ -109,8 +109,8 @@ class CorpusWriter:
         self._bytes += n_bytes
         self._added.add(identity)
         if quality is not None:
-            names = {"dataset": row["dataset"], "modality": row["modality"], "subject": row["subject"]}
-            self._quality[(row["dataset"], name)] = {**names, "recording": name, "channel_set": digest, **quality}
+            own = {key: row[key] for key in ("dataset", "modality", "subject", "recording", "channel_set")}
+            self._quality[(row["dataset"], name)] = {**own, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, license, citation. Replaces an earlier description."""
@@ -151,10 +151,9 @@ class CorpusWriter:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
         for name in {row["recording"] for row in rows}:
-            fields = {"dataset": dataset, "recording": name}
-            self.forget_failure(fields)
-            if (dataset, name) in self._quality:
-                write_json(self._beside("quality", fields), self._quality.pop((dataset, name)), checksum=True)
+            self.forget_failure({"dataset": dataset, "recording": name})
+            if quality := self._quality.pop((dataset, name), None):
+                write_json(self._beside("quality", quality), quality, checksum=True)
 
     close = flush
 

@@ -40,11 +40,14 @@ class Repair(Step):
                 return values - means[:, None]
             values = values.copy()
             for row in np.flatnonzero(~np.isfinite(means)):
-                bridged = bridge(values[row], longest)
-                repaired += bridged or 0
-                if bridged is None:
+                missing = ~np.isfinite(values[row])
+                if missing.all() or longest_run(missing) > longest:
                     broken.append(rows.start + row)
                     values[row] = 0.0
+                else:
+                    known = np.flatnonzero(~missing)
+                    values[row, missing] = np.interp(np.flatnonzero(missing), known, values[row, known])
+                    repaired += int(missing.sum())
             return values - values.mean(axis=1, dtype=np.float64, keepdims=True)
 
         data = map_rows(repair, recording.data)
@@ -119,16 +122,6 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
         "ransac": judge.bad_by_ransac,
     }
     return {reason: sorted(set(map(str, names)) - {*recording.bads}) for reason, names in found.items()}
-
-
-def bridge(values: np.ndarray, longest: int) -> int | None:
-    """Replace non-finite samples of a 1-D array linearly, in place; their number, or None where a gap is longer."""
-    missing = ~np.isfinite(values)
-    if missing.all() or longest_run(missing) > longest:
-        return None
-    known = np.flatnonzero(~missing)
-    values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-    return int(missing.sum())
 
 
 def longest_run(flags: np.ndarray) -> int:

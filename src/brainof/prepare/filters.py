@@ -126,7 +126,7 @@ def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:
 
 
 class Maxwell(Step):
-    """Signal-space separation (SSS, tSSS) by MNE: keep what comes from inside the helmet, take out what comes from afar.
+    """Signal-space separation (SSS, tSSS) by MNE: keep what comes from inside the helmet, take out what is far away.
 
     Needs coil geometry, a device-to-head transform and more sensors than components, which FIF files of whole-head
     systems have; elsewhere the recording stays as it is and says so. Bad sensors are found first, because SSS spreads

@@ -67,12 +67,11 @@ class Normalise(Step):
             if not middle > 0 and (scales[alive] > 0).any():
                 # more than half of the channels are constant: the scale is that of the others
                 middle = float(np.median(scales[alive][scales[alive] > 0]))
-            silent = alive[~(scales[alive] > self.dead * middle)]
-            dead += silent.tolist()
+            dead += alive[~(scales[alive] > self.dead * middle)].tolist()
             divisors[rows] = np.maximum(scales[rows], self.floor * middle) if self.per == "channel" else middle
             middles[kind] = middle
-        bads = with_bads(recording, dead)
-        return Scales(centres, divisors, bads, middles, [recording.channels.names[row] for row in dead])
+        names = [recording.channels.names[row] for row in dead]
+        return Scales(centres, divisors, with_bads(recording, dead), middles, names)
 
 
 class Volumes(Step):

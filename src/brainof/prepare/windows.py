@@ -117,14 +117,17 @@ def cut(
     if options.events is not None:
         spans = _event_spans(recording, options)
     elif options.whole:
-        spans = _whole_spans(recording, options)
+        shortest = 2 if options.min_length is None else max(2, _samples(options.min_length, recording))
+        _refuse_shorter(recording, shortest)
+        parts = ceil_div(recording.n_times, options.n_times or recording.n_times)
+        length = recording.n_times // parts
+        spans = [(part * length, (part + 1) * length, None) for part in range(parts)]
     else:
         spans = _sliding_spans(recording, options)
     bad = bad_stretches(recording)
     spans = [span for span in spans if not ((bad[:, 0] < span[1]) & (bad[:, 1] > span[0])).any()]
     if options.max_windows is not None and len(spans) > options.max_windows:
-        kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
-        spans = [spans[index] for index in kept]
+        spans = [spans[i] for i in np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)]
     windows = []
     for start, stop, row in spans:
         own = event_labels(row) if event_labels is not None and row is not None else {}
@@ -152,13 +155,6 @@ def _sliding_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
     if shortest <= recording.n_times - rest < n_times:
         spans.append((rest, recording.n_times, None))
     return spans
-
-
-def _whole_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
-    _refuse_shorter(recording, 2 if options.min_length is None else max(2, _samples(options.min_length, recording)))
-    parts = ceil_div(recording.n_times, options.n_times or recording.n_times)
-    length = recording.n_times // parts
-    return [(part * length, (part + 1) * length, None) for part in range(parts)]
 
 
 def _event_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
@@ -193,9 +189,7 @@ def bad_stretches(recording: Recording) -> np.ndarray:
 
 def _refuse_shorter(recording: Recording, shortest: int) -> None:
     if recording.n_times < shortest:
-        raise RecordingError(
-            f"{recording.duration:.3g} s ({recording.n_times} samples) is shorter than one window ({shortest} samples)",
-            file=recording.file,
-            field="windows",
-            fix="shorten windows.length, set windows.min_length, or leave the recording out",
-        )
+        there = f"{recording.duration:.3g} s ({recording.n_times} samples)"
+        fix = "shorten windows.length, set windows.min_length, or leave the recording out"
+        problem = f"{there} is shorter than one window ({shortest} samples)"
+        raise RecordingError(problem, file=recording.file, field="windows", fix=fix)

@@ -112,9 +112,9 @@ class Loader:
     def _planned(self) -> Iterator[_Planned]:
         """The batches of this rank from the position on."""
         length = len(self.sampler)
-        epoch, plan = -1, None
+        epoch, plan = -1, []
         for number in numbers(self.position[0] * length + self.position[1], self.rank, self.world):
-            if number // length != epoch or plan is None:
+            if number // length != epoch:
                 epoch = number // length
                 plan = self.sampler.plan(epoch)
             yield number, plan[number % length].tolist()

@@ -62,8 +62,7 @@ def corpus_info(corpus: Any) -> dict[str, Any]:
             "view": str(view),
             **counts(part),
             "recordings": int(part["recording"].nunique()),
-            "n_channels": [int(part["n_channels"].min()), int(part["n_channels"].max())],
-            "n_times": [int(part["n_times"].min()), int(part["n_times"].max())],
+            **{name: [int(part[name].min()), int(part[name].max())] for name in ("n_channels", "n_times")},
             "sfreq": sorted(float(rate) for rate in part["sfreq"].unique()),
             "labels": [name.removeprefix(LABEL) for name in labels if part[name].notna().any()],
         }
@@ -204,18 +203,16 @@ def compact(corpus: Any) -> dict[str, Any]:
     """
     root, corpus = corpus.root, corpus.reopened()
     deleted = [deletion.name for deletion in corpus.deletions]
-    names = corpus.shard_names()
-    written = []
+    names, written = corpus.shard_names(), []
     for name in names:
         path = root / "shards" / f"{name}{INDEX_SUFFIX}"
         if not path.exists():
             write_index(path, corpus.shard(name).table(), [name])
             written.append(name)
-    try:
-        merged = corpus.merged_index()
-        forgotten = sorted(merged.shards - set(names)) if merged else []
-    except CorpusError:
-        forgotten = []  # a damaged merged index is replaced, which is what compacting is for
+    forgotten: list[str] = []
+    with suppress(CorpusError):  # a damaged merged index is replaced, which is what compacting is for
+        if merged := corpus.merged_index():
+            forgotten = sorted(merged.shards - set(names))
     index = corpus.indexed(names)
     write_index(root / "index.parquet", from_frame(index), names, ordered=True, deleted=deleted)
     removed = []
@@ -224,8 +221,8 @@ def compact(corpus: Any) -> dict[str, Any]:
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()
                 removed.append(path.name)
-    counts = {"shards": len(names), "windows": len(index)}
-    return {**counts, "written": written, "forgotten": forgotten, "removed": removed}
+    done = {"shards": len(names), "windows": len(index)}
+    return {**done, "written": written, "forgotten": forgotten, "removed": removed}
 
 
 def delete(

@@ -94,10 +94,9 @@ class BatchSampler:
         sizes, own = (np.array([getattr(b, name) for b in self._buckets]) for name in ("size", "batch_size"))
         whole = -(-sizes // own)
         self._n_batches = batches_per_epoch or int(whole.sum())
-        self._weighted = weights is not None or batches_per_epoch is not None
-        self._expected = (
-            _expected_batches(self._buckets, self._modalities, self._n_batches) if self._weighted else whole
-        )
+        self._weighted, self._expected = weights is not None or batches_per_epoch is not None, whole
+        if self._weighted:
+            self._expected = _expected_batches(self._buckets, self._modalities, self._n_batches)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -110,16 +109,12 @@ class BatchSampler:
     def plan(self, epoch: int) -> list[np.ndarray]:
         """As `batches`, as integer arrays."""
         counts = self._counts(epoch)
-        parts, bounds, begin = [], [], 0
+        batches: list[np.ndarray] = []
         for bucket, count, expected in zip(self._buckets, counts.tolist(), self._expected, strict=True):
             if count:
-                rows = self._rows(bucket, epoch, count, expected)
-                starts = begin + np.arange(count) * bucket.batch_size
-                bounds.append(np.stack([starts, np.minimum(starts + bucket.batch_size, begin + len(rows))], axis=1))
-                parts.append(rows)
-                begin += len(rows)
-        rows, order = np.concatenate(parts), self._order(counts, self._random("interleave", epoch))
-        return [rows[start:end] for start, end in np.concatenate(bounds)[order].tolist()]
+                rows, size = self._rows(bucket, epoch, count, expected), bucket.batch_size
+                batches += [rows[start : start + size] for start in range(0, count * size, size)]
+        return [batches[place] for place in self._order(counts, self._random("interleave", epoch)).tolist()]
 
     @cached_property
     def span(self) -> int:
@@ -132,7 +127,6 @@ class BatchSampler:
         return max(gaps)
 
     def _counts(self, epoch: int) -> np.ndarray:
-        """Batches of each bucket in an epoch."""
         return _rounded(self._expected, self._offset("batches", epoch)) if self._weighted else self._expected
 
     def _order(self, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:

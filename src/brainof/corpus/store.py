@@ -252,8 +252,8 @@ class Corpora(Windows):
 
     @cached_property
     def index(self) -> pd.DataFrame:  # type: ignore[override]
-        names = dict.fromkeys(name for corpus in self.corpora for name in corpus.column_names)
-        return self.columns([*COLUMNS, *(name for name in names if name not in COLUMNS)])
+        own = (name for corpus in self.corpora for name in corpus.column_names)
+        return self.columns(list(dict.fromkeys([*COLUMNS, *own])))
 
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
@@ -287,10 +287,8 @@ class Corpora(Windows):
         return corpus.damaged(local)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
-        numbers = np.asarray(list(rows), np.int64)
-        which = np.searchsorted(self._starts, numbers, side="right") - 1
-        for number in np.unique(which).tolist():
-            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+        for corpus, local in map(self._locate, rows) if self.remote else ():
+            corpus.read_ahead([local])
 
     @cached_property
     def _starts(self) -> np.ndarray:

@@ -148,14 +148,14 @@ class Job:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
     def _read(self, found: Found) -> list[Recording]:
+        recipe = self.recipe
         inside(self.root, found.name)
-        if self.recipe.patterns is not None:
-            return read_patterns(found.path, self.recipe.patterns, found.entities)
+        if recipe.patterns is not None:
+            return read_patterns(found.path, recipe.patterns, found.entities)
         if "subject" not in found.entities:
             problem = "the recording has no subject, so it cannot be kept apart from others of the same person"
             fix = "name {subject} in the pattern or give entities: {subject: ...}"
             raise ConfigError(problem, file=found.name, field="files", fix=fix)
-        recipe = self.recipe
         recording = io.read(
             found.path, modality=recipe.modality, options=recipe.read, entities=found.entities, root=self.root
         )

@@ -35,39 +35,29 @@ class WindowOptions(Schema):
     * `events` with `length` (and `stride`): as many windows as fit into each event;
     * `events` alone: blocks, each as long as its own event.
 
-    Parameters
-    ----------
-    length, stride : float, optional
-        Seconds; `stride` is `length` unless given.
-    n_times : int, optional
-        Samples (volumes) instead of seconds.
-    min_length : float, optional
-        Seconds; a remainder at the end (or a whole recording) shorter than the window but at least this long becomes
-        a window too. Without it, remainders are dropped and shorter recordings refused.
-    whole : bool
-    events : "all" or list of str, optional
-        Values of the events' trial_type.
-    tmin, tmax : float
-        Seconds from the onset of the event.
-    lag : float
-        Seconds added to every onset, such as 5 for the haemodynamic delay.
-    skip : float
-        Seconds at the start of the recording that no window of `length` or `n_times` uses, such as a repeated scene.
-    max_windows : int, optional
-        Keep at most so many, evenly spread over the recording.
+    Lengths and times are seconds unless they are said to be samples.
     """
 
     length: float | None = Field(default=None, gt=0)
     n_times: int | None = Field(default=None, ge=2)
+    """Samples (volumes) instead of seconds."""
     stride: float | None = Field(default=None, gt=0)
+    """`length` unless given."""
     min_length: float | None = Field(default=None, gt=0)
+    """A remainder at the end (or a whole recording) shorter than the window but at least this long becomes a window
+    too. Without it, remainders are dropped and shorter recordings refused."""
     whole: bool = False
     events: Literal["all"] | list[str] | None = None
+    """Values of the events' trial_type."""
     tmin: float = 0.0
+    """From the onset of the event, as is `tmax`."""
     tmax: float | None = None
     lag: float = 0.0
+    """Added to every onset, such as 5 for the haemodynamic delay."""
     skip: float = Field(default=0.0, ge=0)
+    """Start of the recording that no window of `length` or `n_times` uses, such as a repeated scene."""
     max_windows: int | None = Field(default=None, ge=1)
+    """Keep at most so many, evenly spread over the recording."""
 
     @model_validator(mode="after")
     def _one_way(self) -> WindowOptions:

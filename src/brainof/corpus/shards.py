@@ -58,8 +58,12 @@ class Shard:
                 length = int.from_bytes(file.read(8), "little")
                 if size < 8 or length > min(size - 8, MAX_HEADER):
                     raise CorpusError("shard is cut or damaged (its header is not complete)", file=self.path, fix=_FIX)
-                header = _parse(self.path, file.read(length))
+                header = parse_json(file.read(length))
                 self.metadata: dict[str, str] = header.pop("__metadata__", {})
+                for key, entry in header.items():  # offsets and shapes must fit each other
+                    (first, last), (n_channels, n_times) = entry["data_offsets"], entry["shape"]
+                    if not (0 <= first <= last == first + 2 * n_channels * n_times and entry["dtype"] == "F16"):
+                        raise ValueError(key)
                 start = 8 + length
                 needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
                 if size != needed:
@@ -70,6 +74,8 @@ class Shard:
             raise CorpusError("shard is missing", file=self.path, fix=_FIX) from None
         except OSError as error:
             raise CorpusError(f"shard cannot be read ({error.strerror})", file=self.path) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CorpusError("shard is damaged (its header cannot be read)", file=self.path, fix=_FIX) from None
         self._windows: dict[str, tuple[tuple[int, ...], int]] = {
             key: (tuple(entry["shape"]), start + entry["data_offsets"][0]) for key, entry in header.items()
         }
@@ -112,17 +118,3 @@ class Shard:
 def damaged_window(path: Path | str, key: str, recording: str) -> CorpusError:
     """The error that says which window does not match its checksum."""
     return CorpusError(f"window {key!r} is damaged (its checksum differs)", file=path, field=recording, fix=_FIX)
-
-
-def _parse(path: Path | str, text: bytes) -> dict[str, Any]:
-    """The header as a dictionary, with offsets and shapes that fit each other."""
-    try:
-        header = parse_json(text)
-        for key, entry in header.items():
-            if key != "__metadata__":
-                (start, end), (n_channels, n_times) = entry["data_offsets"], entry["shape"]
-                if not (0 <= start <= end == start + 2 * n_channels * n_times and entry["dtype"] == "F16"):
-                    raise ValueError(key)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CorpusError("shard is damaged (its header cannot be read)", file=path, fix=_FIX) from None
-    return header

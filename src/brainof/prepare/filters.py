@@ -1,19 +1,24 @@
-"""Steps along time at one rate: trends, line noise and the common band; and the filter in space of MEG."""
+"""Steps along time: trends, line noise, the common band, and the rate."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
+import soxr
 from pydantic import Field, model_validator
 from scipy import signal
 
+from ..contract import FASTEST
+from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.memory import blocks, map_rows
+from ..utils.values import ceil_div
 from .steps import Step, refuse_too_short
 
-#: Orders of the spherical harmonics inside and outside the helmet (MNE's defaults)
-INSIDE, OUTSIDE = 8, 3
+#: Samples, at the slower of two rates, over which the filter of soxr falls to 1e-6 on either side
+REACH = 96
 
 
 class Detrend(Step):
@@ -125,50 +130,63 @@ def memory_of(sections: np.ndarray, tolerance: float = 1e-10) -> int:
     return int(np.ceil(np.log(tolerance) / np.log(radius))) if 0 < radius < 1 else 0
 
 
-class Maxwell(Step):
-    """Signal-space separation (SSS, tSSS) by MNE: keep what comes from inside the helmet, take out what is far away.
+class Resample(Step):
+    """Resampling to `sfreq` Hz by a linear-phase filter (soxr, high quality), with zero time shift.
 
-    Needs coil geometry, a device-to-head transform and more sensors than components, which FIF files of whole-head
-    systems have; elsewhere the recording stays as it is and says so. Bad sensors are found first, because SSS spreads
-    them over all others, and rebuilt. With `st_duration` seconds it is the temporal form. Fine-calibration and
-    cross-talk files are not used: where a site has them, clean with MNE first.
-    Taulu and Simola, Physics in Medicine and Biology 51:1759 (2006).
+    The filter passes 91 % of the lower Nyquist frequency and stops at it. The ends are continued by odd reflection, so
+    that a level at the edge makes no step. (MNE's padded Fourier resampling moves signals by up to half a sample.)
     """
 
-    name: ClassVar[str] = "maxwell"
-    only: ClassVar[tuple[str, ...]] = ("meg",)
-    st_duration: float | None = Field(default=None, gt=0)
+    name: ClassVar[str] = "resample"
+    sfreq: float = Field(default=256.0, gt=0, le=FASTEST)
 
     def apply(self, recording: Recording) -> Recording:
-        if why := _missing(recording):
-            return self.done(recording, {"applied": False, "why": why}).noted(f"no Maxwell filtering: {why}")
-        import mne
-
-        raw = recording.to_mne(annotations=False)
-        with mne.use_log_level("error"):
-            digitised = any(int(point["kind"]) == 4 for point in raw.info["dig"] or ())  # extra head-shape points
-            space = {"origin": "auto" if digitised else (0.0, 0.0, 0.04), "int_order": INSIDE, "ext_order": OUTSIDE}
-            space |= {"ignore_ref": True, "bad_condition": "warning"}
-            noisy, flat = mne.preprocessing.find_bad_channels_maxwell(raw, **space)
-            found = sorted({*noisy, *flat})
-            raw.info["bads"] = [*raw.info["bads"], *(name for name in found if name not in raw.info["bads"])]
-            cleaned = mne.preprocessing.maxwell_filter(raw, st_duration=self.st_duration, **space)
-        data = cleaned.get_data().astype(np.float32)
-        statistics = {"applied": True, "rebuilt": list(raw.info["bads"]), "found": found}
-        return self.done(recording, statistics, data=data, bads=(), info=cleaned.info)
+        refuse_too_short(recording, 2, "resampling")
+        up, down = ratio(recording.sfreq, self.sfreq)
+        if not up:
+            problem = f"{recording.sfreq:g} Hz is too fast to become {self.sfreq:g} Hz"
+            raise RecordingError(problem, file=recording.file, field="sfreq", fix="check the rate")
+        if up == down:
+            return self.done(recording, {"from": recording.sfreq}, sfreq=self.sfreq)
+        n_times = ceil_div(recording.n_times * up, down)
+        data = map_rows(lambda values, _: resampled(values, up, down), recording.data, n_times)
+        return self.done(recording, {"from": recording.sfreq, "up": up, "down": down}, data=data, sfreq=self.sfreq)
 
 
-def _missing(recording: Recording) -> str | None:
-    """Why a recording cannot be filtered."""
-    if recording.info is None:
-        return "the file's measurement info (coils, head position) is not known"
-    if recording.info["dev_head_t"] is None:
-        return "no device-to-head transform"
-    if any(entry["max_info"].get("sss_info") for entry in recording.info["proc_history"] or ()):
-        return "it was done before"
-    needed = (INSIDE + 1) ** 2 - 1 + (OUTSIDE + 1) ** 2 - 1
-    if (good := recording.n_channels - len(recording.bads)) < needed:
-        return f"{good} sensors for {needed} components"
-    if not np.isfinite(recording.channels.orientations).all():
-        return "coils without position"
-    return None
+def ratio(source: float, target: float) -> tuple[int, int]:
+    """The smallest integers (up, down) with target = source * up / down to 1e-6 (under 4 ms in an hour)."""
+    wanted = target / source
+    for largest in (1, 10, 100, 1_000, 10_000, 100_000):
+        fraction = Fraction(wanted).limit_denominator(largest)
+        if abs(fraction - wanted) <= 1e-6 * wanted:
+            return fraction.numerator, fraction.denominator
+    return Fraction(wanted).limit_denominator(10_000_000).as_integer_ratio()
+
+
+def reach(up: int, down: int) -> int:
+    """Input samples that an output sample depends on, on either side."""
+    return ceil_div(REACH * max(up, down), up)
+
+
+def resampled(values: np.ndarray, up: int, down: int) -> np.ndarray:
+    """Rows (n_rows, n) at up / down times their rate: (n_rows, ceil(n * up / down)), float32, from the same instant."""
+    n_rows, n = values.shape
+    # whole periods, so that output samples fall on the first input sample, of one row and of the next
+    before = down * ceil_div(reach(up, down), down)
+    after = before + -n % down
+    longer = np.pad(values.astype(np.float32, copy=False), ((0, 0), (before, after)), "reflect", reflect_type="odd")
+    # one call for all rows: the filter is made once, and the margins keep them apart
+    long = soxr.resample(longer.reshape(-1), down, up).reshape(n_rows, -1)
+    first = before // down * up
+    return long[:, first : first + ceil_div(n * up, down)]
+
+
+def resample(recording: Recording, sfreq: float) -> Recording:
+    """The recording at `sfreq` Hz (1 / TR for fMRI), without time shift.
+
+    Raises RecordingError: the rate is not above 0 or beyond 100 kHz, or the recording is shorter than two samples.
+    """
+    if not 0 < sfreq <= FASTEST:
+        fix = f"give a rate in Hz, at most {FASTEST:g}"
+        raise RecordingError(f"{sfreq}", file=recording.file, field="sfreq", fix=fix)
+    return Resample(sfreq=sfreq).apply(recording)

@@ -131,9 +131,8 @@ def export(
     if importlib.util.find_spec("zarr") is None:
         raise ConfigError("zarr is not installed", field="to", fix="pip install 'brainof[zarr]'")
     index = corpus.index
-    labels = [name for name in index if str(name).startswith(LABEL)]
     if label is not None:
-        known = [str(name).removeprefix(LABEL) for name in labels]
+        known = [str(name).removeprefix(LABEL) for name in index if str(name).startswith(LABEL)]
         check_known(label, known, ConfigError, "{!r} is not in the corpus", field="label")
     folder = user_path(out)
     make_folder(folder)

@@ -88,7 +88,7 @@ def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
         sfreq = float(recording["sfreq"])
     except (TypeError, ValueError):
         sfreq = np.nan
-    if not (np.isfinite(sfreq) and sfreq > 0):
+    if not 0 < sfreq < np.inf:
         raise CorpusError(f"{recording['sfreq']!r}", file=name, field="sfreq", fix="give a rate above 0 Hz")
     return {**row, "sfreq": sfreq}
 

@@ -287,8 +287,10 @@ class Corpora(Windows):
         return corpus.damaged(local)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
-        for corpus, local in map(self._locate, rows) if self.remote else ():
-            corpus.read_ahead([local])
+        numbers = np.asarray(list(rows), np.int64)
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        for number in np.unique(which).tolist():
+            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
 
     @cached_property
     def _starts(self) -> np.ndarray:

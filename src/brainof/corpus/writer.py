@@ -102,15 +102,15 @@ class CorpusWriter:
         row |= {"dtype": "float16", "channel_set": digest, "good": "".join("01"[g] for g in good.astype(int))}
         for window, half, checksum in zip(windows, halves, checksums, strict=True):
             labels = {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
-            own = {"key": f"{len(self._rows):05d}", "n_channels": half.shape[0], "n_times": half.shape[1]}
-            own |= {"crc32c": checksum, "view": str(window.view), "onset": float(window.onset)}
-            self._rows.append(row | own | labels)
+            shape = {"n_channels": half.shape[0], "n_times": half.shape[1], "crc32c": checksum}
+            place = {"key": f"{len(self._rows):05d}", "view": str(window.view), "onset": float(window.onset)}
+            self._rows.append(row | shape | place | labels)
         self._windows += halves
         self._bytes += n_bytes
         self._added.add(identity)
         if quality is not None:
-            own = {key: row[key] for key in ("dataset", "modality", "subject", "recording", "channel_set")}
-            self._quality[(row["dataset"], name)] = {**own, **quality}
+            about = {key: row[key] for key in ("dataset", "modality", "subject", "recording", "channel_set")}
+            self._quality[(row["dataset"], name)] = {**about, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, license, citation. Replaces an earlier description."""

@@ -66,7 +66,7 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
         text = f"{len(table)} rows for {recording.n_times} samples of {recording.file}"
         raise LabelError(text, file=path, field="segments", fix="the table needs one row per sample (volume)")
     parts = []
-    for start, stop in _runs(table[segments.split] if segments.split else table[[]]):
+    for start, stop in _runs(table[segments.split]):
         rows = table.iloc[start:stop]
         named = {column: str(rows[column].iloc[0]) for column in segments.split}
         if segments.trial_type:
@@ -78,8 +78,7 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
             is_inside = (onset >= start / recording.sfreq) & (onset < stop / recording.sfreq)
             events = recording.events[is_inside].assign(onset=onset - start / recording.sfreq).reset_index(drop=True)
         provenance = {**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())}
-        entities = {**recording.entities, **named}
-        data = recording.data[:, start:stop]
+        data, entities = recording.data[:, start:stop], {**recording.entities, **named}
         parts.append(recording.replace(data=data, entities=entities, events=events, provenance=provenance))
     return parts
 

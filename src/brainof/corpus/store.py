@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..channels import Channels
 from ..errors import CorpusError
 from ..utils.values import counted
 from .folder import Folder, RemoteFolder
-from .index import COLUMNS, IndexFile, from_frame, in_order, to_frame
+from .index import IndexFile, in_order, to_frame
 from .maintenance import Deletion, compact, corpus_info, delete, verify
 from .shards import INDEX_SUFFIX, SUFFIX, Shard, damaged_window
 from .windows import Windows
@@ -55,9 +54,8 @@ class Corpus(Windows):
     """
 
     def __init__(self, root: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
+        super().__init__(remote=isinstance(root, str) and "://" in root)
         self._storage_options = storage_options
-        self.remote = isinstance(root, str) and "://" in root
         self.folder = RemoteFolder(str(root), self._forget, storage_options) if self.remote else Folder(root)
         self.version = self.folder.version()
         #: Sentences a user should read: what was odd when the index was read
@@ -91,7 +89,7 @@ class Corpus(Windows):
         return self.folder.root
 
     @cached_property
-    def index(self) -> pd.DataFrame:  # type: ignore[override]
+    def index(self) -> pd.DataFrame:
         if self._final is not None:
             return self.columns(self._final.columns)
         merged = self.merged_index()
@@ -141,7 +139,7 @@ class Corpus(Windows):
         return index
 
     @cached_property
-    def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
+    def datasets(self) -> dict[str, dict[str, Any]]:
         names = self.folder.objects("datasets")
         if not names and self.remote and len(self):  # a server that lists nothing; the index names them
             names = [f"datasets/{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
@@ -241,64 +239,18 @@ class Corpora(Windows):
     """Several corpora as one: rows are numbered through, in the order given."""
 
     def __init__(self, corpora: Sequence[str | PathLike[str] | Corpus]) -> None:
-        super().__init__()
-        self.corpora = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
-        if not self.corpora:
+        opened = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
+        if not opened:
             raise CorpusError("no corpus was given")
-        self.remote = any(corpus.remote for corpus in self.corpora)
+        super().__init__(opened, any(corpus.remote for corpus in opened))
 
     def __repr__(self) -> str:
         return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
-
-    @cached_property
-    def index(self) -> pd.DataFrame:  # type: ignore[override]
-        own = (name for corpus in self.corpora for name in corpus.column_names)
-        return self.columns(list(dict.fromkeys([*COLUMNS, *own])))
-
-    def columns(self, names: Sequence[str]) -> pd.DataFrame:
-        frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
-        return to_frame([from_frame(frame) for frame in frames], names)
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @cached_property
-    def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
-        return {name: about for corpus in reversed(self.corpora) for name, about in corpus.datasets.items()}
 
     @property
     def notes(self) -> list[str]:
         """Those of all corpora."""
         return [note for corpus in self.corpora for note in corpus.notes]
-
-    def channels(self, digest: str) -> Channels:
-        for corpus in self.corpora:
-            with suppress(FileNotFoundError):
-                corpus.folder.read(f"channels/{digest}.json")
-                return corpus.channels(digest)
-        raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].folder.where("channels"))
-
-    def view(self, row: int) -> np.ndarray:
-        corpus, local = self._locate(row)
-        return corpus.view(local)
-
-    def damaged(self, row: int) -> CorpusError:
-        corpus, local = self._locate(row)
-        return corpus.damaged(local)
-
-    def read_ahead(self, rows: Iterable[int]) -> None:
-        numbers = np.asarray(list(rows), np.int64)
-        which = np.searchsorted(self._starts, numbers, side="right") - 1
-        for number in np.unique(which).tolist():
-            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum([len(corpus) for corpus in self.corpora])])
-
-    def _locate(self, row: int) -> tuple[Corpus, int]:
-        which = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self.corpora[which], int(row - self._starts[which])
 
 
 def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | Corpora:

@@ -1,10 +1,11 @@
-"""Windows: numbered windows that are checked when read, and batched; what Corpus and Corpora have in common."""
+"""Windows: numbered windows of one corpus or several, that are checked when read, and batched."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,46 +17,72 @@ from ..errors import CorpusError
 from ..signals import Sensors, SignalBatch
 from ..utils.checksum import crc32c
 from ..utils.values import ceil_div
+from .index import COLUMNS, from_frame, to_frame
 
 
-class Windows(ABC):
-    """Numbered windows and their index."""
+class Windows:
+    """Numbered windows and their index: of one Corpus, or of `corpora`, numbered through in the order given."""
 
-    #: One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0
-    index: pd.DataFrame
-    #: What is known of each dataset, by name
-    datasets: dict[str, dict[str, Any]]
-    #: Whether shards are fetched from elsewhere, and want to be asked for early
-    remote: bool
-
-    def __init__(self) -> None:
+    def __init__(self, corpora: Sequence[Any] = (), remote: bool = False) -> None:
+        self.corpora = corpora
+        #: Whether shards are fetched from elsewhere, and want to be asked for early
+        self.remote = remote
         self._columns: dict[str, np.ndarray] = {}
         self._names: dict[str, list[str]] = {}
         self._goods: dict[int, np.ndarray] = {}
         self._sensors: dict[int, Sensors] = {}
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return int(self._starts[-1])
 
-    @abstractmethod
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """One row per window (columns: `brainof.corpus.index.COLUMNS` and labels), numbered from 0."""
+        own = (name for corpus in self.corpora for name in corpus.column_names)
+        return self.columns(list(dict.fromkeys([*COLUMNS, *own])))
+
+    @cached_property
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """What is known of each dataset, by name."""
+        return {name: about for corpus in reversed(self.corpora) for name, about in corpus.datasets.items()}
+
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of `index`, without holding the others in memory."""
+        frames = (corpus.columns([name for name in names if name in corpus.column_names]) for corpus in self.corpora)
+        return to_frame([from_frame(frame) for frame in frames], names)
 
-    @abstractmethod
     def channels(self, digest: str) -> Channels:
         """The channel table of a channel set."""
+        for corpus in self.corpora:
+            with suppress(FileNotFoundError):
+                corpus.folder.read(f"channels/{digest}.json")
+                return corpus.channels(digest)
+        raise CorpusError(f"no corpus holds channel set {digest}", file=self.corpora[0].folder.where("channels"))
 
-    @abstractmethod
     def view(self, row: int) -> np.ndarray:
         """A window as a float16 view (n_channels, n_times) of the file, not checked."""
+        corpus, local = self._locate(row)
+        return corpus.view(local)
 
-    @abstractmethod
     def damaged(self, row: int) -> CorpusError:
         """The error of a window that does not match its checksum; names the shard."""
+        corpus, local = self._locate(row)
+        return corpus.damaged(local)
 
-    @abstractmethod
     def read_ahead(self, rows: Iterable[int]) -> None:
         """Ask for the bytes of windows that will be read soon; returns at once."""
+        numbers = np.asarray(list(rows), np.int64)
+        which = np.searchsorted(self._starts, numbers, side="right") - 1
+        for number in np.unique(which).tolist():
+            self.corpora[number].read_ahead((numbers[which == number] - self._starts[number]).tolist())
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum([len(corpus) for corpus in self.corpora])])
+
+    def _locate(self, row: int) -> tuple[Any, int]:
+        which = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self.corpora[which], int(row - self._starts[which])
 
     def read(self, row: int) -> np.ndarray:
         """One window, a read-only float16 view (n_channels, n_times) of the mapped file; CorpusError if damaged."""

@@ -85,11 +85,10 @@ def split(
 
 
 def copy_windows(corpus: Corpus, rows: np.ndarray, target: Path) -> None:
-    """Copy windows shard by shard, after the channel tables and descriptions they need: a copy that is interrupted can
-    be used as far as it got.
+    """Copy windows shard by shard, after what they need: a copy that is interrupted can be used as far as it got.
 
-    A shard keeps its time and gets a name of its own, so that of a recording that is in two corpora the newest counts,
-    as everywhere. A shard that is at the target already is not copied again.
+    A shard keeps its time and gets a name of its own, so that of a recording that is in two corpora the newest counts.
+    One that is at the target already is not copied again.
     """
     described = corpus.columns(["dataset", "channel_set"]).iloc[rows]
     for digest in described["channel_set"].unique():

@@ -80,9 +80,6 @@ class Shard:
             key: (tuple(entry["shape"]), start + entry["data_offsets"][0]) for key, entry in header.items()
         }
 
-    def __len__(self) -> int:
-        return len(self._windows)
-
     def table(self) -> pa.Table:
         """The index rows of the shard, from its header; a CorpusError where they are damaged."""
         return to_table(self._rows())

@@ -51,12 +51,10 @@ def merged(events: pd.DataFrame, gap: float) -> pd.DataFrame:
 
 
 def split_segments(recording: Recording, segments: Segments, root: str | Path) -> list[Recording]:
-    """Events and parts from a table with one row per sample (volume).
+    """Events and parts from a table with one row per sample (volume); LabelError where it lacks rows or a column.
 
     A part is a stretch of equal values in the `split` columns, with those values as entities, onsets counted from its
     own first sample, and `provenance["part"]`; where nothing is to be split there is one.
-
-    Raises LabelError: the table has another number of rows than the recording has samples, or lacks a column.
     """
     path = inside(root, fill(segments.file, recording.entities, "segments.file"))
     table = read_table(path, segments.columns)

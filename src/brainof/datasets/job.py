@@ -55,13 +55,11 @@ class Job:
         self.labels = Labels(recipe, root)
 
     def run(self, found: Found, writer: CorpusWriter, config: str | None = None) -> dict[str, Any]:
-        """Prepare one recording.
+        """Prepare one recording; the result has the keys recording, config, reason (of a failure, else None) and notes.
 
         Every error but a full or forbidden disk becomes a failure record in the corpus. While the recording is at
-        work its failure record says so: should the process die over it, that record is what is left.
-
-        `config` is `self.config(found)`, where it is known already. The result has the keys recording, config, reason
-        (of a failure, else None) and notes.
+        work its failure record says so: should the process die over it, that record is what is left. `config` is
+        `self.config(found)`, where it is known already.
         """
         identity = self.identity(found.name)
         record: dict[str, Any] = {"recording": found.name, "config": config, "reason": None, "notes": []}

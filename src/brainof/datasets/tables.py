@@ -26,9 +26,7 @@ def read_table(
 ) -> pd.DataFrame:
     """A csv, tsv or white-space table (by its suffix) as text; `unknown` values, in lower case, are empty text.
 
-    `columns` names those of a table without a header line.
-
-    Raises LabelError: the table is missing, unreadable or empty.
+    `columns` names those of a table without a header line. LabelError: it is missing, unreadable or empty.
     """
     try:
         state = path.stat()

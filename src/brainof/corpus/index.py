@@ -162,12 +162,8 @@ def from_frame(index: pd.DataFrame) -> pa.Table:
     """Inverse of `to_frame`."""
     arrays = {}
     for name, column in index.items():
-        if column.dtype == "category":
-            codes = column.cat.codes.to_numpy(np.int32)
-            values = pa.array(column.cat.categories.to_numpy(dtype=object), pa.string())
-            arrays[str(name)] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values)
-        else:
-            arrays[str(name)] = pa.array(column.to_numpy(), COLUMNS[str(name)])
+        kind = COLUMNS.get(str(name), _TEXT)
+        arrays[str(name)] = pa.array(column if kind == _TEXT else column.to_numpy(), kind)  # NaN is no null
     return pa.table(arrays)
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from brainof.corpus.index import COLUMNS, FORMAT, VERSION
-from brainof.corpus.index_file import write_index
+from brainof.corpus.index import COLUMNS, FORMAT, VERSION, write_index
 
 WINDOWS, PEOPLE, WINDOWS_PER_SHARD = 5_870_984, 32_278, 520
 #: modality, share of the windows, datasets, shapes (channels, samples, Hz)

@@ -86,7 +86,7 @@ def test_compact_removes_what_dead_writers_left_and_nothing_younger(corpus_root)
 
 
 def test_info_counts_by_hand(corpus_root, make, monkeypatch):
-    monkeypatch.setattr("brainof.corpus.info.read_speed", lambda corpus: 0.002)  # MB/s
+    monkeypatch.setattr("brainof.corpus.maintenance.read_speed", lambda corpus: 0.002)  # MB/s
     with CorpusWriter(corpus_root) as writer:
         task = [make.Window(window.data, view="task") for window in make.windows(1, n=3)]
         writer.add(make.recording("p1_task"), make.channels(5), task)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainof.corpus.pairs import pairs
+from brainof.corpus.selection import pairs
 from brainof.errors import CorpusError
 
 BOTH = {"eeg": "a_eeg", "fmri": "a_fmri"}

@@ -15,9 +15,9 @@ import fsspec
 import numpy as np
 import pytest
 
-from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, remote
+from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, folder
 from brainof.corpus.buckets import COLUMNS
-from brainof.corpus.remote import RemoteFolder
+from brainof.corpus.folder import RemoteFolder
 from brainof.errors import ConfigError, CorpusError, StorageError
 
 URL = "memory://lab/corpus"
@@ -25,8 +25,8 @@ URL = "memory://lab/corpus"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.001)
-    monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setattr(folder, "FIRST_WAIT", 0.001)
+    monkeypatch.setenv(folder.CACHE, str(tmp_path / "cache"))
 
 
 def _upload(root: Path, url: str, **options) -> None:
@@ -177,7 +177,7 @@ def test_a_damaged_copy_in_the_cache_is_fetched_anew(corpus_root, in_memory):
 
 def test_the_cache_stays_within_its_bounds(corpus_root, in_memory, tmp_path, monkeypatch):
     size = max(path.stat().st_size for path in (corpus_root / "shards").glob("*.safetensors"))
-    monkeypatch.setenv(remote.CACHE_BYTES, str(2 * size + 10))
+    monkeypatch.setenv(folder.CACHE_BYTES, str(2 * size + 10))
     corpus = Corpus(URL)
     truth = Corpus(corpus_root)
     for row in np.random.default_rng(0).permutation(24).tolist():
@@ -185,8 +185,8 @@ def test_the_cache_stays_within_its_bounds(corpus_root, in_memory, tmp_path, mon
         cached = list(corpus.folder.cache.rglob("*.safetensors"))
         assert sum(path.stat().st_size for path in cached) <= 2 * size + 10
         assert len(corpus._shards) <= len(cached)  # what is dropped is not kept mapped either
-    monkeypatch.setenv(remote.CACHE, str(tmp_path / "other"))
-    monkeypatch.setenv(remote.CACHE_BYTES, "100")
+    monkeypatch.setenv(folder.CACHE, str(tmp_path / "other"))
+    monkeypatch.setenv(folder.CACHE_BYTES, "100")
     with pytest.raises(StorageError, match=r"safetensors: shard of .* does not fit a cache"):
         Corpus(URL).read(0)
 
@@ -237,6 +237,6 @@ def test_what_cannot_be_reached_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(CorpusError, match=r"gs://x: cannot be reached.*pip install gcsfs"):
         Corpus("gs://x")
-    monkeypatch.setenv(remote.CACHE_BYTES, "many")
+    monkeypatch.setenv(folder.CACHE_BYTES, "many")
     with pytest.raises(ConfigError, match="BRAINOF_CACHE_BYTES: 'many'"):
         RemoteFolder(URL)

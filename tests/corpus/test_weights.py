@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from brainof.corpus.weights import fractions
+from brainof.corpus.buckets import fractions
 from brainof.errors import ConfigError
 
 SIZES = {("eeg", "a"): 900, ("eeg", "b"): 50, ("fmri", "b"): 25, ("fmri", "c"): 25}

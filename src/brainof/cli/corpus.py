@@ -148,7 +148,7 @@ def _delete(corpus: Any, args: argparse.Namespace) -> Result:
 
 
 def _export(corpus: Any, args: argparse.Namespace) -> Result:
-    from ..corpus.export import export
+    from ..corpus.copying import export
 
     stores, lines = export(corpus, args.out, args.to, args.label), []
     for store in stores:

@@ -1,12 +1,10 @@
 """The corpus: windows on disk, checked on every read, in batches whose order depends on a seed alone."""
 
-from .corpora import Corpora, open_corpora
 from .index import subjects
 from .loader import Loader
-from .pairs import pairs
 from .sampler import BatchSampler
-from .selection import select, split_subjects
-from .store import Corpus
+from .selection import pairs, select, split_subjects
+from .store import Corpora, Corpus, open_corpora
 from .windows import Windows
 from .writer import CorpusWriter
 

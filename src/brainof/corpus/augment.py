@@ -69,8 +69,7 @@ def augment(batch: SignalBatch, config: AugmentConfig, seed: int, epoch: int, pa
         masks.append(good_C)
         n_times.append(signal_CT.shape[1])
         intervals.append(float(batch.interval_B[place]) / rate)
-    padded = ceil_div(max(n_times), patch) * patch
-    signal_BCT = np.zeros((len(signals), batch.signal_BCT.shape[1], padded), np.float32)
+    signal_BCT = np.zeros((*batch.signal_BCT.shape[:2], ceil_div(max(n_times), patch) * patch), np.float32)
     for place, signal_CT in enumerate(signals):
         signal_BCT[place, :, : signal_CT.shape[1]] = signal_CT
     return replace(
@@ -97,8 +96,8 @@ def _window(
         choice = ([1.0, *config.resample])[int(draws[0] * (len(config.resample) + 1))]
         if choice != 1 and signal_CT.shape[1] * choice >= patch:
             ratio = Fraction(choice).limit_denominator(100)
-            up, down, rate = ratio.numerator, ratio.denominator, float(ratio)
-            signal_CT = resample_poly(signal_CT, up, down, axis=1, padtype="line").astype(np.float32)  # shifts nothing
+            rate = float(ratio)  # the polyphase filter shifts nothing
+            signal_CT = resample_poly(signal_CT, *ratio.as_integer_ratio(), axis=1, padtype="line").astype(np.float32)
     if config.shift and not slow:
         most = min(int(config.shift * signal_CT.shape[1]), signal_CT.shape[1] - patch)
         signal_CT = signal_CT[:, int(draws[1] * (max(most, 0) + 1)) :]

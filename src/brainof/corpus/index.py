@@ -1,18 +1,24 @@
-"""The window index: one row per window, and the rules that rows obey."""
+"""The window index: one row per window, the rules that rows obey, and the Parquet files that hold them."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import compute
+from pyarrow import compute, parquet
 
 from ..channels import MODALITIES
 from ..errors import CorpusError, check_known
+from ..utils.checksum import crc32c
+from ..utils.files import parse_json, write_atomically
 
 FORMAT = "brainof-corpus"
 #: Version 2 adds checksums to descriptions, deletions and notes; version 1 is read and appended to as it is
@@ -44,10 +50,20 @@ COLUMNS: dict[str, pa.DataType] = {
     "good": _TEXT,  # channel mask as a string of 0 and 1
 }
 LABEL = "label."
+IDENTITY = ("dataset", "modality", "recording")
 
 _REQUIRED = ("dataset", "modality", "subject", "recording", "config", "sfreq")
 _OPTIONAL = ("session", "task", "run")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_ABOUT, _CHECKSUM = b"brainof", b"brainof.crc32c"
+
+#: Text that occurs in millions of rows must stay one dictionary: by default the library gives up at 1 MB and spells out
+#: every row, and makes a dictionary for each million of rows
+_DICTIONARY_BYTES, _ROWS = 1 << 28, 1 << 23
+
+#: Rows of a column that are decoded at a time: a few MB
+_ROWS_AT_ONCE = 1 << 19
 
 
 def dataset_name(name: Any) -> str:
@@ -72,14 +88,9 @@ def recording_row(recording: Mapping[str, Any]) -> dict[str, Any]:
         sfreq = float(recording["sfreq"])
     except (TypeError, ValueError):
         sfreq = np.nan
-    if not (np.isfinite(sfreq) and sfreq > 0):
+    if not 0 < sfreq < np.inf:
         raise CorpusError(f"{recording['sfreq']!r}", file=name, field="sfreq", fix="give a rate above 0 Hz")
     return {**row, "sfreq": sfreq}
-
-
-def column_type(column: str) -> pa.DataType:
-    """Storage type of a column of the index."""
-    return COLUMNS.get(column, _TEXT)
 
 
 def to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -92,7 +103,7 @@ def to_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """Lists per column as an Arrow table of the storage types."""
     arrays = {}
     for name in (*COLUMNS, *(name for name in columns if name.startswith(LABEL))):
-        kind = column_type(name)
+        kind = COLUMNS.get(name, _TEXT)
         values = pa.array(columns[name], pa.string() if kind == _TEXT else kind)
         arrays[name] = values.dictionary_encode() if kind == _TEXT else values  # 7 times the speed of one step
     return pa.table(arrays)
@@ -109,7 +120,9 @@ def to_frame(tables: Sequence[pa.Table], columns: Sequence[str] | None = None) -
 
 def _chunks(name: str, tables: Sequence[pa.Table]) -> Iterator[pa.Array]:
     for table in tables:
-        yield from table[name].chunks if name in table.column_names else [pa.nulls(len(table), column_type(name))]
+        yield from (
+            table[name].chunks if name in table.column_names else [pa.nulls(len(table), COLUMNS.get(name, _TEXT))]
+        )
 
 
 def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Categorical | np.ndarray:
@@ -118,7 +131,7 @@ def column_values(name: str, chunks: Iterable[pa.Array], n_rows: int) -> pd.Cate
     Text becomes categories in order of first mention, with the smallest codes that hold them. Not by Arrow's
     `unify_dictionaries`, which takes twice the time and 80 MB more for 5.87 million rows.
     """
-    kind = column_type(name)
+    kind = COLUMNS.get(name, _TEXT)
     is_text = kind == _TEXT
     values = np.empty(n_rows, np.int8 if is_text else kind.to_pandas_dtype())
     names, begin = pa.array([], pa.string()), 0
@@ -149,12 +162,8 @@ def from_frame(index: pd.DataFrame) -> pa.Table:
     """Inverse of `to_frame`."""
     arrays = {}
     for name, column in index.items():
-        if column.dtype == "category":
-            codes = column.cat.codes.to_numpy(np.int32)
-            values = pa.array(column.cat.categories.to_numpy(dtype=object), pa.string())
-            arrays[str(name)] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values)
-        else:
-            arrays[str(name)] = pa.array(column.to_numpy(), COLUMNS[str(name)])
+        kind = COLUMNS.get(str(name), _TEXT)
+        arrays[str(name)] = pa.array(column if kind == _TEXT else column.to_numpy(), kind)  # NaN is no null
     return pa.table(arrays)
 
 
@@ -169,7 +178,7 @@ def in_order(index: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if index.empty:
         return index.reset_index(drop=True), []
     rank = np.zeros(len(index), np.int64)
-    for column in ("dataset", "modality", "recording"):
+    for column in IDENTITY:
         rank = rank * len(index[column].cat.categories) + _ranks(index[column])
     shard = _ranks(index["shard"])  # names of one dataset sort by their time of writing
     if (np.diff(rank) < 0).any():
@@ -198,3 +207,86 @@ def _ranks(column: pd.Series) -> np.ndarray:
     """Rank of each value in the alphabetical order of the column's categories."""
     ranks = np.argsort(np.argsort(column.cat.categories.to_numpy(dtype=str)))
     return ranks[column.cat.codes.to_numpy()]
+
+
+def write_index(
+    path: Path, table: pa.Table, shards: Sequence[str], *, ordered: bool = False, deleted: Sequence[str] = ()
+) -> None:
+    """Write index rows by rename, beside what `IndexFile` tells of them."""
+    values = {"columns": table.column_names, "shards": list(shards), "rows": len(table)}
+    about = json.dumps({**values, "ordered": ordered, "deleted": list(deleted)}).encode()
+    # Parquet checks its pages only, so the names of columns and shards get a checksum of their own
+    table = table.replace_schema_metadata({_ABOUT: about, _CHECKSUM: str(crc32c(about))})
+    sink = pa.BufferOutputStream()
+    limits: Any = {"dictionary_pagesize_limit": _DICTIONARY_BYTES, "row_group_size": _ROWS}
+    parquet.write_table(table, sink, write_page_checksum=True, **limits)
+    write_atomically(path, [memoryview(sink.getvalue())])
+
+
+class IndexFile:
+    """An index file whose columns are read when they are asked for; damage is a CorpusError with `fix`.
+
+    `shards` are those whose rows these are, `deleted` the names of the deletions that were applied; `ordered` rows are
+    final: in canonical order, none superseded or deleted.
+    """
+
+    def __init__(self, path: Path, fix: str) -> None:
+        self.path, self._fix = path, fix
+        with self._named():
+            # stays open, so that a file that is replaced meanwhile is not read half old, half new
+            file = pa.OSFile(os.fsencode(path))
+            self._file = parquet.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+            types = {field.name: field.type for field in self._file.schema_arrow}
+            metadata = self._file.schema_arrow.metadata or {}
+            about = metadata.get(_ABOUT, b"")
+            if metadata.get(_CHECKSUM) != str(crc32c(about)).encode():
+                raise ValueError("its checksum differs")
+            described = parse_json(about)
+            right = COLUMNS | {name: _TEXT for name in types if name.startswith(LABEL)}
+            if list(types) != described["columns"] or types != right:
+                raise ValueError("its columns are not those of an index")
+            self._rows = int(described.get("rows", self._file.metadata.num_rows))
+            self._check_rows(self._file.metadata.num_rows)
+        self.columns = list(types)
+        self.shards = set(described["shards"])
+        self.deleted = set(described.get("deleted", ()))
+        self.ordered = bool(described.get("ordered", False))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def read(self) -> pa.Table:
+        """All columns."""
+        with self._named():
+            table = self._file.read(use_threads=False)
+            table.validate(full=True)
+            self._check_rows(len(table))
+        return table.replace_schema_metadata(None)
+
+    def column(self, name: str) -> pd.Categorical | np.ndarray:
+        """One column as `index.column_values` gives it, read part by part: its Arrow form would take as much again."""
+        with self._named():
+            return column_values(name, self._parts(name), self._rows)
+
+    def _parts(self, name: str) -> Iterator[pa.Array]:
+        n_rows = 0
+        for part in self._file.iter_batches(_ROWS_AT_ONCE, columns=[name], use_threads=False):
+            part.validate(full=True)
+            n_rows += len(part)
+            if n_rows > self._rows:
+                break
+            yield part.column(0)
+        self._check_rows(n_rows)
+
+    def _check_rows(self, n_rows: int) -> None:
+        if n_rows != self._rows:
+            raise ValueError("it does not hold all rows")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        # a damaged file raises whatever the part that met the damage raises (text that is no text, places out of range)
+        try:
+            yield
+        except (OSError, pa.ArrowException, ValueError, IndexError, KeyError, TypeError) as error:
+            why = (str(error).splitlines() or ["unreadable"])[0]
+            raise CorpusError(f"is damaged ({why})", file=self.path, fix=self._fix) from None

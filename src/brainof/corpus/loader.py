@@ -112,9 +112,9 @@ class Loader:
     def _planned(self) -> Iterator[_Planned]:
         """The batches of this rank from the position on."""
         length = len(self.sampler)
-        epoch, plan = -1, None
+        epoch, plan = -1, []
         for number in numbers(self.position[0] * length + self.position[1], self.rank, self.world):
-            if number // length != epoch or plan is None:
+            if number // length != epoch:
                 epoch = number // length
                 plan = self.sampler.plan(epoch)
             yield number, plan[number % length].tolist()
@@ -131,13 +131,11 @@ class Loader:
                     self.corpus.read_ahead(waiting[1])
 
     def _read(self, planned: _Planned) -> Any:
-        (epoch, number), rows = divmod(planned[0], len(self.sampler)), planned[1]
-        patch = self.sampler.patch
+        (epoch, number), rows, patch = divmod(planned[0], len(self.sampler)), planned[1], self.sampler.patch
         if self.augmentation is None:
             batch = self.corpus.batch(rows, patch, self.dtype if self.device.type == "cpu" else torch.float16)
         else:
-            batch = self.corpus.batch(rows, patch)
-            batch = augment(batch, self.augmentation, self.sampler.seed, epoch, patch)
+            batch = augment(self.corpus.batch(rows, patch), self.augmentation, self.sampler.seed, epoch, patch)
             batch = replace(batch, signal_BCT=batch.signal_BCT.to(self.dtype))
         made = batch if self.transform is None else self.transform(batch, epoch, number)
         return _pinned(made) if self.device.type == "cuda" and made is not None else made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import count as count_from
 from typing import Any
@@ -16,19 +16,6 @@ from ..utils.values import ceil_div
 from .buckets import Bucket, Cell, buckets_of
 
 _GOLDEN = (5**0.5 - 1) / 2
-
-
-class Plan(Sequence[np.ndarray]):
-    """The batches of an epoch, as arrays of row numbers."""
-
-    def __init__(self, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-        self._rows, self._starts, self._ends = rows, starts, ends
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self._rows[self._starts[number] : self._ends[number]]
 
 
 def numbers(start: int, rank: int = 0, world: int = 1, worker: int = 0, workers: int = 1) -> Iterator[int]:
@@ -54,7 +41,7 @@ class BatchSampler:
         Windows in a batch, and patches over all its channels and windows (or those of a single window), at most: with
         the latter a step costs alike and takes as much memory whatever the channels of a shape. One is required.
     weights : mapping, optional
-        Rules under "modality" and "dataset", see `weights.fractions`: small datasets are repeated, each time in a new
+        Rules under "modality" and "dataset", see `buckets.fractions`: small datasets are repeated, each time in a new
         order; of large ones every epoch takes the next part. Without, an epoch holds every window exactly once.
     batches_per_epoch : int, optional
         Batches drawn by weight, at least one of each modality; as many as without weights by default.
@@ -107,10 +94,9 @@ class BatchSampler:
         sizes, own = (np.array([getattr(b, name) for b in self._buckets]) for name in ("size", "batch_size"))
         whole = -(-sizes // own)
         self._n_batches = batches_per_epoch or int(whole.sum())
-        self._weighted = weights is not None or batches_per_epoch is not None
-        self._expected = (
-            _expected_batches(self._buckets, self._modalities, self._n_batches) if self._weighted else whole
-        )
+        self._weighted, self._expected = weights is not None or batches_per_epoch is not None, whole
+        if self._weighted:
+            self._expected = _expected_batches(self._buckets, self._modalities, self._n_batches)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -120,20 +106,15 @@ class BatchSampler:
         """Row numbers of every batch of an epoch."""
         return [batch.tolist() for batch in self.plan(epoch)]
 
-    def plan(self, epoch: int) -> Plan:
-        """As `batches`, as integer arrays that are cut when they are asked for."""
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """As `batches`, as integer arrays."""
         counts = self._counts(epoch)
-        parts, starts, ends, begin = [], [], [], 0
+        batches: list[np.ndarray] = []
         for bucket, count, expected in zip(self._buckets, counts.tolist(), self._expected, strict=True):
             if count:
-                rows = self._rows(bucket, epoch, count, expected)
-                places = begin + np.arange(count) * bucket.batch_size
-                starts.append(places)
-                ends.append(np.minimum(places + bucket.batch_size, begin + len(rows)))
-                parts.append(rows)
-                begin += len(rows)
-        order = self._order(counts, self._random("interleave", epoch))
-        return Plan(np.concatenate(parts), *(np.concatenate(each)[order] for each in (starts, ends)))
+                rows, size = self._rows(bucket, epoch, count, expected), bucket.batch_size
+                batches += [rows[start : start + size] for start in range(0, count * size, size)]
+        return [batches[place] for place in self._order(counts, self._random("interleave", epoch)).tolist()]
 
     @cached_property
     def span(self) -> int:
@@ -146,7 +127,6 @@ class BatchSampler:
         return max(gaps)
 
     def _counts(self, epoch: int) -> np.ndarray:
-        """Batches of each bucket in an epoch."""
         return _rounded(self._expected, self._offset("batches", epoch)) if self._weighted else self._expected
 
     def _order(self, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -167,17 +147,14 @@ class BatchSampler:
             steps = windows * expected  # on average over epochs; each goes on about where the last one stopped
         else:
             steps = counts = np.array([cell.limit for cell in bucket.cells])
-        starts = [int(epoch * step) for step in steps.tolist()]
-        rows = [self._stream(*each) for each in zip(bucket.cells, starts, counts.tolist(), strict=True)]
+        rows = [bucket.cells[0].rows[:0]]
+        for cell, step, count in zip(bucket.cells, steps.tolist(), counts.tolist(), strict=True):
+            if count:  # from place `start` of an endless series of permutations of the cell
+                start, size = int(epoch * step), len(cell.rows)
+                turns = range(start // size, ceil_div(start + count, size))
+                rows.append(np.concatenate([self._shuffled(cell, turn) for turn in turns])[start % size :][:count])
         random = self._random(bucket.name, epoch).random(int(counts.sum()))
         return np.concatenate(rows)[_spread(counts, random)]
-
-    def _stream(self, cell: Cell, start: int, count: int) -> np.ndarray:
-        """`count` rows from place `start` of an endless series of permutations of the cell."""
-        size = len(cell.rows)
-        turns = range(start // size, ceil_div(start + count, size))
-        rows = [self._shuffled(cell, turn) for turn in turns]
-        return np.concatenate(rows)[start % size :][:count] if count else cell.rows[:0]
 
     def _shuffled(self, cell: Cell, turn: int) -> np.ndarray:
         random = self._random(cell.name, turn)

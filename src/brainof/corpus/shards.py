@@ -27,6 +27,8 @@ INDEX_SUFFIX = ".index.parquet"
 #: The safetensors library refuses longer headers
 MAX_HEADER = 100_000_000
 
+_FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
+
 
 def write_shard(path: Path, rows: Sequence[dict[str, Any]], windows: Sequence[np.ndarray]) -> None:
     """Write float16 windows and their index rows as one safetensors file, by rename."""
@@ -56,8 +58,12 @@ class Shard:
                 length = int.from_bytes(file.read(8), "little")
                 if size < 8 or length > min(size - 8, MAX_HEADER):
                     raise CorpusError("shard is cut or damaged (its header is not complete)", file=self.path, fix=_FIX)
-                header = _parse(self.path, file.read(length))
+                header = parse_json(file.read(length))
                 self.metadata: dict[str, str] = header.pop("__metadata__", {})
+                for key, entry in header.items():  # offsets and shapes must fit each other
+                    (first, last), (n_channels, n_times) = entry["data_offsets"], entry["shape"]
+                    if not (0 <= first <= last == first + 2 * n_channels * n_times and entry["dtype"] == "F16"):
+                        raise ValueError(key)
                 start = 8 + length
                 needed = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
                 if size != needed:
@@ -68,12 +74,11 @@ class Shard:
             raise CorpusError("shard is missing", file=self.path, fix=_FIX) from None
         except OSError as error:
             raise CorpusError(f"shard cannot be read ({error.strerror})", file=self.path) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CorpusError("shard is damaged (its header cannot be read)", file=self.path, fix=_FIX) from None
         self._windows: dict[str, tuple[tuple[int, ...], int]] = {
             key: (tuple(entry["shape"]), start + entry["data_offsets"][0]) for key, entry in header.items()
         }
-
-    def __len__(self) -> int:
-        return len(self._windows)
 
     def table(self) -> pa.Table:
         """The index rows of the shard, from its header; a CorpusError where they are damaged."""
@@ -84,7 +89,7 @@ class Shard:
         found, start = self._windows.get(key, (None, 0))
         if found != shape:
             raise CorpusError(f"shard holds no window {key!r} of shape {shape}", file=self.path, fix=_FIX)
-        return np.ndarray(shape, _HALF, self._map, start)
+        return np.ndarray(shape, "<f2", self._map, start)
 
     def checked(self, key: str, shape: tuple[int, int], checksum: int, recording: str) -> np.ndarray:
         """As `window`, compared with its checksum; a difference is a CorpusError that names the recording."""
@@ -110,21 +115,3 @@ class Shard:
 def damaged_window(path: Path | str, key: str, recording: str) -> CorpusError:
     """The error that says which window does not match its checksum."""
     return CorpusError(f"window {key!r} is damaged (its checksum differs)", file=path, field=recording, fix=_FIX)
-
-
-_HALF = np.dtype("<f2")
-_FIX = "restore it from a copy, or delete it and its index and prepare its recordings again"
-
-
-def _parse(path: Path | str, text: bytes) -> dict[str, Any]:
-    """The header as a dictionary, with offsets and shapes that fit each other."""
-    try:
-        header = parse_json(text)
-        for key, entry in header.items():
-            if key != "__metadata__":
-                (start, end), (n_channels, n_times) = entry["data_offsets"], entry["shape"]
-                if not (0 <= start <= end == start + 2 * n_channels * n_times and entry["dtype"] == "F16"):
-                    raise ValueError(key)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CorpusError("shard is damaged (its header cannot be read)", file=path, fix=_FIX) from None
-    return header

@@ -1,4 +1,4 @@
-"""Corpus: windows read back from disk, every one of them checked."""
+"""Corpus: windows read back from disk, every one of them checked; Corpora: several of them read as one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ import pyarrow as pa
 from ..channels import Channels
 from ..errors import CorpusError
 from ..utils.values import counted
-from .deletions import Deletion, read_deletions
-from .folder import Folder, check_version, is_url, object_names, read_object
-from .index import in_order, to_frame
-from .index_file import IndexFile
-from .info import corpus_info
-from .maintenance import compact, delete, verify
+from .folder import Folder, RemoteFolder
+from .index import IndexFile, in_order, to_frame
+from .maintenance import Deletion, compact, corpus_info, delete, verify
 from .shards import INDEX_SUFFIX, SUFFIX, Shard, damaged_window
 from .windows import Windows
 
@@ -46,7 +43,7 @@ class Corpus(Windows):
         The folder that holds corpus.json, or a fsspec URL of it (s3://, gs://, https://, ...), whose shards are
         fetched whole into a local cache.
     storage_options : mapping, optional
-        For the file system of a URL; see `remote.RemoteFolder`.
+        For the file system of a URL; see `folder.RemoteFolder`.
 
     Raises
     ------
@@ -57,16 +54,10 @@ class Corpus(Windows):
     """
 
     def __init__(self, root: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
+        super().__init__(remote=isinstance(root, str) and "://" in root)
         self._storage_options = storage_options
-        if is_url(root):
-            from .remote import RemoteFolder
-
-            self.folder: Folder = RemoteFolder(str(root), self._forget, storage_options)
-        else:
-            self.folder = Folder(root)
-        self.remote = self.folder.remote
-        self.version = check_version(self.folder)
+        self.folder = RemoteFolder(str(root), self._forget, storage_options) if self.remote else Folder(root)
+        self.version = self.folder.version()
         #: Sentences a user should read: what was odd when the index was read
         self.notes: list[str] = []
         self._shards: dict[str, Shard] = {}
@@ -98,7 +89,7 @@ class Corpus(Windows):
         return self.folder.root
 
     @cached_property
-    def index(self) -> pd.DataFrame:  # type: ignore[override]
+    def index(self) -> pd.DataFrame:
         if self._final is not None:
             return self.columns(self._final.columns)
         merged = self.merged_index()
@@ -132,8 +123,8 @@ class Corpus(Windows):
 
     @cached_property
     def deletions(self) -> list[Deletion]:
-        """What was deleted by index; see `deletions`."""
-        return read_deletions(self.folder)
+        """What was deleted by index; a damaged file is a CorpusError: what it deleted must not come back unnoticed."""
+        return [Deletion.read(self.folder, path) for path in self.folder.objects("deleted")]
 
     def indexed(self, shards: Iterable[str], tables: Sequence[pa.Table] = ()) -> pd.DataFrame:
         """The index of some shards, and of index tables that were read already, without what was deleted."""
@@ -148,28 +139,27 @@ class Corpus(Windows):
         return index
 
     @cached_property
-    def datasets(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
-        names = object_names(self.folder, "datasets")
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        names = self.folder.objects("datasets")
         if not names and self.remote and len(self):  # a server that lists nothing; the index names them
             names = [f"datasets/{name}.json" for name in self.columns(["dataset"])["dataset"].cat.categories]
-        return {name[len("datasets/") : -len(".json")]: read_object(self.folder, name) for name in names}
+        return {Path(name).name.removesuffix(".json"): self.folder.read_object(name) for name in names}
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Recordings that could not be prepared, with the reason."""
-        return [read_object(self.folder, name) for name in object_names(self.folder, "failures")]
+        return [self.folder.read_object(name) for name in self.folder.objects("failures")]
 
     @property
     def quality(self) -> list[dict[str, Any]]:
         """What was found in each recording and done to it, where its writer noted that (see `prepare.quality`)."""
-        return [read_object(self.folder, name) for name in object_names(self.folder, "quality")]
+        return [self.folder.read_object(name) for name in self.folder.objects("quality")]
 
     def channels(self, digest: str) -> Channels:
         if digest not in self._channels:
             name = f"channels/{digest}.json"
-            values = read_object(self.folder, name)
             try:
-                table = Channels.from_dict(values)
+                table = Channels.from_dict(self.folder.read_object(name))
             except (TypeError, KeyError, ValueError):
                 raise CorpusError("is damaged (not a channel table)", file=self.folder.where(name)) from None
             if table.digest != digest:
@@ -181,17 +171,14 @@ class Corpus(Windows):
         shape = int(self._column("n_channels")[row]), int(self._column("n_times")[row])
         return self.shard(self._text("shard", row)).window(self._text("key", row), shape)
 
-    def _shard_file(self, row: int) -> str:
-        return f"shards/{self._text('shard', row)}{SUFFIX}"
-
     def damaged(self, row: int) -> CorpusError:
-        name = self._shard_file(row)
+        name = f"shards/{self._text('shard', row)}{SUFFIX}"
         self.folder.discard(name)
         return damaged_window(self.folder.where(name), self._text("key", row), self._text("recording", row))
 
     def read_ahead(self, rows: Iterable[int]) -> None:
         if self.remote:
-            self.folder.fetch_ahead(self._shard_file(row) for row in rows)
+            self.folder.fetch_ahead(f"shards/{self._text('shard', row)}{SUFFIX}" for row in rows)
 
     def shard_names(self) -> list[str]:
         """Names of all shards that have a file or an index."""
@@ -215,7 +202,15 @@ class Corpus(Windows):
         """A shard, opened; it stays open until many others were opened after it."""
         shard = self._shards.get(name)
         if shard is None:
-            shard = self._open(f"shards/{name}{SUFFIX}")
+            file = f"shards/{name}{SUFFIX}"
+            try:
+                shard = Shard(self.folder.path(file), self.folder.where(file))
+            except CorpusError:
+                if not self.remote:
+                    raise
+                # the cached copy was dropped by another process between finding and opening it, or it is damaged
+                self.folder.discard(file)
+                shard = Shard(self.folder.path(file), self.folder.where(file))
             with self._lock:
                 while len(self._shards) >= OPEN_SHARDS:
                     self._shards.pop(next(iter(self._shards)))
@@ -230,17 +225,6 @@ class Corpus(Windows):
             return None
         return IndexFile(path, "delete it; `brainof corpus compact` makes it again") if path.exists() else None
 
-    def _open(self, name: str) -> Shard:
-        where = self.folder.where(name)
-        try:
-            return Shard(self.folder.path(name), where)
-        except CorpusError:
-            if not self.remote:
-                raise
-            # the cached copy was dropped by another process between finding and opening it, or it is damaged
-            self.folder.discard(name)
-            return Shard(self.folder.path(name), where)
-
     def _forget(self, name: str) -> None:
         with self._lock:
             self._shards.pop(Path(name).name.removesuffix(SUFFIX), None)
@@ -249,3 +233,27 @@ class Corpus(Windows):
         if note not in self.notes:
             logger.warning("%s: %s", self.folder, note)
             self.notes.append(note)
+
+
+class Corpora(Windows):
+    """Several corpora as one: rows are numbered through, in the order given."""
+
+    def __init__(self, corpora: Sequence[str | PathLike[str] | Corpus]) -> None:
+        opened = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
+        if not opened:
+            raise CorpusError("no corpus was given")
+        super().__init__(opened, any(corpus.remote for corpus in opened))
+
+    def __repr__(self) -> str:
+        return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
+
+    @property
+    def notes(self) -> list[str]:
+        """Those of all corpora."""
+        return [note for corpus in self.corpora for note in corpus.notes]
+
+
+def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | Corpora:
+    """Open one corpus, or several as one."""
+    paths = [paths] if isinstance(paths, (str, PathLike)) else paths
+    return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)

@@ -20,9 +20,8 @@ from ..paths import user_path
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, write_json
 from ..utils.memory import empty, release
-from .folder import Folder, check_version
-from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table
-from .index_file import write_index
+from .folder import Folder
+from .index import FORMAT, LABEL, VERSION, dataset_name, recording_row, to_columns, to_table, write_index
 from .shards import INDEX_SUFFIX, SUFFIX, write_shard
 
 #: Largest finite float16
@@ -34,8 +33,6 @@ MAX_WINDOWS = 16_384
 
 #: Time in the name of a shard
 _TIME = "%Y%m%dT%H%M%S%f"
-
-_FOLDERS = ("datasets", "channels", "shards", "failures", "quality")
 
 
 class CorpusWriter:
@@ -105,15 +102,15 @@ class CorpusWriter:
         row |= {"dtype": "float16", "channel_set": digest, "good": "".join("01"[g] for g in good.astype(int))}
         for window, half, checksum in zip(windows, halves, checksums, strict=True):
             labels = {LABEL + str(key): str(value) for key, value in window.labels.items() if value is not None}
-            own = {"key": f"{len(self._rows):05d}", "n_channels": half.shape[0], "n_times": half.shape[1]}
-            own |= {"crc32c": checksum, "view": str(window.view), "onset": float(window.onset)}
-            self._rows.append(row | own | labels)
+            shape = {"n_channels": half.shape[0], "n_times": half.shape[1], "crc32c": checksum}
+            place = {"key": f"{len(self._rows):05d}", "view": str(window.view), "onset": float(window.onset)}
+            self._rows.append(row | shape | place | labels)
         self._windows += halves
         self._bytes += n_bytes
         self._added.add(identity)
         if quality is not None:
-            names = {"dataset": row["dataset"], "modality": row["modality"], "subject": row["subject"]}
-            self._quality[(row["dataset"], name)] = {**names, "recording": name, "channel_set": digest, **quality}
+            about = {key: row[key] for key in ("dataset", "modality", "subject", "recording", "channel_set")}
+            self._quality[(row["dataset"], name)] = {**about, **quality}
 
     def add_dataset(self, name: str, description: Mapping[str, Any]) -> None:
         """Store what is known of a dataset: recipe, chain steps, license, citation. Replaces an earlier description."""
@@ -139,7 +136,13 @@ class CorpusWriter:
         """Commit what was added so far; after a StorageError it is still held, so that `flush` can be called again."""
         if not self._rows:
             return
-        shard = new_shard_name(self.root, self._rows[0]["dataset"], self._id)
+        # `dataset-time-writer`, which sorts behind all shards of the dataset, even those of a clock ahead of ours
+        dataset, now = self._rows[0]["dataset"], datetime.now(UTC).replace(tzinfo=None)
+        other = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
+        found = [match[1] for path in (self.root / "shards").iterdir() if (match := other.fullmatch(path.name))]
+        if found:
+            now = max(now, datetime.strptime(max(found), _TIME) + timedelta(microseconds=1))
+        shard = f"{dataset}-{now.strftime(_TIME)}-{self._id}"
         rows = [row | {"shard": shard} for row in self._rows]
         write_shard(self.root / "shards" / f"{shard}{SUFFIX}", rows, self._windows)
         # from here the windows are safe; should the index fail to be written, readers rebuild it from the header
@@ -147,11 +150,10 @@ class CorpusWriter:
         if self._done is not None:
             self._done |= {row["config"] for row in rows}
         write_index(self.root / "shards" / f"{shard}{INDEX_SUFFIX}", to_table(to_columns(rows)), [shard])
-        for dataset, name in {(row["dataset"], row["recording"]) for row in rows}:
-            fields = {"dataset": dataset, "recording": name}
-            self.forget_failure(fields)
-            if (dataset, name) in self._quality:
-                write_json(self._beside("quality", fields), self._quality.pop((dataset, name)), checksum=True)
+        for name in {row["recording"] for row in rows}:
+            self.forget_failure({"dataset": dataset, "recording": name})
+            if quality := self._quality.pop((dataset, name), None):
+                write_json(self._beside("quality", quality), quality, checksum=True)
 
     close = flush
 
@@ -182,19 +184,9 @@ def make_corpus(root: Path) -> None:
             fix = "choose a new or empty folder"
             raise CorpusError(f"holds {unexpected[0]!r} but no corpus.json", file=root, fix=fix)
         write_json(root / "corpus.json", {"format": FORMAT, "version": VERSION})
-    check_version(Folder(root))
-    for folder in _FOLDERS:
+    Folder(root).version()
+    for folder in ("datasets", "channels", "shards", "failures", "quality"):
         make_folder(root / folder)
-
-
-def new_shard_name(root: Path, dataset: str, writer: str) -> str:
-    """`dataset-time-writer`, which sorts behind all shards of the dataset, even those of a clock ahead of ours."""
-    now = datetime.now(UTC).replace(tzinfo=None)
-    name = re.compile(rf"{re.escape(dataset)}-(\d{{8}}T\d{{12}})-[0-9a-f]{{12}}\..*")
-    found = [match[1] for path in (root / "shards").iterdir() if (match := name.fullmatch(path.name))]
-    if found:
-        now = max(now, datetime.strptime(max(found), _TIME) + timedelta(microseconds=1))
-    return f"{dataset}-{now.strftime(_TIME)}-{writer}"
 
 
 def _to_halves(data: Sequence[np.ndarray], n_channels: int, recording: str) -> tuple[list[np.ndarray], list[int]]:

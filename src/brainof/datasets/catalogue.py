@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from ..errors import ConfigError
-from .recipe import Entry, Overlap, Recipe, find_recipe, recipe_names
+from .recipe import Overlap, Recipe, find_recipe, recipe_names
 
 
 def recipes() -> list[Recipe]:
@@ -35,21 +35,18 @@ def published_index() -> pd.DataFrame:
     rows = []
     for recipe in recipes():
         if (entry := recipe.published) is not None:
-            sfreq, n_times = window_of(entry, recipe.modality)
+            if entry.rate == "multi-site":
+                sfreq, n_times = 0.5, UNKNOWN_VOLUMES
+            else:
+                seconds, rate = (re.fullmatch(r"([\d.]+) (s|Hz|ms)", text) for text in (entry.window, entry.rate))
+                if seconds is None or rate is None or seconds[2] != "s":
+                    problem = f"cannot read rate {entry.rate!r}, window {entry.window!r}"
+                    raise ConfigError(problem, field=entry.name)
+                sfreq = SFREQ if recipe.modality != "fmri" else 1000 / float(rate[1])
+                n_times = round(float(seconds[1]) * sfreq)
             row = {"modality": recipe.modality, "dataset": recipe.name, "sfreq": sfreq, "n_times": n_times}
             rows.append({**row, "n_channels": entry.channels, "count": entry.windows, "people": entry.participants})
     return pd.DataFrame(rows)
-
-
-def window_of(entry: Entry, modality: str) -> tuple[float, int]:
-    """Sampling rate and samples of a published window (ConfigError where they cannot be read)."""
-    if entry.rate == "multi-site":
-        return 0.5, UNKNOWN_VOLUMES
-    seconds, rate = (re.fullmatch(r"([\d.]+) (s|Hz|ms)", text) for text in (entry.window, entry.rate))
-    if seconds is None or rate is None or seconds[2] != "s":
-        raise ConfigError(f"cannot read rate {entry.rate!r}, window {entry.window!r}", field=entry.name)
-    sfreq = SFREQ if modality != "fmri" else 1000 / float(rate[1])
-    return sfreq, round(float(seconds[1]) * sfreq)
 
 
 def page() -> str:

@@ -84,12 +84,10 @@ def _there(base: Path, wanted: Mapping[str, Any]) -> list[str]:
     """For each entity of a BIDS filter that no recording has: the values there are."""
     kind = {key: value for key, value in wanted.items() if key in ("suffix", "extension", "datatype", "derivative")}
     entities = [file.entities for file in bids.index(base).select(kind)]
-    texts = []
+    there = {}
     for key in wanted.keys() - kind.keys():
-        values = sorted({known[name] for known in entities if (name := ENTITY_NAMES.get(key, key)) in known})
-        if values:
-            texts.append(f"{key} is one of {listed(values)}")
-    return sorted(texts)
+        there[key] = sorted({known[name] for known in entities if (name := ENTITY_NAMES.get(key, key)) in known})
+    return sorted(f"{key} is one of {listed(values)}" for key, values in there.items() if values)
 
 
 def inside(root: str | os.PathLike[str], relative: str | os.PathLike[str]) -> Path:

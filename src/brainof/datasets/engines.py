@@ -62,9 +62,8 @@ class Engine:
     ) -> Iterator[Record]:
         """Prepare recordings into the corpus `out`; yields a record (see `Job.run`) as each is finished, in any order.
 
-        Before one of `to_run_alone` (recordings over which a process died) is begun, all others are committed.
-
-        Raises DependencyError: the engine's package is not installed; StorageError: the corpus cannot be written.
+        Before one of `to_run_alone` (recordings over which a process died) is begun, all others are committed. Raises
+        DependencyError: the engine's package is not installed; StorageError: the corpus cannot be written.
         """
         if self.name != "serial":
             yield from self._on_cluster(job, out, tasks)

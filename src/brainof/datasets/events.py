@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +51,10 @@ def merged(events: pd.DataFrame, gap: float) -> pd.DataFrame:
 
 
 def split_segments(recording: Recording, segments: Segments, root: str | Path) -> list[Recording]:
-    """Events and parts from a table with one row per sample (volume).
+    """Events and parts from a table with one row per sample (volume); LabelError where it lacks rows or a column.
 
     A part is a stretch of equal values in the `split` columns, with those values as entities, onsets counted from its
     own first sample, and `provenance["part"]`; where nothing is to be split there is one.
-
-    Raises LabelError: the table has another number of rows than the recording has samples, or lacks a column.
     """
     path = inside(root, fill(segments.file, recording.entities, "segments.file"))
     table = read_table(path, segments.columns)
@@ -67,18 +64,19 @@ def split_segments(recording: Recording, segments: Segments, root: str | Path) -
         text = f"{len(table)} rows for {recording.n_times} samples of {recording.file}"
         raise LabelError(text, file=path, field="segments", fix="the table needs one row per sample (volume)")
     parts = []
-    for start, stop in _runs(table[segments.split] if segments.split else table[[]]):
+    for start, stop in _runs(table[segments.split]):
         rows = table.iloc[start:stop]
         named = {column: str(rows[column].iloc[0]) for column in segments.split}
         if segments.trial_type:
-            events = _from_rows(rows[segments.trial_type], recording.sfreq)
+            kinds, sfreq = rows[segments.trial_type], recording.sfreq
+            runs = [(a / sfreq, (b - a) / sfreq, str(kinds.iloc[a])) for a, b in _runs(kinds.to_frame())]
+            events = pd.DataFrame(runs, columns=list(EVENT_COLUMNS))
         else:
             onset = recording.events["onset"]
             is_inside = (onset >= start / recording.sfreq) & (onset < stop / recording.sfreq)
             events = recording.events[is_inside].assign(onset=onset - start / recording.sfreq).reset_index(drop=True)
         provenance = {**recording.provenance, "part": "_".join(f"{k}-{v}" for k, v in named.items())}
-        entities = {**recording.entities, **named}
-        data = recording.data[:, start:stop]
+        data, entities = recording.data[:, start:stop], {**recording.entities, **named}
         parts.append(recording.replace(data=data, entities=entities, events=events, provenance=provenance))
     return parts
 
@@ -90,30 +88,18 @@ def _from_table(path: Path, source: EventSource) -> tuple[pd.DataFrame, list[str
     if table.empty:
         return no_events(), [f"{path.name} holds no events"]
     table = table.rename(columns=source.columns)
-    if source.filled:
-        table["trial_type"] = _filled_column(table, source.filled, path)
+    for column in source.filled.values():
+        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="events.filled")
+    if source.filled:  # the trial type whose column has a value in a row
+        found = pd.DataFrame({name: table[column] != "" for name, column in source.filled.items()})
+        if len(wrong := np.flatnonzero(found.sum(axis=1) != 1)):
+            problem = f"row {wrong[0] + 1} has not exactly one of {', '.join(source.filled.values())}"
+            raise LabelError(problem, file=path, field="events")
+        table["trial_type"] = found.idxmax(axis=1)
     for column in EVENT_COLUMNS:
         if column not in table.columns:
             raise LabelError(f"no column {column!r}", file=path, field="events", fix="name it in events.columns")
     return parsed_events(table, path)
-
-
-def _filled_column(table: pd.DataFrame, filled: Mapping[str, str], path: Path) -> pd.Series:
-    """The trial type whose column has a value in a row."""
-    for column in filled.values():
-        check_known(column, table.columns, LabelError, "no column {!r}", file=path, field="events.filled")
-    found = pd.DataFrame({name: table[column] != "" for name, column in filled.items()})
-    if not (found.sum(axis=1) == 1).all():
-        row = int(np.flatnonzero(found.sum(axis=1) != 1)[0]) + 1
-        raise LabelError(f"row {row} has not exactly one of {', '.join(filled.values())}", file=path, field="events")
-    return found.idxmax(axis=1)
-
-
-def _from_rows(values: pd.Series, sfreq: float) -> pd.DataFrame:
-    """Runs of equal values, one per sample, as events."""
-    runs = _runs(values.to_frame())
-    rows = [(start / sfreq, (stop - start) / sfreq, str(values.iloc[start])) for start, stop in runs]
-    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))
 
 
 def _runs(table: pd.DataFrame) -> list[tuple[int, int]]:

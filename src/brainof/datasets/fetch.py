@@ -81,26 +81,21 @@ def fetch_chb_mit(folder: str | PathLike[str] | None = None, subjects: Collectio
     folder = _physionet("chbmit", pattern, folder, subjects)
     for summary in folder.glob("chb*/chb*-summary.txt"):
         for name, text in re.findall(r"File Name: (\S+)\.edf(.*?)(?=File Name:|\Z)", summary.read_text(), re.DOTALL):
-            starts, ends = (re.findall(rf"Seizure(?: \d+)? {word} Time:\s*(\d+)", text) for word in ("Start", "End"))
-            seizures = [(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
             recording, events = summary.with_name(f"{name}.edf"), folder / "events" / f"{name}.tsv"
             events.parent.mkdir(exist_ok=True)
-            if recording.exists() and not events.exists():
-                header = read_edf_header(recording)
-                duration = header.records_there * header.record_seconds
-                write_atomically(events, [_seizure_table(seizures, duration).encode()])
+            if not recording.exists() or events.exists():
+                continue
+            starts, ends = (re.findall(rf"Seizure(?: \d+)? {word} Time:\s*(\d+)", text) for word in ("Start", "End"))
+            rows, edge = ["onset\tduration\ttrial_type"], 0.0
+            for start, end in sorted(zip(map(int, starts), map(int, ends), strict=True)):
+                rows += [f"{edge:g}\t{start - edge:g}\tbackground"] if start > edge else []
+                rows.append(f"{start}\t{end - start}\tseizure")
+                edge = end
+            header = read_edf_header(recording)
+            duration = header.records_there * header.record_seconds
+            rows += [f"{edge:g}\t{duration - edge:g}\tbackground"] if duration > edge else []
+            write_atomically(events, ["\n".join([*rows, ""]).encode()])
     return folder
-
-
-def _seizure_table(seizures: list[tuple[int, int]], duration: float) -> str:
-    """Events of a recording: its seizures, and `background` between them."""
-    rows, edge = ["onset\tduration\ttrial_type"], 0.0
-    for start, end in sorted(seizures):
-        rows += [f"{edge:g}\t{start - edge:g}\tbackground"] if start > edge else []
-        rows.append(f"{start}\t{end - start}\tseizure")
-        edge = end
-    rows += [f"{edge:g}\t{duration - edge:g}\tbackground"] if duration > edge else []
-    return "\n".join(rows) + "\n"
 
 
 def _physionet(
@@ -129,16 +124,11 @@ def _physionet(
             raise LabelError(f"no subject {listed([str(number) for number in absent])}", field="subjects", fix=fix)
         wanted = [match["file"] for match in found if subjects is None or int(match["subject"]) in subjects]
         places = {**{str(Path(below, file)): file for file in wanted}, **{table: table for table in tables}}
-        shelf = pooch.create(
-            folder,
-            base,
-            registry={place: digests[file] for place, file in places.items()},
-            urls={place: base + file for place, file in places.items()},
-        )
-        for place in places:
-            shelf.fetch(place)
+        for place, file in places.items():
+            target = folder / place
+            pooch.retrieve(base + file, digests[file], fname=target.name, path=target.parent)
+    except LabelError:
+        raise
     except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, LabelError):
-            raise
         raise FetchError(f"cannot be fetched ({error})", file=base, fix="try again, or download it by hand") from None
     return folder

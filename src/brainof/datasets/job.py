@@ -55,13 +55,11 @@ class Job:
         self.labels = Labels(recipe, root)
 
     def run(self, found: Found, writer: CorpusWriter, config: str | None = None) -> dict[str, Any]:
-        """Prepare one recording.
+        """Prepare one recording; the result has the keys recording, config, reason (of a failure, else None) and notes.
 
         Every error but a full or forbidden disk becomes a failure record in the corpus. While the recording is at
-        work its failure record says so: should the process die over it, that record is what is left.
-
-        `config` is `self.config(found)`, where it is known already. The result has the keys recording, config, reason
-        (of a failure, else None) and notes.
+        work its failure record says so: should the process die over it, that record is what is left. `config` is
+        `self.config(found)`, where it is known already.
         """
         identity = self.identity(found.name)
         record: dict[str, Any] = {"recording": found.name, "config": config, "reason": None, "notes": []}
@@ -128,6 +126,12 @@ class Job:
     def config(self, found: Found) -> str:
         """Hash of everything that decides what the windows of a recording are: recipe, labels, and the files."""
         recipe = self.recipe.to_dict()
+        if self.recipe.segments is None and self.recipe.patterns is None:
+            labels: dict[str, Any] = dict(self.labels.of(found.entities))
+        else:  # entities of the parts are not known yet: any change of a source counts
+            labels = {name: source.to_dict() for name, source in self.recipe.labels.items()}
+            tables = self.labels.files(found.entities)
+            labels |= {f"{name} table": fingerprint(path) for name, path in tables.items()}
         values = {
             "version": VERSION,
             "recipe": {key: recipe.get(key) for key in ("name", "modality", "read", "segments", "events")}
@@ -136,20 +140,20 @@ class Job:
             "views": {view: options.to_dict() for view, options in self.recipe.views().items()},
             "event_labels": {name: s.to_dict() for name, s in self.recipe.labels.items() if s.event or s.signal},
             "entities": found.entities,
-            "labels": self._labels(found),
+            "labels": labels,
             "files": [fingerprint(path) for path in [found.path, *self._other_files(found)]],
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
 
     def _read(self, found: Found) -> list[Recording]:
+        recipe = self.recipe
         inside(self.root, found.name)
-        if self.recipe.patterns is not None:
-            return read_patterns(found.path, self.recipe.patterns, found.entities)
+        if recipe.patterns is not None:
+            return read_patterns(found.path, recipe.patterns, found.entities)
         if "subject" not in found.entities:
             problem = "the recording has no subject, so it cannot be kept apart from others of the same person"
             fix = "name {subject} in the pattern or give entities: {subject: ...}"
             raise ConfigError(problem, file=found.name, field="files", fix=fix)
-        recipe = self.recipe
         recording = io.read(
             found.path, modality=recipe.modality, options=recipe.read, entities=found.entities, root=self.root
         )
@@ -160,14 +164,6 @@ class Job:
         if recipe.events is not None:
             recording = with_events(recording, recipe.events, self.root)
         return [recording] if recipe.segments is None else split_segments(recording, recipe.segments, self.root)
-
-    def _labels(self, found: Found) -> dict[str, Any]:
-        if self.recipe.segments is None and self.recipe.patterns is None:
-            return self.labels.of(found.entities)
-        # entities of the parts are not known yet: any change of a source counts
-        return {name: source.to_dict() for name, source in self.recipe.labels.items()} | {
-            f"{name} table": fingerprint(path) for name, path in self.labels.files(found.entities).items()
-        }
 
     def _other_files(self, found: Found) -> list[Path]:
         """Tables and images beside the recording that its windows depend on."""

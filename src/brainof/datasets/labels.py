@@ -48,11 +48,10 @@ class Labels:
         """Labels of a window that was cut on an event (a row of the events table)."""
         labels = {}
         for name, source in self.sources.items():
-            if source.event is None:
-                continue
-            problem = "events have no column {!r}"
-            check_known(source.event, map(str, row), LabelError, problem, field=f"labels.{name}.event")
-            labels[name] = _renamed(name, source, str(row[source.event]), None)
+            if source.event is not None:
+                problem, field = "events have no column {!r}", f"labels.{name}.event"
+                check_known(source.event, map(str, row), LabelError, problem, field=field)
+                labels[name] = _renamed(name, source, str(row[source.event]), None)
         return {name: value for name, value in labels.items() if value}
 
     def of_span(self, entities: Mapping[str, str], onset: float, duration: float) -> dict[str, str]:
@@ -71,12 +70,11 @@ class Labels:
 
     def signals(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The file of each label that comes from a signal."""
-        paths = {}
-        for name, source in self.sources.items():
-            if source.signal is not None:
-                path = fill(source.signal, entities, f"labels.{name}.signal", LabelError)
-                paths[name] = inside(self.root, path)
-        return paths
+        return {
+            name: inside(self.root, fill(source.signal, entities, f"labels.{name}.signal", LabelError))
+            for name, source in self.sources.items()
+            if source.signal is not None
+        }
 
     def files(self, entities: Mapping[str, str]) -> dict[str, Path]:
         """The table of each label that has one for a recording; raises as `of`."""

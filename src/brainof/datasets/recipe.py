@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -23,9 +22,8 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if isinstance(value, int | float) else value
 
 
 #: Text that may be written without quotes in YAML (subject: 7, not "7")
@@ -211,8 +209,8 @@ class PublishedSplit(Schema):
 
     @model_validator(mode="after")
     def _disjoint(self) -> PublishedSplit:
-        counts = Counter([*self.train, *self.validation, *self.test])
-        if twice := [value for value, count in counts.items() if count > 1]:
+        sides = [*self.train, *self.validation, *self.test]
+        if twice := [value for value in sides if sides.count(value) > 1]:
             raise ValueError(f"{min(twice)!r} is on two sides of the split")
         return self
 
@@ -268,10 +266,9 @@ class Recipe(Schema):
     def _bids_suffix(cls, values: Any) -> Any:
         """A BIDS filter without a suffix means recordings of the recipe's modality."""
         suffix = {"eeg": "eeg", "meg": "meg", "fmri": "bold"}.get(str(values.get("modality")))
-        files = values.get("files")
-        if suffix is None or not isinstance(files, list):
+        if suffix is None or not isinstance(values.get("files"), list):
             return values
-        files = list(files)
+        files = list(values["files"])
         for i, entry in enumerate(files):
             if isinstance(entry, dict) and isinstance(entry.get("bids", 0), dict | None):
                 files[i] = {**entry, "bids": {"suffix": suffix, **(entry["bids"] or {})}}
@@ -284,9 +281,8 @@ class Recipe(Schema):
         recipe.chain(file)
         for name, task in recipe.tasks.items():
             if name == "pretrain":
-                raise ConfigError(
-                    "the name is taken by the view of all windows", file=file, field="tasks.pretrain", fix="rename it"
-                )
+                text = "the name is taken by the view of all windows"
+                raise ConfigError(text, file=file, field="tasks.pretrain", fix="rename it")
             problem = "label {!r} is not among the labels"
             check_known(task.label, recipe.labels, ConfigError, problem, file=file, field=f"tasks.{name}.label")
             if recipe.labels[task.label].event is not None and (task.windows is None or task.windows.events is None):

@@ -53,11 +53,10 @@ class Summary:
 
     def text(self, most: int = 20) -> str:
         """The table a command ends with: totals, then at most `most` recordings that are not done, with reasons."""
-        n_windows = sum(self.views.values())
         lines = [
             f"{self.recipe}: {counted(self.count('done'), 'recording')} prepared ({self.skipped} already up to date), "
             f"{self.count('failed')} failed, {self.count('unfinished')} unfinished; "
-            f"{counted(n_windows, 'window')} in {self.seconds:.1f} s",
+            f"{counted(sum(self.views.values()), 'window')} in {self.seconds:.1f} s",
             *(f"  {view:<24} {count:>8} windows" for view, count in self.views.items()),
         ]
         if self.notes:

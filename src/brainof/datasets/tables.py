@@ -22,16 +22,11 @@ UNKNOWN = ("", "n/a", "na", "nan")
 
 
 def read_table(
-    path: Path,
-    columns: Sequence[str] | None = None,
-    unknown: tuple[str, ...] = UNKNOWN,
-    may_be_empty: bool = False,
+    path: Path, columns: Sequence[str] | None = None, unknown: tuple[str, ...] = UNKNOWN, may_be_empty: bool = False
 ) -> pd.DataFrame:
     """A csv, tsv or white-space table (by its suffix) as text; `unknown` values, in lower case, are empty text.
 
-    `columns` names those of a table without a header line.
-
-    Raises LabelError: the table is missing, unreadable or empty.
+    `columns` names those of a table without a header line. LabelError: it is missing, unreadable or empty.
     """
     try:
         state = path.stat()
@@ -83,8 +78,7 @@ def read_patterns(path: Path, patterns: Patterns, entities: Mapping[str, str]) -
         named_array(path, getattr(patterns, name), f"patterns.{name}")
         for name in ("variable", "subjects", "conditions", "regions")
     )
-    expected = (len(subjects), len(conditions), len(regions))
-    if data.shape != expected:
+    if data.shape != (expected := (len(subjects), len(conditions), len(regions))):
         text = f"{data.shape} is not subjects x conditions x regions {expected}"
         raise LabelError(text, file=path, field=f"patterns.{patterns.variable}")
     n, duration = len(regions), patterns.n_times * patterns.t_r

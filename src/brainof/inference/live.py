@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, ContractError
-from ..prepare.filters import Filter, Notch, memory_of
-from ..prepare.resampling import ratio, reach
+from ..prepare.filters import Filter, Notch, memory_of, ratio, reach
 from ..recording import Recording
 from ..utils.values import ceil_div
 from .batches import patch_of, pooled

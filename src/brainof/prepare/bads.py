@@ -1,17 +1,20 @@
-"""Steps that deal with broken values: non-finite samples and bad channels."""
+"""Broken values: non-finite samples, bad channels (found, or estimated from the good ones) and bad stretches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
-from ..errors import RecordingError
+from ..errors import RecordingError, check_known
 from ..recording import Recording
 from ..utils.memory import map_rows
 from ..utils.optional import optional
-from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
+from .steps import Step, good_rows, refuse_too_short, robust_centre_and_scale, rows_by_type, with_bads
 
 
 class Repair(Step):
@@ -37,11 +40,14 @@ class Repair(Step):
                 return values - means[:, None]
             values = values.copy()
             for row in np.flatnonzero(~np.isfinite(means)):
-                bridged = bridge(values[row], longest)
-                repaired += bridged or 0
-                if bridged is None:
+                missing = ~np.isfinite(values[row])
+                if missing.all() or longest_run(missing) > longest:
                     broken.append(rows.start + row)
                     values[row] = 0.0
+                else:
+                    known = np.flatnonzero(~missing)
+                    values[row, missing] = np.interp(np.flatnonzero(missing), known, values[row, known])
+                    repaired += int(missing.sum())
             return values - values.mean(axis=1, dtype=np.float64, keepdims=True)
 
         data = map_rows(repair, recording.data)
@@ -71,11 +77,9 @@ class BadChannels(Step):
             found = prep_bads(recording, self.ransac)
             named = [recording.channels.names.index(name) for names in found.values() for name in names]
             return self.done(recording, found, bads=with_bads(recording, named))
-        good = good_rows(recording)
         step = max(1, recording.n_times // 20_000)  # factors of ten need no more samples than this
-        flat: list[int] = []
-        loud: list[int] = []
-        for rows in rows_by_type(recording, good).values():
+        flat, loud = [], []
+        for rows in rows_by_type(recording, good_rows(recording)).values():
             _, scales = robust_centre_and_scale(recording.data, rows, step)
             middle = np.median(scales) if len(scales) else 0.0
             flat += rows[(scales == 0) | (scales < self.flat * middle)].tolist()
@@ -94,11 +98,11 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
 
     Raises RecordingError: not EEG, or RANSAC without positions; DependencyError: PyPREP is not installed.
     """
-    file = recording.file
+    file, channels = recording.file, recording.channels
     if recording.modality != "eeg":
         raise RecordingError(f"PREP judges EEG, not {recording.modality}", file=file, field="bad_channels.method")
-    if ransac and not recording.channels.located.all():
-        missing = np.array(recording.channels.names)[~recording.channels.located].tolist()
+    if ransac and not channels.located.all():
+        missing = np.array(channels.names)[~channels.located].tolist()
         text = f"RANSAC needs positions, and {', '.join(missing[:5])} have none"
         raise RecordingError(text, file=file, field="bad_channels.ransac", fix="leave ransac out")
     pyprep = optional("pyprep", "quality", "bad_channels: {method: prep}")
@@ -110,7 +114,6 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
         judge.find_bad_by_correlation()
         if ransac:
             judge.find_bad_by_ransac()
-    known = set(recording.bads)
     found = {
         "flat": [*judge.bad_by_nan, *judge.bad_by_flat],
         "deviation": judge.bad_by_deviation,
@@ -118,17 +121,7 @@ def prep_bads(recording: Recording, ransac: bool) -> dict[str, list[str]]:
         "dropout": judge.bad_by_dropout,
         "ransac": judge.bad_by_ransac,
     }
-    return {reason: sorted({str(name) for name in names} - known) for reason, names in found.items()}
-
-
-def bridge(values: np.ndarray, longest: int) -> int | None:
-    """Replace non-finite samples of a 1-D array linearly, in place; their number, or None where a gap is longer."""
-    missing = ~np.isfinite(values)
-    if missing.all() or longest_run(missing) > longest:
-        return None
-    known = np.flatnonzero(~missing)
-    values[missing] = np.interp(np.flatnonzero(missing), known, values[known])
-    return int(missing.sum())
+    return {reason: sorted(set(map(str, names)) - {*recording.bads}) for reason, names in found.items()}
 
 
 def longest_run(flags: np.ndarray) -> int:
@@ -138,8 +131,66 @@ def longest_run(flags: np.ndarray) -> int:
     return int((stops - starts).max(initial=0))
 
 
-def refuse_too_short(recording: Recording, n_times: int, what: str) -> None:
-    """Raise RecordingError when the recording has fewer than `n_times` samples."""
-    if recording.n_times < n_times:
-        text = f"{recording.n_times} samples are too few for {what} (needs {n_times})"
-        raise RecordingError(text, file=recording.file, field="n_times", fix="leave the recording out")
+class AutoReject(Step):
+    """Annotate stretches of `length` seconds as BAD_autoreject, which no window touches, by one peak-to-peak threshold
+    per sensor type, learnt by cross-validation. Nothing is interpolated. Jas et al., NeuroImage 159:417 (2017)."""
+
+    name: ClassVar[str] = "autoreject"
+    only: ClassVar[tuple[str, ...]] = ("eeg", "meg")
+    length: float = Field(default=2.0, gt=0)
+
+    def apply(self, recording: Recording) -> Recording:
+        package = optional("autoreject", "quality", "autoreject")
+        import mne
+
+        n_times = max(2, round(self.length * recording.sfreq))
+        refuse_too_short(recording, 10 * n_times, "autoreject, which learns from at least 10 stretches")
+        raw = recording.to_mne(annotations=False).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
+        with mne.use_log_level("error"):
+            seconds = n_times / recording.sfreq
+            epochs = mne.make_fixed_length_epochs(raw, seconds, preload=True)
+            thresholds = package.get_rejection_threshold(epochs, random_state=0, verbose=False)
+        bad = np.zeros(len(epochs), dtype=bool)
+        for kind, threshold in thresholds.items():
+            rows = mne.pick_types(epochs.info, meg=kind if kind in ("mag", "grad") else False, eeg=kind == "eeg")
+            bad |= (np.ptp(epochs.get_data(picks=rows, copy=False), axis=2) > threshold).any(axis=1)
+        onsets = np.flatnonzero(bad) * seconds
+        marks = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
+        events = pd.concat([recording.events, marks], ignore_index=True) if len(marks) else recording.events
+        found = {kind: float(value) for kind, value in thresholds.items()}
+        return self.done(recording, {"threshold": found, "stretches": len(bad), "rejected": len(marks)}, events=events)
+
+
+def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
+    """The recording with the channels `names` estimated from all others that are not bad, by MNE's spherical splines.
+
+    EEG with positions in the head frame; by default `bads` are replaced and taken off `bads`.
+
+    Raises RecordingError: not EEG, an unknown channel, a channel without position, or fewer than four good channels.
+    """
+    names = recording.bads if names is None else tuple(names)
+    file, channels = recording.file, recording.channels
+    if recording.modality != "eeg":
+        fix = "leave them bad: the model masks them"
+        raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)
+    for name in names:
+        check_known(name, channels.names, RecordingError, "no channel {!r}", file=file)
+    left = tuple(name for name in recording.bads if name not in names)
+    used = [row for row, name in enumerate(channels.names) if name not in left]
+    for row in used:
+        if not channels.located[row]:
+            fix = f"read it with montage=, or without it: drop={channels.names[row]!r}"
+            raise RecordingError("has no position", file=file, field=channels.names[row], fix=fix)
+    if not names:
+        return recording
+    if len(used) - len(names) < 4:
+        raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
+    picked = recording.pick(used)
+    known = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
+    picked = picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head"))
+    raw = picked.to_mne(annotations=False)
+    raw.interpolate_bads(reset_bads=True, verbose="error")
+    values = recording.data.copy()
+    values[used] = raw.get_data().astype(values.dtype)
+    note = f"interpolated from the other channels: {', '.join(names)}"
+    return recording.replace(data=values, bads=left).noted(note)

@@ -48,8 +48,7 @@ def before(recording: Recording) -> dict[str, Any]:
         _, scales = robust_centre_and_scale(np.nan_to_num(sampled(recording.data, rows, step)))
         low, middle, high = (float(value) for value in np.quantile(scales, (0.05, 0.5, 0.95)))
         amplitude[kind] = {"unit": UNITS[kind], "low": low, "median": middle, "high": high}
-        found = _spectrum(recording, rows)
-        if found is not None:
+        if (found := _spectrum(recording, rows)) is not None:
             spectrum[kind] = found
     return {
         "seconds": round(recording.duration, 3),

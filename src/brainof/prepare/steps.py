@@ -73,3 +73,10 @@ def robust_centre_and_scale(
         quartiles = [np.percentile(values[::step], (25, 50, 75)) for values in each_row(data, chosen)]
         low, middle, high = np.transpose(quartiles)
     return middle, (high - low) / 1.349
+
+
+def refuse_too_short(recording: Recording, n_times: int, what: str) -> None:
+    """Raise RecordingError when the recording has fewer than `n_times` samples."""
+    if recording.n_times < n_times:
+        text = f"{recording.n_times} samples are too few for {what} (needs {n_times})"
+        raise RecordingError(text, file=recording.file, field="n_times", fix="leave the recording out")

@@ -35,39 +35,29 @@ class WindowOptions(Schema):
     * `events` with `length` (and `stride`): as many windows as fit into each event;
     * `events` alone: blocks, each as long as its own event.
 
-    Parameters
-    ----------
-    length, stride : float, optional
-        Seconds; `stride` is `length` unless given.
-    n_times : int, optional
-        Samples (volumes) instead of seconds.
-    min_length : float, optional
-        Seconds; a remainder at the end (or a whole recording) shorter than the window but at least this long becomes
-        a window too. Without it, remainders are dropped and shorter recordings refused.
-    whole : bool
-    events : "all" or list of str, optional
-        Values of the events' trial_type.
-    tmin, tmax : float
-        Seconds from the onset of the event.
-    lag : float
-        Seconds added to every onset, such as 5 for the haemodynamic delay.
-    skip : float
-        Seconds at the start of the recording that no window of `length` or `n_times` uses, such as a repeated scene.
-    max_windows : int, optional
-        Keep at most so many, evenly spread over the recording.
+    Lengths and times are seconds unless they are said to be samples.
     """
 
     length: float | None = Field(default=None, gt=0)
     n_times: int | None = Field(default=None, ge=2)
+    """Samples (volumes) instead of seconds."""
     stride: float | None = Field(default=None, gt=0)
+    """`length` unless given."""
     min_length: float | None = Field(default=None, gt=0)
+    """A remainder at the end (or a whole recording) shorter than the window but at least this long becomes a window
+    too. Without it, remainders are dropped and shorter recordings refused."""
     whole: bool = False
     events: Literal["all"] | list[str] | None = None
+    """Values of the events' trial_type."""
     tmin: float = 0.0
+    """From the onset of the event, as is `tmax`."""
     tmax: float | None = None
     lag: float = 0.0
+    """Added to every onset, such as 5 for the haemodynamic delay."""
     skip: float = Field(default=0.0, ge=0)
+    """Start of the recording that no window of `length` or `n_times` uses, such as a repeated scene."""
     max_windows: int | None = Field(default=None, ge=1)
+    """Keep at most so many, evenly spread over the recording."""
 
     @model_validator(mode="after")
     def _one_way(self) -> WindowOptions:
@@ -117,14 +107,17 @@ def cut(
     if options.events is not None:
         spans = _event_spans(recording, options)
     elif options.whole:
-        spans = _whole_spans(recording, options)
+        shortest = 2 if options.min_length is None else max(2, _samples(options.min_length, recording))
+        _refuse_shorter(recording, shortest)
+        parts = ceil_div(recording.n_times, options.n_times or recording.n_times)
+        length = recording.n_times // parts
+        spans = [(part * length, (part + 1) * length, None) for part in range(parts)]
     else:
         spans = _sliding_spans(recording, options)
     bad = bad_stretches(recording)
     spans = [span for span in spans if not ((bad[:, 0] < span[1]) & (bad[:, 1] > span[0])).any()]
     if options.max_windows is not None and len(spans) > options.max_windows:
-        kept = np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)
-        spans = [spans[index] for index in kept]
+        spans = [spans[i] for i in np.linspace(0, len(spans) - 1, options.max_windows).round().astype(int)]
     windows = []
     for start, stop, row in spans:
         own = event_labels(row) if event_labels is not None and row is not None else {}
@@ -152,13 +145,6 @@ def _sliding_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
     if shortest <= recording.n_times - rest < n_times:
         spans.append((rest, recording.n_times, None))
     return spans
-
-
-def _whole_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
-    _refuse_shorter(recording, 2 if options.min_length is None else max(2, _samples(options.min_length, recording)))
-    parts = ceil_div(recording.n_times, options.n_times or recording.n_times)
-    length = recording.n_times // parts
-    return [(part * length, (part + 1) * length, None) for part in range(parts)]
 
 
 def _event_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
@@ -193,9 +179,7 @@ def bad_stretches(recording: Recording) -> np.ndarray:
 
 def _refuse_shorter(recording: Recording, shortest: int) -> None:
     if recording.n_times < shortest:
-        raise RecordingError(
-            f"{recording.duration:.3g} s ({recording.n_times} samples) is shorter than one window ({shortest} samples)",
-            file=recording.file,
-            field="windows",
-            fix="shorten windows.length, set windows.min_length, or leave the recording out",
-        )
+        there = f"{recording.duration:.3g} s ({recording.n_times} samples)"
+        fix = "shorten windows.length, set windows.min_length, or leave the recording out"
+        problem = f"{there} is shorter than one window ({shortest} samples)"
+        raise RecordingError(problem, file=recording.file, field="windows", fix=fix)

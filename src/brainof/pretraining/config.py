@@ -131,7 +131,7 @@ class SamplingConfig(Schema):
 
     weights: dict[str, Any] = Field(default_factory=lambda: {"dataset": {"temperature": 2.0}})
     """Rules under `modality` and `dataset`: proportional, equal, {temperature: T} or a weight by name; see
-    `brainof.corpus.weights.fractions`."""
+    `brainof.corpus.buckets.fractions`."""
     limits: dict[str, int] = Field(default_factory=dict)
     """Most windows of a dataset that count, by name; see `BatchSampler`."""
     max_padding: float = Field(0.0, ge=0, lt=1)

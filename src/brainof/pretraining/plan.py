@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..corpus.weights import fractions
+from ..corpus.buckets import fractions
 from ..errors import ConfigError
 from ..model.config import BrainOFConfig
 from ..model.cost import WindowShape, activation_bytes, step_flops

@@ -19,7 +19,7 @@ from brainof.evaluation.folds import Split
 from brainof.evaluation.matching import Matching, Segments
 from brainof.evaluation.questions import Question, _repeats
 from brainof.evaluation.suite import SuiteTask
-from brainof.evaluation.transforms import centred, equal_dimension, erased
+from brainof.evaluation.transforms import both_sides, centred, equal_dimension, erased
 from brainof.evaluation.units import (
     ALL,
     NULL,
@@ -31,7 +31,6 @@ from brainof.evaluation.units import (
     readouts_of,
     reason_of,
     run_unit,
-    sides,
 )
 from brainof.stats.ridge import RidgeSolver, classify
 from brainof.stats.splits import CrossSubject
@@ -280,10 +279,11 @@ def test_repeats_are_put_together_until_they_hold_all_rows():
 
 def test_labels_are_features_as_numbers_or_columns():
     index = pd.DataFrame({"label.age": ["20", "", "31.5"], "label.site": ["x", "y", None], "label.no": [None] * 3})
-    np.testing.assert_array_equal(label_features(index, "age", "t"), [[20], [np.nan], [31.5]])
-    np.testing.assert_array_equal(label_features(index, "site", "t"), [[1, 0], [0, 1], [0, 0]])
+    asked = replace(question(), index=index)
+    np.testing.assert_array_equal(label_features("age", asked), [[20], [np.nan], [31.5]])
+    np.testing.assert_array_equal(label_features("site", asked), [[1, 0], [0, 1], [0, 0]])
     with pytest.raises(LabelError, match=r"t.controls: the corpus has no label 'sit'; did you mean 'site'"):
-        label_features(index, "sit", "t")
+        label_features("sit", asked)
 
 
 def test_the_null_has_folds_that_know_no_labels_where_those_of_the_task_are_stratified():
@@ -310,7 +310,7 @@ def test_options_are_those_of_their_names_fitted_on_the_training_side():
     train, test = X[split.train].astype(float), X[split.test].astype(float)
 
     def of(option, width):
-        return sides(Unit(asked, entry(features=X), "ridge", option, 0, ALL, width), X, split)
+        return both_sides(X, split.train, split.test, asked.groups, option, width)
 
     centre = train - train.mean(axis=0)
     axes = np.linalg.svd(centre, full_matrices=False)[2][:4].T

@@ -30,10 +30,9 @@ from .entries import classical, controls
 from .entries import models as of_models
 from .leaks import unseen_alone
 from .questions import ask
-from .results_page import page, said
 from .sources import Absent, open_task
 from .suite import Suite, find_suite
-from .summary import Pipeline, collect, moabb_table, summary
+from .summary import Pipeline, collect, moabb_table, page, said, summary
 from .transforms import Features
 from .units import Unit, plan, reason_of, saved
 
@@ -188,7 +187,7 @@ def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[
     for unit in units:
         key = (unit.question.task.name, unit.entry.name)
         if key not in refusals:
-            refusals[key] = unit.entry.refused(unit.question) if unit.entry.refused is not None else ""
+            refusals[key] = unit.entry.refused(unit.question)
         if refusals[key]:
             reasons[str(unit.path(out))] = refusals[key]
     todo = [unit for unit in mine if str(unit.path(out)) not in reasons and saved(unit, out) is None]

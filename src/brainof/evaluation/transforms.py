@@ -15,11 +15,8 @@ from ..stats.ridge import recentre
 Sides = tuple[np.ndarray, np.ndarray]
 #: (n, F) features, or a function (train, test) -> (features of train, features of test)
 Features = np.ndarray | Callable[[np.ndarray, np.ndarray], Sides]
-
-
-def both_sides(features: Features, train: np.ndarray, test: np.ndarray) -> Sides:
-    """Features of the training and of the test rows."""
-    return features(train, test) if callable(features) else (features[train], features[test])
+#: Options beside those of `OPTIONS`: features as they are, and of no more dimensions than the model's
+PLAIN, EQUAL = "plain", "equal"
 
 
 def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +90,24 @@ def equal_dimension(X_train: np.ndarray, X_test: np.ndarray, width: int) -> Side
     return X_train @ axes, X_test @ axes
 
 
+def both_sides(
+    features: Features, train: np.ndarray, test: np.ndarray, groups: np.ndarray, option: str = PLAIN, width: int = 0
+) -> Sides:
+    """Features of the training and of the test rows with an option applied; `groups` are of all rows.
+
+    Everything that is fitted sees the training side alone.
+    """
+    pair = features(train, test) if callable(features) else (features[train], features[test])
+    inside, outside = (X.astype(np.float64) for X in pair)
+    if option == PLAIN:
+        return inside, outside
+    if option == EQUAL:
+        return equal_dimension(inside, outside, width)
+    if option == "erased":  # an axis per person in as many dimensions as it has samples cannot be told from noise
+        inside, outside = equal_dimension(inside, outside, width or 256)
+    return OPTIONS[option](inside, outside, groups[train], groups[test])
+
+
 def narrowed(X: np.ndarray, most: int = 2048, width: int = 1024) -> np.ndarray:
     """Features on `width` fixed random directions where rows and features are both more than `most`; nothing is fitted.
 
@@ -113,8 +128,5 @@ class SecondOrder:
     def __call__(self, train: np.ndarray, test: np.ndarray) -> Sides:
         mean = self.matrices[train].mean(axis=0, dtype=np.float64)
         leading = np.linalg.eigh(mean)[1][:, -self.rank :]
-
-        def seen(rows: np.ndarray) -> np.ndarray:
-            return log_euclidean(leading.T @ self.matrices[rows].astype(np.float64) @ leading)
-
-        return seen(train), seen(test)
+        inside, outside = (leading.T @ self.matrices[rows].astype(np.float64) @ leading for rows in (train, test))
+        return log_euclidean(inside), log_euclidean(outside)

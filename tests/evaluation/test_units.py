@@ -319,11 +319,11 @@ def test_options_are_those_of_their_names_fitted_on_the_training_side():
     np.testing.assert_allclose(inside @ inside.T, centre @ axes @ axes.T @ centre.T, atol=1e-8)
     np.testing.assert_allclose(outside @ inside.T, (test - train.mean(axis=0)) @ axes @ axes.T @ centre.T, atol=1e-8)
     people = asked.groups[split.train]
-    for found, expected in zip(of("centred", 4), centred(train, test, people, people), strict=True):
+    for found, expected in zip(of("centred", 4), centred(train, test, people), strict=True):
         np.testing.assert_allclose(found, expected)
     for width in (0, 4):  # without a width of the model's, 256
         reduced = equal_dimension(train, test, width or 256)
-        for found, expected in zip(of("erased", width), erased(*reduced, people, people), strict=True):
+        for found, expected in zip(of("erased", width), erased(*reduced, people), strict=True):
             np.testing.assert_allclose(found, expected)
     for found, expected in zip(of("plain", 4), (train, test), strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -273,11 +273,11 @@ def _partner(task: SuiteTask, corpus: Windows, rows: np.ndarray) -> np.ndarray:
 
 def _repeats(parts: list[tuple[np.ndarray, np.ndarray]], n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Test sides put together until they hold all `n` rows: one repeat of a cross-validation after the other."""
-    whole: list[tuple[np.ndarray, np.ndarray]] = []
-    held: list[tuple[np.ndarray, np.ndarray]] = []
+    whole, held = [], []
     for part in parts:
         held.append(part)
         if sum(len(rows) for rows, _ in held) == n:
-            whole.append((np.concatenate([rows for rows, _ in held]), np.concatenate([s for _, s in held])))
+            rows, scores = map(np.concatenate, zip(*held, strict=True))
+            whole.append((rows, scores))
             held = []
     return whole or parts

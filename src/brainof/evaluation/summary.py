@@ -21,7 +21,7 @@ from .matching import Matching
 from .questions import Question
 from .resolution import table
 from .suite import Side, Suite
-from .transforms import EQUAL, PLAIN, TRANSDUCTIVE
+from .transforms import EQUAL, PLAIN, RECENTRED
 from .units import ALL, NO_ROWS, NULL, Result, Unit, saved
 
 #: Columns of the page
@@ -130,7 +130,7 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
         elif published is not None and published.by not in ("subject", "part"):
             level = "run"
         sessions = index.groupby(["dataset", "subject"], observed=True)["session"].nunique(dropna=False)
-        transductive = pipeline.option in TRANSDUCTIVE or pipeline.n_seen > 0
+        transductive = pipeline.option == RECENTRED or pipeline.n_seen > 0
         for seed, groups in pipeline.seeds.items():
             results = list(pipeline.folds[seed].values())
             for group, score in groups.items():
@@ -175,7 +175,7 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
 def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
     question = pipeline.question
     line = pipeline.about | {"chance": floor, "n_windows": len(question.rows)}
-    line |= {"transductive": pipeline.option in TRANSDUCTIVE}
+    line |= {"transductive": pipeline.option == RECENTRED}
     line |= {"unfinished": pipeline.unfinished, "reason": pipeline.reason}
     if not pipeline.folds:
         return line

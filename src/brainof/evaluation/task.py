@@ -31,7 +31,7 @@ from .leaks import trained_on
 from .matching import Matching, Segments
 from .protocol import Task, recipe_tasks, task_rows, task_windows
 from .questions import Measured, Question, plain_question
-from .transforms import PLAIN, Features
+from .transforms import PLAIN, RECENTRED, Features
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def decoded(
     shared = null_folds is question.folds  # then one pass serves the scores and the first null
     for name, seeds in offered.items():
         for again in (False, True) if name in recentred else (False,):
-            option = "recentred" if again else PLAIN
+            option = RECENTRED if again else PLAIN
             measured, nulls = [], {}
             for seed, x in enumerate(seeds):
                 # the permutation null is made for the first seed and speaks for all

@@ -28,7 +28,7 @@ from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION
 from .resolution import compared
 from .suite import SuiteTask
-from .transforms import EQUAL, PLAIN, Features, both_sides, narrowed
+from .transforms import EQUAL, PLAIN, RECENTRED, Features, both_sides, narrowed
 
 #: Changes when the same unit gives another result, so that older files are computed again
 VERSION = 2
@@ -100,7 +100,7 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
             units += [Unit(question, entry, RESOLUTION, name, seed, ALL) for seed in drawn for name in names]
             continue
         if not question.decodes:
-            for option in (PLAIN, "recentred"):
+            for option in (PLAIN, RECENTRED):
                 drawn = range(entry.seeds)
                 units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
             continue
@@ -192,7 +192,7 @@ def _matched(unit: Unit, features: Features) -> Result:
         raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
-    found = pairs.hits(features, unit.option == "recentred", n, unit.question.task.random_state)
+    found = pairs.hits(features, unit.option == RECENTRED, n, unit.question.task.random_state)
     about = {"hits": found.rates, "null": [found.score, *found.null.tolist()] if n else []}
     return Result(*NO_ROWS, {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
 

@@ -278,7 +278,7 @@ def test_units_on_disk_become_pipelines(tmp_path):
     save(fold[1], [found[1]], tmp_path)
     save(refused, found, tmp_path)
     made = collect([kept, null, later, *fold, refused], {str(refused.path(tmp_path)): "no"}, tmp_path)
-    assert [(p.name, p.readout, p.unfinished, p.reason) for p in made] == [
+    assert [(p.entry.name, p.readout, p.unfinished, p.reason) for p in made] == [
         ("m", "ridge", 1, ""),
         ("m", "full", 1, ""),
         ("x", "ridge", 1, "no"),

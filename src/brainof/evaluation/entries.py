@@ -101,7 +101,7 @@ def classical(question: Question) -> list[Entry]:
     entries = []
     for name in question.baselines:
         if name in NETWORKS:
-            entries.append(Entry(name, NETWORK, _no_features, network=partial(_network, name, question)))
+            entries.append(Entry(name, NETWORK, no_features, network=partial(_network, name, question)))
         else:
             features, own = OWN.get(name, (name, None))
             entries.append(Entry(name, CLASSICAL, partial(_classical_features, features), own=own))
@@ -124,7 +124,8 @@ def _network(name: str, question: Question, seed: int) -> torch.nn.Module:
     return build(name, len(channels), int(first["n_times"]), float(first["sfreq"]), channels, seed)
 
 
-def _no_features(question: Question, seed: int, readout: str) -> Features:
+def no_features(question: Question, seed: int, readout: str) -> Features:
+    """Of what has none; a ConfigError."""
     raise ConfigError("networks have no features", field="readouts", fix="use the read-out 'full'")
 
 

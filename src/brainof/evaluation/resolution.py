@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..corpus import Windows
 
 
+#: Name of the read-out, which trains nothing
+READOUT = "resolution"
+
+
 class Change(Schema):
     """Another resolution of the same recordings, and which one it is compared with."""
 
@@ -150,7 +154,3 @@ def table(lines: pd.DataFrame, floors: Mapping[Any, float]) -> str:
     ]
     limits = " and ".join(f"{name} above {floor:g}" for name, floor in floors.items())
     return "\n".join([markdown_table(head, rows), "", f"Floors: {limits}. " + " ".join(said)])
-
-
-#: Name of the read-out, which trains nothing
-READOUT = "resolution"

@@ -15,7 +15,7 @@ from ..stats.compare import combined_error, mean_by_name, nanmean, paired, stand
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
 from ..utils.markdown import markdown_table
-from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
+from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, no_features
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
 from .matching import Matching
 from .questions import Question
@@ -38,7 +38,7 @@ class Pipeline:
     """Everything found for one entry, read-out and option of a task."""
 
     question: Question
-    entry: Entry | None
+    entry: Entry
     readout: str
     option: str
     folds: dict[int, dict[int, Result]] = field(default_factory=dict)
@@ -47,23 +47,15 @@ class Pipeline:
     unfinished: int = 0
 
     @property
-    def name(self) -> str:
-        return self.entry.name if self.entry is not None else CHANCE
-
-    @property
-    def kind(self) -> str:
-        return self.entry.kind if self.entry is not None else CHANCE
-
-    @property
     def about(self) -> dict[str, Any]:
         """Columns of both tables that say what it is."""
-        about = {"task": self.question.task.name, "entry": self.name, "kind": self.kind}
+        about = {"task": self.question.task.name, "entry": self.entry.name, "kind": self.entry.kind}
         return {**about, "readout": self.readout, "option": self.option, "metric": self.question.metric}
 
     @property
     def n_seen(self) -> int:
         """People of the task that trained the model."""
-        return self.entry.overlap(self.question)[0] if self.entry is not None else 0
+        return self.entry.overlap(self.question)[0]
 
     @property
     def seeds(self) -> dict[int, dict[str, float]]:
@@ -102,7 +94,7 @@ def collect(units: Sequence[Unit], reasons: Mapping[str, str], out: Path) -> lis
 
 def chance(question: Question) -> Pipeline:
     """Prediction without features: the largest class, or the mean target, of the training side."""
-    pipeline = Pipeline(question, None, CHANCE, PLAIN)
+    pipeline = Pipeline(question, Entry(CHANCE, CHANCE, no_features), CHANCE, PLAIN)
     if not question.decodes:
         assert question.pairs is not None
         people = question.pairs.people if isinstance(question.pairs, Matching) else np.unique(question.groups)
@@ -144,7 +136,7 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
                     "channels": int(index["n_channels"].median()),
                     "n_sessions": int(sessions.max()),
                     "dataset": dataset,
-                    "pipeline": " | ".join((pipeline.name, pipeline.readout, pipeline.option)),
+                    "pipeline": " | ".join((pipeline.entry.name, pipeline.readout, pipeline.option)),
                     "suite": suite,
                     "task": task.name,
                     "evaluation": EVALUATIONS.get(level, level),
@@ -166,9 +158,8 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     rows = []
     for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
         own = [pipeline for pipeline in pipelines if pipeline.question.task.name == task]
-        floor = next(pipeline for pipeline in own if pipeline.kind == CHANCE)
-        chance_score = nanmean(floor.groups().values())
-        rows += [_line(pipeline, own, chance_score) for pipeline in own]
+        floor = next(pipeline for pipeline in own if pipeline.entry.kind == CHANCE)
+        rows += [_line(pipeline, own, nanmean(floor.groups().values())) for pipeline in own]
     return pd.DataFrame(rows)
 
 
@@ -210,14 +201,15 @@ def random_of(pipeline: Pipeline, own: Sequence[Pipeline]) -> Pipeline | None:
 
     A model is held against those of its own architecture, everything else against the first.
     """
-    if pipeline.kind in (RANDOM, CHANCE):
+    kind, architecture = pipeline.entry.kind, pipeline.entry.architecture
+    if kind in (RANDOM, CHANCE):
         return None
-    there = [other for other in own if other.kind == RANDOM and other.folds]
+    there = [other for other in own if other.entry.kind == RANDOM and other.folds]
     option = PLAIN if pipeline.option == EQUAL else pipeline.option
-    if pipeline.kind == MODEL and pipeline.entry is not None:
-        there = [other for other in there if other.entry and other.entry.architecture == pipeline.entry.architecture]
+    if kind == MODEL:
+        there = [other for other in there if other.entry.architecture == architecture]
     same = [other for other in there if (other.readout, other.option) == (pipeline.readout, option)]
-    plain = [other for other in there if other.option == option and pipeline.kind != MODEL]
+    plain = [other for other in there if other.option == option and kind != MODEL]
     return next(iter(same or plain), None)
 
 

@@ -26,7 +26,7 @@ from ..errors import BrainOFError, ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
-from .entries import classical, controls
+from .entries import beside
 from .entries import models as of_models
 from .leaks import unseen_alone
 from .questions import ask
@@ -144,6 +144,7 @@ def evaluate(
     names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
     entries = of_models(names, whole.random_weights, folder / "features", list(accept))
     n_seeds, n_permutations = seeds or whole.seeds, whole.permutations if permutations is None else permutations
+    width = max((entry.width for entry in entries), default=0)
     units: list[Unit] = []
     absent: list[Absent] = []
     refused: dict[str, str] = {}
@@ -156,8 +157,7 @@ def evaluate(
         try:
             asked, corpus = opened.sides()
             question = ask(unseen_alone(asked, corpus, names) if unseen else asked, corpus, n_seeds)
-            offered = [*entries, *classical(question), *controls(question)]
-            units += plan(question, offered, n_seeds, n_permutations, max((e.width for e in entries), default=0))
+            units += plan(question, [*entries, *beside(question)], n_seeds, n_permutations, width)
         except BrainOFError as error:
             refused[name] = str(error)
             say(f"{name}: {error}")

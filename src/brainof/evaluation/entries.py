@@ -96,8 +96,8 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
     return entries
 
 
-def classical(question: Question) -> list[Entry]:
-    """The baselines of a task by name."""
+def beside(question: Question) -> list[Entry]:
+    """The baselines of a task; then labels that are known of a person or a recording, each alone as a feature."""
     entries = []
     for name in question.baselines:
         if name in NETWORKS:
@@ -105,12 +105,8 @@ def classical(question: Question) -> list[Entry]:
         else:
             features, own = OWN.get(name, (name, None))
             entries.append(Entry(name, CLASSICAL, partial(_classical_features, features), own=own))
-    return entries
-
-
-def controls(question: Question) -> list[Entry]:
-    """Labels that are known of a person or a recording, each alone as a feature."""
-    return [Entry(f"{label} alone", CONTROL, partial(label_features, label)) for label in question.task.controls]
+    controls = question.task.controls
+    return [*entries, *(Entry(f"{label} alone", CONTROL, partial(label_features, label)) for label in controls)]
 
 
 def _network(name: str, question: Question, seed: int) -> torch.nn.Module:

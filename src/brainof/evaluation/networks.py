@@ -31,11 +31,9 @@ class Baseline(nn.Module):
         self.config = SimpleNamespace(patch=1)
 
     def forward_features(self, batch: Any) -> Tensor:
-        """Features (B, F)."""
         return self.network(batch.signal_BCT[:, :, : self.n_times]).flatten(1)
 
     def pool(self, features_BF: Tensor, kind: str = "auto", modality: str = "") -> Tensor:
-        """The features as they are."""
         return features_BF
 
 
@@ -47,7 +45,6 @@ class At200(nn.Module):
         self.network, self.arguments, self.sfreq = network, arguments, sfreq
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, ...)."""
         at_200 = resample(x_BCT.flatten(0, 1), self.sfreq, 200.0).unflatten(0, x_BCT.shape[:2])
         return self.network(at_200[..., : at_200.shape[2] // 200 * 200], **self.arguments)
 
@@ -78,7 +75,7 @@ def _convolved(inside: int, outside: int, size: int) -> list[nn.Module]:
 
 
 class CNNTransformer(nn.Module):
-    """Convolutions of each second in all channels, then attention over seconds (Peh et al. 2022).
+    """Convolutions of each second in all channels, then attention over seconds (Peh et al. 2022): features (B, 256).
 
     Source: Peh, Yao & Dauwels, "Transformer convolutional neural networks for automated artifact detection in scalp
     EEG", EMBC 2022. 3.2 million parameters in the tables of BIOT and CBraMod.
@@ -98,7 +95,6 @@ class CNNTransformer(nn.Module):
         self.attention = _encoder(0.1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, 256)."""
         seconds = x_BCT.unfold(2, self.second, self.second)  # (B, C, seconds, samples)
         n, count = len(seconds), seconds.shape[2]
         parts = self.convolution(seconds.transpose(1, 2).flatten(0, 1)).view(n, count, -1)
@@ -106,7 +102,7 @@ class CNNTransformer(nn.Module):
 
 
 class FFCL(nn.Module):
-    """Convolutions and an LSTM side by side, their features joined (Li et al. 2022).
+    """Convolutions and an LSTM side by side, their features joined (Li et al. 2022): features (B, 512).
 
     Source: Li, Ding, Zhang & Xiu, "Motor imagery EEG classification algorithm based on CNN-LSTM feature fusion
     network", Biomed. Signal Process. Control 72 (2022). 2.4 million parameters in the tables of BIOT and CBraMod.
@@ -127,13 +123,12 @@ class FFCL(nn.Module):
         self.join = nn.Sequential(nn.Linear(256 + 350, 512), nn.ELU(), nn.Dropout(0.3))
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, 512)."""
         means = nn.functional.avg_pool1d(x_BCT, self.shorten).transpose(1, 2)
         return self.join(torch.cat([self.convolution(x_BCT), self.recurrent(means)[0][:, -1]], dim=1))
 
 
 class STTransformer(nn.Module):
-    """Attention over channels, then over time (Song et al. 2021).
+    """Attention over channels, then over time (Song et al. 2021): features (B, 256).
 
     Source: Song, Jia, Yang & Xie, "Transformer-based spatial-temporal feature learning for EEG decoding",
     arXiv:2106.11170. 3.5 million parameters in the tables of BIOT and CBraMod.
@@ -150,7 +145,6 @@ class STTransformer(nn.Module):
         self.attention = _encoder(0.3)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, 256)."""
         x = x_BCT[:, :, : self.length]
         normed = self.space_norm(x)
         weights = (self.query(normed) @ self.key(normed).transpose(1, 2) / 4).softmax(-1)
@@ -174,12 +168,11 @@ class EdgeToEdge(nn.Module):
         self.column = nn.Conv2d(inside, outside, (n_regions, 1))
 
     def forward(self, x_BFRR: Tensor) -> Tensor:
-        """Maps (B, outside, R, R)."""
         return self.row(x_BFRR) + self.column(x_BFRR)
 
 
 class BrainNetCNN(nn.Module):
-    """Edge-to-edge, edge-to-node and node-to-graph filters (Kawahara et al. 2017).
+    """Edge-to-edge, edge-to-node and node-to-graph filters (Kawahara et al. 2017): features (B, 30).
 
     Source: Kawahara et al., "BrainNetCNN: Convolutional neural networks for brain networks", NeuroImage 146 (2017):
     E2E 32 maps twice, E2N 64, N2G 256, then 128 and 30 units.
@@ -194,7 +187,6 @@ class BrainNetCNN(nn.Module):
         self.layers = nn.Sequential(*edges, *nodes, *graph)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, 30)."""
         return self.layers(correlations(x_BCT)[:, None])
 
 
@@ -202,7 +194,7 @@ class BrainNetTF(nn.Module):
     """Attention over regions, each described by its row of correlations, read by clusters (Kan et al. 2022).
 
     Source: Kan et al., "Brain Network Transformer", NeurIPS 2022: two layers of four heads, orthonormal clustering
-    read-out on 100 clusters, or as many as there are regions where that is fewer.
+    read-out on 100 clusters, or as many as there are regions where that is fewer; features (B, clusters x 8).
     """
 
     def __init__(self, n_chans: int, n_times: int, sfreq: float, *_: Any) -> None:
@@ -218,7 +210,6 @@ class BrainNetTF(nn.Module):
         return (regions_BRD @ self.centres.T).softmax(-1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Features (B, clusters x 8)."""
         regions = self.attention(correlations(x_BCT))
         return self.reduce(self.assigned(regions).transpose(1, 2) @ regions).flatten(1)
 

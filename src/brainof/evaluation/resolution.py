@@ -148,9 +148,7 @@ def table(lines: pd.DataFrame, floors: Mapping[Any, float]) -> str:
             cells.append(f"misses {' and '.join(below)}" if below else "reached")
         verdicts.setdefault(line["entry"], []).extend([line["option"]] if below else [])
         rows.append([line["entry"], line["option"], *cells])
-    said = [
-        f"{name}: {'the floors are missed at ' + '; '.join(where) if where else 'the floors are reached'}."
-        for name, where in verdicts.items()
-    ]
-    limits = " and ".join(f"{name} above {floor:g}" for name, floor in floors.items())
-    return "\n".join([markdown_table(head, rows), "", f"Floors: {limits}. " + " ".join(said)])
+    said = f"Floors: {' and '.join(f'{name} above {floor:g}' for name, floor in floors.items())}."
+    for name, where in verdicts.items():
+        said += f" {name}: the floors are {'missed at ' + '; '.join(where) if where else 'reached'}."
+    return f"{markdown_table(head, rows)}\n\n{said}"

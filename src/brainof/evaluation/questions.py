@@ -174,9 +174,9 @@ class Question:
 
     def at(self, sfreq: float | None, dropped: float = 0.0) -> Question:
         """The same windows at another resolution."""
-        assert isinstance(self.pairs, Resolutions)
+        assert isinstance(self.pairs, dict)
         corpus: Any = Fewer(self.corpus, dropped) if dropped else self.corpus
-        rows = self.pairs.rows[sfreq]
+        rows = self.pairs[sfreq]
         return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
     def labellings(self, n: int, rng: np.random.Generator | None = None, *, nuisance: bool = False) -> np.ndarray:
@@ -222,12 +222,12 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1, *, plain: bool = False
             fix = "write changes: [{sfreq: 128}, {dropped: 0.333}]"
             raise ConfigError("none", field=f"{task.name}.changes", fix=fix)
         rates = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
-    rows = rates.rows[None] if rates is not None else task_rows(corpus.index, task)
+    rows = rates[None] if rates is not None else task_rows(corpus.index, task)
     if task.leave_out:
         kept = ~of_subjects(corpus.index.iloc[rows], task.leave_out, f"{task.name}.leave_out")
         rows = rows[kept]
         if rates is not None:  # the same windows at every rate
-            rates = replace(rates, rows={sfreq: own[kept] for sfreq, own in rates.rows.items()})
+            rates = {sfreq: own[kept] for sfreq, own in rates.items()}
     partner = _partner(task, corpus, rows) if task.fuse else None
     if partner is not None:
         both = set(corpus.index.iloc[partner]["subject"].astype(str))

@@ -17,7 +17,7 @@ from ..stats.nulls import p_value
 from ..utils.markdown import markdown_table
 from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, no_features
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
-from .matching import Matching
+from .matching import Matching, Segments
 from .questions import Question
 from .resolution import table
 from .suite import Side, Suite
@@ -96,9 +96,10 @@ def chance(question: Question) -> Pipeline:
     """Prediction without features: the largest class, or the mean target, of the training side."""
     pipeline = Pipeline(question, Entry(CHANCE, CHANCE, no_features), CHANCE, PLAIN)
     if not question.decodes:
-        assert question.pairs is not None
-        people = question.pairs.people if isinstance(question.pairs, Matching) else np.unique(question.groups)
-        hits = dict.fromkeys(map(str, people), question.pairs.chance)
+        pairs = question.pairs
+        people = pairs.people if isinstance(pairs, Matching) else np.unique(question.groups)
+        rate = pairs.chance if isinstance(pairs, Matching | Segments) else 1 / len(question.rows)
+        hits = dict.fromkeys(map(str, people), rate)
         pipeline.folds[0] = {0: Result(*NO_ROWS, {"hits": hits})}
         return pipeline
     found = zip(question.folds, question.chance(), strict=True)

@@ -29,7 +29,6 @@ from brainof.evaluation.units import (
     options_of,
     plan,
     readouts_of,
-    reason_of,
     run_unit,
 )
 from brainof.stats.ridge import RidgeSolver, classify
@@ -151,7 +150,8 @@ def test_parts_take_their_shares_in_turn(tmp_path, monkeypatch):
     asked = question(readouts=["ridge", "logistic"])
     found = [unit for seed in range(5) for unit in plan(asked, [entry(str(seed))], 1, 0, 0)]
     done: list[str] = []
-    monkeypatch.setattr(bench, "reason_of", lambda unit, cache, out: done.append(unit.entry.name) or "")
+    monkeypatch.setattr(bench, "run_unit", lambda unit, cache: done.append(unit.entry.name))
+    monkeypatch.setattr(bench, "save", lambda *_: None)
     said: list[str] = []
     for part, names in (((1, 2), "002244"), ((2, 2), "1133"), ((1, 1), "0011223344")):
         done.clear()
@@ -161,7 +161,12 @@ def test_parts_take_their_shares_in_turn(tmp_path, monkeypatch):
     refusing = [replace(unit, entry=entry(unit.entry.name, refused=lambda _: "no")) for unit in found[:2]]
     reasons = bench.run([*refusing, *found[2:]], tmp_path, (2, 2), said.append)
     assert set(reasons) == {str(unit.path(tmp_path)) for unit in refusing}  # of other parts, too
-    monkeypatch.setattr(bench, "reason_of", lambda unit, cache, out: "broke" if unit.readout == "logistic" else "")
+
+    def breaking(unit, cache):
+        if unit.readout == "logistic":
+            raise ConfigError("broke")
+
+    monkeypatch.setattr(bench, "run_unit", breaking)
     reasons = bench.run(found, tmp_path, (1, 1), said.append)
     assert set(reasons.values()) == {"broke"}
     assert len(reasons) == 5
@@ -260,12 +265,15 @@ def test_what_cannot_be_done_is_a_reason_and_a_full_disk_ends(tmp_path):
 
         return Unit(question(), Entry("m", MODEL, features), "ridge", "plain", 0, ALL)
 
-    assert reason_of(raising(LabelError("no such label")), {}, tmp_path) == "no such label"
+    def reasons(unit):
+        return list(bench.run([unit], tmp_path, (1, 1), lambda _: None).values())
+
+    assert reasons(raising(LabelError("no such label"))) == ["no such label"]
     with pytest.raises(StorageError):
-        reason_of(raising(StorageError("full")), {}, tmp_path)
+        reasons(raising(StorageError("full")))
     X = np.random.default_rng(0).standard_normal((24, 2))
     unit = Unit(question(), entry(features=X), "ridge", "plain", 0, ALL)
-    assert reason_of(unit, {}, tmp_path) == ""
+    assert reasons(unit) == []
     assert len(units.saved(unit, tmp_path) or ()) == 2
 
 

@@ -34,7 +34,7 @@ from .sources import Absent, open_task
 from .suite import Suite, find_suite
 from .summary import Pipeline, collect, moabb_table, page, said, summary
 from .transforms import Features
-from .units import Unit, plan, reason_of, saved
+from .units import Unit, plan, run_unit, save, saved
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +184,12 @@ def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[
     todo = [unit for unit in mine if str(unit.path(out)) not in reasons and saved(unit, out) is None]
     say(f"{len(mine)} runs, {len(mine) - len(todo)} of them on disk or refused")
     for unit in progress(todo, desc="evaluate", unit="run"):
-        if reason := reason_of(unit, cache, out):
-            reasons[str(unit.path(out))] = reason
+        try:
+            save(unit, run_unit(unit, cache), out)
+        except BrainOFError as error:
+            if error.exit_code == 3:  # the disk, not the unit
+                raise
+            reasons[str(unit.path(out))] = str(error)
     return reasons
 
 

@@ -82,7 +82,7 @@ def both_sides(
     Everything that is fitted sees the training side alone.
     """
     pair = features(train, test) if callable(features) else (features[train], features[test])
-    inside, outside = (X.astype(np.float64) for X in pair)
+    inside, outside = (np.asarray(X, np.float64) for X in pair)
     if option == PLAIN:
         return inside, outside
     if option == EQUAL:

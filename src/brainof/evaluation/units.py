@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrainOFError, ConfigError
+from ..errors import ConfigError
 from ..utils.files import make_folder, parse_json, write_atomically
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
 from .folds import Split
@@ -239,14 +239,3 @@ def saved(unit: Unit, out: Path) -> list[Result] | None:
     ends = np.cumsum(about["sizes"])[:-1]
     parts = zip(np.split(rows, ends), np.split(scores, ends), about["folds"], strict=True)
     return [Result(*part) for part in parts]
-
-
-def reason_of(unit: Unit, cache: dict[Any, Features], out: Path) -> str:
-    """Run and keep a unit; why it cannot be done, or ""."""
-    try:
-        save(unit, run_unit(unit, cache), out)
-    except BrainOFError as error:
-        if error.exit_code == 3:
-            raise
-        return str(error)
-    return ""

@@ -68,15 +68,11 @@ def tangent_space(windows: np.ndarray, sfreq: float, rank: int = 64) -> TangentS
     return TangentSpace(covariances(windows.astype(np.float64)), rank)
 
 
-def filter_bank_tangent(
-    windows: np.ndarray, sfreq: float, bands: Sequence[tuple[float, float]] = ((19, 21), (29, 31))
-) -> TangentSpace:
-    """Covariance of band-passed copies of the channels side by side; the default bands are those of `muse_ssvep`."""
-    copies = [
-        sosfiltfilt(butter(4, band, "bandpass", fs=sfreq, output="sos"), windows.astype(np.float64), axis=2)
-        for band in bands
-    ]
-    return TangentSpace(covariances(np.concatenate(copies, axis=1)))
+def filter_bank_tangent(windows: np.ndarray, sfreq: float) -> TangentSpace:
+    """Covariance of copies of the channels, in the two bands of the stimuli of `muse_ssvep`, side by side."""
+    filters = [butter(4, band, "bandpass", fs=sfreq, output="sos") for band in ((19, 21), (29, 31))]
+    windows = windows.astype(np.float64)
+    return TangentSpace(covariances(np.concatenate([sosfiltfilt(sos, windows, axis=2) for sos in filters], axis=1)))
 
 
 _SENSORS: dict[str, Callable[[np.ndarray, float], Features]] = {

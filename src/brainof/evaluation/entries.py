@@ -87,13 +87,17 @@ def models(names: Sequence[str], random_weights: int, store: Path, accept: Seque
         shown = shown if contract is not None else f"{shown} (random weights)"
         about: dict[str, Any] = {"overlap": partial(_overlap, name), "architecture": architecture}
         about["refused"] = partial(_refused, name, network, contract, tuple(accept))
-        add(shown, MODEL, lambda seed, network=network: network, model_digest(network), **about)
+        add(shown, MODEL, partial(_given, network), model_digest(network), **about)
     for architecture, (name, config) in architectures.items() if random_weights else ():
         drawn = partial(initialised, config)
         shown = RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})"
         digest = f"random-{model_digest(drawn(0))}"
         add(shown, RANDOM, drawn, digest, seeds=random_weights, architecture=architecture)
     return entries
+
+
+def _given(network: BrainOF, seed: int) -> BrainOF:
+    return network
 
 
 def beside(question: Question) -> list[Entry]:

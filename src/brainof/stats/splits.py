@@ -105,7 +105,7 @@ def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     """
     subjects, sessions = group_keys(index, "subject"), group_keys(index, "session")
 
-    def natural(row: int) -> list[tuple[bool, int, str]]:
+    def natural(row: Any) -> list[tuple[bool, int, str]]:
         """Compares the numbers in the name of a session as numbers."""
         parts = re.split(r"(\d+)", str(sessions[row]))
         return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

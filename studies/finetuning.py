@@ -103,7 +103,7 @@ def finetuning(root: Path, out: Path, say: Callable[[str], None], *, sizes: Size
     for name, n_folds in sizes.tasks.items():
         question = asked(name, n_folds, root, out, sizes)
         for entry in entries:
-            if entry.refused is not None and (why := entry.refused(question)):
+            if why := entry.refused(question):
                 raise LabelError(f"{entry.name}: {why}", field=name)
         n_tested = len(np.unique(np.concatenate([question.groups[split.test] for split in question.folds])))
         tell(f"{name}: {n_tested} people in {n_folds} folds, {len(question.folds[0].train)} windows to train on")

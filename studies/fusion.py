@@ -24,7 +24,7 @@ from brainof.datasets import Source, prepare_sources
 from brainof.evaluation import evaluate_task, save_rows, task_rows
 from brainof.evaluation.baselines import baseline_features
 from brainof.evaluation.protocol import task_windows
-from brainof.evaluation.runs import choose_tasks
+from brainof.evaluation.task import choose_tasks
 from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
 from brainof.model.fusion import FusedBrainOF

@@ -14,7 +14,7 @@ from brainof.corpus import Corpus
 from brainof.datasets import Source, prepare_sources
 from brainof.errors import ReadError
 from brainof.evaluation import save_rows
-from brainof.evaluation.runs import choose_tasks, evaluate_run
+from brainof.evaluation.task import choose_tasks, evaluate_run
 from brainof.explain import explain
 from brainof.pretraining import find_config, pretrain
 from brainof.pretraining.run_folder import last_of

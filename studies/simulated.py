@@ -15,7 +15,7 @@ from brainof.datasets import Source, prepare_sources
 from brainof.evaluation import Task, evaluate_task, save_rows, task_rows
 from brainof.evaluation.baselines import baseline_features
 from brainof.evaluation.protocol import task_windows
-from brainof.evaluation.runs import choose_tasks
+from brainof.evaluation.task import choose_tasks
 from brainof.inference.embedding import embed
 from brainof.report.page import Section, Table, write_page
 from brainof.simulate.write import write

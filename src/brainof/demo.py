@@ -8,7 +8,7 @@ from pathlib import Path
 from .corpus import Corpus
 from .datasets import Source, prepare_sources
 from .evaluation import save_rows
-from .evaluation.runs import choose_tasks, evaluate_run
+from .evaluation.task import choose_tasks, evaluate_run
 from .explain import explain
 from .pretraining import find_config, pretrain
 from .report.explanations import write_explanations

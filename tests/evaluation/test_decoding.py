@@ -53,9 +53,7 @@ def scores(design, seed: int) -> np.ndarray:
     index["label.state"] = y.astype(str)
     task = Task(name="t", view="v", label="state", n_splits=3, repeats=1, random_state=seed)
     question = plain_question(task, SimpleNamespace(index=index.assign(view="v")))  # type: ignore[arg-type]
-    return question.probed(
-        question.null_folds(), lambda split: (x[split.train], x[split.test]), question.labellings(19)
-    )[1]
+    return question.probed(question.null_folds(), x, question.labellings(19))[1]
 
 
 @pytest.mark.parametrize(("design", "largest"), [(blocks, 0.5), (rare_events, 1.0), (labels_of_subjects, 1.0)])

@@ -9,7 +9,7 @@ import pytest
 from brainof.errors import ConfigError
 from brainof.evaluation.matching import Segments, hit_rates, matched, matching_null, segments
 from brainof.evaluation.protocol import Task
-from brainof.evaluation.rows import compared, rows_of
+from brainof.evaluation.task import compared, rows_of
 from brainof.stats.compare import standard_error
 
 

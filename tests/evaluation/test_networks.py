@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError
-from brainof.evaluation.networks import NETWORKS, At200, build
-from brainof.evaluation.networks.connectome import BrainNetTF, EdgeToEdge, correlations
+from brainof.evaluation.networks import NETWORKS, At200, BrainNetTF, EdgeToEdge, build, correlations
 
 ELECTRODES = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7", "F8", "T7", "T8", "P7", "P8"]
 

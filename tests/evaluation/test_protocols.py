@@ -182,16 +182,16 @@ def test_options_are_fitted_on_training_people_alone():
     X, _, groups = people(np.random.default_rng(0))
     train, test = np.flatnonzero(groups < "5"), np.flatnonzero(groups >= "5")
     for option in (erased, centred, lambda a, b, *_: equal_dimension(a, b, 3)):
-        inside, outside = option(X[train], X[test], groups[train], groups[test])
+        inside, outside = option(X[train], X[test], groups[train])
         moved = X[test].copy()
         moved[5:] += 100
-        again, other = option(X[train], moved, groups[train], groups[test])
+        again, other = option(X[train], moved, groups[train])
         np.testing.assert_array_equal(inside, again)
         np.testing.assert_array_equal(outside[:5], other[:5])
-    inside, _ = erased(X[train], X[test], groups[train], groups[test])
+    inside, _ = erased(X[train], X[test], groups[train])
     means = [inside[groups[train] == name].mean(axis=0) for name in "01234"]
     assert np.std(means, axis=0).max() < 1e-8
-    inside, outside = centred(X[train], X[test], groups[train], groups[test])
+    inside, outside = centred(X[train], X[test], groups[train])
     assert max(abs(inside[groups[train] == name].mean()) for name in "01234") < 1e-12
     assert abs(recentre(X[test], groups[test]).mean()) < 1e-12 < abs(outside.mean())
 

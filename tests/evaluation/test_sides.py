@@ -10,7 +10,7 @@ import pytest
 from brainof.corpus import Corpus
 from brainof.errors import ConfigError
 from brainof.evaluation import evaluate
-from brainof.evaluation.sides import changed
+from brainof.evaluation.sources import changed
 from brainof.evaluation.suite import Side, Suite
 
 RECIPE = """\

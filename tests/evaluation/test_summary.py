@@ -13,10 +13,10 @@ from brainof.evaluation.entries import CLASSICAL, CONTROL, MODEL, RANDOM, Entry
 from brainof.evaluation.folds import Split
 from brainof.evaluation.matching import Matching, Segments
 from brainof.evaluation.questions import Question
-from brainof.evaluation.results_page import _row
 from brainof.evaluation.suite import SuiteTask
 from brainof.evaluation.summary import (
     Pipeline,
+    _cells,
     _interval,
     _over_initialisations,
     best_classical,
@@ -278,7 +278,7 @@ def test_units_on_disk_become_pipelines(tmp_path):
     save(fold[1], [found[1]], tmp_path)
     save(refused, found, tmp_path)
     made = collect([kept, null, later, *fold, refused], {str(refused.path(tmp_path)): "no"}, tmp_path)
-    assert [(p.name, p.readout, p.unfinished, p.reason) for p in made] == [
+    assert [(p.entry.name, p.readout, p.unfinished, p.reason) for p in made] == [
         ("m", "ridge", 1, ""),
         ("m", "full", 1, ""),
         ("x", "ridge", 1, "no"),
@@ -379,6 +379,9 @@ def test_the_best_classical_is_named_by_its_metric():
 
 
 def test_a_row_of_the_page_is_the_line_of_the_summary():
+    def row(line: dict) -> str:
+        return "| " + " | ".join(_cells(line)) + " |"
+
     line = {
         "entry": "m",
         "kind": MODEL,
@@ -401,21 +404,21 @@ def test_a_row_of_the_page_is_the_line_of_the_summary():
         "identity_chance": 0.125,
         "reason": "",
     }
-    assert _row(line) == (
+    assert row(line) == (
         "| **m** | ridge | plain | +0.100 [-0.050, +0.250] | [-0.100, +0.300] | 0.700 [0.600, 0.800] | 0.550 "
         "| 0.010 (0.200) | 0.400 (0.125) |  |"
     )
     line |= {"kind": CLASSICAL, "nuisance_p_value": np.nan, "identity": None, "gain_low_any": np.nan, "low": np.nan}
-    assert _row({**line, "transductive": True}) == (
+    assert row({**line, "transductive": True}) == (
         "| m | ridge | plain | +0.100 [-0.050, +0.250] |  | 0.700 | 0.550 | 0.010 |  | transductive |"
     )
     bare = {"entry": "m", "kind": MODEL, "readout": "ridge", "option": "plain", "transductive": True}
-    assert _row({**bare, "unfinished": 2, "reason": ""}).endswith(
+    assert row({**bare, "unfinished": 2, "reason": ""}).endswith(
         "|  |  |  |  |  |  | transductive; 2 runs unfinished |"
     )
-    assert _row({**bare, "unfinished": 2, "reason": "a|b"}).endswith("| transductive; a/b |")
+    assert row({**bare, "unfinished": 2, "reason": "a|b"}).endswith("| transductive; a/b |")
     floor = {**line, "kind": "chance", "low": 0.6, "gain": np.nan}
-    assert "| 0.700 |" in _row(floor)
+    assert "| 0.700 |" in row(floor)
 
 
 def test_a_model_is_held_against_random_weights_of_its_own_architecture():

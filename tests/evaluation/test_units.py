@@ -19,7 +19,7 @@ from brainof.evaluation.folds import Split
 from brainof.evaluation.matching import Matching, Segments
 from brainof.evaluation.questions import Question, _repeats
 from brainof.evaluation.suite import SuiteTask
-from brainof.evaluation.transforms import centred, equal_dimension, erased
+from brainof.evaluation.transforms import both_sides, centred, equal_dimension, erased
 from brainof.evaluation.units import (
     ALL,
     NULL,
@@ -29,9 +29,7 @@ from brainof.evaluation.units import (
     options_of,
     plan,
     readouts_of,
-    reason_of,
     run_unit,
-    sides,
 )
 from brainof.stats.ridge import RidgeSolver, classify
 from brainof.stats.splits import CrossSubject
@@ -152,7 +150,8 @@ def test_parts_take_their_shares_in_turn(tmp_path, monkeypatch):
     asked = question(readouts=["ridge", "logistic"])
     found = [unit for seed in range(5) for unit in plan(asked, [entry(str(seed))], 1, 0, 0)]
     done: list[str] = []
-    monkeypatch.setattr(bench, "reason_of", lambda unit, cache, out: done.append(unit.entry.name) or "")
+    monkeypatch.setattr(bench, "run_unit", lambda unit, cache: done.append(unit.entry.name))
+    monkeypatch.setattr(bench, "save", lambda *_: None)
     said: list[str] = []
     for part, names in (((1, 2), "002244"), ((2, 2), "1133"), ((1, 1), "0011223344")):
         done.clear()
@@ -162,7 +161,12 @@ def test_parts_take_their_shares_in_turn(tmp_path, monkeypatch):
     refusing = [replace(unit, entry=entry(unit.entry.name, refused=lambda _: "no")) for unit in found[:2]]
     reasons = bench.run([*refusing, *found[2:]], tmp_path, (2, 2), said.append)
     assert set(reasons) == {str(unit.path(tmp_path)) for unit in refusing}  # of other parts, too
-    monkeypatch.setattr(bench, "reason_of", lambda unit, cache, out: "broke" if unit.readout == "logistic" else "")
+
+    def breaking(unit, cache):
+        if unit.readout == "logistic":
+            raise ConfigError("broke")
+
+    monkeypatch.setattr(bench, "run_unit", breaking)
     reasons = bench.run(found, tmp_path, (1, 1), said.append)
     assert set(reasons.values()) == {"broke"}
     assert len(reasons) == 5
@@ -261,12 +265,15 @@ def test_what_cannot_be_done_is_a_reason_and_a_full_disk_ends(tmp_path):
 
         return Unit(question(), Entry("m", MODEL, features), "ridge", "plain", 0, ALL)
 
-    assert reason_of(raising(LabelError("no such label")), {}, tmp_path) == "no such label"
+    def reasons(unit):
+        return list(bench.run([unit], tmp_path, (1, 1), lambda _: None).values())
+
+    assert reasons(raising(LabelError("no such label"))) == ["no such label"]
     with pytest.raises(StorageError):
-        reason_of(raising(StorageError("full")), {}, tmp_path)
+        reasons(raising(StorageError("full")))
     X = np.random.default_rng(0).standard_normal((24, 2))
     unit = Unit(question(), entry(features=X), "ridge", "plain", 0, ALL)
-    assert reason_of(unit, {}, tmp_path) == ""
+    assert reasons(unit) == []
     assert len(units.saved(unit, tmp_path) or ()) == 2
 
 
@@ -280,10 +287,11 @@ def test_repeats_are_put_together_until_they_hold_all_rows():
 
 def test_labels_are_features_as_numbers_or_columns():
     index = pd.DataFrame({"label.age": ["20", "", "31.5"], "label.site": ["x", "y", None], "label.no": [None] * 3})
-    np.testing.assert_array_equal(label_features(index, "age", "t"), [[20], [np.nan], [31.5]])
-    np.testing.assert_array_equal(label_features(index, "site", "t"), [[1, 0], [0, 1], [0, 0]])
+    asked = replace(question(), index=index)
+    np.testing.assert_array_equal(label_features("age", asked), [[20], [np.nan], [31.5]])
+    np.testing.assert_array_equal(label_features("site", asked), [[1, 0], [0, 1], [0, 0]])
     with pytest.raises(LabelError, match=r"t.controls: the corpus has no label 'sit'; did you mean 'site'"):
-        label_features(index, "sit", "t")
+        label_features("sit", asked)
 
 
 def test_the_null_has_folds_that_know_no_labels_where_those_of_the_task_are_stratified():
@@ -310,7 +318,7 @@ def test_options_are_those_of_their_names_fitted_on_the_training_side():
     train, test = X[split.train].astype(float), X[split.test].astype(float)
 
     def of(option, width):
-        return sides(Unit(asked, entry(features=X), "ridge", option, 0, ALL, width), X, split)
+        return both_sides(X, split.train, split.test, asked.groups, option, width)
 
     centre = train - train.mean(axis=0)
     axes = np.linalg.svd(centre, full_matrices=False)[2][:4].T
@@ -319,11 +327,11 @@ def test_options_are_those_of_their_names_fitted_on_the_training_side():
     np.testing.assert_allclose(inside @ inside.T, centre @ axes @ axes.T @ centre.T, atol=1e-8)
     np.testing.assert_allclose(outside @ inside.T, (test - train.mean(axis=0)) @ axes @ axes.T @ centre.T, atol=1e-8)
     people = asked.groups[split.train]
-    for found, expected in zip(of("centred", 4), centred(train, test, people, people), strict=True):
+    for found, expected in zip(of("centred", 4), centred(train, test, people), strict=True):
         np.testing.assert_allclose(found, expected)
     for width in (0, 4):  # without a width of the model's, 256
         reduced = equal_dimension(train, test, width or 256)
-        for found, expected in zip(of("erased", width), erased(*reduced, people, people), strict=True):
+        for found, expected in zip(of("erased", width), erased(*reduced, people), strict=True):
             np.testing.assert_allclose(found, expected)
     for found, expected in zip(of("plain", 4), (train, test), strict=True):
         np.testing.assert_array_equal(found, expected)

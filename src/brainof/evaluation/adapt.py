@@ -9,7 +9,7 @@ RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import CONFIG, model_digest, save_adapter
 from ..adaptation.training_set import Target, TrainingSet
 from ..contract import InputContract
-from ..corpus import Windows, open_corpora
+from ..corpus import open_corpora
 from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
@@ -111,6 +111,11 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
 
 def claim(folder: Path, config: AdaptConfig, model: str) -> None:
     """Write the configuration of a new run; ConfigError where the folder holds results of another one."""
+
+    def settings(config: AdaptConfig, base: Any) -> dict[str, Any]:
+        """All that a run depends on, by dotted names; a name of an adaptation stands for its parameters."""
+        return flat({**config.to_dict(), "adaptation": adaptation(config.adaptation).to_dict(), "model": base})
+
     path, adapter, other = folder / "config.yaml", folder / "adapter" / CONFIG, "give another out="
     if path.exists():
         try:
@@ -118,16 +123,11 @@ def claim(folder: Path, config: AdaptConfig, model: str) -> None:
         except ConfigError:
             raise ConfigError("holds a run of another command", file=folder, field="out", fix=other) from None
         base = read_json(adapter).get("base_model_name_or_path") if adapter.exists() else _base(model)
-        before, now = _settings(held, base), _settings(config, _base(model))
+        before, now = settings(held, base), settings(config, _base(model))
         for key in differing(before, now):
             raise of_other_settings(path, before, now, key, f"{other} for other settings")
     make_folder(folder)
     write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
-
-
-def _settings(config: AdaptConfig, base: Any) -> dict[str, Any]:
-    """All that a run depends on, by dotted names; a name of an adaptation stands for its parameters."""
-    return flat({**config.to_dict(), "adaptation": adaptation(config.adaptation).to_dict(), "model": base})
 
 
 def _base(model: str) -> str:
@@ -140,7 +140,13 @@ def question(config: AdaptConfig, model: str) -> Asked:
     chosen = adaptation(config.adaptation)
     base, contract = load(model, seed=config.random_state)
     corpora = open_corpora([config.corpus] if isinstance(config.corpus, str) else config.corpus)
-    task = find_task(corpora, config)
+    known = {task.name: task for task in recipe_tasks(corpora)}
+    check_known(config.task, known, ConfigError, "no task {!r} in the corpus", field="task")
+    task = known[config.task]
+    if task.kind in ("identification", "matching"):
+        raise ConfigError(f"{task.name} is a task of {task.kind}", field="task", fix="choose a task with labels")
+    folds = {"n_splits": config.folds, "repeats": max(1, config.repeats), "random_state": config.random_state}
+    task = task.model_copy(update=folds)
     examples = CorpusRows(corpora, task_rows(corpora.index, task), int(base.config.patch))
     if contract is None:
         log.warning("%s is a preset: its weights are random, this is training from scratch", model)
@@ -151,19 +157,8 @@ def question(config: AdaptConfig, model: str) -> Asked:
         made = len(own.folds) // config.repeats
         log.warning("%d folds were asked for, the split of these people has %d", config.folds, made)
     target = Target.coded(own.y, own.classes, own.groups)
-    data = TrainingSet(examples, target, cache(lambda pool: pooled(base, examples, pool)), config.random_state)
+    data = TrainingSet(examples, target, cache(partial(pooled, base, examples)), config.random_state)
     return Asked(config, model, chosen, base, contract, task, examples, data, own)
-
-
-def find_task(corpora: Windows, config: AdaptConfig) -> Task:
-    """The task of a recipe with the folds it asks for; ConfigError with the nearest name when there is none."""
-    folds = {"n_splits": config.folds, "repeats": max(1, config.repeats), "random_state": config.random_state}
-    known = {task.name: task for task in recipe_tasks(corpora)}
-    check_known(config.task, known, ConfigError, "no task {!r} in the corpus", field="task")
-    task = known[config.task]
-    if task.kind in ("identification", "matching"):
-        raise ConfigError(f"{task.name} is a task of {task.kind}", field="task", fix="choose a task with labels")
-    return task.model_copy(update=folds)
 
 
 def scores(asked: Asked) -> dict[str, Any]:

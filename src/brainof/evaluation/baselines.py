@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt, welch
@@ -62,53 +63,35 @@ def functional_connectivity(windows: np.ndarray, sfreq: float) -> np.ndarray:
     return np.stack(edges)
 
 
-def block_means(windows: np.ndarray, sfreq: float) -> np.ndarray:
-    """Mean over time of each channel: the level of a block of BOLD."""
-    return windows.astype(np.float64).mean(axis=2)
-
-
-def time_course(windows: np.ndarray, sfreq: float) -> np.ndarray:
-    """All samples of all channels: what people who see the same thing have in common, moment by moment."""
-    return windows.astype(np.float64).reshape(len(windows), -1)
-
-
 def tangent_space(windows: np.ndarray, sfreq: float, rank: int = 64) -> TangentSpace:
     """Shrunk covariances on at most `rank` leading components, seen from the mean of the training side."""
     return TangentSpace(covariances(windows.astype(np.float64)), rank)
 
 
-def filter_bank_tangent(
-    windows: np.ndarray, sfreq: float, bands: Sequence[tuple[float, float]] = ((19, 21), (29, 31))
-) -> TangentSpace:
-    """Covariance of band-passed copies of the channels side by side; the default bands are those of `muse_ssvep`."""
-    copies = [
-        sosfiltfilt(butter(4, band, "bandpass", fs=sfreq, output="sos"), windows.astype(np.float64), axis=2)
-        for band in bands
-    ]
-    return TangentSpace(covariances(np.concatenate(copies, axis=1)))
+def filter_bank_tangent(windows: np.ndarray, sfreq: float) -> TangentSpace:
+    """Covariance of copies of the channels, in the two bands of the stimuli of `muse_ssvep`, side by side."""
+    filters = [butter(4, band, "bandpass", fs=sfreq, output="sos") for band in ((19, 21), (29, 31))]
+    windows = windows.astype(np.float64)
+    return TangentSpace(covariances(np.concatenate([sosfiltfilt(sos, windows, axis=2) for sos in filters], axis=1)))
 
 
+_SENSORS: dict[str, Callable[[np.ndarray, float], Features]] = {
+    "amplitude": amplitude,
+    "band power": band_power,
+    "log covariance": covariance_log,
+}
 #: modality -> name -> function; "amplitude" is the control everywhere
 BASELINES: dict[str, dict[str, Callable[[np.ndarray, float], Features]]] = {
-    "eeg": {
-        "amplitude": amplitude,
-        "band power": band_power,
-        "log covariance": covariance_log,
-        "tangent space": tangent_space,
-        "filter-bank tangent": filter_bank_tangent,
-    },
-    "meg": {
-        "amplitude": amplitude,
-        "band power": band_power,
-        "log covariance": covariance_log,
-        # helmets hold about as many independent components; the cost grows with the cube
-        "tangent space": partial(tangent_space, rank=32),
-    },
+    "eeg": {**_SENSORS, "tangent space": tangent_space, "filter-bank tangent": filter_bank_tangent},
+    # helmets hold about 32 independent components; the cost grows with the cube
+    "meg": {**_SENSORS, "tangent space": partial(tangent_space, rank=32)},
     "fmri": {
         "amplitude": amplitude,
-        "block means": block_means,
+        # the level of a block of BOLD
+        "block means": lambda windows, sfreq: windows.astype(np.float64).mean(axis=2),
         "functional connectivity": functional_connectivity,
-        "time course": time_course,
+        # what people who see the same thing have in common, moment by moment
+        "time course": lambda windows, sfreq: windows.astype(np.float64).reshape(len(windows), -1),
     },
 }
 
@@ -149,13 +132,13 @@ def baseline_features(
     kinds: dict[tuple[int, float], list[int]] = {}
     for row, (window, sfreq) in enumerate(zip(windows, sfreqs, strict=True)):
         kinds.setdefault((window.shape[1], float(sfreq)), []).append(row)
-    parts = [known[name](np.stack([windows[row] for row in rows]), sfreq) for (_, sfreq), rows in kinds.items()]
+    parts: list[Any] = [
+        known[name](np.stack([windows[row] for row in rows]), sfreq) for (_, sfreq), rows in kinds.items()
+    ]
     order = np.argsort(np.concatenate([np.array(rows) for rows in kinds.values()]))
-    matrices = [part.matrices for part in parts if isinstance(part, TangentSpace)]
-    if matrices:
-        rank = next(part.rank for part in parts if isinstance(part, TangentSpace))
-        return TangentSpace(np.concatenate(matrices)[order], rank)
-    return np.concatenate([part for part in parts if not isinstance(part, TangentSpace)])[order]
+    if isinstance(parts[0], TangentSpace):
+        return TangentSpace(np.concatenate([part.matrices for part in parts])[order], parts[0].rank)
+    return np.concatenate(parts)[order]
 
 
 def _log(values: np.ndarray) -> np.ndarray:

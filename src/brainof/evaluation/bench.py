@@ -26,16 +26,15 @@ from ..errors import BrainOFError, ConfigError
 from ..paths import user_path
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
-from .entries import classical, controls
+from .entries import beside
 from .entries import models as of_models
 from .leaks import unseen_alone
 from .questions import ask
-from .results_page import page, said
 from .sources import Absent, open_task
 from .suite import Suite, find_suite
-from .summary import Pipeline, collect, moabb_table, summary
+from .summary import Pipeline, collect, moabb_table, page, said, summary
 from .transforms import Features
-from .units import Unit, plan, reason_of, saved
+from .units import Unit, plan, run_unit, save, saved
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +135,16 @@ def evaluate(
     whole = find_suite(suite)
     chosen = whole.only(list(tasks))
     folder, base = user_path(out), user_path(root)
-    require_own(folder, whole)
+    make_folder(folder)
+    if (place := folder / "suite.json").exists():
+        held, label = read_json(place), f"{whole.name} {whole.version}"
+        if (other := f"{held.get('name')} {held.get('version')}") != label:
+            text = f"holds results of {other}, not {label}"
+            raise ConfigError(text, file=folder, field="out", fix="give another out=")
     names = [str(models)] if isinstance(models, (str, PathLike)) else [str(name) for name in models]
     entries = of_models(names, whole.random_weights, folder / "features", list(accept))
     n_seeds, n_permutations = seeds or whole.seeds, whole.permutations if permutations is None else permutations
+    width = max((entry.width for entry in entries), default=0)
     units: list[Unit] = []
     absent: list[Absent] = []
     refused: dict[str, str] = {}
@@ -152,29 +157,14 @@ def evaluate(
         try:
             asked, corpus = opened.sides()
             question = ask(unseen_alone(asked, corpus, names) if unseen else asked, corpus, n_seeds)
-            offered = [*entries, *classical(question), *controls(question)]
-            units += plan(question, offered, n_seeds, n_permutations, max((e.width for e in entries), default=0))
+            units += plan(question, [*entries, *beside(question)], n_seeds, n_permutations, width)
         except BrainOFError as error:
             refused[name] = str(error)
             say(f"{name}: {error}")
     if units:  # without data there are no results to keep apart
-        write_json(folder / "suite.json", whole.to_dict())
-    reasons = run(units, folder, part, say)
-    pipelines = collect(units, reasons, folder)
+        write_json(place, whole.to_dict())
+    pipelines = collect(units, run(units, folder, part, say), folder)
     return written(whole, pipelines, absent, refused, folder)
-
-
-def require_own(folder: Path, suite: Suite) -> None:
-    """Make the folder; ConfigError where it holds results of another suite."""
-    make_folder(folder)
-    place, label = folder / "suite.json", f"{suite.name} {suite.version}"
-    if place.exists():
-        held = read_json(place)
-        other = f"{held.get('name')} {held.get('version')}"
-        if other != label:
-            raise ConfigError(
-                f"holds results of {other}, not {label}", file=folder, field="out", fix="give another out="
-            )
 
 
 def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[str], None]) -> dict[str, str]:
@@ -188,14 +178,18 @@ def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[
     for unit in units:
         key = (unit.question.task.name, unit.entry.name)
         if key not in refusals:
-            refusals[key] = unit.entry.refused(unit.question) if unit.entry.refused is not None else ""
+            refusals[key] = unit.entry.refused(unit.question)
         if refusals[key]:
             reasons[str(unit.path(out))] = refusals[key]
     todo = [unit for unit in mine if str(unit.path(out)) not in reasons and saved(unit, out) is None]
     say(f"{len(mine)} runs, {len(mine) - len(todo)} of them on disk or refused")
     for unit in progress(todo, desc="evaluate", unit="run"):
-        if reason := reason_of(unit, cache, out):
-            reasons[str(unit.path(out))] = reason
+        try:
+            save(unit, run_unit(unit, cache), out)
+        except BrainOFError as error:
+            if error.exit_code == 3:  # the disk, not the unit
+                raise
+            reasons[str(unit.path(out))] = str(error)
     return reasons
 
 
@@ -203,34 +197,29 @@ def written(
     suite: Suite, pipelines: Sequence[Pipeline], absent: list[Absent], refused: dict[str, str], folder: Path
 ) -> Evaluation:
     """Write the tables and the page; what earlier calls found on tasks that this one left out is kept."""
-    results, lines = moabb_table(pipelines, f"{suite.name} {suite.version}"), summary(pipelines)
-    found = Evaluation(results, lines, absent, refused, folder)
+    tables = {"results": moabb_table(pipelines, f"{suite.name} {suite.version}"), "summary": summary(pipelines)}
+    found = Evaluation(**tables, absent=absent, refused=refused, folder=folder)
     told: dict[str, dict[str, Any]] = {one.task: {"absent": vars(one)} for one in absent}
     told |= {task: {"refused": reason} for task, reason in refused.items()}
     told |= {pipeline.question.task.name: {"said": said(pipeline.question)} for pipeline in pipelines}
     before = read_json(folder / "tasks.json") if (folder / "tasks.json").exists() else {}
     kept = [task for task in before if task in suite.tasks and task not in told]
-    results = _with_earlier(results, folder / "results.parquet", kept, suite.tasks)
-    lines = _with_earlier(lines, folder / "summary.parquet", kept, suite.tasks)
     told |= {task: before[task] for task in kept}
     told = {task: told[task] for task in suite.tasks if task in told}
-    for name, table in (("results", results), ("summary", lines)):
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
-        write_atomically(folder / f"{name}.parquet", [buffer.getvalue()])
+    places = {task: place for place, task in enumerate(suite.tasks)}
+    for name, table in list(tables.items()):
+        path, buffer, parts = folder / f"{name}.parquet", io.BytesIO(), [table]
+        if kept and path.exists() and "task" in (earlier := pd.read_parquet(path)):
+            parts.append(earlier[earlier["task"].isin(kept)])
+        if parts := [part for part in parts if len(part)]:
+            whole = pd.concat(parts, ignore_index=True)
+            tables[name] = whole.sort_values(
+                "task", key=lambda names: names.map(places), kind="stable", ignore_index=True
+            )
+        tables[name].to_parquet(buffer, index=False)
+        write_atomically(path, [buffer.getvalue()])
+    lines = tables["summary"]
     write_atomically(folder / "summary.csv", [lines.to_csv(index=False).encode(errors="backslashreplace")])
     write_json(folder / "tasks.json", told)
     write_atomically(folder / "results.md", [page(suite, lines, told).encode(errors="backslashreplace")])
     return found
-
-
-def _with_earlier(table: pd.DataFrame, path: Path, kept: Collection[str], order: Collection[str]) -> pd.DataFrame:
-    """A table and what an earlier one holds of the tasks that are kept, in the order of the suite."""
-    parts = [table]
-    if kept and path.exists() and "task" in (earlier := pd.read_parquet(path)):
-        parts.append(earlier[earlier["task"].isin(list(kept))])
-    if not (parts := [part for part in parts if len(part)]):
-        return table
-    places = {task: place for place, task in enumerate(order)}
-    whole = pd.concat(parts, ignore_index=True)
-    return whole.sort_values("task", key=lambda names: names.map(places), kind="stable", ignore_index=True)

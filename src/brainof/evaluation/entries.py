@@ -52,7 +52,7 @@ class Entry:
         Initialisations of random weights; 1 for everything else.
     network, own : callable, optional
         Seed -> the model, for read-outs that train; the read-out of a baseline that brings its own.
-    refused, overlap : callable, optional
+    refused, overlap : callable
         Question -> why it is not scored on it ("" where it is); how many people of the task trained it, and a sentence.
     """
 
@@ -62,8 +62,8 @@ class Entry:
     digest: str = ""
     seeds: int = 1
     network: Callable[[int], torch.nn.Module] | None = None
-    refused: Callable[[Question], str] | None = None
-    overlap: Callable[[Question], tuple[int, str]] | None = None
+    refused: Callable[[Question], str] = lambda question: ""
+    overlap: Callable[[Question], tuple[int, str]] = lambda question: (0, "")
     width: int = 0
     architecture: str = ""
     own: Callable[..., np.ndarray] | None = None
@@ -72,48 +72,45 @@ class Entry:
 def models(names: Sequence[str], random_weights: int, store: Path, accept: Sequence[str] = ()) -> list[Entry]:
     """Each model, and once for every architecture the same with random weights."""
     entries: list[Entry] = []
-    architectures: dict[str, str] = {}
+    architectures: dict[str, tuple[str, Any]] = {}
+
+    def add(name: str, kind: str, network: Callable[[int], Any], digest: str, **about: Any) -> None:
+        features, width = partial(_features_of_model, network, digest, store), int(network(0).latents_LD.shape[1])
+        entries.append(Entry(name, kind, features, digest, network=network, width=width, **about))
+
     for name in names:
         network, contract = load(name)
         architecture = str(network.config.to_dict())
-        architectures.setdefault(architecture, name)
-        digest = model_digest(network)
+        architectures.setdefault(architecture, (name, network.config))
         shown = Path(name).name if Path(name).is_dir() else name
         shown = name if shown in {entry.name for entry in entries} else shown
         shown = shown if contract is not None else f"{shown} (random weights)"
-        refused = partial(_refused, name, network, contract, tuple(accept))
-        about: dict[str, Any] = {"refused": refused, "overlap": partial(_overlap, name), "architecture": architecture}
-        entries.append(_of_network(shown, MODEL, partial(_given, network), digest, store, **about))
-    for architecture, name in architectures.items() if random_weights else ():
-        config = load(name)[0].config
+        about: dict[str, Any] = {"overlap": partial(_overlap, name), "architecture": architecture}
+        about["refused"] = partial(_refused, name, network, contract, tuple(accept))
+        add(shown, MODEL, partial(_given, network), model_digest(network), **about)
+    for architecture, (name, config) in architectures.items() if random_weights else ():
         drawn = partial(initialised, config)
-        digest = f"random-{model_digest(drawn(0))}"
         shown = RANDOM if len(architectures) == 1 else f"{RANDOM} (as {Path(name).name})"
-        about = {"seeds": random_weights, "architecture": architecture}
-        entries.append(_of_network(shown, RANDOM, drawn, digest, store, **about))
+        digest = f"random-{model_digest(drawn(0))}"
+        add(shown, RANDOM, drawn, digest, seeds=random_weights, architecture=architecture)
     return entries
 
 
-def _of_network(name: str, kind: str, network: Callable[[int], Any], digest: str, store: Path, **about: Any) -> Entry:
-    features, width = partial(_features_of_model, network, digest, store), int(network(0).latents_LD.shape[1])
-    return Entry(name, kind, features, digest, network=network, width=width, **about)
+def _given(network: BrainOF, seed: int) -> BrainOF:
+    return network
 
 
-def classical(question: Question) -> list[Entry]:
-    """The baselines of a task by name."""
+def beside(question: Question) -> list[Entry]:
+    """The baselines of a task; then labels that are known of a person or a recording, each alone as a feature."""
     entries = []
     for name in question.baselines:
         if name in NETWORKS:
-            entries.append(Entry(name, NETWORK, _no_features, network=partial(_network, name, question)))
+            entries.append(Entry(name, NETWORK, no_features, network=partial(_network, name, question)))
         else:
             features, own = OWN.get(name, (name, None))
-            entries.append(Entry(name, CLASSICAL, partial(_classical_features, features, question.modality), own=own))
-    return entries
-
-
-def controls(question: Question) -> list[Entry]:
-    """Labels that are known of a person or a recording, each alone as a feature."""
-    return [Entry(f"{label} alone", CONTROL, partial(_label, label)) for label in question.task.controls]
+            entries.append(Entry(name, CLASSICAL, partial(_classical_features, features), own=own))
+    controls = question.task.controls
+    return [*entries, *(Entry(f"{label} alone", CONTROL, partial(label_features, label)) for label in controls)]
 
 
 def _network(name: str, question: Question, seed: int) -> torch.nn.Module:
@@ -127,28 +124,24 @@ def _network(name: str, question: Question, seed: int) -> torch.nn.Module:
     return build(name, len(channels), int(first["n_times"]), float(first["sfreq"]), channels, seed)
 
 
-def _no_features(question: Question, seed: int, readout: str) -> Features:
+def no_features(question: Question, seed: int, readout: str) -> Features:
+    """Of what has none; a ConfigError."""
     raise ConfigError("networks have no features", field="readouts", fix="use the read-out 'full'")
 
 
-def _classical_features(name: str, modality: str, question: Question, seed: int, readout: str) -> Features:
-    own = baseline_features(name, modality, *_windows(question))
+def _classical_features(name: str, question: Question, seed: int, readout: str) -> Features:
+    own = baseline_features(name, question.modality, *_windows(question))
     if question.partner is None or callable(own):
         return own
     partner = str(question.corpus.index["modality"].iloc[int(question.partner[0])])
     usual = "functional connectivity" if partner == "fmri" else "log covariance"
-    return question.beside(
-        own, np.asarray(baseline_features(usual, partner, *task_windows(question.corpus, question.partner)))
-    )
+    theirs = baseline_features(usual, partner, *task_windows(question.corpus, question.partner))
+    return question.beside(own, np.asarray(theirs))
 
 
-def _label(label: str, question: Question, seed: int, readout: str) -> Features:
-    return label_features(question.index, label, question.task.name)
-
-
-def label_features(index: pd.DataFrame, label: str, task: str) -> np.ndarray:
+def label_features(label: str, question: Question, seed: int = 0, readout: str = "") -> np.ndarray:
     """A label as features: its number, or one column per value; NaN where unknown; a LabelError where none has it."""
-    values = label_values(index, label, f"{task}.controls")
+    values = label_values(question.index, label, f"{question.task.name}.controls")
     numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     if np.isfinite(numbers).sum() == (values != "").sum():
         return numbers[:, None]
@@ -158,10 +151,6 @@ def label_features(index: pd.DataFrame, label: str, task: str) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _windows(question: Question) -> tuple[list[np.ndarray], np.ndarray]:
     return task_windows(question.corpus, question.rows)
-
-
-def _given(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    return network
 
 
 def initialised(config: Any, seed: int) -> BrainOF:
@@ -174,14 +163,18 @@ def _features_of_model(
     network: Callable[[int], torch.nn.Module], digest: str, store: Path, question: Question, seed: int, readout: str
 ) -> Features:
     """Features, kept in `store` so that anyone can score them again: TASK/WEIGHTS-SEED-POOL-QUESTION.npy."""
-    asked = question.task.pool
-    pool = "second_order" if readout == "second_order" else _pool_of(network, seed, asked)
+    pool = "second_order" if readout == "second_order" else _pool_of(network, seed, question.task.pool)
     place = store / question.task.name / f"{digest[:20]}-{seed}-{pool.replace('@', '_')}-{question.digest}.npy"
     if place.exists():
         values = np.load(place)
     else:
-        model = network(seed)
-        values = _latent_covariances(question, model) if pool == "second_order" else _pooled(question, model, pool)
+        model: Any = network(seed)
+        if pool == "second_order":
+            values = _latent_covariances(question, model)
+        else:
+            of = partial(embed, question.corpus, model, contract=None, pool=pool)
+            partner = None if question.partner is None else of(rows=question.partner).values
+            values = question.beside(of(rows=question.rows).values, partner)
         make_folder(place.parent)
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
@@ -196,13 +189,6 @@ def _pool_of(network: Callable[[int], torch.nn.Module], seed: int, asked: str) -
         return asked
     known: Any = network(seed).config
     return asked if set(outputs.split("+")) <= set(known.decoder.outputs) else "auto"
-
-
-def _pooled(question: Question, model: torch.nn.Module, pool: str) -> np.ndarray:
-    def of(rows: np.ndarray) -> np.ndarray:
-        return embed(question.corpus, model, contract=None, rows=rows, pool=pool).values
-
-    return question.beside(of(question.rows), None if question.partner is None else of(question.partner))
 
 
 def _latent_covariances(question: Question, model: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..paths import user_path
 from ..stats.splits import CrossSubject, check_disjoint, group_keys
 from ..utils.files import parse_json
 from .protocol import Task
-from .sides import SIDE, TEST, TRAIN, WINDOW
+from .sources import SIDE, TEST, TRAIN, WINDOW
 from .suite import SuiteTask
 
 
@@ -62,11 +62,20 @@ def splits(index: pd.DataFrame, task: SuiteTask, y: np.ndarray, seeds: int = 1) 
     groups = group_keys(index, task.split)
     known = task.as_published
     if known is not None and known.test:
-        found = [named(_member(index, known.by), _sides(known.to_dict()), f"{task.name}.published_split")]
+        column = known.by if known.by in index else f"{LABEL}{known.by}"
+        if column not in index:
+            fix = did_you_mean(known.by, map(str, index))
+            raise LabelError(f"no entity or label {known.by!r}", field="published_split.by", fix=fix)
+        members = index[column].astype("string").fillna("").to_numpy(dtype=str)
+        found = [named(members, _sides(known.to_dict()), f"{task.name}.published_split")]
     elif task.split_file:
         subjects = index["subject"].astype(str).to_numpy() if task.split == "subject" else groups
         found = [named(subjects, sides, task.split_file) for sides in read_splits(task.split_file)]
-        _no_group_twice(subjects, found)
+        for number, (train, validation, test) in enumerate(found):
+            check_disjoint(subjects, [(train, test)], number)
+            if len(validation):
+                check_disjoint(subjects, [(train, validation)], number)
+                check_disjoint(subjects, [(validation, test)], number)
     elif task.fractions is not None:
         found = [fractions(groups, task, seed) for seed in range(seeds)]
     else:
@@ -152,33 +161,13 @@ def read_splits(path: str | Path) -> list[dict[str, list[str]]]:
     """The folds of a split file; a LabelError where it is missing or holds something else."""
     file = user_path(path, LabelError)
     try:
-        folds = parse_json(file.read_text())
-        return [_sides(fold) for fold in folds]
+        return [_sides(fold) for fold in parse_json(file.read_text())]
     except FileNotFoundError:
         raise LabelError("file not found", file=path, field="split_file") from None
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise LabelError(
-            f"holds no folds ({error})", file=path, field="split_file", fix="write [{train, test}]"
-        ) from None
+        fix = "write [{train, test}]"
+        raise LabelError(f"holds no folds ({error})", file=path, field="split_file", fix=fix) from None
 
 
 def _sides(fold: Mapping[str, Any]) -> dict[str, list[str]]:
     return {side: [str(name) for name in fold.get(side, ())] for side in ("train", "validation", "test")}
-
-
-def _member(index: pd.DataFrame, by: str) -> np.ndarray:
-    """The entity or label that a published split goes by, in each row."""
-    column = by if by in index else f"{LABEL}{by}"
-    if column not in index:
-        raise LabelError(
-            f"no entity or label {by!r}", field="published_split.by", fix=did_you_mean(by, map(str, index))
-        )
-    return index[column].astype("string").fillna("").to_numpy(dtype=str)
-
-
-def _no_group_twice(groups: np.ndarray, folds: Sequence[Split]) -> None:
-    for number, split in enumerate(folds):
-        check_disjoint(groups, [(split.train, split.test)], number)
-        if len(split.validation):
-            check_disjoint(groups, [(split.train, split.validation)], number)
-            check_disjoint(groups, [(split.validation, split.test)], number)

@@ -39,13 +39,10 @@ def check_duplicates(index: pd.DataFrame, folds: Sequence[Split]) -> None:
     for number, split in enumerate(folds):
         shared = np.intersect1d(codes[split.train], codes[split.test])
         if len(shared):
-            first, second = (
-                index.iloc[side[np.flatnonzero(codes[side] == shared[0])[0]]] for side in (split.train, split.test)
-            )
-            one, two = (f"{row['recording']} at {row['onset']:g} s" for row in (first, second))
-            text = f"the window of {one} is that of {two}"
-            fix = "leave one of the recordings out"
-            raise LabelError(f"{text}: both sides of fold {number} hold it", field="duplicates", fix=fix)
+            rows = [side[codes[side] == shared[0]][0] for side in (split.train, split.test)]
+            one, two = (f"{row['recording']} at {row['onset']:g} s" for row in index.iloc[rows].to_dict("records"))
+            text = f"the window of {one} is that of {two}: both sides of fold {number} hold it"
+            raise LabelError(text, field="duplicates", fix="leave one of the recordings out")
 
 
 def check_inductive(features: Callable[..., Any], split: Split) -> None:
@@ -54,11 +51,8 @@ def check_inductive(features: Callable[..., Any], split: Split) -> None:
     (inside, outside), (again, part) = features(split.train, split.test), features(split.train, half)
     same = np.allclose(inside, again, rtol=1e-6, atol=1e-9, equal_nan=True)
     if not (same and np.allclose(outside[: len(half)], part, rtol=1e-6, atol=1e-9, equal_nan=True)):
-        raise LabelError(
-            "change with the rows of the test side: something is fitted on test people",
-            field="features",
-            fix="fit scaling and erasure on the training side",
-        )
+        text = "change with the rows of the test side: something is fitted on test people"
+        raise LabelError(text, field="features", fix="fit scaling and erasure on the training side")
 
 
 def trained_on(run: str | PathLike[str]) -> set[str] | None:

@@ -97,8 +97,9 @@ class Segments:
     def hits(self, features: np.ndarray, recentred: bool, n_permutations: int, random_state: int) -> Hits:
         """Hits of each person, recentred over each run of a person where asked."""
         found = matched(features, self, recentred)
-        if self.tested:
-            found = among(found, self.tested)
+        if self.tested:  # a run may hold none of them
+            scored = {run: {who: hit[who] for who in hit if who in self.tested} for run, hit in found.items()}
+            found = {run: hit for run, hit in scored.items() if hit}
         return Hits(hit_rates(found), matching_null(found, n_permutations, random_state))
 
 
@@ -136,12 +137,6 @@ def matched(features: np.ndarray, of: Segments, recentred: bool = False) -> dict
             for name, own in zip(of.subjects[run], X, strict=True)
         }
     return found
-
-
-def among(found: dict[str, dict[str, np.ndarray]], names: frozenset[str]) -> dict[str, dict[str, np.ndarray]]:
-    """What was found of some people; a run may hold none of them."""
-    scored = {run: {who: hit for who, hit in people.items() if who in names} for run, people in found.items()}
-    return {run: people for run, people in scored.items() if people}
 
 
 def hit_rates(found: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:

@@ -52,26 +52,19 @@ def recipe_tasks(corpus: Windows) -> list[Task]:
     tasks = []
     for name, about in corpus.datasets.items():
         for task, values in about.get("tasks", {}).items():
-            split = values.get("split", "subject")
-            tasks.append(
-                Task(
-                    name=f"{name}/{task}",
-                    dataset=name,
-                    modality=about["modality"],
-                    view=about["task_views"][task],
-                    label=values["label"],
-                    kind=values.get("kind", "classification"),
-                    split=split,
-                    n_splits=None if split != "subject" else 6,
-                )
-            )
+            own = {"label": values["label"]} | {key: values[key] for key in ("kind", "split") if key in values}
+            if own.get("split", "subject") != "subject":
+                own["n_splits"] = None
+            data = {"dataset": name, "modality": about["modality"], "view": about["task_views"][task]}
+            tasks.append(Task(name=f"{name}/{task}", **data, **own))
     return tasks
 
 
 def task_rows(index: pd.DataFrame, task: Task) -> np.ndarray:
     """Positions of the windows of a task in a corpus index; a LabelError names what no window has."""
     chosen = np.ones(len(index), bool)
-    for column, value in (("view", task.view), ("dataset", task.dataset), ("modality", task.modality)):
+    asked = {"view": task.view, "dataset": task.dataset, "modality": task.modality}
+    for column, value in asked.items():
         if value is None:
             continue
         values = index[column].astype("string").fillna("").to_numpy(dtype=str)
@@ -107,9 +100,9 @@ def targets(index: pd.DataFrame, task: Task) -> tuple[np.ndarray, list[str]]:
             raise LabelError(str(error), field=f"{task.name}.{task.label}", fix="regression takes numbers") from None
         if not np.isfinite(values).all():
             row = index.iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
-            where = f"{row['recording']} at {row['onset']:g} s"
-            text_of = f"{int((~np.isfinite(values)).sum())} targets are not finite, the first in {where}"
-            raise LabelError(text_of, field=f"{task.name}.{task.label}", fix="leave those recordings out")
+            n, where = int((~np.isfinite(values)).sum()), f"{row['recording']} at {row['onset']:g} s"
+            problem = f"{n} targets are not finite, the first in {where}"
+            raise LabelError(problem, field=f"{task.name}.{task.label}", fix="leave those recordings out")
         return values, []
     names, codes = np.unique(text, return_inverse=True)
     if len(names) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from .matching import Matching, Segments, matching, segments
 from .protocol import Task, nuisance_of, targets, task_rows
 from .resolution import Fewer, Resolutions, resolutions
 from .suite import SuiteTask
+from .transforms import PLAIN, Features, both_sides
 
 DECODING = ("classification", "regression")
 
@@ -150,25 +151,19 @@ class Question:
         return found
 
     def probed(
-        self,
-        folds: Sequence[Split],
-        sides: Callable[[Split], tuple[np.ndarray, np.ndarray]],
-        labellings_NP: np.ndarray,
+        self, folds: Sequence[Split], features: Features, labellings_NP: np.ndarray, option: str = PLAIN, width: int = 0
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Scores of each test side by a ridge for the first labelling; the mean tested metric of every labelling."""
         tested, metrics = [], []
-        for split in folds:
-            inside, outside = sides(split)
-            groups, n_classes = self.groups[split.train], len(self.classes)
-            scores = decisions(inside, labellings_NP[split.train], groups, outside, n_classes)
-            labels = labellings_NP[split.test]
-            metrics.append([self.measure(labels[:, c], scores[:, c], split.test) for c in range(labels.shape[1])])
+        for train, _, test in folds:
+            inside, outside = both_sides(features, train, test, self.groups, option, width)
+            scores = decisions(inside, labellings_NP[train], self.groups[train], outside, len(self.classes))
+            labels = labellings_NP[test]
+            metrics.append([self.measure(labels[:, c], scores[:, c], test) for c in range(labels.shape[1])])
             tested.append(scores[:, 0])
         return tested, np.nanmean(metrics, axis=0)
 
-    def _levelled(
-        self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _levelled(self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.task.level == "window":
             return y, scores, rows
         averaged = average_within(y, scores, self.recordings[rows])
@@ -179,9 +174,9 @@ class Question:
 
     def at(self, sfreq: float | None, dropped: float = 0.0) -> Question:
         """The same windows at another resolution."""
-        assert isinstance(self.pairs, Resolutions)
+        assert isinstance(self.pairs, dict)
         corpus: Any = Fewer(self.corpus, dropped) if dropped else self.corpus
-        rows = self.pairs.rows[sfreq]
+        rows = self.pairs[sfreq]
         return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
     def labellings(self, n: int, rng: np.random.Generator | None = None, *, nuisance: bool = False) -> np.ndarray:
@@ -216,34 +211,23 @@ class Question:
 
 def plain_question(task: Task, corpus: Windows) -> Question:
     """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite."""
-    rows = task_rows(corpus.index, task)
-    index = corpus.index.iloc[rows].reset_index(drop=True)
-    head = SuiteTask.parse({"recipe": task.name, **task.to_dict()}), corpus, rows, index
-    recordings = group_keys(index, "recording")
-    if task.kind not in DECODING:
-        pairs = matching(index) if task.kind == "identification" else segments(index)
-        return Question(*head, np.zeros(0), [], group_keys(index, "subject"), recordings, [], pairs)
-    y, classes = targets(index, task)
-    groups, folds = task_folds(index, task, y)
-    return Question(*head, y, classes, groups, recordings, folds)
+    return ask(SuiteTask.parse({"recipe": task.name, **task.to_dict()}), corpus, plain=True)
 
 
-def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
+def ask(task: SuiteTask, corpus: Windows, seeds: int = 1, *, plain: bool = False) -> Question:
     """Resolve a task on a corpus; a LabelError or ConfigError where something does not fit or leaks."""
-    pairs: Matching | Segments | Resolutions | None = None
     rates: Resolutions | None = None
     if task.kind == "resolution":
         if not task.changes:
-            raise ConfigError(
-                "none", field=f"{task.name}.changes", fix="write changes: [{sfreq: 128}, {dropped: 0.333}]"
-            )
+            fix = "write changes: [{sfreq: 128}, {dropped: 0.333}]"
+            raise ConfigError("none", field=f"{task.name}.changes", fix=fix)
         rates = resolutions(corpus.index, task.name, str(task.dataset), task.rates)
-    rows = rates.rows[None] if rates is not None else task_rows(corpus.index, task)
+    rows = rates[None] if rates is not None else task_rows(corpus.index, task)
     if task.leave_out:
         kept = ~of_subjects(corpus.index.iloc[rows], task.leave_out, f"{task.name}.leave_out")
         rows = rows[kept]
         if rates is not None:  # the same windows at every rate
-            rates = replace(rates, rows={sfreq: own[kept] for sfreq, own in rates.rows.items()})
+            rates = {sfreq: own[kept] for sfreq, own in rates.items()}
     partner = _partner(task, corpus, rows) if task.fuse else None
     if partner is not None:
         both = set(corpus.index.iloc[partner]["subject"].astype(str))
@@ -251,21 +235,24 @@ def ask(task: SuiteTask, corpus: Windows, seeds: int = 1) -> Question:
     index = corpus.index.iloc[rows].reset_index(drop=True)
     recordings = group_keys(index, "recording")
     if task.kind not in DECODING:
+        pairs: Matching | Segments | Resolutions | None = rates
         if task.kind == "matching":
             names = group_keys(index[index["subject"].astype(str).isin(task.tested)], "subject")
             pairs = replace(segments(index), tested=frozenset(names))
         elif task.kind == "identification":
-            pairs = matching(index.assign(session=index["run"]) if task.split == "run" else index)
+            of_runs = task.split == "run" and not plain
+            pairs = matching(index.assign(session=index["run"]) if of_runs else index)
         people = group_keys(index, "subject")
-        return Question(task, corpus, rows, index, np.zeros(0), [], people, recordings, [], pairs or rates)
+        return Question(task, corpus, rows, index, np.zeros(0), [], people, recordings, [], pairs)
     if task.metric:
         problem = f"no metric {{!r}} of {task.kind}"
         check_known(task.metric, METRICS[task.kind], ConfigError, problem, field=f"{task.name}.metric")
     y, classes = targets(index, task)
-    groups, folds = splits(index, task, y, seeds)
-    if task.as_published is None or task.as_published.by in ("subject", "part"):
-        check_people(index, folds, task.split)
-    check_duplicates(index, folds)
+    groups, folds = task_folds(index, task, y) if plain else splits(index, task, y, seeds)
+    if not plain:
+        if task.as_published is None or task.as_published.by in ("subject", "part"):
+            check_people(index, folds, task.split)
+        check_duplicates(index, folds)
     return Question(task, corpus, rows, index, y, classes, groups, recordings, folds, partner=partner)
 
 
@@ -286,11 +273,11 @@ def _partner(task: SuiteTask, corpus: Windows, rows: np.ndarray) -> np.ndarray:
 
 def _repeats(parts: list[tuple[np.ndarray, np.ndarray]], n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Test sides put together until they hold all `n` rows: one repeat of a cross-validation after the other."""
-    whole: list[tuple[np.ndarray, np.ndarray]] = []
-    held: list[tuple[np.ndarray, np.ndarray]] = []
+    whole, held = [], []
     for part in parts:
         held.append(part)
         if sum(len(rows) for rows, _ in held) == n:
-            whole.append((np.concatenate([rows for rows, _ in held]), np.concatenate([s for _, s in held])))
+            rows, scores = map(np.concatenate, zip(*held, strict=True))
+            whole.append((rows, scores))
             held = []
     return whole or parts

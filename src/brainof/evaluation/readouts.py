@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def trained(
     patch = int(model.config.patch)  # type: ignore[union-attr, arg-type]
     examples = CorpusRows(question.corpus, question.rows, patch)
     target = Target.coded(question.y, question.classes, question.groups)
-    data = TrainingSet(examples, target, cache(lambda pool: pooled(model, examples, pool)), seed)
+    data = TrainingSet(examples, target, cache(partial(pooled, model, examples)), seed)
     inside, validation = _validation(question, split, seed)
     base: Any = adaptation({"adaptation": readout, **task.tunings.get(readout, {})})
     metric, sign = METRICS[task.kind][question.metric], -1 if question.metric in LOWER_IS_BETTER else 1

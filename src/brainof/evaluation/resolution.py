@@ -8,7 +8,7 @@ over the windows as prepared, and by whether each finds the other among all wind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from zlib import crc32
 
@@ -25,6 +25,12 @@ from ..utils.markdown import markdown_table
 
 if TYPE_CHECKING:
     from ..corpus import Windows
+
+
+#: Rows of the same windows at each sampling rate, in one order; None is the rate that the recipe prepares
+Resolutions = dict[float | None, np.ndarray]
+#: Name of the read-out, which trains nothing
+READOUT = "resolution"
 
 
 class Change(Schema):
@@ -50,18 +56,6 @@ class Change(Schema):
         return ", ".join(parts) + (f" against {self.against:g} Hz" if self.against else "")
 
 
-@dataclass(frozen=True, eq=False)
-class Resolutions:
-    """Rows of the same windows at each sampling rate, in one order; None is the rate that the recipe prepares."""
-
-    rows: dict[float | None, np.ndarray]
-
-    @property
-    def chance(self) -> float:
-        """Of finding a window among all."""
-        return 1 / len(self.rows[None])
-
-
 class Fewer:
     """A corpus whose recordings lack a fraction of their good sensors; each recording others, always the same."""
 
@@ -85,10 +79,7 @@ class Fewer:
 
 
 def resolutions(index: pd.DataFrame, task: str, dataset: str, rates: Sequence[float]) -> Resolutions:
-    """Rows of the windows that all rates have (a LabelError: fewer than two).
-
-    Those of another rate are of the dataset `rated(dataset, rate)`.
-    """
+    """Rows of the windows that all rates have (a LabelError: fewer than two); `rated` names the dataset of a rate."""
     windows = {}
     for rate in (None, *rates):
         own = np.flatnonzero((index["dataset"] == rated(dataset, rate)) & (index["view"] == "pretrain"))
@@ -97,7 +88,7 @@ def resolutions(index: pd.DataFrame, task: str, dataset: str, rates: Sequence[fl
     table = pd.concat(list(windows.values()), axis=1, join="inner").sort_index()
     if len(table) < 2:
         raise LabelError(f"{len(table)} windows at all rates", field=f"{task}.changes", fix="give more recordings")
-    return Resolutions({rate: table.iloc[:, place].to_numpy(np.int64) for place, rate in enumerate(windows)})
+    return {rate: table.iloc[:, place].to_numpy(np.int64) for place, rate in enumerate(windows)}
 
 
 def rated(dataset: str, sfreq: float | None) -> str:
@@ -144,13 +135,7 @@ def table(lines: pd.DataFrame, floors: Mapping[Any, float]) -> str:
             cells.append(f"misses {' and '.join(below)}" if below else "reached")
         verdicts.setdefault(line["entry"], []).extend([line["option"]] if below else [])
         rows.append([line["entry"], line["option"], *cells])
-    said = [
-        f"{name}: {'the floors are missed at ' + '; '.join(where) if where else 'the floors are reached'}."
-        for name, where in verdicts.items()
-    ]
-    limits = " and ".join(f"{name} above {floor:g}" for name, floor in floors.items())
-    return "\n".join([markdown_table(head, rows), "", f"Floors: {limits}. " + " ".join(said)])
-
-
-#: Name of the read-out, which trains nothing
-READOUT = "resolution"
+    said = f"Floors: {' and '.join(f'{name} above {floor:g}' for name, floor in floors.items())}."
+    for name, where in verdicts.items():
+        said += f" {name}: the floors are {'missed at ' + '; '.join(where) if where else 'reached'}."
+    return f"{markdown_table(head, rows)}\n\n{said}"

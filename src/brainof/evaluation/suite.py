@@ -138,12 +138,6 @@ class SuiteTask(Task):
         """Sampling rates (Hz) that the changes name."""
         return sorted({rate for change in self.changes for rate in (change.sfreq, change.against) if rate})
 
-    def source(self) -> SuiteTask:
-        """The task that the training side is of, where that is another dataset."""
-        assert self.train_on is not None
-        about = self.train_on
-        return SuiteTask(name=self.name, recipe=about.recipe, folder=about.folder, simulate=about.simulate)
-
     def resolved(self, recipe: Recipe) -> SuiteTask:
         """The task, completed from its dataset's recipe; ConfigError where that has no such task."""
         name = self.recipe.rpartition("/")[2]
@@ -152,15 +146,8 @@ class SuiteTask(Task):
             return self.model_copy(update={**about, "view": "pretrain"})
         problem = f"recipe {recipe.name} has no task {{!r}}"
         check_known(name, recipe.tasks, ConfigError, problem, field=f"{self.name}.recipe")
-        source = recipe.tasks[name]
-        found = {
-            "view": recipe.view_of(name),
-            "label": source.label,
-            "kind": source.kind,
-            "split": source.split,
-            "published_split": source.published_split,
-            "reference": source.reference,
-        }
+        taken = ("label", "kind", "split", "published_split", "reference")
+        found = {"view": recipe.view_of(name), **{key: getattr(recipe.tasks[name], key) for key in taken}}
         missing = {key: value for key, value in found.items() if key not in self.model_fields_set}
         return self.model_copy(update={**missing, **about})
 
@@ -211,8 +198,7 @@ def suite_versions() -> dict[str, list[str]]:
     for path in SUITES.glob("*.yaml"):
         name, _, version = path.stem.rpartition("-")
         found.setdefault(name, []).append(version)
-    order = lambda version: [int(part) for part in version.split(".")]  # noqa: E731
-    return {name: sorted(versions, key=order) for name, versions in sorted(found.items())}
+    return {name: sorted(found[name], key=lambda version: [*map(int, version.split("."))]) for name in sorted(found)}
 
 
 def find_suite(suite: str | PathLike[str] | Suite) -> Suite:

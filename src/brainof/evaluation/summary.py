@@ -1,4 +1,4 @@
-"""From the units on disk to two tables: one row per person in MOABB's columns, and one row per pipeline and task."""
+"""From the units on disk to two tables, one row per person in MOABB's columns and one per pipeline, and to the page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from scipy.stats import t as student
 from ..stats.compare import combined_error, mean_by_name, nanmean, paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
-from .entries import CHANCE, CLASSICAL, MODEL, RANDOM, Entry
+from ..utils.markdown import markdown_table
+from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, no_features
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
-from .matching import Matching
+from .matching import Matching, Segments
 from .questions import Question
-from .transforms import TRANSDUCTIVE
-from .units import ALL, EQUAL, NULL, PLAIN, Result, Unit, saved
+from .resolution import table
+from .suite import Side, Suite
+from .transforms import EQUAL, PLAIN, RECENTRED
+from .units import ALL, NO_ROWS, NULL, Result, Unit, saved
 
+#: Columns of the page
+_COLUMNS = (
+    *("", "read-out", "features", "gain over random weights", "and over initialisations", "score"),
+    *("null 95 %", "p", "who is it", "note"),
+)
 #: Columns of MOABB's results, in its words, before our own
 MOABB = ("score", "time", "samples", "subject", "session", "channels", "n_sessions", "dataset", "pipeline")
 
@@ -30,7 +38,7 @@ class Pipeline:
     """Everything found for one entry, read-out and option of a task."""
 
     question: Question
-    entry: Entry | None
+    entry: Entry
     readout: str
     option: str
     folds: dict[int, dict[int, Result]] = field(default_factory=dict)
@@ -39,24 +47,15 @@ class Pipeline:
     unfinished: int = 0
 
     @property
-    def name(self) -> str:
-        return self.entry.name if self.entry is not None else CHANCE
-
-    @property
-    def kind(self) -> str:
-        return self.entry.kind if self.entry is not None else CHANCE
-
-    @property
     def about(self) -> dict[str, Any]:
         """Columns of both tables that say what it is."""
-        about = {"task": self.question.task.name, "entry": self.name, "kind": self.kind}
+        about = {"task": self.question.task.name, "entry": self.entry.name, "kind": self.entry.kind}
         return {**about, "readout": self.readout, "option": self.option, "metric": self.question.metric}
 
     @property
     def n_seen(self) -> int:
         """People of the task that trained the model."""
-        entry = self.entry
-        return entry.overlap(self.question)[0] if entry is not None and entry.overlap is not None else 0
+        return self.entry.overlap(self.question)[0]
 
     @property
     def seeds(self) -> dict[int, dict[str, float]]:
@@ -95,12 +94,13 @@ def collect(units: Sequence[Unit], reasons: Mapping[str, str], out: Path) -> lis
 
 def chance(question: Question) -> Pipeline:
     """Prediction without features: the largest class, or the mean target, of the training side."""
-    pipeline = Pipeline(question, None, CHANCE, PLAIN)
+    pipeline = Pipeline(question, Entry(CHANCE, CHANCE, no_features), CHANCE, PLAIN)
     if not question.decodes:
-        assert question.pairs is not None
-        people = question.pairs.people if isinstance(question.pairs, Matching) else np.unique(question.groups)
-        hits = dict.fromkeys(map(str, people), question.pairs.chance)
-        pipeline.folds[0] = {0: Result(np.zeros(0, int), np.zeros(0), {"hits": hits})}
+        pairs = question.pairs
+        people = pairs.people if isinstance(pairs, Matching) else np.unique(question.groups)
+        rate = pairs.chance if isinstance(pairs, Matching | Segments) else 1 / len(question.rows)
+        hits = dict.fromkeys(map(str, people), rate)
+        pipeline.folds[0] = {0: Result(*NO_ROWS, {"hits": hits})}
         return pipeline
     found = zip(question.folds, question.chance(), strict=True)
     pipeline.folds[0] = {number: Result(split.test, scores, {}) for number, (split, scores) in enumerate(found)}
@@ -110,16 +110,20 @@ def chance(question: Question) -> Pipeline:
 def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
     """One row per person, seed and pipeline: MOABB's columns, then task, read-out, option, kind, metric and seed.
 
-    `evaluation` and `target_access` are in the words of MOABB, the latter those of its `CrossSubjectMode`.
-
-    `score` is the tested metric inside the person, or the person's pseudo-value where labels belong to people (their
-    mean is the metric over all, see `stats.compare.pseudo_values`).
+    `evaluation` and `target_access` are in the words of MOABB, the latter those of its `CrossSubjectMode`. `score` is
+    the tested metric inside the person, or the person's pseudo-value where labels belong to people (their mean is the
+    metric over all, see `stats.compare.pseudo_values`).
     """
     rows = []
     for pipeline in pipelines:
-        index = pipeline.question.index
+        task, index = pipeline.question.task, pipeline.question.index
+        level, published = task.split, task.as_published
+        if task.train_on is not None and task.train_on.recipe:
+            level = "dataset"
+        elif published is not None and published.by not in ("subject", "part"):
+            level = "run"
         sessions = index.groupby(["dataset", "subject"], observed=True)["session"].nunique(dropna=False)
-        transductive = pipeline.option in TRANSDUCTIVE or pipeline.n_seen > 0
+        transductive = pipeline.option == RECENTRED or pipeline.n_seen > 0
         for seed, groups in pipeline.seeds.items():
             results = list(pipeline.folds[seed].values())
             for group, score in groups.items():
@@ -133,50 +137,38 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
                     "channels": int(index["n_channels"].median()),
                     "n_sessions": int(sessions.max()),
                     "dataset": dataset,
-                    "pipeline": " | ".join((pipeline.name, pipeline.readout, pipeline.option)),
+                    "pipeline": " | ".join((pipeline.entry.name, pipeline.readout, pipeline.option)),
                     "suite": suite,
-                    "task": pipeline.question.task.name,
-                    "evaluation": _evaluation(pipeline.question),
+                    "task": task.name,
+                    "evaluation": EVALUATIONS.get(level, level),
                 }
                 row |= {**pipeline.about, "seed": seed, "transductive": transductive}
                 rows.append({**row, "target_access": UNLABELLED_TARGET if transductive else NO_TARGET})
     return pd.DataFrame(rows, columns=None if rows else [*MOABB])
 
 
-def _evaluation(question: Question) -> str:
-    if question.task.train_on is not None and question.task.train_on.recipe:
-        return EVALUATIONS["dataset"]
-    split = question.task.as_published
-    level = question.task.split if split is None or split.by in ("subject", "part") else "run"
-    return EVALUATIONS.get(level, level)
-
-
 def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     """One row per pipeline: score and gain over random weights, each with its 95 % interval over people.
 
-    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a
-    test side, mean over folds and seeds) and fold_sd; gain, gain_low, gain_high (over
-    people), gain_low_any, gain_high_any (over people and initialisations), wins, losses, gain_p_value; chance, null_95,
-    p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; cosine,
-    cosine_others (resolution); transductive, unfinished, reason.
+    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a test side, mean
+    over folds and seeds) and fold_sd; gain, gain_low, gain_high (over people), gain_low_any, gain_high_any (over people
+    and initialisations), wins, losses, gain_p_value; chance, null_95, p_value, nuisance_p_value; identity,
+    identity_chance, n_people, n_windows, n_features, n_seeds; cosine, cosine_others (resolution); transductive,
+    unfinished, reason.
     """
     rows = []
     for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
         own = [pipeline for pipeline in pipelines if pipeline.question.task.name == task]
-        floor = next(pipeline for pipeline in own if pipeline.kind == CHANCE)
-        chance_score = nanmean(floor.groups().values())
-        rows += [_line(pipeline, own, chance_score) for pipeline in own]
+        floor = next(pipeline for pipeline in own if pipeline.entry.kind == CHANCE)
+        rows += [_line(pipeline, own, nanmean(floor.groups().values())) for pipeline in own]
     return pd.DataFrame(rows)
 
 
 def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
     question = pipeline.question
     line = pipeline.about | {"chance": floor, "n_windows": len(question.rows)}
-    line |= {
-        "transductive": pipeline.option in TRANSDUCTIVE,
-        "unfinished": pipeline.unfinished,
-        "reason": pipeline.reason,
-    }
+    line |= {"transductive": pipeline.option == RECENTRED}
+    line |= {"unfinished": pipeline.unfinished, "reason": pipeline.reason}
     if not pipeline.folds:
         return line
     groups = pipeline.groups()
@@ -210,14 +202,15 @@ def random_of(pipeline: Pipeline, own: Sequence[Pipeline]) -> Pipeline | None:
 
     A model is held against those of its own architecture, everything else against the first.
     """
-    if pipeline.kind in (RANDOM, CHANCE):
+    kind, architecture = pipeline.entry.kind, pipeline.entry.architecture
+    if kind in (RANDOM, CHANCE):
         return None
-    there = [other for other in own if other.kind == RANDOM and other.folds]
+    there = [other for other in own if other.entry.kind == RANDOM and other.folds]
     option = PLAIN if pipeline.option == EQUAL else pipeline.option
-    if pipeline.kind == MODEL and pipeline.entry is not None:
-        there = [other for other in there if other.entry and other.entry.architecture == pipeline.entry.architecture]
+    if kind == MODEL:
+        there = [other for other in there if other.entry.architecture == architecture]
     same = [other for other in there if (other.readout, other.option) == (pipeline.readout, option)]
-    plain = [other for other in there if other.option == option and pipeline.kind != MODEL]
+    plain = [other for other in there if other.option == option and kind != MODEL]
     return next(iter(same or plain), None)
 
 
@@ -263,3 +256,99 @@ def best_classical(table: pd.DataFrame, task: str) -> str | None:
     lower = own["metric"].iloc[0] in LOWER_IS_BETTER
     row = own.sort_values("score", ascending=lower, kind="stable").iloc[0]
     return f"{row['entry']} ({row['readout']}, {row['option']})"
+
+
+def page(suite: Suite, lines: pd.DataFrame, told: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown of all tasks, what is absent and what was refused.
+
+    `lines` is the `summary`; `told` maps a task to "said" (what was asked, see `said`), "absent" (fields of an Absent)
+    or "refused" (why).
+    """
+    legend = "" if all(task.kind == "resolution" for task in suite.tasks.values()) else f"\n\n{_LEGEND}"
+    parts = [f"# Suite {suite.name} {suite.version}\n\n{suite.title}{legend}", *(f"- {n}" for n in suite.notes)]
+    order = (MODEL, RANDOM, CLASSICAL, NETWORK, CONTROL, CHANCE)
+    for name, about in told.items():
+        if not about.get("said"):
+            continue
+        own, task, text = lines[lines["task"] == name], suite.tasks[name], about["said"]
+        if task.kind == "resolution":
+            found = table(own, task.floors)
+        else:
+            if (best := best_classical(lines, name)) is not None:
+                text += f" Best classical (chosen after the fact): {best}."
+            own = own.sort_values("kind", key=lambda kinds: kinds.map(order.index), kind="stable")
+            found = markdown_table(_COLUMNS, map(_cells, own.to_dict("records")))
+        parts.append(f"\n## {name}\n\n{text}\n\n{found}")
+    absent = [about["absent"] for about in told.values() if about.get("absent")]
+    if absent:
+        rows = [(one["task"], f"`{one['dataset']}`", one["why"], one["access"]) for one in absent]
+        found = markdown_table(("task", "dataset", "why", "access"), rows)
+        parts.append(f"\n## Data that are not here\n\n{found}")
+    refused = [f"- **{name}**: {about['refused']}" for name, about in told.items() if about.get("refused")]
+    if refused:
+        parts.append("\n".join(["\n## Refused\n", *refused]))
+    return "\n".join(parts) + "\n"
+
+
+_LEGEND = """\
+Scores are means over people of the tested metric, with 95 % intervals over people (Student's t); where labels belong to
+people the interval is that of pseudo-values. *Gain over random weights* is the paired difference from the same
+architecture with random weights (mean of its seeds), read out the same way; its interval is over people, and the one
+beside it over people and initialisations: another random network would lie in it 19 times of 20. *Null* and *p* are of
+label permutation; the p in brackets keeps the nuisance. *Who is it* is how often features tell a test person
+from the others of the fold (its chance in brackets). Rows marked *transductive* used unlabelled windows of test people.
+
+Read-out *match* compares features by correlation and trains nothing. Features are *plain* as they are; *equal* on at
+most as many principal components as one latent of the model is wide; *recentred* standardised over a person's run
+(film) or over all sessions (identification), else inside each person; *centred* less the person's mean in training,
+less the mean of training people in the test; *erased* without the axes that tell training people apart. Where windows
+and features are both more than 2048, features are first projected on 1024 fixed random directions.
+"""
+
+
+def said(question: Question) -> str:
+    """What a task asks of which data, and what others reached."""
+    task = question.task
+    people = len(np.unique(question.people))
+    folds = f", {len(question.folds)} folds by {task.split.removeprefix('label.')}" if question.folds else ""
+    folds += f" and {task.also}" if task.also else ""
+    metric = question.metric.replace("_", " ")
+    parts = [f"{task.asks}." if task.asks else "", f"{task.kind.capitalize()}, {metric};"]
+    parts.append(f"{len(question.rows)} windows of {people} people{folds}.")
+    if task.tested:
+        parts.append(f"Scored are {len(set(question.tested['subject']))} of them; the others are on training sides.")
+    if task.sided:
+        parts.append(f"Trained on {(task.train_on or Side()).text()}; tested on {(task.test_on or Side()).text()}.")
+    if task.pool != "auto":
+        parts.append(f"Latents of models with these outputs are pooled as `{task.pool}`.")
+    if task.reference is not None and task.reference.score is not None:
+        parts.append(f"Reference: {task.reference.score} {task.reference.metric} ({task.reference.text}).")
+    return " ".join(part for part in parts if part)
+
+
+def _cells(line: dict) -> list[str]:
+    """A line of the summary as it stands in the table of a task."""
+    note = line["reason"] if isinstance(line.get("reason"), str) else ""
+    if line["unfinished"] and not note:
+        note = f"{line['unfinished']} runs unfinished"
+    if line["transductive"]:
+        note = f"transductive; {note}".rstrip("; ")
+    p, kept, who = (_number(line.get(key)) for key in ("p_value", "nuisance_p_value", "identity"))
+    p += f" ({kept})" if kept else ""
+    who += f" ({_number(line.get('identity_chance'))})" if who else ""
+    name = f"**{line['entry']}**" if line["kind"] == MODEL else str(line["entry"])
+    gain = _between(line, "gain", "gain_", sign=True)
+    anyone = [_number(line.get(f"gain_{end}_any"), sign=True) for end in ("low", "high")]
+    spread = f"[{anyone[0]}, {anyone[1]}]" if all(anyone) else ""
+    cells = [name, line["readout"], line["option"], gain, spread, _between(line, "score")]
+    cells += [_number(line.get("null_95")), p, who]
+    return [*map(str, cells), note.replace("|", "/")]
+
+
+def _between(line: dict, name: str, ends: str = "", sign: bool = False) -> str:
+    value, low, high = (_number(line.get(key), sign) for key in (name, f"{ends}low", f"{ends}high"))
+    return f"{value} [{low}, {high}]" if value and low and line["kind"] != CHANCE else value
+
+
+def _number(value: Any, sign: bool = False) -> str:
+    return "" if pd.isna(value) else f"{float(value):{'+' if sign else ''}.3f}"

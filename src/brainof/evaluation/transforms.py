@@ -1,7 +1,4 @@
-"""What may be done to features before a read-out. Everything that is fitted is fitted on the training side.
-
-Each option is a function (X_train, X_test, groups_train, groups_test) -> (X_train, X_test).
-"""
+"""What may be done to features before a read-out. Everything that is fitted is fitted on the training side."""
 
 from __future__ import annotations
 
@@ -15,11 +12,8 @@ from ..stats.ridge import recentre
 Sides = tuple[np.ndarray, np.ndarray]
 #: (n, F) features, or a function (train, test) -> (features of train, features of test)
 Features = np.ndarray | Callable[[np.ndarray, np.ndarray], Sides]
-
-
-def both_sides(features: Features, train: np.ndarray, test: np.ndarray) -> Sides:
-    """Features of the training and of the test rows."""
-    return features(train, test) if callable(features) else (features[train], features[test])
+#: Features as they are; of no more dimensions than the model's; less each person's mean, test people too
+PLAIN, EQUAL, RECENTRED = "plain", "equal", "recentred"
 
 
 def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +33,7 @@ def leace(X: np.ndarray, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, (vectors / root) @ left @ left.T @ (vectors * root).T
 
 
-def erased(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, _: np.ndarray) -> Sides:
+def erased(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray) -> Sides:
     """The axes that tell training people apart are erased (LEACE), for both sides alike."""
     X_train, X_test = filled(X_train, X_test)
     Z = (groups[:, None] == np.unique(groups)).astype(float)
@@ -47,25 +41,12 @@ def erased(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, _: np.nd
     return X_train - (X_train - mean) @ eraser, X_test - (X_test - mean) @ eraser
 
 
-def centred(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, _: np.ndarray) -> Sides:
+def centred(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray) -> Sides:
     """Training people lose their own mean, test people the mean of training people: nothing is known of them."""
     X_train, X_test = filled(X_train, X_test)
     names, codes = np.unique(groups, return_inverse=True)
     means = np.stack([X_train[codes == code].mean(axis=0) for code in range(len(names))])
     return X_train - means[codes], X_test - means.mean(axis=0)
-
-
-def recentred(X_train: np.ndarray, X_test: np.ndarray, groups: np.ndarray, groups_test: np.ndarray) -> Sides:
-    """Every person loses their own mean, test people too: it uses their unlabelled windows (transductive)."""
-    return recentre(X_train, groups), recentre(X_test, groups_test)
-
-
-OPTIONS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Sides]] = {
-    "erased": erased,
-    "centred": centred,
-    "recentred": recentred,
-}
-TRANSDUCTIVE = frozenset({"recentred"})
 
 
 def filled(X_train: np.ndarray, X_test: np.ndarray) -> Sides:
@@ -93,6 +74,27 @@ def equal_dimension(X_train: np.ndarray, X_test: np.ndarray, width: int) -> Side
     return X_train @ axes, X_test @ axes
 
 
+def both_sides(
+    features: Features, train: np.ndarray, test: np.ndarray, groups: np.ndarray, option: str = PLAIN, width: int = 0
+) -> Sides:
+    """Features of the training and of the test rows with an option applied; `groups` are of all rows.
+
+    Everything that is fitted sees the training side alone.
+    """
+    pair = features(train, test) if callable(features) else (features[train], features[test])
+    inside, outside = (np.asarray(X, np.float64) for X in pair)
+    if option == PLAIN:
+        return inside, outside
+    if option == EQUAL:
+        return equal_dimension(inside, outside, width)
+    if option == RECENTRED:  # transductive: it uses the unlabelled windows of test people
+        return recentre(inside, groups[train]), recentre(outside, groups[test])
+    if option == "centred":
+        return centred(inside, outside, groups[train])
+    # an axis per person in as many dimensions as it has samples cannot be told from noise
+    return erased(*equal_dimension(inside, outside, width or 256), groups[train])
+
+
 def narrowed(X: np.ndarray, most: int = 2048, width: int = 1024) -> np.ndarray:
     """Features on `width` fixed random directions where rows and features are both more than `most`; nothing is fitted.
 
@@ -113,8 +115,5 @@ class SecondOrder:
     def __call__(self, train: np.ndarray, test: np.ndarray) -> Sides:
         mean = self.matrices[train].mean(axis=0, dtype=np.float64)
         leading = np.linalg.eigh(mean)[1][:, -self.rank :]
-
-        def seen(rows: np.ndarray) -> np.ndarray:
-            return log_euclidean(leading.T @ self.matrices[rows].astype(np.float64) @ leading)
-
-        return seen(train), seen(test)
+        inside, outside = (leading.T @ self.matrices[rows].astype(np.float64) @ leading for rows in (train, test))
+        return log_euclidean(inside), log_euclidean(outside)

@@ -12,13 +12,12 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import BrainOFError, ConfigError
+from ..errors import ConfigError
 from ..utils.files import make_folder, parse_json, write_atomically
 from .entries import CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry
 from .folds import Split
@@ -29,15 +28,16 @@ from .readouts import READOUTS, TRAINED, trained
 from .resolution import READOUT as RESOLUTION
 from .resolution import compared
 from .suite import SuiteTask
-from .transforms import OPTIONS, Features, both_sides, equal_dimension, narrowed
+from .transforms import EQUAL, PLAIN, RECENTRED, Features, both_sides, narrowed
 
 #: Changes when the same unit gives another result, so that older files are computed again
 VERSION = 2
-PLAIN, EQUAL = "plain", "equal"
 #: The read-out of baselines that bring their own
 OWN = "own"
 #: Numbers of the fold that stand for all folds, and for a whole permutation test
 ALL, NULL = -1, -2
+#: Rows and scores of a result that is about people, not windows
+NO_ROWS = np.zeros(0, int), np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def plan(question: Question, entries: Sequence[Entry], seeds: int, permutations:
             units += [Unit(question, entry, RESOLUTION, name, seed, ALL) for seed in drawn for name in names]
             continue
         if not question.decodes:
-            for option in (PLAIN, "recentred"):
+            for option in (PLAIN, RECENTRED):
                 drawn = range(entry.seeds)
                 units += [Unit(question, entry, "match", option, seed, ALL, permutations=n) for seed in drawn]
             continue
@@ -143,59 +143,58 @@ def options_of(entry: Entry, readout: str, task: SuiteTask, width: int) -> list[
 
 def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     """The result of each fold of a unit; `cache` keeps features between units of one share."""
-    question = unit.question
+    question, entry, seed = unit.question, unit.entry, unit.seed
     if unit.readout in TRAINED:
-        return [_trained(unit)]
-    if unit.readout == RESOLUTION:
-        return [_compared(unit)]
-    key = (question.task.name, unit.entry.name, unit.seed, "second_order" if unit.readout == "second_order" else "")
+        split, started = question.folds[unit.fold], time.process_time()
+        assert entry.network is not None
+        scores, about = trained(unit.readout, entry.network(seed), question, split, seed)
+        about |= {"time": time.process_time() - started, "n_train": len(split.train)}
+        return [Result(split.test, scores, about)]
+    if unit.readout == RESOLUTION:  # features are kept on disk, as the reference serves many changes
+        change = next(change for change in question.task.changes if change.name == unit.option)
+        pair = question.at(change.against), question.at(change.sfreq, change.dropped)
+        reference, other = (np.asarray(entry.features(side, seed, unit.readout)) for side in pair)
+        about = {**compared(reference, other, question.groups), "n_features": reference.shape[1]}
+        return [Result(*NO_ROWS, about)]
+    key = (question.task.name, entry.name, seed, "second_order" if unit.readout == "second_order" else "")
     if key not in cache:
         cache.clear()
-        own = unit.entry.features(question, unit.seed, unit.readout)
+        own = entry.features(question, seed, unit.readout)
         cache[key] = own if callable(own) or not question.decodes else narrowed(own)
     features = cache[key]
     if not question.decodes:
         return [_matched(unit, features)]
-    if unit.fold == NULL:
-        return [_null(unit, features)]
+    if unit.fold == NULL:  # the metric with the true and with permuted labels
+        found = {}
+        for name in ("null", "nuisance") if question.task.nuisance else ("null",):
+            y_NP, folds = question.labellings(unit.permutations, nuisance=name == "nuisance"), question.null_folds()
+            found[name] = question.probed(folds, features, y_NP, unit.option, unit.width)[1].tolist()
+        return [Result(*NO_ROWS, found)]
     if callable(features):
         check_inductive(features, question.folds[0])
     return [_read_out(unit, features, split) for split in question.folds]
 
 
-def _trained(unit: Unit) -> Result:
-    """A fold of a read-out that trains."""
-    question, split, seed = unit.question, unit.question.folds[unit.fold], unit.seed
-    started = time.process_time()
-    assert unit.entry.network is not None
-    scores, about = trained(unit.readout, unit.entry.network(seed), question, split, seed)
-    return Result(split.test, scores, {**about, "time": time.process_time() - started, "n_train": len(split.train)})
-
-
 def _read_out(unit: Unit, features: Features, split: Split) -> Result:
-    question = unit.question
-    inside, outside = sides(unit, features, split)
+    question, train, test = unit.question, split.train, split.test
+    inside, outside = both_sides(features, train, test, question.groups, unit.option, unit.width)
     started = time.process_time()
-    y, groups = question.y[split.train], question.groups[split.train]
     read = unit.entry.own or READOUTS[unit.readout]
-    scores = read(inside, y, groups, outside, len(question.classes))
-    about = {"time": time.process_time() - started, "n_train": len(y), "n_features": inside.shape[1]}
-    hits, chance = identity(outside, question, split.test)
-    return Result(split.test, scores, {**about, "identity": hits, "identity_chance": chance})
+    scores = read(inside, question.y[train], question.groups[train], outside, len(question.classes))
+    about = {"time": time.process_time() - started, "n_train": len(train), "n_features": inside.shape[1]}
+    hits, chance = identity(outside, question, test)
+    return Result(test, scores, {**about, "identity": hits, "identity_chance": chance})
 
 
-def sides(unit: Unit, features: Features, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Features of both sides of a fold, with the option applied; everything fitted sees the training side alone."""
-    groups = unit.question.groups
-    inside, outside = both_sides(features, split.train, split.test)
-    inside, outside = inside.astype(np.float64), outside.astype(np.float64)
-    if unit.option == EQUAL:
-        return equal_dimension(inside, outside, unit.width)
-    if unit.option == PLAIN:
-        return inside, outside
-    if unit.option == "erased":  # an axis per person in as many dimensions as it has samples cannot be told from noise
-        inside, outside = equal_dimension(inside, outside, unit.width or 256)
-    return OPTIONS[unit.option](inside, outside, groups[split.train], groups[split.test])
+def _matched(unit: Unit, features: Features) -> Result:
+    """Hits of each person: of their segments, or of their sessions both ways."""
+    if callable(features):
+        raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
+    pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
+    assert isinstance(pairs, Matching | Segments)
+    found = pairs.hits(features, unit.option == RECENTRED, n, unit.question.task.random_state)
+    about = {"hits": found.rates, "null": [found.score, *found.null.tolist()] if n else []}
+    return Result(*NO_ROWS, {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
 
 
 def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tuple[float | None, float | None]:
@@ -215,36 +214,6 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
     half = frame.groupby(["person", "last"]).ngroup().to_numpy()
     pairs = Matching(half, np.arange(0, half.max(), 2), np.arange(1, half.max() + 1, 2), people)
     return pairs.hits(np.nan_to_num(features)[frame.index], recentred=True).score, pairs.chance
-
-
-def _null(unit: Unit, features: Features) -> Result:
-    """The metric with the true and with permuted labels, in the folds of the permutation test."""
-    question, found = unit.question, {}
-    for name in ("null", "nuisance") if question.task.nuisance else ("null",):
-        y_NP = question.labellings(unit.permutations, nuisance=name == "nuisance")
-        found[name] = question.probed(question.null_folds(), partial(sides, unit, features), y_NP)[1].tolist()
-    return Result(np.zeros(0, int), np.zeros(0), found)
-
-
-def _matched(unit: Unit, features: Features) -> Result:
-    """Hits of each person: of their segments, or of their sessions both ways."""
-    if callable(features):
-        raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
-    pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
-    assert isinstance(pairs, Matching | Segments)
-    found = pairs.hits(features, unit.option == "recentred", n, unit.question.task.random_state)
-    about = {"hits": found.rates, "null": [found.score, *found.null.tolist()] if n else []}
-    return Result(np.zeros(0, int), np.zeros(0), {**about, "time": 0.0, "n_train": 0, "n_features": features.shape[1]})
-
-
-def _compared(unit: Unit) -> Result:
-    """Features at another resolution against those of the same windows; kept on disk, as the reference serves many."""
-    question = unit.question
-    change = next(change for change in question.task.changes if change.name == unit.option)
-    sides = question.at(change.against), question.at(change.sfreq, change.dropped)
-    reference, other = (np.asarray(unit.entry.features(side, unit.seed, unit.readout)) for side in sides)
-    about = {**compared(reference, other, question.groups), "n_features": reference.shape[1]}
-    return Result(np.zeros(0, int), np.zeros(0), {"time": 0.0, "n_train": 0, **about})
 
 
 def save(unit: Unit, results: Sequence[Result], out: Path) -> None:
@@ -270,14 +239,3 @@ def saved(unit: Unit, out: Path) -> list[Result] | None:
     ends = np.cumsum(about["sizes"])[:-1]
     parts = zip(np.split(rows, ends), np.split(scores, ends), about["folds"], strict=True)
     return [Result(*part) for part in parts]
-
-
-def reason_of(unit: Unit, cache: dict[Any, Features], out: Path) -> str:
-    """Run and keep a unit; why it cannot be done, or ""."""
-    try:
-        save(unit, run_unit(unit, cache), out)
-    except BrainOFError as error:
-        if error.exit_code == 3:
-            raise
-        return str(error)
-    return ""

@@ -1,7 +1,4 @@
-"""Covariance matrices of windows and their tangent space, by pyRiemann.
-
-Legend: N matrices, C channels, T samples.
-"""
+"""Covariance matrices of windows and their tangent space, by pyRiemann. Legend: N matrices, C channels, T samples."""
 
 from __future__ import annotations
 
@@ -53,8 +50,7 @@ class TangentSpace:
     """
 
     def __init__(self, matrices: np.ndarray, rank: int = 64) -> None:
-        self.matrices = matrices
-        self.rank = rank
+        self.matrices, self.rank = matrices, rank
 
     def __call__(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the training and of the test rows."""

@@ -30,16 +30,16 @@ def roc_auc(y: np.ndarray, scores: np.ndarray) -> float:
     present = np.unique(y)
     if len(present) < 2:
         return float("nan")
+
+    def auc(positive: np.ndarray, scores: np.ndarray) -> float:
+        # by ranks (Mann-Whitney): asked for tens of thousands of times, and 8 to 30 times faster than scikit-learn's
+        n_positive, n_negative = positive.sum(), (~positive).sum()
+        above = rankdata(scores)[positive].sum() - n_positive * (n_positive + 1) / 2
+        return float(above / (n_positive * n_negative))
+
     if scores.ndim == 1:
-        return _auc(y == present.max(), scores)
-    return float(np.mean([_auc(y == code, scores[:, code]) for code in present]))
-
-
-def _auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    # by ranks (Mann-Whitney): asked for tens of thousands of times, and 8 to 30 times faster than scikit-learn's
-    n_positive, n_negative = positive.sum(), (~positive).sum()
-    above = rankdata(scores)[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+        return auc(y == present.max(), scores)
+    return float(np.mean([auc(y == code, scores[:, code]) for code in present]))
 
 
 def kappa(y: np.ndarray, predicted: np.ndarray) -> float:

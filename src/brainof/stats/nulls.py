@@ -32,7 +32,14 @@ def permute_labels(
     """
     recordings = joint(groups, recordings)
     if not constant_within(y, recordings):
-        return _reorder_runs(y, recordings, np.arange(len(y)) if onsets is None else onsets, rng)
+        # runs keep their lengths, so that a rare event stays short and neighbouring windows keep one label
+        permuted, times = y.copy(), np.arange(len(y)) if onsets is None else onsets
+        for recording in np.unique(recordings):
+            rows = np.flatnonzero(recordings == recording)
+            rows = rows[np.argsort(times[rows], kind="stable")]
+            runs = np.split(y[rows], np.flatnonzero(y[rows][1:] != y[rows][:-1]) + 1)
+            permuted[rows] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
+        return permuted
     if not constant_within(y, groups):
         return exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
     owners = np.zeros(len(y), int) if strata is None else strata
@@ -54,17 +61,6 @@ def joint(*keys: np.ndarray) -> np.ndarray:
     """Code of the combination of several keys per row."""
     codes = np.stack([np.unique(key, return_inverse=True)[1] for key in keys])
     return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
-
-
-def _reorder_runs(y: np.ndarray, recordings: np.ndarray, onsets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The runs keep their lengths, so that a rare event stays short and neighbouring windows keep one label."""
-    permuted = y.copy()
-    for recording in np.unique(recordings):
-        rows = np.flatnonzero(recordings == recording)
-        rows = rows[np.argsort(onsets[rows], kind="stable")]
-        runs = np.split(y[rows], np.flatnonzero(y[rows][1:] != y[rows][:-1]) + 1)
-        permuted[rows] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
-    return permuted
 
 
 def exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:

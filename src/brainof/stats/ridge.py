@@ -114,8 +114,7 @@ class RidgeSolver:
         groups = np.arange(len(X)) if groups is None else np.asarray(groups)
         self.full = _Decomposition.of(X)
         self.inner: list[tuple[np.ndarray, np.ndarray, _Decomposition, np.ndarray]] = []
-        n_groups = len(np.unique(groups))
-        if n_groups > 1:
+        if (n_groups := len(np.unique(groups))) > 1:
             splitter = CrossSubject(min(INNER_SPLITS, n_groups), random_state=random_state)
             for train, test in splitter.split(groups=groups):
                 part = _Decomposition.of(X[train])
@@ -130,13 +129,11 @@ class RidgeSolver:
         if self.inner:
             least = np.full(n_labellings, np.inf)
             means = [flat[train].mean(axis=0) for train, *_ in self.inner]
-            inside = [
-                part.left_NR.T @ (flat[train] - mean)
-                for (train, _, part, _), mean in zip(self.inner, means, strict=True)
-            ]
+            folds = list(zip(self.inner, means, strict=True))
+            inside = [part.left_NR.T @ (flat[train] - mean) for (train, _, part, _), mean in folds]
             for number, alpha in enumerate(self.alphas):
                 scores = np.empty_like(flat)
-                for (_, test, part, projected), mean, targets in zip(self.inner, means, inside, strict=True):
+                for ((_, test, part, projected), mean), targets in zip(folds, inside, strict=True):
                     scores[test] = projected @ part.weights(targets, alpha) + mean
                 error = ((scores - flat) ** 2).reshape(n, n_labellings, n_columns).sum(axis=(0, 2))
                 better = error < least

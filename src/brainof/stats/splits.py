@@ -38,11 +38,8 @@ def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
     columns = GROUP_COLUMNS.get(level, ("dataset", level))
     missing = [name for name in columns if name not in index]
     if missing:
-        raise LabelError(
-            f"the index has no column {missing[0]!r}",
-            field="split",
-            fix=did_you_mean(level, [*GROUP_COLUMNS, *map(str, index)]),
-        )
+        fix = did_you_mean(level, [*GROUP_COLUMNS, *map(str, index)])
+        raise LabelError(f"the index has no column {missing[0]!r}", field="split", fix=fix)
     parts = [index[name].astype("string").fillna("").to_numpy(dtype=str) for name in columns]
     if len(index) and (parts[-1] == "").any():
         raise LabelError(f"{columns[-1]!r} is empty in {(parts[-1] == '').sum()} of {len(index)} rows", field="split")
@@ -61,9 +58,7 @@ class CrossSubject:
     """
 
     def __init__(self, n_splits: int | None = 6, repeats: int = 1, random_state: int = 0) -> None:
-        self.n_splits = n_splits
-        self.repeats = repeats
-        self.random_state = random_state
+        self.n_splits, self.repeats, self.random_state = n_splits, repeats, random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Number of folds over all repeats."""
@@ -75,15 +70,13 @@ class CrossSubject:
         names = np.unique(groups)
         n_splits = self.n_splits or len(names)
         if not 2 <= n_splits <= len(names):
-            raise LabelError(
-                f"{n_splits} folds over {len(names)} groups", field="n_splits", fix=f"choose 2 to {len(names)}"
-            )
+            text, fix = f"{n_splits} folds over {len(names)} groups", f"choose 2 to {len(names)}"
+            raise LabelError(text, field="n_splits", fix=fix)
         labels = None if y is None else label_of_groups(names, groups, np.asarray(y))
         for repeat in range(self.repeats):
             order = np.random.default_rng(self.random_state + repeat).permutation(len(names))
-            if labels is None:
-                parts = np.array_split(order, n_splits)
-            else:
+            parts = np.array_split(order, n_splits)
+            if labels is not None:
                 order = order[np.argsort(labels[order], kind="stable")]
                 parts = [order[fold::n_splits] for fold in range(n_splits)]
             for part in parts:
@@ -110,11 +103,16 @@ def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     `index` has one row per recording or session (a LabelError for two of one session, or fewer than two subjects).
     Returns row positions first and last, and the subjects they belong to.
     """
-    subjects = group_keys(index, "subject")
-    sessions = group_keys(index, "session")
+    subjects, sessions = group_keys(index, "subject"), group_keys(index, "session")
+
+    def natural(row: Any) -> list[tuple[bool, int, str]]:
+        """Compares the numbers in the name of a session as numbers."""
+        parts = re.split(r"(\d+)", str(sessions[row]))
+        return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
     first, last, kept = [], [], []
     for subject in np.unique(subjects):
-        rows = sorted(np.flatnonzero(subjects == subject), key=lambda row: _natural(str(sessions[row])))
+        rows = sorted(np.flatnonzero(subjects == subject), key=natural)
         if len(np.unique(sessions[rows])) < len(rows):
             raise LabelError(f"{subject} has two recordings of one session", field="session", fix="pool them first")
         if len(rows) > 1:
@@ -126,20 +124,14 @@ def match_sessions(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.array(first), np.array(last), np.array(kept)
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key that compares the numbers in a name as numbers."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
-
-
 def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold], start: int = 0) -> None:
     """Check that no fold (from `start` on) has a group on both sides, nor an empty one; LabelError names what leaks."""
     groups = np.asarray(groups)
     for number, (train, test) in enumerate(folds, start):
         shared = np.intersect1d(groups[train], groups[test])
         if len(shared):
-            raise LabelError(
-                f"{str(shared[0])!r} is on both sides of fold {number}", field="split", fix="split by group"
-            )
+            text = f"{str(shared[0])!r} is on both sides of fold {number}"
+            raise LabelError(text, field="split", fix="split by group")
         if not len(train) or not len(test):
             raise LabelError(f"one side of fold {number} is empty", field="split")
 
@@ -153,26 +145,17 @@ def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject")
     folds = list(folds)
     groups = group_keys(index, level)
     check_disjoint(groups, folds)
-    content: dict[str, Any] = {
-        "version": 1,
-        "level": level,
-        "n_rows": len(index),
-        "rows": _hash_rows(index),
-        "folds": [{"train": _names(groups[train]), "test": _names(groups[test])} for train, test in folds],
-    }
-    return {**content, "sha256": _hash(content)}
 
+    def names(rows: np.ndarray) -> list[str]:
+        return np.unique(groups[rows]).astype(str).tolist()
 
-def _names(groups: np.ndarray) -> list[str]:
-    return np.unique(groups).astype(str).tolist()
+    def digest(content: Any) -> str:
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_rows(index: pd.DataFrame) -> str:
     columns = [name for name in ("dataset", "subject", "session", "task", "run", "recording", "view") if name in index]
     rows = index[columns].astype("string").fillna("").to_numpy(dtype=str).tolist()
     onsets = index["onset"].astype(float).round(6).tolist() if "onset" in index else []
-    return _hash([columns, rows, onsets])
+    content: dict[str, Any] = {"version": 1, "level": level, "n_rows": len(index)}
+    content["rows"] = digest([columns, rows, onsets])
+    content["folds"] = [{"train": names(train), "test": names(test)} for train, test in folds]
+    return {**content, "sha256": digest(content)}

@@ -35,11 +35,8 @@ def checked_values(y: Any) -> np.ndarray:
     _refuse_none(y)
     kind = np.asarray(y).dtype.kind
     if kind in "cmM":  # numpy would count nanoseconds, and drop what is imaginary
-        text = (
-            "Complex data not supported: targets are complex numbers"
-            if kind == "c"
-            else "targets are dates or durations"
-        )
+        complex_ = "Complex data not supported: targets are complex numbers"
+        text = complex_ if kind == "c" else "targets are dates or durations"
         raise LabelError(text, field="y", fix="give one number each")
     try:
         values = np.asarray(y, dtype=np.float64)

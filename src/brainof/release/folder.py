@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError
@@ -23,9 +25,10 @@ from ..schema import Schema
 from ..utils.files import parse_json, read_small_text, storage_error
 from .card import model_card
 from .weights import (
+    AGAIN,
     MAX_SHARD_BYTES,
-    is_release_file,
-    load_weights,
+    TEXTS,
+    WEIGHT_FILE,
     n_values,
     refuse_pickles,
     save_weights,
@@ -72,7 +75,8 @@ def save_release(
 
     Raises ConfigError: the folder holds something else, which would be lost; StorageError.
     """
-    kept = sorted(path.name for path in folder.iterdir() if not is_release_file(path.name)) if folder.is_dir() else []
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    kept = [name for name in there if name not in TEXTS and not WEIGHT_FILE.fullmatch(name)]
     if kept or folder.is_file():
         what = f"holds {kept[0]!r}, which is not of a release" if kept else "is a file"
         raise ConfigError(what, file=folder, fix="give a new folder, an empty one or an earlier release")
@@ -131,10 +135,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config["layout"] != LAYOUT:
         layout, fix = repr(config["layout"]), "install the brainof that wrote it"
         if config["layout"] in (1, 2):
-            layout, fix = (
-                f"{layout} with its flat model configuration",
-                f"{fix} (git checkout ddf5b31), or pretrain again",
-            )
+            layout += " with its flat model configuration"
+            fix += " (git checkout ddf5b31), or pretrain again"
         raise CheckpointError(f"layout {layout}, this version reads {LAYOUT}", file=path, fix=fix)
     _Release.parse(config, path)
     return config
@@ -172,15 +174,18 @@ def load_folder(folder: Path) -> tuple[BrainOF, InputContract]:
     if head:
         model.reset_head(head["outputs"], head["pool"])
     missing, problem = set(model.state_dict()), "weights do not fit the configuration"
-    for name, tensors in zip(names, load_weights(folder, names), strict=True):
+    for name in names:
         try:
+            tensors = load_file(folder / name)
             unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=AGAIN) from None
         except RuntimeError as error:
             raise CheckpointError(f"{problem} ({error})", file=folder / name) from None
         if unknown:
             raise CheckpointError(f"{problem}: {unknown[0]!r} is not in the model", file=folder / name)
         missing -= set(tensors)
     if missing:
-        what = f"{min(missing)!r} is missing ({len(missing)} tensors in all)"
-        raise CheckpointError(f"{problem}: {what}", file=folder)
+        problem += f": {min(missing)!r} is missing ({len(missing)} tensors in all)"
+        raise CheckpointError(problem, file=folder)
     return model.eval(), contract

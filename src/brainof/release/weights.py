@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, StorageError
@@ -29,13 +29,15 @@ from ..utils.files import parse_json
 MAX_SHARD_BYTES = 5_000_000_000
 
 INDEX = "model.safetensors.index.json"
-_WEIGHT_FILE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+WEIGHT_FILE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+#: What else a release consists of, the index only beside shards
+TEXTS = ("config.json", "preprocessing.json", "README.md", INDEX)
 
 #: How pickles and the archives of torch.save begin
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 
-_AGAIN = "download or copy it again"
+AGAIN = "download or copy it again"
 _NO_PICKLES = "brainof reads safetensors only; ask for weights in that format"
 
 
@@ -84,11 +86,6 @@ def split(tensors: Mapping[str, Tensor], max_bytes: int) -> list[list[str]]:
     return shards
 
 
-def is_release_file(name: str) -> bool:
-    """Whether a release has a file of that name."""
-    return name in ("config.json", "preprocessing.json", "README.md", INDEX) or bool(_WEIGHT_FILE.fullmatch(name))
-
-
 def n_values(folder: Path, names: list[str]) -> int:
     """Numbers in weight files, from their headers alone."""
     total = 0
@@ -97,7 +94,7 @@ def n_values(folder: Path, names: list[str]) -> int:
             with safe_open(folder / name, "pt") as file:
                 total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=_AGAIN) from None
+            raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=AGAIN) from None
     return total
 
 
@@ -111,16 +108,16 @@ def weight_files(folder: Path) -> list[str]:
             places = parse_json((folder / INDEX).read_text())["weight_map"]
             names = sorted(set(places.values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise CheckpointError("is damaged (not an index of weights)", file=folder / INDEX, fix=_AGAIN) from None
+            raise CheckpointError("is damaged (not an index of weights)", file=folder / INDEX, fix=AGAIN) from None
         for name in names:
             # a name from a downloaded file must not lead out of the folder
-            if not _WEIGHT_FILE.fullmatch(str(name)):
+            if not WEIGHT_FILE.fullmatch(str(name)):
                 raise CheckpointError(f"{name!r} is not a weight file", file=folder / INDEX, field="weight_map")
         return names
     if (folder / "model.safetensors").is_file():
         return ["model.safetensors"]
     refuse_pickles(folder, [path.name for path in folder.iterdir()])
-    raise CheckpointError("is missing", file=folder / "model.safetensors", fix=_AGAIN)
+    raise CheckpointError("is missing", file=folder / "model.safetensors", fix=AGAIN)
 
 
 def refuse_pickles(where: str | Path, names: list[str]) -> None:
@@ -138,10 +135,10 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
     """
     for name in sorted({*names, *known}):
         path = folder / name
-        if not _WEIGHT_FILE.fullmatch(name):
+        if not WEIGHT_FILE.fullmatch(name):
             raise CheckpointError(f"{name!r} is not a weight file", file=folder / "config.json", field="files")
         if not path.is_file():
-            raise CheckpointError("is missing", file=path, fix=_AGAIN)
+            raise CheckpointError("is missing", file=path, fix=AGAIN)
         with path.open("rb") as file:
             start = file.read(4)
         if start.startswith(_PICKLE_STARTS):
@@ -153,16 +150,6 @@ def verify(folder: Path, names: list[str], known: Mapping[str, Mapping[str, Any]
         size = path.stat().st_size
         if size != expected.get("bytes"):
             cut = "is cut short" if size < int(expected.get("bytes") or 0) else "has the wrong size"
-            raise CheckpointError(f"{cut}: {size:,} of {expected.get('bytes'):,} bytes", file=path, fix=_AGAIN)
+            raise CheckpointError(f"{cut}: {size:,} of {expected.get('bytes'):,} bytes", file=path, fix=AGAIN)
         if sha256_of(path) != expected.get("sha256"):
-            raise CheckpointError("is damaged: its SHA-256 is not that of the release", file=path, fix=_AGAIN)
-
-
-def load_weights(folder: Path, names: list[str]) -> Iterator[dict[str, Tensor]]:
-    """The tensors of one weight file after the other."""
-    for name in names:
-        try:
-            tensors = load_file(folder / name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"is damaged or incomplete ({error})", file=folder / name, fix=_AGAIN) from None
-        yield tensors
+            raise CheckpointError("is damaged: its SHA-256 is not that of the release", file=path, fix=AGAIN)

@@ -36,13 +36,19 @@ class Target:
     names: np.ndarray | None = None
     """Class of each code."""
 
+    def __post_init__(self) -> None:
+        if self.groups is not None:
+            object.__setattr__(self, "groups", np.asarray(self.groups).astype(str))
+            if len(self.groups) != len(self.y):
+                raise LabelError(f"{len(self.groups)} groups for {len(self.y)} examples", field="groups")
+
     @classmethod
     def classes(cls, labels: Any, groups: Any = None) -> Target:
         """Codes of labels, in the order of the sorted class names; a LabelError for one class only or other lengths."""
         names, codes = np.unique(np.asarray(labels), return_inverse=True)
         if len(names) < 2:
             raise LabelError(f"one class only, {names.tolist()}", field="y", fix="give labels of at least two classes")
-        return cls("classification", codes.astype(np.int64), len(names), _groups(groups, len(codes)), names)
+        return cls("classification", codes.astype(np.int64), len(names), groups, names)
 
     @classmethod
     def coded(cls, y: np.ndarray, names: Sequence[str], groups: np.ndarray) -> Target:
@@ -61,7 +67,7 @@ class Target:
             first = int(np.flatnonzero(wrong)[0])
             text = f"{int(wrong.sum())} of {len(values)} targets are NaN or infinite, the first at {first}"
             raise LabelError(text, field="y", fix="leave those samples out")
-        return cls("regression", values, values.shape[1], _groups(groups, len(values)))
+        return cls("regression", values, values.shape[1], groups)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -69,15 +75,6 @@ class Target:
     def take(self, rows: np.ndarray) -> Target:
         """The targets of some examples."""
         return replace(self, y=self.y[rows], groups=None if self.groups is None else self.groups[rows])
-
-
-def _groups(groups: Any, n: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    names = np.asarray(groups).astype(str)
-    if len(names) != n:
-        raise LabelError(f"{len(names)} groups for {n} examples", field="groups")
-    return names
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,11 +205,9 @@ class Adaptation(Schema):
 
     def to_dict(self) -> dict[str, Any]:
         """`{"adaptation": name, **parameters}`, which `adaptation` accepts."""
-        values = {}
-        for key in type(self).model_fields:
-            value = getattr(self, key)
-            values[key] = value.to_dict() if isinstance(value, Adaptation) else value
-        return {"adaptation": self.name, **{key: value for key, value in values.items() if value is not None}}
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        plain = {key: value.to_dict() if isinstance(value, Adaptation) else value for key, value in values.items()}
+        return {"adaptation": self.name, **{key: value for key, value in plain.items() if value is not None}}
 
 
 def finished(

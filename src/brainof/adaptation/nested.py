@@ -88,7 +88,7 @@ class Ensemble(Adaptation):
 
     def apply(self, model: nn.Module, data: TrainingSet) -> AdaptedEnsemble:
         if data.target.groups is None:  # an example that is drawn twice stays on one side of a validation split
-            data = replace(data, target=replace(data.target, groups=np.arange(len(data.target)).astype(str)))
+            data = replace(data, target=replace(data.target, groups=np.arange(len(data.target))))
         parts = []
         for member in range(self.members):
             rows = bootstrap(data.target, np.random.default_rng([data.random_state, member]))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
+from sklearn.utils.validation import check_memory, validate_data
 
 from ..adaptation import Adaptation, Target, TrainingSet, adaptation
 from ..adaptation.saving import model_digest
@@ -20,8 +19,8 @@ from ..inference.batches import patch_of, pooled
 from ..inference.examples import Subset
 from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples
 from ..utils.modules import move
+from . import saving
 from .labels import check_lengths
-from .saving import load_estimator, load_model, save_estimator
 
 #: Arguments of an estimator that say what its input is
 _INPUT = ("sfreq", "channels", "modality", "units", "prepared", "window_seconds", "accept")
@@ -93,7 +92,7 @@ class BrainOFEstimator(BaseEstimator):
             raise ConfigError(f"{self.batch_size!r}", field="batch_size", fix="give a whole number, 1 or more")
         chosen = adaptation(self.adapt)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        self.model_, self.contract_ = load_model(self.model, self.random_state)
+        self.model_, self.contract_ = saving.load_model(self.model, self.random_state)
         move(self.model_, self.device)
         self.digest_ = model_digest(self.model_)
         return chosen, seed
@@ -153,17 +152,5 @@ class BrainOFEstimator(BaseEstimator):
             raise LabelError(problem, field="groups", fix="name it, or leave those samples out")
         return names.to_numpy().astype(str)[samples.owner]
 
-    # Files
-
-    def save(self, folder: Any) -> Path:
-        """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
-
-        The base model is named, not copied: `model` must be a preset, path or Hub id.
-        """
-        check_is_fitted(self, "adapted_")
-        return save_estimator(self, folder)
-
-    @classmethod
-    def load(cls, folder: Any, **changes: Any):
-        """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
-        return load_estimator(cls, folder, changes)
+    save = saving.save
+    load = classmethod(saving.load)

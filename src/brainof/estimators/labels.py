@@ -15,7 +15,8 @@ from ..utils.values import counted
 
 def checked_labels(y: Any) -> np.ndarray:
     """Labels of classes, shape (n_samples,); LabelError where there are none or some are missing."""
-    _refuse_none(y)
+    if y is None:
+        raise LabelError("requires y to be passed, but the target y is None", field="y")
     labels = column_or_1d(y.to_numpy() if isinstance(y, pd.Series) else y, warn=True)
     missing = pd.isna(labels)
     if missing.any():
@@ -32,7 +33,8 @@ def checked_labels(y: Any) -> np.ndarray:
 
 def checked_values(y: Any) -> np.ndarray:
     """Target values (n_samples,) or (n_samples, n_targets); LabelError as `checked_labels`, and for a single sample."""
-    _refuse_none(y)
+    if y is None:
+        raise LabelError("requires y to be passed, but the target y is None", field="y")
     kind = np.asarray(y).dtype.kind
     if kind in "cmM":  # numpy would count nanoseconds, and drop what is imaginary
         complex_ = "Complex data not supported: targets are complex numbers"
@@ -62,8 +64,3 @@ def check_lengths(values: np.ndarray, n_samples: int, what: str, field: str) -> 
     if len(values) != n_samples:
         text = f"{counted(len(values), what)} for {counted(n_samples, 'sample')}"
         raise LabelError(text, field=field, fix="give one per sample")
-
-
-def _refuse_none(y: Any) -> None:
-    if y is None:
-        raise LabelError("requires y to be passed, but the target y is None", field="y")

@@ -163,8 +163,7 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"no such revision {revision!r}", file=repo_id, field="revision") from None
     except errors.LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        offline = cause is None or isinstance(cause, errors.OfflineModeIsEnabled)
+        offline = isinstance(error.__cause__, (errors.OfflineModeIsEnabled, type(None)))
         why = "is not (wholly) in the local cache, and offline" if offline else "could not be reached"
         text = f"is no folder here, and as a model of the Hub it {why}"
         raise CheckpointError(text, file=repo_id, fix="check the path, or load it once with a network") from None

@@ -16,13 +16,11 @@ from .base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet, ada
 from .probes import LinearProbe
 from .tuning import FullFineTune
 
-
-def _resolved(value: Any) -> Any:
-    return adaptation(value) if isinstance(value, (str, dict)) else value
-
-
 #: A field that holds another adaptation, or the name or mapping that means it
-Nested = Annotated[SerializeAsAny[Adaptation], BeforeValidator(_resolved)]
+Nested = Annotated[
+    SerializeAsAny[Adaptation],
+    BeforeValidator(lambda value: adaptation(value) if isinstance(value, (str, dict)) else value),
+]
 
 
 class FewShot(Adaptation):

@@ -15,8 +15,7 @@ from ..adaptation.calibration import class_uncertainty, decision_values, log_pro
 from ..errors import LabelError
 from ..inference.windows import as_input, is_array, subjects_of
 from ..utils.values import counted
-from .base import BrainOFEstimator
-from .labels import check_lengths, checked_labels, checked_values
+from .base import BrainOFEstimator, check_lengths, checked_labels, checked_values
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

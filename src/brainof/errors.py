@@ -109,7 +109,7 @@ _LONG = re.compile(r"\S{300,}")
 
 def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix: str | None) -> str:
     where = ": ".join(str(part) for part in (file, field) if part is not None)
-    text = (f"{where}: " if where else "") + problem + (f"; {fix}" if fix else "")
+    text = (f"{where}: " if where else "") + f"{problem}" + (f"; {fix}" if fix else "")
     return _LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", " ".join(text.split()))
 
 

@@ -17,8 +17,7 @@ from typing import Any
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..paths import user_path
 from ..utils.optional import optional
-from .folder import read_config, read_contract, release_in
-from .weights import INDEX, TEXTS, refuse_pickles, verify, weight_files
+from .folder import INDEX, TEXTS, read_config, read_contract, refuse_pickles, release_in, verify, weight_files
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -154,7 +154,7 @@ class BrainOFEstimator(BaseEstimator):
         return names.to_numpy().astype(str)[samples.owner]
 
     save = saving.save
-    load = classmethod(saving.load)
+    load: ClassVar[Any] = classmethod(saving.load)
 
 
 def checked_labels(y: Any) -> np.ndarray:

@@ -65,7 +65,7 @@ def from_masker(
     places = label_centroids(values, image.affine, labels)
     channels = region_channels(called, labels, places, space, atlas, order=np.searchsorted(known, labels))
     data = np.ascontiguousarray(signals.T, dtype=np.float32)
-    provenance = {"file": None, "format": "nilearn", "truncated": False, "notes": []}
+    provenance: dict[str, Any] = {"file": None, "format": "nilearn", "truncated": False, "notes": []}
     return checked(Recording(data, 1.0 / float(t_r), "fmri", channels, provenance=provenance))
 
 

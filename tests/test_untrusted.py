@@ -34,7 +34,7 @@ LOADERS = {
 #: file -> what it may, and why
 ALLOWED = {
     # where the cache is, only the user says: `saving.LOCAL` keeps it out of files
-    "estimators/cache.py": {"sklearn.utils.validation.check_memory"},
+    "estimators/base.py": {"sklearn.utils.validation.check_memory"},
     # the program of an installed package, one of three names
     "interop/brainmarks.py": {"runpy"},
     # the loader of schema.py is a SafeLoader

@@ -30,8 +30,6 @@ MODALITY_OF_TYPE: dict[str, Modality] = {"eeg": "eeg", "mag": "meg", "grad": "me
 #: Words in the names of regions that say nothing about the network
 _SIDES = re.compile(r"^(?:(?:7|17)Networks|Schaefer\d*|LH|RH|L|R|lh|rh|left|right)$", re.IGNORECASE)
 
-Frame = Literal["head", "mni", "device", "scanner", "unknown"]
-
 
 @dataclass(frozen=True, eq=False)
 class Channels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -22,7 +22,6 @@ FASTEST, LARGEST_PATCH = 1e5, 2**20
 
 #: Regions of one atlas may sit this far (metres) from where training had them: means over other voxels of one region
 REGION_TOLERANCE = 0.005
-
 
 #: Where the places of all channels come from
 _PLACES = {
@@ -102,10 +101,10 @@ class ModalityContract(Schema):
         ContractError
             Names what differs, and the call that fixes it.
         """
-        for problem in differences(self, prepared, window_seconds):
-            if problem.accept not in check_accept(accept):
-                fix = f"{problem.fix}, or allow it with accept={problem.accept!r}"
-                raise ContractError(problem.text, file=prepared.file, field=problem.field, fix=fix)
+        for text, field, fix, name in differences(self, prepared, window_seconds):
+            if name not in check_accept(accept):
+                fix = f"{fix}, or allow it with accept={name!r}"
+                raise ContractError(text, file=prepared.file, field=field, fix=fix)
 
 
 class InputContract(Schema):
@@ -152,13 +151,8 @@ def check_accept(accept: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-class Difference(NamedTuple):
-    """One way in which a recording differs from training: what, where, the fix, and the name to accept it by."""
-
-    text: str
-    field: str
-    fix: str
-    accept: Acceptable
+#: One way in which a recording differs from training: what, in which field, the fix, and the name to accept it by
+Difference = tuple[str, str, str, Acceptable]
 
 
 def differences(
@@ -170,31 +164,31 @@ def differences(
         nearest = min(part.sfreqs, key=lambda seen: abs(np.log(seen / rate)))
         seen = ", ".join(f"{value:.6g}" for value in part.sfreqs)
         text = f"{rate:.6g} Hz after preparation, the model was trained at {seen} Hz"
-        yield Difference(text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "sfreq")
+        yield text, "sfreq", f"brainof.prepare.resample(recording, {nearest:.6g})", "sfreq"
     nowhere = ~channels.located & (channels.order < 0)
     if nowhere.any() and not part.unlocated:
         first = channels.names[int(np.flatnonzero(nowhere)[0])]
         text = f"{int(nowhere.sum())} of {len(channels)} channels have no position, such as {first!r}"
         names = [channels.names[row] for row in np.flatnonzero(nowhere)]
         fix = _PLACES[prepared.modality] if nowhere.all() else _without(names)
-        yield Difference(text, "channels", fix, "positions")
+        yield text, "channels", fix, "positions"
     if part.frames and channels.located.any() and channels.frame not in part.frames:
         text = f"positions in frame {channels.frame!r}, the model was trained in {', '.join(part.frames)}"
-        yield Difference(text, "channels.frame", "give positions in that frame", "frame")
+        yield text, "channels.frame", "give positions in that frame", "frame"
     if part.atlases:
         yield from _atlas_differences(part, channels)
     n_bad = sum(name in prepared.bads for name in channels.names)
     if n_bad > len(channels) / 2:
         fix = "brainof.prepare.interpolate(recording) where positions are known, or leave it out"
-        yield Difference(f"{n_bad} of {len(channels)} channels are bad", "bads", fix, "bads")
+        yield f"{n_bad} of {len(channels)} channels are bad", "bads", fix, "bads"
     shortest, longest = part.window_seconds
     slack = 1.5 / rate
     if window_seconds is not None and longest and window_seconds > longest + slack:
         text = f"windows of {window_seconds:.4g} s, the model was trained on {shortest:.4g} to {longest:.4g} s"
-        yield Difference(text, "window_seconds", f"use window_seconds={longest:.4g}", "window")
+        yield text, "window_seconds", f"use window_seconds={longest:.4g}", "window"
     if window_seconds is None and prepared.duration < shortest - slack:
         text = f"{prepared.duration:.4g} s are shorter than any window of training ({shortest:.4g} to {longest:.4g} s)"
-        yield Difference(text, "duration", "give longer stretches", "window")
+        yield text, "duration", "give longer stretches", "window"
 
 
 def _without(names: list[str], most: int = 4) -> str:
@@ -207,7 +201,7 @@ def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[D
     atlas = channels.atlas
     if atlas not in part.atlases:
         text = f"atlas {atlas or 'unknown'}, the model was trained on {', '.join(sorted(part.atlases))}"
-        yield Difference(text, "channels.atlas", "extract the regions with that atlas", "atlas")
+        yield text, "channels.atlas", "extract the regions with that atlas", "atlas"
         return
     if channels.digest == part.atlases[atlas] or atlas not in part.regions:
         return
@@ -216,17 +210,17 @@ def _atlas_differences(part: ModalityContract, channels: Channels) -> Iterator[D
     if unknown:
         text = f"{len(unknown)} of {len(channels)} regions are not in the {atlas} of training, such as {unknown[0]!r}"
         fix = "extract them with the atlas of training" if len(unknown) == len(channels) else _without(unknown)
-        yield Difference(text, "channels.names", fix, "atlas")
+        yield text, "channels.names", fix, "atlas"
         return
     for name, rank in zip(channels.names, channels.order.tolist(), strict=True):
         if rank != regions.order[name]:
             text = f"region {name!r} has rank {rank} in this {atlas}, {regions.order[name]} in training"
             fix = f"recording.reorder(contract.modalities['fmri'].regions[{atlas!r}].names)"
-            yield Difference(text, "channels.order", fix, "atlas")
+            yield text, "channels.order", fix, "atlas"
             return
     for name, place in zip(channels.names, channels.positions, strict=True):
         apart = float(np.linalg.norm(place - np.array(regions.places.get(name, place))))
         if apart > REGION_TOLERANCE:  # NaN where the place is not known
             text = f"region {name!r} sits {1000 * apart:.0f} mm from where training had it: another {atlas}"
-            yield Difference(text, "channels.positions", "extract the regions with the atlas of training", "atlas")
+            yield text, "channels.positions", "extract the regions with the atlas of training", "atlas"
             return

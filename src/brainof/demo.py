@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .channels import MODALITIES
 from .corpus import Corpus
 from .datasets import Source, prepare_sources
 from .evaluation import save_rows
@@ -16,8 +17,6 @@ from .report.report import report
 from .simulate import CohortParameters
 from .simulate.write import write
 from .utils.progress import timed
-
-MODALITIES = ("eeg", "meg", "fmri")
 
 
 def demo(

@@ -107,14 +107,10 @@ def _flag(name: str, value: str | None = None) -> str:
 _LONG = re.compile(r"\S{300,}")
 
 
-def _shortened(word: re.Match[str]) -> str:
-    return f"{word[0][:100]}...{word[0][-100:]}"
-
-
 def _line(problem: str, file: str | PathLike[str] | None, field: str | None, fix: str | None) -> str:
     where = ": ".join(str(part) for part in (file, field) if part is not None)
-    text = f"{where}: {problem}" if where else problem
-    return _LONG.sub(_shortened, " ".join((f"{text}; {fix}" if fix else text).split()))
+    text = (f"{where}: " if where else "") + f"{problem}" + (f"; {fix}" if fix else "")
+    return _LONG.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", " ".join(text.split()))
 
 
 class ReadError(BrainOFError):

@@ -219,17 +219,10 @@ class Recording:
             centred = np.abs(self.data - np.median(self.data, axis=1, keepdims=True))
             kinds = np.array(raw.get_channel_types())
             scalings = {kind: np.percentile(centred[kinds == kind], 99) or 1.0 for kind in set(kinds)}
+            extent = {"start": start, "duration": min(duration, self.duration)}
+            extent |= {"n_channels": min(n_channels, self.n_channels)}
             with mne.viz.use_browser_backend(mne.viz.get_browser_backend() if show else "matplotlib"):
-                return raw.plot(
-                    start=start,
-                    duration=min(duration, self.duration),
-                    n_channels=min(n_channels, self.n_channels),
-                    scalings=scalings,
-                    remove_dc=True,
-                    show=show,
-                    block=show,
-                    verbose="error",
-                )
+                return raw.plot(**extent, scalings=scalings, remove_dc=True, show=show, block=show, verbose="error")
         import matplotlib.pyplot as plt
 
         spread = self.data.std(axis=1, keepdims=True)
@@ -246,10 +239,11 @@ class Recording:
             plt.close(figure)
         return figure
 
-    def _about(self) -> dict[str, str]:
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows."""
         rate = f"TR {self.t_r:g} s" if self.modality == "fmri" else f"{self.sfreq:g} Hz"
         located = f"{self.channels.located.sum()} of {self.n_channels}, frame {self.channels.frame}"
-        return {
+        about = {
             "file": self.file or "from memory",
             "modality": self.modality,
             "channels": f"{self.n_channels}: {', '.join(self.channels.names[:6])}{', ...' * (self.n_channels > 6)}",
@@ -259,10 +253,7 @@ class Recording:
             "bad": ", ".join(self.bads) or "none",
             **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
         }
-
-    def _repr_html_(self) -> str:
-        """The table that a notebook shows."""
-        rows = (f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in self._about().items())
+        rows = (f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in about.items())
         return f"<table><caption>Recording</caption>{''.join(rows)}</table>"
 
     def __repr__(self) -> str:

@@ -105,21 +105,16 @@ def _config_error(cls: type[Schema], error: pydantic.ValidationError, file) -> C
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _fields_at(cls, first["loc"][:-1])
+        model: Any = cls
+        for part in first["loc"][:-1]:
+            field = getattr(model, "model_fields", {}).get(part)
+            model = _model_in(model if field is None else field.annotation)
+        known = getattr(model, "model_fields", {})  # as far as the annotations tell
         return ConfigError("unknown key", file=file, field=where, fix=did_you_mean(str(first["loc"][-1]), known))
     if first["type"] == "missing":
         return ConfigError("is required", file=file, field=where)
     got = "" if isinstance(first["input"], (dict, list)) else f" (got {first['input']!r:.80})"
     return ConfigError(f"{first['msg']}{got}", file=file, field=where or None)
-
-
-def _fields_at(cls: type, location: tuple) -> list[str]:
-    """Names of the fields a nested location accepts, as far as the annotations tell."""
-    model: Any = cls
-    for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = _model_in(model if field is None else field.annotation)
-    return list(getattr(model, "model_fields", {}))
 
 
 def _model_in(annotation: Any) -> Any:

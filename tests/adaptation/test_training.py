@@ -24,8 +24,8 @@ from brainof.adaptation import (
 from brainof.adaptation.base import AdaptedEnsemble
 from brainof.adaptation.calibration import class_uncertainty, fit_temperature, log_probabilities
 from brainof.adaptation.heads import LinearHead
-from brainof.adaptation.low_rank import apply_factors
 from brainof.adaptation.training import Fit, Network, Trained, head_groups, split_groups, train
+from brainof.adaptation.tuning import apply_factors
 from brainof.errors import ConfigError
 
 BOUNDS = {

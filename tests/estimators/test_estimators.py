@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import brainof.estimators.cache as cache
+import brainof.estimators.base as base
 from brainof import BrainOFClassifier, BrainOFEmbedder, BrainOFRegressor, embed, load
 from brainof.adaptation import LinearProbe, LoRA, adaptation
 from brainof.errors import (
@@ -161,13 +161,13 @@ def test_a_lora_estimator_travels_by_pickle_and_by_folder(release, signals, tmp_
 def test_features_are_computed_once_per_window_in_cross_validation(release, signals, tmp_path, monkeypatch):
     X, y, people = signals(n_people=4)
     counted = []
-    plain = cache.pooled
+    plain = base.pooled
 
     def counting(model, examples, *rest):
         counted.append(len(examples))
         return plain(model, examples, *rest)
 
-    monkeypatch.setattr(cache, "pooled", counting)
+    monkeypatch.setattr(base, "pooled", counting)
     scores = {}
     for memory in (None, Memory(tmp_path / "memory", verbose=0)):
         counted.clear()

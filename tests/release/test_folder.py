@@ -10,7 +10,7 @@ import torch
 import brainof
 from brainof.errors import CheckpointError, ConfigError
 from brainof.release import save_pretrained, save_release
-from brainof.release.weights import INDEX, MAX_SHARD_BYTES, save_weights, split
+from brainof.release.folder import INDEX, MAX_SHARD_BYTES, save_weights, split
 
 
 def test_round_trip_with_a_head(tmp_path, model, contract):

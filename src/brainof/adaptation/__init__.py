@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from ..inference.examples import CorpusRows, Examples, PreparedWindow, WindowList
-from .base import ADAPTATIONS, Adaptation, Adapted, AdaptedEnsemble, adaptation
+from ..inference.examples import CorpusRows, PreparedWindow, WindowList
+from .base import ADAPTATIONS, Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet, adaptation
 from .nested import Ensemble, FewShot, TwoStage, few_shot_rows
 from .probes import AttentiveProbe, LinearProbe, MLPProbe
-from .training_set import Target, TrainingSet
 from .tuning import FullFineTune, LoRA
 
+WAYS = (LinearProbe, MLPProbe, AttentiveProbe, LoRA, FullFineTune, FewShot, TwoStage, Ensemble)
 # "frozen" is the backbone as it is, with the linear probe where labels are asked for
-ADAPTATIONS |= {
-    "frozen": LinearProbe,
-    **{kind.name: kind for kind in (LinearProbe, MLPProbe, AttentiveProbe, LoRA, FullFineTune)},
-    **{kind.name: kind for kind in (FewShot, TwoStage, Ensemble)},
-}
+ADAPTATIONS |= {"frozen": LinearProbe, **{way.name: way for way in WAYS}}
 
 __all__ = [
     "ADAPTATIONS",
@@ -24,7 +20,6 @@ __all__ = [
     "AttentiveProbe",
     "CorpusRows",
     "Ensemble",
-    "Examples",
     "FewShot",
     "FullFineTune",
     "LinearProbe",

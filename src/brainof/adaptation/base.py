@@ -1,23 +1,104 @@
-"""What an adaptation is: a small checked configuration with one `apply`, and what comes out of it."""
+"""What an adaptation is: a small checked configuration with one `apply`; what it learns from, and what it makes."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, LabelError, did_you_mean
 from ..inference.batches import pooled
-from ..inference.examples import Examples
+from ..inference.examples import Examples, Subset
 from ..schema import Schema
 from ..utils.modules import seeded
 from .heads import Head
-from .training_set import Features, TrainingSet
+
+#: pooling -> features (n, F) of all examples from the backbone as it was given: a cache, where the caller keeps one
+Features = Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What examples should map to: class codes (n,) from 0, or values (n, K)."""
+
+    kind: str
+    """ "classification" or "regression"."""
+    y: np.ndarray
+    n_outputs: int
+    """Classes, or K."""
+    groups: np.ndarray | None = None
+    """Subject (or session) of each example: never on both sides of a validation split."""
+    names: np.ndarray | None = None
+    """Class of each code."""
+
+    def __post_init__(self) -> None:
+        if self.groups is not None:
+            object.__setattr__(self, "groups", np.asarray(self.groups).astype(str))
+            if len(self.groups) != len(self.y):
+                raise LabelError(f"{len(self.groups)} groups for {len(self.y)} examples", field="groups")
+
+    @classmethod
+    def classes(cls, labels: Any, groups: Any = None) -> Target:
+        """Codes of labels, in the order of the sorted class names; a LabelError for one class only or other lengths."""
+        names, codes = np.unique(np.asarray(labels), return_inverse=True)
+        if len(names) < 2:
+            raise LabelError(f"one class only, {names.tolist()}", field="y", fix="give labels of at least two classes")
+        return cls("classification", codes.astype(np.int64), len(names), groups, names)
+
+    @classmethod
+    def coded(cls, y: np.ndarray, names: Sequence[str], groups: np.ndarray) -> Target:
+        """Codes of classes that have names, or values where there are none."""
+        if not names:
+            return cls.values(y, groups)
+        return cls("classification", y.astype(np.int64), len(names), groups, np.array(names))
+
+    @classmethod
+    def values(cls, y: Any, groups: Any = None) -> Target:
+        """Values of a regression, (n,) or (n, K); a LabelError where one is not finite."""
+        values = np.asarray(y, np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            text = f"{int(wrong.sum())} of {len(values)} targets are NaN or infinite, the first at {first}"
+            raise LabelError(text, field="y", fix="leave those samples out")
+        return cls("regression", values, values.shape[1], groups)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Target:
+        """The targets of some examples."""
+        return replace(self, y=self.y[rows], groups=None if self.groups is None else self.groups[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """What an adaptation learns from; `head` is where to start (the second of two stages).
+
+    `features` is pooling -> features (n, F) of the examples by the backbone as it was given; computed where it is not.
+    """
+
+    examples: Examples
+    target: Target
+    features: Features | None = None
+    random_state: int = 0
+    head: Head | None = None
+
+    def pooled(self, model: nn.Module, pool: str) -> np.ndarray:
+        """Features (n, F) of the examples."""
+        return self.features(pool) if self.features else pooled(model, self.examples, pool)
+
+    def take(self, rows: np.ndarray) -> TrainingSet:
+        """Some of the examples, possibly repeated."""
+        whole = self.features
+        features = None if whole is None else lambda pool: whole(pool)[rows]
+        return replace(self, examples=Subset(self.examples, rows), target=self.target.take(rows), features=features)
 
 
 @dataclass
@@ -124,16 +205,9 @@ class Adaptation(Schema):
 
     def to_dict(self) -> dict[str, Any]:
         """`{"adaptation": name, **parameters}`, which `adaptation` accepts."""
-        values = {}
-        for key in type(self).model_fields:
-            value = getattr(self, key)
-            values[key] = value.to_dict() if isinstance(value, Adaptation) else value
-        return {"adaptation": self.name, **{key: value for key, value in values.items() if value is not None}}
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy that may be changed, whose parameters do not train yet."""
-    return copy.deepcopy(model).requires_grad_(False)
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        plain = {key: value.to_dict() if isinstance(value, Adaptation) else value for key, value in values.items()}
+        return {"adaptation": self.name, **{key: value for key, value in plain.items() if value is not None}}
 
 
 def finished(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp
+from scipy.special import entr, log_softmax, logsumexp
 
 if TYPE_CHECKING:
     from .base import Adapted
@@ -51,9 +51,6 @@ def class_uncertainty(probabilities_MNK: np.ndarray) -> dict[str, np.ndarray]:
 
     All in nats, shape (N,).
     """
-
-    def entropy(p: np.ndarray) -> np.ndarray:
-        return -(p * np.log(np.maximum(p, 1e-300))).sum(axis=-1)
-
-    total, aleatoric = entropy(probabilities_MNK.mean(axis=0)), entropy(probabilities_MNK).mean(axis=0)
+    total = entr(probabilities_MNK.mean(axis=0)).sum(axis=-1)
+    aleatoric = entr(probabilities_MNK).sum(axis=-1).mean(axis=0)
     return {"total": total, "aleatoric": aleatoric, "epistemic": np.maximum(total - aleatoric, 0.0)}

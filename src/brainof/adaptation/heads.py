@@ -109,8 +109,7 @@ HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, MLPHead
 
 def make_head(config: dict[str, Any]) -> Head:
     """A head from `Head.config()`; CheckpointError when it is of no known kind."""
-    values = dict(config)
-    kind = values.pop("kind", None)
+    kind = config.get("kind")
     if kind not in HEADS:
         raise CheckpointError(f"unknown head {kind!r}", field="head", fix=f"known: {', '.join(HEADS)}")
-    return HEADS[kind](**values)
+    return HEADS[kind](**{name: value for name, value in config.items() if name != "kind"})

@@ -12,20 +12,15 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import nn
 
 from ..errors import LabelError
-from .base import Adaptation, Adapted, AdaptedEnsemble, adaptation
-from .heads import Head
+from .base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet, adaptation
 from .probes import LinearProbe
-from .training_set import Target, TrainingSet
 from .tuning import FullFineTune
 
-
-def resolve(value: Any) -> Any:
-    """A name or a mapping becomes the adaptation it means."""
-    return adaptation(value) if isinstance(value, (str, dict)) else value
-
-
-#: A field that holds another adaptation
-Nested = Annotated[SerializeAsAny[Adaptation], BeforeValidator(resolve)]
+#: A field that holds another adaptation, or the name or mapping that means it
+Nested = Annotated[
+    SerializeAsAny[Adaptation],
+    BeforeValidator(lambda value: adaptation(value) if isinstance(value, (str, dict)) else value),
+]
 
 
 class FewShot(Adaptation):
@@ -73,20 +68,13 @@ class TwoStage(Adaptation):
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
         (first,) = self.first.apply(model, data).members()
-        found = self.second.apply(model, replace(data, head=scaled(first)))
+        head: Any = copy.deepcopy(first.head)
+        with torch.no_grad():  # the temperature goes into the last map: logits are calibrated from the start
+            for parameter in head.linear.parameters():
+                parameter.div_(first.temperature)
+        found = self.second.apply(model, replace(data, head=head))
         found.report = {**found.report, "first_stage": first.report}
         return found
-
-
-def scaled(adapted: Adapted) -> Head:
-    """The head with its temperature inside the last linear map, so that its logits are calibrated from the start."""
-    head = copy.deepcopy(adapted.head)
-    last = getattr(head, "linear", None)
-    if adapted.temperature != 1.0 and isinstance(last, nn.Linear):
-        with torch.no_grad():
-            last.weight.div_(adapted.temperature)
-            last.bias.div_(adapted.temperature)
-    return head
 
 
 class Ensemble(Adaptation):
@@ -98,7 +86,7 @@ class Ensemble(Adaptation):
 
     def apply(self, model: nn.Module, data: TrainingSet) -> AdaptedEnsemble:
         if data.target.groups is None:  # an example that is drawn twice stays on one side of a validation split
-            data = replace(data, target=replace(data.target, groups=np.arange(len(data.target)).astype(str)))
+            data = replace(data, target=replace(data.target, groups=np.arange(len(data.target))))
         parts = []
         for member in range(self.members):
             rows = bootstrap(data.target, np.random.default_rng([data.random_state, member]))

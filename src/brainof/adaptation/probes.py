@@ -13,11 +13,10 @@ from ..errors import LabelError
 from ..inference.examples import Examples
 from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
 from ..utils.modules import device_of, dtype_of, evaluating, seeded, to_device
-from .base import Adaptation, Adapted, finished
+from .base import Adaptation, Adapted, TrainingSet, finished
 from .calibration import fit_temperature
 from .heads import AttentiveHead, Head, LinearHead, MLPHead
 from .training import Network, Trained, head_groups, train
-from .training_set import TrainingSet
 
 
 class LinearProbe(Adaptation):
@@ -50,15 +49,12 @@ class LinearProbe(Adaptation):
             if solver.inner:
                 temperature = fit_temperature(held_out, target.y)
         head = LinearHead(self.pool, x_NF.shape[1], len(bias_K)).double()
-        with torch.no_grad():
-            head.linear.weight.copy_(torch.from_numpy(weight_FK.T.copy()))
-            head.linear.bias.copy_(torch.from_numpy(bias_K))
-            head.mean_F.copy_(torch.from_numpy(solver.full.mean_F))
-            gain_F = np.where(np.isfinite(solver.full.scale_F), 1 / solver.full.scale_F, 0.0)
-            head.gain_F.copy_(torch.from_numpy(gain_F))
-        head.to(device_of(model))
+        gain_F = np.where(np.isfinite(solver.full.scale_F), 1 / solver.full.scale_F, 0.0)
+        found = {"linear.weight": weight_FK.T, "linear.bias": bias_K, "mean_F": solver.full.mean_F, "gain_F": gain_F}
+        head.load_state_dict({name: torch.tensor(values) for name, values in found.items()}, strict=False)
         report = {"penalty": float(solution.alpha_P[0])}
-        return finished(self, model, head, target.kind, weight_FK.size + bias_K.size, (report, temperature))
+        trained = weight_FK.size + bias_K.size
+        return finished(self, model, head.to(device_of(model)), target.kind, trained, (report, temperature))
 
 
 class _TrainedProbe(Trained):
@@ -72,17 +68,16 @@ class _TrainedProbe(Trained):
         raise NotImplementedError
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted:
-        target = data.target
         x_NF = data.pooled(model, self.pool)
         with seeded(data.random_state):
-            found = data.head or self._head(model, data.examples, x_NF.shape[1], target.n_outputs)
-            found = found.to(device_of(model), dtype_of(model))
+            head = data.head or self._head(model, data.examples, x_NF.shape[1], data.target.n_outputs)
+            head = head.to(device_of(model), dtype_of(model))
             if data.head is None:
-                found.standardise_by(x_NF)
-            table = FeatureTable(torch.from_numpy(x_NF).to(found.mean_F))
-            network = Network(table.batch, found, head_groups(found, self.weight_decay), (found,))
-            fitted = train(network, table, target, self, data.random_state)
-        return finished(self, model, found, target.kind, sum(p.numel() for p in found.parameters()), fitted)
+                head.standardise_by(x_NF)
+            table = FeatureTable(torch.from_numpy(x_NF).to(head.mean_F))
+            network = Network(table.batch, head, head_groups(head, self.weight_decay), (head,))
+            fitted = train(network, table, data.target, self, data.random_state)
+        return finished(self, model, head, data.target.kind, sum(p.numel() for p in head.parameters()), fitted)
 
 
 class FeatureTable:

@@ -6,6 +6,7 @@ the head. Its config names the base and the hash of its weights, so that a wrong
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from os import PathLike
@@ -24,15 +25,13 @@ from ..schema import Schema
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, parse_json, read_small_text, write_atomically, write_json
 from . import adaptation
-from .base import Adapted, AdaptedEnsemble, copied
+from .base import Adapted, AdaptedEnsemble
 from .heads import make_head
-from .low_rank import apply_factors
-from .tuning import LoRA
+from .tuning import LoRA, apply_factors
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PEFT = "base_model.model."
 HEAD = "brainof.head."
-
 
 #: 2 since the checksum of the tensors is stored
 LAYOUT: Final = 2
@@ -93,22 +92,14 @@ def save_adapter(
     parts = fitted.members()
     for number, part in enumerate(parts):
         prefix = "" if len(parts) == 1 else f"member{number}."
-        names, values = _peft_tensors(part)
+        _, alpha, values = _peft(part)
+        values |= {f"{HEAD}{name}": value for name, value in part.head.state_dict().items()}
         tensors |= {prefix + name: value.cpu().contiguous() for name, value in values.items()}
-        tensors |= {f"{prefix}{HEAD}{k}": v.cpu().contiguous() for k, v in part.head.state_dict().items()}
-        members.append(
-            Member(
-                adaptation=part.adaptation.to_dict(),
-                kind=part.kind,
-                head=part.head.config(),
-                temperature=part.temperature,
-                report=part.report,
-                alpha=names,
-            )
-        )
+        way = {"adaptation": part.adaptation.to_dict(), "temperature": part.temperature, "report": part.report}
+        members.append(Member(kind=part.kind, head=part.head.config(), alpha=alpha, **way))
     content = save(tensors)
     own = Own(base_digest=digest, crc32c=crc32c(content), members=members, about=about)
-    config = {**_peft_config(parts[0]), "base_model_name_or_path": base, "brainof": own.to_dict()}
+    config = {**_peft(parts[0])[0], "base_model_name_or_path": base, "brainof": own.to_dict()}
     make_folder(folder)  # what else a user keeps there stays
     write_atomically(folder / TENSORS, [content])
     write_json(folder / CONFIG, config)
@@ -131,9 +122,8 @@ def read_adapter(folder: str | PathLike[str]) -> tuple[AdapterConfig, dict[str, 
             raise CheckpointError("is damaged (its checksum differs)", file=folder / TENSORS, fix="save it again")
         return AdapterConfig.parse(values), tensors
     except ConfigError as error:
-        raise CheckpointError(
-            error.problem, file=folder / CONFIG, field=error.field, fix=error.fix or "save it again"
-        ) from None
+        fix = error.fix or "save it again"
+        raise CheckpointError(error.problem, file=folder / CONFIG, field=error.field, fix=fix) from None
     except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
         text = f"is damaged, or no adapter of brainof ({type(error).__name__}: {error})"
         raise CheckpointError(text, file=folder, fix="save it again") from None
@@ -166,7 +156,7 @@ def _member(about: Member, tensors: dict[str, Tensor], base_model: nn.Module) ->
     # PEFT's names as those of weights: a linear map's MODULE.lora_A.weight is MODULE.weight.lora_A
     own = {k.removeprefix(PEFT): v for k, v in tensors.items() if not k.startswith(HEAD)}
     changes = {re.sub(r"\.lora_([AB])\.weight$", r".weight.lora_\1", name): value for name, value in own.items()}
-    model = copied(base_model).eval() if changes else base_model
+    model = copy.deepcopy(base_model).requires_grad_(False).eval() if changes else base_model
     if about.alpha:
         apply_factors(model, changes, about.alpha)
     elif unexpected := model.load_state_dict(changes, strict=False).unexpected_keys:
@@ -176,45 +166,21 @@ def _member(about: Member, tensors: dict[str, Tensor], base_model: nn.Module) ->
     return Adapted(model, head, about.kind, chosen, about.temperature, about.report, changes)
 
 
-def _peft_tensors(part: Adapted) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Alpha of each adapted weight, and the tensors under the names that PEFT gives them."""
-    weights = _low_rank_weights(part)
+def _peft(part: Adapted) -> tuple[dict[str, Any], dict[str, float], dict[str, Tensor]]:
+    """PEFT's own part of the config, alpha of each adapted weight, and the tensors under the names that PEFT gives."""
+    weights = sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
     if not weights:
-        return {}, {f"{PEFT}{name}": value for name, value in part.changes.items()}
-    alpha: dict[str, float] = {}
-    tensors: dict[str, Tensor] = {}
-    scale = _lora(part).alpha / _lora(part).rank
-    for name in weights:
-        a, b = part.changes[f"{name}.lora_A"], part.changes[f"{name}.lora_B"]
-        alpha[name] = scale * a.shape[-2]
-        # PEFT: MODULE.lora_A.weight of a linear map; stacked experts have no such name there and keep ours
-        stem = name.removesuffix(".weight")
-        tail = ".weight" if a.ndim == 2 else ""
-        tensors |= {f"{PEFT}{stem}.lora_A{tail}": a, f"{PEFT}{stem}.lora_B{tail}": b}
-    return alpha, tensors
-
-
-def _low_rank_weights(part: Adapted) -> list[str]:
-    return sorted({name.rsplit(".lora_", 1)[0] for name in part.changes if ".lora_" in name})
-
-
-def _lora(part: Adapted) -> LoRA:
-    found: Any = part.adaptation
-    while not isinstance(found, LoRA):
-        found = getattr(found, "then", None) or getattr(found, "second", None) or found.of
-    return found
-
-
-def _peft_config(part: Adapted) -> dict[str, Any]:
-    weights = _low_rank_weights(part)
-    if not weights:
-        return {"peft_type": "BRAINOF"}
-    lora = _lora(part)
-    linear = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
-    ranks = {name: part.changes[f"{name}.weight.lora_A"].shape[0] for name in linear}
-    other = {name: rank for name, rank in ranks.items() if rank != lora.rank}
+        return {"peft_type": "BRAINOF"}, {}, {f"{PEFT}{name}": value for name, value in part.changes.items()}
+    lora: Any = part.adaptation
+    while not isinstance(lora, LoRA):
+        lora = getattr(lora, "then", None) or getattr(lora, "second", None) or lora.of
+    ranks = {name: part.changes[f"{name}.lora_A"].shape[-2] for name in weights}
+    # PEFT: MODULE.lora_A.weight of a linear map; stacked experts have no such name there and keep ours
+    linear = {name.removesuffix(".weight"): rank for name, rank in ranks.items() if name.endswith(".weight")}
     stacked = [name for name in weights if not name.endswith(".weight")]
-    return {
+    tensors = {re.sub(r"\.weight\.lora_([AB])$", r".lora_\1.weight", f"{PEFT}{k}"): v for k, v in part.changes.items()}
+    scale, other = lora.alpha / lora.rank, {name: rank for name, rank in linear.items() if rank != lora.rank}
+    config = {
         "peft_type": "LORA",
         "task_type": None,
         "inference_mode": True,
@@ -222,8 +188,9 @@ def _peft_config(part: Adapted) -> dict[str, Any]:
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": 0.0,
-        "target_modules": linear,
+        "target_modules": list(linear),
         "rank_pattern": other,
         "alpha_pattern": {name: lora.alpha * rank / lora.rank for name, rank in other.items()},
         **({"target_parameters": stacked} if stacked else {}),
     }
+    return config, {name: scale * rank for name, rank in ranks.items()}, tensors

@@ -24,10 +24,9 @@ from ..pretraining.optimizer import Schedule
 from ..pretraining.trainer import Step, Trainer, require_finite
 from ..stats.splits import CrossSubject
 from ..utils.modules import evaluating
-from .base import Adaptation
+from .base import Adaptation, Target
 from .calibration import fit_temperature
 from .heads import Head
-from .training_set import Target
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .classifier import BrainOFClassifier
 from .embedder import BrainOFEmbedder
-from .regressor import BrainOFRegressor
+from .predictors import BrainOFClassifier, BrainOFRegressor
 
 __all__ = ["BrainOFClassifier", "BrainOFEmbedder", "BrainOFRegressor"]

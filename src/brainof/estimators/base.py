@@ -1,29 +1,27 @@
-"""What the three estimators share: the model behind them, their input, their features and their scikit-learn tags."""
+"""What the three estimators share: the model behind them, checks of input and labels, features, scikit-learn tags."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_memory, column_or_1d, validate_data
 
-from ..adaptation import Adaptation, Adapted, Target, TrainingSet, adaptation
+from ..adaptation import Adaptation, Target, TrainingSet, adaptation
 from ..adaptation.saving import model_digest
-from ..errors import ConfigError, LabelError
-from ..inference.batches import patch_of
-from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples, subjects_of
+from ..errors import ConfigError, LabelError, StorageError
+from ..inference.batches import patch_of, pooled
+from ..inference.examples import Subset
+from ..inference.windows import InputOptions, Samples, as_input, is_array, read_samples
 from ..utils.modules import move
 from ..utils.values import counted
-from .cache import cached_features
-from .labels import check_lengths
-from .saving import load_estimator, load_model, save_estimator
+from . import saving
 
 #: Arguments of an estimator that say what its input is
 _INPUT = ("sfreq", "channels", "modality", "units", "prepared", "window_seconds", "accept")
@@ -52,6 +50,11 @@ sfreq : float, optional
         Where the model runs.
     random_state : int, RandomState or None
         An int makes results repeat."""
+
+
+def stored(key: str, value: np.ndarray) -> np.ndarray:
+    """What joblib keeps under `key` (the value is not part of it)."""
+    return value
 
 
 @dataclass(eq=False, repr=False)
@@ -90,17 +93,14 @@ class BrainOFEstimator(BaseEstimator):
             raise ConfigError(f"{self.batch_size!r}", field="batch_size", fix="give a whole number, 1 or more")
         chosen = adaptation(self.adapt)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        self.model_, self.contract_ = load_model(self.model, self.random_state)
+        self.model_, self.contract_ = saving.load_model(self.model, self.random_state)
         move(self.model_, self.device)
         self.digest_ = model_digest(self.model_)
         return chosen, seed
 
     def _options(self) -> InputOptions:
-        return InputOptions(
-            self.contract_,
-            patch_of(self.model_, self.contract_),
-            **{name: getattr(self, name) for name in _INPUT},
-        )
+        arguments = {name: getattr(self, name) for name in _INPUT}
+        return InputOptions(self.contract_, patch_of(self.model_, self.contract_), **arguments)
 
     def _samples(self, X: Any, reset: bool = False) -> Samples:
         X = as_input(X)
@@ -113,9 +113,30 @@ class BrainOFEstimator(BaseEstimator):
         return chosen.apply(self.model_, TrainingSet(samples.examples, target, self._features(samples), seed))
 
     def _features(self, samples: Samples) -> Any:
-        """pooling -> features of the windows by the backbone as it was given, each computed once."""
-        known = self.model_, self.digest_, samples.examples
-        return cache(lambda pool: cached_features(*known, pool, self.batch_size, self.memory))
+        """pooling -> features of the windows by the backbone as it was given, each computed once.
+
+        Those in `memory` are read, others are kept there, window by window: folds differ, windows do not.
+        """
+        examples = samples.examples
+
+        @cache
+        def features(pool: str) -> np.ndarray:
+            if self.memory is None:
+                return pooled(self.model_, examples, pool, self.batch_size)
+            try:
+                store = check_memory(self.memory).cache(stored, ignore=["value"], verbose=0)
+            except OSError as error:
+                text, fix = f"cannot keep features ({error.strerror})", "give a folder you may write to"
+                raise StorageError(text, file=self.memory, field="memory", fix=fix) from None
+            keys = [f"{self.digest_} {pool} {examples.key(row)}" for row in range(len(examples))]
+            missing = np.flatnonzero([not store.check_call_in_cache(key, None) for key in keys])
+            if len(missing):
+                computed = pooled(self.model_, Subset(examples, missing), pool, self.batch_size)
+                for row, value in zip(missing, computed, strict=True):
+                    store(keys[row], value)
+            return np.stack([store(key, None) for key in keys])
+
+        return features
 
     def _window_groups(self, samples: Samples, groups: Any) -> np.ndarray | None:
         """Groups of the windows: those given, or the subjects that the input names, or else samples of several windows.
@@ -132,73 +153,58 @@ class BrainOFEstimator(BaseEstimator):
             raise LabelError(problem, field="groups", fix="name it, or leave those samples out")
         return names.to_numpy().astype(str)[samples.owner]
 
-    # Files
-
-    def save(self, folder: Any) -> Path:
-        """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
-
-        The base model is named, not copied: `model` must be a preset, path or Hub id.
-        """
-        check_is_fitted(self, "adapted_")
-        return save_estimator(self, folder)
-
-    @classmethod
-    def load(cls, folder: Any, **changes: Any):
-        """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments."""
-        return load_estimator(cls, folder, changes)
+    save = saving.save
+    load: ClassVar[Any] = classmethod(saving.load)
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
-class BrainOFPredictor(BrainOFEstimator):
-    """What classifier and regressor share: how they fit, and the outputs of what was fitted."""
+def checked_labels(y: Any) -> np.ndarray:
+    """Labels of classes, shape (n_samples,); LabelError where there are none or some are missing."""
+    if y is None:
+        raise LabelError("requires y to be passed, but the target y is None", field="y")
+    labels = column_or_1d(y.to_numpy() if isinstance(y, pd.Series) else y, warn=True)
+    missing = pd.isna(labels)
+    if missing.any():
+        text = f"Input y contains NaN: {int(missing.sum())} of {len(labels)} labels are missing"
+        raise LabelError(text, field="y", fix="leave those samples out")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise LabelError("Input y contains infinity", field="y", fix="leave those samples out")
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise LabelError(f"{error}", field="y", fix="give a class each, or use BrainOFRegressor for numbers") from None
+    return labels
 
-    pool: str = "auto"
-    within_subject: bool = False
 
-    def _fit(
-        self, X: Any, y: Any, groups: Any, checked: Callable[[Any], np.ndarray], target_of: Callable[..., Target]
-    ) -> Target:
-        """Adapt the model to `y` and keep the subjects; labels are checked before anything is prepared."""
-        chosen, seed = self._start()
-        if self.pool != "auto":
-            chosen = chosen.pooled_by(self.pool)
-        values = checked(y)
-        samples = self._samples(X, reset=True)
-        check_lengths(values, samples.n_samples, "label", "y")
-        target = target_of(values[samples.owner], self._window_groups(samples, groups))
-        self.subjects_ = None if samples.subjects is None else np.unique(samples.subjects[samples.subjects != ""])
-        self.adapted_ = self._adapt(chosen, samples, target, seed)
-        return target
+def checked_values(y: Any) -> np.ndarray:
+    """Target values (n_samples,) or (n_samples, n_targets); LabelError as `checked_labels`, and for a single sample."""
+    if y is None:
+        raise LabelError("requires y to be passed, but the target y is None", field="y")
+    kind = np.asarray(y).dtype.kind
+    if kind in "cmM":  # numpy would count nanoseconds, and drop what is imaginary
+        complex_ = "Complex data not supported: targets are complex numbers"
+        text = complex_ if kind == "c" else "targets are dates or durations"
+        raise LabelError(text, field="y", fix="give one number each")
+    try:
+        values = np.asarray(y, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] == 1:
+            values = column_or_1d(values)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"targets are not numbers ({error})", field="y", fix="give one number each") from None
+    if len(values) == 1:
+        raise LabelError("1 sample is too few to fit", field="y", fix="give two or more")
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        text = f"Input y contains NaN or infinity in {wrong} of {values.size} targets"
+        raise LabelError(text, field="y", fix="leave those samples out")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(values.var(axis=0)).all():
+            text = f"targets up to {np.abs(values).max():.3g} are too large, their variance overflows"
+            raise LabelError(text, field="y", fix="scale them")
+    return values
 
-    def _outputs(self, X: Any, passes: int = 1) -> list[tuple[Adapted, np.ndarray]]:
-        """Each fitted member and its outputs (passes, n_samples, K), averaged over the windows of a sample."""
-        check_is_fitted(self, "adapted_")
-        samples = self._samples(X)
-        given: Any = {"features": self._features(samples), "batch_size": self.batch_size, "samples": passes}
-        members = self.adapted_.members()
-        return [(member, samples.average(member.outputs(samples.examples, **given))) for member in members]
 
-    def _varied(self, X: Any, passes: int) -> list[tuple[Adapted, np.ndarray]]:
-        """Outputs that differ by what is uncertain: over members, or with one member over passes with dropout."""
-        check_is_fitted(self, "adapted_")
-        return self._outputs(X, 1 if len(self.adapted_.members()) > 1 else passes)
-
-    def _refuse_shared_subjects(self, X: Any) -> None:
-        """A score on subjects that were trained on says nothing of new ones."""
-        check_is_fitted(self, "adapted_")
-        X = as_input(X)
-        if self.within_subject or self.subjects_ is None or is_array(X):
-            return
-        here = subjects_of(X, self._options())
-        if here is None:
-            return
-        known, tested = self.subjects_.tolist(), here[here != ""].tolist()
-        if not all("/" in name for name in (*known, *tested)):  # windows of a corpus are named dataset/subject
-            known, tested = ([name.rsplit("/", 1)[-1] for name in names] for names in (known, tested))
-        both = np.intersect1d(known, tested)
-        if len(both):
-            text = f"{counted(len(both), 'subject', 'are')} in both training and test, such as {str(both[0])!r}"
-            fix = "split by subject (GroupKFold), or set within_subject=True"
-            if len(set(known) | set(tested)) == 1:
-                fix = "there is one subject alone, so set within_subject=True"
-            raise LabelError(text, field="groups", fix=fix)
+def check_lengths(values: np.ndarray, n_samples: int, what: str, field: str) -> None:
+    """A LabelError where there is not one value per sample."""
+    if len(values) != n_samples:
+        text = f"{counted(len(values), what)} for {counted(n_samples, 'sample')}"
+        raise LabelError(text, field=field, fix="give one per sample")

@@ -14,8 +14,7 @@ from ..errors import ConfigError, LabelError
 from ..inference.batches import pooled
 from ..inference.examples import Subset
 from ..inference.windows import Samples
-from .base import BrainOFEstimator
-from .labels import check_lengths, checked_labels, checked_values
+from .base import BrainOFEstimator, check_lengths, checked_labels, checked_values
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
+from sklearn.utils.validation import check_is_fitted
 
 from ..adaptation.saving import CONFIG, load_adapter, read_adapter, save_adapter
 from ..channels import Channels, Modality
 from ..contract import Acceptable
 from ..errors import BrainOFError, CheckpointError, ConfigError
 from ..paths import user_path
-from ..release import load
+from ..release import load as load_base
 from ..schema import Schema
 from ..utils.modules import move
 
@@ -62,21 +63,22 @@ def load_model(model: Any, random_state: Any = None):
     if hasattr(model, "forward_features"):
         return copy.deepcopy(model).eval(), getattr(model, "contract", None)
     seed = random_state if isinstance(random_state, int) else 0
-    loaded, contract = load(model, seed=seed)
+    loaded, contract = load_base(model, seed=seed)
     if contract is None:
         log.warning("%s is a preset: its weights are RANDOM", model)
     return loaded, contract
 
 
-def save_estimator(estimator: Any, folder: Any) -> Path:
-    """Write the adapter and the arguments of a fitted estimator."""
+def save(estimator: Any, folder: Any) -> Path:
+    """Write the fitted estimator as an adapter folder (PEFT's layout), without pickle; `load` reads it.
+
+    The base model is named, not copied: `model` must be a preset, path or Hub id.
+    """
+    check_is_fitted(estimator, "adapted_")
     model = estimator.model
-    if not isinstance(model, str) and not isinstance(model, Path):
-        raise ConfigError(
-            "a module in memory has no name to load it by",
-            field="model",
-            fix="save it with brainof.save_pretrained first",
-        )
+    if not isinstance(model, (str, Path)):
+        problem, fix = "a module in memory has no name to load it by", "save it with brainof.save_pretrained first"
+        raise ConfigError(problem, field="model", fix=fix)
     if estimator.contract_ is None and not isinstance(estimator.random_state, (int, type(None))):
         raise ConfigError("random weights need an int to be made again", field="random_state")
     arguments = {name: _plain(value) for name, value in estimator.get_params(deep=False).items() if name not in LOCAL}
@@ -90,8 +92,11 @@ def save_estimator(estimator: Any, folder: Any) -> Path:
     return save_adapter(folder, estimator.adapted_, str(model), estimator.digest_, about.to_dict())
 
 
-def load_estimator(cls: type, folder: Any, changes: dict[str, Any]) -> Any:
-    """A fitted `cls` from its folder, or from a run of `brainof adapt`; CheckpointError if it is none."""
+def load(cls: type, folder: Any, **changes: Any) -> Any:
+    """A fitted estimator from `save` or from `brainof adapt`; `changes` replace its arguments.
+
+    A CheckpointError where it is none of this kind.
+    """
     folder = user_path(folder, CheckpointError)
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
     config, _ = read_adapter(folder)

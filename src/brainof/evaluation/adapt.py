@@ -20,10 +20,9 @@ from pydantic import Field
 from sklearn.metrics import confusion_matrix
 
 from ..adaptation import adaptation
-from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble
+from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet
 from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import CONFIG, model_digest, save_adapter
-from ..adaptation.training_set import Target, TrainingSet
 from ..contract import InputContract
 from ..corpus import open_corpora
 from ..errors import ConfigError, check_known

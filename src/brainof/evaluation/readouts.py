@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..adaptation import adaptation
-from ..adaptation.training_set import Target, TrainingSet
+from ..adaptation import Target, TrainingSet, adaptation
 from ..errors import ConfigError
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows

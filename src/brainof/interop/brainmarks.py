@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -33,30 +34,18 @@ from ..utils.values import ceil_div
 LONGEST = 192
 
 
+@dataclass(frozen=True, eq=False)
 class RegionTransform:
-    """A sample of Brainmarks as the contract prepares it: `signal` (R, T), `good` (R,), `tr` and the target.
+    """A sample of Brainmarks as the contract prepares it: `signal` (R, T), `good` (R,), `tr` and the target."""
 
-    Parameters
-    ----------
-    space : str
-        Brainmarks' name of the regions, such as "schaefer400"; the name of the atlas in the contract.
-    contract : InputContract, optional
-        None: the default chain, unchecked.
-    positions : ndarray, shape (R, 3), optional
-        Centres of the regions in MNI space, metres. Brainmarks does not bring them; without them a model knows the
-        order of the regions alone.
-    accept : collection of str
-        Differences from training that are taken as they are (see `ModalityContract.check`).
-    """
-
-    def __init__(
-        self,
-        space: str,
-        contract: InputContract | None = None,
-        positions: np.ndarray | None = None,
-        accept: Collection[str] = (),
-    ) -> None:
-        self.space, self.contract, self.positions, self.accept = space, contract, positions, accept
+    space: str
+    """Brainmarks' name of the regions, such as "schaefer400"; the name of the atlas in the contract."""
+    contract: InputContract | None
+    """None: the default chain, unchecked."""
+    positions: np.ndarray | None
+    """Metres in MNI space, (R, 3). Brainmarks does not bring them; without them a model knows the order alone."""
+    accept: tuple[str, ...]
+    """Differences from training that are taken as they are (see `ModalityContract.check`)."""
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         bold_TR = np.asarray(sample["bold"] * sample["std"] + sample["mean"], np.float64)
@@ -85,35 +74,21 @@ class RegionEncoder(nn.Module):
     """What Brainmarks asks of a model: a batch in, (cls, registers, patches) out.
 
     `cls` (B, 1, F) is the pooled feature vector of `brainof.embed`, `patches` (B, L, D) are the latents.
-
-    Parameters
-    ----------
-    model : BrainOF
-    space : str
-    pool : str
-        Pooling of the latents.
     """
 
-    def __init__(self, model: BrainOF, space: str, pool: str = "auto") -> None:
+    def __init__(self, model: BrainOF, regions: RegionTransform, pool: str) -> None:
         super().__init__()
-        self.model, self.pool = model, pool
-        self.__space__ = space
-        self.regions = RegionTransform(space)
+        self.model, self.regions, self.pool = model, regions, pool
+        self.__space__ = regions.space
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, None, Tensor]:
         signal_BRT, good_BR = batch["signal"], batch["good"]
-        n = ceil_div(signal_BRT.shape[2], LONGEST)
+        channels, rate = self.regions.channels(signal_BRT.shape[1]), 1 / float(batch["tr"][0])
+        facts = channels, rate, "fmri", self.model.config.patch, good_BR.cpu().numpy()
         pooled, latents = [], []
-        for part_BRT in torch.tensor_split(signal_BRT, n, dim=2):
-            signals = SignalBatch.from_arrays(
-                list(part_BRT.cpu().numpy()),
-                self.regions.channels(signal_BRT.shape[1]),
-                1 / float(batch["tr"][0]),
-                "fmri",
-                self.model.config.patch,
-                good_BR.cpu().numpy(),
-            ).to(signal_BRT.device)
-            latents.append(self.model.forward_features(signals))
+        for part_BRT in torch.tensor_split(signal_BRT, ceil_div(signal_BRT.shape[2], LONGEST), dim=2):
+            signals = SignalBatch.from_arrays(list(part_BRT.cpu().numpy()), *facts)
+            latents.append(self.model.forward_features(signals.to(signal_BRT.device)))
             pooled.append(self.model.pool(latents[-1], self.pool, "fmri"))
         return torch.stack(pooled).mean(0)[:, None], None, torch.cat(latents, 1)
 
@@ -128,22 +103,14 @@ def brainof(
 ) -> tuple[RegionTransform, RegionEncoder]:
     """The constructor that Brainmarks calls with its `model_kwargs`.
 
-    Parameters
-    ----------
-    model : str or path
-        What `brainof.load` takes.
-    space : str
-        One of Brainmarks' spaces of regions, or of a dataset of your own.
-    positions : str, optional
-        `.npy` file with the centres of the regions, (R, 3), MNI space, metres.
-    accept : sequence of str
-        Brainmarks' regions are seldom those of training; by default this is accepted.
+    `model` is what `brainof.load` takes; `space` one of Brainmarks' spaces of regions, or of a dataset of your own;
+    `positions` a `.npy` file with the centres of the regions, (R, 3), MNI space, metres. Brainmarks' regions are seldom
+    those of training, which `accept` takes by default.
     """
     network, contract = load(model)
     places = None if positions is None else np.load(positions)
-    encoder = RegionEncoder(network, space, pool)
-    encoder.regions = RegionTransform(space, contract, places, tuple(accept))
-    return encoder.regions, encoder.eval()
+    regions = RegionTransform(space, contract, places, tuple(accept))
+    return regions, RegionEncoder(network, regions, pool).eval()
 
 
 def main(argv: Sequence[str]) -> None:

@@ -53,47 +53,39 @@ def stream_lsl(
         module = optional("mne_lsl.stream", "lsl", "stream_lsl")
         stream = module.StreamLSL(bufsize, name=stream).connect()
     try:
-        yield from _embeddings(embedder, stream, seconds, poll)
+        calibration = embedder.calibration
+        rate, names = float(stream.info["sfreq"]), list(calibration.channels.names)
+        if abs(rate - calibration.sfreq) > 1e-3 * rate:
+            text = f"{rate:g} Hz, calibrated at {calibration.sfreq:g} Hz"
+            raise ContractError(text, field="stream", fix="calibrate again")
+        missing = [name for name in names if name not in stream.ch_names]
+        if missing:
+            text = f"no channel {missing[0]!r} in the stream"
+            raise ContractError(text, field="stream", fix="calibrate on its channels")
+        rows = [stream.ch_names.index(name) for name in names]
+        # values are in units of 10 ** multiplier, such as -6 for microvolts
+        units = stream.get_channel_units()
+        factors = np.array([10.0 ** int(units[row][1]) for row in rows])[:, None]
+        last: float | None = None
+        received, wanted = 0, np.inf if seconds is None else round(seconds * rate)
+        while received < wanted and stream.connected:
+            data, times = stream.get_data(exclude=())
+            # a buffer that has not filled yet begins with zeros at time zero
+            new = times > (last if last is not None else 0.0)
+            if new.any():
+                if last is not None and new.all() and times[0] - last > 1.5 / rate:
+                    text = f"{(times[0] - last) * rate:.0f} samples were lost"
+                    raise ReadError(text, field="stream", fix="give a longer bufsize")
+                chunk = data[rows][:, new]
+                chunk = chunk[:, : int(min(chunk.shape[1], wanted - received))]
+                last = float(times[-1])
+                received += chunk.shape[1]
+                if (found := embedder.push(chunk * factors)) is not None:
+                    yield found
+            if received < wanted:
+                time.sleep(poll)
+        if (found := embedder.finish()) is not None:
+            yield found
     finally:
         if opened:
             stream.disconnect()
-
-
-def _embeddings(embedder: StreamingEmbedder, stream: Any, seconds: float | None, poll: float) -> Iterator[Embeddings]:
-    calibration = embedder.calibration
-    rate, names = float(stream.info["sfreq"]), list(calibration.channels.names)
-    if abs(rate - calibration.sfreq) > 1e-3 * rate:
-        raise ContractError(
-            f"{rate:g} Hz, calibrated at {calibration.sfreq:g} Hz", field="stream", fix="calibrate again"
-        )
-    missing = [name for name in names if name not in stream.ch_names]
-    if missing:
-        raise ContractError(f"no channel {missing[0]!r} in the stream", field="stream", fix="calibrate on its channels")
-    rows = [stream.ch_names.index(name) for name in names]
-    # values are in units of 10 ** multiplier, such as -6 for microvolts
-    multipliers = [int(entry[1]) for entry in stream.get_channel_units()]
-    factors = np.array([10.0 ** multipliers[row] for row in rows])[:, None]
-    last: float | None = None
-    received = 0
-    wanted = np.inf if seconds is None else round(seconds * rate)
-    while received < wanted and stream.connected:
-        data, times = stream.get_data(exclude=())
-        # a buffer that has not filled yet begins with zeros at time zero
-        new = times > (last if last is not None else 0.0)
-        if new.any():
-            if last is not None and new.all() and times[0] - last > 1.5 / rate:
-                raise ReadError(
-                    f"{(times[0] - last) * rate:.0f} samples were lost", field="stream", fix="give a longer bufsize"
-                )
-            chunk = data[rows][:, new]
-            chunk = chunk[:, : int(min(chunk.shape[1], wanted - received))]
-            last = float(times[-1])
-            received += chunk.shape[1]
-            found = embedder.push(chunk * factors)
-            if found is not None:
-                yield found
-        if received < wanted:
-            time.sleep(poll)
-    found = embedder.finish()
-    if found is not None:
-        yield found

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..channels import MODALITY_OF_TYPE, Channels
+from ..channels import Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, did_you_mean
 from ..inference.windows import preparation
@@ -137,22 +137,19 @@ class BrainOFModule(nn.Module):
             self.encoder.requires_grad_(False)
         width = self.encoder.pooled_width(pool, self.modality)
         self.norm = RMSNorm(width)
-        self.final_layer: nn.Module = nn.Identity()
         self.reset_head(n_outputs)
 
     def reset_head(self, n_outputs: int | None) -> Self:
         """A new `final_layer` for `n_outputs` classes or targets (None: the features come out)."""
-        self.n_outputs = n_outputs
-        if n_outputs is None:
-            self.final_layer = nn.Identity()
-            return self
-        if n_outputs < 1:
+        if n_outputs is not None and n_outputs < 1:
             raise ConfigError(f"{n_outputs}", field="n_outputs", fix="give the number of classes or targets")
-        like = self.norm.weight
-        layer = nn.Linear(len(like), n_outputs, device=like.device, dtype=like.dtype)
-        nn.init.normal_(layer.weight, std=0.1 * len(like) ** -0.5)
-        nn.init.zeros_(layer.bias)
-        self.final_layer = layer
+        self.n_outputs = n_outputs
+        self.final_layer: nn.Module = nn.Identity()
+        if n_outputs is not None:
+            like = self.norm.weight
+            self.final_layer = layer = nn.Linear(len(like), n_outputs, device=like.device, dtype=like.dtype)
+            nn.init.normal_(layer.weight, std=0.1 * len(like) ** -0.5)
+            nn.init.zeros_(layer.bias)
         return self
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:
@@ -164,26 +161,20 @@ class BrainOFModule(nn.Module):
             In `unit`, at `sfreq`.
         return_features : bool
         """
-        features = self._features(x)
-        if return_features:
-            return {"features": features, "cls_token": None}
-        return self.final_layer(self.norm(features))
-
-    def _features(self, x: Tensor) -> Tensor:
         if x.ndim != 3 or x.shape[1:] != (self.n_chans, self.n_times):
-            raise ContractError(
-                f"windows of shape {tuple(x.shape)}, expected (batch, {self.n_chans}, {self.n_times})",
-                field="x",
-                fix="cut, pick or resample the windows, or build the module for these",
-            )
+            text = f"windows of shape {tuple(x.shape)}, expected (batch, {self.n_chans}, {self.n_times})"
+            fix = "cut, pick or resample the windows, or build the module for these"
+            raise ContractError(text, field="x", fix=fix)
         x = x[:, self.picks]
         if not self._checked:
             self._check_amplitude(x)
             self._checked = True
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.adapt != "frozen"):
             batch = to_device(self._prepared(x), self.encoder)
-            latents = self.encoder.forward_features(batch)
-            return self.encoder.pool(latents, self.pool, self.modality)
+            features = self.encoder.pool(self.encoder.forward_features(batch), self.pool, self.modality)
+        if return_features:
+            return {"features": features, "cls_token": None}
+        return self.final_layer(self.norm(features))
 
     def _prepared(self, x: Tensor) -> SignalBatch:
         """Windows (B, C, U) through the chain, each by itself."""
@@ -209,11 +200,10 @@ class BrainOFModule(nn.Module):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments as JSON values; `from_config` builds the module again (the head is new)."""
         if self.model is None:
-            raise ConfigError(
-                "was given in memory", field="model", fix="save it with brainof.save_pretrained, give the path"
-            )
-        names = ("n_outputs", "n_chans", "n_times", "sfreq", "model", "ch_names", "modality", "unit", "pool", "adapt")
-        return {name: getattr(self, name) for name in (*names, "chs_info")}
+            fix = "save it with brainof.save_pretrained, give the path"
+            raise ConfigError("was given in memory", field="model", fix=fix)
+        arguments = ("n_outputs", "n_chans", "chs_info", "n_times", "sfreq", "model", "ch_names", "modality", "unit")
+        return {name: getattr(self, name) for name in (*arguments, "pool", "adapt")}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -239,20 +229,18 @@ def _timing(n_times: int | None, seconds: float | None, sfreq: float | None) -> 
 def _channels(
     chs_info: list[dict[str, Any]] | None, ch_names: list[str] | None, n_chans: int | None, modality: str | None
 ) -> tuple[Channels, str, list[int]]:
-    """Channel table, modality, and the numbers of the channels that hold brain signals of it."""
-    if chs_info is not None:
-        return _channels_of_info(chs_info, modality)
-    modality = modality or "eeg"
-    count = len(ch_names) if ch_names is not None else n_chans
-    if count is None:
-        raise ConfigError("is missing", field="n_chans", fix="give n_chans, chs_info or ch_names")
-    flat = np.zeros((count, 2), np.float32)
-    channels = from_array(flat, 1.0, modality, channel_names=ch_names).channels
-    return channels, modality, list(range(count))
+    """Channel table, modality, and the numbers of the channels that hold brain signals of it.
 
-
-def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> tuple[Channels, str, list[int]]:
-    """Through the same conversion as files, so that types, coils and positions mean the same."""
+    `chs_info` goes through the same conversion as files, so that types, coils and positions mean the same.
+    """
+    if chs_info is None:
+        modality = modality or "eeg"
+        count = len(ch_names) if ch_names is not None else n_chans
+        if count is None:
+            raise ConfigError("is missing", field="n_chans", fix="give n_chans, chs_info or ch_names")
+        flat = np.zeros((count, 2), np.float32)
+        channels = from_array(flat, 1.0, modality, channel_names=ch_names).channels
+        return channels, modality, list(range(count))
     import mne
 
     from ..io.mne_convert import Opened, recording_of_raw
@@ -268,6 +256,4 @@ def _channels_of_info(chs_info: list[dict[str, Any]], modality: str | None) -> t
     raw = mne.io.RawArray(np.zeros((len(names), 2)), info, verbose="error")
     # channel positions of an Info are in the head frame, as those of a FIF file are
     recording = recording_of_raw(Opened(raw), modality=modality, options=ReadOptions(), format_name="fif")
-    picks = [names.index(name) for name in recording.channels.names]
-    assert MODALITY_OF_TYPE[recording.channels.types[0]] == recording.modality
-    return recording.channels, recording.modality, picks
+    return recording.channels, recording.modality, [names.index(name) for name in recording.channels.names]

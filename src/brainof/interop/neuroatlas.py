@@ -21,7 +21,6 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..io.names import kind_of_name
-from ..model import BrainOF
 from ..release import load
 from ..utils.optional import optional
 from .module import BrainOFModule
@@ -33,12 +32,7 @@ class WindowEncoder:
     """What NeuroAtlas asks of a backbone: a batch of windows with their meta data in, embeddings out.
 
     Windows are prepared as in `BrainOFModule`, each by itself; its channels are those that a batch names, without
-    EOG, EMG and the like.
-
-    Parameters
-    ----------
-    spec : CheckpointSpec
-        `checkpoint_path` is what `brainof.load` takes.
+    EOG, EMG and the like. `spec` is a CheckpointSpec, whose `checkpoint_path` is what `brainof.load` takes.
     """
 
     def __init__(self, spec: Any) -> None:
@@ -58,9 +52,13 @@ class WindowEncoder:
         if not picks:
             raise ConfigError(f"no EEG among {', '.join(names)}", field="channels")
         sfreq, unit = float(meta.get("sampling_rate") or meta["sfreq"]), str(meta.get("unit") or "uV")
-        module = self._module(tuple(names[number] for number in picks), sfreq, x.shape[-1], unit)
-        found = module(x[:, picks], return_features=True)
-        return found["features"]  # type: ignore[return-value]
+        layout = tuple(names[number] for number in picks), sfreq, x.shape[-1], unit
+        if layout not in self._modules:
+            about: dict[str, Any] = dict(zip(("ch_names", "sfreq", "n_times", "unit"), layout, strict=True))
+            made = BrainOFModule(**about, n_chans=len(picks), model=self.model, contract=self.contract)
+            made.encoder = self.model  # all share the weights
+            self._modules[layout] = made.to(self.device).eval()
+        return self._modules[layout](x[:, picks], return_features=True)["features"]
 
     def extract_embeddings(self, batch: Mapping[str, Any]) -> np.ndarray:
         """Embeddings (B, F) without one."""
@@ -69,26 +67,12 @@ class WindowEncoder:
 
     def metadata(self) -> dict[str, Any]:
         """What stands beside the results."""
-        names = ("model_family", "embedding_key", "embedding_dim")
-        about = {name: getattr(self.spec, name) for name in names}
+        about = {name: getattr(self.spec, name) for name in ("model_family", "embedding_key", "embedding_dim")}
         return {"checkpoint_id": self.spec.identifier, **about, "model": str(self.spec.checkpoint_path)}
-
-    def _module(self, names: tuple[str, ...], sfreq: float, n_times: int, unit: str) -> BrainOFModule:
-        """The module of a layout of windows; all share the weights."""
-        key = (names, sfreq, n_times, unit)
-        if key not in self._modules:
-            made = BrainOFModule(
-                n_chans=len(names), n_times=n_times, sfreq=sfreq, ch_names=names, unit=unit,
-                model=self.model, contract=self.contract,
-            )  # fmt: skip
-            made.encoder = self.model
-            self._modules[key] = made.to(self.device).eval()
-        return self._modules[key]
 
 
 def checkpoint(model: str) -> dict[str, Any]:
     """The fields of NeuroAtlas' CheckpointSpec of a model."""
-    network: BrainOF = load(model)[0]
     untrained = not Path(model).exists()
     return {
         "identifier": NAME,
@@ -101,7 +85,7 @@ def checkpoint(model: str) -> dict[str, Any]:
         "expected_channels": ("eeg",),
         "expected_sampling_rate": None,
         "expected_epoch_seconds": 4.0,
-        "embedding_dim": network.pooled_width("auto", "eeg"),
+        "embedding_dim": load(model)[0].pooled_width("auto", "eeg"),
         "wrapper_name": NAME,
         "status": "ready",
     }
@@ -113,10 +97,9 @@ def register(model: str, maps: Path) -> None:
     from neuroatlas.benchmarking_helpers.channels import channel_map
     from neuroatlas.benchmarking_helpers.registry import discovery
 
+    about = {"slug": NAME, "description": "Brain-OF", "loader": WindowEncoder}
     specs = [contracts.CheckpointSpec(**checkpoint(model))]
-    discovery.model_specs().append(
-        contracts.ModelSpec(slug=NAME, description="Brain-OF", loader=WindowEncoder, checkpoints=specs)
-    )
+    discovery.model_specs().append(contracts.ModelSpec(**about, checkpoints=specs))
     for path in channel_map._CONFIGS_DIR.glob("*.yaml"):
         values = yaml.safe_load(path.read_text())
         values.setdefault("per_model", {})[NAME] = {"mode": "label_pass_through"}

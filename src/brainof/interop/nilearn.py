@@ -56,24 +56,17 @@ def from_masker(
     labels = np.array([int(float(ids[key])) for key in columns], dtype=np.int64)
     signals = np.asarray(signals)
     if signals.ndim != 2 or signals.shape[1] != len(columns):
-        raise ReadError(
-            f"shape {signals.shape} for {len(columns)} regions", field="signals", fix="give (n_volumes, n_regions)"
-        )
+        text = f"shape {signals.shape} for {len(columns)} regions"
+        raise ReadError(text, field="signals", fix="give (n_volumes, n_regions)")
     image = masker.labels_img_
     values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
     known = np.union1d(np.unique(values[values != 0]), labels)
     called = distinct([str(names[key]) for key in columns], labels)
     places = label_centroids(values, image.affine, labels)
     channels = region_channels(called, labels, places, space, atlas, order=np.searchsorted(known, labels))
-    return checked(
-        Recording(
-            data=np.ascontiguousarray(signals.T, dtype=np.float32),
-            sfreq=1.0 / float(t_r),
-            modality="fmri",
-            channels=channels,
-            provenance={"file": None, "format": "nilearn", "truncated": False, "notes": []},
-        )
-    )
+    data = np.ascontiguousarray(signals.T, dtype=np.float32)
+    provenance: dict[str, Any] = {"file": None, "format": "nilearn", "truncated": False, "notes": []}
+    return checked(Recording(data, 1.0 / float(t_r), "fmri", channels, provenance=provenance))
 
 
 def to_regressors(
@@ -112,9 +105,8 @@ def to_regressors(
     from nilearn.glm.first_level import compute_regressor
 
     if not 1 <= n_components < len(embeddings):
-        raise ConfigError(
-            f"{n_components} of {len(embeddings)} windows", field="n_components", fix="give fewer than windows"
-        )
+        text = f"{n_components} of {len(embeddings)} windows"
+        raise ConfigError(text, field="n_components", fix="give fewer than windows")
     centred = embeddings.values.astype(np.float64) - embeddings.values.mean(axis=0, dtype=np.float64)
     left, _, _ = np.linalg.svd(centred, full_matrices=False)
     heights = left[:, :n_components] * np.sqrt(len(embeddings))

@@ -1,7 +1,6 @@
 """Models on disk and on the Hugging Face Hub: weights, configuration, InputContract and model card, without pickle."""
 
 from ..model import BrainOF
-from . import methods as methods
 from .folder import save_release
 from .hub import push_to_hub
 from .load import PRETRAINED, describe, load

@@ -42,7 +42,8 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
     about = config.get("about", {})
     counts = count(BrainOFConfig.parse(config["model"]))
     page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
-    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain, number=_number, how=_how)
+    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain, how=_how)
+    page.filters["number"] = lambda value: "–" if value is None else f"{value:.3g}"
     return page.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
         about=about,
         contract=contract,
@@ -66,16 +67,17 @@ def _inputs(contract: InputContract) -> list[dict[str, str]]:
     rows = []
     for name, part in sorted(contract.modalities.items()):
         low, high = part.window_seconds
-        row = {
-            "modality": _NAMES[name],
-            "sensors and unit": ", ".join(f"{kind} [{unit}]" for kind, unit in sorted(part.units.items())),
-            "Hz after preparation": _listed([f"{rate:g}" for rate in part.sfreqs]),
-            "window (s)": f"{low:g}" if low == high else f"{low:g} to {high:g}",
-            "frames": _listed(part.frames),
-            "atlases": _listed([f"{atlas} ({digest})" for atlas, digest in sorted(part.atlases.items())]),
-            "steps": ", ".join(str(step.get("step")) for step in part.steps),
-        }
-        rows.append(row)
+        rows.append(
+            {
+                "modality": _NAMES[name],
+                "sensors and unit": ", ".join(f"{kind} [{unit}]" for kind, unit in sorted(part.units.items())),
+                "Hz after preparation": _listed([f"{rate:g}" for rate in part.sfreqs]),
+                "window (s)": f"{low:g}" if low == high else f"{low:g} to {high:g}",
+                "frames": _listed(part.frames),
+                "atlases": _listed([f"{atlas} ({digest})" for atlas, digest in sorted(part.atlases.items())]),
+                "steps": ", ".join(str(step.get("step")) for step in part.steps),
+            }
+        )
     return rows
 
 
@@ -125,10 +127,6 @@ def _listed(values: Sequence[str], most: int = 6) -> str:
     if not values:
         return "–"
     return ", ".join(values[:most]) + (f", ... ({len(values)} in all)" if len(values) > most else "")
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def _plain(value: Any) -> str:

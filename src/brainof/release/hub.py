@@ -17,16 +17,14 @@ from typing import Any
 from ..errors import CheckpointError, ConfigError, StorageError
 from ..paths import user_path
 from ..utils.optional import optional
-from .folder import read_config, read_contract, release_in
-from .weights import INDEX, refuse_pickles, verify, weight_files
+from .folder import INDEX, TEXTS, read_config, read_contract, refuse_pickles, release_in, verify, weight_files
 
 log = logging.getLogger(__name__)
 
 #: Before a Hub id, says that the Hub is meant
 SCHEME = "hf://"
 
-#: What is fetched first, to be looked at before any weights are; pickles are never fetched
-_TEXTS = ["config.json", "preprocessing.json", "README.md", INDEX]
+#: Weights are fetched when the texts have been looked at; pickles never are
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
 
 _TRANSPORTS = ("httpx", "httpx2", "requests", "urllib3")
@@ -59,7 +57,7 @@ def fetch(repo_id: str, revision: str | None = None, offline: bool = False) -> P
     hub = _import()
     download = partial(hub.snapshot_download, repo_id, local_files_only=offline)
     with _one_sentence(repo_id, revision):
-        folder = Path(download(revision=revision, allow_patterns=_TEXTS))
+        folder = Path(download(revision=revision, allow_patterns=list(TEXTS)))
         try:
             if not (folder / "config.json").is_file():
                 raise CheckpointError("holds no brainof release (no config.json)", file=repo_id)
@@ -132,7 +130,7 @@ def push_to_hub(
         commit = api.upload_folder(
             repo_id=name,
             folder_path=release,
-            allow_patterns=["config.json", "preprocessing.json", "README.md", *weights, *[INDEX] * (len(weights) > 1)],
+            allow_patterns=[*TEXTS, *weights],
             # those of an earlier release, unless they are sent anew
             delete_patterns=[file for file in there if "/" not in file and file.endswith((".safetensors", INDEX))],
             commit_message="Upload brainof release",
@@ -164,8 +162,7 @@ def _one_sentence(repo_id: str, revision: str | None) -> Iterator[None]:
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"no such revision {revision!r}", file=repo_id, field="revision") from None
     except errors.LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        offline = cause is None or isinstance(cause, errors.OfflineModeIsEnabled)
+        offline = isinstance(error.__cause__, (errors.OfflineModeIsEnabled, type(None)))
         why = "is not (wholly) in the local cache, and offline" if offline else "could not be reached"
         text = f"is no folder here, and as a model of the Hub it {why}"
         raise CheckpointError(text, file=repo_id, fix="check the path, or load it once with a network") from None

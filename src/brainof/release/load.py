@@ -14,9 +14,8 @@ from ..model import PRESETS, BrainOF, BrainOFConfig, count
 from ..paths import user_path
 from ..utils.modules import seeded
 from ..version import __version__
-from .folder import load_folder, read_config, read_contract, release_in
+from .folder import PICKLE_SUFFIXES, load_folder, read_config, read_contract, release_in
 from .hub import SCHEME, fetch, hub_id
-from .weights import PICKLE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

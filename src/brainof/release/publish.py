@@ -1,7 +1,12 @@
-"""`save_pretrained`: a folder that is ready to share."""
+"""`save_pretrained`: a folder that is ready to share; and the verbs that users of transformers and timm know.
+
+`BrainOF.from_pretrained`, `.save_pretrained` and `.push_to_hub` are set on the class from here, because `model` stands
+above `release` and knows of no folder; `brainof.BrainOF` is always the class with them.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,6 +18,8 @@ from ..model import BrainOF
 from ..paths import user_path
 from ..utils.files import parse_json
 from .folder import load_folder, read_config, release_in, save_release
+from .hub import push_to_hub as push
+from .load import load
 
 #: What a card shows of a row of scores
 _SCORE_KEYS = (
@@ -74,18 +81,37 @@ def save_pretrained(
         raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
     extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes)}
     if scores is not None:
-        extra["scores"] = _scores(scores)
+        try:
+            found = parse_json(user_path(scores, ReadError).read_text())
+        except (OSError, ValueError) as error:
+            raise ReadError(f"holds no scores ({error})", file=scores) from None
+        rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
+        rows = [row for row in rows if row.get("level") in (None, "window", "session")]
+        extra["scores"] = [{key: row[key] for key in _SCORE_KEYS if row.get(key) is not None} for row in rows]
     about |= {key: value for key, value in extra.items() if value}
     save_release(target, loaded, contract, **about)
     return target
 
 
-def _scores(path: str | PathLike[str]) -> list[dict[str, Any]]:
-    """The score rows of a file that a card shows."""
-    try:
-        found = parse_json(user_path(path, ReadError).read_text())
-    except (OSError, ValueError) as error:
-        raise ReadError(f"holds no scores ({error})", file=path) from None
-    rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
-    rows = [row for row in rows if row.get("level") in (None, "window", "session")]
-    return [{key: row[key] for key in _SCORE_KEYS if row.get(key) is not None} for row in rows]
+@staticmethod  # type: ignore[misc]
+def from_pretrained(model: str | PathLike[str], **options: Any) -> BrainOF:
+    """The model alone, in evaluation mode; its InputContract is its attribute `contract`. Options: `brainof.load`.
+
+    Examples
+    --------
+    >>> import brainof
+    >>> model = brainof.BrainOF.from_pretrained("runs/first")  # doctest: +SKIP
+    >>> brainof.embed("my.edf", model)  # checked against model.contract  # doctest: +SKIP
+    """
+    return load(model, **options)[0]
+
+
+def push_to_hub(self: BrainOF, repo_id: str, license: str | None = None, **options: Any) -> str:
+    """Upload the model to the Hub in one commit and return its URL; options as for `brainof.push_to_hub`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        name = repo_id.rpartition("/")[2]
+        return push(save_pretrained(self, Path(scratch) / "release", name=name, license=license), repo_id, **options)
+
+
+for method in (from_pretrained, save_pretrained, push_to_hub):
+    setattr(BrainOF, method.__name__, method)

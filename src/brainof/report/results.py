@@ -89,6 +89,7 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@styled
 def paired_lines(rows: Rows) -> Figure | None:
     """A line per subject from the untrained to the pretrained model, a panel per task; None without both."""
     groups = [row for row in tested(rows, "group") if not row["recentred"]]
@@ -101,11 +102,8 @@ def paired_lines(rows: Rows) -> Figure | None:
             chance = next((row.get("chance") for row in tested(rows, "score") if row["task"] == task), None)
             values = np.array([[side[name] for side in pair] for name in both], dtype=float)
             shown.append((task, str(own[0]["metric"]), own[0].get("modality"), chance, values))
-    return _paired_lines(shown) if shown else None
-
-
-@styled
-def _paired_lines(shown: Sequence[tuple]) -> Figure:
+    if not shown:
+        return None
     figure, axes = panels(1, len(shown), width=2.6, height=2.6)
     for panel, (task, metric, modality, chance, values) in zip(axes[0], shown, strict=True):
         panel.plot([0, 1], values.T, color=GREY, linewidth=0.8, marker="o", markersize=2.5, alpha=0.7)

@@ -28,26 +28,27 @@ is named and left out; the exit code is then 2.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
+    add(
         "--model",
         default="pretrained",
         help="folder, org/name on the Hub, preset (random weights), or pretrained: the weights that come with brainof "
         "(default)",
     )
-    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
-    parser.add_argument("--offline", action="store_true", help="use only what was downloaded before")
-    parser.add_argument("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
-    parser.add_argument(
+    add("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
+    add("--offline", action="store_true", help="use only what was downloaded before")
+    add("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
+    add(
         "--pool",
         default="auto",
         metavar="KIND",
         help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
     )
     add_contract_arguments(parser)
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
-    parser.add_argument("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
-    parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
+    add("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
+    add("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
+    add("--device", default="cpu", help="where the model runs (default: cpu)")
     add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 

@@ -148,9 +148,8 @@ _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 def guarded(args: argparse.Namespace) -> int:
     """`args.run(args)` with wrong input as one line on standard error; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     results.append(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):  # MNE logs, and readers of vendors print

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainOFError, ReadError, in_options
 from ..paths import user_path
@@ -39,12 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
     add("--offline", action="store_true", help="use only what was downloaded before")
     add("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
-    add(
-        "--pool",
-        default="auto",
-        metavar="KIND",
-        help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
-    )
+    text = "pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)"
+    add("--pool", default="auto", metavar="KIND", help=text)
     add_contract_arguments(parser)
     add("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
     add("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
@@ -67,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
     files = without_later_parts(args.files)
+    how: Any = {"contract": contract, "batch_size": args.batch_size, "pool": args.pool, "memory": memory}
+    how |= {"window_seconds": args.window, "accept": args.accept}
     notes: dict[str, list[str]] = {}
     parts: list[Embeddings] = []
     failed: list[BrainOFError] = []
@@ -80,16 +78,7 @@ def run(args: argparse.Namespace) -> int:
                         say(f"{file}: {text}")
                     else:  # most of several files have the same: once each, at the end
                         notes.setdefault(text, []).append(file)
-                part = embed(
-                    recording,
-                    model,
-                    contract=contract,
-                    batch_size=args.batch_size,
-                    pool=args.pool,
-                    window_seconds=args.window,
-                    accept=args.accept,
-                    memory=memory,
-                )
+                part = embed(recording, model, **how)
             part.table["file"] = str(file)
             parts.append(part)
         except Exception as error:  # also of a library: the embeddings of the other files are not lost to it

@@ -31,13 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
     add("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
     add("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts")
-    add(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        help="accept these differences from training; overlap: also score models that saw test people (transductive)",
-    )
+    text = "accept these differences from training; overlap: also score models that saw test people (transductive)"
+    add("--accept", nargs="+", default=[], metavar="WHAT", help=text)
     add("--unseen", action="store_true", help="test only on people whom no model saw in pretraining; the others train")
     add("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
     add("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")

@@ -70,14 +70,8 @@ def add_contract_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)")
     add("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
-    add(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        choices=ACCEPTABLE,
-        help="accept these differences from training",
-    )
+    text = "accept these differences from training"
+    add("--accept", nargs="+", default=[], metavar="WHAT", choices=ACCEPTABLE, help=text)
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:
@@ -212,10 +206,9 @@ def _model_lines(found: dict[str, Any]) -> Iterator[str]:
     if "active" in sizes:
         lines["parameters"] += f" ({sizes['active']:,} active)"
     if config:
-        shape = f"{config['sampler']['latents']} latents of width {config['dim']}"
-        lines["shape"] = (
-            f"{shape}, {counted(config['backbone']['depth'], 'layer')}, patches of {config['patch']} samples"
-        )
+        width, depth = config["dim"], counted(config["backbone"]["depth"], "layer")
+        latents = f"{config['sampler']['latents']} latents of width {width}"
+        lines["shape"] = f"{latents}, {depth}, patches of {config['patch']} samples"
     for name, part in found.get("contract", {}).get("modalities", {}).items():
         rates = " or ".join(f"{rate:g}" for rate in part["sfreqs"])
         seconds = "-".join(f"{length:g}" for length in dict.fromkeys(part["window_seconds"]))

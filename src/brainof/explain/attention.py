@@ -65,10 +65,8 @@ class Attended:
         space, time = self.weights.sum(2), self.weights.sum(1)
         values = {"space": space, "time": time, "strength": self.strength, "reach": self.reach}
         values |= {"untrained_reach": self.untrained_reach, "p_untrained": self.p_untrained}
-        names = list(self.channels.names)
-        return finite(
-            {"kind": "attended", "about": self.about, "channels": names, **values, "verdict": self.verdict}, 5
-        )
+        head = {"kind": "attended", "about": self.about, "channels": list(self.channels.names)}
+        return finite({**head, **values, "verdict": self.verdict}, 5)
 
 
 def attended(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> Attended:

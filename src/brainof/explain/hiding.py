@@ -35,6 +35,9 @@ KINDS = ("channel", "region", "network", "time", "band")
 #: Windows in a batch
 BATCH = 16
 
+#: Features (N, F) of all windows, and (K, N, F) with each part hidden; float32
+Features = tuple[np.ndarray, np.ndarray]
+
 
 def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: float) -> dict[str, np.ndarray]:
     """Name of each part -> True for its patches, (C, P).
@@ -91,13 +94,8 @@ def grid_of(model: BrainOF, examples: Examples) -> tuple[int, float]:
     return max(grid.signal_BCT.shape[2] for grid in grids) // patch, patch * float(grids[0].interval_B[0])
 
 
-def hidden_features(
-    model: BrainOF, examples: Examples, parts: Sequence[np.ndarray], pool: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, F) of all windows, and (K, N, F) with each part hidden; float32.
-
-    A part is True for its patches, (C, P) on the time grid of the model; windows may be shorter.
-    """
+def hidden_features(model: BrainOF, examples: Examples, parts: Sequence[np.ndarray], pool: str = "auto") -> Features:
+    """Of tokens; a part is True for its patches, (C, P) on the time grid of the model; windows may be shorter."""
 
     def encode(batch: SignalBatch) -> list[Tensor]:
         tokens = model.tokens(model.on_grid(batch))
@@ -110,9 +108,7 @@ def hidden_features(
     return _all_windows(model, examples, encode)
 
 
-def filtered_features(
-    model: BrainOF, examples: Examples, bands: Sequence[tuple[float, float]], pool: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
+def filtered_features(model: BrainOF, examples: Examples, bands: Sequence[tuple], pool: str = "auto") -> Features:
     """As `hidden_features`, with each band (low, high in Hz) taken out of the signal by its Fourier components."""
 
     def encode(batch: SignalBatch) -> list[Tensor]:
@@ -124,9 +120,7 @@ def filtered_features(
     return _all_windows(model, examples, encode)
 
 
-def _all_windows(
-    model: BrainOF, examples: Examples, encode: Callable[[SignalBatch], list[Tensor]]
-) -> tuple[np.ndarray, np.ndarray]:
+def _all_windows(model: BrainOF, examples: Examples, encode: Callable[[SignalBatch], list[Tensor]]) -> Features:
     threads = min(torch.get_num_threads(), 8) if next(model.parameters()).device.type == "cpu" else 1
     rows = list(batches(examples, np.arange(len(examples)), BATCH, threads=threads))
 

@@ -84,16 +84,6 @@ def occlusion(
             about["evidence"], about["p_evidence"] = float(whole_P[0]), p_value(whole_P[0], whole_P[1:])
         effects.append(over_groups(values_KN, explained.groups))
     measure = CHANGE if labels_NP is None else EVIDENCE if explained.classes else ACCURACY
-    return effect_map(
-        effects[0],
-        np.array(effects[1:]),
-        null,
-        random_state,
-        by=by,
-        names=names,
-        measure=measure,
-        unit=explained.unit,
-        about=about,
-        channels=explained.channels if by == "channel" else None,
-        notes=explained.notes,
-    )
+    what: Any = {"by": by, "names": names, "measure": measure, "unit": explained.unit, "about": about}
+    what |= {"channels": explained.channels if by == "channel" else None, "notes": explained.notes}
+    return effect_map(effects[0], np.array(effects[1:]), null, random_state, **what)

@@ -103,9 +103,8 @@ def reconstructed(
     waveform, or every window is too short to hide something.
     """
     if "waveform" not in model.config.decoder.outputs:
-        raise ConfigError(
-            "the decoder has no waveform", field="model.decoder.outputs", fix="train one with this output"
-        )
+        fix = "train one with this output"
+        raise ConfigError("the decoder has no waveform", field="model.decoder.outputs", fix=fix)
     settings = user_path(run, CheckpointError) / "config.yaml" if run else None
     masks, objectives = MaskConfig(), ObjectiveConfig()
     if settings is not None and settings.is_file():

@@ -25,6 +25,14 @@ from .style import GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, panels, say_e
 
 Record = dict[str, Any]
 
+_CAPTIONS = {
+    "spectrum": "Power density before preparation, median over channels. Line: median over recordings; shaded: 5th to "
+    "95th percentile of the recordings.",
+    "amplitude": "Robust standard deviation of each recording (median over its channels). Dotted: median over "
+    "recordings.",
+}
+_HEADS = "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
+
 #: Recordings that a table lists at most; the ones with most dropped channels come first
 MOST = 200
 
@@ -36,9 +44,8 @@ def write_quality_page(corpus: Corpus, path: str | PathLike[str]) -> Path:
     """
     records = corpus.quality
     if not records:
-        raise CorpusError(
-            "holds no quality notes", file=corpus.folder.where("quality"), fix="prepare it again with `brainof prepare`"
-        )
+        where, fix = corpus.folder.where("quality"), "prepare it again with `brainof prepare`"
+        raise CorpusError("holds no quality notes", file=where, fix=fix)
     return write_page(path, quality_sections(corpus, records), "Data quality", lead(records))
 
 
@@ -122,17 +129,7 @@ def _kind_of_note(note: str) -> tuple[str, str]:
 
 
 def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record]) -> Section:
-    images = [
-        Image(
-            by_sensor(records, "spectrum"),
-            "Power density before preparation, median over channels. Line: median over recordings; shaded: 5th to 95th "
-            "percentile of the recordings.",
-        ),
-        Image(
-            by_sensor(records, "amplitude"),
-            "Robust standard deviation of each recording (median over its channels). Dotted: median over recordings.",
-        ),
-    ]
+    images = [Image(by_sensor(records, key), caption) for key, caption in _CAPTIONS.items()]
     tables = {str(record["channel_set"]) for record in records}
     channels = {digest: corpus.channels(digest) for digest in sorted(tables)}
     text: list[str] = []
@@ -142,10 +139,7 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
         caption = "Recordings in which a region had no signal or lay outside the image, worst first."
         images.append(Image(coverage(records), caption))
     else:
-        caption = (
-            "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
-        )
-        images += [Image(head(records, channels, *system), caption) for system in systems(channels)]
+        images += [Image(head(records, channels, *system), _HEADS) for system in systems(channels)]
     worst = sorted(
         (record for record in records if record["dropped"] or record["truncated"] or not sum(record["views"].values())),
         key=lambda record: (-len(record["dropped"]) / max(1, record["channels"]), record["recording"]),

@@ -141,9 +141,8 @@ def methods(record: Mapping[str, Any]) -> str:
         windows = sum(each.get("windows", 0) for each in data)
         text.append(f"The model was pretrained without labels on {windows:,} windows of {'; '.join(sets)}.")
     if mask := record.get("mask"):
-        text.append(
-            f"A fraction of {mask.get('ratio', '?')} of the patches (unit: {mask.get('unit', '?')}) was hidden."
-        )
+        ratio, unit = mask.get("ratio", "?"), mask.get("unit", "?")
+        text.append(f"A fraction of {ratio} of the patches (unit: {unit}) was hidden.")
     if objective := record.get("objective"):
         parts = ", ".join(f"{name} {value}" for name, value in objective.items() if not isinstance(value, (dict, list)))
         text.append(f"Objective: {parts}.")

@@ -54,12 +54,10 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
         if row.get("null_95") is not None:
             reach = row["null_95"] - row["chance"]
             panel.barh(place, reach, left=row["chance"], height=0.62, color=GREY, alpha=0.25, linewidth=0)
-        look: Any = {"color": colour if row["features"] in reference else BLACK}
+        look: Any = {"color": colour if row["features"] in reference else BLACK, "markersize": 5, "capsize": 2}
         if row["recentred"]:
             look["markerfacecolor"] = "white"
-        panel.errorbar(
-            row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", markersize=5, capsize=2, **look
-        )
+        panel.errorbar(row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", **look)
     panel.set_yticks(range(len(own)), [shown_name(row) for row in own])
     panel.set_ylim(-0.6, len(own) - 0.4)
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)

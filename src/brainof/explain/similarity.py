@@ -90,8 +90,8 @@ def layer_similarity(
     for i, first in enumerate(names):
         for second in names[i:]:
             cka = _each(grams[first], grams[second], cka_of)
-            distances = ([pdist(x) for x in layers[0][name]] for name in (first, second))
-            rsa = _each(*distances, lambda a, b: spearmanr(a, b).statistic)
+            one, two = ([pdist(x) for x in layers[0][name]] for name in (first, second))
+            rsa = _each(one, two, lambda a, b: spearmanr(a, b).statistic)
             other = np.mean([_each(null[first], null[second], cka_of) for null in nulls], axis=0) if nulls else None
             null_95 = p = None
             if first != second and n_permutations:

@@ -12,7 +12,7 @@ from brainof.corpus import CorpusWriter
 from brainof.errors import ConfigError, HealthError
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig, tune
-from brainof.report.tuning import tuning
+from brainof.report.training import tuning
 
 SMALL = {"model": {"preset": "debug"}, "batch_size": 2, "threads": 1, "precision": "float32", "lr": 3e-3}
 

@@ -16,7 +16,7 @@ from brainof.errors import CorpusError
 from brainof.prepare.quality import before
 from brainof.recording import Recording
 from brainof.report.maps import flattened
-from brainof.report.quality import _kind_of_note, amplitudes, coverage, summary, systems, write_quality_page
+from brainof.report.quality import _kind_of_note, by_sensor, coverage, summary, systems, write_quality_page
 
 RECIPE = """\
 name: toy
@@ -126,7 +126,7 @@ def test_regions_that_are_lost():
 
 
 def test_amplitudes_are_in_the_units_of_the_field(corpus):
-    panel = amplitudes(corpus.quality).axes[0]
+    panel = by_sensor(corpus.quality, "amplitude").axes[0]
     assert panel.get_xlabel() == "amplitude (µV)"
     assert 10 < panel.lines[0].get_xdata()[0] < 40  # 26 uV, not 2.6e-5
 

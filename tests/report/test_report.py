@@ -15,8 +15,7 @@ import yaml
 
 from brainof.cli import main
 from brainof.errors import ConfigError, StorageError
-from brainof.report.methods import citations, methods
-from brainof.report.report import gain_sentence, report
+from brainof.report.report import citations, gain_sentence, methods, report
 from brainof.report.tables import gain_rows
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or shutil.which("google-chrome")

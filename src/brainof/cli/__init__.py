@@ -119,9 +119,10 @@ def make_parser(named: Collection[str] = tuple(COMMANDS)) -> Parser:
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
             add_common_arguments(command)
-            for inner in (inner for action in _subparsers(command) for inner in action.choices.values()):
-                inner.epilog = "\n".join(["example:", *_examples(module.EXAMPLE, inner.prog)])
-                inner.formatter_class = command.formatter_class
+            for action in _subparsers(command):
+                for inner in action.choices.values():
+                    inner.epilog = "\n".join(["example:", *_examples(module.EXAMPLE, inner.prog)])
+                    inner.formatter_class = command.formatter_class
             parser.known = option_strings(command)
             options = [text.removeprefix("--").replace("-", "_") for text in parser.known]
             command.set_defaults(run=module.run, options=options)
@@ -135,7 +136,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> 
         # argparse would ask for what is required first
         if word.startswith("--") and not any(text.startswith(word.partition("=")[0]) for text in known):
             parser.error(f"unrecognized arguments: {word.partition('=')[0]}")
-    changes = [word for word in argv if takes and _is_assignment(word)]
+    changes = [word for word in argv if takes and re.match(r"[A-Za-z_][\w.-]*=", word)]
     args = parser.parse_args([word for word in argv if word not in changes])
     args.assignments = changes
     return args
@@ -147,9 +148,8 @@ _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 def guarded(args: argparse.Namespace) -> int:
     """`args.run(args)` with wrong input as one line on standard error; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     results.append(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):  # MNE logs, and readers of vendors print
@@ -174,10 +174,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every command."""
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done")
     parser.add_argument("--debug", action="store_true", help="show a traceback instead of one line")
-
-
-def _is_assignment(word: str) -> bool:
-    return re.match(r"[A-Za-z_][\w.-]*=", word) is not None
 
 
 def takes_assignments(parser: argparse.ArgumentParser, what: str) -> None:

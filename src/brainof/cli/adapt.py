@@ -22,11 +22,8 @@ model from scratch."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a YAML file: corpus, task, adaptation")
-    parser.add_argument(
-        "--model",
-        default="pretrained",
-        help="run or release folder, Hub id, preset (random weights), or pretrained (default)",
-    )
+    text = "run or release folder, Hub id, preset (random weights), or pretrained (default)"
+    parser.add_argument("--model", default="pretrained", help=text)
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
     takes_assignments(parser, "the recipe")
 

@@ -27,10 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     action = {name: actions.add_parser(name, help=line, description=line) for name, (_, line) in _ACTIONS.items()}
     for name, command in action.items():
-        several = "+" if name == "merge" else None
-        command.add_argument(
-            "corpus", metavar="CORPUS", nargs=several, help="folder that holds corpus.json, or its URL"
-        )
+        many = "+" if name == "merge" else None
+        command.add_argument("corpus", metavar="CORPUS", nargs=many, help="folder that holds corpus.json, or its URL")
         command.add_argument("--json", action="store_true", help="print one JSON object")
     for name in ("merge", "split", "export"):
         action[name].add_argument("--out", metavar="DIR", required=True, help="folder of the result")
@@ -82,9 +80,8 @@ def _info(corpus: Any, args: argparse.Namespace) -> Result:
     ]
     table = [pd.DataFrame(rows).to_string(index=False)] if rows else []
     speed = found["megabytes_per_second"]
-    measured = (
-        f"epoch: time to read every window once at the {speed or 0:,.0f} MB/s measured here; training adds its own"
-    )
+    rate = f"{speed or 0:,.0f} MB/s"
+    measured = f"epoch: time to read every window once at the {rate} measured here; training adds its own"
     failed = [f"failed: {failure.get('recording')}: {failure.get('reason')}" for failure in found["failures"]]
     return found, [head, *table, *([measured] if speed else []), *failed, *_notes(found["notes"])]
 

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = examine()
-    return show(args, found, _lines(found))
-
-
-def examine() -> dict[str, Any]:
-    """Versions, devices, extras, memory and disk as plain values; `advice` is a list of sentences."""
     import torch
 
     needs = [_requirement(line) for line in importlib.metadata.requires("brainof") or []]
@@ -55,10 +50,24 @@ def examine() -> dict[str, Any]:
         "disk_free_gb": {str(Path.cwd()): round(shutil.disk_usage(".").free / 1e9, 1)},
         "extras": {extra: names for extra, names in missing.items() if extra != "test"},
     }
-    return {**found, "advice": list(_advice(found, torch))}
+    found["advice"] = list(_advice(found, torch))
+    packages = ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())
+    memory = "" if found["memory_gb"] is None else f", {found['memory_gb']} GB memory"
+    lines = [
+        f"brainof  {found['brainof']}, Python {found['python']}",
+        f"system   {found['system']}, {counted(cores, 'core')}{memory}",
+        f"devices  {', '.join(devices)}",
+        *(f"disk     {folder}: {free} GB free" for folder, free in found["disk_free_gb"].items()),
+        f"packages {packages}",
+    ]
+    for extra, names in found["extras"].items():
+        state = f"not installed (pip install 'brainof[{extra}]' brings {', '.join(names)})" if names else "installed"
+        lines.append(f"extra    {extra}: {state}")
+    lines += [f"advice   {sentence}" for sentence in found["advice"] or ["nothing to do"]]
+    return show(args, found, lines)
 
 
-def _advice(found: dict[str, Any], torch: Any) -> Any:
+def _advice(found: dict[str, Any], torch: Any) -> Iterator[str]:
     absent = [name for name, version in found["packages"].items() if version is None]
     if absent:
         yield f"not installed: {', '.join(absent)}; run `pip install brainof` again"
@@ -97,19 +106,3 @@ def _memory() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):  # Windows
         return None
-
-
-def _lines(found: dict[str, Any]) -> list[str]:
-    packages = ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())
-    memory = "" if found["memory_gb"] is None else f", {found['memory_gb']} GB memory"
-    lines = [
-        f"brainof  {found['brainof']}, Python {found['python']}",
-        f"system   {found['system']}, {counted(found['cores'], 'core')}{memory}",
-        f"devices  {', '.join(found['devices'])}",
-        *(f"disk     {folder}: {free} GB free" for folder, free in found["disk_free_gb"].items()),
-        f"packages {packages}",
-    ]
-    for extra, names in found["extras"].items():
-        state = f"not installed (pip install 'brainof[{extra}]' brings {', '.join(names)})" if names else "installed"
-        lines.append(f"extra    {extra}: {state}")
-    return [*lines, *(f"advice   {sentence}" for sentence in found["advice"] or ["nothing to do"])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainOFError, ReadError, in_options
 from ..paths import user_path
@@ -28,26 +28,23 @@ is named and left out; the exit code is then 2.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="recording (EDF, FIF, NIfTI, ROI table, ...)")
+    add(
         "--model",
         default="pretrained",
         help="folder, org/name on the Hub, preset (random weights), or pretrained: the weights that come with brainof "
         "(default)",
     )
-    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
-    parser.add_argument("--offline", action="store_true", help="use only what was downloaded before")
-    parser.add_argument("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
-    parser.add_argument(
-        "--pool",
-        default="auto",
-        metavar="KIND",
-        help="pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)",
-    )
+    add("--revision", metavar="REV", help="branch, tag or commit of a model of the Hub")
+    add("--offline", action="store_true", help="use only what was downloaded before")
+    add("--out", required=True, metavar="F", help="file to write: .parquet or .npz")
+    text = "pooling over latents, such as mean_std or concat@log_spectrum (default: the model's own)"
+    add("--pool", default="auto", metavar="KIND", help=text)
     add_contract_arguments(parser)
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
-    parser.add_argument("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
-    parser.add_argument("--device", default="cpu", help="where the model runs (default: cpu)")
+    add("--batch-size", type=int, default=32, metavar="N", help="windows per batch at most")
+    add("--memory", default="1GB", metavar="SIZE", help="limit on memory, such as 2GB (default: 1GB)")
+    add("--device", default="cpu", help="where the model runs (default: cpu)")
     add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 
@@ -66,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, these embeddings were never trained")
     files = without_later_parts(args.files)
+    how: Any = {"contract": contract, "batch_size": args.batch_size, "pool": args.pool, "memory": memory}
+    how |= {"window_seconds": args.window, "accept": args.accept}
     notes: dict[str, list[str]] = {}
     parts: list[Embeddings] = []
     failed: list[BrainOFError] = []
@@ -79,16 +78,7 @@ def run(args: argparse.Namespace) -> int:
                         say(f"{file}: {text}")
                     else:  # most of several files have the same: once each, at the end
                         notes.setdefault(text, []).append(file)
-                part = embed(
-                    recording,
-                    model,
-                    contract=contract,
-                    batch_size=args.batch_size,
-                    pool=args.pool,
-                    window_seconds=args.window,
-                    accept=args.accept,
-                    memory=memory,
-                )
+                part = embed(recording, model, **how)
             part.table["file"] = str(file)
             parts.append(part)
         except Exception as error:  # also of a library: the embeddings of the other files are not lost to it

@@ -24,26 +24,20 @@ kept; data that are not here are listed with their access page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("suite", help="name, NAME@VERSION, or a YAML file")
-    parser.add_argument("--model", nargs="+", default=[], metavar="M", help="preset, run or release folder, or Hub id")
-    parser.add_argument("--out", help="folder for everything the evaluation makes")
-    parser.add_argument("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
-    parser.add_argument("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts")
-    parser.add_argument(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        help="accept these differences from training; overlap: also score models that saw test people (transductive)",
-    )
-    parser.add_argument(
-        "--unseen", action="store_true", help="test only on people whom no model saw in pretraining; the others train"
-    )
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
-    parser.add_argument("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")
-    parser.add_argument("--list", action="store_true", help="list the tasks and whether their data are here")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add = parser.add_argument
+    add("suite", help="name, NAME@VERSION, or a YAML file")
+    add("--model", nargs="+", default=[], metavar="M", help="preset, run or release folder, or Hub id")
+    add("--out", help="folder for everything the evaluation makes")
+    add("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
+    add("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
+    add("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts")
+    text = "accept these differences from training; overlap: also score models that saw test people (transductive)"
+    add("--accept", nargs="+", default=[], metavar="WHAT", help=text)
+    add("--unseen", action="store_true", help="test only on people whom no model saw in pretraining; the others train")
+    add("--seeds", type=int, metavar="N", help="seeds of read-outs that train (default: the suite's)")
+    add("--permutations", type=int, metavar="N", help="labellings of each null (default: the suite's)")
+    add("--list", action="store_true", help="list the tasks and whether their data are here")
+    add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
         if line["kind"] == "model" and (line["option"] == "plain" or line["readout"] == "resolution")
     ]
     lines += [f"{task}: refused: {reason}" for task, reason in found.refused.items()]
-    lines.append(f"{found.folder / 'results.md'}: {_counted(found)}")
+    n_tasks = found.summary["task"].nunique() if len(found.summary) else 0
+    counts = f"{counted(n_tasks, 'task')} scored, {len(found.absent)} without data, {len(found.refused)} refused"
+    unfinished = f", {counted(found.unfinished, 'run')} unfinished" if found.unfinished else ""
+    lines.append(f"{found.folder / 'results.md'}: {counts}{unfinished}")
     summary = finite(json.loads(found.summary.to_json(orient="records")))
     values = {"folder": str(found.folder), "summary": summary, "absent": [vars(one) for one in found.absent]}
     return show(args, {**values, "refused": found.refused}, lines)
@@ -90,19 +87,11 @@ def _sentence(line: dict[Any, Any]) -> str:
     if line["readout"] == "resolution":
         same = f"cosine {line['cosine']:.3f}, found {line['score']:.3f}"
         return f"{line['task']}: {line['entry']}, {line['option']}: {same}"
+    text = f"{line['task']}: {line['entry']} ({line['readout']}): {line['metric']} {line['score']:.3f}"
     gain = line.get("gain")
-    beside = (
-        ""
-        if gain is None or gain != gain
-        else f", {gain:+.3f} [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}] over random weights"
-    )
-    return f"{line['task']}: {line['entry']} ({line['readout']}): {line['metric']} {line['score']:.3f}{beside}"
-
-
-def _counted(found: Any) -> str:
-    n_tasks = found.summary["task"].nunique() if len(found.summary) else 0
-    text = f"{counted(n_tasks, 'task')} scored, {len(found.absent)} without data, {len(found.refused)} refused"
-    return f"{text}, {counted(found.unfinished, 'run')} unfinished" if found.unfinished else text
+    if gain is None or gain != gain:
+        return text
+    return f"{text}, {gain:+.3f} [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}] over random weights"
 
 
 def _listed(suite: Any, args: argparse.Namespace) -> int:

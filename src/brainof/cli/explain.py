@@ -26,26 +26,19 @@ band (occlusion), gradient, attention, dint, experts, reconstruction, embedding,
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="preset (random weights), run folder, release folder or Hub id")
-    parser.add_argument("source", metavar="FILE|CORPUS", nargs="+", help="recordings, or one corpus folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--what", nargs="+", metavar="MAP", help="maps to make (default: all)")
-    parser.add_argument(
-        "--task", metavar="NAME", help="a task of the corpus (dataset/task); 'none' explains without labels"
-    )
-    parser.add_argument(
-        "--windows", type=int, default=100, metavar="N", help="use at most this many windows per dataset (100)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="preset (random weights), run folder, release folder or Hub id")
+    add("source", metavar="FILE|CORPUS", nargs="+", help="recordings, or one corpus folder")
+    add("--out", required=True, metavar="DIR", help="folder to write")
+    add("--what", nargs="+", metavar="MAP", help="maps to make (default: all)")
+    add("--task", metavar="NAME", help="a task of the corpus (dataset/task); 'none' explains without labels")
+    add("--windows", type=int, default=100, metavar="N", help="use at most this many windows per dataset (100)")
+    add(
         "--untrained", type=int, default=2, metavar="N", help="number of models with random weights to compare with (2)"
     )
-    parser.add_argument(
-        "--permutations", type=int, default=200, metavar="N", help="number of permutations of the labels (200)"
-    )
-    parser.add_argument(
-        "--umap", action="store_true", help="also draw embeddings with UMAP (needs the extra `explain`)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    add("--permutations", type=int, default=200, metavar="N", help="number of permutations of the labels (200)")
+    add("--umap", action="store_true", help="also draw embeddings with UMAP (needs the extra `explain`)")
+    add("--seed", type=int, default=0, help="random seed (0)")
     add_contract_arguments(parser)
     add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 

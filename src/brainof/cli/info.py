@@ -35,58 +35,43 @@ _MODEL_FILES = ("contract.json", "config.json", "config.yaml", "preprocessing.js
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="FILE|PRESET|CHECKPOINT", help="recording, preset, or folder of a model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    reading = parser.add_argument_group("how to read the file, where it does not say")
-    add_read_arguments(reading)
+    add_read_arguments(parser.add_argument_group("how to read the file, where it does not say"))
 
 
 def add_read_arguments(parser: Any) -> None:
     """The options of `brainof.io.ReadOptions` that a command line needs."""
-    parser.add_argument("--modality", choices=MODALITIES, help="which one to read from a file that holds several")
-    parser.add_argument("--units", help="unit of the stored values, such as uV")
-    parser.add_argument("--sfreq", type=float, help="samples per second")
-    parser.add_argument("--t-r", type=float, help="repetition time in seconds")
-    parser.add_argument("--variable", help="name of the array inside an npz, mat or HDF5 file")
-    parser.add_argument("--events-variable", help="name of the array or column of event codes")
-    parser.add_argument(
-        "--time-axis", type=int, choices=(0, 1), help="axis of an array that is time: 0 (rows) or 1 (columns)"
-    )
-    parser.add_argument("--channel-names", help="names of all channels, separated by commas")
+    add = parser.add_argument
+    add("--modality", choices=MODALITIES, help="which one to read from a file that holds several")
+    add("--units", help="unit of the stored values, such as uV")
+    add("--sfreq", type=float, help="samples per second")
+    add("--t-r", type=float, help="repetition time in seconds")
+    add("--variable", help="name of the array inside an npz, mat or HDF5 file")
+    add("--events-variable", help="name of the array or column of event codes")
+    add("--time-axis", type=int, choices=(0, 1), help="axis of an array that is time: 0 (rows) or 1 (columns)")
+    add("--channel-names", help="names of all channels, separated by commas")
     for name, what in (("pick", "read only"), ("drop", "leave out")):
         text = f"{what} channels of this name, pattern ('EXG*') or type (mag); may be given several times"
-        parser.add_argument(f"--{name}", action="append", metavar="PATTERN", help=text)
-    parser.add_argument("--montage", help="template that gives electrode positions by name, such as standard_1005")
-    parser.add_argument("--atlas", help="label image of an fMRI atlas")
-    parser.add_argument("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
-    parser.add_argument("--labels", help="table with the ids and names of the regions")
-    parser.add_argument(
-        "--grid-mm", type=float, help="average over cubes with edges of this length instead of an atlas"
-    )
-    parser.add_argument("--confounds", help="table of nuisance regressors")
-    parser.add_argument("--max-bytes", type=float, help="refuse recordings that need more memory than this")
-    parser.add_argument(
-        "--channel-types", action="append", default=[], metavar="PATTERN=TYPE", help="such as 'EXG*=eeg' or 'X1=eog'"
-    )
-    parser.add_argument("--data-format", choices=("int16", "int32"), help="sample format of a Neuroscan .cnt file")
-    parser.add_argument("--allow-maxshield", action="store_true", default=None, help="read raw MaxShield recordings")
-    parser.add_argument(
-        "--no-sidecars", dest="sidecars", action="store_false", default=None, help="read the file as if it stood alone"
-    )
+        add(f"--{name}", action="append", metavar="PATTERN", help=text)
+    add("--montage", help="template that gives electrode positions by name, such as standard_1005")
+    add("--atlas", help="label image of an fMRI atlas")
+    add("--atlas-name", metavar="NAME", help="a known atlas (`brainof atlas list`)")
+    add("--labels", help="table with the ids and names of the regions")
+    add("--grid-mm", type=float, help="average over cubes with edges of this length instead of an atlas")
+    add("--confounds", help="table of nuisance regressors")
+    add("--max-bytes", type=float, help="refuse recordings that need more memory than this")
+    add("--channel-types", action="append", default=[], metavar="PATTERN=TYPE", help="such as 'EXG*=eeg' or 'X1=eog'")
+    add("--data-format", choices=("int16", "int32"), help="sample format of a Neuroscan .cnt file")
+    add("--allow-maxshield", action="store_true", default=None, help="read raw MaxShield recordings")
+    add("--no-sidecars", dest="sidecars", action="store_false", default=None, help="read the file as if it stood alone")
 
 
 def add_contract_arguments(parser: argparse.ArgumentParser) -> None:
     """What may be done about differences from training, for commands that read recordings for a model."""
-    parser.add_argument(
-        "--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)"
-    )
-    parser.add_argument("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
-    parser.add_argument(
-        "--accept",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        choices=ACCEPTABLE,
-        help="accept these differences from training",
-    )
+    add = parser.add_argument
+    add("--resample", type=float, metavar="HZ", help="resample to this many samples per second (fMRI: 1 / TR)")
+    add("--window", type=float, metavar="S", help="window in seconds (default: as in training)")
+    text = "accept these differences from training"
+    add("--accept", nargs="+", default=[], metavar="WHAT", choices=ACCEPTABLE, help=text)
 
 
 def read_options(args: argparse.Namespace) -> ReadOptions:
@@ -120,36 +105,28 @@ def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Reco
 
 
 def run(args: argparse.Namespace) -> int:
-    path = user_path(args.target, ReadError)
-    from ..release import PRETRAINED
-    from ..release import describe as describe_model
+    from .. import release
 
+    path = user_path(args.target, ReadError)
     released = path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES)
-    if released or (args.target == PRETRAINED and not path.exists()):
-        found = describe_model(path if released else PRETRAINED)
+    if released or (args.target == release.PRETRAINED and not path.exists()):
+        found = release.describe(path if released else release.PRETRAINED)
         return show(args, found, _model_lines(found))
     if not path.exists():
-        found = _preset(args.target, path)
+        if path.suffix or len(path.parts) > 1:
+            raise missing(path)
+        from ..model import presets
+
+        try:
+            found = presets.describe(args.target)
+        except ConfigError:
+            fix = missing(path).fix or did_you_mean(args.target, (release.PRETRAINED, *presets.PRESETS))
+            raise ReadError("no such file or preset", file=args.target, fix=fix) from None
         return show(args, found, [_listing(found)])
     recording = read(path, modality=args.modality, options=read_options(args))
     values = describe(recording)
     values["notes"] = [in_options(note, args.options) for note in values["notes"]]
     return show(args, values, _lines(values))
-
-
-def _preset(name: str, path: Path) -> dict[str, Any]:
-    """The preset of that name; anything else was meant to be a file."""
-    if path.suffix or len(path.parts) > 1:
-        raise missing(path)
-    from ..model.presets import PRESETS
-    from ..model.presets import describe as describe_preset
-    from ..release import PRETRAINED
-
-    try:
-        return describe_preset(name)
-    except ConfigError:
-        fix = missing(path).fix or did_you_mean(name, (PRETRAINED, *PRESETS))
-        raise ReadError("no such file or preset", file=name, fix=fix) from None
 
 
 def describe(recording: Recording) -> dict[str, Any]:
@@ -196,7 +173,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
     rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
     places = values["positions"]
     events = ", ".join(f"{n} x {kind}" for kind, n in list(values["events"].items())[:12]) or "none"
-    sizes = []
+    sizes, names = [], values["channels"]
     for kind, size in values["amplitude"].items():
         unit, factor = SHOWN_UNITS[values["units"][kind]]
         sizes.append(f"{kind} unknown" if size is None else f"{kind} {size * factor:.3g} {unit}")
@@ -204,7 +181,6 @@ def _lines(values: dict[str, Any]) -> list[str]:
     if values["modality"] != "fmri":
         amplitude += " (plausible)" if values["plausible"] else " (NOT plausible, see the notes)"
     located = f"{places['known']} known, {places['unknown']} unknown, frame {values['frame']}"
-    names = values["channels"]
     lines = {
         "file": values["file"],
         "format": values["format"] + (" (cut)" if values["truncated"] else ""),
@@ -230,10 +206,9 @@ def _model_lines(found: dict[str, Any]) -> Iterator[str]:
     if "active" in sizes:
         lines["parameters"] += f" ({sizes['active']:,} active)"
     if config:
-        shape = f"{config['sampler']['latents']} latents of width {config['dim']}"
-        lines["shape"] = (
-            f"{shape}, {counted(config['backbone']['depth'], 'layer')}, patches of {config['patch']} samples"
-        )
+        width, depth = config["dim"], counted(config["backbone"]["depth"], "layer")
+        latents = f"{config['sampler']['latents']} latents of width {width}"
+        lines["shape"] = f"{latents}, {depth}, patches of {config['patch']} samples"
     for name, part in found.get("contract", {}).get("modalities", {}).items():
         rates = " or ".join(f"{rate:g}" for rate in part["sfreqs"])
         seconds = "-".join(f"{length:g}" for length in dict.fromkeys(part["window_seconds"]))

@@ -19,25 +19,16 @@ Without --corpus the windows are those of the published corpus (42 entries, 5,87
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (`brainof pretrain --list`)")
-    parser.add_argument(
-        "--corpus", nargs="+", metavar="CORPUS", help="corpora to train on (default: the published one)"
-    )
-    parser.add_argument(
-        "--devices", nargs="+", type=int, default=[1], metavar="N", help="numbers of devices to plan for (default: 1)"
-    )
-    parser.add_argument(
-        "--peak", type=float, default=989, metavar="TFLOPS", help="peak speed of a device (default: 989, an H100)"
-    )
-    parser.add_argument(
-        "--mfu", type=float, default=0.1, metavar="F", help="fraction of the peak that is reached (default: 0.1)"
-    )
-    parser.add_argument("--link", type=float, default=50, metavar="GB/S", help="how fast a device sends (default: 50)")
-    parser.add_argument("--memory", type=float, default=80, metavar="GB", help="memory of a device (default: 80)")
-    parser.add_argument(
-        "--tune", metavar="DIR", help="measure on this machine: the largest batch that fits, then learning rates"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add = parser.add_argument
+    add("recipe", help="a YAML file, or the name of a shipped recipe (`brainof pretrain --list`)")
+    add("--corpus", nargs="+", metavar="CORPUS", help="corpora to train on (default: the published one)")
+    add("--devices", nargs="+", type=int, default=[1], metavar="N", help="numbers of devices to plan for (default: 1)")
+    add("--peak", type=float, default=989, metavar="TFLOPS", help="peak speed of a device (default: 989, an H100)")
+    add("--mfu", type=float, default=0.1, metavar="F", help="fraction of the peak that is reached (default: 0.1)")
+    add("--link", type=float, default=50, metavar="GB/S", help="how fast a device sends (default: 50)")
+    add("--memory", type=float, default=80, metavar="GB", help="memory of a device (default: 80)")
+    add("--tune", metavar="DIR", help="measure on this machine: the largest batch that fits, then learning rates")
+    add("--json", action="store_true", help="print one JSON object")
     takes_assignments(parser, "the recipe")
 
 
@@ -54,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     kinds = published_index() if args.corpus is None else kinds_of(index_of(open_corpora(args.corpus), config.sampling))
     hardware = Hardware(args.peak * 1e12, args.mfu, args.link * 1e9, args.memory * 1e9)
     plans = [plan(config, kinds, devices, hardware) for devices in args.devices]
-    lines = [*_head(args.recipe, plans[0]), "", table(plans)]
+    table = markdown_table([*COLUMNS], ([cell(plan) for cell in COLUMNS.values()] for plan in plans))
+    lines = [*_head(args.recipe, plans[0]), "", table]
     return show(args, {"recipe": args.recipe, "plans": plans}, lines)
 
 
@@ -62,7 +54,7 @@ def _tune(args: argparse.Namespace, config: Any) -> int:
     from ..errors import ConfigError
     from ..pretraining.tune import tune
     from ..report.style import png
-    from ..report.tuning import tuning
+    from ..report.training import tuning
 
     if args.corpus is None:
         raise ConfigError("--tune needs windows to train on", field="corpus", fix="give --corpus")
@@ -95,7 +87,7 @@ def _head(recipe: str, plan: Mapping[str, Any]) -> Iterator[str]:
     yield f"disk         {disk['checkpoint'] / 1e9:.2f} GB a checkpoint, {disk['release'] / 1e9:.2f} GB the release"
 
 
-#: Column -> its cell of a plan
+#: Column -> its cell of a plan; all are of one device
 COLUMNS = {
     "devices": lambda p: f"{p['devices']}",
     "windows a step": lambda p: f"{p['step']['windows_per_device']:.1f}",
@@ -108,11 +100,6 @@ COLUMNS = {
     "run, h": lambda p: f"{p['time']['hours']:.3g}",
     "read, MB/s": lambda p: f"{p['time']['load_bytes_per_second'] / 1e6:.3g}",
 }
-
-
-def table(plans: list[dict[str, Any]]) -> str:
-    """A Markdown table of plans, a line for each number of devices; all columns are of one device."""
-    return markdown_table([*COLUMNS], ([cell(plan) for cell in COLUMNS.values()] for plan in plans))
 
 
 def _by_kind(plan: Mapping[str, Any], cell: Any) -> str:

@@ -21,22 +21,21 @@ Running it again prepares only what is missing or has changed. Exit code 2 when 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
-    parser.add_argument("--list", action=ListAction, lines=_recipes, help="print all recipes, a line each")
-    parser.add_argument("--root", required=True, metavar="DIR", help="folder of the dataset")
-    parser.add_argument("--out", required=True, metavar="CORPUS", help="corpus to write to (made if absent)")
-    parser.add_argument("--engine", metavar="NAME", help="serial, dask (this machine) or slurm (default: serial)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes, or SLURM jobs")
-    parser.add_argument(
-        "--memory", metavar="SIZE", help="memory per worker, such as 2GB; larger recordings go through the disk"
-    )
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
+    add("--list", action=ListAction, lines=_recipes, help="print all recipes, a line each")
+    add("--root", required=True, metavar="DIR", help="folder of the dataset")
+    add("--out", required=True, metavar="CORPUS", help="corpus to write to (made if absent)")
+    add("--engine", metavar="NAME", help="serial, dask (this machine) or slurm (default: serial)")
+    add("--workers", type=int, default=1, metavar="N", help="worker processes, or SLURM jobs")
+    add("--memory", metavar="SIZE", help="memory per worker, such as 2GB; larger recordings go through the disk")
     for name in ("queue", "account", "walltime"):
-        parser.add_argument(f"--{name}", help=f"{name} of the SLURM jobs (default: Dask's jobqueue.slurm settings)")
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="prepare the I-th of N parts")
-    parser.add_argument("--limit", type=int, metavar="N", help="prepare at most N recordings, evenly spread")
-    parser.add_argument("--subjects", metavar="A,B", help="only these subjects")
-    parser.add_argument("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
-    parser.add_argument("--allow-failures", action="store_true", help="exit 0 even when recordings failed")
+        add(f"--{name}", help=f"{name} of the SLURM jobs (default: Dask's jobqueue.slurm settings)")
+    add("--part", default="1/1", metavar="I/N", help="prepare the I-th of N parts")
+    add("--limit", type=int, metavar="N", help="prepare at most N recordings, evenly spread")
+    add("--subjects", metavar="A,B", help="only these subjects")
+    add("--strict", action="store_true", help="refuse cut files and implausible amplitudes")
+    add("--allow-failures", action="store_true", help="exit 0 even when recordings failed")
     takes_assignments(parser, "the recipe")
 
 
@@ -49,14 +48,9 @@ def run(args: argparse.Namespace) -> int:
     recipe = find_recipe(args.recipe)
     if args.assignments:
         recipe = recipe.replaced(args.assignments, args.recipe)
-    engine = Engine(
-        args.engine or ("dask" if args.workers > 1 else "serial"),
-        args.workers,
-        None if args.memory is None else parse_bytes(args.memory),
-        args.queue,
-        args.account,
-        args.walltime,
-    )
+    name = args.engine or ("dask" if args.workers > 1 else "serial")
+    memory = None if args.memory is None else parse_bytes(args.memory)
+    engine = Engine(name, args.workers, memory, args.queue, args.account, args.walltime)
     summary = prepare(
         recipe,
         args.root,

@@ -18,15 +18,12 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", help="a YAML file, or the name of a shipped recipe (per_output), with ablations: published+dense"
-    )
-    parser.add_argument("--list", action=ListAction, lines=_recipes, help="print recipes and ablations, a line each")
-    parser.add_argument("--corpus", nargs="+", required=True, help="corpora to train on, all together")
-    parser.add_argument("--out", required=True, help="run folder; an existing run is continued where it stands")
-    parser.add_argument(
-        "--accept", nargs="+", default=[], metavar="FIELD", help="settings that a continued run may change"
-    )
+    add = parser.add_argument
+    add("recipe", help="a YAML file, or the name of a shipped recipe (per_output), with ablations: published+dense")
+    add("--list", action=ListAction, lines=_recipes, help="print recipes and ablations, a line each")
+    add("--corpus", nargs="+", required=True, help="corpora to train on, all together")
+    add("--out", required=True, help="run folder; an existing run is continued where it stands")
+    add("--accept", nargs="+", default=[], metavar="FIELD", help="settings that a continued run may change")
     takes_assignments(parser, "the recipe")
 
 

@@ -17,19 +17,16 @@ Needs the extra `hub` and a token (`hf auth login`). One commit; only safetensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="run folder or release folder")
-    parser.add_argument("repo_id", metavar="ORG/NAME", help="model on the Hub, made where it does not exist")
-    parser.add_argument(
-        "--checkpoint",
-        metavar="NAME",
-        help="best, latest or a number of steps (default: the release of a run)",
-    )
-    parser.add_argument("--revision", help="branch that receives the commit")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new model private")
-    parser.add_argument("--pr", action="store_true", help="propose the change instead of making it")
-    parser.add_argument("--license", help="license of the weights, for the model card")
-    parser.add_argument("--scores", metavar="FILE", help="scores.json of a study, for the model card")
-    parser.add_argument("--to", metavar="DIR", help="write the release to this folder and send nothing")
+    add = parser.add_argument
+    add("folder", help="run folder or release folder")
+    add("repo_id", metavar="ORG/NAME", help="model on the Hub, made where it does not exist")
+    add("--checkpoint", metavar="NAME", help="best, latest or a number of steps (default: the release of a run)")
+    add("--revision", help="branch that receives the commit")
+    add("--private", action="store_true", default=None, help="make a new model private")
+    add("--pr", action="store_true", help="propose the change instead of making it")
+    add("--license", help="license of the weights, for the model card")
+    add("--scores", metavar="FILE", help="scores.json of a study, for the model card")
+    add("--to", metavar="DIR", help="write the release to this folder and send nothing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,12 +43,6 @@ def run(args: argparse.Namespace) -> int:
             out(f"{save_pretrained(source, args.to, **about)}: written, nothing was sent")
             return 0
         folder = save_pretrained(source, Path(scratch) / "release", **about)
-        url = push_to_hub(
-            folder,
-            args.repo_id,
-            revision=args.revision,
-            private=args.private,
-            create_pr=args.pr,
-        )
+        url = push_to_hub(folder, args.repo_id, revision=args.revision, private=args.private, create_pr=args.pr)
     out(url)
     return 0

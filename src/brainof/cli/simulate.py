@@ -18,15 +18,14 @@ Parameters: seconds and sfreq (of EEG and MEG), channels (19, 32, 64, 128), meg 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help="new folder for the BIDS tree")
-    parser.add_argument("--subjects", type=int, default=12, metavar="N", help="number of subjects (12)")
-    parser.add_argument("--modalities", default="eeg,meg,fmri", help="comma-separated (eeg,meg,fmri)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (0)")
-    parser.add_argument("--nifti", action="store_true", help="also write fMRI as 4-D images with a label atlas")
-    parser.add_argument(
-        "--eeg-format", default="brainvision", metavar="FORMAT", help="brainvision or edf (brainvision)"
-    )
-    parser.add_argument("--truth", action="store_true", help="also write source currents, activity and masks")
+    add = parser.add_argument
+    add("--out", required=True, metavar="DIR", help="new folder for the BIDS tree")
+    add("--subjects", type=int, default=12, metavar="N", help="number of subjects (12)")
+    add("--modalities", default="eeg,meg,fmri", help="comma-separated (eeg,meg,fmri)")
+    add("--seed", type=int, default=0, help="the same seed gives the same files (0)")
+    add("--nifti", action="store_true", help="also write fMRI as 4-D images with a label atlas")
+    add("--eeg-format", default="brainvision", metavar="FORMAT", help="brainvision or edf (brainvision)")
+    add("--truth", action="store_true", help="also write source currents, activity and masks")
     takes_assignments(parser, "any other parameter, such as effects.state_strength=0.5")
 
 

@@ -35,28 +35,20 @@ SEEDS = 20
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """Where each latent looks in windows of one layout, of `seconds` per patch.
+    """Where each latent looks in windows of one layout, of `seconds` per patch."""
 
-    Attributes
-    ----------
-    weights : ndarray, shape (L, C, P)
-        Attention of the encoder's last block, mean over heads and windows; each latent sums to 1.
-    strength : ndarray, shape (L,)
-        RMS of what each latent reads, in windows of this modality.
-    reach, untrained_reach : ndarray, shape (L,); the latter or None
-        Channels that a latent attends to (the exponential of the entropy over channels); and with random weights.
-    p_untrained : float or None
-        That the median reach is that of one more model with random weights (see `rank_p`).
-    """
-
+    #: (L, C, P): attention of the encoder's last block, mean over heads and windows; each latent sums to 1
     weights: np.ndarray
+    #: (L,): RMS of what each latent reads, in windows of this modality
     strength: np.ndarray
     channels: Channels
     seconds: float
     modality: str
     about: dict[str, Any]
+    #: (L,): channels that a latent attends to (the exponential of the entropy over channels); and with random weights
     reach: np.ndarray
     untrained_reach: np.ndarray | None = None
+    #: That the median reach is that of one more model with random weights (see `rank_p`)
     p_untrained: float | None = None
 
     @property
@@ -73,10 +65,8 @@ class Attended:
         space, time = self.weights.sum(2), self.weights.sum(1)
         values = {"space": space, "time": time, "strength": self.strength, "reach": self.reach}
         values |= {"untrained_reach": self.untrained_reach, "p_untrained": self.p_untrained}
-        names = list(self.channels.names)
-        return finite(
-            {"kind": "attended", "about": self.about, "channels": names, **values, "verdict": self.verdict}, 5
-        )
+        head = {"kind": "attended", "about": self.about, "channels": list(self.channels.names)}
+        return finite({**head, **values, "verdict": self.verdict}, 5)
 
 
 def attended(explained: Explained, model: BrainOF, n_untrained: int = SEEDS) -> Attended:
@@ -137,22 +127,15 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class DintParts:
-    """The parts of A = A1 - lam A2 + lam G in each layer, means over heads and windows.
+    """The parts of A = A1 - lam A2 + lam G in each layer, means over heads and windows."""
 
-    Attributes
-    ----------
-    parts : dict of str -> ndarray, shape (layers, L, L)
-        "A1", "lam A2", "lam G" and "A".
-    removed, untrained_removed : ndarray, shape (layers, B); the latter or None
-        How much of A1 the other parts change in each window: |A - A1| / |A1|; and with random weights.
-    p_untrained : float or None
-        Rank of the mean among models with random weights (see `rank_p`).
-    """
-
+    #: "A1", "lam A2", "lam G" and "A" -> (layers, L, L)
     parts: dict[str, np.ndarray]
     lam: np.ndarray
+    #: (layers, B): how much of A1 the other parts change in each window, |A - A1| / |A1|; and with random weights
     removed: np.ndarray
     untrained_removed: np.ndarray | None
+    #: Rank of the mean among models with random weights (see `rank_p`)
     p_untrained: float | None
     about: dict[str, Any]
 

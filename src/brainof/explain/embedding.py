@@ -29,21 +29,16 @@ METHODS = ("pca", "tsne", "umap")
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """What colours a map ("label", "subject", "site"), with its value for each of N windows.
-
-    Attributes
-    ----------
-    share, untrained : float; the latter or None
-        Between-group over total sum of squares of standardised features (eta squared); the largest with random weights.
-    null_95, p_labels : float or None
-        95th percentile with permuted values, and p value; None where nothing can be exchanged.
-    """
+    """What colours a map ("label", "subject", "site"), with its value for each of N windows."""
 
     name: str
     values: np.ndarray
+    #: Between-group over total sum of squares of standardised features (eta squared)
     share: float
+    #: 95th percentile with permuted values, and p value; None where nothing can be exchanged
     null_95: float | None = None
     p_labels: float | None = None
+    #: The largest share with random weights
     untrained: float | None = None
 
     @property

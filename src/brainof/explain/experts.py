@@ -25,23 +25,16 @@ from .source import Explained, untrained
 
 @dataclass(frozen=True, eq=False)
 class ExpertUsage:
-    """Shares of the experts, for each group ("dataset (modality)") and layer.
+    """Shares of the experts, for each group ("dataset (modality)") and layer."""
 
-    Attributes
-    ----------
-    share : ndarray, shape (G, J, E)
-        Fraction of the tokens of a group that each expert of a layer took; sums to 1 over experts.
-    information, untrained : ndarray, shape (J,); the latter or None
-        Bits that a choice of experts tells about the group: mutual information; the largest with random weights.
-    labels_95, p_labels : ndarray, shape (J,), or None
-        95th percentile with groups permuted over windows, and p values corrected over layers.
-    """
-
+    #: (G, J, E): fraction of the tokens of a group that each expert of a layer took; sums to 1 over experts
     share: np.ndarray
     groups: tuple[str, ...]
     layers: tuple[int, ...]
+    #: (J,): bits that a choice of experts tells about the group, mutual information; the largest with random weights
     information: np.ndarray
     untrained: np.ndarray | None = None
+    #: (J,): 95th percentile with groups permuted over windows, and p values corrected over layers
     labels_95: np.ndarray | None = None
     p_labels: np.ndarray | None = None
 

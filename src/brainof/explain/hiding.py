@@ -1,19 +1,21 @@
-"""Features of windows, whole and with a part hidden: tokens that the encoder does not see, or a band filtered out.
+"""What can be hidden from a model (channels, regions, networks, time, bands), and features of windows without it.
 
-Hiding tokens is what pretraining did: the model was made for windows that lack some.
+Hiding tokens is what pretraining did: the model was made for windows that lack some. A band is filtered out.
 
-Legend: B windows, N tokens, L latents, D width, K parts, F features.
+Legend: B windows, C channels, P patches, N tokens, L latents, D width, K parts, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..channels import Channels, network_of
+from ..errors import ConfigError, did_you_mean
 from ..inference.batches import batches
 from ..inference.examples import Examples
 from ..model import BrainOF
@@ -21,8 +23,68 @@ from ..signals import SignalBatch
 from ..utils.modules import evaluating, to_device
 from ..utils.threads import side_by_side
 
+#: Frequency bands (Hz) that are filtered out; fMRI: the slow bands of Zuo et al. (2010)
+BANDS: dict[str, dict[str, tuple[float, float]]] = {
+    "eeg": {"delta": (1, 4), "theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 80)},
+    "fmri": {"slow-5": (0.01, 0.027), "slow-4": (0.027, 0.073), "slow-3": (0.073, 0.198)},
+}
+BANDS["meg"] = BANDS["eeg"]
+
+KINDS = ("channel", "region", "network", "time", "band")
+
 #: Windows in a batch
 BATCH = 16
+
+#: Features (N, F) of all windows, and (K, N, F) with each part hidden; float32
+Features = tuple[np.ndarray, np.ndarray]
+
+
+def token_parts(by: str, channels: Channels, n_patches: int, seconds_per_patch: float) -> dict[str, np.ndarray]:
+    """Name of each part -> True for its patches, (C, P).
+
+    A ConfigError for an unknown kind, or one that these channels do not have.
+    """
+    if by == "time":
+        if n_patches < 2:
+            raise ConfigError("a window is one patch long", field="by='time'", fix="explain longer windows")
+        edges = np.arange(n_patches + 1) * seconds_per_patch
+        own = [np.tile(np.arange(n_patches) == p, (len(channels), 1)) for p in range(n_patches)]
+        return {f"{edges[p]:.3g}-{edges[p + 1]:.3g} s": part for p, part in enumerate(own)}
+    if by not in ("channel", "region", "network"):
+        raise ConfigError(f"{by!r}", field="by", fix=did_you_mean(by, KINDS))
+    groups = {name: [i] for i, name in enumerate(channels.names)} if by == "channel" else channel_groups(by, channels)
+    every = np.arange(len(channels) * n_patches).reshape(-1, n_patches) // n_patches  # the row of each patch
+    return {name: np.isin(every, rows) for name, rows in groups.items()}
+
+
+def channel_groups(by: str, channels: Channels) -> dict[str, list[int]]:
+    """Name of each region of the head or network of the atlas -> rows of its channels.
+
+    A ConfigError for fewer than two: no positions, or names that tell no network.
+    """
+    named = [network_of(name) for name in channels.names]
+    if by == "region":  # by the direction from the centre of the head
+        centre = (0.0, -0.018, 0.012) if channels.frame == "mni" else (0.0, 0.0, 0.04)
+        right, front, up = (channels.positions - centre).T
+        turned = np.degrees(np.arctan2(abs(right), front))  # 0 is the nose, 180 the back
+        raised = np.degrees(np.arctan2(up, np.hypot(right, front)))
+        conditions = [~channels.located, raised > 55, turned < 50, turned > 130, right > 0]
+        names = ["", "central", "frontal", "parieto-occipital", "right temporal"]
+        named = np.select(conditions, names, "left temporal").tolist()
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(named):
+        if name:
+            groups.setdefault(name, []).append(row)
+    if len(groups) < 2:
+        found = "positions are unknown" if by == "region" else f"names such as {channels.names[0]!r} name no network"
+        raise ConfigError(found, field=f"by='{by}'", fix="explain by channel")
+    return dict(sorted(groups.items()))
+
+
+def bands_of(modality: str, sfreq: float, n_times: int) -> Mapping[str, tuple[float, float]]:
+    """The bands of a modality that a window can hold: below the Nyquist frequency, and at least one full cycle long."""
+    half, lowest = sfreq / 2, sfreq / n_times
+    return {name: (lo, min(hi, half)) for name, (lo, hi) in BANDS[modality].items() if lo < half and hi > lowest}
 
 
 def grid_of(model: BrainOF, examples: Examples) -> tuple[int, float]:
@@ -32,13 +94,8 @@ def grid_of(model: BrainOF, examples: Examples) -> tuple[int, float]:
     return max(grid.signal_BCT.shape[2] for grid in grids) // patch, patch * float(grids[0].interval_B[0])
 
 
-def hidden_features(
-    model: BrainOF, examples: Examples, parts: Sequence[np.ndarray], pool: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, F) of all windows, and (K, N, F) with each part hidden; float32.
-
-    A part is True for its patches, (C, P) on the time grid of the model; windows may be shorter.
-    """
+def hidden_features(model: BrainOF, examples: Examples, parts: Sequence[np.ndarray], pool: str = "auto") -> Features:
+    """Of tokens; a part is True for its patches, (C, P) on the time grid of the model; windows may be shorter."""
 
     def encode(batch: SignalBatch) -> list[Tensor]:
         tokens = model.tokens(model.on_grid(batch))
@@ -51,9 +108,7 @@ def hidden_features(
     return _all_windows(model, examples, encode)
 
 
-def filtered_features(
-    model: BrainOF, examples: Examples, bands: Sequence[tuple[float, float]], pool: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
+def filtered_features(model: BrainOF, examples: Examples, bands: Sequence[tuple], pool: str = "auto") -> Features:
     """As `hidden_features`, with each band (low, high in Hz) taken out of the signal by its Fourier components."""
 
     def encode(batch: SignalBatch) -> list[Tensor]:
@@ -65,7 +120,7 @@ def filtered_features(
     return _all_windows(model, examples, encode)
 
 
-def _all_windows(model: BrainOF, examples: Examples, encode) -> tuple[np.ndarray, np.ndarray]:
+def _all_windows(model: BrainOF, examples: Examples, encode: Callable[[SignalBatch], list[Tensor]]) -> Features:
     threads = min(torch.get_num_threads(), 8) if next(model.parameters()).device.type == "cpu" else 1
     rows = list(batches(examples, np.arange(len(examples)), BATCH, threads=threads))
 

@@ -10,9 +10,8 @@ from ..errors import ConfigError
 from ..model import BrainOF
 from ..stats.nulls import p_value
 from .effects import EffectMap, effect_map
-from .hiding import filtered_features, grid_of, hidden_features
-from .parts import bands_of, token_parts
-from .readout import ACCURACY, CHANGE, EVIDENCE, changes, over_groups, readout_of
+from .hiding import bands_of, filtered_features, grid_of, hidden_features, token_parts
+from .readout import ACCURACY, CHANGE, EVIDENCE, changes, labellings, lost_evidence, over_groups
 from .source import Explained, untrained
 
 #: Windows times hidden parts at most: 64 channels of 200 windows
@@ -69,34 +68,22 @@ def occlusion(
         names = tuple(f"{name} ({low:g}-{high:g} Hz)" for name, (low, high) in bands.items())
         parts, features = list(bands.values()), filtered_features
     else:
-        n_patches, seconds = grid_of(model, explained.examples)
-        tokens = token_parts(by, explained.channels, n_patches, seconds)
-        every_CP = np.arange(len(explained.channels) * n_patches).reshape(-1, n_patches)
-        names, parts, features = tuple(tokens), [np.isin(every_CP, t) for t in tokens.values()], hidden_features
+        patches = token_parts(by, explained.channels, *grid_of(model, explained.examples))
+        names, parts, features = tuple(patches), list(patches.values()), hidden_features
     explained = explained.first(max(20, BUDGET // len(parts)))
-    read = None if explained.y is None else readout_of(explained, n_permutations, random_state)
+    labels_NP = None if explained.y is None else labellings(explained, n_permutations, random_state)
     effects, null, about = [], None, explained.about
     for number, each in enumerate([model, *untrained(model, n_untrained)]):
         intact, hidden = features(each, explained.examples, parts, pool)
-        if read is None:
+        if labels_NP is None:
             values_KN = changes(intact, hidden)
+        elif number:
+            values_KN, *_ = lost_evidence(explained, labels_NP[:, :1], intact, hidden, random_state)
         else:
-            values_KN, drawn, whole_P = read.effects(intact, hidden, 1 if number else n_permutations + 1)
-            if not number:
-                null = drawn
-                about["evidence"], about["p_evidence"] = float(whole_P[0]), p_value(whole_P[0], whole_P[1:])
+            values_KN, null, whole_P = lost_evidence(explained, labels_NP, intact, hidden, random_state)
+            about["evidence"], about["p_evidence"] = float(whole_P[0]), p_value(whole_P[0], whole_P[1:])
         effects.append(over_groups(values_KN, explained.groups))
-    measure = CHANGE if read is None else EVIDENCE if read.n_classes else ACCURACY
-    return effect_map(
-        effects[0],
-        np.array(effects[1:]),
-        null,
-        random_state,
-        by=by,
-        names=names,
-        measure=measure,
-        unit=explained.unit,
-        about=about,
-        channels=explained.channels if by == "channel" else None,
-        notes=explained.notes,
-    )
+    measure = CHANGE if labels_NP is None else EVIDENCE if explained.classes else ACCURACY
+    what: Any = {"by": by, "names": names, "measure": measure, "unit": explained.unit, "about": about}
+    what |= {"channels": explained.channels if by == "channel" else None, "notes": explained.notes}
+    return effect_map(effects[0], np.array(effects[1:]), null, random_state, **what)

@@ -5,14 +5,11 @@ Legend: N windows, K hidden parts, F features, P labellings (the true one first,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from ..errors import LabelError
 from ..stats import nulls
-from ..stats.ridge import RidgeSolver, classify
-from ..stats.splits import CrossSubject, Fold
+from ..stats.ridge import decisions
+from ..stats.splits import CrossSubject
 from .source import Explained
 
 #: What an effect of 1 means, with labels and without
@@ -21,66 +18,45 @@ ACCURACY = "loss of accuracy of the value (variance of the target)"
 CHANGE = "change of the embedding (SD over windows)"
 
 
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """Labels, permuted labels and folds, the same for every set of features."""
+def lost_evidence(
+    explained: Explained, labels_NP: np.ndarray, intact_NF: np.ndarray, hidden_KNF: np.ndarray, random_state: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What hiding costs: (K, N) with the true labels, and (P, K) means over windows with permuted ones.
 
-    labellings_NP: np.ndarray
-    n_classes: int
-    groups: np.ndarray
-    folds: list[Fold]
+    And the mean evidence of intact windows, (1 + P): whether there is anything to lose.
 
-    def effects(
-        self, intact_NF: np.ndarray, hidden_KNF: np.ndarray, n_labellings: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What hiding costs: (K, N) with the true labels, and (P, K) means over windows with permuted ones.
-
-        And the mean evidence of intact windows, (1 + P): whether there is anything to lose.
-
-        Probes are fitted on intact windows of some groups and read those of others.
-        """
-        labellings_NP = self.labellings_NP[:, :n_labellings]
-        drop_KN = np.zeros(hidden_KNF.shape[:2])
-        null_PK = np.zeros((n_labellings - 1, len(hidden_KNF)))
-        whole_NP = np.zeros(labellings_NP.shape)
-        for train, test in self.folds:
-            solver = RidgeSolver(intact_NF[train], self.groups[train])
-            stacked = np.concatenate([intact_NF[None, test], hidden_KNF[:, test]])
-            flat = stacked.reshape(-1, stacked.shape[-1])
-            if self.n_classes:
-                scores = classify(solver, labellings_NP[train], self.n_classes, flat)
-            else:
-                scores = solver.predict(solver.solve(labellings_NP[train][:, :, None]), flat)
-            scores = scores.reshape(len(stacked), len(test), *scores.shape[1:])
-            evidence = self._evidence(scores, labellings_NP[test])  # (1 + K, n_test, P)
-            lost = evidence[0] - evidence[1:]
-            drop_KN[:, test] += lost[:, :, 0]
-            null_PK += lost[:, :, 1:].sum(1).T / len(intact_NF)
-            whole_NP[test] = evidence[0]
-        # over all folds: windows of one subject alone may hardly differ
-        scale_P = np.sqrt((whole_NP**2).mean(0)) + 1e-12
-        if not self.n_classes:
-            scale_P = np.full(n_labellings, labellings_NP[:, 0].var())
-        return drop_KN / scale_P[0], null_PK / scale_P[1:, None], whole_NP.mean(0) / scale_P
-
-    def _evidence(self, scores: np.ndarray, labels_nP: np.ndarray) -> np.ndarray:
-        """Decision value for the label, against the mean of the others; of a regression minus the squared error."""
-        if not self.n_classes:
-            return -((scores[..., 0] - labels_nP) ** 2)
-        if self.n_classes == 2:
-            return scores[..., 0] * np.where(labels_nP == 1, 1.0, -1.0)
-        own = np.take_along_axis(scores, np.broadcast_to(labels_nP, scores.shape[:-1])[..., None], -1)[..., 0]
-        return own - (scores.sum(-1) - own) / (self.n_classes - 1)
+    Probes are fitted on intact windows of some groups and read those of others.
+    """
+    n_classes, groups = len(explained.classes), explained.groups
+    drop_KN = np.zeros(hidden_KNF.shape[:2])
+    null_PK = np.zeros((labels_NP.shape[1] - 1, len(hidden_KNF)))
+    whole_NP = np.zeros(labels_NP.shape)
+    folds = CrossSubject(min(6, len(np.unique(groups))), 1, random_state)
+    for train, test in folds.split(groups=groups):
+        stacked = np.concatenate([intact_NF[None, test], hidden_KNF[:, test]])
+        flat = stacked.reshape(-1, stacked.shape[-1])
+        scores = decisions(intact_NF[train], labels_NP[train], groups[train], flat, n_classes)
+        scores = scores.reshape(len(stacked), len(test), *scores.shape[1:])
+        evidence = _evidence(scores, labels_NP[test], n_classes)  # (1 + K, n_test, P)
+        lost = evidence[0] - evidence[1:]
+        drop_KN[:, test] += lost[:, :, 0]
+        null_PK += lost[:, :, 1:].sum(1).T / len(intact_NF)
+        whole_NP[test] = evidence[0]
+    # over all folds: windows of one subject alone may hardly differ
+    scale_P = np.sqrt((whole_NP**2).mean(0)) + 1e-12
+    if not n_classes:
+        scale_P = np.full(labels_NP.shape[1], labels_NP[:, 0].var())
+    return drop_KN / scale_P[0], null_PK / scale_P[1:, None], whole_NP.mean(0) / scale_P
 
 
-def readout_of(explained: Explained, n_permutations: int, random_state: int = 0, n_splits: int = 6) -> Readout:
-    """Folds over the groups, and permuted labels that respect them; a LabelError for one group."""
-    groups = explained.groups
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise LabelError("one window only", field="source", fix="give several windows")
-    folds = list(CrossSubject(min(n_splits, n_groups), 1, random_state).split(groups=groups))
-    return Readout(labellings(explained, n_permutations, random_state), len(explained.classes), groups, folds)
+def _evidence(scores: np.ndarray, labels_nP: np.ndarray, n_classes: int) -> np.ndarray:
+    """Decision value for the label, against the mean of the others; of a regression minus the squared error."""
+    if not n_classes:
+        return -((scores - labels_nP) ** 2)
+    if n_classes == 2:
+        return scores * np.where(labels_nP == 1, 1.0, -1.0)
+    own = np.take_along_axis(scores, np.broadcast_to(labels_nP, scores.shape[:-1])[..., None], -1)[..., 0]
+    return own - (scores.sum(-1) - own) / (n_classes - 1)
 
 
 def labellings(explained: Explained, n_permutations: int, random_state: int = 0) -> np.ndarray:

@@ -57,25 +57,16 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Windows of one dataset, reconstructed.
-
-    Attributes
-    ----------
-    examples : list of Example
-    r2, shuffled : ndarray, shape (B,)
-        Explained variance of hidden samples, with the right latents and with those of other windows.
-    untrained : ndarray, shape (B,), or None
-        With random weights.
-    p : float
-        That the right latents are no better than the other ones (sign flips over windows).
-    """
+    """Windows of one dataset, reconstructed."""
 
     examples: list[Example]
     channels: Channels
     about: dict[str, Any]
+    #: (B,): explained variance of hidden samples with the right latents, those of other windows, and random weights
     r2: np.ndarray
     shuffled: np.ndarray
     untrained: np.ndarray | None
+    #: That the right latents are no better than the other ones (sign flips over windows)
     p: float
     notes: tuple[str, ...] = field(default=())
 
@@ -112,9 +103,8 @@ def reconstructed(
     waveform, or every window is too short to hide something.
     """
     if "waveform" not in model.config.decoder.outputs:
-        raise ConfigError(
-            "the decoder has no waveform", field="model.decoder.outputs", fix="train one with this output"
-        )
+        fix = "train one with this output"
+        raise ConfigError("the decoder has no waveform", field="model.decoder.outputs", fix=fix)
     settings = user_path(run, CheckpointError) / "config.yaml" if run else None
     masks, objectives = MaskConfig(), ObjectiveConfig()
     if settings is not None and settings.is_file():

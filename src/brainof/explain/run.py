@@ -22,8 +22,8 @@ from .effects import EffectMap
 from .embedding import embedding_map
 from .experts import expert_usage
 from .gradients import gradients
+from .hiding import KINDS
 from .occlusion import occlusion
-from .parts import KINDS
 from .reconstruction import reconstructed
 from .shapley import modality_shapley
 from .similarity import layer_similarity
@@ -124,10 +124,8 @@ def explain(
         try:
             made = job()
         except BrainOFError as error:  # the other maps are made all the same
-            reason = (
-                error if error.file else "; ".join(filter(None, (error.problem, error.fix)))
-            )  # the map is its field
-            say(f"{name} is left out: {reason}")
+            reason = error if error.file else "; ".join(filter(None, (error.problem, error.fix)))
+            say(f"{name} is left out: {reason}")  # the map is its field
             continue
         yield from made if isinstance(made, list) else [made]
 

@@ -16,9 +16,10 @@ from ..evaluation.protocol import label_values
 from ..inference.pairs import PairedRows, embed_pairs
 from ..model import BrainOF
 from ..stats.nulls import labellings
-from ..stats.ridge import RidgeSolver, classify
+from ..stats.ridge import decisions
 from ..stats.splits import CrossSubject
 from .effects import EffectMap, effect_map
+from .readout import over_groups
 from .source import spread, untrained
 
 MEASURE = "share of windows classified (0.5 = half of them)"
@@ -76,13 +77,20 @@ def modality_shapley(
     onsets = anchored["onset"].to_numpy(dtype=float)
     labellings_NP = labellings(n_permutations, y, rows.subjects, recordings, rng, onsets=onsets)
 
+    n_subjects = len(np.unique(rows.subjects))
+    folds = list(CrossSubject(min(6, n_subjects), 1, random_state).split(groups=rows.subjects))
+
     def shapley(each: BrainOF, labels_NP: np.ndarray) -> np.ndarray:
         """Values (K, S, P) of the modalities."""
-        chance_SP = np.full((len(np.unique(rows.subjects)), labels_NP.shape[1]), 1 / len(classes))
-        values: dict[tuple, np.ndarray] = {(): chance_SP}
+        # subset -> share of the windows of each subject, (S, P)
+        values: dict[tuple, np.ndarray] = {(): np.full((n_subjects, labels_NP.shape[1]), 1 / len(classes))}
         for subset in (subset for size in range(1, len(names) + 1) for subset in combinations(names, size)):
-            features = embed_pairs(rows, each, subset, pool=pool)
-            values[subset] = _accuracy(features, labels_NP, rows.subjects, len(classes), random_state)
+            X_NF, right_NP = embed_pairs(rows, each, subset, pool=pool), np.zeros(labels_NP.shape)
+            for train, test in folds:
+                scores = decisions(X_NF[train], labels_NP[train], rows.subjects[train], X_NF[test], len(classes))
+                chosen = (scores > 0).astype(int) if len(classes) == 2 else scores.argmax(-1)
+                right_NP[test] = chosen == labels_NP[test]
+            values[subset] = over_groups(right_NP.T, rows.subjects)
         return np.stack([_shapley(values, name, names) for name in names])
 
     found_KSP = shapley(model, labellings_NP)
@@ -101,14 +109,3 @@ def _shapley(values: dict[tuple, np.ndarray], name: str, names: list[str]) -> np
             joined = tuple(other for other in names if other in subset or other == name)
             total += weight * (values[joined] - values[subset])
     return total
-
-
-def _accuracy(features: np.ndarray, labels_NP: np.ndarray, groups: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
-    """Share of the windows of each subject that a probe of other subjects classifies, (S, P)."""
-    _, codes = np.unique(groups, return_inverse=True)
-    right_SP = np.zeros((codes.max() + 1, labels_NP.shape[1]))
-    for train, test in CrossSubject(min(6, codes.max() + 1), 1, seed).split(groups=groups):
-        scores = classify(RidgeSolver(features[train], groups[train]), labels_NP[train], n_classes, features[test])
-        chosen = (scores[..., 0] > 0).astype(int) if n_classes == 2 else scores.argmax(-1)
-        np.add.at(right_SP, codes[test], chosen == labels_NP[test])
-    return right_SP / np.bincount(codes)[:, None]

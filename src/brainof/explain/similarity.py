@@ -27,25 +27,17 @@ from .source import untrained
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """Similarity of representations, layer by layer; rows are layers of `first`, and layer 0 is the sampler.
+    """Similarity of representations, layer by layer; rows are layers of `first`, and layer 0 is the sampler."""
 
-    Attributes
-    ----------
-    first, second : str
-        Modalities; the same for layers of one modality.
-    cka, untrained, rsa : ndarray, shape (J, J)
-        Unbiased linear CKA, the same with random weights (or None), and Spearman correlation of the distances between
-        windows.
-    null_95, p_pairing : float or None
-        Of the largest CKA over layers with windows of one side in another order: 95th percentile and p value. None
-        within a modality, where the windows are the same by construction.
-    """
-
+    #: Modalities; the same for layers of one modality
     first: str
     second: str
+    #: (J, J): unbiased linear CKA, Spearman correlation of the distances between windows, and CKA with random weights
     cka: np.ndarray
     rsa: np.ndarray
     untrained: np.ndarray | None
+    #: Of the largest CKA over layers with windows of one side in another order: 95th percentile and p value. None
+    #: within a modality, where the windows are the same by construction
     null_95: float | None
     p_pairing: float | None
     n_windows: int
@@ -98,7 +90,8 @@ def layer_similarity(
     for i, first in enumerate(names):
         for second in names[i:]:
             cka = _each(grams[first], grams[second], cka_of)
-            rsa = _each([pdist(x) for x in layers[0][first]], [pdist(x) for x in layers[0][second]], _spearman)
+            one, two = ([pdist(x) for x in layers[0][name]] for name in (first, second))
+            rsa = _each(one, two, lambda a, b: spearmanr(a, b).statistic)
             other = np.mean([_each(null[first], null[second], cka_of) for null in nulls], axis=0) if nulls else None
             null_95 = p = None
             if first != second and n_permutations:
@@ -143,7 +136,3 @@ def cka_of(one: np.ndarray, two: np.ndarray) -> float:
 
 def _each(one: Sequence[Any], two: Sequence[Any], measure: Any) -> np.ndarray:
     return np.array([[measure(a, b) for b in two] for a in one])
-
-
-def _spearman(one: np.ndarray, two: np.ndarray) -> float:
-    return float(spearmanr(one, two).statistic)

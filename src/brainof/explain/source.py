@@ -174,7 +174,15 @@ def _of_recordings(samples: Any, y: Any, groups: Any) -> list[Explained]:
             raise LabelError(f"{len(value)} values for {samples.n_samples} samples", field=name)
     table = examples.describe()
     table["sample"] = owner
-    codes, classes = _coded(y)
+    codes = None if y is None else np.asarray(y)
+    classes: tuple[str, ...] = ()
+    if codes is not None and codes.dtype.kind == "f" and len(np.unique(codes)) > 10:
+        codes = codes.astype(np.float64)  # floats with many values are a regression
+    elif codes is not None:
+        names, codes = np.unique(codes.astype(str), return_inverse=True)
+        classes = tuple(names.tolist())
+        if len(classes) < 2:
+            raise LabelError(f"one class only, {names.tolist()}", field="y")
     named = samples.subjects if groups is None else np.asarray(groups).astype(str)
     found = []
     for modality in dict.fromkeys(window.modality for window in examples.windows):
@@ -248,16 +256,3 @@ def _units(subjects: np.ndarray | None, samples: np.ndarray) -> tuple[np.ndarray
         return subjects, "subjects"
     single = samples if len(np.unique(samples)) > 1 else np.arange(len(samples))
     return single.astype(str), "windows"
-
-
-def _coded(y: Any) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Class codes and names; floats with many values are a regression."""
-    if y is None:
-        return None, ()
-    values = np.asarray(y)
-    if values.dtype.kind == "f" and len(np.unique(values)) > 10:
-        return values.astype(np.float64), ()
-    names, codes = np.unique(values.astype(str), return_inverse=True)
-    if len(names) < 2:
-        raise LabelError(f"one class only, {names.tolist()}", field="y")
-    return codes, tuple(names.tolist())

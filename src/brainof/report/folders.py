@@ -5,7 +5,7 @@ Every reader takes what is there: a run that crashed has no release, and old or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,41 +28,29 @@ from .training import expert_load, explained_variance, loss_curves
 
 @dataclass
 class Part:
-    """One folder of a report.
-
-    Attributes
-    ----------
-    kind : str
-        "pretraining", "adaptation", "evaluation", "explanation" or "corpus".
-    record : dict
-        What the release records of its training; empty where there is none.
-    gains : list of dict
-        task, difference, low, high, p: against random weights, where that was measured.
-    facts, data : dict
-        One line for the comparison of several folders; numbers for machines.
-    limits : list of str
-        What this folder does not show.
-    lead : str
-        The first sentence of a page of nothing else; empty where gains make it.
-    """
+    """One folder of a report, of a kind of `_KINDS`."""
 
     name: str
     kind: str
     sections: list[Section] = field(default_factory=list)
+    #: What the release records of its training; empty where there is none
     record: dict[str, Any] = field(default_factory=dict)
+    #: Against random weights, where that was measured: task, difference, low, high, p
     gains: list[dict[str, Any]] = field(default_factory=list)
+    #: One line for the comparison of several folders; numbers for machines
     facts: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    #: What this folder does not show
     limits: list[str] = field(default_factory=list)
+    #: The first sentence of a page of nothing else; empty where gains make it
     lead: str = ""
 
 
 def read_part(folder: Path, name: str = "") -> Part:
     """What a folder (or `name`), and explanations and scores inside it, give a report; a ConfigError for any other."""
     if not folder.is_dir():
-        raise ConfigError(
-            "no such folder", file=folder, fix="give folders that brainof wrote: runs, evaluations, corpora"
-        )
+        fix = "give folders that brainof wrote: runs, evaluations, corpora"
+        raise ConfigError("no such folder", file=folder, fix=fix)
     for kind, (file, read) in _KINDS.items():
         if any((folder / name).exists() for name in file.split()):
             part = Part(name or folder.resolve().name, kind)
@@ -96,6 +84,11 @@ _GAINS = (
     "of random initialisations."
 )
 _MEANS = "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
+_SCORES = (
+    "Dot: mean score with its standard error over subjects; grey ticks: single subjects; dashed line: chance; shaded: "
+    "up to the 95th percentile with permuted labels. Open dots used windows of test subjects."
+)
+_PAIRED = "One line per subject: the same architecture untrained, and pretrained. Thick: mean."
 #: Columns of `summary.csv` that a suite may leave out
 _COLUMNS = ("option", "gain", "gain_low", "gain_high", "gain_low_any", "gain_high_any", "n_seeds", "reason")
 #: Keys of a health check -> the output that they are of
@@ -134,13 +127,9 @@ def _pretraining(folder: Path, part: Part) -> None:
         "What shows it is explained variance with the right latents (solid) above that with latents of other windows "
         "(dotted)."
     )
+    others = "R2, latents of other windows"
     lines = [
-        {
-            "dataset": name,
-            "output": output,
-            "R2": entry[key],
-            "R2, latents of other windows": entry.get(f"{key}_shuffled"),
-        }
+        {"dataset": name, "output": output, "R2": entry[key], others: entry.get(f"{key}_shuffled")}
         for name, entry in health.items()
         for key, output in _OUTPUTS.items()
         if entry.get(key) is not None
@@ -167,7 +156,15 @@ def _pretraining(folder: Path, part: Part) -> None:
 def _adaptation(folder: Path, part: Part) -> None:
     config, found = _yaml(folder / "config.yaml"), _json(folder / "scores.json")
     part.record = _record(folder)
-    rows = _beside(found)
+    beside = [row for row in found.get("beside", ()) if row.get("level") == "window" and row.get("row") == "score"]
+    shared = {row["metric"]: row for row in beside}
+    adapted = [  # as rows that `results.scores` draws
+        {**shared[name], "features": "adapted model", "score": value["mean"], "group_score": value["mean"]}
+        | {"group_se": value["se"], "null_95": None}
+        for name, value in found.get("metrics", {}).items()
+        if name in shared
+    ]
+    rows = adapted + beside
     lines: dict[str, dict[str, Any]] = {}  # a line per set of features, a column per metric
     for row in rows:
         if row["score"] is not None and row["features"] != "chance":
@@ -175,46 +172,27 @@ def _adaptation(folder: Path, part: Part) -> None:
             line |= {metric.replace("_", " "): row["score"]}
             if metric == rows[0]["metric"]:
                 line |= {"SE (subjects)": row.get("group_se"), "chance": row.get("chance")}
-    text = [
-        f"Base model: {part.record.get('base_model', 'unknown')}. Task: {part.record.get('task', config.get('task'))}."
-    ]
+    base, task = part.record.get("base_model", "unknown"), part.record.get("task", config.get("task"))
+    text = [f"Base model: {base}. Task: {task}."]
     if not rows:
         text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
     tables, images = [], []
     if lines:
         about = "cross-validated on the same windows and folds"
         tables = [Table(pd.DataFrame(list(lines.values())), f"Scores, {about}: means over folds.")]
-        images = [
-            Image(
-                scores([row for row in rows if row["score"] is not None]),
-                f"Dot: score, {about}, with its standard error over subjects; dashed: chance.",
-            )
-        ]
+        figure = scores([row for row in rows if row["score"] is not None])
+        images = [Image(figure, f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
     if counted := found.get("confusion"):
         caption = "Windows of each true class (rows) by what the adapted model calls them, over all folds."
         images.append(Image(confusion(counted["counts"], counted["classes"]), caption))
     part.sections = [Section(f"Scores of {part.name}", text, images, tables), _configuration(config, part.name)]
-    part.gains = [
-        {**gain, "task": f"{gain['task']} (frozen features)"} for gain in gain_rows([*rows, *found.get("paired", ())])
-    ]
+    frozen = gain_rows([*rows, *found.get("paired", ())])
+    part.gains = [{**gain, "task": f"{gain['task']} (frozen features)"} for gain in frozen]
     main = next(iter(found.get("metrics", {}).items()), None)
     part.facts = {"base model": part.record.get("base_model"), "task": part.record.get("task")}
     part.facts |= {main[0].replace("_", " "): main[1]["mean"]} if main else {}
     part.data = {"config": config, "scores": found, "record": part.record}
     part.limits = ["No label permutation was run here, and the interval does not cover the choice of settings."]
-
-
-def _beside(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the adapted model and of what it was scored beside, as `results.scores` draws them."""
-    beside = [row for row in found.get("beside", ()) if row.get("level") == "window" and row.get("row") == "score"]
-    shared = {row["metric"]: row for row in beside}
-    adapted = [
-        {**shared[name], "features": "adapted model", "score": value["mean"], "group_score": value["mean"]}
-        | {"group_se": value["se"], "null_95": None}
-        for name, value in found.get("metrics", {}).items()
-        if name in shared
-    ]
-    return adapted + beside
 
 
 def _evaluation(folder: Path, part: Part) -> None:
@@ -226,11 +204,16 @@ def _evaluation(folder: Path, part: Part) -> None:
     frame["option"] = frame["option"].astype(object).fillna("")
     models = frame[frame["kind"] == "model"]
     untrained = models["entry"].str.endswith("(random weights)")
+    several = models.loc[~untrained, "entry"].nunique() > 1
     for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
-        name = _named(row, models.loc[~untrained, "entry"].nunique() > 1)
-        about = {"task": name, "entry": row["entry"], "difference": row["gain"]}
-        about |= {"low": row["gain_low"], "high": row["gain_high"]}
-        part.gains.append({**about, "verdict": _verdict(row)})
+        # with the model where there are several
+        about = [row["entry"]] * several + [row["readout"]] + [row["option"]] * (row["option"] not in ("plain", ""))
+        # won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known
+        low = np.nanmin([row["gain_low"], row["gain_low_any"]])
+        high = np.nanmax([row["gain_high"], row["gain_high_any"]])
+        gain = {"task": f"{row['task']} ({', '.join(map(str, about))})", "entry": row["entry"]}
+        gain |= {"difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+        part.gains.append({**gain, "verdict": "won" if low > 0 else "lost" if high < 0 else "open"})
     images = [Image(gains(part.gains), _GAINS)] if part.gains else []
     part.sections = [Section(f"Evaluation {part.name}", [], images, [Table(summary_table(frame), _MEANS)])]
     part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
@@ -251,35 +234,15 @@ def _evaluation(folder: Path, part: Part) -> None:
         part.limits.append(f"{known}: never trained; its difference from other random weights is chance.")
 
 
-def _named(row: Mapping[Any, Any], with_entry: bool) -> str:
-    """`heat (ridge, centred)`, with the model where there are several."""
-    about = [row["entry"]] * with_entry + [row["readout"]] + [row["option"]] * (row["option"] not in ("plain", ""))
-    return f"{row['task']} ({', '.join(map(str, about))})"
-
-
-def _verdict(row: Mapping[Any, Any]) -> str:
-    """Won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known."""
-    low, high = np.nanmin([row["gain_low"], row["gain_low_any"]]), np.nanmax([row["gain_high"], row["gain_high_any"]])
-    return "won" if low > 0 else "lost" if high < 0 else "open"
-
-
 def _scores(folder: Path, part: Part) -> None:
     """`scores.json` with rows of `evaluate_task`."""
     rows = _json(folder / "scores.json")
     if not isinstance(rows, list):
         return
     part.gains += gain_rows(rows)
-    images = [
-        Image(
-            scores(rows),
-            "Dot: mean score with its standard error over subjects; grey ticks: single subjects; dashed line: chance; "
-            "shaded: up to the 95th percentile with permuted labels. Open dots used windows of test subjects.",
-        )
-    ]
+    images = [Image(scores(rows), _SCORES)]
     if (figure := paired_lines(rows)) is not None:
-        images.append(
-            Image(figure, "One line per subject: the same architecture untrained, and pretrained. Thick: mean.")
-        )
+        images.append(Image(figure, _PAIRED))
     pairs = paired_table(rows)
     if len(pairs) and pairs["features"].nunique() == 1:
         pairs = pairs.drop(columns="features")  # the caption says it, and a phone has room for the difference

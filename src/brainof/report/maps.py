@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
@@ -27,20 +26,7 @@ from ..explain.experts import ExpertUsage
 from ..explain.reconstruction import Example, Reconstruction
 from ..explain.similarity import Similarity
 from ..utils.values import counted
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    MODALITY_COLOURS,
-    MODALITY_NAMES,
-    ORANGE,
-    RED,
-    hide_unused,
-    panels,
-    say_empty,
-    styled,
-)
+from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
 
 #: Short unit of a colour bar, by the start of the measure
 _UNIT = {"loss of eviden": "evidence (RMS)", "change of the ": "change (SD)", "share of the a": "share"}
@@ -116,7 +102,8 @@ def bars(panel: Axes, found: EffectMap, most: int = 12) -> None:
     panel.set_yticks(place, [found.names[part] for part in chosen], fontsize=7.5)
     panel.set_ylim(-0.7, len(chosen) - 0.3)
     panel.grid(visible=False, axis="y")
-    panel.set_xlabel(_short(found.measure), fontsize=8)
+    measure, _, unit = found.measure.partition(" (")
+    panel.set_xlabel(f"{measure}\n({unit}" if unit else measure, fontsize=8)
     of = f"largest {len(chosen)} of {len(found.names)}" if len(chosen) < len(found.names) else ""
     panel.set_title(f"{of}\nmean and 95 % interval over {found.n_units} {found.unit}".strip(), fontsize=8)
     panel.legend(fontsize=6.5, loc="lower center", bbox_to_anchor=(0.4, -0.6), ncols=2)
@@ -134,11 +121,6 @@ def limits(values: np.ndarray) -> tuple[tuple[float, float], str]:
     """Limits and colour map of values: from zero, or around it where some are below."""
     largest = max(float(np.abs(values).max()), 1e-12)
     return ((-largest, largest), DIVERGING) if values.min() < 0 else ((0.0, largest), SEQUENTIAL)
-
-
-def _short(text: str) -> str:
-    head, _, unit = text.partition(" (")
-    return f"{head}\n({unit}" if unit else head
 
 
 def flattened(positions: np.ndarray) -> np.ndarray:
@@ -168,32 +150,20 @@ def topomap(
     places, owner = np.unique(np.round(channels.positions[known], 3), axis=0, return_inverse=True)
     owner = owner.ravel()
     mean = np.bincount(owner, values[known]) / np.bincount(owner)
-    centred = _in_head(places, channels.frame)
-    points = flattened(centred) / (np.pi / 2) * 0.095 * 0.92
+    if channels.frame != "head":  # places of other frames are centred on themselves
+        places = places - places.mean(0) + [0.0, 0.0, 0.05]
+    points = flattened(places) / (np.pi / 2) * 0.095 * 0.92
     mask = None if marked is None else np.bincount(owner, marked[known]) > 0
     vlim = vlim or limits(mean)[0]
+    look: Any = {"cmap": DIVERGING if vlim[0] < 0 else SEQUENTIAL, "vlim": vlim, "contours": 4, "mask": mask}
+    look["mask_params"] = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 4}
+    look["extrapolate"] = "head" if set(channels.types) == {"eeg"} else "local"  # MEG helmets reach beyond the head
     with warnings.catch_warnings(action="ignore"):
-        image, _ = mne.viz.plot_topomap(
-            mean,
-            points,
-            axes=panel,
-            show=False,
-            cmap=DIVERGING if vlim[0] < 0 else SEQUENTIAL,
-            vlim=vlim,
-            contours=4,
-            extrapolate="head" if set(channels.types) == {"eeg"} else "local",  # MEG helmets reach beyond the head
-            mask=mask,
-            mask_params={"marker": "o", "markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 4},
-        )
+        image, _ = mne.viz.plot_topomap(mean, points, axes=panel, show=False, **look)
     bar = panel.figure.colorbar(image, ax=panel, shrink=0.6, pad=0.02, label=label)
     bar.ax.tick_params(labelsize=6.5)
     if lost := int((~known).sum()):
         panel.set_xlabel(f"{counted(lost, 'sensor')} without a position", fontsize=7)
-
-
-def _in_head(places: np.ndarray, frame: str) -> np.ndarray:
-    """Places about the centre that `flattened` expects; those of other frames are centred on themselves."""
-    return places if frame == "head" else places - places.mean(0) + [0.0, 0.0, 0.05]
 
 
 def glass_brain(panel: Axes, values: np.ndarray, channels: Channels, label: str = "") -> None:
@@ -278,7 +248,8 @@ def attended(found: Attended) -> Figure:
             kinds = sorted(set(found.channels.types), key=lambda kind: kind != "mag")
             rows = np.flatnonzero([kind == kinds[0] for kind in found.channels.types])
             topomap(panel, space[rows], found.channels.take(rows), label="% of attention")
-    hide_unused(axes[0, len(found.reach) : 4])
+    for panel in axes[0, len(found.reach) : 4]:
+        panel.set_axis_off()
     return figure
 
 
@@ -336,7 +307,8 @@ def reconstruction(found: Reconstruction) -> Figure:
     figure, axes = panels(1, 4, width=2.6, height=2.7, gridspec_kw={"width_ratios": [2.2, 1, 1, 0.9]})
     _waveforms(axes[0, 0], example)
     axes[0, 0].set_title(f"best window, R2 {example.r2:.2f}; hidden patches shaded", fontsize=8)
-    _OF_MODALITY[example.modality](axes[0, 1], axes[0, 2], found, example)
+    beside = {"eeg": _spectrograms, "meg": _topographies, "fmri": _connectivities}[example.modality]
+    beside(axes[0, 1], axes[0, 2], found, example)
     shown = {"right\nlatents": found.r2, "of other\nwindows": found.shuffled}
     if found.untrained is not None:
         shown["random\nweights"] = found.untrained
@@ -415,13 +387,6 @@ def _connectivities(one: Axes, two: Axes, found: Reconstruction, example: Exampl
     panel.figure.colorbar(image, ax=two, label="correlation")
 
 
-_OF_MODALITY: dict[str, Callable[..., None]] = {
-    "eeg": _spectrograms,
-    "meg": _topographies,
-    "fmri": _connectivities,
-}
-
-
 # Embeddings
 
 
@@ -429,36 +394,32 @@ _OF_MODALITY: dict[str, Callable[..., None]] = {
 @styled
 def embedding(found: EmbeddingMap) -> Figure:
     """One row per method, one column per factor."""
-    factors, names = found.factors, {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+    factors, methods = found.factors, {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+    okabe = [BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9"]
     figure, axes = panels(len(found.coordinates), max(1, len(factors)), width=3.1, height=2.7)
     for row, (method, points) in zip(axes, found.coordinates.items(), strict=True):
         shares = [f" ({100 * share:.0f} %)" if method == "pca" else "" for share in found.explained]
-        x, y = (f"{names[method]} {number}{share}" for number, share in enumerate(shares, 1))
-        for panel, values in zip(
-            row, [factor.values for factor in factors] or [np.full(len(points), "window")], strict=True
-        ):
-            _scatter(panel, points, values)
+        x, y = (f"{methods[method]} {number}{share}" for number, share in enumerate(shares, 1))
+        colouring = [factor.values for factor in factors] or [np.full(len(points), "window")]
+        for panel, values in zip(row, colouring, strict=True):
+            names, codes = np.unique(values, return_inverse=True)
+            few = len(names) <= len(okabe)
+            colours: Any = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
+            for k, name in enumerate(names):
+                look: Any = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
+                panel.scatter(*points[codes == k].T, label=str(name)[:22], **look)
+            if few:
+                panel.legend(fontsize=6.5, loc="best", markerscale=1.3)
+            else:
+                about: Any = {"transform": panel.transAxes, "ha": "right", "fontsize": 6.5, "color": GREY}
+                panel.text(0.99, 0.01, f"{len(names)} values", **about)
             panel.set(xlabel=x, ylabel=y, xticks=[], yticks=[])
     for panel, factor in zip(axes[0], factors, strict=False):
         verdict = "\n".join(textwrap.fill(line, 48) for line in factor.verdict.splitlines())
         panel.set_title(verdict, fontsize=7.5, color=RED if "DOES NOT" in verdict else BLACK)
-    about = found.about
-    figure.suptitle(f"Embeddings: {about['name']}, {about['windows']} windows", fontsize=9.5, x=0.01, ha="left")
+    of = f"{found.about['name']}, {found.about['windows']} windows"
+    figure.suptitle(f"Embeddings: {of}", fontsize=9.5, x=0.01, ha="left")
     return figure
-
-
-def _scatter(panel: Axes, points: np.ndarray, values: np.ndarray) -> None:
-    names, codes = np.unique(values, return_inverse=True)
-    okabe = [BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9"]
-    few = len(names) <= len(okabe)
-    colours: Any = okabe if few else colormaps["viridis"](np.linspace(0, 1, len(names)))
-    for k, name in enumerate(names):
-        look: Any = {"s": 9, "color": [colours[k]], "marker": "osD^vP"[k % 6], "alpha": 0.75, "linewidths": 0}
-        panel.scatter(*points[codes == k].T, label=str(name)[:22], **look)
-    if few:
-        panel.legend(fontsize=6.5, loc="best", markerscale=1.3)
-    else:
-        panel.text(0.99, 0.01, f"{len(names)} values", transform=panel.transAxes, ha="right", fontsize=6.5, color=GREY)
 
 
 @draw.register

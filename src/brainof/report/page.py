@@ -88,11 +88,7 @@ def render(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     values = [
-        {
-            **vars(section),
-            "images": [_image(image) for image in section.images],
-            "tables": [_table(table) for table in section.tables],
-        }
+        {**vars(section), "images": map(_image, section.images), "tables": map(_table, section.tables)}
         for section in sections
     ]
     # a "<" inside a script element could end it
@@ -106,13 +102,8 @@ def render(
 def _image(image: Image) -> dict[str, Any]:
     data = image.figure if isinstance(image.figure, bytes) else svg(image.figure)
     width, height = (float(value) * 100 / 72 for value in re.findall(rb'(?:width|height)="([\d.]+)pt"', data)[:2])
-    return {
-        "data": base64.b64encode(data).decode(),
-        "caption": image.caption,
-        "alt": image.alt or image.caption,
-        "width": round(width),
-        "height": round(height),
-    }
+    words = {"caption": image.caption, "alt": image.alt or image.caption}
+    return {**words, "data": base64.b64encode(data).decode(), "width": round(width), "height": round(height)}
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,14 @@ from .style import GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, panels, say_e
 
 Record = dict[str, Any]
 
+_CAPTIONS = {
+    "spectrum": "Power density before preparation, median over channels. Line: median over recordings; shaded: 5th to "
+    "95th percentile of the recordings.",
+    "amplitude": "Robust standard deviation of each recording (median over its channels). Dotted: median over "
+    "recordings.",
+}
+_HEADS = "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
+
 #: Recordings that a table lists at most; the ones with most dropped channels come first
 MOST = 200
 
@@ -36,9 +44,8 @@ def write_quality_page(corpus: Corpus, path: str | PathLike[str]) -> Path:
     """
     records = corpus.quality
     if not records:
-        raise CorpusError(
-            "holds no quality notes", file=corpus.folder.where("quality"), fix="prepare it again with `brainof prepare`"
-        )
+        where, fix = corpus.folder.where("quality"), "prepare it again with `brainof prepare`"
+        raise CorpusError("holds no quality notes", file=where, fix=fix)
     return write_page(path, quality_sections(corpus, records), "Data quality", lead(records))
 
 
@@ -47,24 +54,31 @@ def lead(records: Sequence[Record]) -> str:
     found = summary(records)
     return (
         f"{counted(len(records), 'recording')} of {counted(found['subjects'], 'subject')} in "
-        f"{counted(len(_grouped(records)), 'dataset')}: "
+        f"{counted(len({(record['dataset'], record['modality']) for record in records}), 'dataset')}: "
         f"{found['in windows %']:.1f} % of the time is in windows, {found['channels dropped %']:.1f} % of the channels "
         "were dropped. Amplitudes and spectra are of the signal as read."
     )
 
 
-def _grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
+def quality_sections(corpus: Corpus, records: Sequence[Record]) -> list[Section]:
+    """Overview, what was dropped, and one section per dataset and modality."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((str(record["dataset"]), str(record["modality"])), []).append(record)
-    return groups
-
-
-def quality_sections(corpus: Corpus, records: Sequence[Record]) -> list[Section]:
-    """Overview, what was dropped, and one section per dataset and modality."""
-    groups = _grouped(records)
-    sections = [_overview(corpus, groups), _dropped(corpus, records)]
-    return sections + [_dataset(corpus, *key, group) for key, group in sorted(groups.items())]
+    failed = Counter((str(entry.get("dataset")), str(entry.get("modality"))) for entry in corpus.failures)
+    lines = [
+        {
+            "dataset": dataset,
+            "modality": MODALITY_NAMES.get(modality, modality),
+            **summary(groups.get((dataset, modality), [])),
+            "failed": failed[dataset, modality],
+        }
+        for dataset, modality in sorted(set(groups) | set(failed))
+    ]
+    digits = {"hours": 2, "in windows %": 1, "channels dropped %": 2, "samples clipped %": 3}
+    overview = Section("Overview", tables=[Table(pd.DataFrame(lines), "Recordings that were prepared.", digits)])
+    parts = [_dataset(corpus, *key, group) for key, group in sorted(groups.items())]
+    return [overview, _dropped(corpus, records), *parts]
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
@@ -81,21 +95,6 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         "samples clipped %": 100 * float(np.mean(clipped)) if clipped else np.nan,
         "cut off": sum(record["truncated"] for record in records),
     }
-
-
-def _overview(corpus: Corpus, groups: dict[tuple[str, str], list[Record]]) -> Section:
-    failed = Counter((str(entry.get("dataset")), str(entry.get("modality"))) for entry in corpus.failures)
-    lines = [
-        {
-            "dataset": dataset,
-            "modality": MODALITY_NAMES.get(modality, modality),
-            **summary(groups.get((dataset, modality), [])),
-            "failed": failed[dataset, modality],
-        }
-        for dataset, modality in sorted(set(groups) | set(failed))
-    ]
-    digits = {"hours": 2, "in windows %": 1, "channels dropped %": 2, "samples clipped %": 3}
-    return Section("Overview", tables=[Table(pd.DataFrame(lines), "Recordings that were prepared.", digits)])
 
 
 def _dropped(corpus: Corpus, records: Sequence[Record]) -> Section:
@@ -130,17 +129,7 @@ def _kind_of_note(note: str) -> tuple[str, str]:
 
 
 def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record]) -> Section:
-    images = [
-        Image(
-            spectra(records),
-            "Power density before preparation, median over channels. Line: median over recordings; shaded: 5th to 95th "
-            "percentile of the recordings.",
-        ),
-        Image(
-            amplitudes(records),
-            "Robust standard deviation of each recording (median over its channels). Dotted: median over recordings.",
-        ),
-    ]
+    images = [Image(by_sensor(records, key), caption) for key, caption in _CAPTIONS.items()]
     tables = {str(record["channel_set"]) for record in records}
     channels = {digest: corpus.channels(digest) for digest in sorted(tables)}
     text: list[str] = []
@@ -150,10 +139,7 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
         caption = "Recordings in which a region had no signal or lay outside the image, worst first."
         images.append(Image(coverage(records), caption))
     else:
-        caption = (
-            "Sensors seen from above, nose up, one head per system; colour: recordings in which they were dropped."
-        )
-        images += [Image(head(records, channels, *system), caption) for system in systems(channels)]
+        images += [Image(head(records, channels, *system), _HEADS) for system in systems(channels)]
     worst = sorted(
         (record for record in records if record["dropped"] or record["truncated"] or not sum(record["views"].values())),
         key=lambda record: (-len(record["dropped"]) / max(1, record["channels"]), record["recording"]),
@@ -179,30 +165,26 @@ def _dataset(corpus: Corpus, dataset: str, modality: str, records: list[Record])
 
 
 @styled
-def _by_sensor(records: Sequence[Record], key: str, empty: str, height: float, draw: Callable[..., None]) -> Figure:
-    """A panel for each sensor type, of what the records hold under `key`, in the units of the field."""
+def by_sensor(records: Sequence[Record], key: str) -> Figure:
+    """Power density ("spectrum") or a histogram ("amplitude") over recordings, a panel for each sensor type."""
     kinds = sorted({kind for record in records for kind in record[key]})
+    draw, height = (_spectrum, 2.7) if key == "spectrum" else (_amplitude, 2.2)
     figure, axes = panels(1, max(1, len(kinds)), width=4.2, height=height)
     if not kinds:
-        say_empty(axes[0, 0], empty)
+        say_empty(axes[0, 0], "too short for a spectrum" if key == "spectrum" else "no good channel")
     colour = MODALITY_COLOURS[str(records[0]["modality"])]
     for panel, kind in zip(axes[0], kinds, strict=False):
         found = [record[key][kind] for record in records if kind in record[key]]
         unit, factor = SHOWN_UNITS[next(r["amplitude"][kind]["unit"] for r in records if kind in r["amplitude"])]
         panel.set(xscale="log", title=SENSORS.get(kind, "regions"))
         draw(panel, found, unit, factor, colour)
-        _plain_numbers(panel)
+        # 20 instead of 2 x 10^1 below the axis, and never without a number
+        low, high = panel.get_xlim()
+        marked = (1, 1.5, 2, 3, 5, 7) if high / low < 10 else (1, 2, 5) if high / low < 1e4 else (1,)
+        panel.xaxis.set_major_locator(LogLocator(subs=marked))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     return figure
-
-
-def spectra(records: Sequence[Record]) -> Figure:
-    """Power density per sensor type over recordings."""
-    return _by_sensor(records, "spectrum", "too short for a spectrum", 2.7, _spectrum)
-
-
-def amplitudes(records: Sequence[Record]) -> Figure:
-    """Distribution of the amplitude per sensor type over recordings, on a logarithmic axis."""
-    return _by_sensor(records, "amplitude", "no good channel", 2.2, _amplitude)
 
 
 def _spectrum(panel: Axes, found: list[dict[str, Any]], unit: str, factor: float, colour: str) -> None:
@@ -224,17 +206,6 @@ def _amplitude(panel: Axes, found: list[dict[str, Any]], unit: str, factor: floa
     panel.axvline(np.median(values), color=GREY, linestyle=":")
     panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set(xlabel=f"amplitude ({unit})", ylabel="recordings")
-
-
-def _plain_numbers(panel: Axes) -> None:
-    """20 instead of 2 x 10^1 below a logarithmic axis, and never without a number."""
-    low, high = panel.get_xlim()
-    span = high / low
-    panel.xaxis.set_major_locator(
-        LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 1e4 else (1,))
-    )
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def systems(channels: dict[str, Channels]) -> list[tuple[str, str, list[str]]]:

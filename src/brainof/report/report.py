@@ -1,4 +1,4 @@
-"""`report`: one self-contained page of one folder or several side by side."""
+"""`report`: one self-contained page of one folder or several side by side, with a methods paragraph to paste."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from ..paths import user_path
 from ..utils.files import require_writable
 from ..utils.provenance import provenance, versions
 from .folders import Part, read_part
-from .methods import citations, methods
 from .page import Image, Section, Table, write_page
 from .results import several_losses
 
+#: What every page rests on
+CITATIONS = {
+    "Brain-OF": "Brain-OF: an omnifunctional foundation model for fMRI, EEG and MEG. arXiv:2602.23410 (2026).",
+    "DINT": "DINT Transformer. arXiv:2501.17486 (2025).",
+    "MNE-Python": "Gramfort A, et al. MEG and EEG data analysis with MNE-Python. Front Neurosci 7:267 (2013).",
+    "Nilearn": "Abraham A, et al. Machine learning for neuroimaging with scikit-learn. Front Neuroinform 8:14 (2014).",
+    "scikit-learn": "Pedregosa F, et al. Scikit-learn: machine learning in Python. JMLR 12:2825-2830 (2011).",
+    "PyTorch": "Paszke A, et al. PyTorch: an imperative style, high-performance deep learning library. NeurIPS (2019).",
+}
 _NO_COMPARISON = (
     "Nothing here was compared with random weights, so nothing here shows that pretraining helped; brainof evaluate "
     "scores a model beside the same architecture untrained."
@@ -56,10 +64,16 @@ def report(
         raise ConfigError("no folder", field="folders", fix="give the folder of a run, evaluation or explanation")
     require_writable(user_path(out))
     paths = [user_path(folder) for folder in folders]
-    parts = [read_part(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    whole = [path.resolve() for path in paths]
+    above, names = os.path.commonpath(whole), [path.name for path in whole]
+    # with the folders above it where two have the same name
+    names = [n if names.count(n) == 1 else os.path.relpath(path, above) for path, n in zip(whole, names, strict=True)]
+    parts = [read_part(path, name) for path, name in zip(paths, names, strict=True)]
     sections = [_side_by_side(parts)] if len(parts) > 1 else []
     sections += [section for part in parts for section in part.sections]
-    sections += [_methods(parts), _environment(parts), _limits(parts)]
+    text = [methods(part.record) for part in parts if part.record] or [methods({})]
+    paste = [*dict.fromkeys(text), citations([part.record for part in parts])]
+    sections += [Section("Methods, ready to paste", paste=paste), _environment(parts), _limits(parts)]
     seeds = [part.record["seed"] for part in parts if "seed" in part.record]
     seeds = seeds or [part.facts["seed"] for part in parts if part.facts.get("seed") is not None]
     foot = provenance(command=command, seed=", ".join(map(str, dict.fromkeys(seeds))) or "not recorded")
@@ -70,16 +84,6 @@ def report(
     data = {"format": "brainof-report", "version": 1, "provenance": foot, "parts": described}
     heading = title or ("Report of " + ", ".join(part.name for part in parts))
     return write_page(out, sections, heading, _lead(parts), provenance=foot, data=data)
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The name of each folder, with those above it where two have the same."""
-    found = [path.resolve() for path in paths]
-    above, names = os.path.commonpath(found), [path.name for path in found]
-    return [
-        name if names.count(name) == 1 else os.path.relpath(path, above)
-        for path, name in zip(found, names, strict=True)
-    ]
 
 
 def _lead(parts: Sequence[Part]) -> str:
@@ -122,9 +126,45 @@ def _plain(value: Any) -> str | None:
     return None if value is None or value != value else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _methods(parts: Sequence[Part]) -> Section:
-    text = [methods(part.record) for part in parts if part.record] or [methods({})]
-    return Section("Methods, ready to paste", paste=[*dict.fromkeys(text), citations([part.record for part in parts])])
+def methods(record: Mapping[str, Any]) -> str:
+    """One paragraph: model, data, objective, training, software; what is not recorded is left out."""
+    used = versions()
+    names = ("torch", "mne", "nilearn", "scikit-learn", "numpy")
+    software = ", ".join(f"{name} {used[name]}" for name in names if name in used)
+    text = [f"Analyses used brainof {used['brainof']} (Brain-OF architecture, arXiv:2602.23410) with {software}."]
+    if data := record.get("data"):
+        sets = [
+            f"{each['dataset']} ({each.get('modality', '?')}, {each.get('people', '?')} subjects, "
+            f"{each.get('hours', 0):.1f} h)"
+            for each in data
+        ]
+        windows = sum(each.get("windows", 0) for each in data)
+        text.append(f"The model was pretrained without labels on {windows:,} windows of {'; '.join(sets)}.")
+    if mask := record.get("mask"):
+        ratio, unit = mask.get("ratio", "?"), mask.get("unit", "?")
+        text.append(f"A fraction of {ratio} of the patches (unit: {unit}) was hidden.")
+    if objective := record.get("objective"):
+        parts = ", ".join(f"{name} {value}" for name, value in objective.items() if not isinstance(value, (dict, list)))
+        text.append(f"Objective: {parts}.")
+    if "steps" in record:
+        text.append(
+            f"Training took {record['steps']} optimizer steps of {record.get('batch', '?')} windows at a rate of "
+            f"{record.get('lr', '?')} in {record.get('precision', '?')}, seed {record.get('seed', '?')}, on "
+            f"{record.get('hardware', 'unrecorded hardware')}."
+        )
+    if "adaptation" in record:
+        how, base = record["adaptation"].get("adaptation", "?"), record.get("base_model", "an unnamed model")
+        text.append(f"The model was adapted to {record.get('task', 'a task')} by {how}, starting from {base}.")
+    return " ".join(text)
+
+
+def citations(records: Sequence[Mapping[str, Any]]) -> str:
+    """References, one a line: software first, then each dataset."""
+    lines = list(CITATIONS.values())
+    for record in records:
+        described = (*record.get("data", ()), *record.get("adaptation_data", ()))
+        lines += [f"{each['dataset']}: {each['citation']}" for each in described if each.get("citation")]
+    return "\n".join(dict.fromkeys(lines))
 
 
 def _environment(parts: Sequence[Part]) -> Section:

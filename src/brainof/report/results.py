@@ -54,12 +54,10 @@ def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mappin
         if row.get("null_95") is not None:
             reach = row["null_95"] - row["chance"]
             panel.barh(place, reach, left=row["chance"], height=0.62, color=GREY, alpha=0.25, linewidth=0)
-        look: Any = {"color": colour if row["features"] in reference else BLACK}
+        look: Any = {"color": colour if row["features"] in reference else BLACK, "markersize": 5, "capsize": 2}
         if row["recentred"]:
             look["markerfacecolor"] = "white"
-        panel.errorbar(
-            row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", markersize=5, capsize=2, **look
-        )
+        panel.errorbar(row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", **look)
     panel.set_yticks(range(len(own)), [shown_name(row) for row in own])
     panel.set_ylim(-0.6, len(own) - 0.4)
     panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
@@ -89,6 +87,7 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@styled
 def paired_lines(rows: Rows) -> Figure | None:
     """A line per subject from the untrained to the pretrained model, a panel per task; None without both."""
     groups = [row for row in tested(rows, "group") if not row["recentred"]]
@@ -101,11 +100,8 @@ def paired_lines(rows: Rows) -> Figure | None:
             chance = next((row.get("chance") for row in tested(rows, "score") if row["task"] == task), None)
             values = np.array([[side[name] for side in pair] for name in both], dtype=float)
             shown.append((task, str(own[0]["metric"]), own[0].get("modality"), chance, values))
-    return _paired_lines(shown) if shown else None
-
-
-@styled
-def _paired_lines(shown: Sequence[tuple]) -> Figure:
+    if not shown:
+        return None
     figure, axes = panels(1, len(shown), width=2.6, height=2.6)
     for panel, (task, metric, modality, chance, values) in zip(axes[0], shown, strict=True):
         panel.plot([0, 1], values.T, color=GREY, linewidth=0.8, marker="o", markersize=2.5, alpha=0.7)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 #: Colours of Okabe and Ito, which stay apart for colour-blind readers
 BLUE, ORANGE, GREEN, RED, GREY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8F98", "#222222"
@@ -51,11 +52,11 @@ _DARK = """<style>text{font-family:"DejaVu Sans",Verdana,sans-serif}
 [style*="fill: #d55e00"]{fill:#ff9a5c!important}[style*="stroke: #5a6068"]{stroke:#a7b0bb!important}}</style>"""
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw a figure with the settings of the reports, without touching matplotlib's global state for good."""
 
     @functools.wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+    def drawn(*args: P.args, **options: P.kwargs) -> R:
         with mpl.rc_context(_SETTINGS):
             return draw(*args, **options)
 
@@ -72,20 +73,14 @@ def panels(
     return figure, axes
 
 
-def hide_unused(axes: Iterable[Axes]) -> None:
-    """Take away panels that hold nothing."""
-    for panel in axes:
-        panel.set_axis_off()
-
-
-def png(figure: Figure, dpi: int = 130) -> bytes:
+def png(figure: Figure) -> bytes:
     """The figure as PNG on white."""
-    return _saved(figure, format="png", dpi=dpi, facecolor="white")
+    return _saved(figure, format="png", facecolor="white")
 
 
 def svg(figure: Figure) -> bytes:
     """The figure as SVG without a ground, whose text is text and whose colours follow a dark screen."""
-    made = _saved(figure, format="svg", dpi=130, facecolor="none", metadata={"Date": None, "Creator": None})
+    made = _saved(figure, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     _, start, rest = made.decode().partition("<svg ")
     tag, end, body = rest.partition(">")
     return f"{start}{tag}{end}{_DARK}{body}".encode()
@@ -94,7 +89,7 @@ def svg(figure: Figure) -> bytes:
 def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
-        figure.savefig(buffer, bbox_inches="tight", pad_inches=0.05, **options)
+        figure.savefig(buffer, dpi=130, bbox_inches="tight", pad_inches=0.05, **options)
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CorpusError
 from ..paths import user_path
-from ..utils.files import json_object
+from ..utils.files import read_json
 from .index import FORMAT, VERSIONS
 
 
@@ -59,7 +59,7 @@ def object_names(folder: Folder, kind: str) -> list[str]:
 
 def read_object(folder: Folder, name: str) -> dict[str, Any]:
     """A JSON object, read as `utils.files.read_json` does."""
-    return json_object(lambda: folder.read(name), folder.where(name))
+    return read_json(folder.where(name), lambda: folder.read(name))
 
 
 def check_version(folder: Folder) -> int:

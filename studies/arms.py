@@ -25,7 +25,7 @@ from brainof.evaluation.sources import Opened, open_task
 from brainof.pretraining import PretrainConfig, find_config, pretrain
 from brainof.pretraining.recipes import ablated
 from brainof.schema import Schema, read_yaml
-from brainof.simulate.tasks import task_parameters
+from brainof.simulate.parameters import task_parameters
 from brainof.simulate.write import write
 from brainof.utils.files import write_atomically
 from brainof.utils.progress import timed

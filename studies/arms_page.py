@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from brainof.evaluation.entries import RANDOM
 from brainof.schema import read_yaml
 from brainof.stats.compare import paired
-from brainof.utils.markdown import markdown_table
+from brainof.utils.console import markdown_table
 from studies.arms_measures import Values
 from studies.tables import markdown
 

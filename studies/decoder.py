@@ -29,8 +29,7 @@ from brainof.release import load, save_release
 from brainof.report.page import Section, Table, write_page
 from brainof.schema import Schema
 from brainof.simulate import CohortParameters, cohort
-from brainof.simulate.recipes import recipe
-from brainof.simulate.write import write
+from brainof.simulate.write import recipe, write
 from brainof.stats.ridge import RidgeSolver
 from brainof.utils.progress import timed
 from studies.real import DATASETS

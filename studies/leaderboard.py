@@ -20,8 +20,8 @@ from brainof.evaluation.sources import access
 from brainof.model.presets import PUBLISHED, count, preset
 from brainof.schema import read_yaml
 from brainof.stats.metrics import LOWER_IS_BETTER
+from brainof.utils.console import markdown_table
 from brainof.utils.files import read_json, write_atomically
-from brainof.utils.markdown import markdown_table
 
 SUITE = "brainof-bench@1.0"
 FIGURES = Path(__file__).with_name("published.yaml")

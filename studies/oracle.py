@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import fft
 from scipy.stats import norm
 
-from brainof.simulate.haemodynamics import BASELINE
+from brainof.simulate.activity import BASELINE
 from brainof.simulate.regions import NETWORKS, Regions
 from brainof.simulate.subjects import Subject
 

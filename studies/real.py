@@ -21,8 +21,8 @@ from brainof.pretraining.run_folder import last_of
 from brainof.report.explanations import write_explanations
 from brainof.report.report import report
 from brainof.report.tables import Rows, paired_table, score_table
+from brainof.utils.console import markdown_table
 from brainof.utils.files import write_atomically, write_json
-from brainof.utils.markdown import markdown_table
 from brainof.utils.progress import timed
 from brainof.utils.values import finite
 

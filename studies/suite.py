@@ -13,9 +13,8 @@ from pydantic import Field
 
 from brainof.channels import Modality
 from brainof.schema import Schema
-from brainof.simulate.parameters import CohortParameters
+from brainof.simulate.parameters import CohortParameters, task_parameters
 from brainof.simulate.subjects import cohort
-from brainof.simulate.tasks import task_parameters
 from studies.oracle import best_accuracy, joined, oracle_score, pooled, true_features
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainof.utils.markdown import markdown_table
+from brainof.utils.console import markdown_table
 
 
 def markdown(frame: pd.DataFrame, digits: int = 3) -> str:

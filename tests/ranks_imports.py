@@ -1,6 +1,7 @@
 """What the fork server of `tests.ranks` has ready."""
 
 import torch
+import torch._dynamo  # each optimizer asks for it: seconds in every rank
 import torch.distributed.fsdp
 import torch.distributed.tensor
 

@@ -20,8 +20,8 @@ from brainof.datasets.recipe import Recipe
 from brainof.datasets.run import prepare
 from brainof.errors import ConfigError
 from brainof.recording import Recording
-from brainof.simulate.brainvision import write_brainvision
-from brainof.simulate.montages import meg_channels
+from brainof.simulate.bids import write_brainvision
+from brainof.simulate.montages import sensors
 
 RECIPES = {recipe.name: recipe for recipe in catalogue.recipes()}
 UNVERIFIED = [name for name, recipe in RECIPES.items() if recipe.layout != "verified"]
@@ -38,7 +38,7 @@ def eeg(seconds: float, names: tuple[str, ...], sfreq: float = 200.0) -> Recordi
 
 
 def meg(seconds: float) -> Recording:
-    channels = meg_channels("ctf275").take(range(0, 270, 9))
+    channels = sensors("ctf275").take(range(0, 270, 9))
     data = np.random.default_rng(0).standard_normal((len(channels), int(seconds * 300))) * 1e-13
     return Recording(data, 300.0, "meg", channels)
 

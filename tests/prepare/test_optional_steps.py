@@ -15,7 +15,7 @@ from brainof.prepare import WindowOptions, cut, default_chain
 from brainof.prepare.bads import AutoReject, BadChannels
 from brainof.prepare.scaling import Maxwell
 from brainof.recording import Recording
-from brainof.simulate.montages import meg_info
+from brainof.simulate.montages import sensor_info
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_autoreject_needs_enough_to_learn_from(eeg):
 @pytest.fixture(scope="module")
 def meg() -> Recording:
     """A 306-sensor recording: a dipole's field inside, a plane wave from far away ten times as large, one bad coil."""
-    info = meg_info("neuromag306").copy()
+    info = sensor_info("neuromag306").copy()
     with info._unlock():
         info["sfreq"] = 100.0
     random, n_times = np.random.default_rng(0), 500

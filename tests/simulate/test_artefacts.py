@@ -6,7 +6,7 @@ from scipy import signal
 
 from brainof.simulate import CohortParameters, simulate_subject
 from brainof.simulate.artefacts import contaminate, contaminate_bold, magnetic_pattern
-from brainof.simulate.montages import eeg_channels, meg_channels
+from brainof.simulate.montages import sensor_info, sensors
 from brainof.simulate.parameters import ArtefactParameters
 from brainof.simulate.persons import stream
 
@@ -35,7 +35,7 @@ def test_each_switch_adds_something_and_nothing_else_changes(clean, name):
     default = getattr(ArtefactParameters(), name)
     level = NONE.model_copy(update={name: 0.2 if name == "bad_channels" else default})
     before = clean.copy()
-    found = contaminate(clean, eeg_channels(32), None, 256.0, level, own)
+    found = contaminate(clean, 32, 256.0, level, own)
     np.testing.assert_array_equal(clean, before)
     added = found.data - clean
     assert added.std() > 0
@@ -45,14 +45,14 @@ def test_each_switch_adds_something_and_nothing_else_changes(clean, name):
         assert 0 < mask.mean() < 0.6
         assert np.abs(added[:, ~mask]).max() < 1e-7
     if name == "bad_channels":
-        assert set(found.bads) == {n for n, bad in zip(eeg_channels(32).names, found.masks[name], strict=True) if bad}
+        assert set(found.bads) == {n for n, bad in zip(sensors(32).names, found.masks[name], strict=True) if bad}
         assert np.abs(added[~found.masks[name]]).max() == 0
 
 
 def test_blinks_are_frontal_and_as_large_as_real_ones(clean):
     level = NONE.model_copy(update={"blinks": 20.0})
-    table = eeg_channels(32)
-    added = contaminate(clean, table, None, 256.0, level, own).data - clean
+    table = sensors(32)
+    added = contaminate(clean, 32, 256.0, level, own).data - clean
     peak = dict(zip(table.names, np.abs(added).max(axis=1), strict=True))
     assert 50e-6 < peak["Fp1"] < 400e-6
     assert peak["Fp1"] > 3 * peak["O1"]
@@ -60,7 +60,7 @@ def test_blinks_are_frontal_and_as_large_as_real_ones(clean):
 
 def test_heart_beats_are_masked_at_their_peaks(clean):
     level = NONE.model_copy(update={"heart": 60.0})
-    found = contaminate(clean, eeg_channels(32), None, 256.0, level, own)
+    found = contaminate(clean, 32, 256.0, level, own)
     mask, size = found.masks["heart"], np.abs(found.data - clean).max(axis=0)
     assert np.diff(mask.astype(int)).clip(0).sum() == pytest.approx(60, abs=6)
     assert size[mask].max() == size.max()
@@ -90,16 +90,16 @@ def test_eeg_and_meg_show_the_same_blinks():
 
 def test_line_is_at_its_frequency(clean):
     level = NONE.model_copy(update={"line": 2.0, "line_frequency": 60.0})
-    found = contaminate(clean, eeg_channels(32), None, 256.0, level, own).data
+    found = contaminate(clean, 32, 256.0, level, own).data
     frequency, power = signal.welch(found, 256, nperseg=1024)
     assert frequency[power.mean(axis=0).argmax()] == pytest.approx(60)
 
 
 def test_white_noise_has_the_density_asked_for():
-    table = meg_channels("neuromag306")
+    table = sensors("neuromag306")
     level = NONE.model_copy(update={"mag_noise": 3e-15, "grad_noise": 3e-13})
     silent = np.zeros((306, 256 * 20), np.float32)
-    found = contaminate(silent, table, "neuromag306", 256.0, level, own).data
+    found = contaminate(silent, "neuromag306", 256.0, level, own).data
     _, density = signal.welch(found, 256, nperseg=512)
     kinds = np.array(table.types)
     assert np.sqrt(np.median(density[kinds == "mag"])) == pytest.approx(3e-15, rel=0.1)
@@ -108,17 +108,18 @@ def test_white_noise_has_the_density_asked_for():
 
 def test_planar_gradiometers_see_the_slope_of_the_field():
     """Second method: finite differences of the magnetometer formula at points between the coils."""
-    table, place, moment = meg_channels("neuromag306"), (0.05, 0.05, -0.35), (0.5, 0.3, -0.8)
-    found = magnetic_pattern(table, "neuromag306", place, moment)
-    from brainof.simulate.artefacts import _dipole_field
-    from brainof.simulate.montages import meg_info
-
-    along = np.array([channel["loc"][3:6] for channel in meg_info("neuromag306")["chs"]])
+    table, place, moment = sensors("neuromag306"), np.array([0.05, 0.05, -0.35]), np.array([0.5, 0.3, -0.8])
+    found = magnetic_pattern("neuromag306", place, moment)
+    along = np.array([channel["loc"][3:6] for channel in sensor_info("neuromag306")["chs"]])
     small = 1e-4
-    up, down = (
-        np.einsum("ij,ij->i", _dipole_field(table.positions + sign * small * along - place, moment), table.orientations)
-        for sign in (1, -1)
-    )
+
+    def field(points: np.ndarray) -> np.ndarray:
+        """(3 n (n m) - m) / r^3 along the normals of the coils."""
+        r = np.linalg.norm(points - place, axis=1, keepdims=True)
+        n = (points - place) / r
+        return np.einsum("ij,ij->i", (3 * n * (n @ moment)[:, None] - moment) / r**3, table.orientations)
+
+    up, down = (field(table.positions + sign * small * along) for sign in (1, -1))
     planar = np.array(table.types) == "grad"
     np.testing.assert_allclose(
         found[planar], ((up - down) / (2 * small))[planar], rtol=0.02, atol=0.02 * found[planar].std()

@@ -3,14 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainof.simulate.forward import SPHERE_CENTRE, SPHERE_RADIUS, free_lead_field, lead_field
-from brainof.simulate.montages import EEG_LAYOUTS, eeg_channels, meg_channels, meg_info
+from brainof.simulate.montages import (
+    EEG_LAYOUTS,
+    SPHERE_CENTRE,
+    SPHERE_RADIUS,
+    free_lead_field,
+    lead_field,
+    sensor_info,
+    sensors,
+)
 from brainof.simulate.regions import make_regions
 
 
 @pytest.mark.parametrize("n", sorted(EEG_LAYOUTS))
 def test_electrodes_lie_on_the_head(n):
-    table = eeg_channels(n)
+    table = sensors(n)
     assert len(table) == n
     assert table.located.all()
     assert table.frame == "head"
@@ -27,7 +34,7 @@ def test_electrodes_lie_on_the_head(n):
     [("neuromag306", {"mag": 102, "grad": 204}), ("neuromag102", {"mag": 102}), ("ctf275", {"axial": 274})],
 )
 def test_coils_surround_the_head_and_look_outwards(helmet, counts):
-    table = meg_channels(helmet)
+    table = sensors(helmet)
     assert {kind: table.types.count(kind) for kind in set(table.types)} == counts
     offset = table.positions - SPHERE_CENTRE
     gap = np.linalg.norm(offset, axis=1) - SPHERE_RADIUS
@@ -35,7 +42,7 @@ def test_coils_surround_the_head_and_look_outwards(helmet, counts):
     assert np.median(gap) < 0.03
     np.testing.assert_allclose(np.linalg.norm(table.orientations, axis=1), 1, atol=1e-9)
     assert (np.einsum("ij,ij->i", offset, table.orientations) > 0).all()
-    assert len(meg_info(helmet)["ch_names"]) == len(table)
+    assert len(sensor_info(helmet)["ch_names"]) == len(table)
 
 
 def test_meg_in_a_sphere_is_blind_to_radial_currents_and_eeg_is_not():
@@ -45,16 +52,16 @@ def test_meg_in_a_sphere_is_blind_to_radial_currents_and_eeg_is_not():
     tangential = np.cross(radial, [0.3, -0.5, 0.8])
     tangential /= np.linalg.norm(tangential, axis=1, keepdims=True)
     for helmet in ("neuromag306", "ctf275"):
-        silent, seen = lead_field("meg", helmet, radial), lead_field("meg", helmet, tangential)
+        silent, seen = lead_field(helmet, radial), lead_field(helmet, tangential)
         assert np.abs(silent).max() < 1e-6 * np.abs(seen).max()
-    both = [np.abs(lead_field("eeg", 32, directions)).mean() for directions in (radial, tangential)]
+    both = [np.abs(lead_field(32, directions)).mean() for directions in (radial, tangential)]
     assert 0.5 < both[0] / both[1] < 2
 
 
 def test_magnetometers_follow_the_formula_of_a_dipole_in_a_sphere():
     """Second method: Sarvas (1987), equation 25, at the coil centre (a point magnetometer)."""
-    regions, table = make_regions(16), meg_channels("neuromag102")
-    found = free_lead_field("meg", "neuromag102", 16)
+    regions, table = make_regions(16), sensors("neuromag102")
+    found = free_lead_field("neuromag102", 16)
     r = table.positions - SPHERE_CENTRE
     for region in range(0, 16, 5):
         r0 = regions.positions[region] - SPHERE_CENTRE
@@ -73,7 +80,7 @@ def test_magnetometers_follow_the_formula_of_a_dipole_in_a_sphere():
 
 
 def test_eeg_has_an_average_reference():
-    gain = free_lead_field("eeg", 64, 100)
+    gain = free_lead_field(64, 100)
     assert np.abs(gain.mean(axis=0)).max() < 1e-9 * np.abs(gain).max()
 
 
@@ -86,10 +93,10 @@ def test_lead_field_resembles_a_measured_geometry(real_data):
     distance = np.linalg.norm(regions.positions[:, None] - measured["src_rr"], axis=2)
     near, rows = distance.argmin(axis=1), np.flatnonzero(distance.min(axis=1) < 0.009)
 
-    info, names = meg_info("neuromag306"), list(measured["ch_names"])
+    info, names = sensor_info("neuromag306"), list(measured["ch_names"])
     order = [names.index(name) for name in info["ch_names"]]
-    ours, theirs = free_lead_field("meg", "neuromag306", 100), measured["G"][order]
-    kinds = np.array(meg_channels("neuromag306").types)
+    ours, theirs = free_lead_field("neuromag306", 100), measured["G"][order]
+    kinds = np.array(sensors("neuromag306").types)
     for kind, similar in (("mag", 0.8), ("grad", 0.7)):
         pairs = [
             (ours[kinds == kind, i] @ regions.orientations[i], theirs[kinds == kind, near[i]] @ regions.orientations[i])
@@ -98,8 +105,8 @@ def test_lead_field_resembles_a_measured_geometry(real_data):
         _check_alike(pairs, similar)
     electrodes = measured["ch_types"] == "eeg"
     places = measured["ch_loc"][electrodes, :3]
-    partner = np.linalg.norm(places[:, None] - eeg_channels(128).positions, axis=2).argmin(axis=1)
-    ours, theirs = free_lead_field("eeg", 128, 100)[partner], measured["G"][electrodes]
+    partner = np.linalg.norm(places[:, None] - sensors(128).positions, axis=2).argmin(axis=1)
+    ours, theirs = free_lead_field(128, 100)[partner], measured["G"][electrodes]
     ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
     _check_alike(
         [(ours[:, i] @ regions.orientations[i], theirs[:, near[i]] @ regions.orientations[i]) for i in rows], 0.9

@@ -5,7 +5,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from brainof.simulate.haemodynamics import PERCENT, bold, canonical_response, label_volume, paint
+from brainof.simulate.activity import PERCENT, bold, canonical_response, label_volume, paint
 from brainof.simulate.regions import make_regions
 from brainof.simulate.timeline import SLOW_RATE
 

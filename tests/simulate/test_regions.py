@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainof.simulate.forward import SPHERE_CENTRE, SPHERE_RADIUS
+from brainof.simulate.montages import SPHERE_CENTRE, SPHERE_RADIUS
 from brainof.simulate.regions import NETWORKS, make_regions
 
 

@@ -6,8 +6,7 @@ from scipy import signal
 
 from brainof.plausibility import implausible_amplitudes
 from brainof.simulate import CohortParameters, cohort, simulate_subject
-from brainof.simulate.activity import mixing
-from brainof.simulate.haemodynamics import BASELINE, bold
+from brainof.simulate.activity import BASELINE, bold, mixing
 from brainof.simulate.persons import make_person
 from brainof.simulate.regions import make_regions
 from brainof.simulate.timeline import SLOW_RATE

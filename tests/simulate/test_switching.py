@@ -5,8 +5,8 @@ import pytest
 
 from brainof.simulate import CohortParameters, simulate_subject
 from brainof.simulate.parameters import SwitchingParameters
-from brainof.simulate.regions import NETWORKS, make_regions
-from brainof.simulate.timeline import SLOW_RATE, hidden_states, lifted
+from brainof.simulate.regions import NETWORKS
+from brainof.simulate.timeline import SLOW_RATE, hidden_states
 
 
 @pytest.mark.parametrize(("states", "dwell"), [(2, 0.5), (4, 3.0), (8, 1.0)])
@@ -20,15 +20,6 @@ def test_visits_have_the_dwell_time_asked_for_and_share_the_time(states, dwell):
     assert np.bincount(found, minlength=states) / len(found) == pytest.approx(1 / states, rel=0.2)
 
 
-def test_only_the_network_of_the_state_is_up():
-    regions = make_regions(40)
-    up = lifted(np.array([0, 2], np.int8), regions)
-    assert up is not None
-    for column, network in enumerate((NETWORKS[0], NETWORKS[2])):
-        np.testing.assert_array_equal(up[:, column] == 1, regions.networks == network)
-    assert lifted(np.zeros(0, np.int8), regions) is None
-
-
 def test_states_are_shared_by_all_modalities_and_seen_in_bold():
     base = CohortParameters.parse({"modalities": ["fmri"], "fmri_blocks": 4, "effects": {"state_strength": 0}})
     moved = simulate_subject(base.replaced(["switching.states=2", "switching.dwell=20", "switching.activity=1"]), 0)
@@ -36,10 +27,12 @@ def test_states_are_shared_by_all_modalities_and_seen_in_bold():
     assert len(still.truth.hidden_states) == 0
     np.testing.assert_array_equal(moved.truth.spontaneous, still.truth.spontaneous)  # a stream of its own
     difference = moved.truth.activity - still.truth.activity
-    visual = moved.truth.regions.networks == "visual"
-    np.testing.assert_allclose(
-        difference[visual], np.broadcast_to(moved.truth.hidden_states == 0, difference[visual].shape), atol=1e-5
-    )
+    regions = moved.truth.regions
+    for network in NETWORKS:  # only the network of the state is up
+        up = moved.truth.hidden_states == NETWORKS.index(network)
+        rows = difference[regions.networks == network]
+        np.testing.assert_allclose(rows, np.broadcast_to(up, rows.shape), atol=1e-5)
+    visual = regions.networks == "visual"
     change = (moved.truth.clean["fmri"] - still.truth.clean["fmri"])[visual].mean(axis=0)
     late = moved.truth.hidden_states[(np.arange(len(change)) * SLOW_RATE - 5 * SLOW_RATE).clip(0)]
     assert np.corrcoef(change, late == 0)[0, 1] > 0.6

@@ -15,7 +15,7 @@ import yaml
 from brainof.cli import main
 from brainof.errors import ConfigError
 from brainof.simulate import CohortParameters, simulate_subject
-from brainof.simulate.brainvision import write_brainvision
+from brainof.simulate.bids import write_brainvision
 from brainof.simulate.write import write
 
 TINY = CohortParameters.parse(
@@ -225,7 +225,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("brainof.simulate.bids.write_eeg", full)
+    monkeypatch.setattr("brainof.simulate.bids.write_sensors", full)
     assert main(["simulate", "--subjects", "1", "--modalities", "eeg", "--out", str(tmp_path / "cohort")]) == 3
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("brainof: ")]
     assert str(tmp_path / "cohort") in line

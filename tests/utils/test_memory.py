@@ -12,7 +12,7 @@ from brainof.channels import Channels
 from brainof.errors import ConfigError, StorageError
 from brainof.prepare import default_chain
 from brainof.recording import Recording
-from brainof.simulate.brainvision import write_brainvision
+from brainof.simulate.bids import write_brainvision
 from brainof.utils import memory
 from brainof.utils.memory import blocks, empty, in_memory, memory_budget, parse_bytes, release
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..paths import user_path
+from ..utils.console import markdown_table
 from ..utils.files import write_atomically
-from ..utils.markdown import markdown_table
 from . import show, takes_assignments
 
 EXAMPLE = """examples:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, CorpusError, StorageError
 from ..paths import user_path
-from ..utils.files import TEMPORARY, json_object, make_folder, storage_error
+from ..utils.files import TEMPORARY, make_folder, read_json, storage_error
 from .index import FORMAT, VERSIONS
 from .shards import SUFFIX, Shard
 
@@ -79,7 +79,7 @@ class Folder:
 
     def read_object(self, name: str) -> dict[str, Any]:
         """A JSON object, read as `utils.files.read_json` does."""
-        return json_object(lambda: self.read(name), self.where(name))
+        return read_json(self.where(name), lambda: self.read(name))
 
     def version(self) -> int:
         """The version of the corpus; a CorpusError where there is none, or one of another version."""

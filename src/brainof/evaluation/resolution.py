@@ -21,7 +21,7 @@ from ..errors import LabelError
 from ..schema import Schema, wrong
 from ..signals import SignalBatch
 from ..stats.metrics import identification
-from ..utils.markdown import markdown_table
+from ..utils.console import markdown_table
 
 if TYPE_CHECKING:
     from ..corpus import Windows

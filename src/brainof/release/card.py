@@ -14,7 +14,7 @@ import jinja2
 
 from ..contract import InputContract
 from ..model import BrainOFConfig, count
-from ..utils.markdown import markdown_table
+from ..utils.console import markdown_table
 
 _NAMES = {"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"}
 

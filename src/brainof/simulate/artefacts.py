@@ -7,14 +7,13 @@ Eyes, heart and muscles have their own random streams: EEG and MEG of a subject 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import signal
 
-from ..channels import Channels
 from .activity import at_rate
-from .montages import meg_info
+from .montages import sensor_info, sensors
 from .parameters import ArtefactParameters
 from .timeline import SLOW_RATE
 
@@ -29,26 +28,25 @@ MUSCLE = (20e-6, 0.5e-12)
 HEARTBEAT = (4e-6, 0.8e-12)
 
 
-@dataclass
-class Contaminated:
-    """A recorded signal and where it is contaminated."""
+class Contaminated(NamedTuple):
+    """A recorded signal and where it is contaminated; noise, line and drift are everywhere and have no mask."""
 
     data: np.ndarray  # (n_channels, n_times)
     bads: tuple[str, ...]
-    #: "blinks", "muscle", "heart" (QRS complexes), "motion": bool (n_times,); "bad_channels": bool (n_channels,).
-    #: Noise, line and drift are everywhere and have none.
-    masks: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]  # "blinks", "muscle", "heart" (QRS), "motion": (n_times,); "bad_channels"; bool
 
 
 def contaminate(
-    clean: np.ndarray, channels: Channels, helmet: str | None, sfreq: float, level: ArtefactParameters, stream: Stream
+    clean: np.ndarray, layout: int | str, sfreq: float, level: ArtefactParameters, stream: Stream
 ) -> Contaminated:
     """Add everything that is switched on to clean EEG or MEG (n_channels, n_times), float32, SI units.
 
-    `helmet` is the name of the MEG helmet, None for EEG; `stream` gives this subject's random generator of a purpose.
+    `layout` is a number of electrodes or the name of a helmet (see `montages`); `stream` gives this subject's random
+    generator of a purpose.
     """
-    n_times = clean.shape[1]
-    modality = 0 if helmet is None else 1
+    channels, n_times = sensors(layout), clean.shape[1]
+    electric = isinstance(layout, int)
+    modality = 0 if electric else 1
     rows = np.array(channels.types) != "grad"  # channels that share a unit (V or T)
     amplitude = float(np.median(clean[rows, :: max(1, n_times // 4096)].std(axis=1)))  # from part of the samples
     courses, patterns, masks = [], [], {}
@@ -60,15 +58,22 @@ def contaminate(
         patterns.append((pattern / size).astype(np.float32))
 
     def near(place, moment) -> np.ndarray:
-        if helmet is not None:
-            return magnetic_pattern(channels, helmet, place, moment)
+        if not electric:
+            return magnetic_pattern(layout, place, moment)
         potential = np.exp(-np.linalg.norm(channels.positions - np.asarray(place), axis=1) / 0.035)  # superficial
         return potential - potential.mean()
 
+    def ambient() -> np.ndarray:
+        """Pattern of a far source: a dipole metres away in MEG, unequal contacts in EEG."""
+        if electric:
+            return rng.lognormal(0, 0.6, len(channels)) * rng.choice([-1, 1], len(channels))
+        direction = rng.standard_normal(3)
+        place = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.0)
+        return magnetic_pattern(layout, place, rng.standard_normal(3))
+
     if level.blinks:
         course, masks["blinks"] = _blinks(n_times, sfreq, level.blinks, stream("blinks"))
-        pattern = near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0))
-        add(BLINK[modality] * course, pattern)
+        add(BLINK[modality] * course, near(EYES[0], (0, 0, 1.0)) + near(EYES[1], (0, 0, 1.0)))
     if level.muscle:
         masks["muscle"] = np.zeros(n_times, bool)
         for side, place in JAW.items():
@@ -77,7 +82,7 @@ def contaminate(
             masks["muscle"] |= mask
     if level.heart:
         course, masks["heart"] = _heart(n_times, sfreq, level.heart, stream("heart"))
-        pattern = channels.positions[:, 0] / 0.08 if helmet is None else near(HEART, (0.5, 0.3, -0.8))
+        pattern = channels.positions[:, 0] / 0.08 if electric else near(HEART, (0.5, 0.3, -0.8))
         add(HEARTBEAT[modality] * course, pattern)
     rng = stream(f"environment {modality}")
     times = np.arange(n_times) / sfreq
@@ -86,14 +91,19 @@ def contaminate(
         if level.line and frequency < sfreq / 2:
             for phase in (0, np.pi / 2):
                 course = np.cos(2 * np.pi * frequency * times + phase)
-                add(level.line * amplitude / harmonic * course, _ambient(channels, helmet, rng), is_local=False)
+                add(level.line * amplitude / harmonic * course, ambient(), is_local=False)
     if level.drift:
         for _ in range(6):
-            pattern = _ambient(channels, helmet, rng)
+            pattern = ambient()
             add(level.drift * amplitude / np.sqrt(6) * _drift(n_times, sfreq, rng), pattern, is_local=False)
 
     data = clean.copy() if not courses else clean + np.stack(patterns, axis=1) @ np.stack(courses)
-    _add_noise(data, channels, sfreq, level, stream(f"noise {modality}"))
+    rng = stream(f"noise {modality}")
+    coil, slope = (density * np.sqrt(sfreq / 2) for density in (level.mag_noise, level.grad_noise))  # root mean square
+    sizes = {"eeg": level.eeg_noise, "mag": coil, "axial": coil, "grad": slope}
+    for channel, kind in enumerate(channels.types):  # row by row: no second array of the size of the recording
+        if sizes[kind]:
+            data[channel] += np.float32(sizes[kind]) * rng.standard_normal(n_times, dtype=np.float32)
     bads = _break_channels(data, level.bad_channels, stream(f"bad channels {modality}"))
     masks["bad_channels"] = np.isin(np.arange(len(channels)), bads)
     return Contaminated(data, tuple(channels.names[i] for i in bads), masks)
@@ -127,35 +137,26 @@ def contaminate_bold(
     return Contaminated(data, (), masks)
 
 
-def magnetic_pattern(channels: Channels, helmet: str, place, moment) -> np.ndarray:
+def magnetic_pattern(layout: int | str, place, moment) -> np.ndarray:
     """What coils see of a magnetic dipole, shape (n_channels,), arbitrary scale, right between coil types.
 
     Planar gradiometers: difference over 16.8 mm in T/m; axial ones: difference over 50 mm in T.
     """
-    info = meg_info(helmet)
+    info, channels = sensor_info(layout), sensors(layout)
     along = np.array([channel["loc"][3:6] for channel in info["chs"]]) @ info["dev_head_t"]["trans"][:3, :3].T
-    kinds = np.array(channels.types)
-    normals, centre, planar = channels.orientations, channels.positions, kinds[:, None] == "grad"
-    plus = centre + np.where(planar, along * 0.0084, 0)
-    minus = centre + np.where(planar, -along * 0.0084, normals * 0.05)
-    here, there = (
-        np.einsum("ij,ij->i", _dipole_field(points - np.asarray(place), moment), normals) for points in (plus, minus)
-    )
+    kinds, centre, normals = np.array(channels.types), channels.positions, channels.orientations
+    place, moment = np.asarray(place), np.asarray(moment, float)
+
+    def seen(points: np.ndarray) -> np.ndarray:
+        offset = points - place
+        distance = np.linalg.norm(offset, axis=1, keepdims=True)
+        field = 3 * offset * (offset @ moment)[:, None] / distance**5 - moment / distance**3
+        return np.einsum("ij,ij->i", field, normals)
+
+    planar = kinds[:, None] == "grad"
+    here = seen(centre + np.where(planar, along * 0.0084, 0))
+    there = seen(centre + np.where(planar, -along * 0.0084, normals * 0.05))
     return np.select([kinds == "mag", kinds == "grad"], [here, (here - there) / 0.0168], here - there)
-
-
-def _dipole_field(offset: np.ndarray, moment) -> np.ndarray:
-    distance = np.linalg.norm(offset, axis=1, keepdims=True)
-    return 3 * offset * (offset @ np.asarray(moment, float))[:, None] / distance**5 - np.asarray(moment) / distance**3
-
-
-def _ambient(channels: Channels, helmet: str | None, rng: np.random.Generator) -> np.ndarray:
-    """Pattern of a far source: a dipole metres away in MEG, unequal contacts in EEG."""
-    if helmet is None:
-        return rng.lognormal(0, 0.6, len(channels)) * rng.choice([-1, 1], len(channels))
-    direction = rng.standard_normal(3)
-    place = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.0)
-    return magnetic_pattern(channels, helmet, place, rng.standard_normal(3))
 
 
 def _blinks(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -186,8 +187,7 @@ def _muscle(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -
 def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     beats = np.cumsum(60 / rate * (1 + 0.05 * rng.standard_normal(int(n_times / sfreq * rate / 60 * 1.5) + 8)))
     impulses = np.zeros(n_times)
-    index = np.round(beats[beats < (n_times - 1) / sfreq] * sfreq).astype(int)
-    impulses[index] = 1
+    impulses[np.round(beats[beats < (n_times - 1) / sfreq] * sfreq).astype(int)] = 1
     times = np.arange(-round(0.1 * sfreq), round(0.4 * sfreq)) / sfreq
     # QRS complex and T wave
     beat = np.exp(-(times**2) / (2 * 0.012**2)) - 0.3 * np.exp(-((times - 0.035) ** 2) / (2 * 0.012**2))
@@ -199,9 +199,8 @@ def _heart(n_times: int, sfreq: float, rate: float, rng: np.random.Generator) ->
 
 def _arrivals(seconds: float, per_minute: float, apart: float, rng: np.random.Generator) -> np.ndarray:
     """Random onsets at a mean rate, at least `apart` seconds from each other."""
-    n = rng.poisson(per_minute * seconds / 60)
-    onsets = np.sort(rng.uniform(0, seconds, n))
-    return onsets[np.concatenate([[True], np.diff(onsets) > apart])] if n else onsets
+    onsets = np.sort(rng.uniform(0, seconds, rng.poisson(per_minute * seconds / 60)))
+    return onsets[np.diff(onsets, prepend=-np.inf) > apart]
 
 
 def _drift(n_times: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
@@ -212,20 +211,6 @@ def _drift(n_times: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
     noise[0] = rng.standard_normal()
     walk = signal.lfilter([1.0], [1.0, -pull], noise)
     return at_rate(walk[None], sfreq, n_times)[0]
-
-
-def _add_noise(
-    data: np.ndarray, channels: Channels, sfreq: float, level: ArtefactParameters, rng: np.random.Generator
-) -> None:
-    band = np.sqrt(sfreq / 2)  # density to root mean square
-    coil = level.mag_noise * band
-    sizes = {"eeg": level.eeg_noise, "mag": coil, "axial": coil, "grad": level.grad_noise * band}
-    row = np.empty(data.shape[1], np.float32)
-    for channel, kind in enumerate(channels.types):  # row by row: no second array of the size of the recording
-        if sizes[kind]:
-            rng.standard_normal(out=row, dtype=np.float32)
-            row *= np.float32(sizes[kind])
-            data[channel] += row
 
 
 def _break_channels(data: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:

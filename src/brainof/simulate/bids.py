@@ -1,4 +1,7 @@
-"""Files of one subject in a BIDS tree: signals in native formats with their sidecars."""
+"""Files of one subject in a BIDS tree: signals in native formats with their sidecars.
+
+BrainVision (Core Data Format 1.0) by own code, as the demo needs it and pybv is no core dependency.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ import pandas as pd
 
 from ..channels import UNITS, Channels
 from ..errors import DependencyError
-from ..recording import Recording
-from .brainvision import write_brainvision
-from .haemodynamics import label_volume, paint
-from .montages import meg_info
+from ..recording import EVENT_COLUMNS, Recording
+from .activity import label_volume, paint
+from .montages import sensor_info
 from .parameters import CohortParameters
 from .persons import stream
 from .subjects import TASK, Subject
@@ -27,9 +29,13 @@ _BIDS_TYPES = {"eeg": "EEG", "mag": "MEGMAG", "grad": "MEGGRADPLANAR", "axial": 
 _BIDS_UNITS = {**UNITS, "eeg": "µV"}
 
 
+def json_text(values: dict[str, Any]) -> str:
+    """Sorted, indented JSON."""
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write sorted, indented JSON."""
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json_text(values), encoding="utf-8")
 
 
 def write_tsv(path: Path, table: pd.DataFrame) -> None:
@@ -37,26 +43,51 @@ def write_tsv(path: Path, table: pd.DataFrame) -> None:
     table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.10g")
 
 
-def write_eeg(subject: Subject, parameters: CohortParameters, folder: Path, eeg_format: str) -> None:
-    """BrainVision or EDF file, channels, electrodes, coordinate system, events."""
-    recording = subject.eeg
-    path = _path(folder, subject, f"eeg{EEG_FORMATS[eeg_format]}")
-    (write_edf if eeg_format == "edf" else write_brainvision)(recording, path)
-    _describe_electric(subject, "eeg", parameters, folder, {"EEGReference": "average"}, "CapTrak", "_space-CapTrak")
-    places = pd.DataFrame(recording.channels.positions, columns=["x", "y", "z"])
-    places.insert(0, "name", recording.channels.names)
-    write_tsv(folder / f"sub-{subject.name}_space-CapTrak_electrodes.tsv", places)
+def write_sensors(subject: Subject, modality: str, parameters: CohortParameters, folder: Path, eeg_format: str) -> None:
+    """EEG (BrainVision, EDF) with its electrodes or MEG (FIF), JSON, channels, coordinate system, events."""
+    recording, level, space = subject.recordings[modality], parameters.artefacts, ""
+    if modality == "eeg":
+        path = _path(folder, subject, f"eeg{EEG_FORMATS[eeg_format]}")
+        (_write_edf if eeg_format == "edf" else write_brainvision)(recording, path)
+        sidecar: dict[str, Any] = {"EEGReference": "average"}
+        system, space = "CapTrak", "_space-CapTrak"
+        places = pd.DataFrame(recording.channels.positions, columns=["x", "y", "z"])
+        places.insert(0, "name", recording.channels.names)
+        write_tsv(folder / f"sub-{subject.name}{space}_electrodes.tsv", places)
+    else:
+        _write_fif(recording, parameters.meg, _path(folder, subject, "meg.fif"))
+        sidecar = {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False}
+        system = "ElektaNeuromag" if parameters.meg == "neuromag306" else "CTF"
+    common = {
+        "PowerLineFrequency": level.line_frequency if level.line else "n/a",
+        "SamplingFrequency": recording.sfreq,
+        f"{modality.upper()}ChannelCount": recording.n_channels,
+        "RecordingDuration": recording.duration,
+        "RecordingType": "continuous",
+        "SoftwareFilters": "n/a",
+    }
+    _describe(subject, modality, folder, modality, common | sidecar)
+    table = pd.DataFrame({"name": recording.channels.names})
+    table["type"] = [_BIDS_TYPES[kind] for kind in recording.channels.types]
+    table["units"] = [_BIDS_UNITS[kind] for kind in recording.channels.types]
+    table["status"] = np.where(table["name"].isin(recording.bads), "bad", "good")
+    write_tsv(_path(folder, subject, "channels.tsv"), table)
+    coordinates = {f"{modality.upper()}CoordinateSystem": system, f"{modality.upper()}CoordinateUnits": "m"}
+    write_json(folder / f"sub-{subject.name}{space}_coordsystem.json", coordinates)
 
 
-def write_meg(subject: Subject, parameters: CohortParameters, folder: Path) -> None:
-    """FIF file with the device-to-head transform, channels, coordinate system, events."""
-    write_fif(subject.meg, parameters.meg, _path(folder, subject, "meg.fif"))
-    sidecar = {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False}
-    system = "ElektaNeuromag" if parameters.meg == "neuromag306" else "CTF"
-    _describe_electric(subject, "meg", parameters, folder, sidecar, system, "")
+def _write_fif(recording: Recording, helmet: str, path: Path) -> None:
+    """MEG (float32) with the device-to-head transform."""
+    import mne
+
+    info = sensor_info(helmet).copy()
+    with info._unlock():
+        info["sfreq"], info["lowpass"] = recording.sfreq, recording.sfreq / 2
+    info["bads"] = list(recording.bads)
+    mne.io.RawArray(recording.data, info, copy="both", verbose="ERROR").save(path, fmt="single", verbose="ERROR")
 
 
-def write_edf(recording: Recording, path: Path) -> None:
+def _write_edf(recording: Recording, path: Path) -> None:
     """EEG as EDF (16 bits, one range for all channels) through MNE and edfio."""
     try:
         import edfio  # noqa: F401
@@ -70,15 +101,22 @@ def write_edf(recording: Recording, path: Path) -> None:
     raw.export(path, physical_range="auto", verbose="ERROR")
 
 
-def write_fif(recording: Recording, helmet: str, path: Path) -> None:
-    """MEG as FIF (float32) through MNE."""
-    import mne
-
-    info = meg_info(helmet).copy()
-    with info._unlock():
-        info["sfreq"], info["lowpass"] = recording.sfreq, recording.sfreq / 2
-    info["bads"] = list(recording.bads)
-    mne.io.RawArray(recording.data, info, copy="both", verbose="ERROR").save(path, fmt="single", verbose="ERROR")
+def write_brainvision(recording: Recording, path: Path) -> None:
+    """Write EEG (V) as `path` (.vhdr), its .eeg (float32 microvolts, multiplexed) and .vmrk (events as comments)."""
+    stem = path.name.removesuffix(".vhdr")
+    microvolts = np.multiply(recording.data.T, 1e6, dtype=np.float32, order="C")
+    microvolts.astype("<f4", copy=False).tofile(path.with_name(f"{stem}.eeg"))
+    markers = ["Mk1=New Segment,,1,1,0"]
+    events = recording.events[list(EVENT_COLUMNS)].itertuples(index=False)
+    for number, (onset, duration, kind) in enumerate(events, start=2):
+        sample, length = round(onset * recording.sfreq) + 1, max(1, round(duration * recording.sfreq))
+        markers.append(f"Mk{number}=Comment,{kind},{sample},{length},0")
+    channels = "\n".join(f"Ch{i}={name},,1,µV" for i, name in enumerate(recording.channels.names, start=1))
+    sizes = {"n_channels": recording.n_channels, "n_times": recording.n_times, "interval": 1e6 / recording.sfreq}
+    for suffix in (".vmrk", ".vhdr"):
+        template = Path(__file__).with_name(f"template{suffix}").read_text(encoding="utf-8")
+        text = template.format(stem=stem, markers="\n".join(markers), channels=channels, **sizes)
+        path.with_name(stem + suffix).write_text(text, encoding="utf-8")
 
 
 def write_table(subject: Subject, folder: Path) -> None:
@@ -143,29 +181,6 @@ def _describe(subject: Subject, modality: str, folder: Path, suffix: str, sideca
     task = {"TaskName": TASK, "TaskDescription": "alternating blocks of rest and of a task; simulated"}
     write_json(_path(folder, subject, f"{suffix}.json"), task | sidecar)
     write_tsv(_path(folder, subject, "events.tsv"), subject.recordings[modality].events)
-
-
-def _describe_electric(
-    subject: Subject, modality: str, parameters: CohortParameters, folder: Path, sidecar: dict, system: str, space: str
-) -> None:
-    """What `_describe` writes, and channels and coordinate system."""
-    recording, level = subject.recordings[modality], parameters.artefacts
-    common = {
-        "PowerLineFrequency": level.line_frequency if level.line else "n/a",
-        "SamplingFrequency": recording.sfreq,
-        f"{modality.upper()}ChannelCount": recording.n_channels,
-        "RecordingDuration": recording.duration,
-        "RecordingType": "continuous",
-        "SoftwareFilters": "n/a",
-    }
-    _describe(subject, modality, folder, modality, common | sidecar)
-    table = pd.DataFrame({"name": recording.channels.names})
-    table["type"] = [_BIDS_TYPES[kind] for kind in recording.channels.types]
-    table["units"] = [_BIDS_UNITS[kind] for kind in recording.channels.types]
-    table["status"] = np.where(table["name"].isin(recording.bads), "bad", "good")
-    write_tsv(_path(folder, subject, "channels.tsv"), table)
-    coordinates = {f"{modality.upper()}CoordinateSystem": system, f"{modality.upper()}CoordinateUnits": "m"}
-    write_json(folder / f"sub-{subject.name}{space}_coordsystem.json", coordinates)
 
 
 def _save_image(values: np.ndarray, affine: np.ndarray, path: Path, t_r: float | None = None) -> None:

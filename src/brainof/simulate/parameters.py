@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ..channels import Modality
-from ..schema import Schema
+from ..errors import ConfigError, check_known
+from ..schema import Schema, read_yaml
 
 #: Functional networks of the simulated cortex; every region belongs to one (see `regions`)
 Network = Literal[
@@ -17,8 +19,8 @@ Network = Literal[
 Rhythm = Literal["theta", "alpha", "beta"]
 #: Volumes of one model patch: long fMRI blocks are multiples of it, so that a window holds one state
 PATCH_VOLUMES = 64
-
-
+#: Task, a cohort whose difficulty is known -> parameters that differ from the defaults
+TASKS: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_name("tasks.yaml"))
 _ALPHA: dict[Network, float] = {"visual": 2.0, "dorsal_attention": 1.4, "default": 1.0, "somatomotor": 0.8}
 
 
@@ -266,3 +268,9 @@ class CohortParameters(Schema):
     def volumes(self) -> int:
         """Volumes of the fMRI run."""
         return self.paired_volumes + self.fmri_blocks * self.fmri_block_volumes
+
+
+def task_parameters(name: str, **changes: Any) -> CohortParameters:
+    """Parameters of the cohort of a task, with changes such as `subjects=4`; ConfigError where one is not possible."""
+    check_known(name, TASKS, ConfigError, "no task {!r}", field="task")
+    return CohortParameters.parse({**TASKS[name], **changes}, f"task {name}")

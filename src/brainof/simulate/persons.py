@@ -46,10 +46,12 @@ class Person:
 def make_person(parameters: CohortParameters, index: int, regions: Regions) -> Person:
     """The traits of subject number `index` (from 0), a pure function of (parameters, index)."""
     effects = parameters.effects
-    group, site = _design(parameters, index)
+    # any prefix of the cohort is nearly balanced: a subject is a patient when the running count of patients steps up
+    patient = int(np.floor((index + 1) * effects.group_balance) - np.floor(index * effects.group_balance))
+    confounded = stream(parameters.seed, index, "design").random() < effects.site_confound
+    site = (patient if confounded else index // 4 + index // 2 % 2) % effects.sites
     rng = stream(parameters.seed, index, "person")
     age = float(np.round(rng.uniform(20, 70), 1))
-    patient = group == 1
     alpha = parameters.sources.alpha.frequency + effects.age_alpha * (age - 45)
     alpha += effects.alpha_sd * (rng.standard_normal() - effects.group_alpha * patient)
     log_amplitude = {
@@ -64,7 +66,7 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
     exponent = parameters.sources.exponent + effects.age_exponent * (age - 45) + 0.1 * rng.standard_normal()
     return Person(
         name=f"{index + 1:03d}",
-        group=GROUPS[group],
+        group=GROUPS[patient],
         site=f"site{site + 1}",
         sex=sex,
         age=age,
@@ -77,13 +79,3 @@ def make_person(parameters: CohortParameters, index: int, regions: Regions) -> P
         log_noise=effects.site_noise * site,
         starts_with_task=bool(index // 2 % 2),
     )
-
-
-def _design(parameters: CohortParameters, index: int) -> tuple[int, int]:
-    """Group and site of a subject, without knowing the size of the cohort."""
-    effects = parameters.effects
-    # any prefix of the cohort is nearly balanced: a subject is a patient when the running count of patients steps up
-    group = int(np.floor((index + 1) * effects.group_balance) - np.floor(index * effects.group_balance))
-    confounded = stream(parameters.seed, index, "design").random() < effects.site_confound
-    site = group if confounded else index // 4 + index // 2 % 2
-    return group, site % effects.sites

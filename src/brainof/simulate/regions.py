@@ -12,9 +12,6 @@ import numpy as np
 from ..channels import Channels
 from ..errors import did_you_mean
 
-#: Name written into channel tables and files; the number of regions belongs to it
-ATLAS = "simulated-{n}"
-
 # Ellipsoid through the centroids of cortical regions, MNI space (metres), and its counterpart in the head frame of the
 # template head. The map between the two is linear; it is a convention of the simulation, not a registration.
 _MNI_CENTRE = np.array([0.0, -0.018, 0.014])
@@ -87,7 +84,7 @@ class Regions:
         """Channel table of some regions (see `picks`), ids of the whole atlas; a subset has an atlas of its own."""
         picks = self.picks(rois)
         whole = np.array_equal(picks, np.arange(len(picks)))
-        name = ATLAS.format(n=len(self))
+        name = f"simulated-{len(self)}"
         return Channels(
             tuple(self.names[i] for i in picks),
             ("roi",) * len(picks),
@@ -114,9 +111,13 @@ def make_regions(n: int) -> Regions:
     rng = np.random.default_rng(20260223)  # folding is part of the template head, not of the cohort
     half = n // 2
     shell = _hemisphere(half)
-    networks = _nearest_networks(shell)
-    order = np.lexsort((shell[:, 1], np.array([NETWORKS.index(network) for network in networks])))
-    shell, networks = shell[order], networks[order]
+    # the network of a region is that whose anchor has the largest cosine with its direction
+    towards = (np.concatenate(list(_ANCHORS.values())) / 1000 - _MNI_CENTRE) / _MNI_AXES
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    network_of = np.repeat(np.arange(len(NETWORKS)), [len(anchors) for anchors in _ANCHORS.values()])
+    index = network_of[np.argmax(shell @ towards.T, axis=1)]
+    order = np.lexsort((shell[:, 1], index))
+    shell, networks = shell[order], np.array(NETWORKS)[index[order]]
     depth = rng.uniform(0.84, 1.0, half)[:, None]
     normal = shell / _HEAD_AXES
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -146,11 +147,3 @@ def _hemisphere(n: int) -> np.ndarray:
         if len(kept) >= n:
             return kept[np.round(np.linspace(0, len(kept) - 1, n)).astype(int)]
         total += 1
-
-
-def _nearest_networks(directions: np.ndarray) -> np.ndarray:
-    """Name of the network whose anchor has the largest cosine with each direction."""
-    names = np.repeat(NETWORKS, [len(anchors) for anchors in _ANCHORS.values()])
-    towards = (np.concatenate(list(_ANCHORS.values())) / 1000 - _MNI_CENTRE) / _MNI_AXES
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-    return names[np.argmax(directions @ towards.T, axis=1)]

@@ -84,31 +84,6 @@ def envelopes(rhythm: RhythmParameters, sources, n_regions: int, n_times: int, r
     return model.shapes @ modes
 
 
-def log_amplitudes(
-    parameters: CohortParameters,
-    person: Person,
-    regions: Regions,
-    name: str,
-    activity: np.ndarray,
-    task: np.ndarray,
-    up: np.ndarray | None = None,
-) -> np.ndarray:
-    """Log amplitude of a rhythm, (n_regions, n_times): the exact and complete effect of person, activity and state.
-
-    `activity` is the spontaneous one, `task` the state over time, 0 to 1; -inf where the rhythm is absent.
-    """
-    rhythm: RhythmParameters = getattr(parameters.sources, name)
-    effect = parameters.effects.state
-    with np.errstate(divide="ignore"):
-        level = np.log(regions.by_network(rhythm.amplitude, rhythm.elsewhere)) + person.log_amplitude[name]
-    change = regions.by_network(effect.amplitude.get(name, {}))  # type: ignore[call-overload]
-    if name == "alpha":
-        change = change + effect.lateral * np.where(regions.left, 1, -1)
-    change = parameters.effects.state_strength * change
-    amplitude = level[:, None] + rhythm.activity * activity + change[:, None] * task
-    return amplitude if up is None else amplitude + parameters.switching.amplitude * up
-
-
 def source_currents(
     parameters: CohortParameters,
     person: Person,
@@ -116,38 +91,46 @@ def source_currents(
     timeline: Timeline,
     activity: np.ndarray,
     rng: np.random.Generator,
-    up: np.ndarray | None = None,
+    up: np.ndarray | None,
 ) -> np.ndarray:
     """Dipole moments of all regions, shape (n_regions, n_times), A m, float32, at `parameters.sfreq`.
 
     `activity`, the spontaneous one, and `up`, networks that a hidden state lifts (see `timeline`), are
     (n_regions, n_slow) at SLOW_RATE.
     """
-    sfreq, sources = parameters.sfreq, parameters.sources
+    sfreq, sources, effect = parameters.sfreq, parameters.sources, parameters.effects.state
+    strength = parameters.effects.state_strength
     n_regions, n_times = len(regions), round(parameters.seconds * parameters.sfreq)
     seconds = fft.next_fast_len(int(np.ceil(parameters.seconds)) + 2 * MARGIN)
     n_padded, n_frame = seconds * sfreq, seconds * FRAME_RATE
     times = np.arange(n_frame) / FRAME_RATE - MARGIN
     task = timeline.smooth(timeline.rhythms, np.maximum(times, 0))
     slow = at_rate(activity, FRAME_RATE, n_frame, start=-MARGIN)
-    lifted = None if up is None else at_rate(up, FRAME_RATE, n_frame, start=-MARGIN)
+    lifted = 0 if up is None else parameters.switching.amplitude * at_rate(up, FRAME_RATE, n_frame, start=-MARGIN)
 
     spectrum = _background(n_regions, n_padded, sfreq, person.exponent, rng)
     for name in RHYTHMS:
         rhythm: RhythmParameters = getattr(sources, name)
         envelope = envelopes(rhythm, sources, n_regions, n_frame, rng)
-        envelope *= np.exp(log_amplitudes(parameters, person, regions, name, slow, task, lifted)).astype(np.float32)
+        # the log amplitude is the exact and complete effect of person, activity and state; -inf without the rhythm
+        with np.errstate(divide="ignore"):
+            level = np.log(regions.by_network(rhythm.amplitude, rhythm.elsewhere)) + person.log_amplitude[name]
+        change = regions.by_network(effect.amplitude.get(name, {}))  # type: ignore[call-overload]
+        if name == "alpha":
+            change = change + effect.lateral * np.where(regions.left, 1, -1)
+        amplitude = level[:, None] + rhythm.activity * slow + (strength * change)[:, None] * task + lifted
+        envelope *= np.exp(amplitude).astype(np.float32)
         frequency = rhythm.frequency
         if name == "alpha":
             frequency = person.alpha_frequency
-            shift = parameters.effects.state_strength * parameters.effects.state.frequency
-            if shift:
-                envelope *= np.exp(2j * np.pi * shift * np.cumsum(task) / FRAME_RATE).astype(np.complex64)
+            if strength * effect.frequency:
+                phase = 2j * np.pi * (strength * effect.frequency) * np.cumsum(task) / FRAME_RATE
+                envelope *= np.exp(phase).astype(np.complex64)
         _place(spectrum, fft.fft(envelope, overwrite_x=True), frequency * seconds, n_padded / n_frame)
     currents = fft.irfft(spectrum, n=n_padded, overwrite_x=True)[:, MARGIN * sfreq : MARGIN * sfreq + n_times]
     currents = np.multiply(currents, np.float32(sources.moment), dtype=np.float32)
     if len(timeline.stimuli):
-        _add_evoked(currents, regions, timeline.stimuli, parameters)
+        _add_evoked(currents, regions, timeline.stimuli, sfreq, parameters.evoked)
     return currents
 
 
@@ -170,18 +153,16 @@ def _place(spectrum: np.ndarray, envelope: np.ndarray, carrier_bin: float, ratio
     spectrum[:, low:high] += np.float32(ratio / np.sqrt(2)) * envelope[:, (bins - carrier) % n_frame]
 
 
-def evoked_response(sfreq: float, evoked: EvokedParameters) -> np.ndarray:
-    """Early and late Gaussian waves (SD 0.2 of the latency) to twice the late latency, in units of `evoked.moment`."""
+def _add_evoked(
+    currents: np.ndarray, regions: Regions, stimuli: np.ndarray, sfreq: int, evoked: EvokedParameters
+) -> None:
+    """Early and late Gaussian waves (SD 0.2 of the latency) to twice the late latency, after each stimulus."""
     times = np.arange(round(2 * evoked.late * sfreq)) / sfreq
     early, late = (np.exp(-((times / at - 1) ** 2) / (2 * 0.2**2)) for at in (evoked.early, evoked.late))
-    return (evoked.early_size * early + evoked.late_size * late).astype(np.float32)
-
-
-def _add_evoked(currents: np.ndarray, regions: Regions, stimuli: np.ndarray, parameters: CohortParameters) -> None:
-    wave = evoked_response(parameters.sfreq, parameters.evoked)
-    weight = regions.by_network(dict(parameters.evoked.networks))
-    pattern = (parameters.evoked.moment * weight[:, None] * wave).astype(np.float32)
+    wave = (evoked.early_size * early + evoked.late_size * late).astype(np.float32)
+    weight = regions.by_network(dict(evoked.networks))
+    pattern = (evoked.moment * weight[:, None] * wave).astype(np.float32)
     for onset in stimuli:
-        start = round(onset * parameters.sfreq)
+        start = round(onset * sfreq)
         covered = currents[:, start : start + len(wave)]  # shorter at the end of the recording, empty after it
         covered += pattern[:, : covered.shape[1]]

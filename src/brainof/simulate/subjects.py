@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..recording import Recording
-from .activity import spontaneous
+from .activity import BASELINE, bold, spontaneous
 from .artefacts import contaminate, contaminate_bold
-from .forward import lead_field
-from .haemodynamics import BASELINE, bold
-from .montages import eeg_channels, meg_channels
+from .montages import lead_field, sensors
 from .parameters import CohortParameters
 from .persons import Person, make_person, stream
 from .regions import Regions, make_regions
 from .sources import source_currents
-from .timeline import SLOW_RATE, Timeline, hidden_states, lifted, make_timeline
+from .timeline import SLOW_RATE, Timeline, hidden_states, make_timeline
 
 #: Task entity of every recording
 TASK = "blocks"
@@ -99,10 +98,7 @@ def cohort(parameters: CohortParameters | Mapping[str, Any] | None = None) -> It
 
 def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     """Subject number `index` (from 0) of a cohort."""
-
-    def own(purpose: str) -> np.random.Generator:
-        return stream(parameters.seed, index, purpose)
-
+    own = partial(stream, parameters.seed, index)
     regions = make_regions(parameters.sources.regions)
     person = make_person(parameters, index, regions)
     timeline = make_timeline(parameters, person.starts_with_task, own("timeline"))
@@ -112,12 +108,15 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     task = timeline.smooth(timeline.bold, np.arange(free.shape[1]) / SLOW_RATE)
     activity = free + (change[:, None] * task).astype(np.float32)
     states = hidden_states(parameters.switching, timeline.duration, own("switching"))
-    up = lifted(states, regions)
-    if up is not None:
+    up = None
+    if len(states):  # 1 where the network of a region is up
+        up = (regions.network_index[:, None] == states).astype(np.float32)
         activity += np.float32(parameters.switching.activity) * up
     if len(timeline.stimuli):
         weight = parameters.evoked.activity * regions.by_network(dict(parameters.evoked.networks))
-        activity += (weight[:, None] * timeline.impulses(activity.shape[1])).astype(np.float32)
+        place = np.round(timeline.stimuli * SLOW_RATE).astype(int)
+        impulses = SLOW_RATE * np.bincount(place, minlength=activity.shape[1])[: activity.shape[1]]  # unit area each
+        activity += (weight[:, None] * impulses).astype(np.float32)
 
     sources = np.zeros((len(regions), 0), np.float32)
     if set(parameters.modalities) != {"fmri"}:
@@ -128,22 +127,21 @@ def simulate_subject(parameters: CohortParameters, index: int) -> Subject:
     recordings: dict[str, Recording] = {}
     for modality in parameters.modalities:
         if modality == "fmri":
-            picks = regions.picks(parameters.rois)
-            channels = regions.channels(parameters.rois)
+            sfreq, channels = 1 / parameters.t_r, regions.channels(parameters.rois)
             delay = 6.0 + 0.3 * own("haemodynamics").standard_normal()
-            change_of_signal = bold(activity[picks], parameters.t_r, parameters.volumes, delay)
+            change_of_signal = bold(activity[regions.picks(parameters.rois)], parameters.t_r, parameters.volumes, delay)
             clean = (BASELINE * (1 + change_of_signal)).astype(np.float32)
             recorded = contaminate_bold(clean, channels.positions, parameters.t_r, level, own)
         else:
-            helmet = parameters.meg if modality == "meg" else None
-            channels = meg_channels(helmet) if helmet else eeg_channels(parameters.channels)
-            truth.lead_fields[modality] = lead_field(modality, helmet or parameters.channels, person.orientations)
+            layout = parameters.channels if modality == "eeg" else parameters.meg
+            sfreq, channels = float(parameters.sfreq), sensors(layout)
+            truth.lead_fields[modality] = lead_field(layout, person.orientations)
             clean = (gain * truth.lead_fields[modality]).astype(np.float32) @ sources
-            recorded = contaminate(clean, channels, helmet, float(parameters.sfreq), level, own)
+            recorded = contaminate(clean, layout, sfreq, level, own)
         truth.clean[modality], truth.masks[modality] = clean, recorded.masks
         recordings[modality] = Recording(
             recorded.data,
-            1 / parameters.t_r if modality == "fmri" else float(parameters.sfreq),
+            sfreq,
             modality,
             channels,
             entities={"subject": person.name, "task": TASK},

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from .parameters import CohortParameters, SwitchingParameters
-from .regions import Regions
 
 STATES = ("rest", "task")
 #: Rate of everything slow (activity, state), Hz
@@ -61,11 +60,6 @@ class Timeline:
         before = np.concatenate([target[:1], target[:-1]])
         return target[index] + (before - target)[index] * np.exp(-(times - self.edges[index]) / RISE)
 
-    def impulses(self, n_slow: int) -> np.ndarray:
-        """One impulse of unit area (s) per stimulus at SLOW_RATE, shape (n_slow,)."""
-        place = np.round(self.stimuli * SLOW_RATE).astype(int)
-        return SLOW_RATE * np.bincount(place, minlength=n_slow)[:n_slow].astype(np.float64)
-
     def events(self, start: float, stop: float, epoch: float | None, suffix: str = "") -> pd.DataFrame:
         """Rows of an events table between two times (s): onset, duration, trial_type, block (-1 for stimuli).
 
@@ -107,17 +101,13 @@ def make_timeline(parameters: CohortParameters, starts_with_task: bool, rng: np.
             blocks = rng.permutation(np.flatnonzero(working == state))
             rhythms[blocks[: len(blocks) // 2 + int(len(blocks) % 2 and rng.integers(2))]] = True
         bold = rhythms ^ working
-    return Timeline(edges, working, rhythms, bold, _stimuli(edges, working, parameters.evoked.rate, rng))
-
-
-def _stimuli(edges: np.ndarray, working: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Jittered onsets in task blocks, the first about one interval after the start."""
-    onsets = [np.zeros(0)]
+    # jittered onsets in task blocks, the first about one interval after the start
+    onsets, rate = [np.zeros(0)], parameters.evoked.rate
     for block in np.flatnonzero(working):
         n = int((edges[block + 1] - edges[block]) * rate) - 1
         if n > 0:
             onsets.append(edges[block] + (np.arange(1, n + 1) + rng.uniform(-0.2, 0.2, n)) / rate)
-    return np.round(np.concatenate(onsets), 3)
+    return Timeline(edges, working, rhythms, bold, np.round(np.concatenate(onsets), 3))
 
 
 def hidden_states(switching: SwitchingParameters, duration: float, rng: np.random.Generator) -> np.ndarray:
@@ -130,8 +120,3 @@ def hidden_states(switching: SwitchingParameters, duration: float, rng: np.rando
     steps = np.concatenate([rng.integers(switching.states, size=1), rng.integers(1, switching.states, n_visits - 1)])
     visited = np.cumsum(steps) % switching.states  # a step of 1 ... n - 1 never stays
     return visited[np.searchsorted(np.cumsum(visits), np.arange(n_slow) / SLOW_RATE, side="right")].astype(np.int8)
-
-
-def lifted(states: np.ndarray, regions: Regions) -> np.ndarray | None:
-    """1 where the network of a region is up, shape (n_regions, n_slow), float32; None when switched off."""
-    return (regions.network_index[:, None] == states).astype(np.float32) if len(states) else None

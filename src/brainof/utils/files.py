@@ -17,12 +17,8 @@ from .checksum import crc32c
 from .memory import release
 
 TEMPORARY = ".tmp"
-
 _LARGEST_TEXT = 64 * 2**20
-
 _CONTENT, _CHECKSUM = "content", "content_crc32c"
-
-_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
@@ -69,14 +65,6 @@ def write_json(path: Path, values: Any, *, checksum: bool = False) -> None:
     write_atomically(path, [text])
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; one that was written with a checksum is compared with it.
-
-    Raises CorpusError: the file is missing, unreadable, changed since it was written, or not a JSON object.
-    """
-    return json_object(path.read_bytes, path)
-
-
 def read_small_text(path: Path) -> str:
     """Text of a configuration that somebody else wrote; a ValueError above 64 MB, before memory is taken."""
     size = path.stat().st_size
@@ -93,10 +81,13 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def json_object(read: Callable[[], bytes], where: str | Path) -> dict[str, Any]:
-    """A JSON object from what `read` gives; errors name `where` it lies, see `read_json`."""
+def read_json(where: str | Path, read: Callable[[], bytes] | None = None) -> dict[str, Any]:
+    """Read a JSON object, from a file or what `read` gives; one written with a checksum is compared with it.
+
+    Raises CorpusError: the file is missing, unreadable, changed since it was written, or not a JSON object.
+    """
     try:
-        values = parse_json(read())
+        values = parse_json(read() if read else Path(where).read_bytes())
     except FileNotFoundError:
         raise CorpusError("is missing", file=where) from None
     except OSError as error:
@@ -140,7 +131,7 @@ def require_writable(path: Path) -> None:
 def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
     """The StorageError that says why `path` could not be written."""
     why = error.strerror or str(error)
-    if error.errno not in _OUT_OF_SPACE:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(f"cannot be written ({why})", file=path, fix="choose a folder you may write to")
     text = f"cannot be written ({why}): needs {n_bytes / 1e6:.1f} MB"
     with suppress(OSError):

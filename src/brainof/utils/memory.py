@@ -25,15 +25,12 @@ from ..errors import ConfigError, StorageError
 #: Samples that are worked on at once, of one channel or of several short ones; 8 MB in float64, so that temporary
 #: arrays stay small. The same with and without a budget, so that results do not depend on it.
 BLOCK = 2**20
-
 #: Memory of the program itself (torch, MNE) and of the temporary arrays of one block
 OVERHEAD = 700 * 2**20
 #: Part of the rest that one array may take
 SHARE = 8
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
 #: Bytes of the largest array that may be in memory, and the folder for larger ones
 _budget: ContextVar[tuple[float, str | PathLike[str] | None]] = ContextVar("budget", default=(math.inf, None))
 

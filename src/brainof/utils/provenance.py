@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ..version import __version__
 
 #: Packages whose versions a reader needs to repeat it
-PACKAGES = ("brainof", "torch", "numpy", "scipy", "scikit-learn", "mne", "nibabel", "nilearn", "pandas", "matplotlib")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "mne", "nibabel", "nilearn", "pandas", "matplotlib")
 
 
 def provenance(*, command: str = "", seed: Any = None) -> dict[str, str]:
@@ -29,11 +30,9 @@ def provenance(*, command: str = "", seed: Any = None) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Versions of the packages that matter, as far as they are installed."""
     found = {"brainof": __version__}
-    for name in PACKAGES[1:]:
-        try:
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

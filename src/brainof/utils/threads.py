@@ -25,31 +25,23 @@ def operator_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextlib.contextmanager
-def operators_apart(count: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `count` threads; while it is open, operators use what is left of the processors (one each, as a rule).
-
-    What was not begun when the pool is closed is dropped.
-    """
-    within = max(1, torch.get_num_threads() // count)
-    with operator_threads(within):
-        pool = ThreadPoolExecutor(count, "brainof", initializer=torch.set_num_threads, initargs=(within,))
-        try:
-            yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def side_by_side(function: Callable[[Job], Result], jobs: Iterable[Job], count: int) -> Iterator[Result]:
     """`map(function, jobs)` on `count` threads, in order; at most one job more than these is taken ahead.
 
-    Jobs are taken in the caller's thread, and with `count` 1 they also run in it, where operators keep their threads.
+    Operators use what is left of the processors (one each, as a rule); what was not begun when this is closed is
+    dropped. Jobs are taken in the caller's thread, and with `count` 1 they also run in it, where operators keep their
+    threads.
     """
     if count == 1:
         yield from map(function, jobs)
         return
-    with operators_apart(count) as pool:
-        yield from (result for _, result in in_order(pool, function, jobs, count))
+    within = max(1, torch.get_num_threads() // count)
+    with operator_threads(within):
+        pool = ThreadPoolExecutor(count, "brainof", initializer=torch.set_num_threads, initargs=(within,))
+        try:
+            yield from (result for _, result in in_order(pool, function, jobs, count))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def in_order(

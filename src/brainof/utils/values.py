@@ -29,14 +29,10 @@ def finite(value: Any, digits: int = 6) -> Any:
     return value
 
 
-#: plural -> singular, of verbs that take no s
-_SINGULAR = {"are": "is", "were": "was", "have": "has"}
-
-
 def counted(n: int, noun: str, verb: str = "") -> str:
     """`1 window`, `3,000 windows`; with a verb (`come`) `1 window comes`, `3,000 windows come`."""
     if n == 1:
-        verb = verb and _SINGULAR.get(verb, f"{verb}s")
+        verb = verb and {"are": "is", "were": "was", "have": "has"}.get(verb, f"{verb}s")
     return f"{n:,} {noun}{'' if n == 1 else 's'}{verb and f' {verb}'}"
 
 

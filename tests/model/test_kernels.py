@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brainof.model import BrainOF, experts, kernels, norm
+from brainof.model import BrainOF, experts, kernels, layers
 from brainof.model.attention import (
     Attention,
     CrossAttention,
@@ -17,10 +17,16 @@ from brainof.model.attention import (
     merge_heads,
     split_heads,
 )
-from brainof.model.experts import all_experts, loop_experts
+from brainof.model.experts import (
+    all_experts,
+    filled_experts,
+    grouped_experts,
+    loop_experts,
+    use_filled,
+    use_grouped,
+)
 from brainof.model.kernels.attention import disjoint, in_range, without_parts
-from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
-from brainof.model.kernels.norm import FastRMSNorm
+from brainof.model.layers import FastRMSNorm, RMSNorm
 
 #: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
 ROUNDOFF = 2.0**-9
@@ -131,13 +137,13 @@ def test_the_fast_norm_equals_the_plain_one_also_twice(view):
 
 def test_the_fast_norm_is_used_in_float32_on_a_cpu_only(monkeypatch):
     used = []
-    monkeypatch.setattr(norm.FastRMSNorm, "apply", lambda *_: used.append(None))
-    x, weight = torch.randn(2, 8), torch.ones(8)
-    norm.rms_norm(x, weight, 1e-5)
+    monkeypatch.setattr(layers.FastRMSNorm, "apply", lambda *_: used.append(None))
+    x, norm = torch.randn(2, 8), RMSNorm(8)
+    norm(x)
     with torch.no_grad():
-        norm.rms_norm(x, weight, 1e-5)
+        norm(x)
     assert len(used) == 2
-    norm.rms_norm(x.bfloat16(), weight, 1e-5)
+    norm(x.bfloat16())
     assert len(used) == 2
 
 

@@ -7,8 +7,8 @@ import torch
 
 from brainof.model import BrainOF
 from brainof.model.balance import violation
+from brainof.model.decoder import LOG_SPECTRUM_START
 from brainof.model.experts import Experts
-from brainof.model.heads import LOG_SPECTRUM_START
 from brainof.model.sampler import SamplerConfig
 
 

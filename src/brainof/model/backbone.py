@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from ..schema import Schema, wrong
 from .attention import Attention
 from .experts import Experts
-from .ffn import SwiGLU
-from .norm import RMSNorm
+from .layers import LayerScale, RMSNorm, SwiGLU
 
 #: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
 ALIGNMENT = 8
@@ -78,22 +76,6 @@ def aligned(width: int) -> int:
 def residual_gain(depth: int) -> float:
     """Factor on the output maps of residual branches: the variance of their sum does not grow with depth."""
     return min(1.0, (FULL_GAIN_DEPTH / depth) ** 0.5)
-
-
-class LayerScale(nn.Module):
-    """A learned factor per channel."""
-
-    def __init__(self, dim: int, start: float) -> None:
-        super().__init__()
-        self.start = start
-        self.scale_D = nn.Parameter(torch.empty(dim))
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        nn.init.constant_(self.scale_D, self.start)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale_D
 
 
 class Block(nn.Module):

@@ -134,26 +134,28 @@ class BrainOFConfig(Schema):
         widths = {"waveform": self.patch, "log_spectrum": spectrum, "connectivity": self.dim, "pretext": logits}
         return widths[output]
 
-    def latents_of(self, output: Output) -> slice:
+    def latents_of(self, output: Output | None) -> slice:
         """The latents that the decoder of an output reads."""
         count, outputs = self.sampler.latents, self.decoder.outputs
-        if self.decoder.kind != "per_output":
+        if output is None or self.decoder.kind != "per_output":
             return slice(0, count)
         size, number = count // len(outputs), outputs.index(output)
         return slice(number * size, (number + 1) * size)
 
+    def size_of(self, output: Output) -> int:
+        """How many latents these are."""
+        own = self.latents_of(output)
+        return own.stop - own.start
+
     @property
     def refined(self) -> int:
         """Latents that go through the backbone: all but those that are read by fixed addresses."""
-        own = [self.latents_of(output) for output in self.sampler.fixed]
-        return self.sampler.latents - sum(part.stop - part.start for part in own)
+        return self.sampler.latents - sum(map(self.size_of, self.sampler.fixed))
 
     @property
-    def readings(self) -> list[tuple[Output | None, slice]]:
-        """The latents that read contents of their own, with the output these are for; None: of everything."""
-        if self.decoder.kind != "per_output":
-            return [(None, slice(None))]
-        return [(output, self.latents_of(output)) for output in self.decoder.outputs]
+    def readings(self) -> list[Output | None]:
+        """The outputs whose latents read contents of their own; None: all latents read everything."""
+        return [*self.decoder.outputs] if self.decoder.kind == "per_output" else [None]
 
     def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
         """The pooling function of a kind, and the outputs whose latents it reads (None: all); ConfigError if none."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..signals import SignalBatch
 from .brainof import BrainOF
-from .heads import Head
+from .pooling import Head
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..channels import MODALITIES, SENSOR_TYPES
 from ..signals import Sensors
-from .norm import init_linear
+from .layers import init_linear
 
 #: Length unit of positions (metres): about the radius of a head
 METRES = 0.1

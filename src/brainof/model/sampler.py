@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from ..schema import Schema, wrong
 from ..utils.values import ceil_div
 from .attention import CrossAttention, mask_without
-from .ffn import SwiGLU
-from .norm import RMSNorm
+from .layers import RMSNorm, SwiGLU
 from .tokens import take_tokens
 
 
@@ -64,7 +63,7 @@ class SamplerConfig(Schema):
     interpolate_channels: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
-    def _grid(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.covariance and not self.fixed:
             raise wrong("covariance needs fixed=[connectivity]")
         if self.kind == "interpolate":
@@ -139,11 +138,13 @@ class Encoder(nn.Module):
         identity_BND: Tensor,
         visible_BV: Tensor | None = None,
         key_mask_BV: Tensor | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> Tensor:
         """Latents that hold the visible tokens (all without their numbers `visible_BV`), which `content_BVD` describes.
 
         `latents_BLD` is where to start: the static vectors (B = 1), or the latents of another modality (serial fusion).
-        `identity_BND` are those of all tokens (B may be 1), `key_mask_BV` is True where a visible token is valid.
+        `identity_BND` are those of all tokens (B may be 1), `key_mask_BV` is True where a visible token is valid;
+        `shape` is for `InterpolateEncoder`.
         """
         for block in self.blocks:
             latents_BLD = block(latents_BLD, identity_BND, content_BVD, visible_BV, key_mask_BV)
@@ -157,25 +158,18 @@ class Encoder(nn.Module):
         parts: Sequence[Tensor],
         mask_BN: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """As `forward`, without the tokens of one part (their numbers) after the other; keys and values are made once.
+        """As `forward`, without the tokens of one part (their numbers) after the other.
 
-        `mask_BN` is True where a token is valid.
+        Keys and values of the first block are made once. `mask_BN` is True where a token is valid.
         """
         first, *later = (cast(CrossBlock, block) for block in self.blocks)
         queries_1LD, keys_BND = first.addresses(latents_1LD, identity_BND)
         v_BHNe = first.attention.values(first.value_norm(content_BND))
-        sources = [
-            (block.attention.keys(block.key_norm(identity_BND)), block.attention.values(block.value_norm(content_BND)))
-            for block in later
-        ]
-        for part, read_BLD in zip(
-            parts, first.attention.read_without(queries_1LD, keys_BND, v_BHNe, parts, mask_BN), strict=True
-        ):
+        reads = first.attention.read_without(queries_1LD, keys_BND, v_BHNe, parts, mask_BN)
+        for part, read_BLD in zip(parts, reads, strict=True):
             x_BLD = latents_1LD + read_BLD
             x_BLD = x_BLD + first.ffn(first.ffn_norm(x_BLD))
-            for block, source in zip(later, sources, strict=True):
-                queries_BLD = block.attention.queries(block.query_norm(x_BLD))
-                own_BN = mask_without(part, content_BND.shape[1], mask_BN)
-                x_BLD = x_BLD + block.attention.read(queries_BLD, *source, own_BN)
-                x_BLD = x_BLD + block.ffn(block.ffn_norm(x_BLD))
+            own_BN = mask_without(part, content_BND.shape[1], mask_BN)
+            for block in later:
+                x_BLD = block(x_BLD, identity_BND, content_BND, key_mask_BV=own_BN)
             yield x_BLD

@@ -1,6 +1,6 @@
 """Tokens -> latents without gradients, a few windows at a time: contents and values of a batch are never stored.
 
-Reason: with the norm of `norm.py`, embedding windows of 64 x 40 patches is 1.45 (`tiny`) and 1.3 (width 256) times as
+Reason: with the norm of `layers.py`, embedding windows of 64 x 40 patches is 1.45 (`tiny`) and 1.3 (width 256) times as
 fast as with the plain forms.
 
 Two normalisations lie between contents c and values, with weights w and u. Both are a number per token and a weight per
@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import apply_map, attention_map, merge_heads, split_heads
+from ..layers import plain_inference
 from ..sampler import CrossBlock, Encoder
-from ..tokens import Content, Given, take_tokens
-from . import plain_inference
+from ..tokens import Content, take_tokens
 
 #: Tokens at a time at least, where windows are smaller
 TOKENS = 1024
@@ -34,27 +34,21 @@ def use_by_window(encoder: nn.Module, x: Tensor) -> TypeGuard[Encoder]:
     return plain_inference(x) and len(blocks) == 1 and type(blocks[0].attention.value) is nn.Linear
 
 
-def read_map(encoder: Encoder, latents_BLD: Tensor, identity_BND: Tensor) -> Tensor:
-    """The map (B, H, L, N) with which latents read all tokens."""
-    block = cast(CrossBlock, encoder.blocks[0])
-    return block.attention.maps(*block.addresses(latents_BLD, identity_BND))
-
-
 def sample_by_window(
     encoder: Encoder,
-    content: Content | Given,
+    content: Content,
     start_BLD: Tensor,
-    identity_BND: Tensor,
     patch_BVS: Tensor,
-    extra_BVD: Tensor | None = None,
-    visible_BV: Tensor | None = None,
-    mask_BV: Tensor | None = None,
-    output: str | None = None,
-    map_BHLV: Tensor | None = None,
+    extra_BVD: Tensor | None,
+    output: str | None,
+    map_BHLV: Tensor | None,
+    identity_BND: Tensor,
+    visible_BV: Tensor | None,
+    mask_BV: Tensor | None,
 ) -> Tensor:
     """As `encoder(start_BLD, content(patch_BVS, extra_BVD, output), identity_BND, visible_BV, mask_BV)`.
 
-    B may be 1 in latents and identities; `map_BHLV` is that of `read_map`, if it is known.
+    B may be 1 in latents and identities; `map_BHLV` is that with which latents read all tokens, if it is known.
     """
     block = cast(CrossBlock, encoder.blocks[0])
     attention, first, second = block.attention, content.norm, block.value_norm
@@ -84,12 +78,11 @@ def sample_by_window(
     return x_BLD + block.ffn(block.ffn_norm(x_BLD))
 
 
-def _contents(content: Content | Given, patch_gVS: Tensor, extra_gVD: Tensor | None, output: str | None) -> Tensor:
+def _contents(content: Content, patch_gVS: Tensor, extra_gVD: Tensor | None, output: str | None) -> Tensor:
     """As `content.raw`; the products of samples and spectrum add up in one place."""
-    if output is not None or type(content) is not Content or content.spectrum_output is None:
+    if output is not None or not (type(content.linear) is type(content.spectrum_output) is nn.Linear):
         return content.raw(patch_gVS, extra_gVD, output)
-    if not (type(content.linear) is type(content.spectrum_output) is nn.Linear):
-        return content.raw(patch_gVS, extra_gVD, output)
+    assert content.spectrum_output is not None
     hidden_gVD = content.hidden(patch_gVS)
     bias_D = content.linear.bias + content.spectrum_output.bias
     c_gVD = F.linear(patch_gVS.to(bias_D.dtype), content.linear.weight, bias_D)

@@ -49,12 +49,9 @@ class Calibration:
     def apply(self, recording: Recording) -> Recording:
         """A whole recording of the same channels and rate (a ContractError otherwise), with the frozen statistics."""
         if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
-            raise ContractError(
-                f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration",
-                file=recording.file,
-                field="channels",
-                fix="calibrate on a recording of the same set-up",
-            )
+            problem = f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration"
+            fix = "calibrate on a recording of the same set-up"
+            raise ContractError(problem, file=recording.file, field="channels", fix=fix)
         data, gaps = self.prepare(recording.data)
         bads = tuple(name for name, fine in zip(self.channels.names, self.good & ~gaps, strict=True) if not fine)
         return recording.replace(data=data, sfreq=self.rate, bads=bads)
@@ -101,9 +98,8 @@ def calibrate(recording: Recording, contract: InputContract | None = None) -> Ca
         steps = (Repair(), *steps)  # a live stream always may have gaps and offsets
     for step in steps:
         if isinstance(step, Detrend):
-            raise ConfigError(
-                "needs the whole recording and cannot run on a stream", field=step.name, fix="embed whole recordings"
-            )
+            problem = "needs the whole recording and cannot run on a stream"
+            raise ConfigError(problem, field=step.name, fix="embed whole recordings")
     if not isinstance(steps[-1], Normalise):
         raise ConfigError("is not the last step", field="normalise", fix="normalise last")
     prepared, means = recording, np.zeros(recording.n_channels)

@@ -70,18 +70,15 @@ class StreamingEmbedder:
         contract = calibration.contract
         self.patch = patch_of(model, contract)
         part = contract.modalities[calibration.modality] if contract else None
-        n = len(calibration.channels)
-        self._frame = Recording(
-            np.zeros((n, 2), np.float32), calibration.rate, calibration.modality, calibration.channels
-        )
-        options = window_options(self._frame, part, window_seconds, self.patch)
+        two = np.zeros((len(calibration.channels), 2), np.float32)
+        frame = Recording(two, calibration.rate, calibration.modality, calibration.channels)
+        options = window_options(frame, part, window_seconds, self.patch)
         if options.n_times is None or options.whole:
             raise ConfigError(f"{calibration.modality} is embedded in whole recordings", field="modality")
         self.n_times = options.n_times
         self.up, self.down = ratio(calibration.sfreq, calibration.rate)
         filters = [step for step in calibration.steps if isinstance(step, (Notch, Filter))]
-        self._reach = reach(self.up, self.down) if self.up != self.down else 0
-        reach_out = ceil_div(self._reach * self.up, self.down)
+        reach_out = ceil_div(reach(self.up, self.down) * self.up, self.down) if self.up != self.down else 0
         self._behind = _forgetting(filters, calibration.rate, 1e-10) + reach_out
         ahead = _forgetting(filters, calibration.rate, TOLERANCE)
         self._ahead = ahead + reach_out if lookahead is None else round(lookahead * calibration.rate)
@@ -111,11 +108,8 @@ class StreamingEmbedder:
         if self._finished:
             raise ConfigError("was called after finish", field="push", fix="make a new StreamingEmbedder")
         if chunk.ndim != 2 or len(chunk) != len(self.calibration.channels):
-            raise ContractError(
-                f"shape {chunk.shape}, calibrated on {len(self.calibration.channels)} channels",
-                field="chunk",
-                fix="give (n_channels, n_samples)",
-            )
+            problem = f"shape {chunk.shape}, calibrated on {len(self.calibration.channels)} channels"
+            raise ContractError(problem, field="chunk", fix="give (n_channels, n_samples)")
         if chunk.shape[1]:
             self._chunks.append(np.array(chunk, dtype=np.float32))
             self._received += chunk.shape[1]
@@ -123,7 +117,9 @@ class StreamingEmbedder:
         while self._received >= self._needed(self._window):
             ready.append(self._embed(self._window, self.n_times, self._needed(self._window)))
             self._window += 1
-            self._forget()
+            start = self._start(self._window)
+            if start > self._first:  # what no later window looks at is forgotten
+                self._chunks, self._first = [self._joined()[:, start - self._first :].copy()], start
         return Embeddings.concatenate(ready) if ready else None
 
     def finish(self) -> Embeddings | None:
@@ -156,11 +152,6 @@ class StreamingEmbedder:
         about = {"onset": window * self.n_times / sfreq, "duration": length / sfreq, "modality": modality}
         one = WindowList([PreparedWindow(data, self.calibration.channels, sfreq, modality, good, about)], self.patch)
         return Embeddings(pooled(self.model, one, self.pool).astype(np.float32), one.describe())
-
-    def _forget(self) -> None:
-        start = self._start(self._window)
-        if self._chunks and start > self._first:
-            self._chunks, self._first = [self._joined()[:, start - self._first :].copy()], start
 
     def _joined(self) -> np.ndarray:
         if len(self._chunks) > 1:

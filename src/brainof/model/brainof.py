@@ -206,7 +206,7 @@ class BrainOF(nn.Module):
         valid_BNS, channels = None, batch.signal_BCT.shape[1]
         mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)
         if not complete:
-            valid_BNS = valid_samples(batch, self.config.patch)
+            valid_BNS = patchify(valid_samples(batch), self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
         layout = layout or Layout(self._identity(batch), self.spatial_weights(batch.sensors))

@@ -100,11 +100,11 @@ def unpatchify(patch_BNS: Tensor, n_channels: int) -> Tensor:
     return patch_BNS.unflatten(1, (n_channels, -1)).flatten(2)
 
 
-def valid_samples(batch: SignalBatch, patch: int) -> Tensor:
-    """True where a sample is signal: in a good channel, before the end of its window; (B, N, S) of bool."""
+def valid_samples(batch: SignalBatch) -> Tensor:
+    """True where a sample is signal: in a good channel, before the end of its window; (B, C, T) of bool."""
     time = torch.arange(batch.signal_BCT.shape[-1], device=batch.signal_BCT.device)
     valid_BT = time < batch.n_times_B[:, None]
-    return patchify(batch.channel_mask_BC[..., None] & valid_BT[:, None], patch)
+    return batch.channel_mask_BC[..., None] & valid_BT[:, None]
 
 
 def checked(batch: SignalBatch, patch: int) -> SignalBatch:
@@ -149,7 +149,7 @@ def check(batch: SignalBatch, patch: int) -> bool:
         problem, fix = "positions or orientations are not finite", "unknown ones are zero, with located_BC False"
         raise RecordingError(problem, field="sensors.position", fix=fix)
     if not finite:
-        bad_BCT = ~torch.isfinite(batch.signal_BCT) & unpatchify(valid_samples(batch, patch), channels)
+        bad_BCT = ~torch.isfinite(batch.signal_BCT) & valid_samples(batch)
         if bad_BCT.any():
             _, channel, time = bad_BCT.nonzero()[0].tolist()
             problem = f"{first(bad_BCT.flatten(1).any(1))} is not finite at channel {channel}, sample {time}"

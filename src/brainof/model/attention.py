@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .kernels.attention import (
+from .fast_attention import (
     combined_attention,
     disjoint,
     fused_attention,

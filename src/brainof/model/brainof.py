@@ -25,12 +25,11 @@ from .covariance import LogCovariance, spatial_weights
 from .decoder import Decoder, normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
-from .kernels.sampler import sample_by_window, use_by_window
 from .layers import RMSNorm, wide
 from .pooling import Head, pool, require_finite
 from .presets import preset
 from .resolution import on_grid
-from .sampler import Encoder
+from .sampler import Encoder, sample_by_window, use_by_window
 from .tokens import Content, Given, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 from .whitening import Whitening
 
@@ -50,7 +49,7 @@ class Layout:
 
     It serves every batch of the same sensors, sampling interval, modality and number of patches, until a weight
     changes. The caller keeps it; nothing is compared but its number of tokens. `weight_BKC` is how virtual sensors read
-    the channels (`covariance.py`), `map_1HLN` how the static latents read the tokens, where `kernels.sampler` needs it.
+    the channels (`covariance.py`), `map_1HLN` how the static latents read the tokens, for `sample_by_window`.
     """
 
     identity_BND: Tensor
@@ -145,8 +144,9 @@ class BrainOF(nn.Module):
         return self.content, self.encoder, latents_1LD
 
     def _init_latents(self) -> None:
-        nn.init.normal_(self.latents_LD, std=self.config.sampler.latent_std)
-        if self.config.sampler.initial_addressing == "tied":
+        tied = self.config.sampler.initial_addressing == "tied"
+        nn.init.normal_(self.latents_LD, std=0.05 if tied else 0.5)
+        if tied:
             for outputs, decoder in zip(self.config.decoder.decoders, self.decoders, strict=True):
                 decoder.tie(self.reader_of(outputs[0])[1])  # type: ignore[operator]
 

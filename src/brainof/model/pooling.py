@@ -14,21 +14,6 @@ from ..errors import ConfigError, ContractError, did_you_mean
 from .layers import RMSNorm, unit, wide
 
 
-def mean(latents_BLD: Tensor) -> Tensor:
-    """Mean over latents, (B, D)."""
-    return latents_BLD.mean(1)
-
-
-def mean_std(latents_BLD: Tensor) -> Tensor:
-    """Mean and standard deviation over latents, (B, 2 D)."""
-    return torch.cat([latents_BLD.mean(1), latents_BLD.std(1, correction=0)], -1)
-
-
-def concat(latents_BLD: Tensor) -> Tensor:
-    """All latents one after the other, (B, L * D)."""
-    return latents_BLD.flatten(1)
-
-
 def gram(latents_BLD: Tensor) -> Tensor:
     """Fisher z of the correlations between latents, (B, L (L - 1) / 2)."""
     direction = unit(latents_BLD - latents_BLD.mean(-1, keepdim=True))
@@ -45,7 +30,14 @@ def cov(latents_BLD: Tensor) -> Tensor:
     return covariance[:, row, column]
 
 
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {each.__name__: each for each in (mean, mean_std, concat, gram, cov)}
+#: Ways to pool: features of the mean over latents, of mean and standard deviation (2 D), of all latents (L * D), ...
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda latents_BLD: latents_BLD.mean(1),
+    "mean_std": lambda latents_BLD: torch.cat([latents_BLD.mean(1), latents_BLD.std(1, correction=0)], -1),
+    "concat": lambda latents_BLD: latents_BLD.flatten(1),
+    "gram": gram,
+    "cov": cov,
+}
 
 
 def require_finite(latents_BLD: Tensor, field: str = "latents") -> None:

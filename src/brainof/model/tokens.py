@@ -77,9 +77,7 @@ class Tokens:
         """The same tokens with other contents; a RecordingError where a sample that counts is not finite."""
         if self.valid_BNS is not None:
             patch_BNS = torch.where(self.valid_BNS, patch_BNS, 0)
-        if self.checked:
-            return replace(self, patch_BNS=patch_BNS)
-        if not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
+        if not self.checked and not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
             window, token, _ = (~torch.isfinite(patch_BNS)).nonzero()[0].tolist()
             raise RecordingError(f"window {window} is not finite at token {token}", field="patch_BNS")
         return replace(self, patch_BNS=patch_BNS)

@@ -262,7 +262,8 @@ def window_options(
 
 def _rows(X: np.ndarray, options: InputOptions) -> Samples:
     """Rows of a 2-D array: prepared windows of one channel whose place is unknown."""
-    channels, sfreq = Channels(("unknown",), (_usual_type(options.modality),)), options.sfreq or PLAIN_RATE
+    channels = Channels(("unknown",), (_usual_type(options.modality),))
+    sfreq = options.sfreq or PLAIN_RATE
     if options.contract is not None:
         stub = Recording(np.zeros((1, max(X.shape[1], 2)), np.float32), sfreq, options.modality, channels)
         options.contract.part(stub).check(stub, options.accept)

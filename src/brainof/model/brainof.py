@@ -203,7 +203,7 @@ class BrainOF(nn.Module):
         known = batch.checked
         complete = check(batch, self.config.patch) if known is None else known.complete
         patch_BNS = patchify(wide(batch.signal_BCT), self.config.patch)
-        valid_BNS, channels = None, batch.signal_BCT.shape[1]
+        valid_BNS = None
         mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)
         if not complete:
             valid_BNS = patchify(valid_samples(batch), self.config.patch)
@@ -216,6 +216,7 @@ class BrainOF(nn.Module):
             problem = f"{own[0]} x {own[1]} tokens, the batch has {windows} x {n_tokens}"
             fix = "make it with model.layout(batch) of the same sensors and length"
             raise ConfigError(problem, field="layout", fix=fix)
+        channels = batch.signal_BCT.shape[1]
         facts = channels, n_tokens // channels, complete, layout.weight_BKC, layout.map_1HLN, known is not None
         return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, *facts)
 
@@ -327,10 +328,8 @@ class BrainOF(nn.Module):
             if by_covariance is True:
                 read_BLD = own_BLD
             elif use_by_window(encoder, own_BLD):
-                map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
-                read_BLD = sample_by_window(
-                    encoder, content, own_BLD, patch_BVS, correlations_BVD, output, map_1HKN, *about
-                )
+                inputs = own_BLD, patch_BVS, correlations_BVD, output, None if map_1HLN is None else map_1HLN[:, :, own]
+                read_BLD = sample_by_window(encoder, content, *inputs, *about)
             else:
                 content_BVD = content(patch_BVS, correlations_BVD, output)
                 read_BLD = encoder(own_BLD, content_BVD, *about, (tokens.n_channels, tokens.n_patches))
@@ -356,11 +355,9 @@ class BrainOF(nn.Module):
         if by_covariance is False or tokens.weight_BKC is None:
             return read_BLD
         rows_BLD = start_BLD + self.fixed["covariance"](tokens, seen_BN).to(read_BLD.dtype)
-        return (
-            rows_BLD
-            if isinstance(by_covariance, bool)
-            else torch.where(by_covariance[:, None, None], rows_BLD, read_BLD)
-        )
+        if isinstance(by_covariance, bool):
+            return rows_BLD
+        return torch.where(by_covariance[:, None, None], rows_BLD, read_BLD)
 
     def decode(
         self,

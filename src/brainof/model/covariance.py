@@ -61,9 +61,8 @@ def log_positive(matrix_BKK: Tensor) -> Tensor:
     one_KK = torch.eye(matrix_BKK.shape[-1], dtype=matrix_BKK.dtype, device=matrix_BKK.device)
     less_BKK = matrix_BKK - one_KK
     if plain_inference(matrix_BKK):
-        inverse_PBKK = torch.linalg.inv_ex(
-            one_KK + matrix_BKK.new_tensor(POINTS)[:, None, None, None] * less_BKK
-        ).inverse
+        point_P111 = matrix_BKK.new_tensor(POINTS)[:, None, None, None]
+        inverse_PBKK = torch.linalg.inv_ex(one_KK + point_P111 * less_BKK).inverse
         factor_P = matrix_BKK.new_tensor([w / t for w, t in zip(WEIGHTS, POINTS, strict=True)])
         return factor_P.sum() * one_KK - torch.tensordot(factor_P, inverse_PBKK, 1)
     parts = [

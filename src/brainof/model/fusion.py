@@ -116,7 +116,8 @@ class FusedBrainOF(nn.Module):
             raise ConfigError(f"{list(order)}", field="order", fix="name each modality once")
         if not 0 <= modality_dropout < 1:
             raise ConfigError(f"{modality_dropout}", field="modality_dropout", fix="give 0 or more, below 1")
-        self.model, self.order = model, tuple(order)
+        self.model = model
+        self.order = tuple(order)
         self.modality_dropout, self.any_order = modality_dropout, any_order
 
     @property

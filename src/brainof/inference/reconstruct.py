@@ -122,9 +122,8 @@ def predict_at(
     prepared = chain.apply(recording)
     steps = {step["step"]: step for step in prepared.provenance.get("steps", [])}
     if "normalise" not in steps:
-        raise ContractError(
-            "the preparation does not normalise", field="steps", fix="use a model with a normalise step"
-        )
+        fix = "use a model with a normalise step"
+        raise ContractError("the preparation does not normalise", field="steps", fix=fix)
     scale = {kind: value for kind, value in steps["normalise"]["scale"].items() if value > 0}
     seconds = part.window_seconds[1] if part and part.window_seconds[1] else 4.0
     values = _decoded(prepared, model, targets, seconds)
@@ -157,9 +156,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
     total, weight = np.zeros((len(targets), n_times)), np.zeros(n_times)
     mask = np.arange(len(table)) < len(good)
     device = device_of(model)
-    visible, queries = torch.arange(len(table) * length // patch, device=device).tensor_split(
-        [len(good) * length // patch]
-    )
+    numbers = torch.arange(len(table) * length // patch, device=device)
+    visible, queries = numbers.tensor_split([len(good) * length // patch])
     with evaluating(model):
         for first in range(0, len(starts), BATCH):
             part = starts[first : first + BATCH]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from brainof.model.experts import Experts
-from brainof.model.ffn import SwiGLU
+from brainof.model.layers import SwiGLU
 from brainof.pretraining.threads import GradientThreads
 
 #: tokens, width, experts, hidden width, experts per token

@@ -6,7 +6,7 @@
     step_windows_per_second_fp32, _bf16      the same for each dtype (bf16 is autocast)
     step_vs_gemm_tiny, step_vs_gemm_base     for information: FLOP/s of the products of a step / of one large product
 
-Ours is the step of pretraining: each thread takes a part of the windows, and the fast forms of `brainof.model.kernels`
+Ours is the step of pretraining: each thread takes a part of the windows, and the fast forms of `brainof.model`
 are used. The plain loop has neither: `loss.backward()`, threads within operators. The step is tokens, encoding of
 visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the balance update. All are timed in turn,
 so that a busy neighbour slows all. Only products that a step needs are counted.
@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.channels import Channels
-from brainof.model import BrainOF, attention, experts, log_spectrum, norm, update_balance
+from brainof.model import BrainOF, attention, experts, layers, log_spectrum, update_balance
 from brainof.model.tokens import take_tokens
 from brainof.signals import SignalBatch
 
@@ -125,8 +125,8 @@ def plain_step(preset: str, windows: int, bf16: bool, compiled: bool = False) ->
 
 @contextlib.contextmanager
 def plain_forms() -> Iterator[None]:
-    """No fast form of `brainof.model.kernels`."""
-    never = {(norm, "use_fast"), (experts, "use_filled"), (experts, "use_grouped"), (attention, "use_fused")}
+    """No fast form of the layers of `brainof.model`."""
+    never = {(layers, "use_fast"), (experts, "use_filled"), (experts, "use_grouped"), (attention, "use_fused")}
     with contextlib.ExitStack() as stack:
         for module, name in never:
             stack.enter_context(mock.patch.object(module, name, _no))

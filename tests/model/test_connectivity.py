@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from brainof.model.connectivity import Connectivity, connectivity_profile
+from brainof.model.connectivity import Connectivity, connectivity_profile, seen_of
+from brainof.model.tokens import Tokens
 
 
 def example(seed: int = 0, windows: int = 2, channels: int = 5, patches: int = 3):
@@ -14,6 +15,10 @@ def example(seed: int = 0, windows: int = 2, channels: int = 5, patches: int = 3
     identity = torch.randn(1, channels * patches, 8, generator=generator, dtype=torch.float64)
     seen = torch.rand(windows, channels * patches, generator=generator) < 0.7
     return patch, identity, seen
+
+
+def tokens_of(patch, identity, mask) -> Tokens:
+    return Tokens(patch, identity, mask, None, torch.zeros(len(patch), dtype=torch.int64), 5, 3)
 
 
 def test_profiles_equal_the_sum_over_pairs():
@@ -48,13 +53,18 @@ def test_hidden_patches_do_not_enter_and_fillers_change_nothing():
     module = Connectivity(8).double()
     patch, identity, _ = example()
     mask = torch.ones(2, 15, dtype=torch.bool)
+
+    def contents(patch, visible, counts=None):
+        seen = seen_of(mask[: len(patch)], visible, counts)
+        return module(tokens_of(patch, identity, mask[: len(patch)]), seen, visible)
+
     visible = torch.tensor([[0, 3, 4, 7, 9], [1, 4, 7, 1, 1]])
     counts = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    before = module(patch, identity, mask, 5, visible, counts)
+    before = contents(patch, visible, counts)
     hidden = torch.ones(2, 15, dtype=torch.bool).scatter(1, visible, False)
-    after = module(torch.where(hidden[..., None], 1e3, patch), identity, mask, 5, visible, counts)
+    after = contents(torch.where(hidden[..., None], 1e3, patch), visible, counts)
     torch.testing.assert_close(before, after)
-    alone = module(patch[1:], identity, mask[1:], 5, visible[1:, :3])
+    alone = contents(patch[1:], visible[1:, :3])
     torch.testing.assert_close(before[1:, :3], alone)
 
 
@@ -62,7 +72,7 @@ def test_identities_learn_nothing_from_the_profiles_that_enter():
     """They are addresses: the map of the profiles is taught, what it maps is not."""
     module = Connectivity(8).double()
     patch, identity, seen = example()
-    contents = module(patch, identity.requires_grad_(), seen, 5)
+    contents = module(tokens_of(patch, identity.requires_grad_(), seen), seen)
     taught, untaught = torch.autograd.grad(contents.square().sum(), (module.linear.weight, identity), allow_unused=True)
     assert taught.abs().min() > 0
     assert untaught is None or not untaught.any()

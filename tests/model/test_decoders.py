@@ -9,7 +9,7 @@ import torch
 from brainof.channels import Channels
 from brainof.errors import ConfigError
 from brainof.model import BrainOF
-from brainof.model.gradient_normalisation import TARGET_NORM, normalise_gradient
+from brainof.model.decoder import TARGET_NORM, normalise_gradient
 from brainof.signals import SignalBatch
 
 PER_OUTPUT = {"kind": "per_output"}

@@ -8,8 +8,7 @@ import torch
 
 from brainof.errors import ConfigError, ContractError
 from brainof.model import BrainOF, BrainOFConfig
-from brainof.model.heads import Head
-from brainof.model.pooling import POOLS, pool
+from brainof.model.pooling import POOLS, Head, pool
 
 
 @pytest.mark.parametrize("kind", POOLS)

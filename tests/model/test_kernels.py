@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brainof.model import BrainOF, experts, kernels, norm
+from brainof.model import BrainOF, experts, fast_attention, layers, sampler
 from brainof.model.attention import (
     Attention,
     CrossAttention,
@@ -17,10 +17,16 @@ from brainof.model.attention import (
     merge_heads,
     split_heads,
 )
-from brainof.model.experts import all_experts, loop_experts
-from brainof.model.kernels.attention import disjoint, in_range, without_parts
-from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
-from brainof.model.kernels.norm import FastRMSNorm
+from brainof.model.experts import (
+    all_experts,
+    filled_experts,
+    grouped_experts,
+    loop_experts,
+    use_filled,
+    use_grouped,
+)
+from brainof.model.fast_attention import disjoint, in_range, without_parts
+from brainof.model.layers import FastRMSNorm, RMSNorm
 
 #: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
 ROUNDOFF = 2.0**-9
@@ -131,13 +137,13 @@ def test_the_fast_norm_equals_the_plain_one_also_twice(view):
 
 def test_the_fast_norm_is_used_in_float32_on_a_cpu_only(monkeypatch):
     used = []
-    monkeypatch.setattr(norm.FastRMSNorm, "apply", lambda *_: used.append(None))
-    x, weight = torch.randn(2, 8), torch.ones(8)
-    norm.rms_norm(x, weight, 1e-5)
+    monkeypatch.setattr(layers.FastRMSNorm, "apply", lambda *_: used.append(None))
+    x, norm = torch.randn(2, 8), RMSNorm(8)
+    norm(x)
     with torch.no_grad():
-        norm.rms_norm(x, weight, 1e-5)
+        norm(x)
     assert len(used) == 2
-    norm.rms_norm(x.bfloat16(), weight, 1e-5)
+    norm(x.bfloat16())
     assert len(used) == 2
 
 
@@ -162,19 +168,19 @@ def test_latents_sampled_by_window_equal_the_plain_form(make_batch, debug, monke
     model = debug(**config)
     for weight in model.parameters():  # gains of one would hide where they went
         weight.data += 0.1 * torch.randn_like(weight)
-    monkeypatch.setattr(kernels.sampler, "TOKENS", tokens)
+    monkeypatch.setattr(sampler, "TOKENS", tokens)
     other_rates = replace(make_batch(), interval_B=torch.tensor([1 / 128, 1 / 100]))
     for batch in (make_batch(), make_batch(lengths=[192, 100]), other_rates):
         expected = model.encode(model.tokens(batch), **SAMPLED[case])
         with torch.no_grad():
-            assert kernels.sampler.use_by_window(model.encoder, model.latents_LD)
+            assert sampler.use_by_window(model.encoder, model.latents_LD)
             for layout in (None, model.layout(batch)):
                 found = model.encode(model.tokens(batch, layout), **SAMPLED[case])
                 torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-10)
 
 
 def test_latents_are_sampled_by_window_in_inference_only(debug):
-    use, encoder, x = kernels.sampler.use_by_window, debug().encoder, torch.randn(2, 3)
+    use, encoder, x = sampler.use_by_window, debug().encoder, torch.randn(2, 3)
     assert not use(encoder, x)
     with torch.no_grad():
         assert use(encoder, x)
@@ -198,8 +204,8 @@ def test_combined_attention_equals_the_plain_form(kind, masked):
     mask = torch.arange(7) < torch.tensor([[7], [4], [1]]) if masked else None
     expected = attention(x, mask)
     with torch.no_grad():
-        assert kernels.attention.use_combined(x)
-        assert not kernels.attention.use_combined(torch.empty(1, 200, 16))
+        assert fast_attention.use_combined(x)
+        assert not fast_attention.use_combined(torch.empty(1, 200, 16))
         torch.testing.assert_close(attention(x, mask), expected.detach(), rtol=0, atol=1e-10)
 
 

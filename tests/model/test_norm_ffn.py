@@ -6,16 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brainof.model.ffn import SwiGLU, swiglu
-from brainof.model.norm import RMSNorm, rms_norm, unit
+from brainof.model.layers import RMSNorm, SwiGLU, swiglu, unit
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (2, 3, 4, 8)])
 def test_rms_norm_equals_the_formula(shape):
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    norm = RMSNorm(8).double()
+    weight = torch.nn.init.normal_(norm.weight)
     expected = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
-    found = rms_norm(x, weight, 1e-5)
+    found = norm(x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     probe = torch.randn_like(x)
     for a, b in zip(
@@ -23,7 +23,7 @@ def test_rms_norm_equals_the_formula(shape):
     ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(rms_norm(x, weight, 1e-5), expected)
+        torch.testing.assert_close(norm(x), expected)
 
 
 def test_rms_norm_keeps_the_dtype_of_its_input():

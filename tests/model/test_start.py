@@ -7,9 +7,8 @@ import torch
 
 from brainof.model import BrainOF
 from brainof.model.balance import violation
+from brainof.model.decoder import LOG_SPECTRUM_START
 from brainof.model.experts import Experts
-from brainof.model.heads import LOG_SPECTRUM_START
-from brainof.model.sampler import SamplerConfig
 
 
 def test_outputs_start_at_zero_and_the_log_spectrum_at_the_floor():
@@ -21,9 +20,12 @@ def test_outputs_start_at_zero_and_the_log_spectrum_at_the_floor():
 
 
 def test_tied_addresses_start_with_small_latents_that_write_loudly():
-    independent, tied = (SamplerConfig(initial_addressing=kind) for kind in ("independent", "tied"))
-    assert (independent.latent_std, independent.gain) == (0.5, 1.0)
-    assert (tied.latent_std, tied.gain) == (0.05, 4.0)
+    torch.manual_seed(0)
+    for kind, std, gain in (("independent", 0.5, 1.0), ("tied", 0.05, 4.0)):
+        model = BrainOF.from_preset("debug", dim=128, sampler={"initial_addressing": kind})
+        assert model.latents_LD.std().item() == pytest.approx(std, rel=0.1)
+        weight = model.encoder.blocks[0].attention.out.weight
+        assert weight.std().item() == pytest.approx(gain * (3 * 128) ** -0.5, rel=0.05)
 
 
 def test_experts_without_any_load_are_no_violation_of_balance():

@@ -115,7 +115,7 @@ def _looked(model: BrainOF, explained: Explained, most: int = WINDOWS) -> tuple[
         read.append(output.detach().float().square().mean((0, 2)).sqrt())
 
     batch = model.on_grid(to_device(explained.examples.batch(np.arange(min(most, len(explained)))), model))
-    encoders: set[Any] = {model.reader_of(output)[1] for output, _ in model.config.readings}
+    encoders: set[Any] = {model.reader_of(output)[1] for output in model.config.readings}
     # without gradients the sampler takes a short way that calls no attention
     with evaluating(model, gradients=True), hooked([each.blocks[-1].attention for each in encoders], keep):
         tokens = model.tokens(batch)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .calibration import Calibration, calibrate
 from .embedding import embed
 from .embeddings import Embeddings, load_embeddings
-from .live import StreamingEmbedder
+from .live import Calibration, StreamingEmbedder, calibrate
 
 __all__ = ["Calibration", "Embeddings", "StreamingEmbedder", "calibrate", "embed", "load_embeddings"]

@@ -40,9 +40,8 @@ def batches(
         tokens = max(1, int(examples.costs[own[0]]))
         size = max(1, min(batch_size, MAX_TOKENS // threads // tokens, ceil_div(len(own), threads)))
         found += [own[start : start + size] for start in range(0, len(own), size)]
-    order = range(len(found)) if rng is None else rng.permutation(len(found))
-    for number in order:
-        yield found[int(number)]
+    for number in range(len(found)) if rng is None else rng.permutation(len(found)):
+        yield found[number]
 
 
 def embedded(model: Any, batch: Any, pool: str, **shared: Any) -> Tensor:
@@ -62,7 +61,9 @@ def pooled(model: Any, examples: Examples, pool: str = "auto", batch_size: int =
         raise ConfigError(f"{batch_size}", field="batch_size", fix="give 1 or more")
     if not len(examples):
         raise ConfigError("no examples", field="examples")
-    threads = _threads(model)
+    # modules of others may keep state in their forward pass, and autocast belongs to the caller's thread
+    alone = not isinstance(model, BrainOF) or device_of(model).type != "cpu" or torch.is_autocast_enabled("cpu")
+    threads = 1 if alone else min(torch.get_num_threads(), MAX_THREADS)
     parts = list(batches(examples, np.arange(len(examples)), batch_size, threads=threads))
 
     layouts: dict[tuple[int, int], dict[str, Any]] = {}
@@ -98,17 +99,6 @@ def patch_of(model: Any, contract: InputContract | None = None) -> int:
     """Samples per patch: the contract's, or the model's own; a ConfigError where neither says it."""
     patch = contract.patch if contract is not None else getattr(getattr(model, "config", None), "patch", None)
     if patch is None:
-        raise ConfigError(
-            f"is not known of {type(model).__name__}", field="patch", fix="give a contract, or set model.config.patch"
-        )
+        problem = f"is not known of {type(model).__name__}"
+        raise ConfigError(problem, field="patch", fix="give a contract, or set model.config.patch")
     return int(patch)
-
-
-def _threads(model: torch.nn.Module) -> int:
-    """Batches encoded side by side: of a `BrainOF` on a CPU as many as operators have threads, else one.
-
-    Other modules may keep state in their forward pass, and autocast belongs to the caller's thread.
-    """
-    if not isinstance(model, BrainOF) or device_of(model).type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return 1
-    return min(torch.get_num_threads(), MAX_THREADS)

@@ -65,9 +65,8 @@ class Embeddings:
         if by is not None and by not in self.table:
             raise ConfigError(f"no column {by!r}", field="by", fix=did_you_mean(by, map(str, self.table)))
         if min(self.values.shape) < 2:
-            raise ConfigError(
-                f"embeddings of shape {self.values.shape}", field="values", fix="give two windows or more"
-            )
+            problem = f"embeddings of shape {self.values.shape}"
+            raise ConfigError(problem, field="values", fix="give two windows or more")
         components = PCA(2)
         points = components.fit_transform(self.values)
         figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
@@ -115,25 +114,26 @@ class Embeddings:
             self.to_frame().to_csv(buffer, index=False)
         else:
             columns = {str(name): _plain(self.table[name]) for name in self.table}
-            _write_npz(buffer, {**columns, "values": self.values})
+            # numpy.savez takes names as keyword arguments, so that no array can be called "file"
+            with zipfile.ZipFile(buffer, "w") as archive:
+                for name, array in {**columns, "values": self.values}.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
         write_atomically(user_path(path), [buffer.getbuffer()])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Embeddings]) -> Embeddings:
         """All rows of several, in order."""
-        return cls(
-            np.concatenate([part.values for part in parts]),
-            pd.concat([part.table for part in parts], ignore_index=True),
-        )
+        tables = [part.table for part in parts]
+        return cls(np.concatenate([part.values for part in parts]), pd.concat(tables, ignore_index=True))
 
 
 def check_format(path: str | PathLike[str]) -> str:
     """The ending of a file of embeddings; ConfigError when it is unknown."""
     ending = user_path(path).suffix.lower()
     if ending not in FORMATS:
-        raise ConfigError(
-            f"cannot write {ending or 'a file without ending'}", file=path, fix=f"use {', '.join(FORMATS)}"
-        )
+        problem = f"cannot write {ending or 'a file without ending'}"
+        raise ConfigError(problem, file=path, fix=f"use {', '.join(FORMATS)}")
     return ending
 
 
@@ -153,14 +153,6 @@ def load_embeddings(path: str | PathLike[str]) -> Embeddings:
         raise ReadError("file not found", file=path) from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, pa.ArrowException) as error:
         raise ReadError(f"holds no embeddings ({error})", file=path) from None
-
-
-def _write_npz(buffer: io.BytesIO, arrays: dict[str, np.ndarray]) -> None:
-    # numpy.savez takes names as keyword arguments, so that no array can be called "file"
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _plain(column: pd.Series) -> np.ndarray:

@@ -8,23 +8,134 @@ alone, so that the sizes of chunks change no bit. docs/guide/interop.md says wha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..channels import Channels
+from ..contract import InputContract
 from ..errors import ConfigError, ContractError
-from ..prepare.filters import Filter, Notch, memory_of, ratio, reach
+from ..prepare import Chain
+from ..prepare.bads import BadChannels, Repair
+from ..prepare.filters import Detrend, Filter, Notch, memory_of, ratio, reach
+from ..prepare.scaling import Normalise, Scales
+from ..prepare.steps import Step
 from ..recording import Recording
 from ..utils.values import ceil_div
 from .batches import patch_of, pooled
-from .calibration import Calibration
 from .embeddings import Embeddings
 from .examples import PreparedWindow, WindowList
-from .windows import window_options
+from .windows import preparation, window_options
 
 #: What the filters may still remember at the near end of a window by default
 TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The statistics of one recording, frozen, and the chain (all `steps`) they belong to.
+
+    Channels, rate (Hz) and modality are those of the stream; `means` (n_channels,) are offsets in SI units; `bads` the
+    bad channels before normalisation.
+    """
+
+    steps: tuple[Step, ...]
+    channels: Channels
+    sfreq: float
+    modality: str
+    means: np.ndarray
+    bads: tuple[str, ...]
+    scales: Scales
+    contract: InputContract | None = None
+
+    @property
+    def rate(self) -> float:
+        """Rate after preparation, Hz."""
+        return Chain(self.steps).sfreq or self.sfreq
+
+    @property
+    def good(self) -> np.ndarray:
+        """Bool (n_channels,): True where the channel is used."""
+        bads = {*self.bads, *self.scales.bads}
+        return np.array([name not in bads for name in self.channels.names])
+
+    def apply(self, recording: Recording) -> Recording:
+        """A whole recording of the same channels and rate (a ContractError otherwise), with the frozen statistics."""
+        if recording.channels.names != self.channels.names or recording.sfreq != self.sfreq:
+            problem = f"{recording.n_channels} channels at {recording.sfreq:g} Hz are not those of the calibration"
+            fix = "calibrate on a recording of the same set-up"
+            raise ContractError(problem, file=recording.file, field="channels", fix=fix)
+        data, gaps = self.prepare(recording.data)
+        bads = tuple(name for name, fine in zip(self.channels.names, self.good & ~gaps, strict=True) if not fine)
+        return recording.replace(data=data, sfreq=self.rate, bads=bads)
+
+    def prepare(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A stretch of raw data as normalised float32, and the channels (bool) with gaps too long to bridge."""
+        recording = Recording(data, self.sfreq, self.modality, self.channels)
+        gaps = np.zeros(len(data), dtype=bool)
+        for step in self.steps[:-1]:
+            if isinstance(step, BadChannels):
+                continue  # those of the calibration
+            repaired = step.apply(recording)
+            if isinstance(step, Repair):
+                # the offset of the calibration in place of that of the stretch
+                gaps = np.array([name in repaired.bads for name in self.channels.names])
+                moved = np.where(gaps, 0.0, offsets(recording.data, repaired.data) - self.means)
+                repaired.data[...] += moved[:, None].astype(np.float32)
+                repaired = repaired.replace(bads=self.bads)
+            recording = repaired
+        normalise = self.steps[-1]
+        assert isinstance(normalise, Normalise)
+        values, _ = self.scales.apply(recording, normalise.clip)
+        values[gaps] = 0.0
+        return values, gaps
+
+
+def calibrate(recording: Recording, contract: InputContract | None = None) -> Calibration:
+    """Measure on a recording what a stream from the same set-up needs.
+
+    Parameters
+    ----------
+    recording : Recording
+        A minute or more of the same subject and set-up; checked against `contract`.
+    contract : InputContract, optional
+        Of the model; without it the default chain of the modality is used.
+
+    Raises
+    ------
+    ContractError, ConfigError
+        The recording does not meet the contract; the chain needs the whole recording (detrend), as that of fMRI does.
+    """
+    steps = preparation(recording, contract)[1].steps
+    if not any(isinstance(step, Repair) for step in steps):
+        steps = (Repair(), *steps)  # a live stream always may have gaps and offsets
+    for step in steps:
+        if isinstance(step, Detrend):
+            problem = "needs the whole recording and cannot run on a stream"
+            raise ConfigError(problem, field=step.name, fix="embed whole recordings")
+    if not isinstance(steps[-1], Normalise):
+        raise ConfigError("is not the last step", field="normalise", fix="normalise last")
+    prepared, means = recording, np.zeros(recording.n_channels)
+    for step in steps[:-1]:
+        before, prepared = prepared, step.apply(prepared)
+        if isinstance(step, Repair):
+            means = offsets(before.data, prepared.data)
+    scales = steps[-1].measure(prepared)
+    return Calibration(
+        steps, recording.channels, recording.sfreq, recording.modality, means, prepared.bads, scales, contract
+    )
+
+
+def offsets(raw: np.ndarray, repaired: np.ndarray) -> np.ndarray:
+    """What `Repair` took out of each channel; 0 where all samples are missing."""
+    found = np.zeros(len(raw))
+    for row, (before, after) in enumerate(zip(raw, repaired, strict=True)):
+        known = np.isfinite(before)
+        if known.any():
+            found[row] = np.subtract(before[known], after[known], dtype=np.float64).mean()
+    return found
 
 
 class StreamingEmbedder:
@@ -69,18 +180,15 @@ class StreamingEmbedder:
         contract = calibration.contract
         self.patch = patch_of(model, contract)
         part = contract.modalities[calibration.modality] if contract else None
-        n = len(calibration.channels)
-        self._frame = Recording(
-            np.zeros((n, 2), np.float32), calibration.rate, calibration.modality, calibration.channels
-        )
-        options = window_options(self._frame, part, window_seconds, self.patch)
+        two = np.zeros((len(calibration.channels), 2), np.float32)
+        frame = Recording(two, calibration.rate, calibration.modality, calibration.channels)
+        options = window_options(frame, part, window_seconds, self.patch)
         if options.n_times is None or options.whole:
             raise ConfigError(f"{calibration.modality} is embedded in whole recordings", field="modality")
         self.n_times = options.n_times
         self.up, self.down = ratio(calibration.sfreq, calibration.rate)
         filters = [step for step in calibration.steps if isinstance(step, (Notch, Filter))]
-        self._reach = reach(self.up, self.down) if self.up != self.down else 0
-        reach_out = ceil_div(self._reach * self.up, self.down)
+        reach_out = ceil_div(reach(self.up, self.down) * self.up, self.down) if self.up != self.down else 0
         self._behind = _forgetting(filters, calibration.rate, 1e-10) + reach_out
         ahead = _forgetting(filters, calibration.rate, TOLERANCE)
         self._ahead = ahead + reach_out if lookahead is None else round(lookahead * calibration.rate)
@@ -110,11 +218,8 @@ class StreamingEmbedder:
         if self._finished:
             raise ConfigError("was called after finish", field="push", fix="make a new StreamingEmbedder")
         if chunk.ndim != 2 or len(chunk) != len(self.calibration.channels):
-            raise ContractError(
-                f"shape {chunk.shape}, calibrated on {len(self.calibration.channels)} channels",
-                field="chunk",
-                fix="give (n_channels, n_samples)",
-            )
+            problem = f"shape {chunk.shape}, calibrated on {len(self.calibration.channels)} channels"
+            raise ContractError(problem, field="chunk", fix="give (n_channels, n_samples)")
         if chunk.shape[1]:
             self._chunks.append(np.array(chunk, dtype=np.float32))
             self._received += chunk.shape[1]
@@ -122,7 +227,9 @@ class StreamingEmbedder:
         while self._received >= self._needed(self._window):
             ready.append(self._embed(self._window, self.n_times, self._needed(self._window)))
             self._window += 1
-            self._forget()
+            start = self._start(self._window)
+            if start > self._first:  # what no later window looks at is forgotten
+                self._chunks, self._first = [self._joined()[:, start - self._first :].copy()], start
         return Embeddings.concatenate(ready) if ready else None
 
     def finish(self) -> Embeddings | None:
@@ -155,11 +262,6 @@ class StreamingEmbedder:
         about = {"onset": window * self.n_times / sfreq, "duration": length / sfreq, "modality": modality}
         one = WindowList([PreparedWindow(data, self.calibration.channels, sfreq, modality, good, about)], self.patch)
         return Embeddings(pooled(self.model, one, self.pool).astype(np.float32), one.describe())
-
-    def _forget(self) -> None:
-        start = self._start(self._window)
-        if self._chunks and start > self._first:
-            self._chunks, self._first = [self._joined()[:, start - self._first :].copy()], start
 
     def _joined(self) -> np.ndarray:
         if len(self._chunks) > 1:

@@ -120,7 +120,11 @@ def predict_at(
         raise RecordingError(problem, file=file, field="channels.frame", fix="bring both to one frame")
     part, chain = preparation(recording, contract)
     prepared = chain.apply(recording)
-    scale = _scales(prepared)
+    steps = {step["step"]: step for step in prepared.provenance.get("steps", [])}
+    if "normalise" not in steps:
+        fix = "use a model with a normalise step"
+        raise ContractError("the preparation does not normalise", field="steps", fix=fix)
+    scale = {kind: value for kind, value in steps["normalise"]["scale"].items() if value > 0}
     seconds = part.window_seconds[1] if part and part.window_seconds[1] else 4.0
     values = _decoded(prepared, model, targets, seconds)
     values *= np.array([scale.get(kind, np.nan) for kind in targets.types])[:, None]
@@ -132,14 +136,6 @@ def predict_at(
         values = resampled(values, up, down)
     short = recording.n_times - values.shape[1]
     return np.pad(values, ((0, 0), (0, max(0, short))), mode="edge")[:, : recording.n_times]
-
-
-def _scales(prepared: Recording) -> dict[str, float]:
-    """Sensor type -> scale that `normalise` divided by."""
-    for step in reversed(prepared.provenance.get("steps", [])):
-        if step["step"] == "normalise":
-            return {kind: value for kind, value in step["scale"].items() if value > 0}
-    raise ContractError("the preparation does not normalise", field="steps", fix="use a model with a normalise step")
 
 
 def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float) -> np.ndarray:
@@ -155,14 +151,13 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
     starts = list(range(0, max(1, n_times - length + 1), max(patch, length // 2 // patch * patch)))
     if starts[-1] + length < n_times:
         starts.append(n_times - length)
-    ramp = np.arange(1, length + 1)
-    fade = np.minimum(ramp, ramp[::-1]).astype(np.float64)
+    ramp = np.arange(1.0, length + 1)
+    fade = np.minimum(ramp, ramp[::-1])
     total, weight = np.zeros((len(targets), n_times)), np.zeros(n_times)
     mask = np.arange(len(table)) < len(good)
-    patches = length // patch
-    visible = torch.arange(len(good) * patches)
-    queries = torch.arange(len(good) * patches, len(table) * patches)
     device = device_of(model)
+    numbers = torch.arange(len(table) * length // patch, device=device)
+    visible, queries = numbers.tensor_split([len(good) * length // patch])
     with evaluating(model):
         for first in range(0, len(starts), BATCH):
             part = starts[first : first + BATCH]
@@ -170,9 +165,8 @@ def _decoded(prepared: Recording, model: Any, targets: Channels, seconds: float)
             windows = [np.pad(seen.data[:, start : start + length], ((0, len(targets)), (0, 0))) for start in part]
             batch = SignalBatch.from_arrays(windows, table, seen.sfreq, seen.modality, patch, mask).to(device)
             tokens = model.tokens(batch)
-            latents = model.encode(tokens, visible.expand(len(part), -1).to(device))
-            index = queries.expand(len(part), -1).to(device)
-            patches_BQS = model.decode(latents, tokens.identity_BND, index)["waveform"]
+            latents = model.encode(tokens, visible.expand(len(part), -1))
+            patches_BQS = model.decode(latents, tokens.identity_BND, queries.expand(len(part), -1))["waveform"]
             decoded = unpatchify(patches_BQS, len(targets)).double().cpu().numpy()
             for start, values in zip(part, decoded, strict=True):
                 stop = min(start + length, n_times)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..channels import MODALITIES, Channels
 from ..contract import InputContract, ModalityContract, check_accept
@@ -91,8 +92,8 @@ def as_input(X: Any, field: str = "X") -> Any:
         return X
     if X is items:
         return _stacked(items, field)
-    if _is_tensor(X):
-        return (X.detach().cpu().float() if str(X.dtype) == "torch.bfloat16" else X.detach().cpu()).numpy()
+    if isinstance(X, torch.Tensor):
+        return (X.detach().cpu().float() if X.dtype == torch.bfloat16 else X.detach().cpu()).numpy()
     n_dims = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
     if n_dims == 0 or n_dims > 3 or (n_dims == 3 and not isinstance(X, np.ndarray)):
         got = f"an array of shape {X.shape}" if isinstance(X, np.ndarray) else type(X).__name__
@@ -110,7 +111,7 @@ def as_input(X: Any, field: str = "X") -> Any:
 def _stacked(items: Sequence[Any], field: str) -> np.ndarray:
     """Arrays, tensors or lists of numbers of one shape as one array."""
     try:
-        parts = [as_input(item) if _is_tensor(item) else np.asarray(item) for item in items]
+        parts = [as_input(item) if isinstance(item, torch.Tensor) else np.asarray(item) for item in items]
     except ValueError as error:  # of lists of several lengths
         raise ConfigError(f"expected signals, got lists ({error})", field=field, fix=_FIX) from None
     shapes = sorted({part.shape for part in parts})
@@ -176,11 +177,13 @@ def to_recordings(X: Any, options: InputOptions) -> Iterator[Recording]:
             yield read(item, options=ReadOptions(units=options.units) if options.units else None)
         elif _is_mne(item):
             made = from_mne(item, modality=options.modality, options=ReadOptions(units=options.units))
-            subjects = _epoch_subjects(item)
-            for number, recording in enumerate(made if isinstance(made, list) else [made]):
-                if subjects is not None:
-                    recording = recording.replace(entities={**recording.entities, "subject": subjects[number]})
-                yield recording
+            recordings = made if isinstance(made, list) else [made]
+            metadata = getattr(item, "metadata", None)
+            if metadata is not None and "subject" in metadata:
+                names = metadata["subject"].astype(str).where(metadata["subject"].notna(), "")
+                of_each = zip(recordings, names, strict=False)
+                recordings = [one.replace(entities={**one.entities, "subject": name}) for one, name in of_each]
+            yield from recordings
         else:
             raise ConfigError(f"expected signals, got {type(item).__name__}", field="X", fix=_FIX)
 
@@ -207,9 +210,11 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
     if part is not None:
         part.check(ready, options.accept, options.window_seconds)
     if not windows:
-        free, fix = _longest_free(ready), "correct the annotations"
-        if free >= options.patch / ready.sfreq:
-            fix = f"use window_seconds={free:.4g} or less, the longest stretch between them, or {fix}"
+        fix, free, start = "correct the annotations", 0.0, 0.0
+        for first, last in sorted([*bad_stretches(ready).tolist(), (ready.n_times, ready.n_times)]):
+            free, start = max(free, first - start), max(start, last)
+        if free >= options.patch:
+            fix = f"use window_seconds={free / ready.sfreq:.4g} or less, the longest stretch between them, or {fix}"
         raise RecordingError("every window touches a stretch that is marked bad", file=file, fix=fix)
     good = np.array([name not in ready.bads for name in ready.channels.names])
     origin = {"modality": ready.modality, **recording.entities, **({} if known is None else {"file": str(known)})}
@@ -234,14 +239,6 @@ def preparation(recording: Recording, contract: InputContract | None) -> tuple[M
     part = contract.part(recording) if contract else None
     require_plausible(recording)
     return part, Chain.from_steps(part.steps) if part else default_chain(recording.modality)
-
-
-def _longest_free(prepared: Recording) -> float:
-    """Seconds of the longest stretch between those that are marked bad."""
-    longest, start = 0.0, 0.0
-    for first, last in sorted(bad_stretches(prepared).tolist()):
-        longest, start = max(longest, first - start), max(start, last)
-    return max(longest, prepared.n_times - start) / prepared.sfreq
 
 
 def window_options(
@@ -315,18 +312,6 @@ def _is_mne(X: Any, *names: str) -> bool:
 
 def _is_signal(X: Any) -> bool:
     return isinstance(X, (Recording, str, PathLike)) or _is_mne(X)
-
-
-def _is_tensor(X: Any) -> bool:
-    return "torch" in sys.modules and isinstance(X, sys.modules["torch"].Tensor)
-
-
-def _epoch_subjects(instance: Any) -> list[str] | None:
-    metadata = getattr(instance, "metadata", None)
-    if metadata is None or "subject" not in metadata:
-        return None
-    names = metadata["subject"]
-    return names.astype(str).where(names.notna(), "").tolist()
 
 
 def _known(subjects: np.ndarray) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from ..errors import ConfigError, ContractError, did_you_mean
 from ..inference.windows import preparation
 from ..io import ReadOptions, from_array
 from ..model import BrainOF
-from ..model.norm import RMSNorm
+from ..model.layers import RMSNorm
 from ..plausibility import implausible_amplitudes
 from ..recording import Recording
 from ..release import load

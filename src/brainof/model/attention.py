@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .kernels.attention import (
+from .fast_attention import (
     combined_attention,
     disjoint,
     fused_attention,
@@ -32,7 +32,7 @@ from .kernels.attention import (
     use_fused,
     without_parts,
 )
-from .norm import RMSNorm, init_linear, unit, wide
+from .layers import RMSNorm, init_linear, unit, wide
 
 Kind = Literal["dint", "diff", "softmax"]
 
@@ -80,7 +80,24 @@ def combine(kind: Kind, one: Tensor, two: Tensor, lam: Tensor, query_mask_BN: Te
     return one + lam * (query_mean(one, query_mask_BN) - two) if kind == "dint" else one - lam * two
 
 
-class Attention(nn.Module):
+class Projections(nn.Module):
+    """Maps to queries, keys, values and of what is read, for heads in one or two `halves`."""
+
+    def __init__(self, dim: int, heads: int, halves: int, residual_gain: float) -> None:
+        super().__init__()
+        if dim % (halves * heads):
+            fix = f"choose a divisor of {dim // halves}"
+            raise ConfigError(f"dim {dim} does not split into {heads} heads", field="heads", fix=fix)
+        self.heads, self.residual_gain = heads, residual_gain
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+
+    def init_weights(self) -> None:
+        for linear in (self.query, self.key, self.value):
+            init_linear(linear)
+        init_linear(self.out, self.residual_gain)
+
+
+class Attention(Projections):
     """Multi-head self-attention; "dint" and "diff" split each query and key head into two halves of width D / (2 H).
 
     "softmax" is ordinary multi-head attention with as many weights. `layer` is the depth from 0, which sets the
@@ -89,12 +106,9 @@ class Attention(nn.Module):
     """
 
     def __init__(self, dim: int, heads: int, kind: Kind = "dint", layer: int = 0, residual_gain: float = 1.0) -> None:
-        super().__init__()
         halves = 1 if kind == "softmax" else 2
-        _require_heads(dim, heads, halves)
-        self.heads, self.kind, self.residual_gain = heads, kind, residual_gain
-        self.lambda_init = lambda_init(layer)
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        super().__init__(dim, heads, halves, residual_gain)
+        self.kind, self.lambda_init = kind, lambda_init(layer)
         width = dim // heads // halves
         self.scale = width**-0.5
         # rows: query 1, key 1, query 2, key 2
@@ -103,9 +117,7 @@ class Attention(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        for linear in (self.query, self.key, self.value):
-            init_linear(linear)
-        init_linear(self.out, self.residual_gain)
+        super().init_weights()
         if self.lambda_4d is not None:
             nn.init.normal_(self.lambda_4d, std=0.1)
 
@@ -116,10 +128,14 @@ class Attention(nn.Module):
         lam = wide(self.lambda_4d)
         return (lam[0] * lam[1]).sum().exp() - (lam[2] * lam[3]).sum().exp() + self.lambda_init
 
-    def _halves(self, x_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, D) -> two of (B, H, N, d)."""
-        one, two = x_BND.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return one, two
+    def _halves(self, q_BND: Tensor, k_BND: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Queries and keys (B, H, N, d) of each half; of all in "softmax" attention."""
+        split = (1 if self.norm is None else 2, self.heads, -1)
+        halves = (x_BND.unflatten(-1, split).permute(2, 0, 3, 1, 4) for x_BND in (q_BND, k_BND))
+        return list(zip(*halves, strict=True))
+
+    def _combined(self, halves: list[Tensor], mask_BN: Tensor | None) -> Tensor:
+        return halves[0] if self.kind == "softmax" else combine(self.kind, *halves, self.lam(), mask_BN)
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """Outputs (B, N, D); the mask is True where a token is valid, rows of others hold arbitrary finite values.
@@ -127,37 +143,30 @@ class Attention(nn.Module):
         There is no causal form: the integral term averages over all queries, the later ones included.
         """
         q_BND, k_BND, v_BHNe = self.query(x_BND), self.key(x_BND), split_heads(self.value(x_BND), self.heads)
-        if self.kind == "softmax":
-            q_BHNe, k_BHNe = split_heads(q_BND, self.heads), split_heads(k_BND, self.heads)
-            return self.out(merge_heads(attend(q_BHNe, k_BHNe, v_BHNe, self.scale, mask_BN)))
-        assert self.norm is not None
-        if use_combined(x_BND, mask_BN):
+        if self.kind != "softmax" and use_combined(x_BND, mask_BN):
             q_BGNd, k_BGNd = (split_heads(x, 2 * self.heads) for x in (q_BND, k_BND))
             lam = float(self.lam())
             o_BHNe = combined_attention(q_BGNd, k_BGNd, v_BHNe, self.scale, lam, self.kind == "dint")
         else:
-            halves = zip(self._halves(q_BND), self._halves(k_BND), strict=True)
-            one, two = (attend(q_BHNd, k_BHNd, v_BHNe, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-            o_BHNe = combine(self.kind, one, two, self.lam(), mask_BN)
-        return self.out(merge_heads(self.norm(o_BHNe)).to(v_BHNe.dtype))
+            read = [attend(q, k, v_BHNe, self.scale, mask_BN) for q, k in self._halves(q_BND, k_BND)]
+            o_BHNe = self._combined(read, mask_BN)
+        if self.norm is not None:
+            o_BHNe = self.norm(o_BHNe)
+        return self.out(merge_heads(o_BHNe).to(v_BHNe.dtype))
 
     @torch.no_grad()
-    def half_maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The two softmax maps A1 and A2 that "dint" and "diff" combine, (B, H, N, N) each."""
-        halves = zip(self._halves(self.query(x_BND)), self._halves(self.key(x_BND)), strict=True)
-        one, two = (attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves)
-        return one, two
+    def half_maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> list[Tensor]:
+        """The softmax maps A1 and A2 that "dint" and "diff" combine, (B, H, N, N) each; one of "softmax" attention."""
+        halves = self._halves(self.query(x_BND), self.key(x_BND))
+        return [attention_map(q_BHNd, k_BHNd, self.scale, mask_BN) for q_BHNd, k_BHNd in halves]
 
     @torch.no_grad()
     def maps(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """The map that `forward` applies to the values, (B, H, N, N), for explanation."""
-        if self.kind == "softmax":
-            q_BHNe, k_BHNe = (split_heads(project(x_BND), self.heads) for project in (self.query, self.key))
-            return attention_map(q_BHNe, k_BHNe, self.scale, mask_BN)
-        return combine(self.kind, *self.half_maps(x_BND, mask_BN), self.lam(), mask_BN)
+        return self._combined(self.half_maps(x_BND, mask_BN), mask_BN)
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Projections):
     """Multi-head attention whose queries and keys have unit length, with a learned temperature per head.
 
     Queries and keys are projected apart from the rest (`queries`, `keys`), because a batch may share them (B = 1).
@@ -168,18 +177,13 @@ class CrossAttention(nn.Module):
     def __init__(
         self, dim: int, heads: int, temperature: float, residual_gain: float = 1.0, contrast: bool = False
     ) -> None:
-        super().__init__()
-        _require_heads(dim, heads, 1)
-        self.heads, self.start_temperature, self.residual_gain = heads, temperature, residual_gain
-        self.contrast = contrast
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        super().__init__(dim, heads, 1, residual_gain)
+        self.start_temperature, self.contrast = temperature, contrast
         self.temperature = nn.Parameter(torch.empty(heads))
         self.init_weights()
 
     def init_weights(self) -> None:
-        for linear in (self.query, self.key, self.value):
-            init_linear(linear)
-        init_linear(self.out, self.residual_gain)
+        super().init_weights()
         nn.init.constant_(self.temperature, self.start_temperature)
 
     def queries(self, x_BND: Tensor) -> Tensor:
@@ -259,10 +263,3 @@ def split_heads(x_BND: Tensor, heads: int) -> Tensor:
 def merge_heads(x_BHNe: Tensor) -> Tensor:
     """(B, H, N, e) -> (B, N, D)."""
     return x_BHNe.transpose(1, 2).flatten(2)
-
-
-def _require_heads(dim: int, heads: int, halves: int) -> None:
-    if dim % (halves * heads):
-        raise ConfigError(
-            f"dim {dim} does not split into {heads} heads", field="heads", fix=f"choose a divisor of {dim // halves}"
-        )

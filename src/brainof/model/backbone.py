@@ -5,23 +5,31 @@ Legend: B windows, L latents, D width.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from ..schema import Schema, wrong
 from .attention import Attention
 from .experts import Experts
-from .ffn import SwiGLU
-from .norm import RMSNorm
+from .layers import LayerScale, RMSNorm, SwiGLU
 
 #: Rows of grouped products must be multiples of 16 bytes; 8 features are that in bfloat16 and more in float32
 ALIGNMENT = 8
 
-#: Depth up to which output maps start at full size; deeper models start smaller, so that the sum of branches does not
+#: Depth up to which output maps start at full size; deeper ones start smaller: the variance of the sum does not grow
 FULL_GAIN_DEPTH = 4
+
+
+def _aligned(width: int) -> int:
+    if width % ALIGNMENT:
+        raise wrong(f"{width} is not a multiple of {ALIGNMENT} (grouped products need rows of 16 bytes)")
+    return width
+
+
+#: A width that grouped products can take
+Aligned = AfterValidator(_aligned)
 
 
 class BackboneConfig(Schema):
@@ -47,14 +55,9 @@ class BackboneConfig(Schema):
     ffn: Literal["moe", "dense"] = "moe"
     experts: int = Field(default=8, ge=1)
     top_k: int = Field(default=2, ge=1)
-    hidden: int = Field(default=128, ge=8)
-    shared: int = Field(default=256, ge=0)
+    hidden: Annotated[int, Field(ge=8), Aligned] = 128
+    shared: Annotated[int, Field(ge=0), Aligned] = 256
     layer_scale: float = Field(default=0.05, ge=0)
-
-    @field_validator("hidden", "shared")
-    @classmethod
-    def _aligned(cls, width: int) -> int:
-        return aligned(width)
 
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:
@@ -68,40 +71,12 @@ class BackboneConfig(Schema):
         return self.shared + self.top_k * self.hidden
 
 
-def aligned(width: int) -> int:
-    """The width itself; refuses one that grouped products cannot take."""
-    if width % ALIGNMENT:
-        raise wrong(f"{width} is not a multiple of {ALIGNMENT} (grouped products need rows of 16 bytes)")
-    return width
-
-
-def residual_gain(depth: int) -> float:
-    """Factor on the output maps of residual branches: the variance of their sum does not grow with depth."""
-    return min(1.0, (FULL_GAIN_DEPTH / depth) ** 0.5)
-
-
-class LayerScale(nn.Module):
-    """A learned factor per channel."""
-
-    def __init__(self, dim: int, start: float) -> None:
-        super().__init__()
-        self.start = start
-        self.scale_D = nn.Parameter(torch.empty(dim))
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        nn.init.constant_(self.scale_D, self.start)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale_D
-
-
 class Block(nn.Module):
     """Self-attention and feed-forward on latents; `layer` is its depth, from 0."""
 
     def __init__(self, dim: int, config: BackboneConfig, layer: int) -> None:
         super().__init__()
-        gain = residual_gain(config.depth)
+        gain = min(1.0, (FULL_GAIN_DEPTH / config.depth) ** 0.5)
         self.attention_norm, self.ffn_norm = RMSNorm(dim), RMSNorm(dim)
         self.attention = Attention(dim, config.heads, config.attention, layer, gain)
         self.ffn: Experts | SwiGLU
@@ -109,16 +84,12 @@ class Block(nn.Module):
             self.ffn = Experts(dim, config.experts, config.top_k, config.hidden, config.shared, gain)
         else:
             self.ffn = SwiGLU(dim, config.dense_hidden, gain)
-        scaled = config.layer_scale
-        self.attention_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
-        self.ffn_scale = LayerScale(dim, scaled) if scaled else nn.Identity()
+        start = config.layer_scale
+        self.attention_scale, self.ffn_scale = (LayerScale(dim, start) if start else nn.Identity() for _ in range(2))
 
     def forward(self, x_BLD: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents (B, L, D), and the experts that each was sent to (B, L, K), None in a dense block."""
         x_BLD = x_BLD + self.attention_scale(self.attention(self.attention_norm(x_BLD)))
-        h_BLD, ids_BLK = self.ffn_norm(x_BLD), None
-        if isinstance(self.ffn, Experts):
-            h_BLD, ids_BLK = self.ffn(h_BLD)
-        else:
-            h_BLD = self.ffn(h_BLD)
+        made = self.ffn(self.ffn_norm(x_BLD))
+        h_BLD, ids_BLK = made if isinstance(self.ffn, Experts) else (made, None)
         return x_BLD + self.ffn_scale(h_BLD), ids_BLK

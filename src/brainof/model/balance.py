@@ -63,12 +63,9 @@ def balance_metrics(load_LME: Tensor) -> dict[str, float]:
     idle = (load_LE < 0.1 * load_LE.mean(-1, keepdim=True)).double().mean(-1).max()
     # one transfer to the host
     overall = torch.stack([overall_L.mean(), overall_L.max(), idle])
-    values = torch.cat([seen_M.double(), by_modality_M, overall]).tolist()
-    count = len(MODALITIES)
-    if not sum(values[:count]):
+    values = torch.cat([overall, by_modality_M, seen_M.double()]).tolist()
+    names = ("max_vio", "max_vio_worst", "idle_experts", *(f"max_vio/{name}" for name in MODALITIES))
+    values, seen = values[: len(names)], values[len(names) :]
+    if not sum(seen):
         return {}
-    metrics = dict(zip(("max_vio", "max_vio_worst", "idle_experts"), values[-3:], strict=True))
-    for name, seen, value in zip(MODALITIES, values[:count], values[count : 2 * count], strict=True):
-        if seen:
-            metrics[f"max_vio/{name}"] = value
-    return metrics
+    return {name: value for name, value, there in zip(names, values, [1, 1, 1, *seen], strict=True) if there}

@@ -17,22 +17,19 @@ from torch import Tensor, nn
 from ..channels import MODALITIES
 from ..errors import ConfigError, did_you_mean
 from ..signals import Sensors, SignalBatch
-from . import heads
 from .attention import mask_without
 from .backbone import Block
 from .config import BrainOFConfig, Output
 from .connectivity import Connectivity, seen_of
 from .covariance import LogCovariance, spatial_weights
-from .decoder import Decoder
-from .gradient_normalisation import normalise_gradient
+from .decoder import Decoder, normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
-from .kernels.sampler import read_map, sample_by_window, use_by_window
-from .norm import RMSNorm, wide
-from .pooling import pool, require_finite
+from .layers import RMSNorm, wide
+from .pooling import Head, pool, require_finite
 from .presets import preset
 from .resolution import on_grid
-from .sampler import Encoder
+from .sampler import Encoder, sample_by_window, use_by_window
 from .tokens import Content, Given, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 from .whitening import Whitening
 
@@ -52,7 +49,7 @@ class Layout:
 
     It serves every batch of the same sensors, sampling interval, modality and number of patches, until a weight
     changes. The caller keeps it; nothing is compared but its number of tokens. `weight_BKC` is how virtual sensors read
-    the channels (`covariance.py`), `map_1HLN` how the static latents read the tokens, where `kernels.sampler` needs it.
+    the channels (`covariance.py`), `map_1HLN` how the static latents read the tokens, for `sample_by_window`.
     """
 
     identity_BND: Tensor
@@ -123,15 +120,15 @@ class BrainOF(nn.Module):
         if sampler.fixed:
             self.fixed["content"] = Given(dim)
             self.fixed["encoder"] = Encoder(dim, sampler)
-        if sampler.covariance:
-            self.fixed["covariance"] = LogCovariance(dim, self._virtual)
-        for part in self._fixed():
-            part.requires_grad_(False)
-        self.whitening = nn.ModuleDict()
-        for modality, output in config.whitening.items():
-            own = config.latents_of(output)
-            self.whitening[modality] = Whitening((own.stop - own.start) * dim)
-        self.head: heads.Head | None = None
+            if sampler.covariance:
+                self.fixed["covariance"] = LogCovariance(dim, config.size_of("connectivity"))
+            assert self.connectivity is not None
+            for part in (self.identity, self.connectivity, self.fixed):  # they stay at their random weights
+                part.requires_grad_(False)
+        self.whitening = nn.ModuleDict(
+            {modality: Whitening(config.size_of(output) * dim) for modality, output in config.whitening.items()}
+        )
+        self.head: Head | None = None
         self._init_latents()
 
     @classmethod
@@ -139,33 +136,17 @@ class BrainOF(nn.Module):
         """A model of a preset with random weights; `overrides` as in `presets.preset`."""
         return cls(preset(name, **overrides))
 
-    def _fixed(self) -> list[nn.Module]:
-        """What stays at its random weights where correlations are read by fixed addresses."""
-        if not self.fixed:
-            return []
-        assert self.connectivity is not None
-        return [self.identity, self.connectivity, self.fixed]
-
-    @property
-    def _virtual(self) -> int:
-        """Virtual sensors: as many as the latents of correlations, 0 where covariance is not read."""
-        own = self.config.latents_of("connectivity") if self.config.sampler.covariance else slice(0, 0)
-        return own.stop - own.start
-
-    def reader_of(self, output: str | None) -> tuple[Content | Given, Encoder | InterpolateEncoder]:
-        """What reads the latents of an output: contents and encoder."""
+    def reader_of(self, output: Output | None) -> tuple[Content, Encoder | InterpolateEncoder, Tensor]:
+        """What reads the latents of an output: contents, encoder, and the latent vectors (1, l, D) it starts from."""
+        latents_1LD = self.latents_LD[None, self.config.latents_of(output)]
         if output in self.config.sampler.fixed:
-            return self.fixed["content"], self.fixed["encoder"]  # type: ignore[return-value]
-        return self.content, self.encoder
-
-    def _latents_of(self, output: str | None, own: slice) -> Tensor:
-        """The latent vectors of an output, (1, l, D)."""
-        latents_1LD = self.latents_LD[None, own]
-        return latents_1LD.detach() if output in self.config.sampler.fixed else latents_1LD
+            return self.fixed["content"], self.fixed["encoder"], latents_1LD.detach()  # type: ignore[return-value]
+        return self.content, self.encoder, latents_1LD
 
     def _init_latents(self) -> None:
-        nn.init.normal_(self.latents_LD, std=self.config.sampler.latent_std)
-        if self.config.sampler.initial_addressing == "tied":
+        tied = self.config.sampler.initial_addressing == "tied"
+        nn.init.normal_(self.latents_LD, std=0.05 if tied else 0.5)
+        if tied:
             for outputs, decoder in zip(self.config.decoder.decoders, self.decoders, strict=True):
                 decoder.tie(self.reader_of(outputs[0])[1])  # type: ignore[operator]
 
@@ -189,16 +170,19 @@ class BrainOF(nn.Module):
         """
         identity_BND, map_1HLN = self._identity(self.on_grid(batch)), None
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
-            maps = [
-                read_map(self.reader_of(output)[1], self._latents_of(output, own), identity_BND)  # type: ignore[arg-type]
-                for output, own in self.config.readings
-            ]
+            maps = []
+            for output in self.config.readings:
+                _, encoder, latents_1LD = self.reader_of(output)
+                block: Any = encoder.blocks[0]
+                maps.append(block.attention.maps(*block.addresses(latents_1LD, identity_BND)))
             map_1HLN = torch.cat(maps, 2)
         return Layout(identity_BND, self.spatial_weights(batch.sensors), map_1HLN)
 
     def spatial_weights(self, sensors: Sensors) -> Tensor | None:
         """How virtual sensors read the channels (B, K, C); None where covariance is not read."""
-        return spatial_weights(sensors, self._virtual) if self._virtual else None
+        if not self.config.sampler.covariance:
+            return None
+        return spatial_weights(sensors, self.config.size_of("connectivity"))
 
     def _identity(self, batch: SignalBatch) -> Tensor:
         count = 1 if is_shared(batch) else len(batch)
@@ -219,23 +203,21 @@ class BrainOF(nn.Module):
         known = batch.checked
         complete = check(batch, self.config.patch) if known is None else known.complete
         patch_BNS = patchify(wide(batch.signal_BCT), self.config.patch)
-        channels, patches = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.config.patch
         valid_BNS = None
         mask_BN = torch.ones(patch_BNS.shape[:2], dtype=torch.bool, device=patch_BNS.device)
         if not complete:
-            valid_BNS = valid_samples(batch, self.config.patch)
+            valid_BNS = patchify(valid_samples(batch), self.config.patch)
             mask_BN = valid_BNS.any(-1)
             patch_BNS = torch.where(valid_BNS, patch_BNS, 0)  # a masked channel may hold anything
         layout = layout or Layout(self._identity(batch), self.spatial_weights(batch.sensors))
         identity_BND = layout.identity_BND
-        if identity_BND.shape[1] != patch_BNS.shape[1] or len(identity_BND) not in (1, len(batch)):
-            raise ConfigError(
-                f"{len(identity_BND)} x {identity_BND.shape[1]} tokens, the batch has "
-                f"{len(batch)} x {patch_BNS.shape[1]}",
-                field="layout",
-                fix="make it with model.layout(batch) of the same sensors and length",
-            )
-        facts = channels, patches, complete, layout.weight_BKC, layout.map_1HLN, known is not None
+        (windows, n_tokens), own = mask_BN.shape, identity_BND.shape[:2]
+        if own[1] != n_tokens or own[0] not in (1, windows):
+            problem = f"{own[0]} x {own[1]} tokens, the batch has {windows} x {n_tokens}"
+            fix = "make it with model.layout(batch) of the same sensors and length"
+            raise ConfigError(problem, field="layout", fix=fix)
+        channels = batch.signal_BCT.shape[1]
+        facts = channels, n_tokens // channels, complete, layout.weight_BKC, layout.map_1HLN, known is not None
         return Tokens(patch_BNS, identity_BND, mask_BN, valid_BNS, batch.modality_B, *facts)
 
     def encode(
@@ -273,57 +255,45 @@ class BrainOF(nn.Module):
         Contents, keys and values are computed once, but for contents that depend on the other tokens (correlations) and
         samplers that interpolate.
         """
-        read = [self._read_without(parts, tokens, output, own) for output, own in self.config.readings]
+        read = [self._read_without(parts, tokens, output) for output in self.config.readings]
         for latents in zip(*read, strict=True):
             yield self.refine(torch.cat(latents, 1), tokens.modality_B)
 
-    def _read_without(
-        self, parts: Sequence[Tensor], tokens: Tokens, output: Output | None, own: slice
-    ) -> Iterator[Tensor]:
+    def _read_without(self, parts: Sequence[Tensor], tokens: Tokens, output: Output | None) -> Iterator[Tensor]:
         """The latents of a reading without one part after the other."""
-        (content, encoder), start_1LD = self.reader_of(output), self._latents_of(output, own)
-        correlations = output in (None, "connectivity") and self.connectivity
+        content, encoder, start_1LD = self.reader_of(output)
         valid_BN = None if tokens.complete else tokens.mask_BN
-        if isinstance(encoder, Encoder) and not correlations:
+        correlations = self.connectivity if output in (None, "connectivity") else None
+        if isinstance(encoder, Encoder) and correlations is None:
             content_BND = content(tokens.patch_BNS, output=output)
             yield from encoder.without_parts(start_1LD, content_BND, tokens.identity_BND, parts, valid_BN)
             return
-        about, correlations_BND = (tokens.n_channels, None, None, tokens.valid_BNS), None
-        only_covariance = output in self.config.sampler.fixed and self._by_covariance(tokens) is True
+        by_covariance = self._by_covariance(tokens, output)
         for part in parts:
-            mask_BN = mask_without(part, tokens.patch_BNS.shape[1], valid_BN)
-            if only_covariance:
-                yield self._with_covariance(start_1LD, start_1LD, tokens, mask_BN)
-                continue
-            if correlations:
-                seen_BN = mask_BN.expand(len(tokens), -1)
-                correlations_BND = correlations(tokens.patch_BNS, tokens.identity_BND, seen_BN, *about)
-            content_BND = content(tokens.patch_BNS, correlations_BND, output)
-            read_BLD = encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, **self._grid(tokens))
-            if output in self.config.sampler.fixed:
-                read_BLD = self._with_covariance(read_BLD, start_1LD, tokens, mask_BN)
-            yield read_BLD
-
-    def _grid(self, tokens: Tokens) -> dict[str, tuple[int, int]]:
-        """What the interpolating sampler needs beside contents."""
-        return {"shape": (tokens.n_channels, tokens.n_patches)} if self.config.sampler.kind == "interpolate" else {}
+            mask_BN, read_BLD = mask_without(part, tokens.patch_BNS.shape[1], valid_BN), start_1LD
+            if by_covariance is not True:
+                extra_BND = None if correlations is None else correlations(tokens, mask_BN.expand(len(tokens), -1))
+                content_BND = content(tokens.patch_BNS, extra_BND, output)
+                shape = tokens.n_channels, tokens.n_patches
+                read_BLD = encoder(start_1LD, content_BND, tokens.identity_BND, None, mask_BN, shape)
+            yield self._with_covariance(read_BLD, start_1LD, tokens, mask_BN, by_covariance)
 
     def refine(self, latents_BLD: Tensor, modality_B: Tensor | None = None) -> Tensor:
         """The backbone: latents (B, L, D) from those of `sample`; fixed ones pass it by."""
-        if not self.fixed:
-            return self._refined(latents_BLD, modality_B)
-        own = self.config.latents_of("connectivity")
-        before, fixed, after = latents_BLD.tensor_split([own.start, own.stop], 1)
-        before, after = self._refined(torch.cat([before, after], 1), modality_B).tensor_split([own.start], 1)
-        fixed = F.rms_norm(fixed, fixed.shape[-1:], eps=self.norm.eps)
-        return torch.cat([before, fixed.to(before.dtype), after], 1)
-
-    def _refined(self, latents_BLD: Tensor, modality_B: Tensor | None) -> Tensor:
+        if self.fixed:
+            own = self.config.latents_of("connectivity")
+            before, fixed, after = latents_BLD.tensor_split([own.start, own.stop], 1)
+            latents_BLD = torch.cat([before, after], 1)
         for block in self.blocks:
             latents_BLD, ids_BLK = block(latents_BLD)
             if ids_BLK is not None:
                 block.ffn.count(ids_BLK, modality_B)  # type: ignore[union-attr, operator]
-        return self.norm(latents_BLD)
+        latents_BLD = self.norm(latents_BLD)
+        if self.fixed:
+            before, after = latents_BLD.tensor_split([own.start], 1)
+            fixed = F.rms_norm(fixed, fixed.shape[-1:], eps=self.norm.eps)
+            latents_BLD = torch.cat([before, fixed.to(before.dtype), after], 1)
+        return latents_BLD
 
     def sample(
         self,
@@ -342,57 +312,52 @@ class BrainOF(nn.Module):
             key_mask_BV = tokens.mask_BN if visible_BV is None else tokens.mask_BN.gather(1, visible_BV)
         if visible_mask_BV is not None:
             key_mask_BV = visible_mask_BV if key_mask_BV is None else key_mask_BV & visible_mask_BV
-        correlations_BVD = None
-        by_covariance = self._by_covariance(tokens)
-        if self.connectivity is not None and by_covariance is not True:
-            correlations_BVD = self.connectivity(
-                tokens.patch_BNS,
-                tokens.identity_BND,
-                tokens.mask_BN,
-                tokens.n_channels,
-                visible_BV,
-                visible_mask_BV,
-                tokens.valid_BNS,
-            )
         map_1HLN = tokens.map_1HLN if start_BLD is visible_BV is key_mask_BV is None else None
         patch_BVS, identity_BND = take_tokens(tokens.patch_BNS, visible_BV), tokens.identity_BND
         read = []
-        for output, own in self.config.readings:
-            content, encoder = self.reader_of(output)
-            own_BLD = self._latents_of(output, own) if start_BLD is None else start_BLD[:, own]
-            if output in self.config.sampler.fixed and by_covariance is True:
-                read.append(own_BLD)
+        for output in self.config.readings:
+            own, (content, encoder, own_BLD) = self.config.latents_of(output), self.reader_of(output)
+            if start_BLD is not None:
+                own_BLD = start_BLD[:, own]
+            correlations_BVD, by_covariance = None, self._by_covariance(tokens, output)
+            if self.connectivity is not None and output in (None, "connectivity"):
+                seen_BN = seen_of(tokens.mask_BN, visible_BV, visible_mask_BV)
+                if by_covariance is not True:
+                    correlations_BVD = self.connectivity(tokens, seen_BN, visible_BV)
+            about = identity_BND, visible_BV, key_mask_BV
+            if by_covariance is True:
+                read_BLD = own_BLD
             elif use_by_window(encoder, own_BLD):
-                inputs = (own_BLD, identity_BND, patch_BVS, correlations_BVD, visible_BV, key_mask_BV)
-                map_1HKN = None if map_1HLN is None else map_1HLN[:, :, own]
-                read.append(sample_by_window(encoder, content, *inputs, output, map_1HKN))
+                inputs = own_BLD, patch_BVS, correlations_BVD, output, None if map_1HLN is None else map_1HLN[:, :, own]
+                read_BLD = sample_by_window(encoder, content, *inputs, *about)
             else:
                 content_BVD = content(patch_BVS, correlations_BVD, output)
-                about = identity_BND, visible_BV, key_mask_BV
-                read.append(encoder(own_BLD, content_BVD, *about, **self._grid(tokens)))
-            if output in self.config.sampler.fixed:
-                seen_BN = seen_of(tokens.mask_BN, visible_BV, visible_mask_BV)
-                read[-1] = self._with_covariance(read[-1], own_BLD, tokens, seen_BN)
+                read_BLD = encoder(own_BLD, content_BVD, *about, (tokens.n_channels, tokens.n_patches))
+            if by_covariance is not False:
+                read_BLD = self._with_covariance(read_BLD, own_BLD, tokens, seen_BN, by_covariance)
+            read.append(read_BLD)
         return torch.cat(read, 1)
 
-    def _by_covariance(self, tokens: Tokens) -> Tensor | bool:
-        """Which windows (B,) are of a modality of `sampler.covariance`: all or none, where no device has to tell it."""
+    def _by_covariance(self, tokens: Tokens, output: Output | None) -> Tensor | bool:
+        """Which windows (B,) have a log covariance for latents: all or none, where no device has to tell it."""
         codes = [MODALITIES.index(modality) for modality in self.config.sampler.covariance]
-        if not codes:
+        if not codes or output not in self.config.sampler.fixed:
             return False
         own_B = torch.stack([tokens.modality_B == code for code in codes]).any(0)
         if own_B.device.type == "cpu" and not torch.compiler.is_compiling() and bool((own_B == own_B[0]).all()):
             return bool(own_B[0])
         return own_B
 
-    def _with_covariance(self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor) -> Tensor:
-        """What was read, but of modalities of `sampler.covariance` the log covariance of the seen patches instead."""
-        by_covariance = self._by_covariance(tokens)
+    def _with_covariance(
+        self, read_BLD: Tensor, start_BLD: Tensor, tokens: Tokens, seen_BN: Tensor, by_covariance: Tensor | bool
+    ) -> Tensor:
+        """What was read, but of windows `by_covariance` the log covariance of the seen patches instead."""
         if by_covariance is False or tokens.weight_BKC is None:
             return read_BLD
-        rows_BLD = self.fixed["covariance"](tokens.patch_BNS, tokens.weight_BKC, seen_BN, tokens.valid_BNS)
-        rows_BLD = start_BLD + rows_BLD.to(read_BLD.dtype)
-        return rows_BLD if by_covariance is True else torch.where(by_covariance[:, None, None], rows_BLD, read_BLD)
+        rows_BLD = start_BLD + self.fixed["covariance"](tokens, seen_BN).to(read_BLD.dtype)
+        if isinstance(by_covariance, bool):
+            return rows_BLD
+        return torch.where(by_covariance[:, None, None], rows_BLD, read_BLD)
 
     def decode(
         self,
@@ -431,8 +396,7 @@ class BrainOF(nn.Module):
         self._require_latents(latents_BLD, "latents")
         predictions: dict[str, Tensor] = {}
         for outputs, decoder in zip(config.decoder.decoders, self.decoders, strict=True):
-            static_1LD, places_BND = self.latents_LD[None], identity_BND
-            own_BLD, extra = latents_BLD, ({} if config.sampler.kind == "arness" else {"shape": shape})
+            own_BLD, static_1LD, places_BND = latents_BLD, self.latents_LD[None], identity_BND
             if config.decoder.kind == "per_output":
                 (name,) = outputs
                 part = config.latents_of(name)
@@ -440,7 +404,7 @@ class BrainOF(nn.Module):
                 # what all outputs share is learned from the latents alone
                 own_BLD = normalise_gradient(latents_BLD[:, part], fraction)
                 static_1LD, places_BND = static_1LD[:, part].detach(), identity_BND.detach()
-            predictions |= decoder(own_BLD, static_1LD, places_BND, index_BQ, **extra)
+            predictions |= decoder(own_BLD, static_1LD, places_BND, index_BQ, shape)
         return {name: predictions[name] for name in config.decoder.outputs}
 
     def _require_latents(self, latents_BLD: Tensor, field: str) -> None:
@@ -478,17 +442,14 @@ class BrainOF(nn.Module):
             Unknown pooling, or an output that the model lacks.
         """
         name, outputs = self.config.pooling_of(kind, modality)
-        return pool(self._latents_for(self.whitened(latents_BLD, modality), outputs), name)
-
-    def _latents_for(self, latents_BLD: Tensor, outputs: list[Output] | None) -> Tensor:
-        """The latents of these outputs side by side; all without any."""
-        if not outputs:
-            return latents_BLD
-        return torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
+        latents_BLD = self.whitened(latents_BLD, modality)
+        if outputs:
+            latents_BLD = torch.cat([latents_BLD[:, self.config.latents_of(output)] for output in outputs], 1)
+        return pool(latents_BLD, name)
 
     def whitened(self, latents_BLD: Tensor, modality: str) -> Tensor:
         """Latents (B, L, D), those of the output that `config.whitening` names for the modality whitened."""
-        if modality not in self.config.whitening:
+        if modality not in self.config.whitening or latents_BLD.is_meta:
             return latents_BLD
         own = self.config.latents_of(self.config.whitening[modality])  # type: ignore[index]
         latents_BLD = wide(latents_BLD)
@@ -497,9 +458,7 @@ class BrainOF(nn.Module):
 
     def pooled_width(self, kind: str = "auto", modality: str = "") -> int:
         """Features F that `pool` gives of windows of a modality."""
-        name, outputs = self.config.pooling_of(kind, modality)
-        latents_BLD = torch.empty(1, *self.latents_LD.shape, device="meta")
-        return pool(self._latents_for(latents_BLD, outputs), name).shape[-1]
+        return self.pool(torch.empty(1, *self.latents_LD.shape, device="meta"), kind, modality).shape[-1]
 
     def forward(self, batch: SignalBatch | Tensor, sfreq: float | None = None, **about: Any) -> Tensor:
         """Outputs of the head (B, outputs), or the pooled features (B, n_features) of a model without a head.
@@ -545,7 +504,7 @@ class BrainOF(nn.Module):
             fix = "give modality=, or a pooling such as pool='concat'"
             raise ConfigError("'auto' has features of another length for each modality", field="pool", fix=fix)
         like = self.latents_LD
-        self.head = heads.Head(widths[""], outputs, pool).to(like.device, like.dtype)
+        self.head = Head(widths[""], outputs, pool).to(like.device, like.dtype)
         return self
 
     # Training groups

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ..channels import MODALITIES, Modality
 from ..errors import ConfigError, did_you_mean
 from ..schema import Schema, wrong
-from .backbone import BackboneConfig, aligned
+from .backbone import Aligned, BackboneConfig
 from .decoder import PRETEXTS, DecoderConfig, Output
 from .pooling import POOLS
 from .sampler import SamplerConfig
@@ -44,7 +44,7 @@ class BrainOFConfig(Schema):
         "connectivity"} (`whitening.py`). It changes nothing until it is estimated, see `PretrainConfig.whiten`.
     """
 
-    dim: int = Field(default=128, ge=16)
+    dim: Annotated[int, Field(ge=16), Aligned] = 128
     patch: int = Field(default=64, ge=4, le=2**20)
     rates: dict[str, float] = Field(default_factory=dict)
     tokens: TokenConfig = TokenConfig()
@@ -53,11 +53,6 @@ class BrainOFConfig(Schema):
     decoder: DecoderConfig = DecoderConfig()
     pooling: dict[str, str] = Field(default_factory=lambda: {"default": "mean_std"})
     whitening: dict[Modality, Output] = Field(default_factory=dict)
-
-    @field_validator("dim")
-    @classmethod
-    def _aligned(cls, width: int) -> int:
-        return aligned(width)
 
     @field_validator("patch")
     @classmethod
@@ -74,33 +69,6 @@ class BrainOFConfig(Schema):
             raise wrong(f"heads {part.heads}: dim {dim} must be divisible by 2 * heads (two equal halves of each head)")
         return part
 
-    @model_validator(mode="after")
-    def _own_latents(self) -> Self:
-        if self.decoder.kind != "per_output":
-            if self.sampler.fixed:
-                raise wrong("sampler.fixed needs decoder.kind 'per_output'")
-            return self
-        for output in self.sampler.fixed:
-            if output not in self.decoder.outputs:
-                raise wrong(f"sampler.fixed: {output!r} is no output; add it to decoder.outputs")
-        if self.sampler.kind != "arness":
-            raise wrong("decoder.kind 'per_output' needs sampler.kind 'arness'")
-        for name, there in (("log_spectrum", self.tokens.log_spectrum), ("connectivity", self.tokens.connectivity)):
-            if name in self.decoder.outputs and not there:
-                raise wrong(f"decoder.kind 'per_output' with the output {name!r} needs tokens.{name}")
-        if self.sampler.latents % len(self.decoder.outputs):
-            raise wrong(
-                f"sampler.latents {self.sampler.latents} must be divisible by the {len(self.decoder.outputs)} outputs"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _whitened(self) -> Self:
-        for output in self.whitening.values():
-            if output not in self.decoder.outputs:
-                raise wrong(f"whitening: {output!r} is no output; {did_you_mean(output, self.decoder.outputs)}")
-        return self
-
     @field_validator("rates")
     @classmethod
     def _known_rates(cls, rates: dict[str, float]) -> dict[str, float]:
@@ -115,7 +83,23 @@ class BrainOFConfig(Schema):
         return {"default": pooling} if isinstance(pooling, str) else pooling
 
     @model_validator(mode="after")
-    def _poolings(self) -> Self:
+    def _fits_together(self) -> Self:
+        outputs, per_output = self.decoder.outputs, self.decoder.kind == "per_output"
+        if self.sampler.fixed and not per_output:
+            raise wrong("sampler.fixed needs decoder.kind 'per_output'")
+        for output in self.sampler.fixed:
+            if output not in outputs:
+                raise wrong(f"sampler.fixed: {output!r} is no output; add it to decoder.outputs")
+        if per_output and self.sampler.kind != "arness":
+            raise wrong("decoder.kind 'per_output' needs sampler.kind 'arness'")
+        for name, there in (("log_spectrum", self.tokens.log_spectrum), ("connectivity", self.tokens.connectivity)):
+            if per_output and name in outputs and not there:
+                raise wrong(f"decoder.kind 'per_output' with the output {name!r} needs tokens.{name}")
+        if per_output and self.sampler.latents % len(outputs):
+            raise wrong(f"sampler.latents {self.sampler.latents} must be divisible by the {len(outputs)} outputs")
+        for output in self.whitening.values():
+            if output not in outputs:
+                raise wrong(f"whitening: {output!r} is no output; {did_you_mean(output, outputs)}")
         for name in self.pooling:
             if name not in ("default", *MODALITIES):
                 raise wrong(f"pooling: {name!r} is not a modality; use default, {', '.join(MODALITIES)}")
@@ -134,26 +118,28 @@ class BrainOFConfig(Schema):
         widths = {"waveform": self.patch, "log_spectrum": spectrum, "connectivity": self.dim, "pretext": logits}
         return widths[output]
 
-    def latents_of(self, output: Output) -> slice:
+    def latents_of(self, output: Output | None) -> slice:
         """The latents that the decoder of an output reads."""
         count, outputs = self.sampler.latents, self.decoder.outputs
-        if self.decoder.kind != "per_output":
+        if output is None or self.decoder.kind != "per_output":
             return slice(0, count)
         size, number = count // len(outputs), outputs.index(output)
         return slice(number * size, (number + 1) * size)
 
+    def size_of(self, output: Output) -> int:
+        """How many latents these are."""
+        own = self.latents_of(output)
+        return own.stop - own.start
+
     @property
     def refined(self) -> int:
         """Latents that go through the backbone: all but those that are read by fixed addresses."""
-        own = [self.latents_of(output) for output in self.sampler.fixed]
-        return self.sampler.latents - sum(part.stop - part.start for part in own)
+        return self.sampler.latents - sum(map(self.size_of, self.sampler.fixed))
 
     @property
-    def readings(self) -> list[tuple[Output | None, slice]]:
-        """The latents that read contents of their own, with the output these are for; None: of everything."""
-        if self.decoder.kind != "per_output":
-            return [(None, slice(None))]
-        return [(output, self.latents_of(output)) for output in self.decoder.outputs]
+    def readings(self) -> list[Output | None]:
+        """The outputs whose latents read contents of their own; None: all latents read everything."""
+        return [*self.decoder.outputs] if self.decoder.kind == "per_output" else [None]
 
     def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
         """The pooling function of a kind, and the outputs whose latents it reads (None: all); ConfigError if none."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .tokens import take_tokens
+from .tokens import Tokens, take_tokens
 
 
 def connectivity_profile(
@@ -86,18 +86,9 @@ class Connectivity(nn.Module):
     def init_weights(self) -> None:
         nn.init.normal_(self.linear.weight, std=self.linear.in_features**-0.5)
 
-    def forward(
-        self,
-        patch_BNS: Tensor,
-        identity_BND: Tensor,
-        mask_BN: Tensor,
-        n_channels: int,
-        visible_BV: Tensor | None = None,
-        visible_mask_BV: Tensor | None = None,
-        valid_BNS: Tensor | None = None,
-    ) -> Tensor:
-        """Contents (B, V, D) of the visible tokens, of all without `visible_BV`; hidden patches do not enter."""
-        seen_BN = seen_of(mask_BN, visible_BV, visible_mask_BV)
+    def forward(self, tokens: Tokens, seen_BN: Tensor, visible_BV: Tensor | None = None) -> Tensor:
+        """Contents (B, V, D) of the visible tokens, of all without `visible_BV`; only what is seen enters."""
         # identities are addresses; the loss moves them through the keys alone
-        profile_BCD = _profile_of_channels(patch_BNS, identity_BND.detach(), seen_BN, n_channels, valid_BNS)
-        return take_tokens(_at_seen(self.linear(profile_BCD.to(self.linear.weight.dtype)), seen_BN), visible_BV)
+        about = tokens.identity_BND.detach(), seen_BN, tokens.n_channels, tokens.valid_BNS
+        profile_BCD = self.linear(_profile_of_channels(tokens.patch_BNS, *about).to(self.linear.weight.dtype))
+        return take_tokens(_at_seen(profile_BCD, seen_BN), visible_BV)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ..signals import Sensors
-from .kernels import plain_inference
-from .kernels.logarithm import logarithm_by_inverses
+from .layers import plain_inference, wide
+from .tokens import Tokens
 
 #: Radius of the head on which virtual sensors lie, how far below its centre they reach, and the standard deviation of
 #: the weights (metres)
@@ -54,12 +54,17 @@ def log_positive(matrix_BKK: Tensor) -> Tensor:
     """Logarithm of positive definite matrices, by the integral of (A - 1) / (1 + t (A - 1)) over t from 0 to 1.
 
     Gauss-Legendre points make this the Pade approximant (Dieci, Morini and Papini 1996). Unlike a logarithm by
-    eigenvectors it has a gradient where eigenvalues are equal, and no step waits for it on a device.
+    eigenvectors it has a gradient where eigenvalues are equal, and no step waits for it on a device. In inference
+    x / (1 + t x) = (1 - 1 / (1 + t x)) / t needs no products, and takes 0.22 of the time for 32 x 32 (0.4 instead of
+    1.9 ms, where a window of 64 channels x 10 s takes 46).
     """
-    if plain_inference(matrix_BKK):
-        return logarithm_by_inverses(matrix_BKK, POINTS, WEIGHTS)
     one_KK = torch.eye(matrix_BKK.shape[-1], dtype=matrix_BKK.dtype, device=matrix_BKK.device)
     less_BKK = matrix_BKK - one_KK
+    if plain_inference(matrix_BKK):
+        point_P111 = matrix_BKK.new_tensor(POINTS)[:, None, None, None]
+        inverse_PBKK = torch.linalg.inv_ex(one_KK + point_P111 * less_BKK).inverse
+        factor_P = matrix_BKK.new_tensor([w / t for w, t in zip(WEIGHTS, POINTS, strict=True)])
+        return factor_P.sum() * one_KK - torch.tensordot(factor_P, inverse_PBKK, 1)
     parts = [
         w * less_BKK @ torch.linalg.inv_ex(one_KK + t * less_BKK).inverse for t, w in zip(POINTS, WEIGHTS, strict=True)
     ]
@@ -77,13 +82,12 @@ class LogCovariance(nn.Module):
     def init_weights(self) -> None:
         nn.init.orthogonal_(self.linear.weight)
 
-    def forward(
-        self, patch_BNS: Tensor, weight_BKC: Tensor, seen_BN: Tensor, valid_BNS: Tensor | None = None
-    ) -> Tensor:
-        """Of the seen patches; `weight_BKC` are `spatial_weights`, `valid_BNS` is True where a sample is signal."""
-        dtype = torch.promote_types(patch_BNS.dtype, torch.float32)
+    def forward(self, tokens: Tokens, seen_BN: Tensor) -> Tensor:
+        """Of the seen patches of tokens with `weight_BKC`, the `spatial_weights`."""
+        assert tokens.weight_BKC is not None
+        patch_BNS = wide(tokens.patch_BNS)
         with torch.autocast(patch_BNS.device.type, enabled=False):
-            rows_BKK = log_covariance(patch_BNS.to(dtype), weight_BKC.to(dtype), seen_BN, valid_BNS)
+            rows_BKK = log_covariance(patch_BNS, tokens.weight_BKC.to(patch_BNS.dtype), seen_BN, tokens.valid_BNS)
             return self.linear(rows_BKK.to(self.linear.weight.dtype))
 
 
@@ -92,10 +96,9 @@ def log_covariance(patch_BNS: Tensor, weight_BKC: Tensor, seen_BN: Tensor, valid
     channels = weight_BKC.shape[-1]
     patch_BCPS = patch_BNS.unflatten(1, (channels, -1))
     seen_BCP = seen_BN.unflatten(1, (channels, -1)).to(patch_BNS.dtype)
-    total_BKP1 = torch.einsum("bkc,bcp->bkp", weight_BKC.expand(len(seen_BCP), -1, -1), seen_BCP)[..., None]
-    read_BKPS = torch.einsum(
-        "bkc,bcps->bkps", weight_BKC.expand(len(seen_BCP), -1, -1), patch_BCPS * seen_BCP[..., None]
-    )
+    weight_BKC = weight_BKC.expand(len(seen_BCP), -1, -1)
+    total_BKP1 = torch.einsum("bkc,bcp->bkp", weight_BKC, seen_BCP)[..., None]
+    read_BKPS = torch.einsum("bkc,bcps->bkps", weight_BKC, patch_BCPS * seen_BCP[..., None])
     read_BKPS = read_BKPS / total_BKP1.clamp(min=1e-12)
     # a patch counts where an electrode is seen at all, and in it the samples that are signal
     counts_B1PS = (total_BKP1.amax(1, keepdim=True) > 1e-12).to(read_BKPS.dtype).expand(-1, -1, -1, patch_BNS.shape[-1])

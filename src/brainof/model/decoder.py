@@ -13,13 +13,19 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ..schema import Schema, wrong
-from .heads import PatchHeads
+from .layers import RMSNorm, init_linear, wide
 from .sampler import CrossBlock, Encoder, SamplerConfig
 
 Output = Literal["waveform", "log_spectrum", "connectivity", "pretext"]
 
 #: What the output `pretext` tells of a distorted window, and among how many kinds
 PRETEXTS = {"band": 5, "shift": 4, "order": 2}
+
+#: Where predictions of the log spectrum start; its floor is at -3
+LOG_SPECTRUM_START = -2.0
+
+#: Norm of the gradient of an optimizer step in which one term of weight 1 sees the same gradient in every window
+TARGET_NORM = 0.02
 
 
 class DecoderConfig(Schema):
@@ -32,7 +38,7 @@ class DecoderConfig(Schema):
         output has a decoder, an equal part of the latents (in the order of `outputs`) that reads contents of its own
         (samples for the waveform, log spectra for the log spectrum, correlations for the connectivity), and sends a
         gradient of one and the same norm into them and none into identities and latent vectors
-        (`gradient_normalisation.py`).
+        (`normalise_gradient`).
     outputs : tuple of {"waveform", "log_spectrum", "connectivity", "pretext"}
         What is predicted for a patch: its samples (S values), its log amplitude spectrum (S // 2 + 1), the
         correlations of its channel with all others in the window (a profile of D values, `connectivity.py`), and how
@@ -58,6 +64,29 @@ class DecoderConfig(Schema):
         return [self.outputs] if self.kind == "shared" else [(name,) for name in self.outputs]
 
 
+class PatchHeads(nn.Module):
+    """Normalisation and one linear map per output of the decoder; `widths` are output name -> values per patch."""
+
+    def __init__(self, dim: int, widths: Mapping[str, int]) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim)
+        self.names = tuple(widths)
+        self.linears = nn.ModuleList(nn.Linear(dim, width) for width in widths.values())
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        for name, linear in zip(self.names, self.linears, strict=True):
+            assert isinstance(linear, nn.Linear)
+            init_linear(linear)
+            if name == "log_spectrum":  # above the recorded band all is at the floor: steps would go into the offset
+                nn.init.constant_(linear.bias, LOG_SPECTRUM_START)
+
+    def forward(self, x_BQD: Tensor) -> dict[str, Tensor]:
+        """Output name -> (B, Q, values); at least float32."""
+        x_BQD = self.norm(x_BQD)
+        return {name: wide(linear(x_BQD)) for name, linear in zip(self.names, self.linears, strict=True)}
+
+
 class Decoder(nn.Module):
     """Latents and identities -> predictions for one or several outputs (`widths`: output -> values per patch).
 
@@ -70,7 +99,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.query_D = nn.Parameter(torch.empty(dim))
         self.blocks = nn.ModuleList(CrossBlock(dim, sampler) for _ in range(blocks))
-        self.heads = PatchHeads(dim, dict(widths))
+        self.heads = PatchHeads(dim, widths)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -89,14 +118,38 @@ class Decoder(nn.Module):
             own.attention.key.weight.copy_(other.attention.query.weight)
 
     def forward(
-        self, latents_BLD: Tensor, static_1LD: Tensor, identity_BND: Tensor, index_BQ: Tensor | None = None
+        self,
+        latents_BLD: Tensor,
+        static_1LD: Tensor,
+        identity_BND: Tensor,
+        index_BQ: Tensor | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
         """Output -> predictions (B, Q, values), at least float32: at all identities, or those numbered in `index_BQ`.
 
-        identity_BND may have B = 1: what only depends on it is then computed once.
+        identity_BND may have B = 1: what only depends on it is then computed once. `shape` is for `InterpolateDecoder`.
         """
         x_BQD = identity_BND + self.query_D
         for block in self.blocks:
             x_BQD = block(x_BQD, static_1LD, latents_BLD, query_index_BQ=index_BQ)
             index_BQ = None
         return self.heads(x_BQD)
+
+
+def normalise_gradient(latents_BLD: Tensor, fraction: float) -> Tensor:
+    """The latents themselves, whose gradient has the norm `TARGET_NORM * fraction` in each window; zero stays zero.
+
+    Spectral errors are much larger than waveform errors: with plain sums the optimizer, which scales by root mean
+    squares, would move what decoders share for the spectrum alone. Windows do not see each other. With `fraction` =
+    weight of the loss term / windows of the optimizer step, a step has the same gradient however its windows are split
+    into batches, threads or ranks whose gradients are *added*.
+    """
+    latents_BLD = latents_BLD.view_as(latents_BLD)
+
+    def normalised(gradient_BLD: Tensor) -> Tensor:
+        norm_B = torch.linalg.vector_norm(gradient_BLD.flatten(1), dim=1).clamp(min=1e-12)
+        return gradient_BLD * (TARGET_NORM * fraction / norm_B)[:, None, None]
+
+    if latents_BLD.requires_grad:
+        latents_BLD.register_hook(normalised)
+    return latents_BLD

@@ -10,6 +10,7 @@ import inspect
 import io
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +66,10 @@ class SignalEncoder(nn.Module):
 ARGUMENTS = tuple(inspect.signature(SignalEncoder.forward).parameters)[1:]
 
 
-def example_arguments(patch: int) -> tuple[Tensor, ...]:
-    """Arguments of `SignalEncoder.forward` for tracing: 3 windows of random EEG at 256 Hz."""
-    shape = (3, 5)
-    return (
+def export_encoder(model: BrainOF) -> torch.export.ExportedProgram:
+    """The encoder as an exported program with dynamic windows, channels and patches (at least two of each)."""
+    patch, shape = model.config.patch, (3, 5)
+    example = (  # random EEG at 256 Hz
         torch.randn(*shape, 7 * patch),
         0.05 * torch.randn(*shape, 3),
         torch.ones(shape, dtype=torch.bool),
@@ -79,17 +80,12 @@ def example_arguments(patch: int) -> tuple[Tensor, ...]:
         torch.full(shape[:1], 1 / 256),
         torch.zeros(shape[:1], dtype=torch.int64),
     )
-
-
-def export_encoder(model: BrainOF) -> torch.export.ExportedProgram:
-    """The encoder as an exported program with dynamic windows, channels and patches (at least two of each)."""
-    patch = model.config.patch
     windows = torch.export.Dim("windows", min=2, max=4096)
     channels = torch.export.Dim("channels", min=2, max=2048)
     patches = torch.export.Dim("patches", min=2, max=1024)
     shapes: dict[str, dict] = {name: {0: windows, 1: channels} if "_BC" in name else {0: windows} for name in ARGUMENTS}
     shapes["signal_BCT"][2] = patch * patches
-    return torch.export.export(SignalEncoder(model), example_arguments(patch), dynamic_shapes=shapes)
+    return torch.export.export(SignalEncoder(model), example, dynamic_shapes=shapes)
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str]) -> Path:
@@ -99,12 +95,10 @@ def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str])
     """
     for package in ("onnx", "onnxscript"):
         optional(package, "onnx", "ONNX export")
-    made = torch.onnx.export(
-        program, dynamo=True, input_names=list(ARGUMENTS), output_names=["latents_BLD"], verbose=False
-    )
-    assert made is not None
+    names = {"input_names": list(ARGUMENTS), "output_names": ["latents_BLD"]}
+    made: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     buffer = io.BytesIO()
-    made.save(buffer)  # type: ignore[arg-type]  # files are taken too
+    made.save(buffer)
     place = user_path(path)
     write_atomically(place, [buffer.getbuffer()])
     return place

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..signals import SignalBatch
 from .brainof import BrainOF
-from .heads import Head
+from .pooling import Head
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,8 @@ class PairedBatch:
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """On another device."""
-        return type(self)(
-            {name: batch.to(*args, **kwargs) for name, batch in self.batches.items()},
-            {name: place.to(*args, **kwargs) for name, place in self.places.items()},
-            self.n_windows,
-        )
+        moved = ({name: of.to(*args, **kwargs) for name, of in each.items()} for each in (self.batches, self.places))
+        return type(self)(*moved, self.n_windows)
 
     def present(self) -> dict[str, Tensor]:
         """Modality -> bool (B,), True where the window has it."""
@@ -76,11 +73,10 @@ class PairedBatch:
         """The same windows with modalities taken away where `lost` (bool, (B,)) is True."""
         batches, places = {}, {}
         for name, batch in self.batches.items():
-            kept = torch.ones_like(self.places[name], dtype=torch.bool)
-            if name in lost:
-                kept = ~lost[name].to(kept.device)[self.places[name]]
+            place = self.places[name]
+            kept = ~lost[name].to(place.device)[place] if name in lost else torch.ones_like(place, dtype=torch.bool)
             if kept.any():
-                places[name] = self.places[name][kept]
+                places[name] = place[kept]
                 batches[name] = batch if kept.all() else batch.take_windows(kept.nonzero()[:, 0])
         return type(self)(batches, places, self.n_windows)
 
@@ -163,9 +159,8 @@ class FusedBrainOF(nn.Module):
 
     def forward(self, batch: PairedBatch) -> Tensor:
         """Outputs of the head (B, outputs)."""
-        if self.model.head is None:
+        if (head := self.model.head) is None:
             raise ConfigError("the model has no head", field="head", fix="call reset_head(outputs) first")
-        head = self.model.head
         return head(self.pool(self.forward_features(batch), head.pool))
 
     # What an adaptation asks of a model is asked of the model inside

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..channels import MODALITIES, SENSOR_TYPES
 from ..signals import Sensors
-from .norm import init_linear
+from .layers import init_linear
 
 #: Length unit of positions (metres): about the radius of a head
 METRES = 0.1
@@ -71,15 +71,11 @@ def channel_features(sensors: Sensors, modality_B: Tensor) -> Tensor:
         sensors.orientation_BC3.float(),
         order * ordered,
         region_code(sensors.order_BC) * ordered,
-        _one_hot(sensors.type_BC, len(SENSOR_TYPES)),
-        _one_hot(modality_B, len(MODALITIES))[:, None],
+        # one hot; torch's own looks for the largest index on the host
+        (sensors.type_BC[..., None] == torch.arange(len(SENSOR_TYPES), device=place.device)).float(),
+        (modality_B[:, None, None] == torch.arange(len(MODALITIES), device=place.device)).float(),
     ]
     return torch.cat([part.expand(*located.shape[:2], -1) for part in parts], -1)
-
-
-def _one_hot(index: Tensor, count: int) -> Tensor:
-    # torch's own looks for the largest index on the host
-    return (index[..., None] == torch.arange(count, device=index.device)).float()
 
 
 def time_features(n_patches: int, patch: int, interval_B: Tensor) -> Tensor:

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .ffn import SwiGLU
-from .heads import PatchHeads
-from .norm import RMSNorm
+from .decoder import PatchHeads
+from .layers import RMSNorm, SwiGLU
 from .sampler import SamplerConfig, cross_hidden
 from .tokens import take_tokens
 
@@ -49,14 +48,13 @@ class InterpolateEncoder(nn.Module):
         shape: tuple[int, int] | None = None,
     ) -> Tensor:
         """As `sampler.Encoder.forward`; `shape` is (channels, patches), invisible tokens are zero."""
-        channels, patches = _known(shape)
+        assert shape is not None
         if key_mask_BV is not None:
             content_BVD = content_BVD * key_mask_BV[..., None]
         if visible_BV is not None:
-            empty = content_BVD.new_zeros(len(content_BVD), channels * patches, content_BVD.shape[-1])
+            empty = content_BVD.new_zeros(len(content_BVD), identity_BND.shape[1], content_BVD.shape[-1])
             content_BVD = empty.scatter_add(1, visible_BV[..., None].expand_as(content_BVD), content_BVD)
-        grid = resize(content_BVD.unflatten(1, (channels, patches)), self.rows, self.columns)
-        x_BLD = latents_BLD + grid.flatten(1, 2)
+        x_BLD = latents_BLD + resize(content_BVD.unflatten(1, shape), self.rows, self.columns).flatten(1, 2)
         return x_BLD + self.ffn(self.ffn_norm(x_BLD))
 
 
@@ -69,7 +67,7 @@ class InterpolateDecoder(nn.Module):
         self.query_D = nn.Parameter(torch.empty(dim))
         self.ffn_norm = RMSNorm(dim)
         self.ffn = SwiGLU(dim, cross_hidden(dim))
-        self.heads = PatchHeads(dim, dict(widths))
+        self.heads = PatchHeads(dim, widths)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -84,17 +82,12 @@ class InterpolateDecoder(nn.Module):
         shape: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
         """As `decoder.Decoder.forward`; `shape` is (channels, patches)."""
-        channels, patches = _known(shape)
+        if shape is None:
+            problem = "the interpolating sampler needs the number of channels and patches"
+            raise ConfigError(problem, field="shape", fix="pass shape=(C, P)")
+        channels, patches = shape
         kept = min(channels, self.rows)  # rows beyond the channels were padding
         grid = latents_BLD.unflatten(1, (self.rows, self.columns))[:, :kept]
         x_BQD = take_tokens(resize(grid, channels, patches).flatten(1, 2), index_BQ)
         x_BQD = x_BQD + take_tokens(identity_BND + self.query_D, index_BQ)
         return self.heads(x_BQD + self.ffn(self.ffn_norm(x_BQD)))
-
-
-def _known(shape: tuple[int, int] | None) -> tuple[int, int]:
-    if shape is None:
-        raise ConfigError(
-            "the interpolating sampler needs the number of channels and patches", field="shape", fix="pass shape=(C, P)"
-        )
-    return shape

@@ -1,6 +1,6 @@
-"""Pooling: latents (B, L, D) -> one vector per window.
+"""Pooling: latents (B, L, D) -> one vector per window, and the head of a task downstream on it.
 
-Legend: B windows, L latents, D width.
+Legend: B windows, L latents, D width, F pooled features.
 """
 
 from __future__ import annotations
@@ -8,33 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ConfigError, ContractError, did_you_mean
-from .norm import unit, wide
-
-
-def mean(latents_BLD: Tensor) -> Tensor:
-    """Mean over latents, (B, D)."""
-    return latents_BLD.mean(1)
-
-
-def mean_std(latents_BLD: Tensor) -> Tensor:
-    """Mean and standard deviation over latents, (B, 2 D)."""
-    return torch.cat([latents_BLD.mean(1), latents_BLD.std(1, correction=0)], -1)
-
-
-def concat(latents_BLD: Tensor) -> Tensor:
-    """All latents one after the other, (B, L * D)."""
-    return latents_BLD.flatten(1)
+from .layers import RMSNorm, unit, wide
 
 
 def gram(latents_BLD: Tensor) -> Tensor:
     """Fisher z of the correlations between latents, (B, L (L - 1) / 2)."""
     direction = unit(latents_BLD - latents_BLD.mean(-1, keepdim=True))
     correlation = (direction @ direction.mT).clamp(-0.999, 0.999)
-    size = correlation.shape[-1]
-    row, column = torch.triu_indices(size, size, 1, device=latents_BLD.device)
+    row, column = torch.triu_indices(*correlation.shape[1:], 1, device=latents_BLD.device)
     return torch.atanh(correlation[:, row, column])
 
 
@@ -42,15 +26,15 @@ def cov(latents_BLD: Tensor) -> Tensor:
     """Covariance of the D features over latents, upper triangle with the diagonal, (B, D (D + 1) / 2)."""
     centred = latents_BLD - latents_BLD.mean(1, keepdim=True)
     covariance = centred.mT @ centred / centred.shape[1]
-    size = covariance.shape[-1]
-    row, column = torch.triu_indices(size, size, device=latents_BLD.device)
+    row, column = torch.triu_indices(*covariance.shape[1:], device=latents_BLD.device)
     return covariance[:, row, column]
 
 
+#: Ways to pool: features of the mean over latents, of mean and standard deviation (2 D), of all latents (L * D), ...
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": mean,
-    "mean_std": mean_std,
-    "concat": concat,
+    "mean": lambda latents_BLD: latents_BLD.mean(1),
+    "mean_std": lambda latents_BLD: torch.cat([latents_BLD.mean(1), latents_BLD.std(1, correction=0)], -1),
+    "concat": lambda latents_BLD: latents_BLD.flatten(1),
     "gram": gram,
     "cov": cov,
 }
@@ -81,3 +65,24 @@ def pool(latents_BLD: Tensor, kind: str) -> Tensor:
         raise ContractError("there are none to pool", field="latents")
     require_finite(latents_BLD)
     return POOLS[kind](wide(latents_BLD))
+
+
+class Head(nn.Module):
+    """Normalisation of pooled latents (of a pooling as in `BrainOF.pool`) and a linear map to classes or targets."""
+
+    def __init__(self, width: int, outputs: int, pool: str = "auto") -> None:
+        super().__init__()
+        if outputs < 1:
+            raise ConfigError(f"{outputs} outputs", field="outputs", fix="give the number of classes or targets")
+        self.pool = pool
+        self.norm = RMSNorm(width)
+        self.linear = nn.Linear(width, outputs)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        # small, so that the first predictions are near the prior of the task
+        nn.init.normal_(self.linear.weight, std=0.1 * self.linear.in_features**-0.5)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, pooled_BF: Tensor) -> Tensor:
+        return self.linear(self.norm(pooled_BF))

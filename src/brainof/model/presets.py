@@ -53,14 +53,11 @@ def count(config: BrainOFConfig) -> dict[str, int]:
     outputs included), "encoder" the total without the decoder.
     """
     D, backbone, sampler = config.dim, config.backbone, config.sampler
-    depth = backbone.depth
-    tokens = (config.patch + 1) * D + D
-    if config.tokens.log_spectrum:
-        tokens += (config.width_of("log_spectrum") + 1) * D + (D + 1) * D
-    if config.tokens.connectivity:
-        tokens += D * D
-    features = CHANNEL_FEATURES + TIME_FEATURES
-    tokens += (features + 1) * D + (D + 1) * D + D + features * D + 2 * D
+    depth, features = backbone.depth, CHANNEL_FEATURES + TIME_FEATURES
+    tokens = (config.patch + 1) * D + D  # samples, norm
+    tokens += (config.width_of("log_spectrum") + 1 + D + 1) * D if config.tokens.log_spectrum else 0
+    tokens += D * D if config.tokens.connectivity else 0
+    tokens += (features + 1) * D + (D + 1) * D + D + features * D + 2 * D  # identity
 
     ffn = 3 * D * cross_hidden(D)
     if sampler.kind == "arness":
@@ -94,12 +91,12 @@ def describe(name: str) -> dict[str, Any]:
     """What `brainof info PRESET` shows: configuration, counts, and the published counts where there are any."""
     config = preset(name)
     counts = count(config)
+    includes = "all parts but the routed experts that a token does not visit; without the decoder"
     described: dict[str, Any] = {
         "preset": name,
         "config": config.to_dict(),
         "parameters": counts,
-        "active_includes": "all parts but the routed experts that a token does not visit; "
-        f"without the decoder {counts['active'] - counts['decoder']:,}",
+        "active_includes": f"{includes} {counts['active'] - counts['decoder']:,}",
     }
     if name in PUBLISHED:
         total, active = PUBLISHED[name]

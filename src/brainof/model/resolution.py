@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..signals import SignalBatch
 from ..utils.values import ceil_div
+from .tokens import valid_samples
 
 #: Relative difference of two sampling rates that are taken as one
 SAME_RATE = 1e-3
@@ -38,9 +39,7 @@ def on_grid(batch: SignalBatch, rates: Mapping[str, float], patch: int) -> Signa
     given = (1 / batch.interval_B.double()).tolist()
     if all(abs(sfreq / rate - 1) < SAME_RATE for sfreq in given):
         return batch
-    time = torch.arange(batch.signal_BCT.shape[-1], device=batch.signal_BCT.device)
-    counts = (time < batch.n_times_B[:, None])[:, None] & batch.channel_mask_BC[..., None]
-    signal_BCT = torch.where(counts, batch.signal_BCT, 0)
+    signal_BCT = torch.where(valid_samples(batch), batch.signal_BCT, 0)
     found = [
         resample(signal_CT[:, :n_times], sfreq, rate)
         for signal_CT, n_times, sfreq in zip(signal_BCT, batch.n_times_B.tolist(), given, strict=True)
@@ -79,9 +78,7 @@ def resample(signal_CT: Tensor, sfreq: float, rate: float) -> Tensor:
     after = 2 * last - signal_CT[:, -reach - 1 : -1].flip(-1)
     extended_C1T = torch.cat([before, signal_CT, after], -1)[:, None]
     extended_C1T = F.pad(extended_C1T, (width - reach, width - reach + down), mode="replicate")
-    made = F.conv1d(
-        extended_C1T, kernel.to(signal_CT.device, signal_CT.dtype), stride=down
-    )  # (C, up, steps): `up` phases of each step
+    made = F.conv1d(extended_C1T, kernel.to(signal_CT.device, signal_CT.dtype), stride=down)  # (C, `up` phases, steps)
     return made.transpose(1, 2).flatten(1)[:, :n_times]
 
 

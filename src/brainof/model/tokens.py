@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import RecordingError
 from ..schema import Schema
 from ..signals import Checked, SignalBatch
-from .norm import RMSNorm, init_linear, wide
+from .layers import RMSNorm, init_linear, wide
 
 #: Added to Fourier amplitudes before the logarithm, in units of the normalised signal
 SPECTRUM_FLOOR = 0.05
@@ -77,9 +77,7 @@ class Tokens:
         """The same tokens with other contents; a RecordingError where a sample that counts is not finite."""
         if self.valid_BNS is not None:
             patch_BNS = torch.where(self.valid_BNS, patch_BNS, 0)
-        if self.checked:
-            return replace(self, patch_BNS=patch_BNS)
-        if not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
+        if not self.checked and not torch.isfinite(patch_BNS.sum()) and not torch.isfinite(patch_BNS).all():
             window, token, _ = (~torch.isfinite(patch_BNS)).nonzero()[0].tolist()
             raise RecordingError(f"window {window} is not finite at token {token}", field="patch_BNS")
         return replace(self, patch_BNS=patch_BNS)
@@ -100,11 +98,11 @@ def unpatchify(patch_BNS: Tensor, n_channels: int) -> Tensor:
     return patch_BNS.unflatten(1, (n_channels, -1)).flatten(2)
 
 
-def valid_samples(batch: SignalBatch, patch: int) -> Tensor:
-    """True where a sample is signal: in a good channel, before the end of its window; (B, N, S) of bool."""
+def valid_samples(batch: SignalBatch) -> Tensor:
+    """True where a sample is signal: in a good channel, before the end of its window; (B, C, T) of bool."""
     time = torch.arange(batch.signal_BCT.shape[-1], device=batch.signal_BCT.device)
     valid_BT = time < batch.n_times_B[:, None]
-    return patchify(batch.channel_mask_BC[..., None] & valid_BT[:, None], patch)
+    return batch.channel_mask_BC[..., None] & valid_BT[:, None]
 
 
 def checked(batch: SignalBatch, patch: int) -> SignalBatch:
@@ -118,11 +116,8 @@ def check(batch: SignalBatch, patch: int) -> bool:
     if not windows or not channels:
         raise RecordingError(f"the batch has {windows} windows of {channels} channels", field="channels")
     if not times or times % patch:
-        raise RecordingError(
-            f"{times} samples are not a whole number of patches of {patch}",
-            field="signal",
-            fix="pad with SignalBatch.from_arrays",
-        )
+        problem = f"{times} samples are not a whole number of patches of {patch}"
+        raise RecordingError(problem, field="signal", fix="pad with SignalBatch.from_arrays")
     usable_B, filled_B = batch.channel_mask_BC.any(1), batch.n_times_B > 0
     timed_B = torch.isfinite(batch.interval_B) & (batch.interval_B > 0)
     sensors = batch.sensors
@@ -135,40 +130,29 @@ def check(batch: SignalBatch, patch: int) -> bool:
         batch.channel_mask_BC.all() & (batch.n_times_B >= times).all(),
     ]
     usable, filled, timed, placed, finite, complete = torch.stack(facts).tolist()  # one transfer to the host
+
+    def first(wrong_B: Tensor) -> str:
+        """The first window at fault, with its dataset."""
+        row = int(wrong_B.nonzero()[0])
+        return f"window {row} ({batch.datasets[row]})" if row < len(batch.datasets) else f"window {row}"
+
     if not usable:
-        raise RecordingError(f"no good channel is left in {_window(batch, _first(~usable_B))}", field="channel_mask")
+        raise RecordingError(f"no good channel is left in {first(~usable_B)}", field="channel_mask")
     if not filled:
-        raise RecordingError(f"{_window(batch, _first(~filled_B))} has no samples", field="n_times")
+        raise RecordingError(f"{first(~filled_B)} has no samples", field="n_times")
     if not timed:
-        row = _first(~timed_B)
-        raise RecordingError(
-            f"{float(batch.interval_B[row])} seconds between samples in {_window(batch, row)}", field="interval"
-        )
+        interval = float(batch.interval_B[~timed_B][0])
+        raise RecordingError(f"{interval} seconds between samples in {first(~timed_B)}", field="interval")
     if not placed:
-        raise RecordingError(
-            "positions or orientations are not finite",
-            field="sensors.position",
-            fix="unknown ones are zero, with located_BC False",
-        )
+        problem, fix = "positions or orientations are not finite", "unknown ones are zero, with located_BC False"
+        raise RecordingError(problem, field="sensors.position", fix=fix)
     if not finite:
-        bad = (~torch.isfinite(batch.signal_BCT) & unpatchify(valid_samples(batch, patch), channels)).nonzero()
-        if len(bad):
-            row, channel, time = bad[0].tolist()
-            raise RecordingError(
-                f"{_window(batch, row)} is not finite at channel {channel}, sample {time}",
-                field="signal",
-                fix="repair or mask the channel before the model",
-            )
+        bad_BCT = ~torch.isfinite(batch.signal_BCT) & valid_samples(batch)
+        if bad_BCT.any():
+            _, channel, time = bad_BCT.nonzero()[0].tolist()
+            problem = f"{first(bad_BCT.flatten(1).any(1))} is not finite at channel {channel}, sample {time}"
+            raise RecordingError(problem, field="signal", fix="repair or mask the channel before the model")
     return bool(complete)
-
-
-def _first(wrong_B: Tensor) -> int:
-    return int(wrong_B.nonzero()[0])
-
-
-def _window(batch: SignalBatch, row: int) -> str:
-    name = f" ({batch.datasets[row]})" if row < len(batch.datasets) else ""
-    return f"window {row}{name}"
 
 
 def is_shared(batch: SignalBatch) -> bool:
@@ -228,21 +212,15 @@ class Content(nn.Module):
         return F.gelu(self.spectrum_hidden(log_spectrum(patch_BNS).to(self.linear.weight.dtype)))
 
 
-class Given(nn.Module):
+class Given(Content):
     """Contents that are only normalised: those of an output that nothing trains (`SamplerConfig.fixed`)."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.norm = RMSNorm(dim)
 
-    def forward(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
-        """As of `Content`, with `extra_BND` alone."""
-        return self.norm(self.raw(patch_BNS, extra_BND, output))
-
-    def raw(self, patch_BNS: Tensor, extra_BND: Tensor | None = None, output: str | None = None) -> Tensor:
-        """Contents before their normalisation."""
-        assert extra_BND is not None
-        return extra_BND
+    def init_weights(self) -> None:
+        """The norm has its own."""
 
 
 def take_tokens(x_BND: Tensor, index_BV: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .norm import wide
+from .layers import wide
 
 #: Directions that are made smaller at most; all others keep their size
 RANK = 256

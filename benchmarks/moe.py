@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from brainof.model.experts import Experts
 from brainof.model.ffn import SwiGLU
-from brainof.pretraining.threads import GradientThreads
+from brainof.pretraining.trainer import GradientThreads
 
 #: tokens, width, experts, hidden width, experts per token
 CASES = {"e16": (4096, 256, 16, 256, 4), "e64": (4096, 512, 64, 128, 8)}

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from brainof.model import BrainOF, update_balance
-from brainof.pretraining.threads import GradientThreads
+from brainof.pretraining.trainer import GradientThreads
 
 
 def loss_of(model, batch):

@@ -19,7 +19,7 @@ from brainof.pretraining.health import (
 )
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.terms.connectivity import connectivity_targets
+from brainof.pretraining.terms.patches import connectivity_targets
 
 
 def test_explained_variance():

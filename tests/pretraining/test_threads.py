@@ -14,7 +14,7 @@ from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.threads import GradientThreads
+from brainof.pretraining.trainer import GradientThreads
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ..corpus import Windows
 from ..errors import RecordingError
 from ..model.resolution import on_grid
 from ..model.tokens import check, checked
-from ..signals import Sensors, SignalBatch, Tensors
+from ..signals import SignalBatch, Tensors
 from ..utils.values import ceil_div
 from .config import MaskConfig
 from .masks import (
@@ -175,14 +175,14 @@ class Masking:
             rows = np.flatnonzero(usable_B)
             batch, draw = batch.take_windows(torch.from_numpy(rows)), streams_of(draw, rows)
             views = {name: view.take_windows(torch.from_numpy(rows)) for name, view in views.items()}
-        valid_BCT = _valid(batch)
+        times_BT = np.arange(batch.signal_BCT.shape[2]) < batch.n_times_B.numpy()[:, None]
+        valid_BCT = batch.channel_mask_BC.numpy()[:, :, None] & times_BT[:, None]
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
         place_BC = _places(batch)
         seen_BCT = self._seen(batch, mask, place_BC, draw) if fourier else None
         n_places = place_BC.shape[1]
-        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
-        index_BC = choose_channels(good_BC, self.n_patches(batch), count, rng)
+        index_BC = self._channels(batch, rng)
         if index_BC.shape[-1] < n_places:
             batch = batch.take_channels(torch.from_numpy(index_BC))
             index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
@@ -218,9 +218,7 @@ class Masking:
     def seen_whole(self, view: View, rng: np.random.Generator) -> View:
         """A view on the time grid of the model, with as many of its channels as the budget allows."""
         batch = on_grid(view.batch, self.rates, self.patch)
-        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
-        index = choose_channels(good_BC, self.n_patches(batch), count, rng)
-        batch = batch.take_channels(torch.from_numpy(index))
+        batch = batch.take_channels(torch.from_numpy(self._channels(batch, rng)))
         return replace(view, batch=checked(batch, self.patch))
 
     def usable(self, batch: SignalBatch) -> np.ndarray:
@@ -245,19 +243,25 @@ class Masking:
         return remove_along_time(signal_BCT, *times, ratio=ratio, bands=bands, max_hz=mask.fourier_max_hz, rng=draw)
 
     def _hidden(self, batch: SignalBatch, mask: MaskConfig, valid_BCP: np.ndarray, draw: Random) -> np.ndarray:
-        region_BC = None
+        region_BC, sensors = None, batch.sensors
         if mask.unit in ("region", "block"):
-            region_BC = regions(_coordinates(batch.sensors), np.any(valid_BCP, axis=-1), mask.region_size, draw)
+            # in space, or in the order of the atlas or table where positions lack
+            order_BC, place_BC3 = sensors.order_BC.numpy(), sensors.position_BC3.numpy()
+            if not sensors.located_BC.all():
+                known_B1 = (order_BC >= 0).all(axis=1, keepdims=True)
+                place_BC3 = np.where(known_B1, order_BC, np.arange(order_BC.shape[1]))[..., None].astype(float)
+            region_BC = regions(place_BC3, np.any(valid_BCP, axis=-1), mask.region_size, draw)
         elif mask.unit == "slice":
             region_BC = slices(_places(batch), mask.region_size, draw)
         return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC, mask.block_patches)
 
-    def _n_channels(self, batch: SignalBatch, rng: np.random.Generator) -> int:
-        """How many channels the batch keeps: at random, within the token budget."""
+    def _channels(self, batch: SignalBatch, rng: np.random.Generator) -> np.ndarray:
+        """Which channels the batch keeps (see `choose_channels`): a random number, within the token budget."""
         C, P = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.patch
         most = C if self.max_tokens is None else min(C, max(2, self.max_tokens // P))
         least = max(min(2, C), round(self.min_channels * most))
-        return int(rng.integers(least, most + 1))
+        count = int(rng.integers(least, most + 1))
+        return choose_channels(batch.channel_mask_BC.numpy(), self.n_patches(batch), count, rng)
 
 
 @dataclass(frozen=True)
@@ -325,22 +329,7 @@ def mean_correlations(signal_BCT: np.ndarray, valid_BCT: np.ndarray, patch: int)
     return (mean_PCC * (1 - np.eye(C, dtype=mean_PCC.dtype)))[None]
 
 
-def _valid(batch: SignalBatch) -> np.ndarray:
-    """True where a sample is signal: in a good channel, before the end of its window; (B, C, T)."""
-    times_BT = np.arange(batch.signal_BCT.shape[2]) < batch.n_times_B.numpy()[:, None]
-    return batch.channel_mask_BC.numpy()[:, :, None] & times_BT[:, None]
-
-
 def _places(batch: SignalBatch) -> np.ndarray:
     """Place (B, C) of every channel on the ordered axis of the batch: its rank by atlas order, 0 to C - 1."""
     order_BC = batch.sensors.order_BC.expand(len(batch), -1).numpy()
     return order_BC.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-
-
-def _coordinates(sensors: Sensors) -> np.ndarray:
-    """Where channels are near each other: in space, or in the order of the atlas or table where positions lack."""
-    if bool(sensors.located_BC.all()):
-        return sensors.position_BC3.numpy()
-    order_BC = sensors.order_BC.numpy()
-    known_B1 = (order_BC >= 0).all(axis=1, keepdims=True)
-    return np.where(known_B1, order_BC, np.arange(order_BC.shape[1]))[..., None].astype(float)

@@ -61,8 +61,15 @@ class Meter:
             counts = np.array([batch.n_predicted, len(batch.batch), self._part])
             self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
             self._skipped += batch.skipped
-        work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
-        self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
+        model, target = self.objective.model.config, "connectivity" in self.objective.terms
+        work = np.zeros(3)
+        for batch in step.batches:
+            C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
+            counted = model.sampler.kind == "arness"
+            shape = WindowShape(C, batch.n_patches, V, H)
+            flops = sum(step_flops(model, shape, len(batch.batch), target).values()) if counted else 0.0
+            work += batch.n_tokens, batch.n_valid, flops
+        self._work.append(tuple(work.tolist()))
 
     def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
         """What each rank has seen; refuses steps that are not finite."""
@@ -123,15 +130,6 @@ class Meter:
         if device.type == "cuda":
             found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         return {name: float(value) for name, value in found.items()}
-
-    def _flops(self, batch: Any) -> float:
-        """Of the products that a batch needs; 0 for the sampler that is not counted."""
-        model = self.objective.model.config
-        if model.sampler.kind != "arness":
-            return 0.0
-        C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
-        target = "connectivity" in self.objective.terms
-        return sum(step_flops(model, WindowShape(C, batch.n_patches, V, H), len(batch.batch), target).values())
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""

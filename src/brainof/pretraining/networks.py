@@ -33,15 +33,9 @@ _BELOW = {
 class Networks:
     """Which regions make up a network, by channel set.
 
-    Attributes
-    ----------
-    members : dict of str to list of ndarray
-        Digest of a channel set -> rows of the regions of each network; sets whose regions name none are left out.
-
-    Raises
-    ------
-    ConfigError
-        No set names two networks, or a table is of no atlas of the corpus or names none of its regions.
+    `members`: digest of a channel set -> rows of the regions of each network; sets whose regions name none are left
+    out. A ConfigError where no set names two networks, or a table is of no atlas of the corpus or names none of its
+    regions.
     """
 
     def __init__(self, rows: pd.DataFrame, corpora: Windows, tables: Mapping[str, str]) -> None:
@@ -52,13 +46,14 @@ class Networks:
         for atlas in tables:
             check_known(atlas, {str(channels.atlas) for channels in sets.values()}, ConfigError, field=field)
         known = {atlas: read_networks(path) for atlas, path in tables.items()}
-        groups = {digest: network_rows(channels, known.get(str(channels.atlas))) for digest, channels in sets.items()}
+        self.members = {}
         for digest, channels in sets.items():
             atlas = str(channels.atlas)
-            if atlas in tables and not groups[digest]:
+            if groups := network_rows(channels, known.get(atlas)):
+                self.members[digest] = groups
+            elif atlas in tables:
                 text, fix = f"names no two networks of {atlas}", f"write names such as {channels.names[0]}"
                 raise ConfigError(text, file=tables[atlas], field="name", fix=fix)
-        self.members = {digest: rows for digest, rows in groups.items() if rows}
         if not self.members:
             atlases = sorted({str(channels.atlas) for channels in sets.values()})
             raise ConfigError(
@@ -89,13 +84,7 @@ def network_rows(channels: Channels, table: Mapping[str, str] | None = None) -> 
 
 
 def read_networks(path: str) -> dict[str, str]:
-    """Name of a region -> network, of a table (.csv, .tsv) with the columns `name` and `network`.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be read, or a column is missing.
-    """
+    """Name of a region -> network, of a table (.csv, .tsv) with the columns `name` and `network`; or a ConfigError."""
     file = user_path(path)
     table, _ = read_text_table(file, error=ConfigError)
     for column in ("name", "network"):
@@ -129,18 +118,14 @@ def at_networks(batch: SignalBatch, members_B: list[list[np.ndarray]]) -> Signal
             if not len(good):
                 continue
             good_BK[place, network] = True
-            signal_BKT[place, network, :n_times] = mean_series(batch.signal_BCT[place, good, :n_times])
+            series_CT = batch.signal_BCT[place, good, :n_times]
+            mean_T = series_CT.mean(0, dtype=torch.promote_types(series_CT.dtype, torch.float32))
+            if len(good) > 1:
+                spread = series_CT.to(mean_T.dtype).std(1, correction=0).mean()
+                mean_T = mean_T * (spread / mean_T.std(correction=0).clip(min=1e-6))
+            signal_BKT[place, network, :n_times] = mean_T
             located = good[own.located_BC[0, good]]
             sensors.located_BC[place, network] = len(located) > 0
             sensors.position_BC3[place, network] = own.position_BC3[0, located].sum(0) / max(len(located), 1)
             sensors.order_BC[place, network] = own.order_BC[0, good].sort().values[len(good) // 2]
     return replace(batch, signal_BCT=signal_BKT, channel_mask_BC=good_BK, sensors=sensors, checked=None)
-
-
-def mean_series(series_CT: torch.Tensor) -> torch.Tensor:
-    """The mean (T,) of series, scaled to their mean standard deviation; one stays as it is."""
-    mean_T = series_CT.mean(0, dtype=torch.promote_types(series_CT.dtype, torch.float32))
-    if len(series_CT) == 1:
-        return mean_T
-    spread = series_CT.to(mean_T.dtype).std(1, correction=0).mean()
-    return mean_T * (spread / mean_T.std(correction=0).clip(min=1e-6))

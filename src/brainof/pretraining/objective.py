@@ -37,7 +37,18 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config = model, config
         self._teacher: tuple[Any, ...] = ()  # no submodule: it is not trained, shared or saved with the model
-        self.terms = terms_of(config)
+        self.terms: dict[str, Term] = {"time": TERMS["waveform"]}
+        if config.frequency != "none":
+            self.terms["frequency"] = TERMS[config.frequency]
+        if config.connectivity:
+            self.terms["connectivity"] = TERMS["connectivity"]
+        for name in config.terms:
+            field = f"objective.terms.{name}"
+            if name not in TERMS:
+                raise ConfigError("unknown term", field=field, fix=did_you_mean(name, TERMS))
+            if name in self.terms:
+                raise ConfigError("the objective has this term already", field=field, fix=f"use objective.{name}")
+            self.terms[name] = TERMS[name]
         outputs = list(model.config.decoder.outputs)
         for name, term in self.terms.items():
             if term.output is not None and term.output not in outputs:
@@ -48,15 +59,12 @@ class Objective(nn.Module):
                     field="model.decoder.outputs",
                     fix=own if name in config.terms else FIXES[term.output].format(outputs=more),
                 )
-
         readings = [output for output, _ in model.config.readings if output]
         if config.aligned and config.aligned not in readings:
-            fix = "set model.decoder.kind=per_output, or leave it out"
-            if readings:
-                fix = did_you_mean(config.aligned, readings)
-            raise ConfigError(
-                f"the model has no latents of {config.aligned!r} alone", field="objective.aligned", fix=fix
-            )
+            other = "set model.decoder.kind=per_output, or leave it out"
+            fix = did_you_mean(config.aligned, readings) if readings else other
+            text = f"the model has no latents of {config.aligned!r} alone"
+            raise ConfigError(text, field="objective.aligned", fix=fix)
 
     @property
     def asked(self) -> frozenset[str]:
@@ -182,24 +190,6 @@ class Objective(nn.Module):
     def combine(self, losses: Mapping[str, Any], progress: float = 1.0) -> Any:
         """The weighted sum of the terms, of tensors or numbers."""
         return sum(weight * losses[name] for name, weight in self.weights(progress).items())
-
-
-def terms_of(config: ObjectiveConfig) -> dict[str, Term]:
-    """The terms of an objective, by the name under which they are logged."""
-    terms = {"time": TERMS["waveform"]}
-    if config.frequency != "none":
-        terms["frequency"] = TERMS[config.frequency]
-    if config.connectivity:
-        terms["connectivity"] = TERMS["connectivity"]
-    for name in config.terms:
-        if name not in TERMS:
-            raise ConfigError("unknown term", field=f"objective.terms.{name}", fix=did_you_mean(name, TERMS))
-        if name in terms:
-            raise ConfigError(
-                "the objective has this term already", field=f"objective.terms.{name}", fix=f"use objective.{name}"
-            )
-        terms[name] = TERMS[name]
-    return terms
 
 
 FIXES = {

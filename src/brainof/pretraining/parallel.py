@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,13 +21,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import BrainOFError, ConfigError, RankError
 from ..model.backbone import Block
-from ..model.experts import Experts
+from ..model.experts import Experts, choose
 from ..model.sampler import CrossBlock
 from ..utils.modules import seeded
 
@@ -105,7 +107,8 @@ class World:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or not _of_communication(error):
+            words, text = ("gloo", "nccl", "connection closed", "connection reset", "timed out"), str(error).lower()
+            if self.size == 1 or not (isinstance(error, dist.DistError) or any(word in text for word in words)):
                 raise
             raise RankError(self._blame(error)) from error
 
@@ -123,13 +126,6 @@ class World:
         except (RuntimeError, ValueError):  # the first rank held the table
             return f"rank 0 ended; rank {self.rank} waited for it ({str(error).strip().splitlines()[0][:200]})"
         return f"{names or 'a rank'} {how}; rank {self.rank} waited for it in step {mine}"
-
-
-def _of_communication(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or any(
-        word in text for word in ("gloo", "nccl", "connection closed", "connection reset", "timed out")
-    )
 
 
 @contextlib.contextmanager
@@ -208,6 +204,66 @@ def _called(forward: Callable[..., Any], *given: Any) -> Any:
     return forward(*given)
 
 
+class Exchange:
+    """The routed product of `Experts` where each rank of an axis holds some of them: tokens travel to the experts they
+    chose and back, by all-to-all.
+
+    The sizes of what is exchanged must be known on the host: one wait for the device per layer, which no all-to-all
+    avoids. Legend: T tokens, D width, F hidden width, E experts of the layer, e of this rank, G ranks of the axis, K
+    experts per token, R = T K rows (token-expert pairs) sorted by expert, A rows that arrive.
+    """
+
+    def __init__(self, group: Any, experts: int) -> None:
+        self.group, self.ranks, self.experts = group, dist.get_world_size(group), experts
+
+    def __call__(
+        self, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_eD2F: Tensor, down_eFD: Tensor
+    ) -> Tensor:
+        top_k, e = ids_TK.shape[1], len(down_eFD)
+        order_R = ids_TK.flatten().argsort(stable=True)
+        inverse_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(len(order_R), device=order_R.device))
+        sent_Ge = torch.bincount(ids_TK.flatten(), minlength=self.experts).view(self.ranks, e)
+        come_Ge = torch.empty_like(sent_Ge)
+        dist.all_to_all_single(come_Ge, sent_Ge, group=self.group)
+        sent, come = torch.stack([sent_Ge.sum(1), come_Ge.sum(1)]).tolist()
+        rows_AD = self._travel(F.embedding(order_R // top_k, x_TD), come, sent)
+        local_A = torch.arange(e, device=x_TD.device).repeat(self.ranks).repeat_interleave(come_Ge.flatten())
+        ones_A1 = gates_TK.new_ones(len(rows_AD), 1)
+        made_AD = choose(rows_AD)(rows_AD, local_A[:, None], ones_A1, gate_up_eD2F, down_eFD)
+        y_RD = self._travel(made_AD, sent, come)
+        return (F.embedding(inverse_R, y_RD).view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
+
+    def _travel(self, rows_RD: Tensor, come: list[int], sent: list[int]) -> Tensor:
+        from torch.distributed.nn.functional import all_to_all_single
+
+        arrived_AD = rows_RD.new_empty(sum(come), rows_RD.shape[1])
+        return all_to_all_single(arrived_AD, rows_RD.contiguous(), come, sent, group=self.group)
+
+
+def spread_experts(model: nn.Module, device: torch.device, size: int) -> list[nn.Parameter]:
+    """Leave this rank its part of the experts of each layer, in place; returns the parameters that are parts.
+
+    A layer knows nothing of it: its stacked weights become those of this rank, and its product is replaced. As many
+    ranks as divide the number of experts share them; where there are more ranks, groups of them hold the same ones. A
+    part has the attribute `spread`: the mesh (copy, expert) along whose last axis it is one.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+
+    layers = [module for module in model.modules() if isinstance(module, Experts)]
+    axis = math.gcd(size, *(len(layer.router_ED) for layer in layers))
+    mesh = init_device_mesh(device.type, (size // axis, axis), mesh_dim_names=("copy", "expert"))
+    parts = []
+    for layer in layers:
+        layer.product = Exchange(mesh.get_group("expert"), len(layer.router_ED))
+        for name in ("gate_up_ED2F", "down_EFD"):
+            whole = getattr(layer, name)
+            part = nn.Parameter(whole.detach().chunk(axis)[mesh.get_local_rank("expert")].clone())
+            part.spread = mesh  # type: ignore[attr-defined]
+            setattr(layer, name, part)
+            parts.append(part)
+    return parts
+
+
 def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False) -> nn.Module:
     """The module to call in place of the objective, so that `backward` adds gradients over ranks.
 
@@ -220,10 +276,14 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, b
     for parameter in getattr(objective, "unreached", list)():
         parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
-        return _replicated(objective, world)
+        # every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so
+        # none is looked for; buffers stay apart: the counts of the experts are reduced by `update_balance`
+        renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
+        apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+        replica = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)
+        replica.register_comm_hook(None, _add)
+        return replica
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    from .expert_parallel import spread_experts
 
     spread = set(spread_experts(objective, world.device, world.size)) if kind == "fsdp_ep" else None
     blocks = [module for module in objective.modules() if isinstance(module, Block)]
@@ -254,20 +314,8 @@ def draw_parts(model: nn.Module, world: World, seed: int) -> None:
             dist.broadcast(parameter.data, group=spread[name].get_group("copy"), group_src=0)
 
 
-def _replicated(objective: nn.Module, world: World) -> DistributedDataParallel:
-    """DDP whose gradients are sums: a factor on the loss would not do, since some gradients are normalised.
-
-    Every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so none
-    is looked for. Buffers stay apart: the counts of the experts are reduced by `update_balance`.
-    """
-    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
-    apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
-    found = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)
-    found.register_comm_hook(None, _add)
-    return found
-
-
 def _add(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses annotations that are text
+    # gradients are added: a factor on the loss would not do instead, since some of them are normalised
     reduced = dist.all_reduce(bucket.buffer(), async_op=True)
     return reduced.get_future().then(lambda future: future.value()[0])
 
@@ -279,10 +327,11 @@ def reducing(module: nn.Module, last: bool) -> Iterator[None]:
         switch(last)
     with contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync():
         yield
-    if last and (parts := spread_parts(module.parameters())):
-        from .expert_parallel import add_over_copies
-
-        add_over_copies(parts)
+    for part in spread_parts(module.parameters()) if last else ():  # of ranks that hold the same experts
+        mesh: Any = part.spread  # type: ignore[attr-defined]
+        if mesh.size(0) > 1:
+            part.grad = torch.zeros_like(part) if part.grad is None else part.grad
+            dist.all_reduce(part.grad, group=mesh.get_group("copy"))
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:

@@ -71,7 +71,9 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
         checkpoint: float((np.ceil(batches["windows"] / share) * batches[f"activation_bytes{checkpoint}"]).max())
         for checkpoint in ("", "_checkpointed")
     }
-    memory = {kind: memory_of(model, parameters, kind, devices) for kind in kinds_of_parallel(config, devices)}
+    possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]  # `auto` leaves all of them open
+    asked = [kind for kind in possible if config.parallel in ("auto", kind)] or possible
+    memory = {kind: memory_of(model, parameters, kind, devices) for kind in asked}
     sent = {kind: sent_of(model, parameters, kind, devices, micros, windows / devices) for kind in memory}
     read = config.accumulate * mean("bytes")
     epoch = float(batches["count"].sum()) / config.accumulate
@@ -120,12 +122,6 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
             "release": 4 * parameters["total"],
         },
     }
-
-
-def kinds_of_parallel(config: PretrainConfig, devices: int) -> list[str]:
-    """Those that a recipe leaves open for a number of devices; `auto` leaves all."""
-    possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]
-    return [kind for kind in possible if config.parallel in ("auto", kind)] or possible
 
 
 def kinds_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,11 +174,10 @@ def shape_of(config: PretrainConfig, modality: str, channels: int, patches: int)
     most = min(channels, max(2, config.max_tokens // patches))
     kept = round((max(min(2, channels), round(config.min_channels * most)) + most) / 2)
     mask, tokens = config.mask.at(1.0, modality), kept * patches
-    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}.get(
-        mask.unit, tokens
-    )
-    units = units if units > 1 else tokens
-    hidden = round(tokens * float(np.clip(round(mask.ratio * units), 1, units - 1)) / units)
+    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}
+    n_units = units.get(mask.unit, tokens)
+    n_units = n_units if n_units > 1 else tokens
+    hidden = round(tokens * float(np.clip(round(mask.ratio * n_units), 1, n_units - 1)) / n_units)
     return WindowShape(kept, patches, tokens - hidden, tokens if config.objective.predict == "all" else hidden)
 
 

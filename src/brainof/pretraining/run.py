@@ -26,22 +26,27 @@ from ..utils.progress import progress
 from ..utils.threads import operator_threads
 from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
-from .curves import open_curves
-from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
-from .health import check_batch, require_latent_use
+from .data import (
+    choose_rows,
+    contract_of,
+    hardware,
+    index_of,
+    require_same_rows,
+    rows_digest,
+    sampler_of,
+    write_record,
+)
+from .health import Watch, check_batch, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
 from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
-from .record import hardware, precision_name, write_record
-from .run_folder import Metrics, last_of, locked, remember_failure, settle_config
+from .run_folder import Metrics, last_of, locked, open_curves, remember_failure, settle_config
 from .trainer import Trainer, multiplies_in_bfloat16, uses_bfloat16
 from .views import planner_of
-from .watch import Watch
-from .weights import initial_model, start_from, trained_teacher, write_release
-from .whiten import require_whitening, whiten
+from .weights import initial_model, require_whitening, start_from, trained_teacher, whiten, write_release
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +114,10 @@ class Run:
         self.signals: list[int] = []
         with self.world.together():
             self.batches_each, self.ranks_each = batches_of(config.accumulate, self.world.size)
-            self.model = initial_model(config, on_meta := starts_in_parts(config, self.world))
+            sharded = config.parallel in ("fsdp", "fsdp_ep") and self.world.size > 1 and config.start is None
+            # no rank is to hold the whole of a model that large, not even at the start
+            on_meta = sharded and count(config.architecture)["total"] >= IN_PARTS
+            self.model = initial_model(config, on_meta)
             if config.start is not None and not complete_checkpoints(folder / "checkpoints"):
                 start_from(self.model, config.start)
             self.model = self.model if on_meta else self.model.to(self.device)
@@ -243,8 +251,8 @@ class Run:
         of = self.contract, self.config, self.corpora, self.train_rows
         bfloat16, ranks = self.trainer.bfloat16, self.world.size
         write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
-        about = precision_name(bfloat16), "" if self.config.compile else "not ", hardware(self.device, ranks)
-        log.info("training in %s, blocks %scompiled, on %s", *about)
+        about = "bfloat16" if bfloat16 else "float32", "" if self.config.compile else "not "
+        log.info("training in %s, blocks %scompiled, on %s", *about, hardware(self.device, ranks))
         if done:
             log.info("%s: goes on after step %d", self.folder, done)
 
@@ -346,12 +354,6 @@ def require_teacher(config: PretrainConfig) -> None:
     if config.parallel in ("fsdp", "fsdp_ep"):
         fix = "set parallel=ddp, or objective.teacher=self"
         raise ConfigError("a teacher needs whole weights on every rank", field="parallel", fix=fix)
-
-
-def starts_in_parts(config: PretrainConfig, world: World) -> bool:
-    """Whether the model is so large that no rank is to hold the whole of it, not even at the start."""
-    sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1 and config.start is None
-    return sharded and count(config.architecture)["total"] >= IN_PARTS
 
 
 def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:

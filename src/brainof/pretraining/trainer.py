@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import platform
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +23,76 @@ from ..errors import HealthError
 from ..model import move_biases
 from .optimizer import Average, Schedule, learning_rate
 from .parallel import World, clip_gradients, reducing
-from .threads import GradientThreads, Losses
+
+Job = TypeVar("Job")
+Losses = dict[str, Tensor]
+
+#: Options of glibc's `mallopt`, and what they are set to: how much free memory at the top is kept, and the size from
+#: which memory is mapped and unmapped each time
+M_TRIM_THRESHOLD, KEPT = -1, 256 << 20
+M_MMAP_THRESHOLD, MAPPED_FROM = -3, 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let what a step frees stay with the process, where the C library is glibc (docs/decisions/0096)."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+        libc.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
+
+
+class GradientThreads:
+    """Sums the gradients of `parameters` over jobs that run side by side on `count` CPU threads; `close` ends them.
+
+    Own code, because threads inside an operator meet at the end of each of the 3,000 operators of a step of `tiny`: on
+    two cores 60 windows/s that way, 102 this way (docs/decisions/0010). Many processes (DDP) use one thread each.
+
+    Operators of a job use what is left of the processors (one thread each, as a rule). With one thread the jobs run in
+    the caller's by a plain `backward`, whose hooks DDP and FSDP need.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
+        keep_freed_memory()
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.count, self._before = count, torch.get_num_threads()
+        within = max(1, self._before // count)
+        self._pool = ThreadPoolExecutor(count, "gradients", initializer=torch.set_num_threads, initargs=(within,))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._before)  # what a thread sets is what new ones begin with
+
+    def backward(self, jobs: Sequence[Job], losses_of: Callable[[Job], Losses]) -> list[Losses]:
+        """Add the gradients of the jobs' losses to `.grad`; returns the losses of each, without their graph.
+
+        `losses_of` makes the losses of a job, of which "loss" is descended; autocast and the like belong inside, since
+        they are per thread. Gradients are added in the order of the jobs: `backward` in several threads would add them
+        in the order of their ends, and resume would not be exact.
+        """
+
+        def run(job: Job) -> tuple[Losses, tuple[Tensor | None, ...]]:
+            losses, gradients = losses_of(job), ()
+            if self.count == 1:
+                losses["loss"].backward()
+            else:
+                gradients = torch.autograd.grad(losses["loss"], self.parameters, allow_unused=True)
+            return {name: value.detach() for name, value in losses.items()}, gradients
+
+        if self.count == 1:
+            return [run(job)[0] for job in jobs]
+        found = []
+        for losses, gradients in self._pool.map(run, jobs):
+            found.append(losses)
+            held: list[tuple[Tensor, Tensor]] = []
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None and parameter.grad is not None:
+                    held.append((parameter.grad, gradient))
+                elif gradient is not None:
+                    parameter.grad = gradient.clone()  # several parameters may have been given one tensor
+            if held:
+                torch._foreach_add_(*map(list, zip(*held, strict=True)))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +188,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
         self.objective.train()
+
+        def losses_of(part: Any) -> Losses:
+            with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.bfloat16):
+                return self.replica(part, total, number / self.schedule.steps)
+
         losses: list[Losses] = []
         latents_BLD = None
         for place, batch in enumerate(batches, 1):
             with reducing(self.replica, last=place == len(batches)):
-                losses.append(self._backward(team, batch, total, number / self.schedule.steps))
+                found = team.backward(batch.split(team.count) if team.count > 1 else [batch], losses_of)
+            parts = {name: [part[name] for part in found] for name in found[0]}
+            # what the parts of a batch are together: the sum of numbers, rows one after the other
+            losses.append({k: torch.cat(v) if v[0].ndim else torch.stack(v).sum(0) for k, v in parts.items()})
             latents_BLD = losses[-1].pop("latents", None)
         norm = clip_gradients(self.parameters, self.clip)
         self.optimizer.step()
@@ -132,22 +212,6 @@ class Trainer:
             stop = self.asked_to_stop()
         source = "; ".join(getattr(batch, "source", "") for batch in batches)
         return Step(number + 1, batches, losses, lr, norm, load_LME, source, stop, latents_BLD)
-
-    def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
-        """Add the gradient of a batch; returns its losses."""
-
-        def losses_of(part: Any) -> Losses:
-            with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.bfloat16):
-                return self.replica(part, counts, progress)
-
-        parts = batch.split(team.count) if team.count > 1 else [batch]
-        losses = team.backward(parts, losses_of)
-        return {name: _joined([part[name] for part in losses]) for name in losses[0]}
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """What the parts of a batch are together: the sum of numbers, rows one after the other."""
-    return torch.cat(parts) if parts[0].ndim else torch.stack(parts).sum(0)
 
 
 #: Number, loss, gradient norm and source of a step that is not finite

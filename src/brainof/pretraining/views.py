@@ -24,10 +24,16 @@ from ..corpus.augment import augment
 from ..errors import ConfigError, RecordingError
 from ..signals import SignalBatch, Tensors
 from ..utils.values import ceil_div
-from .bands import BANDS
 from .config import ObjectiveConfig
 from .networks import Networks
 
+#: Hz, from the lower up to below the higher edge: delta to gamma of EEG and MEG, slow-5 to slow-2 of fMRI (Buzsaki &
+#: Draguhn 2004); EEG and MEG hold no signal above 45 Hz
+BANDS = {
+    "eeg": (1.0, 4.0, 8.0, 13.0, 30.0, 45.0),
+    "meg": (1.0, 4.0, 8.0, 13.0, 30.0, 45.0),
+    "fmri": (0.01, 0.027, 0.073, 0.198, 0.25),
+}
 #: Domains of the random numbers that are derived from the seed of a run
 VIEW_STREAM, PARTNER_STREAM, PRETEXT_STREAM, CROP_STREAM = 6, 7, 8, 9
 #: Gain of the amplified band, and phases (quarters of a turn) by which one side is shifted
@@ -36,19 +42,12 @@ GAIN, PHASES = 2.0, 4
 
 @dataclass(frozen=True, eq=False)
 class View(Tensors):
-    """A second look at each window, and what is known of it.
-
-    Attributes
-    ----------
-    batch : SignalBatch
-        The windows in the order of the batch that it belongs to.
-    about_BK : Tensor of int64
-        `partner`: 1 where there is one (else the window itself stands there), number of its run, milliseconds since the
-        start of the run. `distorted`: numbers of band, shift and order (-1: not changed). Others: none.
-    """
+    """A second look at each window, in the order of the batch that it belongs to, and what is known of it."""
 
     batch: SignalBatch
     about_BK: Tensor
+    """int64. `partner`: 1 where there is one (else the window itself stands there), number of its run, milliseconds
+    since the start of the run. `distorted`: numbers of band, shift and order (-1: not changed). Others: none."""
 
 
 class Partners:
@@ -92,22 +91,21 @@ class ViewPlanner:
     def __call__(self, batch: SignalBatch, epoch: int) -> tuple[SignalBatch, dict[str, View]]:
         """The batch, cropped where crops are asked for, and its views."""
         config, found = self.config.view, {}
+        nothing_BK = torch.zeros(len(batch), 0, dtype=torch.int64)
         first, second = self._starts(batch, epoch)
         seconds = config.crop.get(batch.modality)  # type: ignore[call-overload]
         cropped = batch if seconds is None else crop(batch, first, seconds, self.patch)
         other = batch if seconds is None else crop(batch, second, seconds, self.patch)
-        coarse = self.networks(other) if self.networks is not None else None
-        if coarse is not None:
-            found["networks"] = View(coarse, torch.zeros(len(batch), 0, dtype=torch.int64))
+        if self.networks is not None and (coarse := self.networks(other)) is not None:
+            found["networks"] = View(coarse, nothing_BK)
         if "view" in self.asked:
             if config.active:
                 other = augment(other, config, self.seed + VIEW_STREAM, epoch, self.patch)
             if config.reference and batch.modality == "eeg":
                 other = rereferenced(other, self._streams(VIEW_STREAM, epoch, batch))
-            found["view"] = View(other, torch.zeros(len(batch), 0, dtype=torch.int64))
-        if "partner" in self.asked:
-            partner = self._partner(batch, epoch, first, seconds)
-            found |= {} if partner is None else {"partner": partner}
+            found["view"] = View(other, nothing_BK)
+        if self.partners is not None and any(row in self.partners.others for row in batch.rows):
+            found["partner"] = self._partner(self.partners, batch, epoch, first, seconds)
         if "distorted" in self.asked:
             terms = [name for name in ("band", "shift", "order") if name in self.config.terms]
             found["distorted"] = distorted(cropped, terms, self._streams(PRETEXT_STREAM, epoch, batch))
@@ -127,11 +125,9 @@ class ViewPlanner:
         low_B, high_B = np.maximum(first_B - apart, 0), np.minimum(first_B + apart, room_B)
         return first_B, low_B + draws_B2[:, 1] * (high_B - low_B)
 
-    def _partner(self, batch: SignalBatch, epoch: int, start_B: np.ndarray, seconds: float | None) -> View | None:
-        partners = self.partners
-        assert partners is not None
-        if not any(row in partners.others for row in batch.rows):
-            return None
+    def _partner(
+        self, partners: Partners, batch: SignalBatch, epoch: int, start_B: np.ndarray, seconds: float | None
+    ) -> View:
         rows, about = [], []
         for row, start, stream in zip(batch.rows, start_B, self._streams(PARTNER_STREAM, epoch, batch), strict=True):
             others = partners.others.get(row, [])
@@ -146,13 +142,7 @@ class ViewPlanner:
 
 
 def crop(batch: SignalBatch, start_B: np.ndarray, seconds: float, patch: int) -> SignalBatch:
-    """`seconds` of each window, from `start_B` (seconds) on.
-
-    Raises
-    ------
-    RecordingError
-        A window is shorter.
-    """
+    """`seconds` of each window, from `start_B` (seconds) on; a RecordingError where one is shorter."""
     interval_B = batch.interval_B.double().numpy()
     wanted_B = np.round(seconds / interval_B).astype(np.int64)
     n_times_B = batch.n_times_B.numpy()
@@ -184,7 +174,9 @@ def distorted(batch: SignalBatch, kinds: Sequence[str], streams: list[np.random.
     """
     signal_BCT, about_BK = batch.signal_BCT.float().numpy().copy(), np.full((len(batch), 3), -1)
     edges = np.array(BANDS[batch.modality])
-    side_BC = _side(batch)
+    sensors, rank_BC = batch.sensors, batch.sensors.order_BC.argsort(1).argsort(1)
+    side_BC = torch.where(sensors.located_BC, sensors.position_BC3[..., 0] > 0, 2 * rank_BC >= rank_BC.shape[1])
+    side_BC = side_BC.expand(len(batch), -1).numpy()
     for place, stream in enumerate(streams):
         band, shift, order = stream.integers(len(edges) - 1), stream.integers(PHASES), stream.integers(2)
         n_times = int(batch.n_times_B[place])
@@ -206,38 +198,25 @@ def distorted(batch: SignalBatch, kinds: Sequence[str], streams: list[np.random.
     return View(made, torch.from_numpy(about_BK))
 
 
-def _side(batch: SignalBatch) -> np.ndarray:
-    sensors, B = batch.sensors, len(batch)
-    rank_BC = sensors.order_BC.argsort(1).argsort(1)
-    side_BC = torch.where(sensors.located_BC, sensors.position_BC3[..., 0] > 0, 2 * rank_BC >= rank_BC.shape[1])
-    return side_BC.expand(B, -1).numpy()
-
-
 def planner_of(
     config: ObjectiveConfig, asked: frozenset[str], corpora: Windows, rows: pd.DataFrame, seed: int, patch: int
 ) -> ViewPlanner | None:
-    """The planner of what is asked for on training rows; None where nothing is.
-
-    Raises
-    ------
-    ConfigError
-        What no batch could give: an alignment without stimulus times, crops longer than windows; names field and fix.
-    """
+    """The planner of what is asked for on training rows; None where nothing is. A ConfigError for what no batch could
+    give: an alignment without stimulus times, crops longer than windows."""
     if "partner" in asked and not config.stimulus:
         raise ConfigError(
             "alignment needs to know which datasets show people the same stimulus at the same time",
             field="objective.stimulus",
             fix="name them, such as [studyforrest_movie], or leave objective.terms.align out",
         )
-    lengths = (rows["n_times"] / rows["sfreq"]).groupby(rows["modality"].astype(str)).min()
     for modality, seconds in config.view.crop.items():
-        if modality in lengths and lengths[modality] < seconds * (1 - 1e-6):
-            own = rows[rows["modality"].astype(str) == modality]
-            shortest = int((own["n_times"] / own["sfreq"]).to_numpy().argmin())
+        own = rows[rows["modality"].astype(str) == modality]
+        lengths = (own["n_times"] / own["sfreq"]).to_numpy()
+        if len(own) and lengths.min() < seconds * (1 - 1e-6):
             raise ConfigError(
-                f"windows of {own['dataset'].iloc[shortest]} are {lengths[modality]:g} s long, crops {seconds:g} s",
+                f"windows of {own['dataset'].iloc[lengths.argmin()]} are {lengths.min():g} s long, crops {seconds:g} s",
                 field=f"objective.view.crop.{modality}",
-                fix=f"give at most {lengths[modality]:g}, or leave the dataset out",
+                fix=f"give at most {lengths.min():g}, or leave the dataset out",
             )
     if not asked:
         return None

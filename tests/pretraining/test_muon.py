@@ -6,7 +6,7 @@ import torch
 from brainof.errors import ConfigError
 from brainof.model import BrainOF
 from brainof.pretraining.config import PretrainConfig
-from brainof.pretraining.optimizer import make_optimizer
+from brainof.pretraining.trainer import make_optimizer
 
 
 @pytest.fixture

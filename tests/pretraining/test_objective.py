@@ -13,10 +13,10 @@ from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.masks import WindowRandom
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
 from brainof.pretraining.terms.latents import latent_loss
 from brainof.pretraining.terms.patches import band_matrix, connectivity_targets
+from brainof.pretraining.trainer import Average
 from brainof.pretraining.views import View
 
 OUTPUTS = ["waveform", "log_spectrum", "connectivity"]

@@ -15,10 +15,9 @@ from brainof.model import BrainOF
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
 from brainof.pretraining.masking import Masking
 from brainof.pretraining.objective import Objective
-from brainof.pretraining.optimizer import Schedule, learning_rate, make_optimizer
 from brainof.pretraining.parallel import clip_gradients
 from brainof.pretraining.run import trainer_of
-from brainof.pretraining.trainer import Trainer, require_finite
+from brainof.pretraining.trainer import Schedule, Trainer, learning_rate, make_optimizer, require_finite
 
 CONFIG = {
     "steps": 3,

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, check_known
 from ..inference.batches import batches
 from ..inference.examples import Examples
-from ..pretraining.optimizer import Schedule
-from ..pretraining.trainer import Step, Trainer, require_finite
+from ..pretraining.trainer import Schedule, Step, Trainer, require_finite
 from ..stats.splits import CrossSubject
 from ..utils.modules import evaluating
 from .base import Adaptation

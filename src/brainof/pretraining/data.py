@@ -86,12 +86,9 @@ def require_same_rows(before: dict[str, Any], rows: pd.DataFrame, run: Path) -> 
     names = sorted({*now["windows"], *before["windows"]})
     counts = {name: (before["windows"].get(name, 0), now["windows"].get(name, 0)) for name in names}
     different = [f"{name} had {old} windows, has {new}" for name, (old, new) in counts.items() if old != new]
-    raise CheckpointError(
-        f"the run was started on other windows ({'; '.join(different) or 'equally many of each dataset'})",
-        file=run,
-        field="corpus",
-        fix="continue it with the corpora it was started with, or use another --out",
-    )
+    text = f"the run was started on other windows ({'; '.join(different) or 'equally many of each dataset'})"
+    fix = "continue it with the corpora it was started with, or use another --out"
+    raise CheckpointError(text, file=run, field="corpus", fix=fix)
 
 
 def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContract:

@@ -136,12 +136,10 @@ def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> 
     ignoring = sorted(name for name, row in rows.items() if latent_use(row) < margin)
     if rows and len(ignoring) == len(rows):
         best = max(rows, key=lambda name: latent_use(rows[name]))
-        raise HealthError(
-            "nothing was learned yet, the decoder ignores the latents: what it puts into hidden patches gains "
-            f"{latent_use(rows[best]):.3f} of explained variance (at best, on {best}) over latents of other windows",
-            field="health",
-            fix="train longer, lower lr, or let a trial run pass with health_margin=0",
-        )
+        text = "nothing was learned yet, the decoder ignores the latents: what it puts into hidden patches gains "
+        text += f"{latent_use(rows[best]):.3f} of explained variance (at best, on {best}) over latents of other windows"
+        fix = "train longer, lower lr, or let a trial run pass with health_margin=0"
+        raise HealthError(text, field="health", fix=fix)
     return ignoring
 
 

@@ -146,10 +146,8 @@ def hide_patches(
         sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
     n_units_B = rank_BN[:, -1]
     if (n_units_B < 2).any():
-        row = int((n_units_B < 2).argmax())
-        raise RecordingError(
-            f"window {row} has fewer than two patches to choose from", field=f"mask.unit={unit}", fix="leave it out"
-        )
+        text = f"window {int((n_units_B < 2).argmax())} has fewer than two patches to choose from"
+        raise RecordingError(text, field=f"mask.unit={unit}", fix="leave it out")
     n_hidden_B = np.clip(np.round(ratio * n_units_B), 1, n_units_B - 1)
     last_B = (rank_BN >= n_hidden_B[:, None]).argmax(axis=1)
     hidden_BN = valid_BN & (order_BN <= np.take_along_axis(sorted_BN, last_B[:, None], 1))

@@ -64,11 +64,10 @@ class Meter:
         model, target = self.objective.model.config, "connectivity" in self.objective.terms
         work = np.zeros(3)
         for batch in step.batches:
-            C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
-            counted = model.sampler.kind == "arness"
-            shape = WindowShape(C, batch.n_patches, V, H)
-            flops = sum(step_flops(model, shape, len(batch.batch), target).values()) if counted else 0.0
-            work += batch.n_tokens, batch.n_valid, flops
+            (B, C, _), V, H = batch.batch.signal_BCT.shape, batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
+            shape, counted = WindowShape(C, batch.n_patches, V, H), model.sampler.kind == "arness"
+            flops = sum(step_flops(model, shape, B, target).values()) if counted else 0.0
+            work += B * C * batch.n_patches, batch.n_valid, flops
         self._work.append(tuple(work.tolist()))
 
     def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
@@ -104,8 +103,11 @@ class Meter:
             "data_wait": sum(each.waited for each in seen) / self.world.size / seconds,
             "checkpoint_wait": self.saving_seconds / seconds,
             "skipped": state["skipped"],
-            **_narrowest(seen),
         }
+        found = [each.spread for each in seen if each.spread is not None]  # none where a last batch has too few windows
+        if len(found) == len(seen) and np.isfinite(found).all():  # else a finite step led to it: the next one says so
+            ranks, cosines = zip(*found, strict=True)
+            about |= {"rank": min(ranks), "latent_cosine": max(cosines)}
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
         for name, modality, sums, (n_predicted, _, n_batches) in state["sums"]:
@@ -158,12 +160,3 @@ class Meter:
             self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)
             self._counts[name, modality] = np.array(counts)
         self._skipped = state["skipped"]
-
-
-def _narrowest(seen: Sequence[Seen]) -> dict[str, float]:
-    """Lowest rank and highest cosine of latents; nothing where the last batch of a rank is of too few windows."""
-    found = [each.spread for each in seen if each.spread is not None]
-    if len(found) < len(seen) or not np.isfinite(found).all():  # what a finite step has led to: the next one says so
-        return {}
-    ranks, cosines = zip(*found, strict=True)
-    return {"rank": min(ranks), "latent_cosine": max(cosines)}

@@ -40,20 +40,16 @@ NOTICE_TENTHS = 20
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The ranks of a run, and which of them this process is; alone by default.
-
-    `host` is the group of what ranks tell each other on the host, `saving` that of threads that save, `store` a table
-    that all ranks see, `timeout` the seconds after which a rank that does not answer counts as hanging.
-    """
+    """The ranks of a run, and which of them this process is; alone by default."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     mesh: Any = None
-    host: Any = None
-    saving: Any = None
-    store: Any = None
-    timeout: float = 600.0
+    host: Any = None  # The group of what ranks tell each other on the host
+    saving: Any = None  # That of threads that save
+    store: Any = None  # A table that all ranks see
+    timeout: float = 600.0  # Seconds after which a rank that does not answer counts as hanging
 
     @property
     def main(self) -> bool:
@@ -135,11 +131,9 @@ def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
     A ConfigError for a process group that somebody else has initialised, or ranks that would share nothing.
     """
     if dist.is_available() and dist.is_initialized():
-        raise ConfigError(
-            f"pretrain makes its own process group, but one of {dist.get_world_size()} is initialised",
-            field="torch.distributed",
-            fix="start the ranks with torchrun, without a process group",
-        )
+        text = f"pretrain makes its own process group, but one of {dist.get_world_size()} is initialised"
+        fix = "start the ranks with torchrun, without a process group"
+        raise ConfigError(text, field="torch.distributed", fix=fix)
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if size == 1:
         yield World(timeout=timeout)
@@ -176,11 +170,8 @@ def batches_of(per_step: int, ranks: int) -> tuple[int, int]:
         return per_step // ranks, 1
     if ranks % per_step == 0:
         return 1, ranks // per_step
-    raise ConfigError(
-        f"{per_step} batches of a step among {ranks} ranks",
-        field="accumulate",
-        fix=f"give a multiple or a divisor of {ranks}",
-    )
+    text, fix = f"{per_step} batches of a step among {ranks} ranks", f"give a multiple or a divisor of {ranks}"
+    raise ConfigError(text, field="accumulate", fix=fix)
 
 
 def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool = False) -> None:

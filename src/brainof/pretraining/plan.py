@@ -59,11 +59,8 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
 
     windows = config.accumulate * mean("windows")
     if devices > windows:
-        raise ConfigError(
-            f"{devices} devices, but a step has about {windows:.0f} windows",
-            field="batch_size",
-            fix="raise batch_size or accumulate, or plan fewer devices",
-        )
+        text, fix = f"{devices} devices, but a step has about {windows:.0f} windows", "raise batch_size or accumulate"
+        raise ConfigError(text, field="batch_size", fix=f"{fix}, or plan fewer devices")
     # devices take batches of a step in turn; more devices than batches share the windows of each
     micros, share = max(1.0, config.accumulate / devices), max(1.0, devices / config.accumulate)
     flops = config.accumulate * mean("flops")

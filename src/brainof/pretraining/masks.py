@@ -15,11 +15,8 @@ from ..utils.values import ceil_div
 
 
 class WindowRandom:
-    """Uniform numbers of windows from a stream each, so that a mask does not depend on what a window is batched with.
-
-    Windows share `seed`, such as (seed, stream, epoch), and are told apart by `windows`, such as their rows in the
-    index.
-    """
+    """Uniform numbers of windows from a stream each, so that a mask does not depend on what a window is batched with:
+    of a `seed` that they share and of their number in `windows`, such as the row in the index."""
 
     def __init__(self, seed: Sequence[int], windows: Sequence[int]) -> None:
         self.streams = [np.random.default_rng([*seed, window]) for window in windows]

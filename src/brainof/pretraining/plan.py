@@ -30,15 +30,13 @@ CHECKPOINT_BYTES = 12
 class Hardware:
     """One device and its link, and how much of the device a step uses."""
 
-    peak: float = 989e12
-    """FLOP/s of dense bfloat16 products: an H100 or H200."""
+    peak: float = 989e12  # FLOP/s of dense bfloat16 products: an H100 or H200
     mfu: float = 0.1
     """Fraction of the peak that the products of a step reach: 0.09 (`base`) and 0.14 (`large`) were measured, nothing
     compiled (docs/performance.md)."""
     link: float = 50e9
     """Bytes/s that a device sends while it receives as much: a network card of 400 Gbit/s for each."""
-    memory: float = 80e9
-    """Bytes."""
+    memory: float = 80e9  # Bytes
 
 
 def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware | None = None) -> dict[str, Any]:
@@ -216,7 +214,7 @@ def sent_of(
 
 
 def _expert_ranks(model: BrainOFConfig, devices: int) -> int:
-    """Devices that share the experts of a layer; groups of them hold the same ones (`expert_parallel.py`)."""
+    """Devices that share the experts of a layer; groups of them hold the same ones (`spread_experts`)."""
     return math.gcd(devices, model.backbone.experts)
 
 

@@ -84,7 +84,8 @@ class Meter:
         )
         seen = self.world.gather(mine)
         refuse([each.bad for each in seen])
-        self._unread, sums = [], []
+        self._unread = []
+        sums = []
         for name in dict.fromkeys(name for each in seen for name in each.sums):
             values = [each.sums[name] for each in seen if name in each.sums]
             sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])

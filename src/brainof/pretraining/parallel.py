@@ -180,13 +180,13 @@ def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool 
     Compiled are those of the sampler and the decoders, too. On a CPU experts stay out of it: their rows change with
     every batch, and with them what would be compiled (docs/decisions/0105).
     """
-    plainly = torch.compiler.disable(_called) if compiled else _called
     for module in model.modules():
         if recompute and isinstance(module, Block):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
         if compiled and isinstance(module, (Block, CrossBlock)):
             module.compile()
         if compiled and isinstance(module, Experts) and module.router_ED.device.type == "cpu":
+            plainly = torch.compiler.disable(_called)
             module.forward = partial(plainly, module.forward)  # type: ignore[method-assign]
 
 

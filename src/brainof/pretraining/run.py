@@ -217,9 +217,8 @@ class Run:
                         self._check_health(done, metrics)
                     if step.stop and done < config.steps:
                         self.checkpoints.wait()
-                        log.warning(
-                            "%s: asked to stop; saved at step %d, the same command continues", self.folder, done
-                        )
+                        text = "%s: asked to stop; saved at step %d, the same command continues"
+                        log.warning(text, self.folder, done)
                         if signal.SIGINT in self.signals:
                             raise KeyboardInterrupt
                         return

@@ -166,7 +166,8 @@ class GradientThreads:
         """
 
         def run(job: Job) -> tuple[Losses, tuple[Tensor | None, ...]]:
-            losses, gradients = losses_of(job), ()
+            losses = losses_of(job)
+            gradients: tuple[Tensor | None, ...] = ()
             if self.count == 1:
                 losses["loss"].backward()
             else:

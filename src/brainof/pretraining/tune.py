@@ -62,7 +62,8 @@ def tune(
     config = config.replaced([f"{name}={value}" for name, value in chosen.items()])
     rates: list[dict[str, Any]] = []
     for factor in FACTORS:  # over the same batches with the same masks
-        lr, losses = float(f"{config.lr * factor:.3g}"), []
+        lr = float(f"{config.lr * factor:.3g}")
+        losses: list[float] = []
         with contextlib.suppress(HealthError):  # not finite
             rows = _rows(config, corpus, folder / f"lr-{lr:g}", {"lr": lr, "steps": steps})
             losses = [float(np.mean([row["loss"] for row in rows if row["step"] == step + 1])) for step in range(steps)]

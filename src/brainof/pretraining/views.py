@@ -224,7 +224,7 @@ class Networks:
         for atlas in tables:
             check_known(atlas, {str(channels.atlas) for channels in sets.values()}, ConfigError, field=field)
         known = {atlas: read_networks(path) for atlas, path in tables.items()}
-        self.members = {}
+        self.members: dict[str, list[np.ndarray]] = {}
         for digest, channels in sets.items():
             atlas = str(channels.atlas)
             if groups := network_rows(channels, known.get(atlas)):

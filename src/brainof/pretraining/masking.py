@@ -48,9 +48,7 @@ class MaskedBatch(Tensors):
     n_patches: int = 0  # Of a channel, padding included
     skipped: int = 0  # Windows of the batch that were left out because they have fewer than two good patches
     n_valid: int = 0  # Tokens that hold signal; the others are padding or bad channels
-    mean_1PCC: Tensor | None = (
-        None  # Mean correlations of the windows by patch, where differences from them are compared
-    )
+    mean_1PCC: Tensor | None = None  # Mean correlations by patch, where differences from them are compared
     view: View | None = None  # Second looks at the same windows, where a term of the objective asks for them
     partner: View | None = None
     distorted: View | None = None

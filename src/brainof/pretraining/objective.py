@@ -88,10 +88,8 @@ class Objective(nn.Module):
         """Take the latents of a teacher as target; a ConfigError where it has latents or patches of another layout."""
         (theirs, patch), (mine, own) = ((tuple(x.latents_LD.shape), x.config.patch) for x in (teacher, self.model))
         if (theirs, patch) != (mine, own):
-            text = (
-                "the teacher has {} x {} latents of patches of {} samples, the model {} x {} latents of patches of {}"
-            )
-            text, fix = text.format(*theirs, patch, *mine, own), "give a teacher of the same preset"
+            told, fix = "{} x {} latents of patches of {}".format, "give a teacher of the same preset"
+            text = f"the teacher has {told(*theirs, patch)} samples, the model {told(*mine, own)}"
             raise ConfigError(text, field="objective.teacher", fix=fix)
         self._teacher = (teacher,)
 

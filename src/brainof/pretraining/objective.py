@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known, did_you_mean
 from ..model.tokens import Tokens, patchify
 from .config import ObjectiveConfig
 from .masking import MaskedBatch
@@ -50,8 +50,7 @@ class Objective(nn.Module):
             self.terms["connectivity"] = TERMS["connectivity"]
         for name in config.terms:
             field = f"objective.terms.{name}"
-            if name not in TERMS:
-                raise ConfigError("unknown term", field=field, fix=did_you_mean(name, TERMS))
+            check_known(name, TERMS, ConfigError, "unknown term", field=field)
             if name in self.terms:
                 raise ConfigError("the objective has this term already", field=field, fix=f"use objective.{name}")
             self.terms[name] = TERMS[name]

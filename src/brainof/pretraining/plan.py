@@ -187,7 +187,9 @@ def memory_of(model: BrainOFConfig, parameters: Mapping[str, int], kind: str, de
         outside = sum(parameters[part] for part in ("tokens", "latents", "sampler", "decoder"))
         routed = parameters["routed"] if kind == "fsdp_ep" else 0
         gathered = (2 * 2 + 4) * (parameters["total"] - outside - routed) / model.backbone.depth
-        own = (parameters["total"] - routed) / devices + routed / _expert_ranks(model, devices)
+        own = (parameters["total"] - routed) / devices + routed / math.gcd(
+            devices, model.backbone.experts
+        )  # see `spread_experts`
     return {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own, "gathered": gathered}
 
 
@@ -206,16 +208,11 @@ def sent_of(
     routed = parameters["routed"] if kind == "fsdp_ep" else 0
     sent = others * (total - routed) * (micros * 2 * 2 + 4)
     if kind == "fsdp_ep":
-        backbone, ranks = model.backbone, _expert_ranks(model, devices)
+        backbone, ranks = model.backbone, math.gcd(devices, model.backbone.experts)
         rows = windows * model.sampler.latents * backbone.top_k * backbone.depth
         sent += (1 - 1 / ranks) * rows * model.dim * 2 * 4
         sent += 2 * (1 - ranks / devices) * 4 * routed / ranks
     return sent
-
-
-def _expert_ranks(model: BrainOFConfig, devices: int) -> int:
-    """Devices that share the experts of a layer; groups of them hold the same ones (`spread_experts`)."""
-    return math.gcd(devices, model.backbone.experts)
 
 
 def fitting(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> list[str]:

@@ -52,7 +52,7 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
 def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
     from brainof.pretraining.parallel import clip_gradients
-    from brainof.pretraining.threads import GradientThreads  # its room needs pandas, which a GPU machine may lack
+    from brainof.pretraining.trainer import GradientThreads  # its room needs pandas, which a GPU machine may lack
 
     torch.manual_seed(0)
     model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)

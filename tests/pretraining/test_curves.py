@@ -9,8 +9,7 @@ import pytest
 
 from brainof.errors import DependencyError
 from brainof.pretraining.config import PretrainConfig
-from brainof.pretraining.curves import open_curves
-from brainof.pretraining.run_folder import Metrics, read_metrics
+from brainof.pretraining.run_folder import Metrics, open_curves, read_metrics
 
 
 @pytest.fixture

@@ -16,11 +16,17 @@ from brainof.errors import ConfigError
 from brainof.pretraining import PretrainConfig, pretrain
 from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking
-from brainof.pretraining.networks import Networks, at_networks, network_rows, read_networks
 from brainof.pretraining.objective import Objective
 from brainof.pretraining.optimizer import Average
 from brainof.pretraining.run_folder import read_metrics
-from brainof.pretraining.views import ViewPlanner, planner_of
+from brainof.pretraining.views import (
+    Networks,
+    ViewPlanner,
+    at_networks,
+    network_rows,
+    planner_of,
+    read_networks,
+)
 
 MEMBERS = [np.array([0, 3, 4]), np.array([1, 5])]
 

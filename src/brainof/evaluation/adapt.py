@@ -29,9 +29,8 @@ from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
 from ..paths import user_path
-from ..pretraining.data import contract_of
-from ..pretraining.record import data_record
-from ..pretraining.run_folder import differing, flat, of_other_settings
+from ..pretraining.data import contract_of, data_record
+from ..pretraining.run_folder import differing, flat
 from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
@@ -123,8 +122,7 @@ def claim(folder: Path, config: AdaptConfig, model: str) -> None:
             raise ConfigError("holds a run of another command", file=folder, field="out", fix=other) from None
         base = read_json(adapter).get("base_model_name_or_path") if adapter.exists() else _base(model)
         before, now = settings(held, base), settings(config, _base(model))
-        for key in differing(before, now):
-            raise of_other_settings(path, before, now, key, f"{other} for other settings")
+        differing(path, before, now, f"{other} for other settings")
     make_folder(folder)
     write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
 

@@ -82,7 +82,13 @@ class Checkpoints:
             written.result()
         except BaseException as error:  # DCP's own is no Exception
             shutil.rmtree(temporary, ignore_errors=True)
-            raise _why(error, temporary) from None
+            # DCP raises one error that holds those of the ranks
+            causes = [error, *(cause for cause, _ in getattr(error, "failures", {}).values())]
+            for cause in causes:
+                if isinstance(cause, OSError) and cause.errno is not None:
+                    raise storage_error(cause, temporary) from None
+            text = f"cannot be written ({type(causes[-1]).__name__}: {causes[-1]})"
+            raise StorageError(text, file=temporary) from None
         mine = temporary.glob(f"shard-{self.world.rank + 1:05d}-*")
         files = {path.name: _checksum_of_file(path) for path in mine}
         parts: list[Any] = [files]
@@ -151,25 +157,28 @@ def _whole(value: Tensor, parameter: nn.Parameter | None) -> Tensor:
     mesh = getattr(parameter, "spread", None)
     if mesh is None or not value.ndim:
         return value.detach()
-    from .expert_parallel import whole_view
+    from torch.distributed.tensor import DTensor, Replicate, Shard
 
-    return whole_view(value, mesh)
+    return DTensor.from_local(value.detach(), mesh, [Replicate(), Shard(0)])
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, world: World | None = None) -> None:
     """Read a checkpoint into a model, and into an optimizer where one is given; a CheckpointError for another model."""
-    held = contents(path)
+    from torch.distributed.checkpoint import HuggingFaceStorageReader
+
+    # name -> what DCP says of a tensor (`size`), from the headers of the files
+    held: dict[str, Any] = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     wanted = _weights(model)
     moments: dict[Tensor, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
-        keys = [key for key in held if key.startswith(prefix)] if optimizer is not None else []
-        if keys:
-            like = {key: torch.zeros_like(parameter) if held[key].size else torch.zeros(()) for key in keys}
-            # the step count of fused AdamW lives beside the parameter, too
-            like = {key: value if held[key].size else value.to(parameter.device) for key, value in like.items()}
-            moments[parameter] = {key.removeprefix(prefix): value for key, value in like.items()}
-            wanted |= {key: _whole(value, parameter) for key, value in like.items()}
+        for key in held if optimizer is not None else ():
+            if key.startswith(prefix):
+                # the step count of fused AdamW lives beside the parameter, too
+                scalar = torch.zeros((), device=parameter.device)
+                like = torch.zeros_like(parameter) if held[key].size else scalar
+                moments.setdefault(parameter, {})[key.removeprefix(prefix)] = like
+                wanted[key] = _whole(like, parameter)
     model_keys = {key for key in held if key.startswith("model.")}
     problems = sorted(model_keys ^ {key for key in wanted if key.startswith("model.")})
     problems += [key for key, value in wanted.items() if key in held and held[key].size != value.shape]
@@ -182,13 +191,6 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | Non
     if optimizer is not None:
         optimizer.state.clear()
         optimizer.state.update(moments)
-
-
-def contents(path: Path) -> dict[str, Any]:
-    """Name -> what DCP says of a tensor of a checkpoint (`size`, `properties`), from the headers of its files."""
-    from torch.distributed.checkpoint import HuggingFaceStorageReader
-
-    return HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
 
 
 def read_into(path: Path, tensors: dict[str, Tensor], world: World | None = None) -> None:
@@ -248,15 +250,6 @@ def _checksum(state: dict[str, Any]) -> int:
 def _checksum_of_file(path: Path) -> int:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return crc32c(memoryview(content))
-
-
-def _why(error: BaseException, path: Path) -> Exception:
-    """The StorageError behind what DCP raises: an OSError of this rank or of another one."""
-    causes = [error, *(cause for cause, _ in getattr(error, "failures", {}).values())]
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return storage_error(cause, path)
-    return StorageError(f"cannot be written ({type(causes[-1]).__name__}: {causes[-1]})", file=path)
 
 
 def _say_nothing_of_one_process() -> None:

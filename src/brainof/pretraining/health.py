@@ -2,11 +2,13 @@
 
 A falling loss does not tell: Smooth L1 of about 0.37 is what a model reaches that ignores its latents and predicts
 zeros. What tells is the gap between the explained variance with real latents and with latents of other windows.
+
+And early warnings from the log: a router or latents that collapse, a modality whose loss rises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,15 @@ SPREAD_WINDOWS = 4
 
 #: Explained variances of a health check, by what is predicted
 SCORES = ("r2", "r2_visible", "r2_log_spectrum", "r2_connectivity")
+
+#: A modality's loss is smoothed by this factor from log to log, and called rising when it exceeds its lowest value by
+#: RISE in so many logs in a row
+SMOOTH, RISE, LOGS = 0.9, 0.25, 3
+#: Fraction of the experts of one layer that get less than a tenth of the mean load: the router collapses
+IDLE = 0.5
+#: Latents collapse where their effective rank over windows is lower, or their mean cosine within a window higher, in so
+#: many logs in a row
+RANK, COSINE, FLAT_LOGS = 2.0, 0.99, 2
 
 
 def explained_variance(predicted: Tensor, target: Tensor, weight: Tensor, centre: Tensor | float = 0.0) -> float:
@@ -70,43 +81,35 @@ def identity(latents_BLD: Tensor, people: Sequence[str]) -> dict[str, float]:
 def scores_of_latents(
     objective: Objective, masked: MaskedBatch, tokens: Tokens, latents_BLD: Tensor
 ) -> dict[str, float]:
-    """`reconstruction_scores` with the right latents, and as `NAME_shuffled` with latents of other windows."""
-    found: dict[str, float] = {}
-    for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
-        outputs = objective.decode(masked, tokens, source_BLD)
-        scores = reconstruction_scores(objective, masked, tokens, outputs)
-        found |= {name + suffix: value for name, value in scores.items()}
-    return found
-
-
-def reconstruction_scores(
-    objective: Objective, masked: MaskedBatch, tokens: Tokens, outputs: Mapping[str, Tensor]
-) -> dict[str, float]:
-    """Explained variance of the hidden patches.
+    """Explained variance of the hidden patches, with the right latents and as `NAME_shuffled` with other windows'.
 
     `r2`: of samples, against zero, and `r2_visible` that of the visible patches, where the objective predicts them;
     `r2_log_spectrum`: of log spectra, against their mean over the batch; `r2_connectivity`: of correlation profiles,
     against the mean of each place over the batch; the latter two where the model predicts them.
     """
     target_BHS, sample_mask_BHS = clean_patches(masked, tokens)
-    hidden_BH1, waveform_BHS = masked.hidden_mask_BH[..., None], outputs["waveform"].float()
-    scores = {"r2": explained_variance(waveform_BHS, target_BHS, (sample_mask_BHS & hidden_BH1).float())}
+    hidden_BH1 = masked.hidden_mask_BH[..., None]
     visible_BHS = sample_mask_BHS & ~hidden_BH1
-    if visible_BHS.any():
-        scores["r2_visible"] = explained_variance(waveform_BHS, target_BHS, visible_BHS.float())
     full_BH1 = (sample_mask_BHS.all(-1, keepdim=True) & hidden_BH1).float()
-    if "log_spectrum" in outputs and full_BH1.any():
-        target_BHF = spectra(masked, target_BHS, objective.config)
-        centre_F = (target_BHF * full_BH1).sum((0, 1)) / full_BH1.sum()
-        predicted_BHF = outputs["log_spectrum"].float()
-        scores["r2_log_spectrum"] = explained_variance(predicted_BHF, target_BHF, full_BH1, centre_F)
-    if "connectivity" in outputs:
-        profile_BND = connectivity_targets(tokens, masked.mean_1PCC)
-        mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
-        target_BHD, centre_BHD = (take_tokens(each, masked.predicted_BH) for each in (profile_BND, mean_BND))
-        weight_BH1, predicted_BHD = hidden_BH1.float(), outputs["connectivity"].float()
-        scores["r2_connectivity"] = explained_variance(predicted_BHD, target_BHD, weight_BH1, centre_BHD)
-    return scores
+    found: dict[str, float] = {}
+    for suffix, source_BLD in (("", latents_BLD), ("_shuffled", latents_BLD.roll(1, 0))):
+        outputs = {name: each.float() for name, each in objective.decode(masked, tokens, source_BLD).items()}
+        of = outputs["waveform"], target_BHS
+        found[f"r2{suffix}"] = explained_variance(*of, (sample_mask_BHS & hidden_BH1).float())
+        if visible_BHS.any():
+            found[f"r2_visible{suffix}"] = explained_variance(*of, visible_BHS.float())
+        if "log_spectrum" in outputs and full_BH1.any():
+            target_BHF = spectra(masked, target_BHS, objective.config)
+            centre_F = (target_BHF * full_BH1).sum((0, 1)) / full_BH1.sum()
+            of = outputs["log_spectrum"], target_BHF
+            found[f"r2_log_spectrum{suffix}"] = explained_variance(*of, full_BH1, centre_F)
+        if "connectivity" in outputs:
+            profile_BND = connectivity_targets(tokens, masked.mean_1PCC)
+            mean_BND = profile_BND.mean(0, keepdim=True).expand_as(profile_BND)
+            target_BHD, centre_BHD = (take_tokens(each, masked.predicted_BH) for each in (profile_BND, mean_BND))
+            of = outputs["connectivity"], target_BHD
+            found[f"r2_connectivity{suffix}"] = explained_variance(*of, hidden_BH1.float(), centre_BHD)
+    return found
 
 
 def spread(latents_BLD: Tensor) -> tuple[float, float]:
@@ -134,10 +137,54 @@ def require_latent_use(rows: Mapping[str, Mapping[str, Any]], margin: float) -> 
     ignoring = sorted(name for name, row in rows.items() if latent_use(row) < margin)
     if rows and len(ignoring) == len(rows):
         best = max(rows, key=lambda name: latent_use(rows[name]))
-        raise HealthError(
-            "nothing was learned yet, the decoder ignores the latents: what it puts into hidden patches gains "
-            f"{latent_use(rows[best]):.3f} of explained variance (at best, on {best}) over latents of other windows",
-            field="health",
-            fix="train longer, lower lr, or let a trial run pass with health_margin=0",
-        )
+        text = "nothing was learned yet, the decoder ignores the latents: what it puts into hidden patches gains "
+        text += f"{latent_use(rows[best]):.3f} of explained variance (at best, on {best}) over latents of other windows"
+        fix = "train longer, lower lr, or let a trial run pass with health_margin=0"
+        raise HealthError(text, field="health", fix=fix)
     return ignoring
+
+
+class Watch:
+    """What has been seen of a run so far; `before` are the rows of its metrics file."""
+
+    def __init__(self, before: Iterable[dict[str, Any]] = ()) -> None:
+        self._smooth: dict[str, float] = {}
+        self._lowest: dict[str, float] = {}
+        self._above: dict[str, int] = {}
+        self._collapsed = False
+        self._flat, self._flat_text = 0, ""
+        by_step: dict[int, list[dict[str, Any]]] = {}
+        for row in before:
+            if "loss" in row:
+                by_step.setdefault(row["step"], []).append(row)
+        for rows in by_step.values():
+            self.look(rows)
+
+    def look(self, rows: list[dict[str, Any]]) -> list[str]:
+        """Warnings that the rows of one log give rise to, each once until it has passed."""
+        found = []
+        for modality in sorted({row["modality"] for row in rows}):
+            losses = [(row["loss"], row["batches"]) for row in rows if row["modality"] == modality]
+            now = sum(loss * count for loss, count in losses) / max(1, sum(count for _, count in losses))
+            smooth = SMOOTH * self._smooth.get(modality, now) + (1 - SMOOTH) * now
+            lowest = min(smooth, self._lowest.get(modality, smooth))
+            above = self._above.get(modality, 0) + 1 if smooth > (1 + RISE) * lowest else 0
+            self._smooth[modality], self._lowest[modality], self._above[modality] = smooth, lowest, above
+            if above == LOGS:
+                found.append(f"the loss of {modality} rises: {smooth:.3g}, its lowest was {lowest:.3g}")
+        idle = rows[0].get("idle_experts", 0.0) if rows else 0.0
+        if idle > IDLE and not self._collapsed:
+            found.append(f"the router collapses: {100 * idle:.0f} % of the experts of one layer are nearly unused")
+        self._collapsed = idle > IDLE
+        if rows and "rank" in rows[0]:  # else there were too few windows to tell
+            rank, cosine = rows[0]["rank"], rows[0]["latent_cosine"]
+            self._flat = self._flat + 1 if rank < RANK or cosine > COSINE else 0
+            self._flat_text = f"the latents collapse: effective rank {rank:.2f}, mean pairwise cosine {cosine:.3f}"
+            found += [self._flat_text] if self._flat == FLAT_LOGS else []
+        return found
+
+    def require_latents(self) -> None:
+        """A HealthError where latents have collapsed and still are."""
+        if self._flat >= FLAT_LOGS:
+            fix = "give objective.terms less weight or reconstruction more, lower lr, or raise health_grace for a trial"
+            raise HealthError(self._flat_text, field="health", fix=fix)

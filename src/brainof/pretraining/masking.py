@@ -21,20 +21,11 @@ from ..corpus import Windows
 from ..errors import RecordingError
 from ..model.resolution import on_grid
 from ..model.tokens import check, checked
-from ..signals import Sensors, SignalBatch, Tensors
+from ..signals import SignalBatch, Tensors
 from ..utils.values import ceil_div
+from . import masks
 from .config import MaskConfig
-from .masks import (
-    Random,
-    WindowRandom,
-    hide_patches,
-    regions,
-    remove_across_regions,
-    remove_along_time,
-    slices,
-    streams_of,
-    token_indices,
-)
+from .masks import Random, WindowRandom
 from .views import View, ViewPlanner
 
 #: Domains of the random numbers that are derived from the seed of a run
@@ -45,31 +36,20 @@ MASK_STREAM, CHANNEL_STREAM = 1, 4
 class MaskedBatch(Tensors):
     """One batch before the model sees it."""
 
-    batch: SignalBatch
-    """The clean signal of the channels at hand."""
-    seen_BCT: Tensor | None
-    """What the encoder may look at where Fourier components are removed."""
-    visible_BV: Tensor
-    """Numbers of the tokens that are encoded, filled up to the longest row; the mask is False for fillers."""
-    visible_mask_BV: Tensor
-    predicted_BH: Tensor
-    """Numbers of the tokens that are decoded and compared, likewise."""
+    batch: SignalBatch  # The clean signal of the channels at hand
+    seen_BCT: Tensor | None  # What the encoder may look at where Fourier components are removed
+    visible_BV: Tensor  # Numbers of the tokens that are encoded, filled up to the longest row
+    visible_mask_BV: Tensor  # False for fillers
+    predicted_BH: Tensor  # Numbers of the tokens that are decoded and compared, likewise
     predicted_mask_BH: Tensor
-    place_BC: Tensor
-    """Place of each channel among the `n_places` that the window has, in the order of the atlas."""
+    place_BC: Tensor  # Place of each channel among the `n_places` that the window has, in the order of the atlas
     n_places: int
-    n_predicted: int
-    """Predicted patches, which losses are divided by."""
-    n_patches: int = 0
-    """Of a channel, padding included."""
-    skipped: int = 0
-    """Windows of the batch that were left out because they have fewer than two good patches."""
-    n_valid: int = 0
-    """Tokens that hold signal; the others are padding or bad channels."""
-    mean_1PCC: Tensor | None = None
-    """Mean correlations of the windows by patch, zero on the diagonal, where differences from them are compared."""
-    view: View | None = None
-    """Second looks at the same windows, where a term of the objective asks for them, as the three below."""
+    n_predicted: int  # Predicted patches, which losses are divided by
+    n_patches: int = 0  # Of a channel, padding included
+    skipped: int = 0  # Windows of the batch that were left out because they have fewer than two good patches
+    n_valid: int = 0  # Tokens that hold signal; the others are padding or bad channels
+    mean_1PCC: Tensor | None = None  # Mean correlations by patch, where differences from them are compared
+    view: View | None = None  # Second looks at the same windows, where a term of the objective asks for them
     partner: View | None = None
     distorted: View | None = None
     networks: View | None = None
@@ -84,12 +64,6 @@ class MaskedBatch(Tensors):
     def counts(self) -> dict[str, float]:
         """What losses are divided by, to be summed over the batches of an optimizer step."""
         return {"patches": self.n_predicted, "windows": len(self.batch) if self.n_predicted else 0}
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens of the batch, padding and bad channels included."""
-        B, C, _ = self.batch.signal_BCT.shape
-        return B * C * self.n_patches
 
     @property
     def name(self) -> tuple[str, str]:
@@ -173,16 +147,16 @@ class Masking:
             if not usable_B.any():
                 return None
             rows = np.flatnonzero(usable_B)
-            batch, draw = batch.take_windows(torch.from_numpy(rows)), streams_of(draw, rows)
+            batch, draw = batch.take_windows(torch.from_numpy(rows)), masks.streams_of(draw, rows)
             views = {name: view.take_windows(torch.from_numpy(rows)) for name, view in views.items()}
-        valid_BCT = _valid(batch)
+        times_BT = np.arange(batch.signal_BCT.shape[2]) < batch.n_times_B.numpy()[:, None]
+        valid_BCT = batch.channel_mask_BC.numpy()[:, :, None] & times_BT[:, None]
         if not check(batch, self.patch):  # bad channels and padding may hold anything, which no transform may spread
             batch = replace(batch, signal_BCT=torch.where(torch.from_numpy(valid_BCT), batch.signal_BCT, 0))
         place_BC = _places(batch)
         seen_BCT = self._seen(batch, mask, place_BC, draw) if fourier else None
         n_places = place_BC.shape[1]
-        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
-        index_BC = choose_channels(good_BC, self.n_patches(batch), count, rng)
+        index_BC = self._channels(batch, rng)
         if index_BC.shape[-1] < n_places:
             batch = batch.take_channels(torch.from_numpy(index_BC))
             index_BC = np.broadcast_to(index_BC, (len(batch), index_BC.shape[-1]))
@@ -194,8 +168,8 @@ class Masking:
         valid_BCP = np.any(valid_BCT.reshape(B, C, -1, self.patch), axis=-1)
         valid_BN = valid_BCP.reshape(B, -1)
         hidden_BN = valid_BN if hide_all else self._hidden(batch, mask, valid_BCP, draw).reshape(B, -1)
-        visible, visible_mask = token_indices(valid_BN & ~hidden_BN)
-        predicted, predicted_mask = token_indices(valid_BN if self.predict == "all" else hidden_BN)
+        visible, visible_mask = masks.token_indices(valid_BN & ~hidden_BN)
+        predicted, predicted_mask = masks.token_indices(valid_BN if self.predict == "all" else hidden_BN)
         return MaskedBatch(
             batch=checked(batch, self.patch),
             seen_BCT=None if seen_BCT is None else torch.from_numpy(np.ascontiguousarray(seen_BCT)),
@@ -218,9 +192,7 @@ class Masking:
     def seen_whole(self, view: View, rng: np.random.Generator) -> View:
         """A view on the time grid of the model, with as many of its channels as the budget allows."""
         batch = on_grid(view.batch, self.rates, self.patch)
-        good_BC, count = batch.channel_mask_BC.numpy(), self._n_channels(batch, rng)
-        index = choose_channels(good_BC, self.n_patches(batch), count, rng)
-        batch = batch.take_channels(torch.from_numpy(index))
+        batch = batch.take_channels(torch.from_numpy(self._channels(batch, rng)))
         return replace(view, batch=checked(batch, self.patch))
 
     def usable(self, batch: SignalBatch) -> np.ndarray:
@@ -240,24 +212,31 @@ class Masking:
         ratio, bands = mask.fourier_ratio, mask.fourier_bands if mask.fourier_unit == "band" else None
         if batch.modality == "fmri":
             good_BC = batch.channel_mask_BC.numpy()
-            return remove_across_regions(signal_BCT, good_BC, place_BC, ratio=ratio, bands=bands, rng=draw)
+            return masks.remove_across_regions(signal_BCT, good_BC, place_BC, ratio=ratio, bands=bands, rng=draw)
         times = batch.n_times_B.numpy(), batch.interval_B.numpy()
-        return remove_along_time(signal_BCT, *times, ratio=ratio, bands=bands, max_hz=mask.fourier_max_hz, rng=draw)
+        most = mask.fourier_max_hz
+        return masks.remove_along_time(signal_BCT, *times, ratio=ratio, bands=bands, max_hz=most, rng=draw)
 
     def _hidden(self, batch: SignalBatch, mask: MaskConfig, valid_BCP: np.ndarray, draw: Random) -> np.ndarray:
-        region_BC = None
+        region_BC, sensors = None, batch.sensors
         if mask.unit in ("region", "block"):
-            region_BC = regions(_coordinates(batch.sensors), np.any(valid_BCP, axis=-1), mask.region_size, draw)
+            # in space, or in the order of the atlas or table where positions lack
+            order_BC, place_BC3 = sensors.order_BC.numpy(), sensors.position_BC3.numpy()
+            if not sensors.located_BC.all():
+                known_B1 = (order_BC >= 0).all(axis=1, keepdims=True)
+                place_BC3 = np.where(known_B1, order_BC, np.arange(order_BC.shape[1]))[..., None].astype(float)
+            region_BC = masks.regions(place_BC3, np.any(valid_BCP, axis=-1), mask.region_size, draw)
         elif mask.unit == "slice":
-            region_BC = slices(_places(batch), mask.region_size, draw)
-        return hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC, mask.block_patches)
+            region_BC = masks.slices(_places(batch), mask.region_size, draw)
+        return masks.hide_patches(valid_BCP, mask.ratio, mask.unit, draw, region_BC, mask.block_patches)
 
-    def _n_channels(self, batch: SignalBatch, rng: np.random.Generator) -> int:
-        """How many channels the batch keeps: at random, within the token budget."""
+    def _channels(self, batch: SignalBatch, rng: np.random.Generator) -> np.ndarray:
+        """Which channels the batch keeps (see `choose_channels`): a random number, within the token budget."""
         C, P = batch.signal_BCT.shape[1], batch.signal_BCT.shape[2] // self.patch
         most = C if self.max_tokens is None else min(C, max(2, self.max_tokens // P))
         least = max(min(2, C), round(self.min_channels * most))
-        return int(rng.integers(least, most + 1))
+        count = int(rng.integers(least, most + 1))
+        return choose_channels(batch.channel_mask_BC.numpy(), self.n_patches(batch), count, rng)
 
 
 @dataclass(frozen=True)
@@ -325,22 +304,7 @@ def mean_correlations(signal_BCT: np.ndarray, valid_BCT: np.ndarray, patch: int)
     return (mean_PCC * (1 - np.eye(C, dtype=mean_PCC.dtype)))[None]
 
 
-def _valid(batch: SignalBatch) -> np.ndarray:
-    """True where a sample is signal: in a good channel, before the end of its window; (B, C, T)."""
-    times_BT = np.arange(batch.signal_BCT.shape[2]) < batch.n_times_B.numpy()[:, None]
-    return batch.channel_mask_BC.numpy()[:, :, None] & times_BT[:, None]
-
-
 def _places(batch: SignalBatch) -> np.ndarray:
     """Place (B, C) of every channel on the ordered axis of the batch: its rank by atlas order, 0 to C - 1."""
     order_BC = batch.sensors.order_BC.expand(len(batch), -1).numpy()
     return order_BC.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-
-
-def _coordinates(sensors: Sensors) -> np.ndarray:
-    """Where channels are near each other: in space, or in the order of the atlas or table where positions lack."""
-    if bool(sensors.located_BC.all()):
-        return sensors.position_BC3.numpy()
-    order_BC = sensors.order_BC.numpy()
-    known_B1 = (order_BC >= 0).all(axis=1, keepdims=True)
-    return np.where(known_B1, order_BC, np.arange(order_BC.shape[1]))[..., None].astype(float)

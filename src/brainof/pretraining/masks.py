@@ -15,11 +15,8 @@ from ..utils.values import ceil_div
 
 
 class WindowRandom:
-    """Uniform numbers of windows from a stream each, so that a mask does not depend on what a window is batched with.
-
-    Windows share `seed`, such as (seed, stream, epoch), and are told apart by `windows`, such as their rows in the
-    index.
-    """
+    """Uniform numbers of windows from a stream each, so that a mask does not depend on what a window is batched with:
+    of a `seed` that they share and of their number in `windows`, such as the row in the index."""
 
     def __init__(self, seed: Sequence[int], windows: Sequence[int]) -> None:
         self.streams = [np.random.default_rng([*seed, window]) for window in windows]
@@ -146,10 +143,8 @@ def hide_patches(
         sorted_BN, rank_BN = _distinct(order_BN, valid_BN)
     n_units_B = rank_BN[:, -1]
     if (n_units_B < 2).any():
-        row = int((n_units_B < 2).argmax())
-        raise RecordingError(
-            f"window {row} has fewer than two patches to choose from", field=f"mask.unit={unit}", fix="leave it out"
-        )
+        text = f"window {int((n_units_B < 2).argmax())} has fewer than two patches to choose from"
+        raise RecordingError(text, field=f"mask.unit={unit}", fix="leave it out")
     n_hidden_B = np.clip(np.round(ratio * n_units_B), 1, n_units_B - 1)
     last_B = (rank_BN >= n_hidden_B[:, None]).argmax(axis=1)
     hidden_BN = valid_BN & (order_BN <= np.take_along_axis(sorted_BN, last_B[:, None], 1))

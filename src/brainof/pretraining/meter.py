@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -55,17 +54,25 @@ class Meter:
         """Count a step."""
         self._unread.append(step.numbers)
         self._last = replace(step, batches=[])
+        model, target = self.objective.model.config, "connectivity" in self.objective.terms
+        work = np.zeros(3)
         for batch, losses in zip(step.batches, step.losses, strict=True):
             sums = torch.stack([losses[name] for name in self.objective.terms]).double()
             self._sums[batch.name] = self._sums[batch.name] + sums if batch.name in self._sums else sums
             counts = np.array([batch.n_predicted, len(batch.batch), self._part])
             self._counts[batch.name] = self._counts.get(batch.name, 0) + counts
             self._skipped += batch.skipped
-        work = np.array([(batch.n_tokens, batch.n_valid, self._flops(batch)) for batch in step.batches])
-        self._work.append(tuple(work.reshape(-1, 3).sum(0).tolist()))
+            (B, C, _), V, H = batch.batch.signal_BCT.shape, batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
+            shape, counted = WindowShape(C, batch.n_patches, V, H), model.sampler.kind == "arness"
+            flops = sum(step_flops(model, shape, B, target).values()) if counted else 0.0
+            work += B * C * batch.n_patches, batch.n_valid, flops
+        self._work.append(tuple(work.tolist()))
 
-    def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> list[Seen]:
-        """What each rank has seen; refuses steps that are not finite."""
+    def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> tuple[list[Seen], dict[str, Any]]:
+        """What each rank has seen, and sums and counts of all as plain values; refuses steps that are not finite.
+
+        `work` adds up tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank.
+        """
         mine = Seen(
             first_not_finite(self._unread),
             last.loss.item(),
@@ -78,15 +85,22 @@ class Meter:
         seen = self.world.gather(mine)
         refuse([each.bad for each in seen])
         self._unread = []
-        return seen
+        sums = []
+        for name in dict.fromkeys(name for each in seen for name in each.sums):
+            values = [each.sums[name] for each in seen if name in each.sums]
+            sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
+        work_RK3 = np.array([each.work for each in seen], np.float64).reshape(len(seen), -1, 3)
+        tokens_RK = work_RK3[..., 0]
+        work = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
+        skipped = sum(each.skipped for each in seen)
+        return seen, {"sums": sums, "skipped": skipped, "work": (self._work_before + work).tolist()}
 
     def rows(self, waited: float) -> list[dict[str, Any]]:
         """One row per dataset since the last call; `waited` is the time the loader was waited for so far."""
         step = self._last
         assert step is not None
-        seen = self._read(step, waited, step.latents_BLD)
+        seen, state = self._read(step, waited, step.latents_BLD)
         seconds = time.perf_counter() - self._since
-        state = self._added(seen)
         about = {
             "loss_step": sum(each.loss for each in seen),
             "lr": step.lr,
@@ -97,8 +111,11 @@ class Meter:
             "data_wait": sum(each.waited for each in seen) / self.world.size / seconds,
             "checkpoint_wait": self.saving_seconds / seconds,
             "skipped": state["skipped"],
-            **_narrowest(seen),
         }
+        found = [each.spread for each in seen if each.spread is not None]  # none where a last batch has too few windows
+        if len(found) == len(seen) and np.isfinite(found).all():  # else a finite step led to it: the next one says so
+            ranks, cosines = zip(*found, strict=True)
+            about |= {"rank": min(ranks), "latent_cosine": max(cosines)}
         weights = self.objective.weights((step.number - 1) / self.total_steps)
         rows = []
         for name, modality, sums, (n_predicted, _, n_batches) in state["sums"]:
@@ -124,31 +141,10 @@ class Meter:
             found["peak_memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         return {name: float(value) for name, value in found.items()}
 
-    def _flops(self, batch: Any) -> float:
-        """Of the products that a batch needs; 0 for the sampler that is not counted."""
-        model = self.objective.model.config
-        if model.sampler.kind != "arness":
-            return 0.0
-        C, V, H = batch.batch.signal_BCT.shape[1], batch.visible_BV.shape[1], batch.predicted_BH.shape[1]
-        target = "connectivity" in self.objective.terms
-        return sum(step_flops(model, WindowShape(C, batch.n_patches, V, H), len(batch.batch), target).values())
-
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint between two log lines keeps: sums and counts of all ranks as plain values."""
+        """What a checkpoint between two log lines keeps."""
         assert self._last is not None
-        return self._added(self._read(self._last, self._waited))
-
-    def _added(self, seen: Sequence[Seen]) -> dict[str, Any]:
-        """`work` adds up tokens, those with signal, FLOPs of all ranks; mean and most tokens of a rank."""
-        sums = []
-        for name in dict.fromkeys(name for each in seen for name in each.sums):
-            values = [each.sums[name] for each in seen if name in each.sums]
-            sums.append([*name, *(np.sum(column, axis=0).tolist() for column in zip(*values, strict=True))])
-        work_RK3 = np.array([each.work for each in seen], np.float64).reshape(len(seen), -1, 3)
-        tokens_RK = work_RK3[..., 0]
-        work = [*work_RK3.sum((0, 1)), tokens_RK.mean(0).sum(), tokens_RK.max(0, initial=0).sum()]
-        skipped = sum(each.skipped for each in seen)
-        return {"sums": sums, "skipped": skipped, "work": (self._work_before + work).tolist()}
+        return self._read(self._last, self._waited)[1]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint; the first rank has what all of them had."""
@@ -160,12 +156,3 @@ class Meter:
             self._sums[name, modality] = torch.tensor(sums, dtype=torch.float64, device=device)
             self._counts[name, modality] = np.array(counts)
         self._skipped = state["skipped"]
-
-
-def _narrowest(seen: Sequence[Seen]) -> dict[str, float]:
-    """Lowest rank and highest cosine of latents; nothing where the last batch of a rank is of too few windows."""
-    found = [each.spread for each in seen if each.spread is not None]
-    if len(found) < len(seen) or not np.isfinite(found).all():  # what a finite step has led to: the next one says so
-        return {}
-    ranks, cosines = zip(*found, strict=True)
-    return {"rank": min(ranks), "latent_cosine": max(cosines)}

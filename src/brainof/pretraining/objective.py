@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, check_known, did_you_mean
 from ..model.tokens import Tokens, patchify
 from .config import ObjectiveConfig
 from .masking import MaskedBatch
@@ -25,6 +25,12 @@ from .views import View
 
 #: Places that are asked how a window was distorted
 QUERIES = 16
+#: What else helps where the model lacks an output that the objective compares by itself
+FIXES = {
+    "waveform": "",
+    "log_spectrum": ", or objective.frequency=raw or none",
+    "connectivity": " and model.tokens.connectivity=true, set objective.connectivity=0, or use the recipe `published`",
+}
 
 
 class Objective(nn.Module):
@@ -37,31 +43,31 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config = model, config
         self._teacher: tuple[Any, ...] = ()  # no submodule: it is not trained, shared or saved with the model
-        self.terms = terms_of(config)
+        self.terms: dict[str, Term] = {"time": TERMS["waveform"]}
+        if config.frequency != "none":
+            self.terms["frequency"] = TERMS[config.frequency]
+        if config.connectivity:
+            self.terms["connectivity"] = TERMS["connectivity"]
+        for name in config.terms:
+            field = f"objective.terms.{name}"
+            check_known(name, TERMS, ConfigError, "unknown term", field=field)
+            if name in self.terms:
+                raise ConfigError("the objective has this term already", field=field, fix=f"use objective.{name}")
+            self.terms[name] = TERMS[name]
+        self.asked = frozenset(term.look for term in self.terms.values() if term.look)  # second looks at each window
         outputs = list(model.config.decoder.outputs)
         for name, term in self.terms.items():
             if term.output is not None and term.output not in outputs:
-                more = ", ".join([*outputs, term.output])
-                own = f"set model.decoder.outputs=[{more}], or leave objective.terms.{name} out"
-                raise ConfigError(
-                    f"the objective needs the output {term.output!r}, but the model has only {outputs}",
-                    field="model.decoder.outputs",
-                    fix=own if name in config.terms else FIXES[term.output].format(outputs=more),
-                )
-
+                text = f"the objective needs the output {term.output!r}, but the model has only {outputs}"
+                other = f", or leave objective.terms.{name} out" if name in config.terms else FIXES[term.output]
+                fix = f"set model.decoder.outputs=[{', '.join([*outputs, term.output])}]{other}"
+                raise ConfigError(text, field="model.decoder.outputs", fix=fix)
         readings = [output for output, _ in model.config.readings if output]
         if config.aligned and config.aligned not in readings:
-            fix = "set model.decoder.kind=per_output, or leave it out"
-            if readings:
-                fix = did_you_mean(config.aligned, readings)
-            raise ConfigError(
-                f"the model has no latents of {config.aligned!r} alone", field="objective.aligned", fix=fix
-            )
-
-    @property
-    def asked(self) -> frozenset[str]:
-        """The second looks at each window that terms need."""
-        return frozenset(term.look for term in self.terms.values() if term.look)
+            other = "set model.decoder.kind=per_output, or leave it out"
+            fix = did_you_mean(config.aligned, readings) if readings else other
+            text = f"the model has no latents of {config.aligned!r} alone"
+            raise ConfigError(text, field="objective.aligned", fix=fix)
 
     @property
     def teacher(self) -> Any:
@@ -81,12 +87,9 @@ class Objective(nn.Module):
         """Take the latents of a teacher as target; a ConfigError where it has latents or patches of another layout."""
         (theirs, patch), (mine, own) = ((tuple(x.latents_LD.shape), x.config.patch) for x in (teacher, self.model))
         if (theirs, patch) != (mine, own):
-            text = "{} x {} latents of patches of {}".format
-            raise ConfigError(
-                f"the teacher has {text(*theirs, patch)} samples, the model {text(*mine, own)}",
-                field="objective.teacher",
-                fix="give a teacher of the same preset",
-            )
+            told, fix = "{} x {} latents of patches of {}".format, "give a teacher of the same preset"
+            text = f"the teacher has {told(*theirs, patch)} samples, the model {told(*mine, own)}"
+            raise ConfigError(text, field="objective.teacher", fix=fix)
         self._teacher = (teacher,)
 
     def forward(self, masked: MaskedBatch, counts: Mapping[str, float], progress: float = 1.0) -> dict[str, Tensor]:
@@ -182,29 +185,3 @@ class Objective(nn.Module):
     def combine(self, losses: Mapping[str, Any], progress: float = 1.0) -> Any:
         """The weighted sum of the terms, of tensors or numbers."""
         return sum(weight * losses[name] for name, weight in self.weights(progress).items())
-
-
-def terms_of(config: ObjectiveConfig) -> dict[str, Term]:
-    """The terms of an objective, by the name under which they are logged."""
-    terms = {"time": TERMS["waveform"]}
-    if config.frequency != "none":
-        terms["frequency"] = TERMS[config.frequency]
-    if config.connectivity:
-        terms["connectivity"] = TERMS["connectivity"]
-    for name in config.terms:
-        if name not in TERMS:
-            raise ConfigError("unknown term", field=f"objective.terms.{name}", fix=did_you_mean(name, TERMS))
-        if name in terms:
-            raise ConfigError(
-                "the objective has this term already", field=f"objective.terms.{name}", fix=f"use objective.{name}"
-            )
-        terms[name] = TERMS[name]
-    return terms
-
-
-FIXES = {
-    "waveform": "set model.decoder.outputs=[{outputs}]",
-    "log_spectrum": "set model.decoder.outputs=[{outputs}], or objective.frequency=raw or none",
-    "connectivity": "set model.decoder.outputs=[{outputs}] and model.tokens.connectivity=true, set "
-    "objective.connectivity=0, or use the recipe `published`",
-}

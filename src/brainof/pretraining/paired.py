@@ -32,10 +32,9 @@ from ..signals import SignalBatch
 from ..utils.progress import progress
 from .checkpoint import Checkpoints
 from .config import ObjectiveConfig, PretrainConfig
-from .data import contract_of, index_of
+from .data import contract_of, index_of, write_record
 from .masking import MaskedBatch, Masking
 from .objective import Objective
-from .record import write_record
 from .run import masking_of, trainer_of
 from .run_folder import locked, remember_failure, settle_config
 from .trainer import Step, require_finite
@@ -87,13 +86,8 @@ class MaskedPairs:
 
 
 class PairedObjective(Objective):
-    """The objective on pairs: each modality counts the same, however many patches it has.
-
-    Raises
-    ------
-    ConfigError
-        As of `Objective`, or a term on whole windows or on second looks at them, which pairs do not have apart.
-    """
+    """The objective on pairs: each modality counts the same, however many patches it has. A ConfigError as of
+    `Objective`, or for a term on whole windows or on second looks at them, which pairs do not have apart."""
 
     def __init__(self, model: Any, config: ObjectiveConfig) -> None:
         super().__init__(model, config)
@@ -217,11 +211,7 @@ def _train(
     numbers = count_from(done * config.accumulate)
     batches = ahead(masked, numbers, config.loader.prefetch, config.loader.threads)
     moved = (pairs and pairs.to(device) for _, pairs in batches)
-    with (
-        closing(saved) if saved else nullcontext(),
-        closing(batches),
-        closing(trainer.steps(moved, done)) as steps,
-    ):
+    with closing(saved) if saved else nullcontext(), closing(batches), closing(trainer.steps(moved, done)) as steps:
         for step in progress(steps, total=config.steps, initial=done, desc="pairs", unit="step"):
             done, unread = step.number, [*unread, step.numbers]
             ends = done == config.steps

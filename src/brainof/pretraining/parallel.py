@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,13 +21,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import BrainOFError, ConfigError, RankError
 from ..model.backbone import Block
-from ..model.experts import Experts
+from ..model.experts import Experts, choose
 from ..model.sampler import CrossBlock
 from ..utils.modules import seeded
 
@@ -38,20 +40,16 @@ NOTICE_TENTHS = 20
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The ranks of a run, and which of them this process is; alone by default.
-
-    `host` is the group of what ranks tell each other on the host, `saving` that of threads that save, `store` a table
-    that all ranks see, `timeout` the seconds after which a rank that does not answer counts as hanging.
-    """
+    """The ranks of a run, and which of them this process is; alone by default."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     mesh: Any = None
-    host: Any = None
-    saving: Any = None
-    store: Any = None
-    timeout: float = 600.0
+    host: Any = None  # The group of what ranks tell each other on the host
+    saving: Any = None  # That of threads that save
+    store: Any = None  # A table that all ranks see
+    timeout: float = 600.0  # Seconds after which a rank that does not answer counts as hanging
 
     @property
     def main(self) -> bool:
@@ -105,7 +103,8 @@ class World:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or not _of_communication(error):
+            words, text = ("gloo", "nccl", "connection closed", "connection reset", "timed out"), str(error).lower()
+            if self.size == 1 or not (isinstance(error, dist.DistError) or any(word in text for word in words)):
                 raise
             raise RankError(self._blame(error)) from error
 
@@ -125,13 +124,6 @@ class World:
         return f"{names or 'a rank'} {how}; rank {self.rank} waited for it in step {mine}"
 
 
-def _of_communication(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or any(
-        word in text for word in ("gloo", "nccl", "connection closed", "connection reset", "timed out")
-    )
-
-
 @contextlib.contextmanager
 def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
     """The world that torchrun's environment describes (RANK, LOCAL_RANK, WORLD_SIZE); one process without it.
@@ -139,11 +131,9 @@ def open_world(kind: str = "auto", timeout: float = 600.0) -> Iterator[World]:
     A ConfigError for a process group that somebody else has initialised, or ranks that would share nothing.
     """
     if dist.is_available() and dist.is_initialized():
-        raise ConfigError(
-            f"pretrain makes its own process group, but one of {dist.get_world_size()} is initialised",
-            field="torch.distributed",
-            fix="start the ranks with torchrun, without a process group",
-        )
+        text = f"pretrain makes its own process group, but one of {dist.get_world_size()} is initialised"
+        fix = "start the ranks with torchrun, without a process group"
+        raise ConfigError(text, field="torch.distributed", fix=fix)
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if size == 1:
         yield World(timeout=timeout)
@@ -180,11 +170,8 @@ def batches_of(per_step: int, ranks: int) -> tuple[int, int]:
         return per_step // ranks, 1
     if ranks % per_step == 0:
         return 1, ranks // per_step
-    raise ConfigError(
-        f"{per_step} batches of a step among {ranks} ranks",
-        field="accumulate",
-        fix=f"give a multiple or a divisor of {ranks}",
-    )
+    text, fix = f"{per_step} batches of a step among {ranks} ranks", f"give a multiple or a divisor of {ranks}"
+    raise ConfigError(text, field="accumulate", fix=fix)
 
 
 def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool = False) -> None:
@@ -193,19 +180,79 @@ def prepare_blocks(model: nn.Module, *, recompute: bool = False, compiled: bool 
     Compiled are those of the sampler and the decoders, too. On a CPU experts stay out of it: their rows change with
     every batch, and with them what would be compiled (docs/decisions/0105).
     """
-    plainly = torch.compiler.disable(_called) if compiled else _called
     for module in model.modules():
         if recompute and isinstance(module, Block):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
         if compiled and isinstance(module, (Block, CrossBlock)):
             module.compile()
         if compiled and isinstance(module, Experts) and module.router_ED.device.type == "cpu":
+            plainly = torch.compiler.disable(_called)
             module.forward = partial(plainly, module.forward)  # type: ignore[method-assign]
 
 
 def _called(forward: Callable[..., Any], *given: Any) -> Any:
     """What a forward pass gives; as a partial of it, a copy of the module calls its own."""
     return forward(*given)
+
+
+class Exchange:
+    """The routed product of `Experts` where each rank of an axis holds some of them: tokens travel to the experts they
+    chose and back, by all-to-all.
+
+    The sizes of what is exchanged must be known on the host: one wait for the device per layer, which no all-to-all
+    avoids. Legend: T tokens, D width, F hidden width, E experts of the layer, e of this rank, G ranks of the axis, K
+    experts per token, R = T K rows (token-expert pairs) sorted by expert, A rows that arrive.
+    """
+
+    def __init__(self, group: Any, experts: int) -> None:
+        self.group, self.ranks, self.experts = group, dist.get_world_size(group), experts
+
+    def __call__(
+        self, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, gate_up_eD2F: Tensor, down_eFD: Tensor
+    ) -> Tensor:
+        top_k, e = ids_TK.shape[1], len(down_eFD)
+        order_R = ids_TK.flatten().argsort(stable=True)
+        inverse_R = torch.empty_like(order_R).scatter_(0, order_R, torch.arange(len(order_R), device=order_R.device))
+        sent_Ge = torch.bincount(ids_TK.flatten(), minlength=self.experts).view(self.ranks, e)
+        come_Ge = torch.empty_like(sent_Ge)
+        dist.all_to_all_single(come_Ge, sent_Ge, group=self.group)
+        sent, come = torch.stack([sent_Ge.sum(1), come_Ge.sum(1)]).tolist()
+        rows_AD = self._travel(F.embedding(order_R // top_k, x_TD), come, sent)
+        local_A = torch.arange(e, device=x_TD.device).repeat(self.ranks).repeat_interleave(come_Ge.flatten())
+        ones_A1 = gates_TK.new_ones(len(rows_AD), 1)
+        made_AD = choose(rows_AD)(rows_AD, local_A[:, None], ones_A1, gate_up_eD2F, down_eFD)
+        y_RD = self._travel(made_AD, sent, come)
+        return (F.embedding(inverse_R, y_RD).view(*ids_TK.shape, -1) * gates_TK[..., None].to(x_TD.dtype)).sum(1)
+
+    def _travel(self, rows_RD: Tensor, come: list[int], sent: list[int]) -> Tensor:
+        from torch.distributed.nn.functional import all_to_all_single
+
+        arrived_AD = rows_RD.new_empty(sum(come), rows_RD.shape[1])
+        return all_to_all_single(arrived_AD, rows_RD.contiguous(), come, sent, group=self.group)
+
+
+def spread_experts(model: nn.Module, device: torch.device, size: int) -> list[nn.Parameter]:
+    """Leave this rank its part of the experts of each layer, in place; returns the parameters that are parts.
+
+    A layer knows nothing of it: its stacked weights become those of this rank, and its product is replaced. As many
+    ranks as divide the number of experts share them; where there are more ranks, groups of them hold the same ones. A
+    part has the attribute `spread`: the mesh (copy, expert) along whose last axis it is one.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+
+    layers = [module for module in model.modules() if isinstance(module, Experts)]
+    axis = math.gcd(size, *(len(layer.router_ED) for layer in layers))
+    mesh = init_device_mesh(device.type, (size // axis, axis), mesh_dim_names=("copy", "expert"))
+    parts = []
+    for layer in layers:
+        layer.product = Exchange(mesh.get_group("expert"), len(layer.router_ED))
+        for name in ("gate_up_ED2F", "down_EFD"):
+            whole = getattr(layer, name)
+            part = nn.Parameter(whole.detach().chunk(axis)[mesh.get_local_rank("expert")].clone())
+            part.spread = mesh  # type: ignore[attr-defined]
+            setattr(layer, name, part)
+            parts.append(part)
+    return parts
 
 
 def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, bfloat16: bool = False) -> nn.Module:
@@ -220,10 +267,14 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, b
     for parameter in getattr(objective, "unreached", list)():
         parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
-        return _replicated(objective, world)
+        # every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so
+        # none is looked for; buffers stay apart: the counts of the experts are reduced by `update_balance`
+        renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
+        apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+        replica = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)
+        replica.register_comm_hook(None, _add)
+        return replica
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-    from .expert_parallel import spread_experts
 
     spread = set(spread_experts(objective, world.device, world.size)) if kind == "fsdp_ep" else None
     blocks = [module for module in objective.modules() if isinstance(module, Block)]
@@ -254,20 +305,8 @@ def draw_parts(model: nn.Module, world: World, seed: int) -> None:
             dist.broadcast(parameter.data, group=spread[name].get_group("copy"), group_src=0)
 
 
-def _replicated(objective: nn.Module, world: World) -> DistributedDataParallel:
-    """DDP whose gradients are sums: a factor on the loss would not do, since some gradients are normalised.
-
-    Every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so none
-    is looked for. Buffers stay apart: the counts of the experts are reduced by `update_balance`.
-    """
-    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
-    apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
-    found = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)
-    found.register_comm_hook(None, _add)
-    return found
-
-
 def _add(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses annotations that are text
+    # gradients are added: a factor on the loss would not do instead, since some of them are normalised
     reduced = dist.all_reduce(bucket.buffer(), async_op=True)
     return reduced.get_future().then(lambda future: future.value()[0])
 
@@ -279,10 +318,11 @@ def reducing(module: nn.Module, last: bool) -> Iterator[None]:
         switch(last)
     with contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync():
         yield
-    if last and (parts := spread_parts(module.parameters())):
-        from .expert_parallel import add_over_copies
-
-        add_over_copies(parts)
+    for part in spread_parts(module.parameters()) if last else ():  # of ranks that hold the same experts
+        mesh: Any = part.spread  # type: ignore[attr-defined]
+        if mesh.size(0) > 1:
+            part.grad = torch.zeros_like(part) if part.grad is None else part.grad
+            dist.all_reduce(part.grad, group=mesh.get_group("copy"))
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:

@@ -30,15 +30,13 @@ CHECKPOINT_BYTES = 12
 class Hardware:
     """One device and its link, and how much of the device a step uses."""
 
-    peak: float = 989e12
-    """FLOP/s of dense bfloat16 products: an H100 or H200."""
+    peak: float = 989e12  # FLOP/s of dense bfloat16 products: an H100 or H200
     mfu: float = 0.1
     """Fraction of the peak that the products of a step reach: 0.09 (`base`) and 0.14 (`large`) were measured, nothing
     compiled (docs/performance.md)."""
     link: float = 50e9
     """Bytes/s that a device sends while it receives as much: a network card of 400 Gbit/s for each."""
-    memory: float = 80e9
-    """Bytes."""
+    memory: float = 80e9  # Bytes
 
 
 def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Hardware | None = None) -> dict[str, Any]:
@@ -59,11 +57,8 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
 
     windows = config.accumulate * mean("windows")
     if devices > windows:
-        raise ConfigError(
-            f"{devices} devices, but a step has about {windows:.0f} windows",
-            field="batch_size",
-            fix="raise batch_size or accumulate, or plan fewer devices",
-        )
+        text, fix = f"{devices} devices, but a step has about {windows:.0f} windows", "raise batch_size or accumulate"
+        raise ConfigError(text, field="batch_size", fix=f"{fix}, or plan fewer devices")
     # devices take batches of a step in turn; more devices than batches share the windows of each
     micros, share = max(1.0, config.accumulate / devices), max(1.0, devices / config.accumulate)
     flops = config.accumulate * mean("flops")
@@ -71,7 +66,9 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
         checkpoint: float((np.ceil(batches["windows"] / share) * batches[f"activation_bytes{checkpoint}"]).max())
         for checkpoint in ("", "_checkpointed")
     }
-    memory = {kind: memory_of(model, parameters, kind, devices) for kind in kinds_of_parallel(config, devices)}
+    possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]  # `auto` leaves all of them open
+    asked = [kind for kind in possible if config.parallel in ("auto", kind)] or possible
+    memory = {kind: memory_of(model, parameters, kind, devices) for kind in asked}
     sent = {kind: sent_of(model, parameters, kind, devices, micros, windows / devices) for kind in memory}
     read = config.accumulate * mean("bytes")
     epoch = float(batches["count"].sum()) / config.accumulate
@@ -120,12 +117,6 @@ def plan(config: PretrainConfig, kinds: pd.DataFrame, devices: int, hardware: Ha
             "release": 4 * parameters["total"],
         },
     }
-
-
-def kinds_of_parallel(config: PretrainConfig, devices: int) -> list[str]:
-    """Those that a recipe leaves open for a number of devices; `auto` leaves all."""
-    possible = ["none"] if devices == 1 else ["ddp", "fsdp", "fsdp_ep"]
-    return [kind for kind in possible if config.parallel in ("auto", kind)] or possible
 
 
 def kinds_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,11 +169,10 @@ def shape_of(config: PretrainConfig, modality: str, channels: int, patches: int)
     most = min(channels, max(2, config.max_tokens // patches))
     kept = round((max(min(2, channels), round(config.min_channels * most)) + most) / 2)
     mask, tokens = config.mask.at(1.0, modality), kept * patches
-    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}.get(
-        mask.unit, tokens
-    )
-    units = units if units > 1 else tokens
-    hidden = round(tokens * float(np.clip(round(mask.ratio * units), 1, units - 1)) / units)
+    units = {"segment": patches, "channel": kept, "region": max(2, round(kept / mask.region_size))}
+    n_units = units.get(mask.unit, tokens)
+    n_units = n_units if n_units > 1 else tokens
+    hidden = round(tokens * float(np.clip(round(mask.ratio * n_units), 1, n_units - 1)) / n_units)
     return WindowShape(kept, patches, tokens - hidden, tokens if config.objective.predict == "all" else hidden)
 
 
@@ -197,7 +187,9 @@ def memory_of(model: BrainOFConfig, parameters: Mapping[str, int], kind: str, de
         outside = sum(parameters[part] for part in ("tokens", "latents", "sampler", "decoder"))
         routed = parameters["routed"] if kind == "fsdp_ep" else 0
         gathered = (2 * 2 + 4) * (parameters["total"] - outside - routed) / model.backbone.depth
-        own = (parameters["total"] - routed) / devices + routed / _expert_ranks(model, devices)
+        own = (parameters["total"] - routed) / devices + routed / math.gcd(
+            devices, model.backbone.experts
+        )  # see `spread_experts`
     return {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own, "gathered": gathered}
 
 
@@ -216,16 +208,11 @@ def sent_of(
     routed = parameters["routed"] if kind == "fsdp_ep" else 0
     sent = others * (total - routed) * (micros * 2 * 2 + 4)
     if kind == "fsdp_ep":
-        backbone, ranks = model.backbone, _expert_ranks(model, devices)
+        backbone, ranks = model.backbone, math.gcd(devices, model.backbone.experts)
         rows = windows * model.sampler.latents * backbone.top_k * backbone.depth
         sent += (1 - 1 / ranks) * rows * model.dim * 2 * 4
         sent += 2 * (1 - ranks / devices) * 4 * routed / ranks
     return sent
-
-
-def _expert_ranks(model: BrainOFConfig, devices: int) -> int:
-    """Devices that share the experts of a layer; groups of them hold the same ones (`expert_parallel.py`)."""
-    return math.gcd(devices, model.backbone.experts)
 
 
 def fitting(memory: Mapping[str, Mapping[str, float]], activations: Mapping[str, float], available: float) -> list[str]:

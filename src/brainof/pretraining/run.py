@@ -24,24 +24,20 @@ from ..model import count
 from ..paths import user_path
 from ..utils.progress import progress
 from ..utils.threads import operator_threads
+from . import data
 from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
-from .curves import open_curves
-from .data import choose_rows, contract_of, index_of, require_same_rows, rows_digest, sampler_of
-from .health import check_batch, require_latent_use
+from .health import Watch, check_batch, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
 from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
-from .record import hardware, precision_name, write_record
-from .run_folder import Metrics, last_of, locked, remember_failure, settle_config
+from .run_folder import Metrics, last_of, locked, open_curves, remember_failure, settle_config
 from .trainer import Trainer, multiplies_in_bfloat16, uses_bfloat16
 from .views import planner_of
-from .watch import Watch
-from .weights import initial_model, start_from, trained_teacher, write_release
-from .whiten import require_whitening, whiten
+from .weights import initial_model, require_whitening, start_from, trained_teacher, whiten, write_release
 
 log = logging.getLogger(__name__)
 
@@ -109,20 +105,23 @@ class Run:
         self.signals: list[int] = []
         with self.world.together():
             self.batches_each, self.ranks_each = batches_of(config.accumulate, self.world.size)
-            self.model = initial_model(config, on_meta := starts_in_parts(config, self.world))
+            sharded = config.parallel in ("fsdp", "fsdp_ep") and self.world.size > 1 and config.start is None
+            # no rank is to hold the whole of a model that large, not even at the start
+            on_meta = sharded and count(config.architecture)["total"] >= IN_PARTS
+            self.model = initial_model(config, on_meta)
             if config.start is not None and not complete_checkpoints(folder / "checkpoints"):
                 start_from(self.model, config.start)
             self.model = self.model if on_meta else self.model.to(self.device)
             patch = self.model.config.patch
-            index = index_of(corpora, config.sampling, "align" in config.objective.terms)
-            self.train_rows, self.held_out = choose_rows(index, config.sampling, patch, config.seed)
-            self.contract = contract_of(corpora, self.train_rows, patch)
+            index = data.index_of(corpora, config.sampling, "align" in config.objective.terms)
+            self.train_rows, self.held_out = data.choose_rows(index, config.sampling, patch, config.seed)
+            self.contract = data.contract_of(corpora, self.train_rows, patch)
             require_teacher(config)
             require_whitening(self.model.config, config, self.train_rows)
             self.objective = Objective(self.model, config.objective)
             asked, rows = self.objective.asked, self.train_rows
             self.views = planner_of(config.objective, asked, corpora, rows, config.seed, patch)
-            self.sampler = sampler_of(self.train_rows, config, patch)
+            self.sampler = data.sampler_of(self.train_rows, config, patch)
             self.masking = masking_of(config, patch, self.model.config.rates)
         with self.world.together():
             self._require_agreement()
@@ -157,7 +156,7 @@ class Run:
 
     def _require_agreement(self) -> None:
         """Refuse ranks that were started with other settings or see other windows."""
-        mine = self.config.to_dict(), rows_digest(self.train_rows)
+        mine = self.config.to_dict(), data.rows_digest(self.train_rows)
         for rank, (settings, rows) in enumerate(self.world.gather(mine)):
             if settings != mine[0]:
                 fix = "start all ranks with one command line"
@@ -165,12 +164,9 @@ class Run:
                 raise ConfigError(text, field="config", fix=fix)
             if rows != mine[1]:
                 counts = sum(rows["windows"].values()), sum(mine[1]["windows"].values())
-                raise CorpusError(
-                    f"rank {rank} sees {counts[0]} training windows, rank {self.world.rank} sees {counts[1]}, and they "
-                    "are not the same",
-                    field="corpus",
-                    fix="give every machine the same corpora",
-                )
+                text = f"rank {rank} sees {counts[0]} training windows, rank {self.world.rank} sees {counts[1]}, "
+                fix = "give every machine the same corpora"
+                raise CorpusError(f"{text}and they are not the same", field="corpus", fix=fix)
 
     def loader(self) -> Loader:
         """Masked batches, planned ahead of time."""
@@ -222,9 +218,8 @@ class Run:
                         self._check_health(done, metrics)
                     if step.stop and done < config.steps:
                         self.checkpoints.wait()
-                        log.warning(
-                            "%s: asked to stop; saved at step %d, the same command continues", self.folder, done
-                        )
+                        text = "%s: asked to stop; saved at step %d, the same command continues"
+                        log.warning(text, self.folder, done)
                         if signal.SIGINT in self.signals:
                             raise KeyboardInterrupt
                         return
@@ -242,9 +237,9 @@ class Run:
         """What releases say of the run beside its weights, and what they read; the log says what was chosen."""
         of = self.contract, self.config, self.corpora, self.train_rows
         bfloat16, ranks = self.trainer.bfloat16, self.world.size
-        write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
-        about = precision_name(bfloat16), "" if self.config.compile else "not ", hardware(self.device, ranks)
-        log.info("training in %s, blocks %scompiled, on %s", *about)
+        data.write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
+        about = "bfloat16" if bfloat16 else "float32", "" if self.config.compile else "not "
+        log.info("training in %s, blocks %scompiled, on %s", *about, data.hardware(self.device, ranks))
         if done:
             log.info("%s: goes on after step %d", self.folder, done)
 
@@ -316,7 +311,7 @@ class Run:
             "meter": meter.state_dict(),  # refuses steps that are not finite: first of all
             "position": loader.state_dict(),
             "seconds": time.perf_counter() - started,
-            "rows": rows_digest(self.train_rows),
+            "rows": data.rows_digest(self.train_rows),
         }
         self.checkpoints.save(step, state)
         meter.saving_seconds += time.perf_counter() - begun
@@ -326,7 +321,7 @@ class Run:
         state = self.checkpoints.load()
         if state is None:
             return 0, time.perf_counter()
-        require_same_rows(state["rows"], self.train_rows, self.folder)
+        data.require_same_rows(state["rows"], self.train_rows, self.folder)
         loader.load_state_dict(state["position"])
         meter.load_state_dict(state["meter"])
         return int(state["step"]), time.perf_counter() - float(state["seconds"])
@@ -346,12 +341,6 @@ def require_teacher(config: PretrainConfig) -> None:
     if config.parallel in ("fsdp", "fsdp_ep"):
         fix = "set parallel=ddp, or objective.teacher=self"
         raise ConfigError("a teacher needs whole weights on every rank", field="parallel", fix=fix)
-
-
-def starts_in_parts(config: PretrainConfig, world: World) -> bool:
-    """Whether the model is so large that no rank is to hold the whole of it, not even at the start."""
-    sharded = config.parallel in ("fsdp", "fsdp_ep") and world.size > 1 and config.start is None
-    return sharded and count(config.architecture)["total"] >= IN_PARTS
 
 
 def masking_of(config: PretrainConfig, patch: int, rates: Mapping[str, float] | None = None) -> Masking:

@@ -15,18 +15,19 @@ import contextlib
 import fcntl
 import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..errors import CheckpointError, ConfigError, HealthError, StorageError
 from ..paths import user_path
 from ..utils.files import parse_json, write_atomically, write_json
+from ..utils.optional import optional
 from ..utils.values import finite
 from .config import PretrainConfig
-from .curves import Curves
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +68,9 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
     path, failed = run / "config.yaml", run / FAILED
     if path.exists():
         before, now = flat(type(config).load(path).to_dict()), flat(config.to_dict())
-        may_change = {*accept, *(AFTER_FAILURE if failed.exists() else ())}
-        different = differing(before, now)
-        for key in different:
-            if not key.startswith(SPEED) and key not in may_change:
-                raise of_other_settings(
-                    path, before, now, key, f"use another --out for another configuration, or accept={key!r}"
-                )
-        changes = [key for key in different if key in may_change]
+        may_change = (*accept, *(AFTER_FAILURE if failed.exists() else ()))
+        fix = "use another --out for another configuration, or accept={!r}"
+        changes = [key for key in differing(path, before, now, fix, may_change) if key in may_change]
         if failed.exists() and not changes:
             raise HealthError(
                 f"this run failed: {parse_json(failed.read_text())['error']}",
@@ -87,15 +83,16 @@ def settle_config(run: Path, config: PretrainConfig, accept: Collection[str] = (
     write_atomically(path, [yaml.safe_dump(config.to_dict(), sort_keys=False).encode()])
 
 
-def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of the settings (see `flat`) that are not the same."""
-    return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-
-
-def of_other_settings(path: Path, before: dict[str, Any], now: dict[str, Any], key: str, fix: str) -> ConfigError:
-    """The error that refuses a folder whose results were made with another value of a setting."""
-    problem = f"the run was started with {before.get(key)!r}, not {now.get(key)!r}"
-    return ConfigError(problem, file=path, field=key, fix=fix)
+def differing(
+    path: Path, before: dict[str, Any], now: dict[str, Any], fix: str, may_change: Collection[str] = ()
+) -> list[str]:
+    """Settings (see `flat`) that are not those of a folder; a ConfigError for the first that is to stay."""
+    different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    for key in different:
+        if not key.startswith(SPEED) and key not in may_change:
+            problem = f"the run was started with {before.get(key)!r}, not {now.get(key)!r}"
+            raise ConfigError(problem, file=path, field=key, fix=fix.format(key))
+    return different
 
 
 @contextlib.contextmanager
@@ -115,19 +112,53 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     return {k: leaf for key, part in value.items() for k, leaf in flat(part, f"{name}.{key}".strip(".")).items()}
 
 
+class Curves(NamedTuple):
+    """What draws the numbers of a step, by the names of their curves."""
+
+    add: Callable[[int, dict[str, float]], None]
+    close: Callable[[], None]
+
+
+def open_curves(run: Path, config: PretrainConfig, step: int) -> list[Curves]:
+    """Those that a configuration asks for; the run goes on after `step`. A DependencyError without their package.
+
+    TensorBoard's files in RUN/tensorboard hide what was drawn after that step. The run of Weights & Biases goes on when
+    this one does; with WANDB_MODE=offline, files in RUN/wandb. Its own steps only ever rise, but a run that was killed
+    repeats some: curves are drawn over `step` instead.
+    """
+    found = []
+    if config.tensorboard:
+        module = optional("torch.utils.tensorboard", "tensorboard", "tensorboard")
+        writer = module.SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+        def add(step: int, values: dict[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        found.append(Curves(add, writer.close))
+    if config.wandb:
+        module = optional("wandb", "wandb", "wandb")
+        name = run / "wandb_id"  # not the path: a folder may hold another run later
+        if not name.exists():
+            write_atomically(name, [uuid.uuid4().hex[:12].encode()])
+        settings = {"id": name.read_text(), "name": run.resolve().name, "dir": str(run), "resume": "allow"}
+        drawn = module.init(project="brainof", config=config.to_dict(), **settings)
+        drawn.define_metric("*", step_metric="step")
+        found.append(Curves(lambda step, values: drawn.log({"step": step, **values}), drawn.finish))
+    return found
+
+
 class Metrics:
     """Appends rows to metrics.jsonl; rows after the step a run resumes from are dropped first. Without a path: none."""
 
     def __init__(self, path: Path | None, step: int, curves: Sequence[Curves] = ()) -> None:
         self._handle: Any = None
         self._curves = curves
-        self.kept: list[dict[str, Any]] = []
-        if path is None:
-            return
-        kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
-        write_atomically(path, ["".join(_line(row) for row in kept).encode()])
-        self.kept = kept
-        self._handle = open(path, "a", buffering=1)  # noqa: SIM115 (closed by close)
+        before = read_metrics(path) if path is not None and path.exists() else []
+        self.kept = [row for row in before if row["step"] <= step]
+        if path is not None:
+            write_atomically(path, ["".join(map(_line, self.kept)).encode()])
+            self._handle = open(path, "a", buffering=1)  # noqa: SIM115 (closed by close)
 
     def write(self, *rows: dict[str, Any]) -> None:
         if self._handle:

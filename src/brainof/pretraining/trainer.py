@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,22 +27,15 @@ from .threads import GradientThreads, Losses
 class Step:
     """What a finished optimizer step tells; tensors stay on the device until somebody reads them."""
 
-    number: int
-    """Of the steps done, this one included."""
+    number: int  # Of the steps done, this one included
     batches: list[Any]
-    losses: list[Losses]
-    """Of each batch, without their graph."""
+    losses: list[Losses]  # Of each batch, without their graph
     lr: float
-    norm: Tensor
-    """Of the gradient before clipping."""
-    load_LME: Tensor | None
-    """Tokens that each expert was sent; None without experts."""
-    source: str = ""
-    """Where the windows come from."""
-    stop: bool = False
-    """Whether the run was asked to end."""
-    latents_BLD: Tensor | None = None
-    """Of the last batch, where the objective tells them."""
+    norm: Tensor  # Of the gradient before clipping
+    load_LME: Tensor | None  # Tokens that each expert was sent; None without experts
+    source: str = ""  # Where the windows come from
+    stop: bool = False  # Whether the run was asked to end
+    latents_BLD: Tensor | None = None  # Of the last batch, where the objective tells them
 
     @property
     def numbers(self) -> Step:
@@ -116,11 +109,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
         self.objective.train()
+
+        def losses_of(part: Any) -> Losses:
+            with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.bfloat16):
+                return self.replica(part, total, number / self.schedule.steps)
+
         losses: list[Losses] = []
         latents_BLD = None
         for place, batch in enumerate(batches, 1):
             with reducing(self.replica, last=place == len(batches)):
-                losses.append(self._backward(team, batch, total, number / self.schedule.steps))
+                found = team.backward(batch.split(team.count) if team.count > 1 else [batch], losses_of)
+            parts = {name: [part[name] for part in found] for name in found[0]}
+            # what the parts of a batch are together: the sum of numbers, rows one after the other
+            losses.append({k: torch.cat(v) if v[0].ndim else torch.stack(v).sum(0) for k, v in parts.items()})
             latents_BLD = losses[-1].pop("latents", None)
         norm = clip_gradients(self.parameters, self.clip)
         self.optimizer.step()
@@ -132,22 +133,6 @@ class Trainer:
             stop = self.asked_to_stop()
         source = "; ".join(getattr(batch, "source", "") for batch in batches)
         return Step(number + 1, batches, losses, lr, norm, load_LME, source, stop, latents_BLD)
-
-    def _backward(self, team: GradientThreads, batch: Any, counts: Mapping[str, float], progress: float) -> Losses:
-        """Add the gradient of a batch; returns its losses."""
-
-        def losses_of(part: Any) -> Losses:
-            with torch.autocast(self.parameters[0].device.type, torch.bfloat16, enabled=self.bfloat16):
-                return self.replica(part, counts, progress)
-
-        parts = batch.split(team.count) if team.count > 1 else [batch]
-        losses = team.backward(parts, losses_of)
-        return {name: _joined([part[name] for part in losses]) for name in losses[0]}
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """What the parts of a batch are together: the sum of numbers, rows one after the other."""
-    return torch.cat(parts) if parts[0].ndim else torch.stack(parts).sum(0)
 
 
 #: Number, loss, gradient norm and source of a step that is not finite
@@ -169,11 +154,8 @@ def refuse(first: Sequence[Bad | None]) -> None:
     own = [each for each in here if not math.isfinite(each[1])]  # a bad gradient is on all ranks, its loss is not
     _, loss, norm, _ = (own or here)[0]
     sources = "; ".join(source for *_, source in own or here if source)
-    raise HealthError(
-        f"loss {loss}, gradient norm {norm} at step {number}" + (f" ({sources})" if sources else ""),
-        field="loss",
-        fix="lower lr",
-    )
+    text = f"loss {loss}, gradient norm {norm} at step {number}" + (f" ({sources})" if sources else "")
+    raise HealthError(text, field="loss", fix="lower lr")
 
 
 def first_not_finite(steps: Sequence[Step]) -> Bad | None:

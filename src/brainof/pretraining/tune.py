@@ -5,6 +5,7 @@ Every trial is a short run of `pretrain` itself, with loader and masks on.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -41,9 +42,10 @@ def tune(
 ) -> dict[str, Any]:
     """Find `tokens_per_batch` (with `batch_size` and `accumulate` to go with it) and `lr` for a recipe.
 
-    `steps` are those of each learning rate, `trial_steps` those of each batch size (the first is not counted), of which
-    `doublings` larger than the recipe's are tried. Folder `out` gets the metrics of all trials, and `tuning.json`: what
-    is returned, with the trials `batches` (tokens, windows/s, GiB) and `rates` (lr, loss at the end, losses).
+    `steps` are those of each learning rate, whose loss at the end is that of the last quarter; `trial_steps` those of
+    each batch size (the first is not counted), of which `doublings` larger than the recipe's are tried. Folder `out`
+    gets the metrics of all trials, and `tuning.json`: what is returned, with the trials `batches` (tokens, windows/s,
+    GiB) and `rates` (lr, loss at the end, losses).
 
     A ConfigError where not even a quarter of the recipe's batch fits.
     """
@@ -58,7 +60,15 @@ def tune(
             best = trial
     chosen = {name: best[name] for name in ("tokens_per_batch", "batch_size", "accumulate")}
     config = config.replaced([f"{name}={value}" for name, value in chosen.items()])
-    rates = list(_rates(config, corpus, folder, steps))
+    rates: list[dict[str, Any]] = []
+    for factor in FACTORS:  # over the same batches with the same masks
+        lr = float(f"{config.lr * factor:.3g}")
+        losses: list[float] = []
+        with contextlib.suppress(HealthError):  # not finite
+            rows = _rows(config, corpus, folder / f"lr-{lr:g}", {"lr": lr, "steps": steps})
+            losses = [float(np.mean([row["loss"] for row in rows if row["step"] == step + 1])) for step in range(steps)]
+        last_quarter = losses[-max(1, steps // 4) :]
+        rates.append({"lr": lr, "loss": float(np.mean(last_quarter)) if losses else None, "losses": losses})
     learning = [trial for trial in rates if trial["loss"] is not None]
     if not learning:
         raise ConfigError("no learning rate gives a finite loss", field="lr", fix="lower lr")
@@ -75,51 +85,33 @@ def _batches(
     kinds = kinds_of(index_of(open_corpora(corpus), config.sampling))
     table = batches_of(config, config.architecture, kinds)
     tokens = config.tokens_per_batch or int((table["tokens"] * table["windows"]).max())
+
+    def trial(factor: float) -> dict[str, Any]:
+        """Windows per second (None: does not fit) with so many times the batch, and as many windows a step."""
+        sizes = {
+            "tokens_per_batch": round(tokens * factor),
+            "batch_size": max(1, round(config.batch_size * factor)),
+            "accumulate": max(1, round(config.accumulate / factor)),
+        }
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        changes = {**sizes, "accumulate": 1, "steps": steps}
+        try:
+            rows = _rows(config, corpus, folder / f"batch-{sizes['tokens_per_batch']}", changes)
+        except (torch.OutOfMemoryError, MemoryError):
+            return {**sizes, "windows_per_second": None, "gib": None}
+        speed = float(np.median([row["windows_per_second"] for row in rows if row["step"] > 1]))
+        gib = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+        return {**sizes, "windows_per_second": speed, "gib": gib}
+
     before = 0.0
     for power in range(doublings + 1):
-        trial = _trial(config, corpus, folder, steps, tokens, 2.0**power)
-        yield trial
-        if trial["windows_per_second"] is None or trial["windows_per_second"] < GAIN * before:
+        yield (found := trial(2.0**power))
+        if found["windows_per_second"] is None or found["windows_per_second"] < GAIN * before:
             break
-        before = trial["windows_per_second"]
-    for power in (-1, -2) if not before else ():
-        yield _trial(config, corpus, folder, steps, tokens, 2.0**power)
-
-
-def _trial(
-    config: PretrainConfig, corpus: Sequence[str | PathLike[str]], folder: Path, steps: int, tokens: int, factor: float
-) -> dict[str, Any]:
-    """Windows per second (None: does not fit) with batches of `factor` times the size, and as many windows a step."""
-    sizes = {
-        "tokens_per_batch": round(tokens * factor),
-        "batch_size": max(1, round(config.batch_size * factor)),
-        "accumulate": max(1, round(config.accumulate / factor)),
-    }
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    changes = {**sizes, "accumulate": 1, "steps": steps}
-    try:
-        rows = _rows(config, corpus, folder / f"batch-{sizes['tokens_per_batch']}", changes)
-    except (torch.OutOfMemoryError, MemoryError):
-        return {**sizes, "windows_per_second": None, "gib": None}
-    speed = float(np.median([row["windows_per_second"] for row in rows if row["step"] > 1]))
-    gib = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
-    return {**sizes, "windows_per_second": speed, "gib": gib}
-
-
-def _rates(
-    config: PretrainConfig, corpus: Sequence[str | PathLike[str]], folder: Path, steps: int
-) -> Iterator[dict[str, Any]]:
-    """Short runs over the same batches with the same masks; the loss at the end is that of the last quarter."""
-    for factor in FACTORS:
-        lr = float(f"{config.lr * factor:.3g}")
-        try:
-            rows = _rows(config, corpus, folder / f"lr-{lr:g}", {"lr": lr, "steps": steps})
-        except HealthError:  # not finite
-            yield {"lr": lr, "loss": None, "losses": []}
-            continue
-        losses = [float(np.mean([row["loss"] for row in rows if row["step"] == step])) for step in range(1, steps + 1)]
-        yield {"lr": lr, "loss": float(np.mean(losses[-max(1, steps // 4) :])), "losses": losses}
+        before = found["windows_per_second"]
+    for factor in (0.5, 0.25) if not before else ():
+        yield trial(factor)
 
 
 def _rows(
@@ -127,13 +119,8 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The log of a short run from the start; what else it leaves is removed."""
     shutil.rmtree(run, ignore_errors=True)
-    quiet = {
-        "log_every": 1,
-        "health_grace": 1.0,
-        "health_margin": 0.0,
-        "checkpoint_every": 10**9,
-        "health_every": 10**9,
-    }
+    quiet = {"log_every": 1, "health_grace": 1.0, "health_margin": 0.0}
+    quiet |= {"checkpoint_every": 10**9, "health_every": 10**9}
     try:
         pretrain(config.replaced([f"{name}={value}" for name, value in (quiet | changes).items()]), corpus, run)
     except HealthError as error:

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError, did_you_mean
+from ...errors import ConfigError, check_known
 from ...paths import user_path
 from ...schema import read_yaml
 from ..config import PretrainConfig
@@ -40,8 +40,7 @@ def ablated(config: PretrainConfig, changes: Sequence[str], file: str | None = N
     """The config with ablations, in their order; a ConfigError for an unknown one."""
     known = ablations()
     for change in changes:
-        if change not in known:
-            raise ConfigError("no such ablation", field=change, fix=did_you_mean(change, known))
+        check_known(change, known, ConfigError, "no such ablation", field=change)
         config = config.replaced(known[change]["change"], file=file)
     return config
 
@@ -66,8 +65,7 @@ def _shipped(name: str) -> Path:
 
 
 def _path(name: str) -> Path:
-    if name not in recipe_names():
-        raise ConfigError("no such pretraining recipe", file=name, fix=did_you_mean(name, recipe_names()))
+    check_known(name, recipe_names(), ConfigError, "no such pretraining recipe", file=name)
     return _shipped(name)
 
 
@@ -79,9 +77,5 @@ def _values(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merged(below[key], value)
-        for key, value in above.items()
-        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
-    }
-    return {**below, **above, **both}
+    both = [key for key in above if isinstance(above[key], Mapping) and isinstance(below.get(key), Mapping)]
+    return {**below, **above, **{key: _merged(below[key], above[key]) for key in both}}

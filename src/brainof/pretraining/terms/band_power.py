@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..bands import BANDS
+from ..views import BANDS
 from .comparison import Comparison, Term, patch_loss
 from .log_spectrum import spectra
 

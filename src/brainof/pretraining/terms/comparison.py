@@ -23,22 +23,15 @@ class Comparison:
     """A masked batch beside what the model made of it."""
 
     masked: MaskedBatch
-    tokens: Tokens
-    """The clean patches with their identities."""
-    outputs: Mapping[str, Tensor]
-    """Predictions (B, H, ...) of the decoder, by output."""
-    latents_BLD: Tensor
-    """Where they were decoded from."""
-    whole_BLD: Tensor | None
-    """Latents of the whole window, without a gradient; where a term asks for them."""
+    tokens: Tokens  # The clean patches with their identities
+    outputs: Mapping[str, Tensor]  # Predictions (B, H, ...) of the decoder, by output
+    latents_BLD: Tensor  # Where they were decoded from
+    whole_BLD: Tensor | None  # Latents of the whole window, without a gradient; where a term asks for them
     config: ObjectiveConfig
-    target_BHS: Tensor
-    """With its mask, see `clean_patches`."""
+    target_BHS: Tensor  # With its mask, see `clean_patches`
     sample_mask_BHS: Tensor
-    looks: Mapping[str, Tensor] = field(default_factory=dict)
-    """What is seen of the second looks of the batch (`MaskedBatch.views`), see `Objective.look`."""
-    aligned: slice | None = None
-    """The latents that the terms `align` and `networks` compare; None: all."""
+    looks: Mapping[str, Tensor] = field(default_factory=dict)  # Of the views of the batch, see `Objective.look`
+    aligned: slice | None = None  # The latents that the terms `align` and `networks` compare; None: all
 
     @property
     def n_predicted_B(self) -> Tensor:
@@ -50,14 +43,10 @@ class Comparison:
 class Term:
     """One loss."""
 
-    loss: Callable[[Comparison], Tensor]
-    """Summed over predicted patches (the objective divides by their count in the whole step)."""
-    output: Output | None
-    """Output of the decoder that it compares; None: it looks at the latents alone."""
-    whole: bool = False
-    """Whether it needs the latents of the whole window, which cost a second forward pass."""
-    look: str = ""
-    """The second look at the window that it needs, one of `MaskedBatch.views`: another forward pass."""
+    loss: Callable[[Comparison], Tensor]  # Summed over predicted patches (divided by their count in the whole step)
+    output: Output | None  # Output of the decoder that it compares; None: it looks at the latents alone
+    whole: bool = False  # Whether it needs the latents of the whole window, which cost a second forward pass
+    look: str = ""  # The second look that it needs, one of `MaskedBatch.views`: another forward pass
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:

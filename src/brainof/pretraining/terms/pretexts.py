@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...model.decoder import PRETEXTS
-from ..bands import BANDS
+from ..views import BANDS
 from .comparison import Comparison, Term, at_least_float32
 
 

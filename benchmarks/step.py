@@ -6,7 +6,7 @@
     step_windows_per_second_fp32, _bf16      the same for each dtype (bf16 is autocast)
     step_vs_gemm_tiny, step_vs_gemm_base     for information: FLOP/s of the products of a step / of one large product
 
-Ours is the step of pretraining: each thread takes a part of the windows, and the fast forms of `brainof.model`
+Ours is the step of pretraining: each thread takes a part of the windows, and the fast forms of `brainof.model.kernels`
 are used. The plain loop has neither: `loss.backward()`, threads within operators. The step is tokens, encoding of
 visible tokens, decoding of hidden ones, loss, gradients, clipping, AdamW and the balance update. All are timed in turn,
 so that a busy neighbour slows all. Only products that a step needs are counted.
@@ -52,7 +52,7 @@ def eeg_batch(windows: int, channels: int = 20, patches: int = 20, patch: int = 
 def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable[[], None]:
     """A function that does one step, in bfloat16 autocast if asked; `count` threads share the windows."""
     from brainof.pretraining.parallel import clip_gradients
-    from brainof.pretraining.trainer import GradientThreads  # its room needs pandas, which a GPU machine may lack
+    from brainof.pretraining.threads import GradientThreads  # its room needs pandas, which a GPU machine may lack
 
     torch.manual_seed(0)
     model, batch = BrainOF.from_preset(preset).train(), eeg_batch(windows)
@@ -125,7 +125,7 @@ def plain_step(preset: str, windows: int, bf16: bool, compiled: bool = False) ->
 
 @contextlib.contextmanager
 def plain_forms() -> Iterator[None]:
-    """No fast form of the layers of `brainof.model`."""
+    """No fast form of `brainof.model.kernels`."""
     never = {(layers, "use_fast"), (experts, "use_filled"), (experts, "use_grouped"), (attention, "use_fused")}
     with contextlib.ExitStack() as stack:
         for module, name in never:

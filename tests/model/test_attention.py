@@ -19,7 +19,7 @@ from brainof.model.attention import (
     merge_heads,
     split_heads,
 )
-from brainof.model.fast_attention import use_fused
+from brainof.model.kernels.attention import use_fused
 
 
 @pytest.fixture(params=[False, True], ids=["explicit", "fused"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brainof.model import BrainOF, experts, fast_attention, layers, sampler
+from brainof.model import BrainOF, experts, kernels, layers
 from brainof.model.attention import (
     Attention,
     CrossAttention,
@@ -17,16 +17,11 @@ from brainof.model.attention import (
     merge_heads,
     split_heads,
 )
-from brainof.model.experts import (
-    all_experts,
-    filled_experts,
-    grouped_experts,
-    loop_experts,
-    use_filled,
-    use_grouped,
-)
-from brainof.model.fast_attention import disjoint, in_range, without_parts
-from brainof.model.layers import FastRMSNorm, RMSNorm
+from brainof.model.experts import all_experts, loop_experts
+from brainof.model.kernels.attention import disjoint, in_range, without_parts
+from brainof.model.kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
+from brainof.model.kernels.norm import FastRMSNorm
+from brainof.model.layers import RMSNorm
 
 #: Unit roundoff of bfloat16: 8 bits of significand, rounded to nearest
 ROUNDOFF = 2.0**-9
@@ -168,19 +163,19 @@ def test_latents_sampled_by_window_equal_the_plain_form(make_batch, debug, monke
     model = debug(**config)
     for weight in model.parameters():  # gains of one would hide where they went
         weight.data += 0.1 * torch.randn_like(weight)
-    monkeypatch.setattr(sampler, "TOKENS", tokens)
+    monkeypatch.setattr(kernels.sampler, "TOKENS", tokens)
     other_rates = replace(make_batch(), interval_B=torch.tensor([1 / 128, 1 / 100]))
     for batch in (make_batch(), make_batch(lengths=[192, 100]), other_rates):
         expected = model.encode(model.tokens(batch), **SAMPLED[case])
         with torch.no_grad():
-            assert sampler.use_by_window(model.encoder, model.latents_LD)
+            assert kernels.sampler.use_by_window(model.encoder, model.latents_LD)
             for layout in (None, model.layout(batch)):
                 found = model.encode(model.tokens(batch, layout), **SAMPLED[case])
                 torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-10)
 
 
 def test_latents_are_sampled_by_window_in_inference_only(debug):
-    use, encoder, x = sampler.use_by_window, debug().encoder, torch.randn(2, 3)
+    use, encoder, x = kernels.sampler.use_by_window, debug().encoder, torch.randn(2, 3)
     assert not use(encoder, x)
     with torch.no_grad():
         assert use(encoder, x)
@@ -204,8 +199,8 @@ def test_combined_attention_equals_the_plain_form(kind, masked):
     mask = torch.arange(7) < torch.tensor([[7], [4], [1]]) if masked else None
     expected = attention(x, mask)
     with torch.no_grad():
-        assert fast_attention.use_combined(x)
-        assert not fast_attention.use_combined(torch.empty(1, 200, 16))
+        assert kernels.attention.use_combined(x)
+        assert not kernels.attention.use_combined(torch.empty(1, 200, 16))
         torch.testing.assert_close(attention(x, mask), expected.detach(), rtol=0, atol=1e-10)
 
 

@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from ..stats.compare import combined_error, mean_by_name, nanmean, paired, standard_error
 from ..stats.metrics import LOWER_IS_BETTER
 from ..stats.nulls import p_value
-from ..utils.markdown import markdown_table
+from ..utils.console import markdown_table
 from .entries import CHANCE, CLASSICAL, CONTROL, MODEL, NETWORK, RANDOM, Entry, no_features
 from .leaks import EVALUATIONS, NO_TARGET, UNLABELLED_TARGET
 from .matching import Matching, Segments

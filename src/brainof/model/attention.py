@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .fast_attention import (
+from .kernels.attention import (
     combined_attention,
     disjoint,
     fused_attention,

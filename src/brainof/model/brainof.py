@@ -25,11 +25,12 @@ from .covariance import LogCovariance, spatial_weights
 from .decoder import Decoder, normalise_gradient
 from .identity import Identity
 from .interpolate import InterpolateDecoder, InterpolateEncoder
+from .kernels.sampler import sample_by_window, use_by_window
 from .layers import RMSNorm, wide
 from .pooling import Head, pool, require_finite
 from .presets import preset
 from .resolution import on_grid
-from .sampler import Encoder, sample_by_window, use_by_window
+from .sampler import Encoder
 from .tokens import Content, Given, Tokens, check, is_shared, patchify, take_tokens, valid_samples
 from .whitening import Whitening
 

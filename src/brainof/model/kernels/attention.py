@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import plain_inference
+from . import plain_inference
 
 #: Queries x keys up to which the explicit form is faster on CPU
 EXPLICIT_FLOAT32, EXPLICIT_BFLOAT16 = 128 * 256, 512 * 1024

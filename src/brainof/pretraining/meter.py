@@ -27,7 +27,7 @@ class Seen(NamedTuple):
     waited: float
     sums: dict[tuple[str, str], tuple[list[float], list[float]]]
     skipped: int
-    work: list[tuple[float, float, float]]
+    work: list[list[float]]
     spread: tuple[float, float] | None
 
 
@@ -45,7 +45,7 @@ class Meter:
         self._counts: dict[tuple[str, str], Any] = {}  # predicted patches, windows, batches
         self._unread: list[Step] = []  # their numbers alone: memory does not grow with the batches of a log interval
         self._last: Step | None = None
-        self._work: list[tuple[float, float, float]] = []  # of each step: tokens, those that hold signal, FLOPs
+        self._work: list[list[float]] = []  # of each step: tokens, those that hold signal, FLOPs
         self._work_before = np.zeros(5)  # as of `_work_done`, from a checkpoint
         self._skipped, self._waited, self._since = 0, 0.0, time.perf_counter()
         self.saving_seconds = 0.0  # that steps waited for a checkpoint since the last log
@@ -66,7 +66,7 @@ class Meter:
             shape, counted = WindowShape(C, batch.n_patches, V, H), model.sampler.kind == "arness"
             flops = sum(step_flops(model, shape, B, target).values()) if counted else 0.0
             work += B * C * batch.n_patches, batch.n_valid, flops
-        self._work.append(tuple(work.tolist()))
+        self._work.append(work.tolist())
 
     def _read(self, last: Step, waited: float, latents_BLD: Tensor | None = None) -> tuple[list[Seen], dict[str, Any]]:
         """What each rank has seen, and sums and counts of all as plain values; refuses steps that are not finite.

@@ -81,9 +81,9 @@ class Partners:
                     self.others[int(row)] = [int(other) for other in others]
         for name in datasets:
             if not any(str(own["dataset"][row]) == name for row in self.others):
-                text = f"no two training people of {name} have windows at the same time of one run"
+                problem = f"no two training people of {name} have windows at the same time of one run"
                 fix = "name datasets whose people saw the same stimulus, or leave objective.terms.align out"
-                raise ConfigError(text, field="objective.stimulus", fix=fix)
+                raise ConfigError(problem, field="objective.stimulus", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def distorted(batch: SignalBatch, kinds: Sequence[str], streams: list[np.random.
     signal_BCT, about_BK = batch.signal_BCT.float().numpy().copy(), np.full((len(batch), 3), -1)
     edges = np.array(BANDS[batch.modality])
     sensors, rank_BC = batch.sensors, batch.sensors.order_BC.argsort(1).argsort(1)
-    side_BC = torch.where(sensors.located_BC, sensors.position_BC3[..., 0] > 0, 2 * rank_BC >= rank_BC.shape[1])
-    side_BC = side_BC.expand(len(batch), -1).numpy()
+    positive_BC = torch.where(sensors.located_BC, sensors.position_BC3[..., 0] > 0, 2 * rank_BC >= rank_BC.shape[1])
+    side_BC = positive_BC.expand(len(batch), -1).numpy()
     for place, stream in enumerate(streams):
         band, shift, order = stream.integers(len(edges) - 1), stream.integers(PHASES), stream.integers(2)
         n_times = int(batch.n_times_B[place])

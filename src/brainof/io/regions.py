@@ -129,7 +129,7 @@ def coverage_of(
     for labels, size in zip((there, whole), sizes, strict=True):
         ordered = np.sort(labels, axis=None)
         counts.append((np.searchsorted(ordered, ids, "right") - np.searchsorted(ordered, ids, "left")) * size)
-    return np.clip(np.divide(*counts, out=np.zeros(len(ids)), where=counts[1] > 0), 0, 1)
+    return np.clip(np.divide(counts[0], counts[1], out=np.zeros(len(ids)), where=counts[1] > 0), 0, 1)
 
 
 def read_confounds(

@@ -144,7 +144,8 @@ def recipe(
     site.
     """
     if modality == "fmri":
-        epoch, windows = parameters.fmri_epoch * parameters.t_r, {"n_times": parameters.fmri_epoch}
+        epoch = parameters.fmri_epoch * parameters.t_r
+        windows: dict[str, float] = {"n_times": parameters.fmri_epoch}
         name = str(make_regions(parameters.sources.regions).channels(parameters.rois).atlas)
         atlas = {"labels": (bids.PARCELLATED / "atlas.tsv").as_posix(), "name": name, "space": "mni"}
         read: dict[str, Any] = {"t_r": parameters.t_r, "time_axis": 0, "atlas": atlas}

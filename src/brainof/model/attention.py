@@ -135,7 +135,7 @@ class Attention(Projections):
         return list(zip(*halves, strict=True))
 
     def _combined(self, halves: list[Tensor], mask_BN: Tensor | None) -> Tensor:
-        return halves[0] if self.kind == "softmax" else combine(self.kind, *halves, self.lam(), mask_BN)
+        return halves[0] if self.kind == "softmax" else combine(self.kind, halves[0], halves[1], self.lam(), mask_BN)
 
     def forward(self, x_BND: Tensor, mask_BN: Tensor | None = None) -> Tensor:
         """Outputs (B, N, D); the mask is True where a token is valid, rows of others hold arbitrary finite values.

@@ -173,8 +173,9 @@ class BrainOF(nn.Module):
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
             maps = []
             for output in self.config.readings:
+                encoder: Any
                 _, encoder, latents_1LD = self.reader_of(output)
-                block: Any = encoder.blocks[0]
+                block = encoder.blocks[0]
                 maps.append(block.attention.maps(*block.addresses(latents_1LD, identity_BND)))
             map_1HLN = torch.cat(maps, 2)
         return Layout(identity_BND, self.spatial_weights(batch.sensors), map_1HLN)

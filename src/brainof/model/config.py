@@ -87,9 +87,9 @@ class BrainOFConfig(Schema):
         outputs, per_output = self.decoder.outputs, self.decoder.kind == "per_output"
         if self.sampler.fixed and not per_output:
             raise wrong("sampler.fixed needs decoder.kind 'per_output'")
-        for output in self.sampler.fixed:
-            if output not in outputs:
-                raise wrong(f"sampler.fixed: {output!r} is no output; add it to decoder.outputs")
+        for fixed in self.sampler.fixed:
+            if fixed not in outputs:
+                raise wrong(f"sampler.fixed: {fixed!r} is no output; add it to decoder.outputs")
         if per_output and self.sampler.kind != "arness":
             raise wrong("decoder.kind 'per_output' needs sampler.kind 'arness'")
         for name, there in (("log_spectrum", self.tokens.log_spectrum), ("connectivity", self.tokens.connectivity)):

@@ -95,7 +95,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: str | PathLike[str])
     """
     for package in ("onnx", "onnxscript"):
         optional(package, "onnx", "ONNX export")
-    names = {"input_names": list(ARGUMENTS), "output_names": ["latents_BLD"]}
+    names: dict[str, Any] = {"input_names": list(ARGUMENTS), "output_names": ["latents_BLD"]}
     made: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     buffer = io.BytesIO()
     made.save(buffer)

@@ -58,8 +58,9 @@ class PairedBatch:
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """On another device."""
-        moved = ({name: of.to(*args, **kwargs) for name, of in each.items()} for each in (self.batches, self.places))
-        return type(self)(*moved, self.n_windows)
+        batches = {name: batch.to(*args, **kwargs) for name, batch in self.batches.items()}
+        places = {name: place.to(*args, **kwargs) for name, place in self.places.items()}
+        return type(self)(batches, places, self.n_windows)
 
     def present(self) -> dict[str, Tensor]:
         """Modality -> bool (B,), True where the window has it."""

@@ -18,7 +18,8 @@ def gram(latents_BLD: Tensor) -> Tensor:
     """Fisher z of the correlations between latents, (B, L (L - 1) / 2)."""
     direction = unit(latents_BLD - latents_BLD.mean(-1, keepdim=True))
     correlation = (direction @ direction.mT).clamp(-0.999, 0.999)
-    row, column = torch.triu_indices(*correlation.shape[1:], 1, device=latents_BLD.device)
+    size = correlation.shape[-1]
+    row, column = torch.triu_indices(size, size, 1, device=latents_BLD.device)
     return torch.atanh(correlation[:, row, column])
 
 
@@ -26,7 +27,8 @@ def cov(latents_BLD: Tensor) -> Tensor:
     """Covariance of the D features over latents, upper triangle with the diagonal, (B, D (D + 1) / 2)."""
     centred = latents_BLD - latents_BLD.mean(1, keepdim=True)
     covariance = centred.mT @ centred / centred.shape[1]
-    row, column = torch.triu_indices(*covariance.shape[1:], device=latents_BLD.device)
+    size = covariance.shape[-1]
+    row, column = torch.triu_indices(size, size, device=latents_BLD.device)
     return covariance[:, row, column]
 
 

@@ -143,6 +143,7 @@ def recipe(
     Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis,
     site.
     """
+    windows: dict[str, float]
     if modality == "fmri":
         epoch, windows = parameters.fmri_epoch * parameters.t_r, {"n_times": parameters.fmri_epoch}
         name = str(make_regions(parameters.sources.regions).channels(parameters.rois).atlas)

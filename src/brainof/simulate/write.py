@@ -143,6 +143,7 @@ def recipe(
     Labels: `state` (rest, task; by event), `group`, `site`, `sex`, `age` (by subject). Tasks: rest_vs_task, diagnosis,
     site.
     """
+    windows: dict[str, float]
     if modality == "fmri":
         epoch = parameters.fmri_epoch * parameters.t_r
         windows: dict[str, float] = {"n_times": parameters.fmri_epoch}

@@ -98,8 +98,7 @@ def contents(model: BrainOF, tokens: Tokens, output: str) -> torch.Tensor:
     """What the latents of an output read, (B, N, D)."""
     correlations = None
     if model.connectivity is not None:
-        arguments = tokens.patch_BNS, tokens.identity_BND, tokens.mask_BN, tokens.n_channels
-        correlations = model.connectivity(*arguments, valid_BNS=tokens.valid_BNS)
+        correlations = model.connectivity(tokens, tokens.mask_BN)
     own = output if model.config.decoder.kind == "per_output" else None
     return model.content(tokens.patch_BNS, correlations, own)
 

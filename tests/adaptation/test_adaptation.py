@@ -101,8 +101,8 @@ def test_merged_low_rank_updates_equal_unmerged_ones_in_float64(examples, monkey
     torch.manual_seed(0)
     model = BrainOF.from_preset("debug").double().eval()
     # parametrized weights are read by the plain forms; all are, so that sums have one order throughout
-    for module in ("sampler", "fast_attention"):
-        monkeypatch.setattr(f"brainof.model.{module}.plain_inference", lambda x: False)
+    for kernel in ("sampler", "attention"):
+        monkeypatch.setattr(f"brainof.model.kernels.{kernel}.plain_inference", lambda x: False)
     plain = pooled(model, examples, "mean_std")
     chosen = LoRA(rank=3, expert_rank=2)
     ranks = chosen.ranks(model)

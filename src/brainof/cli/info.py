@@ -105,12 +105,13 @@ def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Reco
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import release
+    from ..release import PRETRAINED
+    from ..release import describe as describe_model
 
     path = user_path(args.target, ReadError)
     released = path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES)
-    if released or (args.target == release.PRETRAINED and not path.exists()):
-        found = release.describe(path if released else release.PRETRAINED)
+    if released or (args.target == PRETRAINED and not path.exists()):
+        found = describe_model(path if released else PRETRAINED)
         return show(args, found, _model_lines(found))
     if not path.exists():
         if path.suffix or len(path.parts) > 1:
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             found = presets.describe(args.target)
         except ConfigError:
-            fix = missing(path).fix or did_you_mean(args.target, (release.PRETRAINED, *presets.PRESETS))
+            fix = missing(path).fix or did_you_mean(args.target, (PRETRAINED, *presets.PRESETS))
             raise ReadError("no such file or preset", file=args.target, fix=fix) from None
         return show(args, found, [_listing(found)])
     recording = read(path, modality=args.modality, options=read_options(args))

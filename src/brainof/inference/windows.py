@@ -211,7 +211,7 @@ def prepare_sample(recording: Recording, options: InputOptions, number: int) -> 
         part.check(ready, options.accept, options.window_seconds)
     if not windows:
         fix, free, start = "correct the annotations", 0.0, 0.0
-        for first, last in sorted([*bad_stretches(ready).tolist(), (ready.n_times, ready.n_times)]):
+        for first, last in sorted([*bad_stretches(ready).tolist(), [ready.n_times, ready.n_times]]):
             free, start = max(free, first - start), max(start, last)
         if free >= options.patch:
             fix = f"use window_seconds={free / ready.sfreq:.4g} or less, the longest stretch between them, or {fix}"

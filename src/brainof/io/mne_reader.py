@@ -162,7 +162,9 @@ def _open_raw(request: ReadRequest, _units: Mapping[str, str]) -> Opened:
     except TypeError as error:
         if "trials" not in str(error):
             raise
-        return _open_epochs(mne.io.read_epochs_eeglab(path), path, options)
+        raw = mne.io.read_epochs_eeglab(path)
+    if isinstance(raw, mne.BaseEpochs):  # of EEGLAB, or trials of Curry
+        return _open_epochs(raw, path, options)
     for part in map(Path, filter(None, raw.filenames[1:])):  # of a FIF file that MNE split
         if part.suffix.lower() == ".gz":
             check_gzip(part)

@@ -62,7 +62,7 @@ class Objective(nn.Module):
                 other = f", or leave objective.terms.{name} out" if name in config.terms else FIXES[term.output]
                 fix = f"set model.decoder.outputs=[{', '.join([*outputs, term.output])}]{other}"
                 raise ConfigError(text, field="model.decoder.outputs", fix=fix)
-        readings = [output for output, _ in model.config.readings if output]
+        readings = [output for output in model.config.readings if output]
         if config.aligned and config.aligned not in readings:
             other = "set model.decoder.kind=per_output, or leave it out"
             fix = did_you_mean(config.aligned, readings) if readings else other

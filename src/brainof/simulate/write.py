@@ -146,7 +146,7 @@ def recipe(
     windows: dict[str, float]
     if modality == "fmri":
         epoch = parameters.fmri_epoch * parameters.t_r
-        windows: dict[str, float] = {"n_times": parameters.fmri_epoch}
+        windows = {"n_times": parameters.fmri_epoch}
         name = str(make_regions(parameters.sources.regions).channels(parameters.rois).atlas)
         atlas = {"labels": (bids.PARCELLATED / "atlas.tsv").as_posix(), "name": name, "space": "mni"}
         read: dict[str, Any] = {"t_r": parameters.t_r, "time_axis": 0, "atlas": atlas}

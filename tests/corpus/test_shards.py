@@ -30,7 +30,6 @@ def test_the_safetensors_library_reads_the_same(shard):
 def test_windows_and_rows_come_back(shard):
     path, windows = shard
     opened = Shard(path)
-    assert len(opened) == 4
     for i, window in enumerate(windows):
         np.testing.assert_array_equal(opened.window(f"{i:05d}", (5, 100)), window)
     assert opened.table()["crc32c"].to_pylist() == [0, 1, 2, 3]

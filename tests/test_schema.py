@@ -59,7 +59,7 @@ def test_yaml_round_trip_and_bad_files(tmp_path):
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_numbers_are_finite_in_every_configuration(value):
     from brainof.io.options import ReadOptions
-    from brainof.prepare.filters import Resample
+    from brainof.prepare.resampling import Resample
     from brainof.pretraining import PretrainConfig
     from brainof.simulate.parameters import CohortParameters
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.copying import export
+from brainof.corpus.export import export
 from brainof.errors import ConfigError, CorpusError
 
 pytest.importorskip("zarr")

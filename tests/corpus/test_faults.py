@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from brainof.corpus import Corpus, CorpusWriter
-from brainof.corpus.copying import export, merge
+from brainof.corpus.copying import merge
+from brainof.corpus.export import export
 from brainof.errors import StorageError
 from brainof.utils import files
 

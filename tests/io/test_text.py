@@ -8,8 +8,8 @@ import pytest
 from brainof.errors import LabelError, ReadError
 from brainof.io import ConfoundOptions, ReadOptions, read
 from brainof.io.bids.sidecars import read_json
+from brainof.io.confounds import read_confounds
 from brainof.io.labels import read_labels
-from brainof.io.regions import read_confounds
 
 CODES = ["utf-8", "utf-8-sig", "utf-16", "latin-1"]
 EEG = {"units": "uV", "sfreq": 100.0}

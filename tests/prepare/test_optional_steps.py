@@ -13,7 +13,7 @@ from brainof.channels import Channels
 from brainof.errors import ConfigError, DependencyError, RecordingError
 from brainof.prepare import WindowOptions, cut, default_chain
 from brainof.prepare.bads import AutoReject, BadChannels
-from brainof.prepare.scaling import Maxwell
+from brainof.prepare.maxwell import Maxwell
 from brainof.recording import Recording
 from brainof.simulate.montages import sensor_info
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from brainof.errors import RecordingError
-from brainof.prepare.filters import Resample, ratio, reach, resampled
+from brainof.prepare.resampling import Resample, ratio, reach, resampled
 
 RATES = [160.0, 200.0, 250.0, 300.307495, 500.0, 512.0, 1000.0, 1024.0, 5000.0]
 

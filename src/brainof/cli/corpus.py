@@ -145,7 +145,7 @@ def _delete(corpus: Any, args: argparse.Namespace) -> Result:
 
 
 def _export(corpus: Any, args: argparse.Namespace) -> Result:
-    from ..corpus.copying import export
+    from ..corpus.export import export
 
     stores, lines = export(corpus, args.out, args.to, args.label), []
     for store in stores:

@@ -19,7 +19,8 @@ from ..contract import InputContract
 from ..errors import ConfigError, ContractError
 from ..prepare import Chain
 from ..prepare.bads import BadChannels, Repair
-from ..prepare.filters import Detrend, Filter, Notch, memory_of, ratio, reach
+from ..prepare.filters import Detrend, Filter, Notch, memory_of
+from ..prepare.resampling import ratio, reach
 from ..prepare.scaling import Normalise, Scales
 from ..prepare.steps import Step
 from ..recording import Recording

@@ -18,7 +18,7 @@ from ..channels import MODALITY_OF_TYPE, Channels
 from ..contract import InputContract
 from ..errors import ConfigError, ContractError, RecordingError, did_you_mean
 from ..model.tokens import unpatchify
-from ..prepare.filters import ratio, resampled
+from ..prepare.resampling import ratio, resampled
 from ..recording import Recording
 from ..signals import SignalBatch
 from ..utils.modules import device_of, evaluating

@@ -2,7 +2,7 @@
 
 from .bads import interpolate
 from .chain import Chain, default_chain
-from .filters import resample
+from .resampling import resample
 from .windows import Window, WindowOptions, cut
 
 __all__ = ["Chain", "Window", "WindowOptions", "cut", "default_chain", "interpolate", "resample"]

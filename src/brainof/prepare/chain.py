@@ -13,8 +13,10 @@ from ..channels import MODALITIES
 from ..errors import ConfigError, RecordingError, check_known
 from ..recording import Recording
 from .bads import AutoReject, BadChannels, Repair
-from .filters import Detrend, Filter, Notch, Resample
-from .scaling import Maxwell, Normalise, Reference, Volumes
+from .filters import Detrend, Filter, Notch
+from .maxwell import Maxwell
+from .resampling import Resample
+from .scaling import Normalise, Reference, Volumes
 from .steps import Step
 
 #: All steps by name, in the order in which a recipe's overrides are put together

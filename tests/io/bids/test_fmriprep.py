@@ -9,8 +9,8 @@ import pytest
 
 from brainof.errors import LabelError, ReadError
 from brainof.io import ReadOptions, read
+from brainof.io.confounds import cleaned, read_confounds
 from brainof.io.options import ConfoundOptions
-from brainof.io.regions import cleaned, read_confounds
 
 N = 60
 

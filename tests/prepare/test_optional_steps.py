@@ -12,8 +12,9 @@ from brainof import io
 from brainof.channels import Channels
 from brainof.errors import ConfigError, DependencyError, RecordingError
 from brainof.prepare import WindowOptions, cut, default_chain
-from brainof.prepare.bads import AutoReject, BadChannels
+from brainof.prepare.bads import BadChannels
 from brainof.prepare.maxwell import Maxwell
+from brainof.prepare.rejection import AutoReject
 from brainof.recording import Recording
 from brainof.simulate.montages import sensor_info
 

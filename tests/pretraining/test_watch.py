@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainof.errors import HealthError
-from brainof.pretraining.health import Watch
+from brainof.pretraining.watch import Watch
 
 
 def row(modality: str, loss: float, step: int = 0, **more) -> dict:

@@ -29,7 +29,8 @@ from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
 from ..paths import user_path
-from ..pretraining.data import contract_of, data_record
+from ..pretraining.data import contract_of
+from ..pretraining.record import data_record
 from ..pretraining.run_folder import differing, flat
 from ..release import load, save_release
 from ..release.load import record_of

@@ -1,7 +1,7 @@
 """Recording -> normalised windows: named, serialisable steps. Pure: no dataset, no disk, no processes."""
 
-from .bads import interpolate
 from .chain import Chain, default_chain
+from .interpolation import interpolate
 from .resampling import resample
 from .windows import Window, WindowOptions, cut
 

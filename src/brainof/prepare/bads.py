@@ -1,20 +1,17 @@
-"""Broken values: non-finite samples, bad channels (found, or estimated from the good ones) and bad stretches."""
+"""Steps that deal with broken values: non-finite samples and bad channels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
-from ..errors import RecordingError, check_known
+from ..errors import RecordingError
 from ..recording import Recording
 from ..utils.memory import map_rows
 from ..utils.optional import optional
-from .steps import Step, good_rows, refuse_too_short, robust_centre_and_scale, rows_by_type, with_bads
+from .steps import Step, good_rows, robust_centre_and_scale, rows_by_type, with_bads
 
 
 class Repair(Step):
@@ -129,68 +126,3 @@ def longest_run(flags: np.ndarray) -> int:
     edges = np.diff(np.concatenate(([False], flags, [False])).astype(np.int8))
     starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     return int((stops - starts).max(initial=0))
-
-
-class AutoReject(Step):
-    """Annotate stretches of `length` seconds as BAD_autoreject, which no window touches, by one peak-to-peak threshold
-    per sensor type, learnt by cross-validation. Nothing is interpolated. Jas et al., NeuroImage 159:417 (2017)."""
-
-    name: ClassVar[str] = "autoreject"
-    only: ClassVar[tuple[str, ...]] = ("eeg", "meg")
-    length: float = Field(default=2.0, gt=0)
-
-    def apply(self, recording: Recording) -> Recording:
-        package = optional("autoreject", "quality", "autoreject")
-        import mne
-
-        n_times = max(2, round(self.length * recording.sfreq))
-        refuse_too_short(recording, 10 * n_times, "autoreject, which learns from at least 10 stretches")
-        raw = recording.to_mne(annotations=False).pick(list(np.array(recording.channels.names)[good_rows(recording)]))
-        with mne.use_log_level("error"):
-            seconds = n_times / recording.sfreq
-            epochs = mne.make_fixed_length_epochs(raw, seconds, preload=True)
-            thresholds = package.get_rejection_threshold(epochs, random_state=0, verbose=False)
-        bad = np.zeros(len(epochs), dtype=bool)
-        for kind, threshold in thresholds.items():
-            rows = mne.pick_types(epochs.info, meg=kind if kind in ("mag", "grad") else False, eeg=kind == "eeg")
-            bad |= (np.ptp(epochs.get_data(picks=rows, copy=False), axis=2) > threshold).any(axis=1)
-        onsets = np.flatnonzero(bad) * seconds
-        marks = pd.DataFrame({"onset": onsets, "duration": seconds, "trial_type": f"BAD_{self.name}"})
-        events = pd.concat([recording.events, marks], ignore_index=True) if len(marks) else recording.events
-        found = {kind: float(value) for kind, value in thresholds.items()}
-        return self.done(recording, {"threshold": found, "stretches": len(bad), "rejected": len(marks)}, events=events)
-
-
-def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
-    """The recording with the channels `names` estimated from all others that are not bad, by MNE's spherical splines.
-
-    EEG with positions in the head frame; by default `bads` are replaced and taken off `bads`.
-
-    Raises RecordingError: not EEG, an unknown channel, a channel without position, or fewer than four good channels.
-    """
-    names = recording.bads if names is None else tuple(names)
-    file, channels = recording.file, recording.channels
-    if recording.modality != "eeg":
-        fix = "leave them bad: the model masks them"
-        raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)
-    for name in names:
-        check_known(name, channels.names, RecordingError, "no channel {!r}", file=file)
-    left = tuple(name for name in recording.bads if name not in names)
-    used = [row for row, name in enumerate(channels.names) if name not in left]
-    for row in used:
-        if not channels.located[row]:
-            fix = f"read it with montage=, or without it: drop={channels.names[row]!r}"
-            raise RecordingError("has no position", file=file, field=channels.names[row], fix=fix)
-    if not names:
-        return recording
-    if len(used) - len(names) < 4:
-        raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
-    picked = recording.pick(used)
-    known = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
-    picked = picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head"))
-    raw = picked.to_mne(annotations=False)
-    raw.interpolate_bads(reset_bads=True, verbose="error")
-    values = recording.data.copy()
-    values[used] = raw.get_data().astype(values.dtype)
-    note = f"interpolated from the other channels: {', '.join(names)}"
-    return recording.replace(data=values, bads=left).noted(note)

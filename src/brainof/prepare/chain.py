@@ -12,9 +12,10 @@ import numpy as np
 from ..channels import MODALITIES
 from ..errors import ConfigError, RecordingError, check_known
 from ..recording import Recording
-from .bads import AutoReject, BadChannels, Repair
+from .bads import BadChannels, Repair
 from .filters import Detrend, Filter, Notch
 from .maxwell import Maxwell
+from .rejection import AutoReject
 from .resampling import Resample
 from .scaling import Normalise, Reference, Volumes
 from .steps import Step

@@ -1,28 +1,21 @@
-"""From corpora to what a run sees, rows kept in and out, and what is said of it: the InputContract and the record."""
+"""From corpora to what a run sees: rows kept in and out, and the InputContract they imply."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import platform
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ..channels import UNITS
 from ..contract import InputContract, ModalityContract, Regions
-from ..corpus import BatchSampler, Windows, select, split_subjects, subjects
+from ..corpus import BatchSampler, Windows, select, split_subjects
 from ..errors import CheckpointError
-from ..utils.files import write_json
-from ..utils.provenance import commit, versions
-from ..utils.values import ceil_div, counted
+from ..utils.values import ceil_div
 from .config import PretrainConfig, SamplingConfig
-from .run_folder import ABOUT
 
 log = logging.getLogger(__name__)
 
@@ -119,75 +112,3 @@ def contract_of(corpora: Windows, rows: pd.DataFrame, patch: int) -> InputContra
             unlocated=any((~table.located & (table.order < 0)).any() for table in tables),
         )
     return InputContract(patch=patch, modalities=modalities)
-
-
-def write_record(
-    folder: Path,
-    contract: InputContract,
-    config: PretrainConfig,
-    corpora: Windows,
-    rows: pd.DataFrame,
-    *,
-    device: torch.device,
-    bfloat16: bool,
-    ranks: int = 1,
-    **more: Any,
-) -> None:
-    """Write what a model card must be able to say of a run, beside the configuration: data (`rows` of the index) with
-    licenses, settings, seeds, hardware, and `more`; all but how far the run has come."""
-    record = {
-        "seed": config.seed,
-        "batch": config.batch_size * config.accumulate,
-        "lr": config.lr,
-        "precision": "bfloat16" if bfloat16 else "float32",
-        "compiled": config.compile,
-        "hardware": hardware(device, ranks),
-        "versions": {**versions(), "torch": torch.__version__, "python": platform.python_version()},
-        **({"commit": commit()} if commit() else {}),
-        "objective": config.objective.to_dict(),
-        "mask": config.mask.to_dict(),
-        "sampling": config.sampling.to_dict(),
-        "windows": {str(name): int(n) for name, n in rows.groupby("dataset", observed=True).size().items()},
-        "data": data_record(corpora, rows),
-        **({"base_model": config.start} if config.start else {}),
-        **more,
-    }
-    write_json(folder / ABOUT, {"contract": contract.to_dict(), "record": record})
-
-
-def data_record(corpora: Windows, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """What a card says of each dataset: title, license, citation, address, people, recordings, windows, hours."""
-    found = []
-    for name, part in rows.groupby("dataset", observed=True):
-        described = corpora.datasets.get(str(name), {})
-        found.append(
-            {
-                "dataset": str(name),
-                "modality": str(part["modality"].iloc[0]),
-                "people": int(subjects(part).nunique()),
-                "subjects": sorted(set(part["subject"].astype(str))),  # so that an evaluation can tell whom it saw
-                "recordings": int(part["recording"].nunique()),
-                "windows": len(part),
-                "hours": round(float((part["n_times"] / part["sfreq"]).sum() / 3600), 3),
-                # earlier corpora called a license "licence"
-                **{
-                    key: described[key]
-                    for key in ("title", "license", "licence", "citation", "url")
-                    if described.get(key)
-                },
-            }
-        )
-    return found
-
-
-def hardware(device: torch.device, ranks: int = 1) -> str:
-    """What a run has, as its card says it."""
-    if device.type == "cuda":
-        return f"{ranks} x {torch.cuda.get_device_name(device)}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processes = f"{ranks} processes, " if ranks > 1 else ""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
-    return f"{cpu}, {counted(cores or 1, 'core')}, {processes}{counted(torch.get_num_threads(), 'thread')}"

@@ -32,9 +32,10 @@ from ..signals import SignalBatch
 from ..utils.progress import progress
 from .checkpoint import Checkpoints
 from .config import ObjectiveConfig, PretrainConfig
-from .data import contract_of, index_of, write_record
+from .data import contract_of, index_of
 from .masking import MaskedBatch, Masking
 from .objective import Objective
+from .record import write_record
 from .run import masking_of, trainer_of
 from .run_folder import locked, remember_failure, settle_config
 from .trainer import Step, require_finite

@@ -27,16 +27,18 @@ from ..utils.threads import operator_threads
 from . import data
 from .checkpoint import Checkpoints, complete_checkpoints
 from .config import PretrainConfig
-from .health import Watch, check_batch, require_latent_use
+from .health import check_batch, require_latent_use
 from .masking import MaskedBatch, Masking, Planner
 from .meter import Meter
 from .objective import Objective
 from .optimizer import Average, Schedule, make_optimizer
 from .parallel import World, batches_of, draw_parts, gathered, open_world, prepare_blocks, shared_by_ranks
 from .recipes import find_config
+from .record import hardware, write_record
 from .run_folder import Metrics, last_of, locked, open_curves, remember_failure, settle_config
 from .trainer import Trainer, multiplies_in_bfloat16, uses_bfloat16
 from .views import planner_of
+from .watch import Watch
 from .weights import initial_model, require_whitening, start_from, trained_teacher, whiten, write_release
 
 log = logging.getLogger(__name__)
@@ -237,9 +239,9 @@ class Run:
         """What releases say of the run beside its weights, and what they read; the log says what was chosen."""
         of = self.contract, self.config, self.corpora, self.train_rows
         bfloat16, ranks = self.trainer.bfloat16, self.world.size
-        data.write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
+        write_record(self.folder, *of, device=self.device, bfloat16=bfloat16, ranks=ranks)
         about = "bfloat16" if bfloat16 else "float32", "" if self.config.compile else "not "
-        log.info("training in %s, blocks %scompiled, on %s", *about, data.hardware(self.device, ranks))
+        log.info("training in %s, blocks %scompiled, on %s", *about, hardware(self.device, ranks))
         if done:
             log.info("%s: goes on after step %d", self.folder, done)
 

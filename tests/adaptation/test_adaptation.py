@@ -258,6 +258,17 @@ def test_two_stages_start_where_the_probe_ended(model, examples, target):
     np.testing.assert_allclose(both.outputs(examples)[0], probe.outputs(examples)[0] / probe.temperature, atol=1e-4)
 
 
+def test_a_probe_as_second_stage_goes_on_training_the_head(model, examples, target):
+    (probe,) = MLPProbe(**QUICK).apply(model, TrainingSet(examples, target)).members()
+    (both,) = (
+        TwoStage(first=MLPProbe(**QUICK), second=MLPProbe(lr=1e-2, **QUICK))
+        .apply(model, TrainingSet(examples, target))
+        .members()
+    )
+    assert both.report["trainable"] == probe.report["trainable"] > 0
+    assert not np.allclose(both.outputs(examples) * both.temperature, probe.outputs(examples) * probe.temperature)
+
+
 # Few shots, calibration
 
 

@@ -68,7 +68,7 @@ class TwoStage(Adaptation):
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
         (first,) = self.first.apply(model, data).members()
-        head: Any = copy.deepcopy(first.head)
+        head: Any = copy.deepcopy(first.head).requires_grad_(True)
         with torch.no_grad():  # the temperature goes into the last map: logits are calibrated from the start
             for parameter in head.linear.parameters():
                 parameter.div_(first.temperature)

@@ -61,7 +61,7 @@ class _Tuned(Trained):
                 head: Head = LinearHead(self.pool, x_NF.shape[1], data.target.n_outputs, self.dropout)
                 head.standardise_by(x_NF)
             else:
-                head = copy.deepcopy(data.head).requires_grad_(True)
+                head = copy.deepcopy(data.head)
             head = head.to(device_of(model), dtype_of(model))
             groups, close = self._open(tuned)
             groups += head_groups(head, self.weight_decay)

@@ -254,8 +254,8 @@ class BrainOF(nn.Module):
     def encode_without(self, tokens: Tokens, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """Latents (B, L, D) without the tokens of one part (their numbers) after the other, as `encode` of all others.
 
-        Contents, and keys and values of the first block that reads them, are computed once, but for contents that depend
-        on the other tokens (correlations) and samplers that interpolate.
+        Contents, and keys and values of the first block, are computed once, but for contents that depend on the other
+        tokens (correlations) and samplers that interpolate.
         """
         read = [self._read_without(parts, tokens, output) for output in self.config.readings]
         for latents in zip(*read, strict=True):

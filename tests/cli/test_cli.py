@@ -147,7 +147,7 @@ def test_import_is_lazy():
 
 
 def test_a_reader_that_has_seen_enough_ends_nothing():
-    command = [sys.executable, "-c", "from brainof.cli import out; out('enough'); out('more')"]
+    command = [sys.executable, "-m", "brainof", "prepare", "--list"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert process.stderr.read() == b""

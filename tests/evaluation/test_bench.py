@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from brainof.cli import main
 from brainof.corpus import Corpus
 from brainof.errors import ConfigError
-from brainof.evaluation import entries, evaluate, find_suite, leaks, readouts
+from brainof.evaluation import entries, evaluate, find_suite, leaks
 from brainof.evaluation.suite import Suite, suite_versions
 from brainof.evaluation.summary import MOABB
 from brainof.evaluation.transforms import narrowed
@@ -184,8 +184,7 @@ def test_a_flipped_label_changes_the_question_and_the_score(done, alpha, tmp_pat
     assert now["02"] < 0.3 < 0.8 < right["02"]
 
 
-def test_a_read_out_that_trains_chooses_on_validation_people(alpha, tmp_path, monkeypatch):
-    monkeypatch.setitem(readouts.LEARNING_RATES, "attentive", (0.3, 1.0))
+def test_a_read_out_that_trains_chooses_on_validation_people(alpha, tmp_path):
     asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": []}
     asked |= {"readouts": ["attentive"], "tunings": {"attentive": {"epochs": 2}}}
     found = evaluate(
@@ -197,12 +196,11 @@ def test_a_read_out_that_trains_chooses_on_validation_people(alpha, tmp_path, mo
     with np.load(next((tmp_path / "runs").rglob("*fold-0.npz"))) as arrays:
         about = json.loads(str(arrays["about"]))["folds"][0]
     assert about["n_validation"] == 10  # one of three training people
-    assert about["lr"] in [1e-3 * factor for factor in (0.3, 1.0)]
+    assert about["lr"] in [1e-3 * factor for factor in (0.1, 0.3, 1.0, 3.0, 10.0)]
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_network_is_trained_from_scratch_and_one_that_fails_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
-    monkeypatch.setitem(readouts.LEARNING_RATES, "full", (1.0,))
+def test_a_network_is_trained_from_scratch_and_one_that_fails_is_a_row_with_its_reason(alpha, tmp_path):
     asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": ["FFCL", "Labram"]}
     asked |= {"tunings": {"full": {"epochs": 1}}}
     wanted = suite(alpha, tasks={"state": asked}, random_weights=0)

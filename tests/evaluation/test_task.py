@@ -207,7 +207,7 @@ def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
     task = Task(name="g", view="pretrain", label="group", n_splits=3, repeats=1, baselines=[], nuisance="site")
     rng = np.random.default_rng(0)
     caught, real = [], []
-    for seed in range(20):
+    for seed in range(30):
         group = np.where(np.isin(subject, 2 * rng.integers(0, 8, 2) + [0, 1]), 1 - site, site)
         corpus.index["label.group"] = group.astype(str)
         noise = 0.3 * rng.standard_normal((len(subject), 3))
@@ -220,7 +220,7 @@ def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
     assert caught["score"].mean() > 0.75
     assert caught["nuisance_null_mean"].mean() > 0.7
     assert caught["nuisance_null_mean"].mean() == pytest.approx(caught["score"].mean(), abs=0.03)
-    assert (caught["nuisance_p_value"] <= 0.05).sum() <= 3  # 98 % of draws of a test that keeps its level
+    assert (caught["nuisance_p_value"] <= 0.05).sum() <= 4  # 98 % of draws of a test that keeps its level
     assert caught["nuisance_p_value"].median() > 0.2
     # one labelling in 64 is the true one: of 39 drawn, 0.6 tie with it, and in 99 % of draws up to three
     assert (real["nuisance_p_value"] <= 0.1).mean() > 0.9

@@ -392,12 +392,12 @@ def test_nothing_is_compiled_for_a_health_check(corpus, tmp_path, monkeypatch):
 
 def test_the_release_holds_the_moving_average(corpus, tmp_path, monkeypatch, power_cut):
     """value += (1 - decay) (weight - value) after each step, also across a break."""
-    from brainof.pretraining import trainer
+    from brainof.pretraining import optimizer
 
     seen = []
-    plain = trainer.Average.update
+    plain = optimizer.Average.update
     monkeypatch.setattr(
-        trainer.Average,
+        optimizer.Average,
         "update",
         lambda self: (plain(self), seen.append(self._parameters[0].clone()))[0],
     )

@@ -21,13 +21,7 @@ from ..model.experts import Experts, choose
 
 
 class Exchange:
-    """The routed product of `Experts` where each rank of an axis holds some of them: tokens travel to the experts they
-    chose and back, by all-to-all.
-
-    The sizes of what is exchanged must be known on the host: one wait for the device per layer, which no all-to-all
-    avoids. Legend: T tokens, D width, F hidden width, E experts of the layer, e of this rank, G ranks of the axis, K
-    experts per token, R = T K rows (token-expert pairs) sorted by expert, A rows that arrive.
-    """
+    """The routed product of `Experts` where each rank of an axis holds some of them."""
 
     def __init__(self, group: Any, experts: int) -> None:
         self.group, self.ranks, self.experts = group, dist.get_world_size(group), experts
@@ -59,9 +53,8 @@ class Exchange:
 def spread_experts(model: nn.Module, device: torch.device, size: int) -> list[nn.Parameter]:
     """Leave this rank its part of the experts of each layer, in place; returns the parameters that are parts.
 
-    A layer knows nothing of it: its stacked weights become those of this rank, and its product is replaced. As many
-    ranks as divide the number of experts share them; where there are more ranks, groups of them hold the same ones. A
-    part has the attribute `spread`: the mesh (copy, expert) along whose last axis it is one.
+    As many ranks as divide the number of experts share them; where there are more ranks, groups of them hold the same
+    ones. A part has the attribute `spread`: the mesh (copy, expert) along whose last axis it is one.
     """
     from torch.distributed.device_mesh import init_device_mesh
 

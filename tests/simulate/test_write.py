@@ -88,6 +88,8 @@ def test_eeg_reads_back_through_mne(root, made):
 def test_meg_reads_back_through_mne(root, made):
     raw = mne.io.read_raw_fif(root / "sub-002/meg/sub-002_task-blocks_meg.fif", preload=True, verbose="error")
     np.testing.assert_array_equal(raw.get_data().astype(np.float32), made.meg.data)
+    (system,) = (root / "sub-002/meg").glob("*_coordsystem.json")
+    assert json.loads(system.read_text())["MEGCoordinateSystem"] == "ElektaNeuromag"
     places = np.array([channel["loc"][:3] for channel in raw.info["chs"]])
     transform = raw.info["dev_head_t"]["trans"]
     np.testing.assert_allclose(places @ transform[:3, :3].T + transform[:3, 3], made.meg.channels.positions, atol=1e-6)

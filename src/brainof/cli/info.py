@@ -105,19 +105,18 @@ def read_file(file: str, args: argparse.Namespace, options: ReadOptions) -> Reco
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..release import PRETRAINED
-    from ..release import describe as describe_model
-
     path = user_path(args.target, ReadError)
     released = path.is_dir() and any((path / name).is_file() for name in _MODEL_FILES)
-    if released or (args.target == PRETRAINED and not path.exists()):
-        found = describe_model(path if released else PRETRAINED)
-        return show(args, found, _model_lines(found))
-    if not path.exists():
+    if released or not path.exists():  # torch is imported only where a model is meant
+        from ..model import presets
+        from ..release import PRETRAINED
+        from ..release import describe as describe_model
+
+        if released or args.target == PRETRAINED:
+            found = describe_model(path if released else PRETRAINED)
+            return show(args, found, _model_lines(found))
         if path.suffix or len(path.parts) > 1:
             raise missing(path)
-        from ..model import presets
-
         try:
             found = presets.describe(args.target)
         except ConfigError:

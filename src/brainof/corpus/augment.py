@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Annotated
 
 import numpy as np
+import scipy  # scipy.signal is imported on first use: it takes as long as half of torch
 import torch
 from pydantic import Field
-from scipy.signal import resample_poly
 
 from ..channels import MODALITIES
 from ..schema import Schema
@@ -97,7 +97,8 @@ def _window(
         if choice != 1 and signal_CT.shape[1] * choice >= patch:
             ratio = Fraction(choice).limit_denominator(100)
             rate = float(ratio)  # the polyphase filter shifts nothing
-            signal_CT = resample_poly(signal_CT, *ratio.as_integer_ratio(), axis=1, padtype="line").astype(np.float32)
+            up, down = ratio.as_integer_ratio()
+            signal_CT = scipy.signal.resample_poly(signal_CT, up, down, axis=1, padtype="line").astype(np.float32)
     if config.shift and not slow:
         most = min(int(config.shift * signal_CT.shape[1]), signal_CT.shape[1] - patch)
         signal_CT = signal_CT[:, int(draws[1] * (max(most, 0) + 1)) :]

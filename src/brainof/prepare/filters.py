@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from pydantic import Field, model_validator
-from scipy import signal
 
 from ..recording import Recording
 from ..utils.memory import blocks, map_rows
@@ -49,7 +49,7 @@ class Notch(Step):
     def sections(self, sfreq: float) -> np.ndarray | None:
         """Second-order sections of one pass at `sfreq`; None where there is nothing to do."""
         used = [freq for freq in self.freqs if 0 < freq < sfreq / 2]
-        sections = [signal.tf2sos(*signal.iirnotch(freq, freq / self.width, fs=sfreq)) for freq in used]
+        sections = [scipy.signal.tf2sos(*scipy.signal.iirnotch(freq, freq / self.width, fs=sfreq)) for freq in used]
         return np.concatenate(sections) if sections else None
 
 
@@ -90,7 +90,7 @@ class Filter(Step):
             return None
         kind = "lowpass" if low is None else "highpass" if high is None else "bandpass"
         edges = (low, high) if low and high else low or high
-        return signal.butter(self.order, edges, kind, fs=sfreq, output="sos")
+        return scipy.signal.butter(self.order, edges, kind, fs=sfreq, output="sos")
 
     def _band(self, sfreq: float) -> tuple[float | None, float | None]:
         """What is left of low and high at a rate: there is nothing to cut above Nyquist."""
@@ -109,7 +109,7 @@ def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:
             first, last = max(0, start - overlap), min(n_times, stop + overlap)
             # float64: poles of a 0.5 Hz high-pass sit too close to the unit circle for float32
             longer = values[:, first:last].astype(np.float64)
-            longer = signal.sosfiltfilt(sections, longer, padtype="odd", padlen=min(pad, last - first - 1))
+            longer = scipy.signal.sosfiltfilt(sections, longer, padtype="odd", padlen=min(pad, last - first - 1))
             pieces.append(longer[:, start - first : stop - first].astype(np.float32))
         return np.concatenate(pieces, axis=1)
 

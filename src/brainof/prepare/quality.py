@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import signal
+import scipy
 
 from ..channels import UNITS
 from ..recording import Recording
@@ -98,7 +98,7 @@ def _spectrum(recording: Recording, rows: np.ndarray) -> dict[str, list[float]] 
     powers = []
     for start in starts:
         piece = np.nan_to_num(recording.data[rows, start : start + length].astype(np.float64))
-        frequencies, power = signal.welch(piece, recording.sfreq, nperseg=segment)
+        frequencies, power = scipy.signal.welch(piece, recording.sfreq, nperseg=segment)
         powers.append(np.median(power, axis=0))
     power = np.mean(powers, axis=0)
     edges = np.geomspace(frequencies[1], frequencies[-1], BINS + 1)

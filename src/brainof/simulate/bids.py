@@ -57,7 +57,7 @@ def write_sensors(subject: Subject, modality: str, parameters: CohortParameters,
     else:
         _write_fif(recording, parameters.meg, _path(folder, subject, "meg.fif"))
         sidecar = {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False}
-        system = "ElektaNeuromag" if parameters.meg == "neuromag306" else "CTF"
+        system = "CTF" if parameters.meg == "ctf275" else "ElektaNeuromag"
     common = {
         "PowerLineFrequency": level.line_frequency if level.line else "n/a",
         "SamplingFrequency": recording.sfreq,

@@ -67,8 +67,8 @@ def simulated(
         tell(f"{task.name}: {task.asks}")
         best = oracle(task, suite.subjects, suite.seed)
         folder = write(task.parameters(suite.subjects, suite.seed), out / task.name / "cohort")
-        for modality in task.modalities:
-            prepare(folder / f"recipe_{modality}.yaml", folder, out / task.name / "corpus")
+        for recipe in [folder / f"recipe_{modality}.yaml" for modality in task.modalities]:
+            prepare(recipe, folder, out / task.name / "corpus")
         corpus = Corpus(out / task.name / "corpus")
         asked = questions(corpus, task)
         for modality, question in asked.items():

@@ -119,7 +119,7 @@ class Sidecars:
         return number
 
     def confounds(self) -> Path:
-        """fMRIPrep's table of confounds beside an image (`regressors` until 1.5); a path where nothing is if none."""
+        """fMRIPrep's table of confounds beside an image (older ones are `regressors`), or where it should be."""
         parts = self.path.name.split(".")[0].split("_")[:-1]
         stem = "_".join(part for part in parts if not part.startswith(_NOT_OF_CONFOUNDS))
         new, old = (self.path.parent / f"{stem}_desc-confounds_{word}.tsv" for word in ("timeseries", "regressors"))

@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainof.channels import Channels
-from brainof.model import BrainOF, attention, experts, layers, log_spectrum, update_balance
+from brainof.model import BrainOF, attention, experts, layers, log_spectrum, move_biases
 from brainof.model.tokens import take_tokens
 from brainof.signals import SignalBatch
 
@@ -78,7 +78,7 @@ def training_step(preset: str, windows: int, count: int, bf16: bool) -> Callable
         clip_gradients(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        update_balance(model)
+        move_biases(model)
 
     return step
 
@@ -118,7 +118,7 @@ def plain_step(preset: str, windows: int, bf16: bool, compiled: bool = False) ->
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        update_balance(model)
+        move_biases(model)
 
     return step
 

@@ -35,7 +35,7 @@ from torch import nn
 
 from brainof.channels import Channels
 from brainof.corpus import CorpusWriter, open_corpora
-from brainof.model import update_balance
+from brainof.model import move_biases
 from brainof.prepare import Window, default_chain
 from brainof.pretraining import PretrainConfig
 from brainof.pretraining.run import Run
@@ -116,7 +116,7 @@ def plain_step(run: Run, batch: Any) -> None:
     nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.trainer.optimizer.step()
     run.trainer.optimizer.zero_grad()
-    update_balance(run.model)
+    move_biases(run.model)
 
 
 def against_plain(corpus: Path, out: Path, repeats: int = 9) -> tuple[dict[tuple[str, str], float], str]:

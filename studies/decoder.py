@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from pydantic import Field
 from scipy import signal
 
 from brainof.contract import InputContract, ModalityContract
 from brainof.corpus import Corpus, pairs
-from brainof.datasets import Source, find_recipe, prepare_sources
+from brainof.datasets import Recipe, find_recipe, prepare
 from brainof.datasets.discover import discover
 from brainof.evaluation import save_rows
 from brainof.inference.reconstruct import predict_at
@@ -134,12 +133,9 @@ def _channel_model(out: Path, root: Path, sizes: Sizes, seed: int) -> tuple[Brai
         }
     )
     folder = write(parameters, out / "cohort")
-    eegmat = out / "recipe_eegmat.yaml"
     short = {**find_recipe("eegmat").to_dict(), "windows": {"length": SECONDS}}
-    eegmat.write_text(yaml.safe_dump(short, sort_keys=False), encoding="utf-8")
-    sources = [Source(folder / "recipe_eeg.yaml", folder), Source(eegmat, root / DATASETS["eegmat"])]
-    for _ in prepare_sources(sources, out / "corpus"):
-        pass
+    prepare(folder / "recipe_eeg.yaml", folder, out / "corpus")
+    prepare(Recipe.parse(short), root / DATASETS["eegmat"], out / "corpus")
     corpus = Corpus(out / "corpus")
     known = {
         str(name): sorted(set(part["subject"].astype(str)))
@@ -297,16 +293,11 @@ _SESSION: dict[str, Any] = {
 def _region_rows(out: Path, sizes: Sizes, seed: int) -> list[dict[str, Any]]:
     parameters = CohortParameters.parse({**_SESSION, "subjects": sizes.pair_people, "seed": seed + 7})
     folder = write(parameters, out / "pair_cohort")
-    sources = []
     for modality in ("eeg", "fmri"):
         values = recipe(parameters, modality)
         if modality == "eeg":
             values |= {"prepare": {"resample": {"sfreq": 128.0}}, "windows": {"length": 32.0}}
-        path = out / f"recipe_{modality}.yaml"
-        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        sources.append(Source(path, folder))
-    for _ in prepare_sources(sources, out / "pair_corpus"):
-        pass
+        prepare(Recipe.parse(values), folder, out / "pair_corpus")
     corpus = Corpus(out / "pair_corpus")
     table = pairs(corpus.index, {"eeg": "simulated_eeg", "fmri": "simulated_fmri"}, overlap=0.99)
     subject = corpus.index["subject"].astype(str).to_numpy()[table["eeg"]]

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from brainof.corpus import Corpus, pairs
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import Recipe, prepare
 from brainof.evaluation import evaluate_task, save_rows, task_rows
 from brainof.evaluation.baselines import baseline_features
 from brainof.evaluation.protocol import task_windows
@@ -133,16 +132,11 @@ def _corpus(folder: Path, effects: dict[str, Any], subjects: int, seed: int) -> 
     """Simulate, write and prepare a cohort."""
     parameters = _parameters(effects, subjects, seed)
     root = write(parameters, folder / "cohort")
-    sources = []
     for modality in PAIR:
         values = recipe(parameters, modality)
         if modality == "eeg":
             values["prepare"] = EEG
-        path = folder / f"recipe_{modality}.yaml"
-        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        sources.append(Source(path, root))
-    for _ in prepare_sources(sources, folder / "corpus"):
-        pass
+        prepare(Recipe.parse(values), root, folder / "corpus")
     return Corpus(folder / "corpus")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainof.corpus import Corpus
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import prepare
 from brainof.errors import ReadError
 from brainof.evaluation import save_rows
 from brainof.evaluation.task import choose_tasks, evaluate_run
@@ -121,9 +121,8 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     config = find_config("real").replaced(changes, "real")
 
     require_folders(root, DATASETS.values())
-    sources = [Source(recipe, root / folder) for recipe, folder in DATASETS.items()]
-    for summary in prepare_sources(sources, out / "corpus"):
-        tell(summary.text().splitlines()[0])
+    for recipe, folder in DATASETS.items():
+        tell(prepare(recipe, root / folder, out / "corpus").text().splitlines()[0])
     corpus = Corpus(out / "corpus")
     tasks = [
         (choose_tasks(corpus, [name], **({"baselines": BASELINES[name]} if name in BASELINES else {}))[0], pool)

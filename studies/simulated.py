@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from brainof.corpus import Corpus, pairs
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import prepare
 from brainof.evaluation import Task, evaluate_task, save_rows, task_rows
 from brainof.evaluation.baselines import baseline_features
 from brainof.evaluation.protocol import task_windows
@@ -67,9 +67,8 @@ def simulated(
         tell(f"{task.name}: {task.asks}")
         best = oracle(task, suite.subjects, suite.seed)
         folder = write(task.parameters(suite.subjects, suite.seed), out / task.name / "cohort")
-        sources = [Source(folder / f"recipe_{modality}.yaml", folder) for modality in task.modalities]
-        for _ in prepare_sources(sources, out / task.name / "corpus"):
-            pass
+        for recipe in [folder / f"recipe_{modality}.yaml" for modality in task.modalities]:
+            prepare(recipe, folder, out / task.name / "corpus")
         corpus = Corpus(out / task.name / "corpus")
         asked = questions(corpus, task)
         for modality, question in asked.items():

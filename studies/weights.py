@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from brainof.datasets import Source, find_recipe, prepare, prepare_sources
+from brainof.datasets import find_recipe, prepare
 from brainof.evaluation import evaluate
 from brainof.pretraining import find_config, pretrain
 from brainof.release import load, save_release
@@ -84,9 +84,9 @@ def prepared(root: Path, out: Path, tell: Callable[[str], None]) -> list[Path]:
     if not (cohort / "recipe_meg.yaml").exists():
         shutil.rmtree(cohort, ignore_errors=True)  # half of one
         write(CohortParameters.parse(MEG), cohort)
-    sources = [Source(name, root / folder) for name, folder in OPEN.items()]
-    for summary in prepare_sources([*sources, Source(cohort / "recipe_meg.yaml", cohort)], corpora[0]):
-        tell(summary.text().splitlines()[0])
+    for name, folder in OPEN.items():
+        tell(prepare(name, root / folder, corpora[0]).text().splitlines()[0])
+    tell(prepare(cohort / "recipe_meg.yaml", cohort, corpora[0]).text().splitlines()[0])
     for seconds, corpus in zip(FILM_SECONDS, corpora[1:], strict=True):
         recipe = find_recipe("studyforrest_movie").replaced([f"windows={{length: {seconds}}}", "tasks={}"], "film")
         tell(prepare(recipe, root / FILM, corpus).text().splitlines()[0])

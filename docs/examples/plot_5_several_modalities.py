@@ -15,7 +15,7 @@ import mne
 import torch
 
 from brainof.corpus import Corpus, pairs
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import prepare
 from brainof.model import BrainOF
 from brainof.model.fusion import FusedBrainOF, PairedBatch
 from brainof.simulate import CohortParameters
@@ -33,11 +33,8 @@ parameters = CohortParameters(
     fmri_blocks=2,
 )
 cohort = write(parameters, folder / "cohort")
-sources = [
-    Source(cohort / f"recipe_{modality}.yaml", cohort)
-    for modality in parameters.modalities
-]
-for summary in prepare_sources(sources, folder / "corpus"):
+for modality in parameters.modalities:
+    summary = prepare(cohort / f"recipe_{modality}.yaml", cohort, folder / "corpus")
     print(summary.text().splitlines()[0])
 
 # %%

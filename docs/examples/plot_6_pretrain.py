@@ -16,7 +16,7 @@ import mne
 import pandas as pd
 
 import brainof
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import prepare
 from brainof.pretraining import find_config, pretrain
 from brainof.simulate import CohortParameters
 from brainof.simulate.write import write
@@ -27,10 +27,8 @@ parameters = CohortParameters(
     subjects=4, seconds=60, modalities=("eeg",), channels=19
 )
 cohort = write(parameters, folder / "cohort")
-for summary in prepare_sources(
-    [Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"
-):
-    print(summary.text().splitlines()[0])
+summary = prepare(cohort / "recipe_eeg.yaml", cohort, folder / "corpus")
+print(summary.text().splitlines()[0])
 
 # %%
 # ``brainof pretrain per_output --corpus corpus --out run steps=40``, in Python. So few steps teach nothing, and the

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import mne
 import pandas as pd
 
-from brainof.datasets import Source, prepare_sources
+from brainof.datasets import prepare
 from brainof.simulate import CohortParameters
 from brainof.simulate.write import write
 
@@ -29,10 +29,8 @@ cohort = write(
     CohortParameters(subjects=4, seconds=60, modalities=("eeg",), channels=19),
     folder / "cohort",
 )
-for summary in prepare_sources(
-    [Source(cohort / "recipe_eeg.yaml", cohort)], folder / "corpus"
-):
-    print(summary.text().splitlines()[0])
+summary = prepare(cohort / "recipe_eeg.yaml", cohort, folder / "corpus")
+print(summary.text().splitlines()[0])
 
 
 def run(*command):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .channels import MODALITIES
 from .corpus import Corpus
-from .datasets import Source, prepare_sources
+from .datasets import prepare
 from .evaluation import save_rows
 from .evaluation.task import choose_tasks, evaluate_run
 from .explain import explain
@@ -35,9 +35,8 @@ def demo(
     parameters = CohortParameters(subjects=subjects, seed=seed, meg="neuromag102", eeg_epoch=2.0)
     cohort = write(parameters, out / "cohort")
     tell("preparing: raw files -> windows -> corpus")
-    sources = [Source(cohort / f"recipe_{modality}.yaml", cohort) for modality in MODALITIES]
-    for summary in prepare_sources(sources, out / "corpus"):
-        tell(summary.text().splitlines()[0])
+    for modality in MODALITIES:
+        tell(prepare(cohort / f"recipe_{modality}.yaml", cohort, out / "corpus").text().splitlines()[0])
     tell(f"pretraining `per_output` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .channels import MODALITIES, MODALITY_OF_TYPE, Channels
+from .channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
 from .errors import RecordingError, check_known, did_you_mean
 
 EVENT_COLUMNS = ("onset", "duration", "trial_type")
@@ -239,20 +240,30 @@ class Recording:
             plt.close(figure)
         return figure
 
+    def rows(self) -> dict[str, str]:
+        """What it is at a glance, as text by name: file, channels, signal, positions, events, ..."""
+        channels, names = self.channels, self.channels.names
+        kinds = ", ".join(f"{n} {kind} [{UNITS[kind]}]" for kind, n in sorted(Counter(channels.types).items()))
+        rate = f"TR {round(self.t_r, 6):g} s" if self.modality == "fmri" else f"{round(self.sfreq, 6):g} Hz"
+        located = int(channels.located.sum())
+        places = f"{located} known, {self.n_channels - located} unknown, frame {channels.frame}"
+        events = [f"{n} x {kind}" for kind, n in self.events["trial_type"].value_counts()[:12].items()]
+        rows = {
+            "file": self.file or "from memory",
+            "format": self.provenance.get("format", "") + " (cut)" * bool(self.provenance.get("truncated")),
+            "modality": self.modality,
+            "channels": f"{kinds}: {', '.join(names[:6])}{', ...' * (len(names) > 6)}",
+            "signal": f"{self.n_times} samples, {rate}, {round(self.duration, 3):g} s",
+            "positions": places + (f", atlas {channels.atlas}" if channels.atlas else ""),
+            "events": ", ".join(events) or "none",
+            "bad": ", ".join(self.bads[:12]) or "none",
+            "entities": ", ".join(f"{key} {value}" for key, value in self.entities.items()),
+        }
+        return {name: text for name, text in rows.items() if text}
+
     def _repr_html_(self) -> str:
         """The table that a notebook shows."""
-        rate = f"TR {self.t_r:g} s" if self.modality == "fmri" else f"{self.sfreq:g} Hz"
-        located = f"{self.channels.located.sum()} of {self.n_channels}, frame {self.channels.frame}"
-        about = {
-            "file": self.file or "from memory",
-            "modality": self.modality,
-            "channels": f"{self.n_channels}: {', '.join(self.channels.names[:6])}{', ...' * (self.n_channels > 6)}",
-            "signal": f"{self.n_times} samples, {rate}, {self.duration:.1f} s",
-            "positions": located + (f", atlas {self.channels.atlas}" if self.channels.atlas else ""),
-            "events": f"{len(self.events)} of {self.events['trial_type'].nunique()} types",
-            "bad": ", ".join(self.bads) or "none",
-            **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
-        }
+        about = self.rows() | {f"note {number}": note for number, note in enumerate(self.notes, 1)}
         rows = (f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in about.items())
         return f"<table><caption>Recording</caption>{''.join(rows)}</table>"
 

@@ -50,6 +50,9 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
         FewShot(shots=4),
         TwoStage(second=FullFineTune(**QUICK)),
         Ensemble(members=2),
+        FewShot(shots=4, then=LoRA(rank=2, **QUICK)),
+        TwoStage(second=MLPProbe(**QUICK)),
+        Ensemble(members=2, of=FewShot(shots=4, then=LoRA(rank=2, **QUICK))),
     ],
     ids=lambda chosen: chosen.name,
 )

@@ -15,7 +15,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from brainof.corpus import BatchSampler, Corpora, Corpus, Loader, folder
+from brainof.corpus import BatchSampler, Corpus, Loader, folder, open_corpora
 from brainof.corpus.buckets import COLUMNS
 from brainof.corpus.folder import RemoteFolder
 from brainof.errors import ConfigError, CorpusError, StorageError
@@ -61,7 +61,7 @@ def test_a_corpus_in_memory_reads_like_a_local_one(corpus_root, in_memory):
     _same(corpus, corpus_root)
     _same(pickle.loads(pickle.dumps(corpus)), corpus_root)
     assert corpus.verify().problems == []
-    assert len(Corpora([URL, corpus_root])) == 48
+    assert len(open_corpora([URL, corpus_root])) == 48
     with pytest.raises(CorpusError, match=f"{URL}: is read-only"):
         corpus.compact()
 

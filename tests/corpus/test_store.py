@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from brainof.corpus import Corpora, Corpus, CorpusWriter, open_corpora
+from brainof.corpus import Corpus, CorpusWriter, open_corpora
 from brainof.errors import CorpusError
 
 
@@ -130,7 +130,7 @@ def test_corpora_number_their_windows_through(corpus_root, tmp_path, make):
         writer.add(make.recording("q1", "second", "meg"), make.channels(5, "meg"), windows)
         writer.add_dataset("second", {"license": "PDDL"})
     both = open_corpora([corpus_root, tmp_path / "other"])
-    assert isinstance(both, Corpora)
+    assert [corpus.root for corpus in both.corpora] == [corpus_root, tmp_path / "other"]
     assert len(both) == 28
     assert list(both.datasets) == ["second", "demo"]
     assert both.index["dataset"].tolist() == ["demo"] * 24 + ["second"] * 4

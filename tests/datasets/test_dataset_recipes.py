@@ -23,6 +23,8 @@ from brainof.recording import Recording
 from brainof.simulate.bids import write_brainvision
 from brainof.simulate.montages import sensors
 
+from .catalogue_page import PAGE, page
+
 RECIPES = {recipe.name: recipe for recipe in catalogue.recipes()}
 UNVERIFIED = [name for name, recipe in RECIPES.items() if recipe.layout != "verified"]
 SUBJECTS = ("01", "02")
@@ -231,11 +233,7 @@ def test_evaluation_sets_and_what_contains_them():
 
 
 def test_index_page_is_in_step():
-    page = Path(__file__).parents[2] / "docs" / "guide" / "datasets.md"
-    assert page.read_text(encoding="utf-8") == catalogue.page(), (
-        'write it again: python -c "from pathlib import Path; from brainof.datasets import catalogue; '
-        "Path('docs/guide/datasets.md').write_text(catalogue.page())\""
-    )
+    assert PAGE.read_text(encoding="utf-8") == page(), "write it again: python -m tests.datasets.catalogue_page"
 
 
 @pytest.mark.parametrize(("typo", "name"), [("abide_1", "abide1"), ("camcan-meg", "camcan_meg"), ("tuegg", "tueg")])

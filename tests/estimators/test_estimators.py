@@ -222,10 +222,15 @@ def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals):
     frozen = BrainOFEmbedder(release, **ARRAYS).fit(X).transform(X)
     adapted = BrainOFEmbedder(release, adapt=LoRA(rank=2, epochs=2), random_state=0, **ARRAYS).fit(X, y, people)
     assert np.abs(adapted.transform(X) - frozen).max() > 1e-4
+    few = {"adaptation": "few_shot", "shots": 4, "then": {"adaptation": "lora", "rank": 2, "epochs": 2}}
+    adapted = BrainOFEmbedder(release, adapt=few, random_state=0, **ARRAYS).fit(X, y, people)
+    assert np.abs(adapted.transform(X) - frozen).max() > 1e-4
     with pytest.raises(LabelError, match="learns from labels"):
         BrainOFEmbedder(release, adapt="lora", **ARRAYS).fit(X)
     with pytest.raises(ConfigError, match="leaves the embeddings as they are"):
         BrainOFEmbedder(release, adapt="probe", **ARRAYS).fit(X, y)
+    with pytest.raises(ConfigError, match="leaves the embeddings as they are"):
+        BrainOFEmbedder(release, adapt="few_shot", **ARRAYS).fit(X, y)
 
 
 def test_bad_input_is_one_clear_sentence(release, signals, recordings, tmp_path):

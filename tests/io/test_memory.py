@@ -90,7 +90,8 @@ def test_a_nibabel_image_equals_the_file(nifti, bold):
     assert (recording.t_r, recording.provenance["file"]) == (1.5, "image in memory")
     labels = np.zeros(bold.shape[:3], np.int16)
     labels[:2], labels[2:] = 7, 3
-    regions = from_image(image, atlas=nib.Nifti1Image(labels, image.affine))
+    atlas = nifti(labels, name="atlas.nii.gz", affine=image.affine)
+    regions = from_image(image, options=ReadOptions.parse({"atlas": {"image": str(atlas)}}))
     assert regions.channels.labels.tolist() == [3, 7]
     np.testing.assert_allclose(regions.data[1], bold[:2].mean(axis=(0, 1, 2)), rtol=1e-6)
     assert len(regions.provenance["atlas"]["sha256"]) == 64

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from brainof.errors import ConfigError
 from brainof.model import attention as module
 from brainof.model.attention import (
     Attention,
@@ -193,12 +192,6 @@ def test_lambda_is_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert attention.lam().dtype == torch.float32
     assert attention.bfloat16().lam().dtype == torch.float32
-
-
-def test_heads_that_do_not_split_the_width_are_refused():
-    for kind in (Attention, lambda dim, heads: CrossAttention(dim, heads, 16.0)):
-        with pytest.raises(ConfigError, match="heads"):
-            kind(32, 3)
 
 
 def test_the_first_query_keeps_what_all_read_alike():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from brainof.model import BrainOF, update_balance
+from brainof.model import BrainOF, balance_metrics, move_biases
 from brainof.pretraining.threads import GradientThreads
 
 
@@ -46,7 +46,7 @@ def updates(model, batches, windows=None, threads=1):
         else:
             team.backward(parts, lambda part: {"loss": loss_of(model, part)})
         loads.append(torch.stack([block.ffn.load_ME for block in model.blocks]))
-        update_balance(model, 0.01)
+        move_biases(model, 0.01)
     team.close()
     return loads
 
@@ -84,7 +84,7 @@ def test_evaluation_moves_nothing(trained):
     before = biases(plain)
     plain.eval()
     loss_of(plain, batches[0]).backward()
-    assert update_balance(plain, 0.01) == {}
+    assert balance_metrics(move_biases(plain, 0.01)) == {}
     assert torch.equal(biases(plain), before)
 
 

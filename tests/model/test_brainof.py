@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from brainof.errors import ConfigError, ContractError, RecordingError
-from brainof.model import BrainOF, BrainOFConfig, attention, update_balance
+from brainof.model import BrainOF, BrainOFConfig, attention, balance_metrics, move_biases
 from brainof.signals import SignalBatch
 
 MODALITIES = ("eeg", "meg", "fmri")
@@ -158,7 +158,7 @@ def test_state_survives_a_round_trip(make_batch):
     model, batch = BrainOF.from_preset("debug"), make_batch()
     model.train()
     model.forward_features(batch)
-    update_balance(model, gamma=0.1)
+    move_biases(model, gamma=0.1)
     other = BrainOF(BrainOFConfig.parse(model.config.to_dict()))
     other.load_state_dict(model.state_dict())
     assert any(block.ffn.selection_bias.abs().max() > 0 for block in other.blocks)
@@ -169,7 +169,7 @@ def test_mixed_modalities_are_counted_apart(make_batch):
     model = BrainOF.from_preset("debug")
     for modality in ("eeg", "fmri"):
         model.forward_features(make_batch(modality))
-    metrics = update_balance(model)
+    metrics = balance_metrics(move_biases(model))
     assert set(metrics) == {"max_vio", "max_vio_worst", "max_vio/eeg", "max_vio/fmri", "idle_experts"}
 
 

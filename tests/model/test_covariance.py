@@ -12,7 +12,16 @@ from scipy.linalg import logm
 from brainof.channels import Channels
 from brainof.errors import ConfigError
 from brainof.model.config import BrainOFConfig
-from brainof.model.covariance import SHRINKAGE, LogCovariance, log_covariance, log_positive, places, spatial_weights
+from brainof.model.covariance import (
+    POINTS,
+    SHRINKAGE,
+    WEIGHTS,
+    LogCovariance,
+    log_covariance,
+    log_positive,
+    places,
+    spatial_weights,
+)
 from brainof.model.presets import count
 from brainof.signals import Sensors, SignalBatch
 
@@ -43,16 +52,31 @@ def rows(model, batch) -> torch.Tensor:
     return model.sample(model.tokens(batch))[:, model.config.latents_of("connectivity")]
 
 
+def quadrature(matrix_BKK: torch.Tensor) -> torch.Tensor:
+    """The integral as it is written, with products."""
+    one_KK = torch.eye(matrix_BKK.shape[-1], dtype=matrix_BKK.dtype)
+    less_BKK = matrix_BKK - one_KK
+    return sum(w * less_BKK @ torch.linalg.inv(one_KK + t * less_BKK) for t, w in zip(POINTS, WEIGHTS, strict=True))
+
+
 def test_the_logarithm_is_that_of_the_matrix():
     rng = np.random.default_rng(0)
     vectors = np.linalg.qr(rng.normal(size=(3, 8, 8)))[0]
     matrices = vectors * np.geomspace(0.02, 32, 8) @ vectors.swapaxes(1, 2)
     expected = np.stack([logm(matrix) for matrix in matrices])
-    plain = log_positive(torch.from_numpy(matrices))
-    np.testing.assert_allclose(plain.numpy(), expected, atol=0.005)
-    with torch.inference_mode():
-        fast = log_positive(torch.from_numpy(matrices))
-    torch.testing.assert_close(fast.clone(), plain, atol=1e-11, rtol=0)
+    given = torch.from_numpy(matrices).requires_grad_()
+    found, plain = log_positive(given), quadrature(given)
+    np.testing.assert_allclose(found.detach().numpy(), expected, atol=0.005)
+    torch.testing.assert_close(found, plain, atol=1e-11, rtol=0)
+    weight = torch.from_numpy(rng.normal(size=matrices.shape))
+    (of_found,), (of_plain,) = (torch.autograd.grad((each * weight).sum(), given) for each in (found, plain))
+    torch.testing.assert_close(of_found, of_plain, atol=1e-9, rtol=1e-9)
+
+
+def test_the_logarithm_has_a_gradient_where_eigenvalues_are_equal():
+    one = torch.eye(4, dtype=torch.float64, requires_grad=True)
+    log_positive(one).sum().backward()
+    torch.testing.assert_close(one.grad, torch.ones_like(one))
 
 
 def test_covariance_is_that_of_weighted_means_of_what_is_seen():

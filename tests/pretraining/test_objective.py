@@ -17,7 +17,7 @@ from brainof.pretraining.optimizer import Average
 from brainof.pretraining.terms import TERMS, Term
 from brainof.pretraining.terms.band_power import band_matrix
 from brainof.pretraining.terms.connectivity import connectivity_targets
-from brainof.pretraining.terms.latent import latent_loss, view_loss
+from brainof.pretraining.terms.latent import latent_loss
 from brainof.pretraining.views import View
 
 OUTPUTS = ["waveform", "log_spectrum", "connectivity"]
@@ -604,6 +604,8 @@ def test_latents_are_regularised_as_the_recipe_says_along_directions_of_the_batc
         found = objective.compare(masked, tokens, made, latents, whole, {"view": view})
     n = masked.predicted_mask_BH.sum(1)
     assert found["latent"].item() == pytest.approx(latent_loss(latents, whole, n, regulariser, 25).item(), rel=1e-6)
-    assert found["view"].item() == pytest.approx(view_loss(latents, view, n, regulariser, 25).item(), rel=1e-6)
+    assert found["view"].item() == pytest.approx(
+        latent_loss(latents, view, n, regulariser, 25, views=True).item(), rel=1e-6
+    )
     other = latent_loss(latents, whole, n, regulariser, 26).item()
     assert (found["latent"].item() != pytest.approx(other, rel=1e-6)) == (regulariser == "sigreg")

@@ -11,7 +11,7 @@ from brainof.pretraining.terms.align import align_loss
 from brainof.pretraining.terms.band_power import BANDS, band_matrix, band_power_loss
 from brainof.pretraining.terms.comparison import patch_loss
 from brainof.pretraining.terms.distill import distill_loss
-from brainof.pretraining.terms.latent import latent_loss, view_loss
+from brainof.pretraining.terms.latent import latent_loss
 from brainof.pretraining.terms.log_spectrum import window_spectrum
 from brainof.pretraining.terms.pretexts import pretext_loss
 from brainof.pretraining.terms.raw_components import raw_component_loss
@@ -193,12 +193,14 @@ def test_two_views_have_the_same_latents_and_both_stay_apart():
         off = (covariance**2).sum() - (np.diag(covariance) ** 2).sum()
         return np.maximum(0, 1 - np.sqrt(x.var(0, ddof=1) + 1e-4)).mean() + 0.04 * off / 4
 
-    found = view_loss(*tensors(own, view, predicted), "vicreg", 0)
+    found = latent_loss(*tensors(own, view, predicted), "vicreg", 0, views=True)
     expected = error + predicted.sum() * (vicreg(own) + vicreg(view)) / 2
     np.testing.assert_allclose(found.item(), expected, rtol=1e-9)
-    np.testing.assert_allclose(view_loss(*tensors(own, view, predicted), "none", 0).item(), error, rtol=1e-9)
+    np.testing.assert_allclose(
+        latent_loss(*tensors(own, view, predicted), "none", 0, views=True).item(), error, rtol=1e-9
+    )
     with_gradient = torch.from_numpy(view).requires_grad_()
-    view_loss(*tensors(own), with_gradient, *tensors(predicted), "none", 0).backward()
+    latent_loss(*tensors(own), with_gradient, *tensors(predicted), "none", 0, views=True).backward()
     assert with_gradient.grad.abs().sum() > 0
 
 

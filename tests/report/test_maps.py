@@ -171,3 +171,14 @@ def test_the_command_on_a_file_of_ones_own(tmp_path, capsys):
     assert 'class="lead">Maps that beat their nulls: 0; that do not: 1 (channel); that could not be tested: 1' in page
     assert main([*command[:-3], "chanel"]) == 2
     assert "did you mean 'channel'" in capsys.readouterr().err
+    assert main([*command[:-5], "experts"]) == 0  # the same model and source
+    np.savez(tmp_path / "other.npz", eeg=RNG.standard_normal((4, 256 * 24)) * 1e-5)
+    for place, value in ((1, "tiny"), (2, str(tmp_path / "other.npz"))):
+        other = [*command[:place], value, *command[place + 1 :]]
+        capsys.readouterr()
+        assert main(other) == 2
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            f"holds maps of {'model' if place == 1 else 'source'} {command[place]}, not {value}; give another --out"
+            in err
+        )

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import yaml
 from studies.fusion import _predict, fine_tune, quadratic
 
 from brainof.corpus import Corpus, pairs
-from brainof.datasets import Source, find_recipe, prepare_sources
+from brainof.datasets import Recipe, find_recipe, prepare
 from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
 from brainof.stats.ridge import decisions
@@ -29,15 +28,10 @@ def test_an_exclusive_or_is_linear_in_the_quadratic_features():
 @pytest.mark.real
 def test_simultaneous_eeg_and_meg_are_paired_and_fused(real_data, tmp_path):
     """The one real paired recording, from FIF to fused embeddings, in both orders and with one missing."""
-    sources = []
     for name in ("meg_vendor_clips", "meg_vendor_clips_eeg"):
         values = find_recipe(name).to_dict()
         values["files"] = [{"pattern": "neuromag/sample_audvis_5s_raw.fif", "entities": {"subject": "sample"}}]
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(values), encoding="utf-8")
-        sources.append(Source(path, real_data / "meg_vendor_clips"))
-    for _ in prepare_sources(sources, tmp_path / "corpus"):
-        pass
+        prepare(Recipe.parse(values), real_data / "meg_vendor_clips", tmp_path / "corpus")
     corpus = Corpus(tmp_path / "corpus")
     table = pairs(corpus.index, {"meg": "meg_vendor_clips", "eeg": "meg_vendor_clips_eeg"})
     onset = corpus.index["onset"].to_numpy()

@@ -179,8 +179,12 @@ class Adaptation(Schema):
     """
 
     name: ClassVar[str]
-    frozen: ClassVar[bool] = True
-    """The backbone stays as it is, so that features may be computed once."""
+
+    @property
+    def frozen(self) -> bool:
+        """The backbone stays as it is, so that features may be computed once; so do all adaptations that it holds."""
+        held = (getattr(self, name) for name in type(self).model_fields)
+        return all(each.frozen for each in held if isinstance(each, Adaptation))
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
         """Fit on all examples; the model (the backbone) is never changed."""

@@ -62,7 +62,6 @@ class TwoStage(Adaptation):
     """First a head on the frozen backbone, then both together from there: large first gradients spare the backbone."""
 
     name: ClassVar[str] = "two_stage"
-    frozen: ClassVar[bool] = False
     first: Nested = Field(default_factory=LinearProbe)
     second: Nested = Field(default_factory=FullFineTune)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import LabelError
 from ..inference.examples import Examples
 from ..stats.ridge import RidgeSolver, equal_prior_offset, one_versus_rest
 from ..utils.modules import device_of, dtype_of, evaluating, seeded, to_device
@@ -74,28 +74,16 @@ class _TrainedProbe(Trained):
             head = head.to(device_of(model), dtype_of(model))
             if data.head is None:
                 head.standardise_by(x_NF)
-            table = FeatureTable(torch.from_numpy(x_NF).to(head.mean_F))
-            network = Network(table.batch, head, head_groups(head, self.weight_decay), (head,))
-            fitted = train(network, table, data.target, self, data.random_state)
+            features_NF = torch.from_numpy(x_NF).to(head.mean_F)
+
+            def encode(rows: np.ndarray) -> Tensor:
+                return features_NF[torch.from_numpy(rows).to(features_NF.device)]
+
+            # features are all of one kind, and each costs as much as another
+            alike: Any = SimpleNamespace(kinds=np.zeros(len(x_NF), np.int64), costs=np.ones(len(x_NF), np.int64))
+            network = Network(encode, head, head_groups(head, self.weight_decay), (head,))
+            fitted = train(network, alike, data.target, self, data.random_state)
         return finished(self, model, head, data.target.kind, sum(p.numel() for p in head.parameters()), fitted)
-
-
-class FeatureTable:
-    """Features as examples: all of one kind, a batch is some of the rows."""
-
-    def __init__(self, x_NF: Tensor) -> None:
-        self.x_NF = x_NF
-        self.kinds = np.zeros(len(x_NF), np.int64)
-        self.costs = np.ones(len(x_NF), np.int64)
-
-    def __len__(self) -> int:
-        return len(self.x_NF)
-
-    def batch(self, rows: Any) -> Tensor:
-        return self.x_NF[torch.as_tensor(np.asarray(rows), device=self.x_NF.device)]
-
-    def key(self, row: int) -> str:
-        raise LabelError("features have no key of their own", field="examples")
 
 
 class MLPProbe(_TrainedProbe):

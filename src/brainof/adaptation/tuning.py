@@ -45,9 +45,12 @@ def is_unused(name: str) -> bool:
 class _Tuned(Trained):
     """Backbone and linear head trained together."""
 
-    frozen: ClassVar[bool] = False
     pool: str = "auto"
     dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @property
+    def frozen(self) -> bool:
+        return False
 
     def _open(self, model: nn.Module) -> tuple[list[dict[str, Any]], Close]:
         """Choose what trains, in place: the optimizer's groups, and how to end."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, in_options
 from ..paths import user_path
-from ..utils.files import make_folder
+from ..utils.files import make_folder, read_json
 from ..utils.values import counted
 from . import out, say
 from .info import add_contract_arguments, add_read_arguments, read_file, read_options, without_later_parts
@@ -43,6 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_read_arguments(parser.add_argument_group("how to read the files, where they do not say"))
 
 
+def _refuse_others(folder: Path, model: str, source: list[str]) -> None:
+    """ConfigError where the folder holds maps of another model or source: they would be replaced."""
+    from ..report.explanations import FILE
+
+    if (folder / FILE).exists():
+        held = read_json(folder / FILE)
+        for field, now in (("model", [model]), ("source", source)):
+            before = held.get(field, now)
+            before = [before] if isinstance(before, str) else before
+            if [Path(name).resolve() for name in before] != [Path(name).resolve() for name in now]:
+                problem = f"holds maps of {field} {' '.join(before)}, not {' '.join(now)}"
+                raise ConfigError(problem, file=folder, field="out", fix="give another --out")
+
+
 def run(args: argparse.Namespace) -> int:
     from ..corpus import Corpus
     from ..explain.run import WHAT, explain
@@ -67,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if contract is None:
         say(f"{args.model} is a preset: its weights are RANDOM, no map can beat random weights")
     folder = user_path(args.out)
+    _refuse_others(folder, args.model, args.source)
     make_folder(folder)  # before the work, which may take hours
     command = shlex.join(["brainof", *sys.argv[1:]])
     found = explain(

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     recording = read(path, modality=args.modality, options=read_options(args))
     values = describe(recording)
     values["notes"] = [in_options(note, args.options) for note in values["notes"]]
-    return show(args, values, _lines(values))
+    return show(args, values, _lines(recording, values))
 
 
 def describe(recording: Recording) -> dict[str, Any]:
@@ -168,34 +168,16 @@ def _middle(spread: np.ndarray) -> float | None:
     return float(f"{np.median(finite):.4g}") if finite.size else None
 
 
-def _lines(values: dict[str, Any]) -> list[str]:
-    types = ", ".join(f"{n} {kind} [{values['units'][kind]}]" for kind, n in values["types"].items())
-    rate = f"{values['sfreq']:g} Hz" if values["t_r"] is None else f"TR {values['t_r']:g} s"
-    places = values["positions"]
-    events = ", ".join(f"{n} x {kind}" for kind, n in list(values["events"].items())[:12]) or "none"
-    sizes, names = [], values["channels"]
+def _lines(recording: Recording, values: dict[str, Any]) -> list[str]:
+    sizes = []
     for kind, size in values["amplitude"].items():
         unit, factor = SHOWN_UNITS[values["units"][kind]]
         sizes.append(f"{kind} unknown" if size is None else f"{kind} {size * factor:.3g} {unit}")
     amplitude = ", ".join(sizes)
-    if values["modality"] != "fmri":
+    if recording.modality != "fmri":
         amplitude += " (plausible)" if values["plausible"] else " (NOT plausible, see the notes)"
-    located = f"{places['known']} known, {places['unknown']} unknown, frame {values['frame']}"
-    lines = {
-        "file": values["file"],
-        "format": values["format"] + (" (cut)" if values["truncated"] else ""),
-        "modality": values["modality"],
-        "channels": f"{types}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
-        "signal": f"{values['n_times']} samples, {rate}, {values['duration']:g} s",
-        "amplitude": amplitude,
-        "positions": located + (f", atlas {values['atlas']}" if values["atlas"] else ""),
-        "events": events,
-        "bad": ", ".join(values["bads"][:12]) or "none",
-    }
-    if values["entities"]:
-        lines["entities"] = ", ".join(f"{key} {value}" for key, value in values["entities"].items())
-    text = [f"{key:<10} {value}" for key, value in lines.items()]
-    return [*text, *(f"note       {note}" for note in values["notes"])]
+    lines = [f"{name:<10} {text}" for name, text in {**recording.rows(), "amplitude": amplitude}.items()]
+    return [*lines, *(f"note       {note}" for note in values["notes"])]
 
 
 def _model_lines(found: dict[str, Any]) -> Iterator[str]:

@@ -4,13 +4,12 @@ from .index import subjects
 from .loader import Loader
 from .sampler import BatchSampler
 from .selection import pairs, select, split_subjects
-from .store import Corpora, Corpus, open_corpora
+from .store import Corpus, open_corpora
 from .windows import Windows
 from .writer import CorpusWriter
 
 __all__ = [
     "BatchSampler",
-    "Corpora",
     "Corpus",
     "CorpusWriter",
     "Loader",

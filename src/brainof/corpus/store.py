@@ -1,4 +1,4 @@
-"""Corpus: windows read back from disk, every one of them checked; Corpora: several of them read as one."""
+"""Corpus: windows read back from disk, every one of them checked; `open_corpora`: several read as one."""
 
 from __future__ import annotations
 
@@ -235,25 +235,9 @@ class Corpus(Windows):
             self.notes.append(note)
 
 
-class Corpora(Windows):
-    """Several corpora as one: rows are numbered through, in the order given."""
-
-    def __init__(self, corpora: Sequence[str | PathLike[str] | Corpus]) -> None:
-        opened = [each if isinstance(each, Corpus) else Corpus(each) for each in corpora]
-        if not opened:
-            raise CorpusError("no corpus was given")
-        super().__init__(opened, any(corpus.remote for corpus in opened))
-
-    def __repr__(self) -> str:
-        return f"<Corpora {', '.join(str(corpus.folder) for corpus in self.corpora)}>"
-
-    @property
-    def notes(self) -> list[str]:
-        """Those of all corpora."""
-        return [note for corpus in self.corpora for note in corpus.notes]
-
-
-def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | Corpora:
-    """Open one corpus, or several as one."""
-    paths = [paths] if isinstance(paths, (str, PathLike)) else paths
-    return Corpus(paths[0]) if len(paths) == 1 else Corpora(paths)
+def open_corpora(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Windows:
+    """One corpus, or several read as one: rows are numbered through, in the order given; a CorpusError for none."""
+    corpora = [Corpus(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    if not corpora:
+        raise CorpusError("no corpus was given")
+    return corpora[0] if len(corpora) == 1 else Windows(corpora, any(corpus.remote for corpus in corpora))

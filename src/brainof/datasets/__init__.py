@@ -2,17 +2,15 @@
 
 from .fetch import fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
 from .recipe import Recipe, find_recipe, recipe_names
-from .run import Source, Summary, prepare, prepare_sources
+from .run import Summary, prepare
 
 __all__ = [
     "Recipe",
-    "Source",
     "Summary",
     "fetch_chb_mit",
     "fetch_eegmat",
     "fetch_eegmmidb",
     "find_recipe",
     "prepare",
-    "prepare_sources",
     "recipe_names",
 ]

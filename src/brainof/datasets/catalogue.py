@@ -1,12 +1,10 @@
-"""What the recipes that come with brainof say about datasets, together: an index page, and the overlap registry."""
+"""What the recipes that come with brainof say together: the published corpus, and the overlap registry."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import Path
 
-import jinja2
 import pandas as pd
 
 from ..errors import ConfigError
@@ -47,24 +45,3 @@ def published_index() -> pd.DataFrame:
             row = {"modality": recipe.modality, "dataset": recipe.name, "sfreq": sfreq, "n_times": n_times}
             rows.append({**row, "n_channels": entry.channels, "count": entry.windows, "people": entry.participants})
     return pd.DataFrame(rows)
-
-
-def page() -> str:
-    """The index page as Markdown."""
-    known = sorted(recipes(), key=lambda recipe: (recipe.modality, recipe.name))
-    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    return template.from_string(Path(__file__).with_name("catalogue.md").read_text(encoding="utf-8")).render(
-        names={"eeg": "EEG", "meg": "MEG", "fmri": "fMRI"},
-        published=[recipe for recipe in known if recipe.published is not None],
-        evaluation=[recipe for recipe in known if "evaluation" in recipe.roles],
-        others=[recipe for recipe in known if recipe.published is None and not recipe.roles],
-        by_name=recipes(),
-        splits=_splits,
-    )
-
-
-def _splits(recipe: Recipe) -> str:
-    """The published splits of its tasks: how many subjects are on each side, and the source."""
-    splits = [task.published_split for task in recipe.tasks.values() if task.published_split is not None]
-    sizes = [f"by {s.by} {len(s.train)}/{len(s.validation)}/{len(s.test)}: " if s.test else "" for s in splits]
-    return "; ".join(size + split.source for size, split in zip(sizes, splits, strict=True))

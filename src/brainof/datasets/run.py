@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
@@ -25,8 +24,6 @@ from .discover import Found, discover
 from .engines import KILLED, Engine
 from .job import DIED, Job
 from .recipe import Recipe, find_recipe
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Summary:
 
 
 def prepare(
-    recipe: Recipe,
+    recipe: Recipe | str | PathLike[str],
     root: str | PathLike[str],
     out: str | PathLike[str],
     *,
@@ -86,7 +83,8 @@ def prepare(
 
     Parameters
     ----------
-    recipe : Recipe
+    recipe : Recipe, str or path-like
+        A recipe, or its name or file.
     root, out : path-like
         Folder of the dataset, and of the corpus, which is made if it does not exist.
     limit : int, optional
@@ -103,14 +101,15 @@ def prepare(
     Raises
     ------
     ConfigError
-        Nothing matches, an option is wrong, or (once all are prepared) windows are to be cut on an event that no
-        recording has.
+        There is no such recipe, nothing matches, an option is wrong, or (once all are prepared) windows are to be cut
+        on an event that no recording has.
     LabelError
         A label table is missing or lacks a column.
     StorageError
         The corpus cannot be written.
     """
     started = time.monotonic()
+    recipe = recipe if isinstance(recipe, Recipe) else find_recipe(recipe)
     engine = engine or Engine()
     found = choose(discover(recipe.files, root, recipe.name), limit, subjects, part)
     job = Job(recipe, root, strict)
@@ -211,19 +210,3 @@ def _failures(out: Path, recipe: Recipe) -> dict[str, str]:
             if values.get("dataset") == recipe.name and values.get("modality") == recipe.modality:
                 failures[str(values.get("recording"))] = str(values.get("reason", ""))
     return failures
-
-
-@dataclass(frozen=True)
-class Source:
-    """A dataset on disk: a recipe (name or file) and the folder it describes."""
-
-    recipe: str | Path
-    root: Path
-
-
-def prepare_sources(sources: Iterable[Source], corpus: str | PathLike[str]) -> Iterator[Summary]:
-    """Prepare several datasets into one corpus, one after the other; what is there already is kept."""
-    for source in sources:
-        summary = prepare(find_recipe(source.recipe), source.root, corpus)
-        log.info(summary.text())
-        yield summary

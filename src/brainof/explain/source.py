@@ -136,7 +136,7 @@ def gather(
 
     Parameters
     ----------
-    source : Corpus, Corpora, or what `brainof.embed` takes
+    source : Corpus, several of `open_corpora`, or what `brainof.embed` takes
     model : BrainOF
         For its patch length and contract.
     y, groups : array-like, optional

@@ -40,7 +40,7 @@ def embed(
 
     Parameters
     ----------
-    source : path, Recording, mne.io.Raw, mne.Epochs, a list of these, array (n, channels, times), Corpus or Corpora
+    source : path, Recording, mne.io.Raw, mne.Epochs, a list of these, array (n, channels, times), Corpus or several
         Signals are checked against the contract, prepared by the steps stored in it and cut into windows, each
         recording by itself. Windows of a corpus are prepared already.
     model : module, str or path

@@ -93,7 +93,7 @@ class WindowList:
 
 
 class CorpusRows:
-    """Windows of a corpus (or Corpora) by row number, all by default; scikit-learn can split it by indexing.
+    """Windows of a corpus (or several) by row number, all by default; scikit-learn can split it by indexing.
 
     `patch` is that of the model in samples; `subjects` (n,) are named `dataset/subject`.
     """

@@ -7,7 +7,6 @@ corpus and a note.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -86,30 +85,17 @@ def _cached(image: Path | None, labels: Path | None, name: str | None, space: st
         ids, names, centroids = read_labels(source)
         frame = space or ("mni" if np.isfinite(centroids).any() else "unknown")
         return Atlas(ids, names, centroids, frame, name, digest)
-    loaded = load_image(image)
-    values = _whole_labels(loaded, image)
-    return _atlas(loaded, values, labels, space or space_of(image, loaded) or "scanner", name, digest)
-
-
-def _atlas(image: Any, values: np.ndarray, labels: Path | None, frame: str, name: str, digest: str) -> Atlas:
     import nibabel
 
+    loaded = load_image(image)
+    values = _whole_labels(loaded, image)
     ids = np.unique(values[values != 0])
     names = tuple(str(i) for i in ids)
     if labels is not None:
         ids, names, _ = read_labels(labels, ids)
-    whole = nibabel.Nifti1Image(values, image.affine, dtype=values.dtype)
-    return Atlas(ids, names, label_centroids(values, image.affine, ids), frame, name, digest, whole)
-
-
-def atlas_of_image(image: Any, options: AtlasOptions, root: Path) -> Atlas:
-    """An atlas from a 3-D nibabel label image in memory; its digest is that of the label values and the affine."""
-    path = Path(image.get_filename() or "atlas in memory")
-    values = _whole_labels(image, path)
-    table = find_file(options.labels, root, None, "atlas.labels") if options.labels is not None else None
-    content = hashlib.sha256(np.ascontiguousarray(values).tobytes() + np.asarray(image.affine, "<f8").tobytes())
-    frame = options.space or space_of(path, image) or "scanner"
-    return _atlas(image, values, table, frame, options.name or path.name.split(".")[0], content.hexdigest())
+    whole = nibabel.Nifti1Image(values, loaded.affine, dtype=values.dtype)
+    frame = space or space_of(image, loaded) or "scanner"
+    return Atlas(ids, names, label_centroids(values, loaded.affine, ids), frame, name, digest, whole)
 
 
 def _whole_labels(image: Any, path: Path) -> np.ndarray:

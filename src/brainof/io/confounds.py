@@ -12,15 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, ReadError, did_you_mean
-from .bids.names import as_spelled
+from .bids.sidecars import Sidecars
 from .checks import damage_named
 from .events import UNKNOWN
 from .options import ConfoundOptions
 from .text_table import read_text_table
-
-#: entities of an image that its confounds do not have
-_NOT_OF_CONFOUNDS = ("space-", "desc-", "res-", "cohort-", "hemi-", "den-")
-
 
 _COLUMNS = {
     "motion": tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"),
@@ -115,14 +111,10 @@ def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Pa
             if (folder / options.file).is_file():
                 return folder / options.file
         raise ReadError("file not found", file=recording.parent / options.file, field="confounds")
-    parts = recording.name.split(".")[0].split("_")[:-1]
-    stem = "_".join(part for part in parts if not part.startswith(_NOT_OF_CONFOUNDS))
-    names = [f"{stem}_desc-confounds_{word}.tsv" for word in ("timeseries", "regressors")]
-    for name in names:
-        if (path := as_spelled(recording.parent / name)).is_file():
-            return path
-    missing = recording.parent / names[0]
-    raise ReadError("no confounds file beside the recording", file=missing, fix="give confounds.file=")
+    path = Sidecars.find(recording).confounds()
+    if not path.is_file():
+        raise ReadError("no confounds file beside the recording", file=path, fix="give confounds.file=")
+    return path
 
 
 def cleaned(

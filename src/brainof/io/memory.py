@@ -14,7 +14,7 @@ from ..errors import ReadError, check_known
 from ..recording import Recording, no_events
 from .checks import checked
 from .events import events_table
-from .options import AtlasOptions, ReadOptions, ReadRequest
+from .options import ReadOptions, ReadRequest
 from .positions import electrode_positions
 from .units import override_factors
 
@@ -72,20 +72,16 @@ def from_mne(
 def from_image(
     image: Any,
     *,
-    atlas: Any = None,
     options: ReadOptions | None = None,
     entities: Mapping[str, str] | None = None,
-    events: pd.DataFrame | None = None,
 ) -> Recording:
     """A Recording from a 4-D nibabel image (nx, ny, nz, n_times) in memory.
 
-    Its header holds the TR, unless `options.t_r` does. `atlas` is a 3-D label image whose regions are named by their
-    ids, or by the table `options.atlas.labels`; default: what `options.atlas` says (`image` or `grid_mm`). `options`
-    and `entities` as in `read`; `events` with the columns onset, duration (seconds) and trial_type.
+    Its header holds the TR, unless `options.t_r` does; `options` (with an atlas, or a grid) and `entities` as in
+    `read`.
 
     Raises ReadError: the image is no 4-D volume image, its TR is impossible, or no atlas is given.
     """
-    from .atlas import atlas_of_image
     from .bids.sidecars import Sidecars
     from .nifti import recording_of_image
     from .nifti_header import check_shape
@@ -96,9 +92,7 @@ def from_image(
     path = Path(image.get_filename() or "image in memory")
     check_shape(image, path, options)
     request = ReadRequest(path, "nifti", "fmri", options, dict(entities or {}), path.parent, Sidecars.find(path))
-    regions = atlas_of_image(atlas, options.atlas or AtlasOptions(), path.parent) if atlas is not None else None
-    recording = recording_of_image(image, request, regions)
-    return checked(recording if events is None else recording.replace(events=events))
+    return checked(recording_of_image(image, request))
 
 
 def from_array(

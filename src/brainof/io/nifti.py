@@ -36,13 +36,14 @@ def read_nifti(request: ReadRequest) -> Recording:
     return recording_of_image(image, request)
 
 
-def recording_of_image(image: Any, request: ReadRequest, atlas: Atlas | None = None) -> Recording:
-    """A 4-D image whose header was checked -> Recording; `atlas` takes the place of `options.atlas.image`."""
+def recording_of_image(image: Any, request: ReadRequest) -> Recording:
+    """A 4-D image whose header was checked -> Recording."""
     unit = TIME_UNITS.get(int(image.header["xyzt_units"]) & 0x38, np.nan)  # a frequency, or no code at all
     t_r, notes = checked_tr(float(image.header.get_zooms()[3]) * unit, "pixdim[4]", request)
     path, root, options = request.path, request.root, request.options.atlas or AtlasOptions()
+    atlas: Atlas | None = None
     if options.grid_mm is None:
-        atlas = atlas if atlas is not None else load_atlas(options, root, path)
+        atlas = load_atlas(options, root, path)
         if atlas is None or atlas.image is None:
             if options.name is not None and options.image is None and options.labels is None:
                 open_atlas(options.name)  # says how to fetch it, or what is known

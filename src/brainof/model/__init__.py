@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backbone import BackboneConfig
-from .balance import balance_metrics, move_biases, update_balance
+from .balance import balance_metrics, move_biases
 from .brainof import BrainOF, Layout
 from .config import BrainOFConfig
 from .decoder import DecoderConfig
@@ -30,5 +30,4 @@ __all__ = [
     "move_biases",
     "pool",
     "preset",
-    "update_balance",
 ]

@@ -22,7 +22,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from .kernels.attention import (
     combined_attention,
     disjoint,
@@ -85,9 +84,6 @@ class Projections(nn.Module):
 
     def __init__(self, dim: int, heads: int, halves: int, residual_gain: float) -> None:
         super().__init__()
-        if dim % (halves * heads):
-            fix = f"choose a divisor of {dim // halves}"
-            raise ConfigError(f"dim {dim} does not split into {heads} heads", field="heads", fix=fix)
         self.heads, self.residual_gain = heads, residual_gain
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
 
@@ -101,8 +97,7 @@ class Attention(Projections):
     """Multi-head self-attention; "dint" and "diff" split each query and key head into two halves of width D / (2 H).
 
     "softmax" is ordinary multi-head attention with as many weights. `layer` is the depth from 0, which sets the
-    starting value of lam; `residual_gain` a factor on the starting weights of the output map. A ConfigError where `dim`
-    cannot be divided.
+    starting value of lam; `residual_gain` a factor on the starting weights of the output map.
     """
 
     def __init__(self, dim: int, heads: int, kind: Kind = "dint", layer: int = 0, residual_gain: float = 1.0) -> None:
@@ -122,9 +117,8 @@ class Attention(Projections):
             nn.init.normal_(self.lambda_4d, std=0.1)
 
     def lam(self) -> Tensor:
-        """exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init, a scalar in at least float32."""
-        if self.lambda_4d is None:
-            raise ConfigError("softmax attention has no lambda", field="attention")
+        """exp(lq1 . lk1) - exp(lq2 . lk2) + lambda_init, a scalar in at least float32; of "dint" and "diff"."""
+        assert self.lambda_4d is not None
         lam = wide(self.lambda_4d)
         return (lam[0] * lam[1]).sum().exp() - (lam[2] * lam[3]).sum().exp() + self.lambda_init
 

@@ -17,12 +17,6 @@ def violation(load_E: Tensor) -> Tensor:
     return load_E.amax(-1) / load_E.mean(-1).clamp_min(1e-12) - 1
 
 
-def update_balance(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> dict[str, float]:
-    """`move_biases`, and what `balance_metrics` says of the load; waits for the device."""
-    load_LME = move_biases(model, gamma, group)
-    return {} if load_LME is None else balance_metrics(load_LME)
-
-
 @torch.no_grad()
 def move_biases(model: nn.Module, gamma: float = 1e-3, group: Any = None) -> Tensor | None:
     """Move every selection bias by one step towards equal load, and start counting anew; waits for nothing.

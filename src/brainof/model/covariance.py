@@ -7,7 +7,7 @@ over places is taken off, so that the reference of the recording does not matter
 learned.
 
 Legend: B windows (1 where the batch shares sensors), C channels, P patches per channel, N = C * P tokens
-(channel-major), S samples per patch, K virtual sensors, D width.
+(channel-major), S samples per patch, K virtual sensors, D width; P points of the quadrature in `log_positive`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from ..signals import Sensors
-from .kernels import plain_inference
-from .kernels.logarithm import logarithm_by_inverses
 from .layers import wide
 from .tokens import Tokens
 
@@ -53,19 +51,15 @@ def spatial_weights(sensors: Sensors, count: int) -> Tensor:
 
 
 def log_positive(matrix_BKK: Tensor) -> Tensor:
-    """Logarithm of positive definite matrices, by the integral of (A - 1) / (1 + t (A - 1)) over t from 0 to 1.
+    """Logarithm of positive definite matrices A, by the integral of (1 + t (A - 1))^-1 (A - 1) over t from 0 to 1.
 
     Gauss-Legendre points make this the Pade approximant (Dieci, Morini and Papini 1996). Unlike a logarithm by
     eigenvectors it has a gradient where eigenvalues are equal, and no step waits for it on a device.
     """
     one_KK = torch.eye(matrix_BKK.shape[-1], dtype=matrix_BKK.dtype, device=matrix_BKK.device)
     less_BKK = matrix_BKK - one_KK
-    if plain_inference(matrix_BKK):
-        return logarithm_by_inverses(matrix_BKK, POINTS, WEIGHTS)
-    parts = [
-        w * less_BKK @ torch.linalg.inv_ex(one_KK + t * less_BKK).inverse for t, w in zip(POINTS, WEIGHTS, strict=True)
-    ]
-    return torch.stack(parts).sum(0)
+    scaled_PBKK = torch.stack([(one_KK + t * less_BKK) / w for t, w in zip(POINTS, WEIGHTS, strict=True)])
+    return torch.linalg.inv_ex(scaled_PBKK).inverse.sum(0) @ less_BKK
 
 
 class LogCovariance(nn.Module):

@@ -6,7 +6,7 @@ expert, M modalities (groups whose load is counted).
     s = sigmoid(router x);  chosen = top-K of s + bias;  g = s of the chosen, normalised
     y = shared(x) + sum over chosen of g_i expert_i(x)
 
-The bias enters the choice only, and is moved by `brainof.model.balance.update_balance` after each optimizer step.
+The bias enters the choice only, and is moved by `brainof.model.balance.move_biases` after each optimizer step.
 Sources: DeepSeekMoE (arXiv:2401.06066) and loss-free balancing (arXiv:2408.15664).
 """
 
@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..channels import MODALITIES
-from ..errors import ConfigError
 from .kernels.experts import filled_experts, grouped_experts, use_filled, use_grouped
 from .layers import SwiGLU, swiglu
 
@@ -55,8 +54,6 @@ class Experts(nn.Module):
         self, dim: int, experts: int, top_k: int, hidden: int, shared: int = 0, residual_gain: float = 1.0
     ) -> None:
         super().__init__()
-        if not 1 <= top_k <= experts:
-            raise ConfigError(f"{top_k} experts per token out of {experts}", field="top_k")
         self.top_k, self.residual_gain = top_k, residual_gain
         self.force_balance = False
         self.product: Product | None = None

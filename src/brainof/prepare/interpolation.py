@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..errors import RecordingError, check_known
+from ..errors import RecordingError
 from ..recording import Recording
 
 
-def interpolate(recording: Recording, names: Sequence[str] | None = None) -> Recording:
-    """The recording with the channels `names` estimated from all others that are not bad, by MNE's spherical splines.
+def interpolate(recording: Recording) -> Recording:
+    """The recording with its bad channels estimated from all others, by MNE's spherical splines; none is bad then.
 
-    EEG with positions in the head frame; by default `bads` are replaced and taken off `bads`.
+    EEG with positions in the head frame.
 
-    Raises RecordingError: not EEG, an unknown channel, a channel without position, or fewer than four good channels.
+    Raises RecordingError: not EEG, a channel without position, or fewer than four good channels.
     """
-    names = recording.bads if names is None else tuple(names)
-    file, channels = recording.file, recording.channels
+    file, channels, bads = recording.file, recording.channels, recording.bads
     if recording.modality != "eeg":
         fix = "leave them bad: the model masks them"
         raise RecordingError(f"{recording.modality} is not interpolated", file=file, field="modality", fix=fix)
-    for name in names:
-        check_known(name, channels.names, RecordingError, "no channel {!r}", file=file)
-    left = tuple(name for name in recording.bads if name not in names)
-    used = [row for row, name in enumerate(channels.names) if name not in left]
-    for row in used:
-        if not channels.located[row]:
-            fix = f"read it with montage=, or without it: drop={channels.names[row]!r}"
-            raise RecordingError("has no position", file=file, field=channels.names[row], fix=fix)
-    if not names:
+    for name, located in zip(channels.names, channels.located, strict=True):
+        if not located:
+            fix = f"read it with montage=, or without it: drop={name!r}"
+            raise RecordingError("has no position", file=file, field=name, fix=fix)
+    if not bads:
         return recording
-    if len(used) - len(names) < 4:
-        raise RecordingError(f"{len(used) - len(names)} good channels are too few to interpolate from", file=file)
-    picked = recording.pick(used)
-    known = np.where(np.isfinite(picked.data), picked.data, 0)  # a broken channel is replaced, not read
-    picked = picked.replace(data=known, bads=names, channels=replace(picked.channels, frame="head"))
-    raw = picked.to_mne(annotations=False)
+    good = len(channels) - len(bads)
+    if good < 4:
+        raise RecordingError(f"{good} good channels are too few to interpolate from", file=file)
+    known = np.where(np.isfinite(recording.data), recording.data, 0)  # a broken channel is replaced, not read
+    raw = recording.replace(data=known, channels=replace(channels, frame="head")).to_mne(annotations=False)
     raw.interpolate_bads(reset_bads=True, verbose="error")
-    values = recording.data.copy()
-    values[used] = raw.get_data().astype(values.dtype)
-    note = f"interpolated from the other channels: {', '.join(names)}"
-    return recording.replace(data=values, bads=left).noted(note)
+    values = raw.get_data().astype(recording.data.dtype)
+    note = f"interpolated from the other channels: {', '.join(bads)}"
+    return recording.replace(data=values, bads=()).noted(note)

@@ -129,11 +129,10 @@ def hide_patches(
         order_BCP = np.where(halved_B[:, None, None], draws_BCP, draws_BCP[:, :1])
     elif unit == "channel":
         order_BCP = draws_BCP[:, :, :1]
-    elif region_BC is not None:
+    else:
+        assert region_BC is not None
         stretch_P = np.arange(n_patches) // block_patches if unit == "block" else np.zeros(n_patches, np.int64)
         order_BCP = np.take_along_axis(draws_BCP[:, :, stretch_P], region_BC[..., None], 1)
-    else:
-        raise RecordingError("no regions were given", field=f"mask.unit={unit}", fix="pass region_BC")
     order_BN = np.broadcast_to(order_BCP, valid_BCP.shape).reshape(n_windows, -1)
     valid_BN = valid_BCP.reshape(n_windows, -1)
     sorted_BN, rank_BN = _distinct(order_BN, valid_BN)

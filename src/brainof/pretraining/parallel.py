@@ -206,7 +206,7 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, b
         parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
         # every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so
-        # none is looked for; buffers stay apart: the counts of the experts are reduced by `update_balance`
+        # none is looked for; buffers stay apart: the counts of the experts are reduced by `move_biases`
         renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13
         apart: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
         replica = DistributedDataParallel(objective, gradient_as_bucket_view=True, **apart)

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainof.datasets.discover import discover
+from brainof.datasets.job import Job
+from brainof.datasets.recipe import Recipe
 from brainof.errors import LabelError, ReadError
 from brainof.io import ReadOptions, read
 from brainof.io.confounds import cleaned, read_confounds
@@ -130,6 +133,30 @@ def test_the_mask_and_confounds_of_a_run_may_write_its_number_otherwise(prep, of
     image.rename(other)
     with pytest.raises(ReadError, match="no confounds file beside the recording"):
         read(other, options=ReadOptions.parse({"atlas": {"grid_mm": 6}, "confounds": {"strategy": ["motion"]}}))
+
+
+@pytest.mark.parametrize("name", ["sub-01_task-rest", "scan"])
+@pytest.mark.parametrize("word", ["timeseries", "regressors"])
+def test_a_changed_table_of_confounds_prepares_the_recording_again(prep, tmp_path, name, word):
+    table = prep.parent / f"{name}_desc-confounds_{word}.tsv"
+    (prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv").rename(table)
+    image = prep.rename(prep.with_name(prep.name.replace("sub-01_task-rest", name)))
+    read = {"atlas": {"grid_mm": 6}, "confounds": {"strategy": ["motion"]}}
+    values = {
+        "name": "toy",
+        "title": "Toy",
+        "citation": "none",
+        "modality": "fmri",
+        "license": "none",
+        "read": read,
+        "files": [{"pattern": f"**/{image.name}"}],
+    }
+    recipe = Recipe.parse(values)
+    (found,) = discover(recipe.files, tmp_path)
+    before = Job(recipe, tmp_path).config(found)
+    assert Job(recipe, tmp_path).config(found) == before
+    table.write_text(table.read_text().replace("trans_x", "trans_q"))
+    assert Job(recipe, tmp_path).config(found) != before
 
 
 def test_row_26_missing_columns_are_all_named(prep):

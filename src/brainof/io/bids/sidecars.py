@@ -14,10 +14,13 @@ from typing import Any
 from ...errors import ReadError
 from ...utils.files import parse_json
 from ..text_table import decoded
-from .names import DATATYPES, DESCRIPTION, BidsFile, parse, same_entity
+from .names import DATATYPES, DESCRIPTION, BidsFile, as_spelled, parse, same_entity
 
 #: levels of folders between a file and the root of its dataset: datatype, session, subject, and one to spare
 _MOST_LEVELS = 5
+
+#: entities of an image that its confounds do not have
+_NOT_OF_CONFOUNDS = ("space-", "desc-", "res-", "cohort-", "hemi-", "den-")
 
 
 @dataclass(frozen=True)
@@ -115,15 +118,21 @@ class Sidecars:
             raise ReadError(f"{str(value)[:40]!r} is not a number", file=file, field=key, fix="correct the file")
         return number
 
+    def confounds(self) -> Path:
+        """fMRIPrep's table of confounds beside an image (older ones are `regressors`), or where it should be."""
+        parts = self.path.name.split(".")[0].split("_")[:-1]
+        stem = "_".join(part for part in parts if not part.startswith(_NOT_OF_CONFOUNDS))
+        new, old = (self.path.parent / f"{stem}_desc-confounds_{word}.tsv" for word in ("timeseries", "regressors"))
+        return next((path for path in map(as_spelled, (new, old)) if path.is_file()), new)
+
     def paths(self) -> list[Path]:
-        """Every file that decides what a BIDS recording is read as; none for names that are not BIDS."""
+        """Every file that decides what a BIDS recording is read as; of other names the confounds of `_bold` alone."""
+        confounds = [path for path in [self.confounds()] if path.is_file()] if self.suffix == "bold" else []
         if not self.is_bids:
-            return []
+            return confounds
         wanted = [(self.suffix, ".json"), ("channels", ".tsv"), ("electrodes", ".tsv"), ("coordsystem", ".json")]
         found = [Path(file.path) for kind, end in wanted for file in self.all(kind, end, free=("space",))]
-        found += [self.events] if self.events else []
-        tables = self.all("timeseries", ".tsv", free=("description",))
-        return found + [Path(file.path) for file in tables if file.entities.get("description") == "confounds"]
+        return [*found, *([self.events] if self.events else []), *confounds]
 
 
 def read_json(path: str) -> Mapping[str, Any]:

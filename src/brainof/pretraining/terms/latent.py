@@ -19,26 +19,24 @@ from .regularisers import REGULARISERS, seed_of
 
 
 def latent_loss(
-    latents_BLD: Tensor, whole_BLD: Tensor, n_predicted_B: Tensor, regulariser: str = "vicreg", seed: int = 0
+    latents_BLD: Tensor,
+    other_BLD: Tensor,
+    n_predicted_B: Tensor,
+    regulariser: str = "vicreg",
+    seed: int = 0,
+    views: bool = False,
 ) -> Tensor:
-    """Each window's mean square difference times its predicted patches; the regulariser of all times all of them."""
-    return _alike(latents_BLD, whole_BLD.detach(), n_predicted_B, regulariser, seed, both=False)
+    """Each window's mean square difference times its predicted patches; the regulariser of all times all of them.
 
-
-def view_loss(latents_BLD: Tensor, view_BLD: Tensor, n_predicted_B: Tensor, regulariser: str, seed: int) -> Tensor:
-    """As `latent_loss`, with the mean of the regularisers of both views."""
-    return _alike(latents_BLD, view_BLD, n_predicted_B, regulariser, seed, both=True)
-
-
-def _alike(
-    latents_BLD: Tensor, other_BLD: Tensor, n_predicted_B: Tensor, regulariser: str, seed: int, both: bool
-) -> Tensor:
+    The others are a target without a gradient; as one of two `views` they learn, too, and the regulariser is the mean
+    of both.
+    """
     dtype = at_least_float32(latents_BLD)
     with torch.autocast(latents_BLD.device.type, enabled=False):
-        latents_BLD, other_BLD = latents_BLD.to(dtype), other_BLD.to(dtype)
+        latents_BLD, other_BLD = latents_BLD.to(dtype), (other_BLD if views else other_BLD.detach()).to(dtype)
         error = ((latents_BLD - other_BLD).square().mean((1, 2)) * n_predicted_B).sum()
         apart = REGULARISERS[regulariser](latents_BLD, seed)
-        if both:
+        if views:
             apart = (apart + REGULARISERS[regulariser](other_BLD, seed)) / 2
         return error + apart * n_predicted_B.sum()
 
@@ -49,7 +47,8 @@ def _latent(of: Comparison) -> Tensor:
 
 
 def _view(of: Comparison) -> Tensor:
-    return view_loss(of.latents_BLD, of.looks["view"], of.n_predicted_B, of.config.regulariser, seed_of(of.masked))
+    view_BLD, seed = of.looks["view"], seed_of(of.masked)
+    return latent_loss(of.latents_BLD, view_BLD, of.n_predicted_B, of.config.regulariser, seed, views=True)
 
 
 LATENT, VIEW = Term(_latent, None, whole=True), Term(_view, None, look="view")

@@ -35,7 +35,7 @@ def pytest_collection_finish() -> None:
     """What is imported and collected stays: the garbage collector need not look through it again in every test."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

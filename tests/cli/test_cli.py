@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from brainof.cli import COMMANDS, main
@@ -144,6 +145,22 @@ def test_import_is_lazy():
     code = "import sys, brainof; print([m for m in ('torch', 'mne', 'nilearn', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_what_needs_no_model_does_not_wait_for_torch(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 600), np.float32))
+    read = ["info", str(tmp_path / "a.npy"), "--sfreq", "100", "--modality", "eeg", "--unit", "uV"]
+    code = f"""
+import sys
+from brainof.cli import main
+assert main({read}) == 0
+try:
+    main(["prepare", "--list"])
+except SystemExit:
+    print([m for m in ("torch", "sklearn", "scipy.signal") if m in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_reader_that_has_seen_enough_ends_nothing():

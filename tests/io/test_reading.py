@@ -108,3 +108,16 @@ def test_a_folder_and_a_foreign_ending_get_no_odd_suggestion(tmp_path):
         (tmp_path / name).touch()
         with pytest.raises(ReadError, match=message):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["edf", "npy", "csv"])
+def test_confounds_of_what_is_no_image_are_refused(edf, tmp_path, kind):
+    """Nobody is to believe that they were taken out."""
+    path = edf() if kind == "edf" else tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, np.ones((30, 4)))
+    elif kind == "csv":
+        np.savetxt(path, np.ones((30, 4)), delimiter=",")
+    for confounds in ({}, {"file": "moves.tsv"}):
+        with pytest.raises(ReadError, match=r"confounds: are taken out of images of fMRI alone; leave it out"):
+            read(path, t_r=2, time_axis=0, confounds=confounds)

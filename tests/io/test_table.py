@@ -333,16 +333,6 @@ def test_columns_of_regions_go_by_name_or_id(tmp_path, columns, order):
     np.testing.assert_allclose(recording.data, VALUES[order], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.npy"])
-def test_confounds_of_a_table_are_refused(tmp_path, name):
-    """Nobody is to believe that they were taken out."""
-    path = tmp_path / name
-    np.save(path, REGIONS) if name.endswith("npy") else np.savetxt(path, REGIONS, delimiter=",")
-    for confounds in ({}, {"file": "moves.tsv"}):
-        with pytest.raises(ReadError, match=rf"{name}: confounds: are not taken out of a table; leave it out"):
-            read(path, options=ReadOptions.parse({"t_r": 2, "time_axis": 0, "confounds": confounds}))
-
-
 def test_columns_of_which_only_some_are_regions_are_refused(tmp_path):
     (tmp_path / "l.csv").write_text("1,Pole\n2,Insula\n3,SFG\n")
     pd.DataFrame(VALUES.T, columns=["SFG", "Pole", "Insla"]).to_csv(tmp_path / "a.csv", index=False)

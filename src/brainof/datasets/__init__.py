@@ -1,16 +1,14 @@
 """Dataset -> corpus: recipes (YAML), discovery of files, labels, events, and the run over all recordings."""
 
-from .fetch import fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
-from .recipe import Recipe, find_recipe, recipe_names
-from .run import Summary, prepare
+from __future__ import annotations
 
-__all__ = [
-    "Recipe",
-    "Summary",
-    "fetch_chb_mit",
-    "fetch_eegmat",
-    "fetch_eegmmidb",
-    "find_recipe",
-    "prepare",
-    "recipe_names",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "fetch": ["fetch_chb_mit", "fetch_eegmat", "fetch_eegmmidb"],
+        "recipe": ["Recipe", "find_recipe", "recipe_names"],
+        "run": ["Summary", "prepare"],
+    },
+)

@@ -87,6 +87,9 @@ def read(
         raise ReadError(f"a {FMRI_FORMATS[format_name]} holds no {modality}", file=path, field="modality")
     if modality == "fmri" and module == "mne_reader":
         raise ReadError(f"a {format_name} file holds no fMRI", file=path, field="modality")
+    if options.confounds is not None and format_name not in FMRI_FORMATS:
+        fix = "leave it out; time series in a table: clean them (nilearn.signal.clean), or read the image they are of"
+        raise ReadError("are taken out of images of fMRI alone", file=path, field="confounds", fix=fix)
     base = user_path(root, ReadError) if root is not None else path.parent
     request = ReadRequest(
         path,

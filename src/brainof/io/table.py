@@ -49,9 +49,6 @@ _SHORTEST_PAUSE = 0.1
 def read_table(request: ReadRequest) -> Recording:
     """Regions or electrodes x time from an array or text table; ReadError says which option decides what is open."""
     path, options = request.path, request.options
-    if options.confounds is not None:
-        fix = "leave it out, and clean the time series (nilearn.signal.clean), or read the image that they are of"
-        raise ReadError("are not taken out of a table", file=path, field="confounds", fix=fix)
     arrays = open_arrays(path, options.max_bytes)
     variable = _variable(arrays, options, path)
     atlas = load_atlas(options.atlas, request.root, path) if options.atlas else None

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from brainof.evaluation.adapt import decision, scores
+from brainof.evaluation.adapt import scores
 from brainof.evaluation.folds import NONE, Split
 from brainof.evaluation.questions import Question
+from brainof.evaluation.readouts import decision
 from brainof.evaluation.suite import SuiteTask
 
 

@@ -21,7 +21,6 @@ from sklearn.metrics import confusion_matrix
 
 from ..adaptation import adaptation
 from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet
-from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import CONFIG, model_digest, save_adapter
 from ..contract import InputContract
 from ..corpus import open_corpora
@@ -43,6 +42,7 @@ from ..utils.values import finite
 from .entries import RANDOM, initialised
 from .protocol import Task, recipe_tasks, task_rows
 from .questions import Question, plain_question
+from .readouts import decision
 from .task import evaluate_task
 
 log = logging.getLogger(__name__)
@@ -187,17 +187,6 @@ def beside(asked: Asked) -> dict[str, Any]:
     table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
     scored, paired = ([row for row in table if row["row"] == kind] for kind in ("score", "paired"))
     return {"beside": scored, "paired": paired}
-
-
-def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:
-    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes.
-
-    They are those of the estimator that is saved: members of an ensemble average their probabilities (or values).
-    """
-    outputs = [(part, part.outputs(data.examples, features=data.features)) for part in fitted.members()]
-    if fitted.kind == "regression":
-        return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
-    return decision_values(log_probabilities(outputs))
 
 
 def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> None:

@@ -163,8 +163,9 @@ def evaluate(
             say(f"{name}: {error}")
     if units:  # without data there are no results to keep apart
         write_json(place, whole.to_dict())
-    pipelines = collect(units, run(units, folder, part, say), folder)
-    return written(whole, pipelines, absent, refused, folder)
+    reasons = run(units, folder, part, say)
+    found = {unit: reasons.get(str(unit.path(folder))) or saved(unit, folder) for unit in units}
+    return written(whole, collect(found), absent, refused, folder)
 
 
 def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[str], None]) -> dict[str, str]:

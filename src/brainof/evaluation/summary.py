@@ -1,10 +1,9 @@
-"""From the units on disk to two tables, one row per person in MOABB's columns and one per pipeline, and to the page."""
+"""From what units found to two tables, one row per person in MOABB's columns and one per pipeline, and to the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from .questions import Question
 from .resolution import table
 from .suite import Side, Suite
 from .transforms import EQUAL, PLAIN, RECENTRED
-from .units import ALL, NO_ROWS, NULL, Result, Unit, saved
+from .units import ALL, NO_ROWS, NULL, Result, Unit
 
 #: Columns of the page
 _COLUMNS = (
@@ -73,23 +72,21 @@ class Pipeline:
         return [result for results in self.folds.values() for result in results.values()]
 
 
-def collect(units: Sequence[Unit], reasons: Mapping[str, str], out: Path) -> list[Pipeline]:
-    """The pipelines of a plan with what is on disk of them; `reasons` maps the path of a unit to why it failed."""
-    found: dict[tuple[str, ...], Pipeline] = {}
-    for unit in units:
+def collect(found: Mapping[Unit, list[Result] | str | None]) -> list[Pipeline]:
+    """The pipelines of the units of a plan, with what each found: its results, why it failed, or None: not run yet."""
+    pipelines: dict[tuple[str, ...], Pipeline] = {}
+    for unit, results in found.items():
         key = (unit.question.task.name, *unit.pipeline)
-        pipeline = found.setdefault(key, Pipeline(unit.question, unit.entry, unit.readout, unit.option))
-        reason = reasons.get(str(unit.path(out)), "")
-        results = None if reason else saved(unit, out)
-        if results is None:
-            pipeline.reason = pipeline.reason or reason
+        pipeline = pipelines.setdefault(key, Pipeline(unit.question, unit.entry, unit.readout, unit.option))
+        if results is None or isinstance(results, str):
+            pipeline.reason = pipeline.reason or results or ""
             pipeline.unfinished += 1
         elif unit.fold == NULL:
             pipeline.null = results[0]
         else:
             folds = dict(enumerate(results)) if unit.fold == ALL else {unit.fold: results[0]}
             pipeline.folds.setdefault(unit.seed, {}).update(folds)
-    return [*found.values(), *map(chance, {id(unit.question): unit.question for unit in units}.values())]
+    return [*pipelines.values(), *map(chance, {id(unit.question): unit.question for unit in found}.values())]
 
 
 def chance(question: Question) -> Pipeline:

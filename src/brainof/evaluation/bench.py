@@ -93,7 +93,8 @@ def evaluate(
         What `brainof.load` takes: presets (random weights), run or release folders, Hub ids.
     out : path
     root : path
-        Folder of the datasets, each in a folder named as the suite or its recipe says.
+        Folder of the datasets, each in a folder named as the suite or its recipe says; or a corpus that holds them,
+        which is taken as it was prepared.
     tasks : sequence of str
         Only these.
     part : (int, int)

@@ -83,10 +83,10 @@ def test_chance_knows_the_training_side_only():
         return question.measured(question.chance())
 
     values, sides = np.array([0.0, 0.0, 10.0, 12.0]), Split(np.array([2, 3]), NONE, np.array([0, 1]))
-    assert scored("regression", values, [], sides)["window", "mae"][0] == [11.0]
+    assert scored("regression", values, [], sides)["mae"][0] == [11.0]
     codes, sides = np.array([2, 0, 0, 1, 1, 1]), Split(np.array([2, 3, 4, 5]), NONE, np.array([0, 1]))
     found = scored("classification", codes, list("abc"), sides)
-    assert found["window", "balanced_accuracy"][0] == [0.0]  # the largest class of the training side: 1
+    assert found["balanced_accuracy"][0] == [0.0]  # the largest class of the training side: 1
 
 
 def matching(n: int) -> Matching:

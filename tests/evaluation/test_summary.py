@@ -96,6 +96,7 @@ def test_a_line_of_the_summary_is_the_arithmetic_on_its_persons():
         0,
         "",
     )
+    assert (model["modality"], model["against"]) == ("eeg", "random weights")
     gains = np.array([0.5, 1 / 6, 0.25, 0])
     assert model["gain"] == pytest.approx(gains.mean())
     reach = 3.182446 * np.std(gains, ddof=1) / 2

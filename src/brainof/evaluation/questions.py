@@ -30,8 +30,8 @@ from .transforms import PLAIN, Features, both_sides
 
 DECODING = ("classification", "regression")
 
-#: (level, metric) -> one value per test side, and the value of each group
-Measured = dict[tuple[str, str], tuple[list[float], dict[str, float]]]
+#: Metric -> one value per test side, and the value of each group
+Measured = dict[str, tuple[list[float], dict[str, float]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,17 +128,17 @@ class Question:
         return mean_by_name(found)
 
     def measured(self, scores: Sequence[np.ndarray]) -> Measured:
-        """All metrics, of windows and, where recordings hold one label and several windows, of whole files."""
+        """All metrics of the scores of each test side."""
         parts = [(split.test, values) for split, values in zip(self.folds, scores, strict=True)]
-        files = [(self.y[rows], self.recordings[rows]) for rows, _ in parts]
-        whole = all(len(np.unique(names)) < len(y) and constant_within(y, names) for y, names in files)
-        found: Measured = {}
-        for level in ("window", "file") if whole else ("window",):
-            for metric in METRICS[self.task.kind]:
-                own = replace(self, task=self.task.model_copy(update={"level": level, "metric": metric}))
-                folds = [own.measure(self.y[rows], values, rows) for rows, values in parts]
-                found[level, metric] = folds, own.by_group(parts)
-        return found
+        asked = {metric: self.by(metric) for metric in METRICS[self.task.kind]}
+        return {
+            metric: ([own.measure(self.y[rows], values, rows) for rows, values in parts], own.by_group(parts))
+            for metric, own in asked.items()
+        }
+
+    def by(self, metric: str) -> Question:
+        """The same question by another metric."""
+        return replace(self, task=self.task.model_copy(update={"metric": metric}))
 
     def chance(self) -> list[np.ndarray]:
         """Scores of each test side without features: the largest class, or the mean target, of the training side."""
@@ -209,9 +209,12 @@ class Question:
         return self.index[self.index["subject"].astype(str).isin(names)] if names else self.index
 
 
-def plain_question(task: Task, corpus: Windows) -> Question:
-    """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite."""
-    return ask(SuiteTask.parse({"recipe": task.name, **task.to_dict()}), corpus, plain=True)
+def plain_question(task: Task, corpus: Windows, **more: Any) -> Question:
+    """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite.
+
+    `more` are fields of SuiteTask, such as the metric.
+    """
+    return ask(SuiteTask.parse({"recipe": task.name, **task.to_dict(), **more}), corpus, plain=True)
 
 
 def ask(task: SuiteTask, corpus: Windows, seeds: int = 1, *, plain: bool = False) -> Question:

@@ -28,7 +28,7 @@ from ..datasets.run import prepare
 from ..errors import BrainOFError, LabelError, check_known, did_you_mean
 from ..model.resolution import resample
 from ..prepare.windows import Window
-from ..simulate import task_parameters
+from ..simulate import CohortParameters, task_parameters
 from ..simulate.write import write
 from ..utils.files import read_json, write_json
 from .protocol import task_rows
@@ -154,14 +154,18 @@ def access(recipe: Recipe) -> str:
 
 
 def _simulated(task: SuiteTask, cohort: Cohort, out: Path) -> tuple[SuiteTask, Corpus]:
-    values = {"meg": "neuromag102", **cohort.changes, "modalities": (cohort.modality,)}
-    parameters = task_parameters(cohort.task, subjects=cohort.subjects, seed=cohort.seed, **values)
     place = out / "simulated" / f"{cohort.task}-{cohort.modality}-{cohort.subjects}-{cohort.seed}"
     if cohort.changes:
         place = place.with_name(f"{place.name}-{task.name}")
-    folder = write(parameters, place / "cohort")
+    folder = write(parameters_of(cohort), place / "cohort")
     recipe = Recipe.load(folder / f"recipe_{cohort.modality}.yaml")
     return task.resolved(recipe), at_rates(task, recipe, folder, place / "corpus")
+
+
+def parameters_of(cohort: Cohort) -> CohortParameters:
+    """All parameters of a simulated cohort."""
+    values = {"meg": "neuromag102", **cohort.changes, "modalities": (cohort.modality,)}
+    return task_parameters(cohort.task, subjects=cohort.subjects, seed=cohort.seed, **values)
 
 
 def _write_side(

@@ -147,11 +147,11 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
 def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     """One row per pipeline: score and gain over random weights, each with its 95 % interval over people.
 
-    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a test side, mean
-    over folds and seeds) and fold_sd; gain, gain_low, gain_high (over people), gain_low_any, gain_high_any (over people
-    and initialisations), wins, losses, gain_p_value; chance, null_95, p_value, nuisance_p_value; identity,
-    identity_chance, n_people, n_windows, n_features, n_seeds; cosine, cosine_others (resolution); transductive,
-    unfinished, reason.
+    Columns: task, entry, kind, readout, option, metric, modality, score, low, high, fold_score (the metric of a test
+    side, mean over folds and seeds) and fold_sd; against (name of the random weights), gain, gain_low, gain_high (over
+    people), gain_low_any, gain_high_any (over people and initialisations), wins, losses, gain_p_value; chance, null_95,
+    p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; cosine,
+    cosine_others (resolution); transductive, unfinished, reason.
     """
     rows = []
     for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
@@ -163,7 +163,7 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
 
 def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
     question = pipeline.question
-    line = pipeline.about | {"chance": floor, "n_windows": len(question.rows)}
+    line = pipeline.about | {"modality": question.modality, "chance": floor, "n_windows": len(question.rows)}
     line |= {"transductive": pipeline.option == RECENTRED}
     line |= {"unfinished": pipeline.unfinished, "reason": pipeline.reason}
     if not pipeline.folds:
@@ -186,7 +186,7 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
     if random is not None:
         gain = paired(groups, random.groups(), question.metric not in LOWER_IS_BETTER)
         sign = -1 if question.metric in LOWER_IS_BETTER else 1
-        line["gain"] = sign * gain["difference"]
+        line["against"], line["gain"] = random.entry.name, sign * gain["difference"]
         line["gain_low"], line["gain_high"] = _interval(line["gain"], gain["se"], gain["n_groups"])
         line["wins"], line["losses"], line["gain_p_value"] = gain["wins"], gain["losses"], gain["p_value"]
         scores = [nanmean(seed.values()) for seed in random.seeds.values()]

@@ -189,7 +189,9 @@ def _read_out(unit: Unit, features: Features, split: Split) -> Result:
 def _matched(unit: Unit, features: Features) -> Result:
     """Hits of each person: of their segments, or of their sessions both ways."""
     if callable(features):
-        raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
+        task = unit.question.task
+        text = f"{unit.entry.name!r} needs a training side, and {task.kind} has none"
+        raise ConfigError(text, field=f"{task.name}.baselines", fix="use 'log covariance'")
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
     found = pairs.hits(features, unit.option == RECENTRED, n, unit.question.task.random_state)

@@ -180,13 +180,16 @@ def cross_validated(asked: Asked) -> tuple[list[np.ndarray], dict[str, Any]]:
 
 def scores(asked: Asked, tested: list[np.ndarray], report: dict[str, Any]) -> dict[str, Any]:
     """Per metric the mean over folds, the standard error over groups, and all values; the confusion of classes."""
-    found = {
-        metric: {"mean": nanmean(folds), "se": standard_error(list(groups.values())), "folds": folds, "groups": groups}
-        for metric, (folds, groups) in asked.question.measured(tested).items()
-    }
+    found, question = {}, asked.question
+    parts = [(split.test, values) for split, values in zip(question.folds, tested, strict=True)]
+    for metric in METRICS[question.task.kind]:
+        own = question.by(metric)
+        folds, groups = [own.measure(own.y[rows], values, rows) for rows, values in parts], own.by_group(parts)
+        error = standard_error(list(groups.values()))
+        found[metric] = {"mean": nanmean(folds), "se": error, "folds": folds, "groups": groups}
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
-    if classes := list(asked.question.classes):
-        true_N = np.concatenate([asked.question.y[split.test] for split in asked.question.folds])
+    if classes := list(question.classes):
+        true_N = np.concatenate([question.y[rows] for rows, _ in parts])
         counts = confusion_matrix(true_N, decide(np.concatenate(tested)), labels=range(len(classes)))
         result["confusion"] = {"classes": classes, "counts": counts.tolist()}
     return result

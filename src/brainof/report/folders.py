@@ -175,6 +175,8 @@ def _adaptation(folder: Path, part: Part) -> None:
         caption = f"Dot: score, {about}, with its 95 % interval over subjects (ticks); dashed: chance."
         images = [Image(scores(main, people), caption)]
         part.gains = gain_rows(main)
+    elif found:
+        text.append("Its scores.json has no table of scores: an earlier brainof wrote it.")
     else:
         text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
     if counted := found.get("confusion"):

@@ -101,14 +101,15 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 @styled
 def paired_lines(lines: pd.DataFrame, people: pd.DataFrame) -> Figure | None:
-    """A line per subject from random weights to each model, a panel per task; None without both."""
+    """A line per subject from random weights to each model, on features as they are, a panel per task; None without."""
     scores, shown = by_person(people), []
-    for row in trained_models(drawn(lines)).to_dict("records"):
+    lines = trained_models(drawn(lines))
+    for row in lines[lines["option"].isin(["plain", ""])].to_dict("records"):
         ends = [scores.get((row["task"], name, row["readout"], row["option"]), {}) for name in _ends(row)]
         pairs = [(ends[0][person], score) for person, score in ends[1].items() if person in ends[0]]
         values = np.array(pairs, dtype=float).reshape(-1, 2)
         values = values[np.isfinite(values).all(axis=1)]
-        if len(values) and row["option"] != "recentred":
+        if len(values):
             shown.append((row, values))
     if not shown:
         return None

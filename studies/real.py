@@ -74,7 +74,7 @@ def summarised(
     scores, of = [], by_person(people)
     models = {(row["task"], row["option"]): row for row in lines[lines["kind"] == "model"].to_dict("records")}
     for row in lines[lines["kind"] != "chance"].to_dict("records"):
-        own = of[tuple(row[key] for key in PIPELINE)]
+        own = of[tuple(row[key] for key in PIPELINE)].dropna().to_dict()
         about = {"task": row["task"], "features": row["entry"] + " (recentred)" * (row["option"] == "recentred")}
         about |= {"score": row["score"], "SD (folds)": row["fold_sd"], "SE (subjects)": standard_error([*own.values()])}
         about |= {"chance": row["chance"], "null 95 %": row["null_95"], "p (null)": row["p_value"]}
@@ -82,7 +82,7 @@ def summarised(
         found: dict[str, Any] = {}
         if row["kind"] != "model":
             model = models[row["task"], row["option"]]
-            found = paired(of[tuple(model[key] for key in PIPELINE)], own)
+            found = paired(of[tuple(model[key] for key in PIPELINE)].to_dict(), own)
         about |= {"difference": found.get("difference"), "SE (difference)": found.get("se")}
         about |= {"wins": found.get("wins"), "losses": found.get("losses"), "p (Wilcoxon)": found.get("p_value")}
         scores.append(about)

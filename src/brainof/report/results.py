@@ -28,7 +28,7 @@ def scores(lines: pd.DataFrame, people: pd.DataFrame) -> Figure:
     (transductive). Models have their modality's colour. Drawn is the first read-out, on features as they are and
     recentred; the other options stand in the table.
     """
-    lines = drawn(lines) if len(lines) else lines
+    lines = drawn(lines)
     if lines.empty:
         figure, axes = panels(1, 1)
         say_empty(axes[0, 0], "no score was given")
@@ -50,11 +50,11 @@ def drawn(lines: pd.DataFrame) -> pd.DataFrame:
     return lines[lines["readout"] == first].sort_values("option", key=lambda o: o == "recentred", kind="stable")
 
 
-def _score_panel(panel: Axes, own: list[dict[Any, Any]], people: Mapping[tuple[Any, ...], Mapping[Any, float]]) -> None:
+def _score_panel(panel: Axes, own: list[dict[Any, Any]], people: pd.DataFrame) -> None:
     first = own[-1]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(own):
-        dots = [*people.get(tuple(row[key] for key in PIPELINE), {}).values()]
+        dots = people.get(tuple(row[key] for key in PIPELINE), pd.Series(dtype=float)).dropna()
         panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
         if pd.notna(row["null_95"]):
             reach = row["null_95"] - row["chance"]
@@ -105,11 +105,8 @@ def paired_lines(lines: pd.DataFrame, people: pd.DataFrame) -> Figure | None:
     scores, shown = by_person(people), []
     lines = trained_models(drawn(lines))
     for row in lines[lines["option"].isin(["plain", ""])].to_dict("records"):
-        ends = [scores.get((row["task"], name, row["readout"], row["option"]), {}) for name in _ends(row)]
-        pairs = [(ends[0][person], score) for person, score in ends[1].items() if person in ends[0]]
-        values = np.array(pairs, dtype=float).reshape(-1, 2)
-        values = values[np.isfinite(values).all(axis=1)]
-        if len(values):
+        ends = [(row["task"], name, row["readout"], row["option"]) for name in _ends(row)]
+        if set(ends) <= set(scores) and len(values := scores[ends].dropna().to_numpy()):
             shown.append((row, values))
     if not shown:
         return None

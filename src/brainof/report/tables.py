@@ -31,13 +31,11 @@ def renamed(lines: Iterable[Mapping[Any, Any]], keys: Iterable[str]) -> pd.DataF
     return pd.DataFrame([{_NAMES.get(key, key): line.get(key) for key in keys} for line in lines])
 
 
-def by_person(people: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, float]]:
-    """(task, entry, read-out, option) -> person -> score, averaged over seeds, of the results of an evaluation."""
+def by_person(people: pd.DataFrame) -> pd.DataFrame:
+    """Results of an evaluation, a row per person, a column per (task, entry, read-out, option); means over seeds."""
     if people.empty:
-        return {}
-    people = people.assign(person=people["dataset"].astype(str) + "/" + people["subject"].astype(str))
-    pipelines = people.groupby(PIPELINE, sort=False)
-    return {pipeline: own.groupby("person")["score"].mean().to_dict() for pipeline, own in pipelines}
+        return pd.DataFrame()
+    return people.pivot_table("score", ["dataset", "subject"], PIPELINE, sort=False)
 
 
 def trained_models(lines: pd.DataFrame) -> pd.DataFrame:
@@ -69,9 +67,9 @@ def paired_table(lines: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     for model in trained_models(lines).to_dict("records"):
         task, entry, *how = pipeline = tuple(model[key] for key in PIPELINE)
         lower = model["metric"] in LOWER_IS_BETTER
-        for other, theirs in scores.items():
-            if pipeline in scores and other[0] == task and other[1] != entry and [*other[2:]] == how:
-                found = paired(scores[pipeline], theirs, not lower)
+        for other in scores.columns.tolist() if pipeline in scores else ():
+            if other[0] == task and other[1] != entry and [*other[2:]] == how:
+                found = paired(scores[pipeline].to_dict(), scores[other].to_dict(), not lower)
                 about = {"task": task, "model": entry, "read-out": how[0], "option": how[1], "against": other[1]}
                 about |= {"difference": (-1 if lower else 1) * found["difference"], "SE": found["se"]}
                 about |= {"wins": found["wins"], "losses": found["losses"], "p (Wilcoxon)": found["p_value"]}

@@ -102,6 +102,9 @@ def test_a_model_is_paired_with_all_that_was_read_out_the_same_way():
     other = paired_table(*told("r2")).set_index(["read-out", "against"])
     assert other.loc[("ridge", "random"), ["difference", "wins", "losses"]].tolist() == [-1.0, 0, 2]
     assert paired_table(told()[0], pd.DataFrame()).empty
+    lines, people = (table.replace({"entry": {"f": "m2"}, "kind": {"classical": "model"}}) for table in told())
+    pairs = paired_table(lines, people)[["model", "against"]].apply(tuple, axis=1)
+    assert (("m", "m2") in set(pairs), ("m2", "m") in set(pairs)) == (True, False)
 
 
 def test_lines_join_a_model_with_its_random_weights():

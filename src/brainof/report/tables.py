@@ -62,13 +62,15 @@ def gain_rows(lines: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def paired_table(lines: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    """By how much each model is better than what else was read out the same way, paired by subject."""
-    scores, rows = by_person(people), []
-    for model in trained_models(lines).to_dict("records"):
+    """By how much each model is better than what else was read out the same way, paired by subject; two models once."""
+    scores, models, rows = by_person(people), trained_models(lines), []
+    names = models["entry"].unique().tolist()
+    for model in models.to_dict("records"):
         task, entry, *how = pipeline = tuple(model[key] for key in PIPELINE)
+        done = names[: names.index(entry) + 1]
         lower = model["metric"] in LOWER_IS_BETTER
         for other in scores.columns.tolist() if pipeline in scores else ():
-            if other[0] == task and other[1] != entry and [*other[2:]] == how:
+            if other[0] == task and other[1] not in done and [*other[2:]] == how:
                 found = paired(scores[pipeline].to_dict(), scores[other].to_dict(), not lower)
                 about = {"task": task, "model": entry, "read-out": how[0], "option": how[1], "against": other[1]}
                 about |= {"difference": (-1 if lower else 1) * found["difference"], "SE": found["se"]}

@@ -88,7 +88,7 @@ def test_scores_stand_at_their_value_in_the_order_given():
     np.testing.assert_allclose(ticks[0], [0.8, 0.9, 1.0])
     (shade,) = panel.patches
     assert (shade.get_x(), shade.get_width()) == (0.5, pytest.approx(0.08))
-    assert panel.get_title() == "rest (EEG, 3 subjects)"
+    assert panel.get_title() == "rest (EEG, n = 3)"
 
 
 def test_an_older_summary_without_intervals_is_drawn():

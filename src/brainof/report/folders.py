@@ -85,8 +85,9 @@ _GAINS = (
 )
 _MEANS = "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
 _SCORES = (
-    "Dot: mean score with its 95 % interval over subjects; grey ticks: single subjects; dashed line: chance; shaded: "
-    "up to the 95th percentile with permuted labels. Open dots used windows of test subjects. First read-out of each."
+    "Dot: mean score with its 95 % interval over subjects (runs, where these are left out), which are grey ticks; "
+    "dashed line: chance; shaded: up to the 95th percentile with permuted labels. Open dots used windows of test "
+    "subjects. First read-out of each."
 )
 _PAIRED = "One line per subject: the same architecture with random weights, and the model. Thick: mean."
 _PAIRS = "Model minus what was read out the same way, paired by subject (Wilcoxon); above 0 the model is better."

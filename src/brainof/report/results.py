@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from ..utils.values import ceil_div, counted
+from ..utils.values import ceil_div
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
 from .tables import PIPELINE, by_person, trained_models
 
@@ -72,7 +72,7 @@ def _score_panel(panel: Axes, own: list[dict[Any, Any]], people: pd.DataFrame) -
         panel.set_xlim(min(left, first["chance"] - 0.03 * (right - left)), right)
     panel.grid(visible=False, axis="y")
     about = [MODALITY_NAMES.get(first["modality"], first["modality"])] if pd.notna(first["modality"]) else []
-    about += [counted(int(first["n_people"]), "subject")] if pd.notna(first["n_people"]) else []
+    about += [f"n = {first['n_people']:.0f}"] if pd.notna(first["n_people"]) else []
     panel.set_title(f"{first['task']} ({', '.join(about)})" if about else first["task"])
     panel.set_xlabel(str(first["metric"]).replace("_", " "))
 
@@ -122,7 +122,7 @@ def paired_lines(lines: pd.DataFrame, people: pd.DataFrame) -> Figure | None:
             panel.axhline(row["chance"], color=BLACK, linestyle="--", linewidth=0.9)
         panel.set_xticks([0, 1], _ends(row))
         panel.set_xlim(-0.25, 1.25)
-        panel.set_title(f"{row['task']}\n{counted(len(values), 'subject')}", fontsize=8)
+        panel.set_title(f"{row['task']}\nn = {len(values)}", fontsize=8)
         panel.set_ylabel(str(row["metric"]).replace("_", " "))
     return figure
 

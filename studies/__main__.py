@@ -28,12 +28,9 @@ def _real(root: Path, folder: Path, args: argparse.Namespace) -> Path:
 
 
 def _simulated(root: Path, folder: Path, args: argparse.Namespace) -> Path:
-    from brainof.release import load
-
     from .simulated import simulated
 
-    models = {"model": load(args.model)[0]} if args.model else {}
-    return simulated(folder, out, root=root if root.is_dir() else None, models=models)
+    return simulated(folder, out, root=root if root.is_dir() else None, models=[args.model] if args.model else [])
 
 
 def _fusion(root: Path, folder: Path, args: argparse.Namespace) -> Path:

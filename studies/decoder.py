@@ -16,7 +16,6 @@ from brainof.contract import InputContract, ModalityContract
 from brainof.corpus import Corpus, pairs
 from brainof.datasets import Recipe, find_recipe, prepare
 from brainof.datasets.discover import discover
-from brainof.evaluation import save_rows
 from brainof.inference.reconstruct import predict_at
 from brainof.io import read
 from brainof.model import BrainOF
@@ -30,7 +29,9 @@ from brainof.schema import Schema
 from brainof.simulate import CohortParameters, cohort
 from brainof.simulate.write import recipe, write
 from brainof.stats.ridge import RidgeSolver
+from brainof.utils.files import write_json
 from brainof.utils.progress import timed
+from brainof.utils.values import finite
 from studies.real import DATASETS
 
 #: Length of the windows of the channel model: short, so that its latents can hold all there is
@@ -87,10 +88,10 @@ def decoder(out: Path, say: Callable[[str], None], root: Path, *, seed: int = 0,
     model, test = _channel_model(out, root, sizes, seed)
     tell("channels: hidden ones against splines")
     channels = pd.DataFrame(_channel_rows(model, test, seed))
-    save_rows(_records(channels), out / "channels.json")
+    write_json(out / "channels.json", finite(_records(channels), 17))
     tell("regions: training on pairs")
     regions = pd.DataFrame(_region_rows(out, sizes, seed))
-    save_rows(_records(regions), out / "regions.json")
+    write_json(out / "regions.json", finite(_records(regions), 17))
     sections = [
         Section("EEG channels that are not there", [_CHANNELS], tables=[Table(channels)]),
         Section("Regions of fMRI from EEG", [_REGIONS], tables=[Table(regions)]),

@@ -24,11 +24,11 @@ from brainof.adaptation import Adaptation, CorpusRows, FullFineTune, LinearProbe
 from brainof.adaptation.saving import model_digest
 from brainof.errors import ConfigError, LabelError
 from brainof.evaluation import find_suite
-from brainof.evaluation.adapt import decision
 from brainof.evaluation.entries import MODEL, RANDOM, Entry, models
 from brainof.evaluation.folds import NONE, Split
 from brainof.evaluation.leaks import check_duplicates, check_people, unseen_alone
 from brainof.evaluation.questions import Question, ask
+from brainof.evaluation.readouts import decision
 from brainof.evaluation.sources import Absent, open_task
 from brainof.inference.batches import pooled
 from brainof.release.load import PRETRAINED

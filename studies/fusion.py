@@ -20,10 +20,9 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from brainof.corpus import Corpus, pairs
 from brainof.datasets import Recipe, prepare
-from brainof.evaluation import evaluate_task, save_rows, task_rows
+from brainof.evaluation import Task, evaluate_task, recipe_tasks, task_rows
 from brainof.evaluation.baselines import baseline_features
 from brainof.evaluation.protocol import task_windows
-from brainof.evaluation.task import choose_tasks
 from brainof.inference.pairs import PairedRows, embed_pairs
 from brainof.model import BrainOF
 from brainof.model.fusion import FusedBrainOF
@@ -35,9 +34,10 @@ from brainof.schema import Schema
 from brainof.simulate import CohortParameters, cohort
 from brainof.simulate.write import recipe, write
 from brainof.stats import recentre
+from brainof.utils.files import write_json
 from brainof.utils.progress import timed
-from studies.oracle import joined, oracle_score, pooled, true_features
-from studies.suite import fraction
+from brainof.utils.values import finite
+from studies.oracle import fraction, joined, oracle_score, pooled, true_features
 
 PAIR = ("eeg", "fmri")
 DATASETS = {modality: f"simulated_{modality}" for modality in PAIR}
@@ -98,16 +98,16 @@ def fusion(out: Path, say: Callable[[str], None], *, seed: int = 0, sizes: Sizes
         corpus = _corpus(out / name, effects, sizes.people, seed + 2)
         best = _oracle(effects, sizes.people, seed + 2)
         for row in _frozen(corpus, models, sizes.n_permutations, seed):
-            key = row["features"].split(":")[0]
+            key = row["entry"].split(":")[0]
             limit = best.get(key, best["eeg+fmri"])
-            reached = fraction(row["score"], 0.5, limit)
+            reached = fraction(row["fold_score"], 0.5, limit)
             rows.append({**row, "question": name, "oracle": limit, "fraction": reached})
-        save_rows(rows, out / "frozen.json")
+        write_json(out / "frozen.json", finite(rows, 17))
         tell(f"{name}: fine-tuning")
         for arm, scores in _tuned(corpus, models["pairs"], sizes.tuning_steps, seed):
             tuned.append({"question": name, "training": arm, **scores})
             tell(f"  {arm}: " + ", ".join(f"{key} {value:.2f}" for key, value in scores.items()))
-        save_rows(tuned, out / "tuned.json")
+        write_json(out / "tuned.json", finite(tuned, 17))
     sections = [
         Section("Frozen features, ridge probe", _FROZEN, tables=[Table(_table(rows))]),
         Section("Fine-tuned on pairs", _TUNED, tables=[Table(pd.DataFrame(tuned))]),
@@ -194,9 +194,14 @@ def _models(corpus: Corpus, out: Path, sizes: Sizes, seed: int) -> dict[str, Bra
 
 def _table_of(corpus: Corpus) -> pd.DataFrame:
     """Labelled pairs in the order of the EEG task's rows."""
-    question = choose_tasks(corpus, ["simulated_eeg/rest_vs_task"])[0]
+    question = _question(corpus)
     table = pairs(corpus.index, DATASETS, view="rest_vs_task", anchor="eeg").set_index("eeg", drop=False)
     return table.loc[task_rows(corpus.index, question)].reset_index(drop=True)
+
+
+def _question(corpus: Corpus) -> Task:
+    """Rest or task in windows of EEG."""
+    return next(task for task in recipe_tasks(corpus) if task.name == "simulated_eeg/rest_vs_task")
 
 
 def quadratic(values: np.ndarray, parts: Sequence[np.ndarray]) -> Callable:
@@ -217,9 +222,9 @@ def quadratic(values: np.ndarray, parts: Sequence[np.ndarray]) -> Callable:
     return features
 
 
-def _frozen(corpus: Corpus, models: dict[str, BrainOF], n_permutations: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of `evaluate_task` for every model and way of fusion, linear and quadratic."""
-    question = choose_tasks(corpus, ["simulated_eeg/rest_vs_task"], baselines=[], repeats=1, random_state=seed)[0]
+def _frozen(corpus: Corpus, models: dict[str, BrainOF], n_permutations: int, seed: int) -> list[dict[Any, Any]]:
+    """Lines of a summary for every model and way of fusion, linear and quadratic."""
+    question = _question(corpus).model_copy(update={"baselines": [], "repeats": 1, "random_state": seed})
     table = _table_of(corpus)
     rows_of = PairedRows(corpus, table)
     subjects = corpus.index["subject"].astype(str).to_numpy()[table["eeg"]]
@@ -243,25 +248,20 @@ def _frozen(corpus: Corpus, models: dict[str, BrainOF], n_permutations: int, see
         joint = np.concatenate(parts, axis=1)
         features[f"{name}, linear"] = joint
         features[f"{name}, quadratic"] = quadratic(joint, parts)
-    rows = evaluate_task(corpus, question, features, n_permutations=n_permutations)
-    return [
-        row
-        for row in rows
-        if row["row"] == "score" and row["level"] == "window" and row["metric"] == "balanced_accuracy"
-    ]
+    lines, _ = evaluate_task(corpus, question, features, n_permutations=n_permutations)
+    return lines[lines["kind"] != "chance"].to_dict("records")
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     lines = []
     for row in rows:
-        if row["features"] != "chance":
-            way, rest = row["features"].split(": ")
-            model, probe = rest.split(", ")
-            lines.append(
-                {"question": row["question"], "features": way, "model": model, "probe": probe, "score": row["score"]}
-                | {"SE": row["group_se"], "p (null)": row["p_value"], "oracle": row["oracle"]}
-                | {"fraction": row["fraction"]}
-            )
+        way, rest = row["entry"].split(": ")
+        model, probe = rest.split(", ")
+        lines.append(
+            {"question": row["question"], "features": way, "model": model, "probe": probe, "score": row["fold_score"]}
+            | {"95 % from": row["low"], "to": row["high"], "p (null)": row.get("p_value"), "oracle": row["oracle"]}
+            | {"fraction": row["fraction"]}
+        )
     return pd.DataFrame(lines)
 
 

@@ -1,4 +1,8 @@
-"""What could be decoded at best: scores from the true sources, and from effect sizes."""
+"""What could be decoded at best: scores from the true sources, and from effect sizes.
+
+A score on simulated recordings means something beside chance and beside what is possible: it can be read as a fraction
+of the way, (score - chance) / (oracle - chance).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ import pandas as pd
 from scipy import fft
 from scipy.stats import norm
 
+from brainof.evaluation import SuiteTask
+from brainof.evaluation.sources import parameters_of
 from brainof.simulate.activity import BASELINE
 from brainof.simulate.regions import NETWORKS, Regions
-from brainof.simulate.subjects import Subject
+from brainof.simulate.subjects import Subject, cohort
 
 #: Bands of the features, Hz; alpha is split so that a shift of its peak is seen
 BANDS = ((4.0, 7.5), (7.5, 9.0), (9.0, 10.0), (10.0, 11.0), (11.0, 13.5), (15.0, 25.0))
@@ -130,3 +136,36 @@ def best_accuracy(d: float) -> float:
 def best_auc(d: float) -> float:
     """Best area under the ROC curve for the same two classes: Phi(d / sqrt 2)."""
     return float(norm.cdf(abs(d) / np.sqrt(2)))
+
+
+def best_of_task(task: SuiteTask) -> float:
+    """Best balanced accuracy of a question of simulated people.
+
+    States: a classifier on the true sources of the same cohort, each person's own level known. People: the classes are
+    Gaussian with known distance in the individual alpha peak, which EEG and MEG show (Bayes-optimal); the default
+    network of patients is coupled so much more weakly that BOLD tells them apart with certainty. Confounded: nothing
+    but the site tells, so the best honest score is chance.
+    """
+    assert task.simulate is not None
+    if not task.recipe.endswith("/diagnosis"):
+        return oracle_score(_truth(task))
+    effects = parameters_of(task.simulate).effects
+    if task.simulate.modality == "fmri":
+        return 1.0 if effects.group_connectivity else 0.5
+    return best_accuracy(effects.group_alpha)
+
+
+def best_of_pair(first: SuiteTask, second: SuiteTask) -> float:
+    """The same of two modalities at once, window by window."""
+    return oracle_score(joined(_truth(first), _truth(second)), centre=False)
+
+
+def _truth(task: SuiteTask) -> Epochs:
+    assert task.simulate is not None
+    people = cohort(parameters_of(task.simulate))
+    return pooled(true_features(subject, task.simulate.modality) for subject in people)
+
+
+def fraction(score: float, chance: float, best: float) -> float:
+    """How much of what is possible a score reaches; NaN where the best is within 0.1 of chance: nothing is possible."""
+    return float((score - chance) / (best - chance)) if abs(best - chance) > 0.1 else float(np.nan)

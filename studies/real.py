@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from brainof.corpus import Corpus
 from brainof.datasets import prepare
 from brainof.errors import ReadError
-from brainof.evaluation import save_rows
-from brainof.evaluation.task import choose_tasks, evaluate_run
+from brainof.evaluation import Suite, evaluate
 from brainof.explain import explain
 from brainof.pretraining import find_config, pretrain
 from brainof.pretraining.run_folder import last_of
 from brainof.report.explanations import write_explanations
 from brainof.report.report import report
-from brainof.report.tables import Rows, paired_table, score_table
+from brainof.report.tables import PIPELINE, by_person
+from brainof.stats.compare import paired, standard_error
 from brainof.utils.console import markdown_table
 from brainof.utils.files import write_atomically, write_json
 from brainof.utils.progress import timed
@@ -43,27 +45,47 @@ DATASETS = {
     "studyforrest_localizer": "studyforrest_localizer_bold",
 }
 
-#: task -> pooling of the latents: blocks of fMRI lift and lower the signal itself, which its waveform holds
-TASKS = {
-    "eegmat/arithmetic": "auto",
-    "stages_fep/identification": "auto",
-    "haxby2001_slice/categories": "concat@waveform",
-    "muse_ssvep/flicker": "auto",
+#: What is asked of the run; blocks of fMRI lift and lower the signal itself, which its waveform holds
+TASKS: dict[str, dict[str, Any]] = {
+    "arithmetic": {"recipe": "eegmat/arithmetic"},
+    "identification": {"recipe": "stages_fep/identification"},
+    "categories": {"recipe": "haxby2001_slice/categories", "n_splits": None, "pool": "concat@waveform"},
+    "flicker": {"recipe": "muse_ssvep/flicker", "baselines": ["amplitude", "band power", "filter-bank tangent"]},
 }
-#: baselines of tasks that want others than the usual ones
-BASELINES = {"muse_ssvep/flicker": ["amplitude", "band power", "filter-bank tangent"]}
+SUITE = Suite.parse(
+    {
+        "name": "real",
+        "version": "1.0",
+        "title": "Tasks of the public recordings",
+        "permutations": 200,
+        "tasks": {name: {**task, "options": ["recentred"], "equal": False} for name, task in TASKS.items()},
+    }
+)
 
 
 #: Explained variances of the last health check, each with latents of other windows
 SCORES = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
 
 
-def summarised(rows: Rows, health: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What the tables show of the rows of an evaluation and of a health check, as plain values."""
-    against = paired_table(rows)
-    against["against"] = against["against"].str.replace("both recentred", "recentred")
-    against = against.drop(columns="features").rename(columns={"against": "features", "SE": "SE (difference)"})
-    scores = score_table(rows).merge(against, on=["task", "features"], how="left").to_dict("records")
+def summarised(
+    lines: pd.DataFrame, people: pd.DataFrame, health: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """What the tables show of an evaluation and of a health check, as plain values."""
+    scores, of = [], by_person(people)
+    models = {(row["task"], row["option"]): row for row in lines[lines["kind"] == "model"].to_dict("records")}
+    for row in lines[lines["kind"] != "chance"].to_dict("records"):
+        own = of[tuple(row[key] for key in PIPELINE)].dropna().to_dict()
+        about = {"task": row["task"], "features": row["entry"] + " (recentred)" * (row["option"] == "recentred")}
+        about |= {"score": row["score"], "SD (folds)": row["fold_sd"], "SE (subjects)": standard_error([*own.values()])}
+        about |= {"chance": row["chance"], "null 95 %": row["null_95"], "p (null)": row["p_value"]}
+        about |= {"metric": row["metric"].replace("_", " ")}
+        found: dict[str, Any] = {}
+        if row["kind"] != "model":
+            model = models[row["task"], row["option"]]
+            found = paired(of[tuple(model[key] for key in PIPELINE)].to_dict(), own)
+        about |= {"difference": found.get("difference"), "SE (difference)": found.get("se")}
+        about |= {"wins": found.get("wins"), "losses": found.get("losses"), "p (Wilcoxon)": found.get("p_value")}
+        scores.append(about)
     known = [{"dataset": name, **row} for name, row in sorted(health.items())]
     return {"scores": [finite(row, 6) for row in scores], "health": [finite(row, 4) for row in known]}
 
@@ -99,7 +121,7 @@ def require_folders(root: Path, folders: Iterable[str]) -> None:
 
 
 def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str]) -> Path:
-    """Prepare, pretrain, probe, write `report.html`, `run/scores.json`, `summary.json` and its `tables.md`.
+    """Prepare, pretrain, probe, write `report.html`, `run/evaluation`, `summary.json` and its `tables.md`.
 
     Parameters
     ----------
@@ -123,19 +145,14 @@ def real(root: Path, out: Path, say: Callable[[str], None], *, changes: list[str
     require_folders(root, DATASETS.values())
     for recipe, folder in DATASETS.items():
         tell(prepare(recipe, root / folder, out / "corpus").text().splitlines()[0])
-    corpus = Corpus(out / "corpus")
-    tasks = [
-        (choose_tasks(corpus, [name], **({"baselines": BASELINES[name]} if name in BASELINES else {}))[0], pool)
-        for name, pool in TASKS.items()
-    ]
     tell(f"joint pretraining, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing")
-    rows = evaluate_run(corpus, run, tasks, recentred=["pretrained", "untrained", "band power"])
-    save_rows(rows, run / "scores.json")
-    found = summarised(rows, last_of("health", run / "metrics.jsonl") or {})
+    done = evaluate(SUITE, run, run / "evaluation", root=out / "corpus", accept=["overlap"], say=tell)
+    found = summarised(done.summary, done.results, last_of("health", run / "metrics.jsonl") or {})
     write_json(out / "summary.json", found)
     write_atomically(out / "tables.md", [tables(found).encode()])
+    corpus = Corpus(out / "corpus")
     write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))
     page = report([run], out / "report.html", title="Brain-OF on real recordings")
     tell(f"done: {page}")

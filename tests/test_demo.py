@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from brainof.cli import main
@@ -34,14 +35,14 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     assert [each["about"]["modality"] for each in maps] == ["eeg", "meg", "fmri"]
     drawn = "".join(path.read_text() for path in (tmp_path / "run" / "explained").glob("*.svg"))
     assert all(name in drawn for name in ("Fp1", "MEG 0111", "L_visual_1", "R2"))  # channels by name, all of them
-    rows = json.loads((tmp_path / "run" / "scores.json").read_text())
-    scored = {(row["modality"], row["features"]) for row in rows if row["row"] == "score"}
+    lines = pd.read_csv(tmp_path / "run" / "evaluation" / "summary.csv")
+    scored = set(zip(lines["modality"], lines["entry"], strict=True))
     fair = (("eeg", "band power"), ("meg", "band power"), ("fmri", "functional connectivity"), ("fmri", "block means"))
     for modality, baseline in fair:
-        assert {(modality, name) for name in ("pretrained", "untrained", "chance", baseline)} <= scored
+        assert {(modality, name) for name in ("run", "random weights", "chance", baseline)} <= scored
     modalities = {row["modality"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in row}
     assert modalities == {"eeg", "meg", "fmri"}
     # a second call finds everything done and writes the same scores
     assert main(command) == 0
     assert "4 recordings prepared (4 already up to date)" in capsys.readouterr().out
-    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == rows
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run" / "evaluation" / "summary.csv"), lines)

@@ -17,7 +17,6 @@ from brainof.datasets.discover import discover
 from brainof.errors import BrainOFError, ConfigError
 from brainof.estimators import BrainOFClassifier
 from brainof.evaluation.folds import read_splits
-from brainof.evaluation.task import save_rows
 from brainof.io.bids import index
 from brainof.io.labels import read_labels
 from brainof.paths import user_path
@@ -56,7 +55,6 @@ CALLS = {
     "classifier": BrainOFClassifier.load,
     "adapter": read_adapter,
     "splits": read_splits,
-    "rows": lambda path: save_rows([], path),
     "index": index,
     "labels": read_labels,
     "yaml": read_yaml,

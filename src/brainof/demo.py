@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .channels import MODALITIES
 from .corpus import Corpus
 from .datasets import prepare
-from .evaluation import save_rows
-from .evaluation.task import choose_tasks, evaluate_run
+from .evaluation import Suite, evaluate
 from .explain import explain
 from .pretraining import find_config, pretrain
 from .report.explanations import write_explanations
@@ -39,15 +39,23 @@ def demo(
         tell(prepare(cohort / f"recipe_{modality}.yaml", cohort, out / "corpus").text().splitlines()[0])
     tell(f"pretraining `per_output` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
-    tell("probing frozen features, beside an untrained model, classical baselines and a permutation null")
-    corpus = Corpus(out / "corpus")
-    tasks = choose_tasks(corpus, [f"simulated_{modality}/rest_vs_task" for modality in MODALITIES], repeats=1)
+    tell("probing frozen features, beside random weights, classical baselines and a permutation null")
+    tasks: dict[str, dict[str, Any]] = {
+        f"rest_vs_task_{modality}": {
+            "recipe": f"{cohort}/recipe_{modality}.yaml/rest_vs_task",
+            "repeats": 1,
+            "equal": False,
+        }
+        for modality in MODALITIES
+    }
     # blocks lift and lower the regional signal itself, which the waveform and the mean of each region hold
-    tasks[-1] = tasks[-1].model_copy(update={"baselines": ["amplitude", "block means", "functional connectivity"]})
-    pooled = [(task, "concat@waveform" if "fmri" in task.name else "auto") for task in tasks]
-    rows = evaluate_run(corpus, run, pooled, untrained=1, n_permutations=100)
-    save_rows(rows, run / "scores.json")
+    fair = ["amplitude", "block means", "functional connectivity"]
+    tasks["rest_vs_task_fmri"] |= {"pool": "concat@waveform", "baselines": fair}
+    about = {"name": "demo", "version": "1.0", "title": "Rest or task", "random_weights": 1, "permutations": 100}
+    suite = Suite.parse({**about, "tasks": tasks})
+    evaluate(suite, run, run / "evaluation", root=out / "corpus", accept=["overlap"], say=tell)
     tell("putting hidden patches back, beside random weights")
+    corpus = Corpus(out / "corpus")
     write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))
     page = report([run], out / "report.html", title="Brain-OF demo")
     tell(f"done: {page}")

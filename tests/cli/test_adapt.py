@@ -57,7 +57,7 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "balanced_accuracy: " in printed
-    assert "baseline: band power 1.000 +- 0.000" in printed
+    assert "  band power: 1.000 [1.000, 1.000]" in printed
     assert sorted(path.name for path in run.iterdir()) == ["adapter", "config.yaml", "release", "scores.json"]
     scores = json.loads((run / "scores.json").read_text())
     found = scores["metrics"]["balanced_accuracy"]
@@ -69,8 +69,8 @@ def test_a_run_holds_scores_and_is_loaded_by_estimators_and_embed(chosen, recipe
     assert counts.sum(1).tolist() == [24, 24]
     assert (counts.diagonal() / 24).mean() == pytest.approx(found["mean"], abs=1e-5)  # folds are of one size
     if chosen == "probe":  # the same number as the evaluation of frozen features
-        beside = {(r["features"], r["metric"], r["level"]): r["score"] for r in scores["beside"]}
-        assert beside["frozen features", "balanced_accuracy", "window"] == pytest.approx(found["mean"], abs=1e-5)
+        beside = {(r["entry"], r["metric"]): r["fold_score"] for r in scores["summary"]}
+        assert beside["frozen features", "balanced_accuracy"] == pytest.approx(found["mean"], abs=1e-5)
     rows = CorpusRows(Corpus(corpus))
     classifier = BrainOFClassifier.load(run)
     assert set(classifier.predict(rows)) <= {"rest", "task"}
@@ -113,17 +113,16 @@ def test_a_trained_model_stands_beside_random_weights(recipe, corpus, tmp_path):
     run, words = tmp_path / "run", ["adapt", str(recipe), "--model", str(tmp_path / "base"), "adaptation=frozen"]
     assert main([*words, "--out", str(run)]) == 0
     found = json.loads((run / "scores.json").read_text())
-    assert "random weights" in {row["features"] for row in found["beside"]}
-    against = {
-        row["against"]: row
-        for row in found["paired"]
-        if (row["metric"], row["level"]) == ("balanced_accuracy", "window")
-    }
-    assert against["random weights"]["features"] == "frozen features"
+    lines = {row["entry"]: row for row in found["summary"] if row["metric"] == "balanced_accuracy"}
+    assert list(lines)[:3] == ["adapted model", "frozen features", "random weights"]
+    assert lines["frozen features"]["against"] == "random weights"
+    assert lines["adapted model"]["gain"] is None  # what adapting random weights gives was not tried
+    people = [row["subject"] for row in found["people"] if row["entry"] == "adapted model" and row["metric"] == "kappa"]
+    assert people == [f"{person:02d}" for person in range(6)]
     page = report([run], tmp_path / "page.html").read_text()
     assert "by what the adapted model calls them" in page
-    gain = against["random weights"]["difference"]
-    assert f" of 1 comparisons: made/state (frozen features) {gain:+.3f}." in page
+    gain = lines["frozen features"]["gain"]
+    assert f" of 1 comparisons: made/state (frozen features, ridge) {gain:+.3f}." in page
 
 
 def test_the_card_of_an_adapted_model_names_the_data_of_both_with_their_licenses(recipe, corpus, tmp_path):

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from brainof.evaluation.adapt import decision, scores
+from brainof.evaluation.adapt import cross_validated, scores
 from brainof.evaluation.folds import NONE, Split
 from brainof.evaluation.questions import Question
+from brainof.evaluation.readouts import decision
 from brainof.evaluation.suite import SuiteTask
 
 
@@ -24,14 +25,15 @@ class Data:
         return Data(self.examples[rows])
 
 
-def asked(monkeypatch, kind, y, groups, folds, fitted):
+def scored(monkeypatch, kind, y, groups, folds, fitted):
     monkeypatch.setattr(import_module("brainof.evaluation.adapt"), "decision", lambda found, data: found(data.examples))
     chosen = SimpleNamespace(apply=lambda base, data: fitted(data.examples), to_dict=lambda: {"adaptation": "probe"})
     data, names = Data(np.arange(len(y))), np.array(groups)
     task = SuiteTask(name="t", recipe="made/t", view="v", label="x", kind=kind)
     classes = ["a", "b"] if kind == "classification" else []
     question = Question(task, None, data.examples, None, y, classes, names, np.arange(len(y)), folds)  # type: ignore[arg-type]
-    return SimpleNamespace(data=data, question=question, chosen=chosen, base=None)
+    asked = SimpleNamespace(data=data, question=question, chosen=chosen, base=None)
+    return scores(asked, *cross_validated(asked))  # type: ignore[arg-type]
 
 
 def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
@@ -50,7 +52,7 @@ def test_scores_are_means_over_folds_with_the_error_over_people(monkeypatch):
             return np.where(np.isin(tested, wrong), -1, 1) * (2 * y[tested] - 1.0)
 
     folds = [Split(rows[8:], NONE, rows[:8]), Split(rows[:8], NONE, rows[8:])]
-    found = scores(asked(monkeypatch, "classification", y, groups, folds, Model))
+    found = scored(monkeypatch, "classification", y, groups, folds, Model)
     metric = found["metrics"]["balanced_accuracy"]
     assert metric["folds"] == [(3 / 4 + 1) / 2, (3 / 4 + 3 / 4) / 2]
     assert metric["mean"] == pytest.approx((0.875 + 0.75) / 2)
@@ -80,7 +82,7 @@ def test_repeats_of_labels_of_people_are_scored_repeat_by_repeat(monkeypatch):
         np.concatenate([rows[2 * i : 2 * i + 2] for i in each]) for each in ((0, 1), (2, 3), (1, 2), (0, 3))
     )
     folds = [Split(train, NONE, test) for train, test in ((cd, ab), (ab, cd), (ad, bc), (bc, ad))]
-    found = scores(asked(monkeypatch, "classification", y, groups, folds, Model))["metrics"]["balanced_accuracy"]
+    found = scored(monkeypatch, "classification", y, groups, folds, Model)["metrics"]["balanced_accuracy"]
     assert found["folds"] == [1.0, 1.0, 0.0, 1.0]
     # the second is 1/2, 1/4 without a or d and 3/4 without b or c: 4 x 1/2 - 3 x 1/4 and 4 x 1/2 - 3 x 3/4
     right, wrong = (1 + 1.25) / 2, (1 - 0.25) / 2
@@ -99,7 +101,7 @@ def test_values_are_scored_as_values(monkeypatch):
             return y[tested] + [0.5, -1.5]
 
     folds = [Split(rows[2:], NONE, rows[:2]), Split(rows[:2], NONE, rows[2:])]
-    found = scores(asked(monkeypatch, "regression", y, list("aabb"), folds, Model))
+    found = scored(monkeypatch, "regression", y, list("aabb"), folds, Model)
     assert found["metrics"]["mae"]["folds"] == [1.0, 1.0]
     assert found["metrics"]["mae"]["groups"] == {"a": 1.0, "b": 1.0}
     assert found["metrics"]["mae"]["se"] == 0.0

@@ -72,6 +72,10 @@ def suite(root: Path, **changes) -> Suite:
     return Suite.parse({**values, "tasks": {"state": state, "far": far}, **changes})
 
 
+def done_task(root: Path) -> dict:
+    return suite(root).model_dump(mode="json", exclude_unset=True)["tasks"]["state"]
+
+
 @pytest.fixture(scope="module")
 def done(alpha, tmp_path_factory):
     return evaluate(suite(alpha), "debug", tmp_path_factory.mktemp("out"), root=alpha)
@@ -288,7 +292,7 @@ def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, tmp
 def test_tasks_that_a_call_leaves_out_are_kept(done, alpha, tmp_path):
     """One task after the other gives the tables and the page of both."""
     age = {"recipe": f"{alpha}/alpha.yaml/age", "n_splits": 2, "repeats": 1, "baselines": ["amplitude"]}
-    one = suite(alpha).model_dump(mode="json", exclude_unset=True)["tasks"]["state"]
+    one = done_task(alpha)
     both = suite(alpha, tasks={"state": one, "age": {**age, "metric": "pearson"}}, random_weights=0, permutations=0)
     evaluate(both, "debug", tmp_path, root=alpha, tasks=["state"])
     evaluate(both, "debug", tmp_path, root=alpha, tasks=["age"])
@@ -300,6 +304,16 @@ def test_tasks_that_a_call_leaves_out_are_kept(done, alpha, tmp_path):
     before = pd.read_parquet(done.folder / "summary.parquet").query("entry == 'amplitude' and option == 'plain'")
     again = table.query("task == 'state' and entry == 'amplitude' and option == 'plain'")
     assert again["score"].item() == before["score"].item()
+
+
+def test_a_corpus_as_root_is_taken_as_it_was_prepared(done, alpha, tmp_path):
+    corpus = done.folder / "corpora" / "alpha"
+    age = {"recipe": f"{alpha}/alpha.yaml/age", "fuse": "eegmat/arithmetic"}
+    tasks = {"state": done_task(alpha), "fused": age}
+    found = evaluate(suite(alpha, tasks=tasks), "debug", tmp_path, root=corpus)
+    assert not (tmp_path / "corpora").exists()
+    pd.testing.assert_frame_equal(found.summary, done.summary)
+    assert [(one.dataset, one.why) for one in found.absent] == [("eegmat", f"no folder eegmat in {corpus}")]
 
 
 def test_a_second_modality_of_the_same_people_stands_beside_the_first(alpha, tmp_path):

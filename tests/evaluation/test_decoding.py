@@ -53,7 +53,7 @@ def scores(design, seed: int) -> np.ndarray:
     index["label.state"] = y.astype(str)
     task = Task(name="t", view="v", label="state", n_splits=3, repeats=1, random_state=seed)
     question = plain_question(task, SimpleNamespace(index=index.assign(view="v")))  # type: ignore[arg-type]
-    return question.probed(question.null_folds(), x, question.labellings(19))[1]
+    return question.null(x, 19)
 
 
 @pytest.mark.parametrize(("design", "largest"), [(blocks, 0.5), (rare_events, 1.0), (labels_of_subjects, 1.0)])
@@ -80,13 +80,13 @@ def test_chance_knows_the_training_side_only():
             np.arange(len(y)).astype(str),
         )
         question = Question(task, None, names, None, y, classes, names, names, [split])  # type: ignore[arg-type]
-        return question.measured(question.chance())
+        (scores,) = question.chance()
+        return question.measure(y[split.test], scores, split.test)
 
     values, sides = np.array([0.0, 0.0, 10.0, 12.0]), Split(np.array([2, 3]), NONE, np.array([0, 1]))
-    assert scored("regression", values, [], sides)["window", "mae"][0] == [11.0]
+    assert scored("regression", values, [], sides) == 11.0
     codes, sides = np.array([2, 0, 0, 1, 1, 1]), Split(np.array([2, 3, 4, 5]), NONE, np.array([0, 1]))
-    found = scored("classification", codes, list("abc"), sides)
-    assert found["window", "balanced_accuracy"][0] == [0.0]  # the largest class of the training side: 1
+    assert scored("classification", codes, list("abc"), sides) == 0.0  # the largest class of the training side: 1
 
 
 def matching(n: int) -> Matching:

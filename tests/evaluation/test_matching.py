@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from brainof.errors import ConfigError
 from brainof.evaluation.matching import Segments, hit_rates, matched, matching_null, segments
-from brainof.evaluation.protocol import Task
-from brainof.evaluation.task import compared, rows_of
+from brainof.evaluation.questions import Question
+from brainof.evaluation.suite import SuiteTask
+from brainof.evaluation.summary import moabb_table, summary
+from brainof.evaluation.task import pipelines
 from brainof.stats.compare import standard_error
 
 
@@ -87,48 +90,43 @@ def test_the_null_exchanges_the_times_of_a_run_for_all_its_people_alike():
     assert matching_null(found, 0).shape == (0,)
 
 
-def test_rows_of_matching_are_the_arithmetic_on_hits():
+def test_a_line_of_matching_is_the_arithmetic_on_hits():
     """Three people see four moments; `good` has them all, `seeds` one set that does and one that is constant."""
-    index = index_of("aaaabbbbcccc", np.tile(np.arange(4), 3))
+    index = index_of("aaaabbbbcccc", np.tile(np.arange(4), 3), modality="fmri", n_channels=1, recording="r")
     moments = np.random.default_rng(0).standard_normal((4, 6))
     good, constant = np.tile(moments, (3, 1)), np.zeros((12, 6))
     good_but_c = good.copy()
     good_but_c[8:] = 0
-    offered = {"good": [good], "seeds": [good, constant], "two of three": [good_but_c]}
-    task = Task(name="t", view="v", kind="matching")
-
-    def rows_for(offered: dict, seen: dict, n: int) -> list[dict]:
-        outcomes, tested = compared(task, segments(index), offered, n), ("session", "top1")
-        return rows_of(outcomes, {tested: 0.25}, tested, {"task": "t"}, "good", seen)
-
-    rows = rows_for(offered, {"seeds": ["made/a"]}, 19)
-    scores = {(r["features"], r["recentred"]): r for r in rows if r["row"] == "score"}
-    assert len(scores) == 6
-    row = scores["seeds", False]
-    assert (row["score"], row["group_score"], row["n_seeds"]) == (0.5, 0.5, 2)
-    assert (row["chance"], row["level"], row["metric"]) == (0.25, "session", "top1")
-    assert (row["transductive"], row["n_seen"], row["group_se"]) == (True, 1, 0.0)
-    of = segments(index)
-    for recentred in (False, True):
-        row = scores["seeds", recentred]
-        null = matching_null(matched(good, of, recentred), 19, 0)
-        assert row["null_mean"] == pytest.approx(null.mean())
+    offered = {"good": good, "seeds": [good, constant], "random weights": good_but_c}
+    of, nobody = segments(index), np.array([f"made/{name}" for name in index["subject"]])
+    task = SuiteTask.parse({"name": "t", "recipe": "made/t", "view": "v", "kind": "matching", "baselines": []})
+    question = Question(task, None, np.arange(12), index, np.zeros(0), [], nobody, nobody, [], of)  # type: ignore[arg-type]
+    found = pipelines(question, offered, seen={"seeds": ["made/a"]}, n_permutations=19)
+    lines = {(row["entry"], row["option"]): row for row in summary(found).to_dict("records")}
+    assert len(lines) == 7  # chance has no second option
+    row = lines["seeds", "plain"]
+    assert (row["score"], row["n_seeds"], row["n_people"]) == (0.5, 2, 3)
+    assert (row["chance"], row["readout"], row["metric"]) == (0.25, "match", "top1")
+    assert (row["transductive"], row["low"], row["high"]) == (True, 0.5, 0.5)
+    for option in ("plain", "recentred"):
+        row = lines["seeds", option]
+        null = matching_null(matched(good, of, option == "recentred"), 19, 0)
         assert row["null_95"] == pytest.approx(np.quantile(null, 0.95))
         assert row["p_value"] == pytest.approx((1 + (null >= 1 - 1e-12).sum()) / 20)  # of the first seed
-    assert scores["good", False]["score"] == 1.0
-    assert (scores["good", True]["transductive"], scores["good", False]["transductive"]) == (True, False)
-    partly = {r["group"]: r["score"] for r in rows if r["row"] == "group" and r["features"] == "two of three"}
-    assert partly.keys() == {"made/a", "made/b", "made/c"}
-    assert partly["made/c"] == 0.0
-    assert scores["two of three", False]["score"] == pytest.approx(2 / 3)
-    assert scores["two of three", False]["group_se"] == pytest.approx(standard_error([1, 1, 0]))
-    against = {(r["against"], r["recentred"]): r for r in rows if r["row"] == "paired"}
-    assert against.keys() == {(name, again) for name in ("seeds", "two of three") for again in (False, True)}
-    row = against["two of three", False]
-    assert (row["features"], row["wins"], row["losses"], row["n_groups"]) == ("good", 1, 0, 3)
-    assert row["difference"] == pytest.approx(1 / 3)
-    without = rows_for({"good": [good]}, {}, 0)
-    assert {r["row"] for r in without} == {"score", "group"}
-    assert without[0].get("p_value") is None
+    assert lines["good", "plain"]["score"] == 1.0
+    assert (lines["good", "recentred"]["transductive"], lines["good", "plain"]["transductive"]) == (True, False)
+    people = moabb_table(found, "s").query("entry == 'random weights' and option == 'plain'")
+    partly = dict(zip(people["subject"], people["score"], strict=True))
+    assert partly.keys() == {"a", "b", "c"}
+    assert partly["c"] == 0.0
+    row = lines["random weights", "plain"]
+    assert row["score"] == pytest.approx(2 / 3)
+    reach = student.ppf(0.975, 2) * standard_error([1, 1, 0])
+    assert (row["low"], row["high"]) == (pytest.approx(2 / 3 - reach), pytest.approx(2 / 3 + reach))
+    row = lines["good", "plain"]
+    assert (row["against"], row["wins"], row["losses"]) == ("random weights", 1, 0)
+    assert row["gain"] == pytest.approx(1 / 3)
+    without = summary(pipelines(question, {"good": good}))
+    assert "p_value" not in without
     with pytest.raises(ConfigError, match=r"t.baselines: 'x' needs a training side, and matching has none"):
-        rows_for({"x": [lambda train, test: None]}, {}, 0)
+        pipelines(question, {"x": lambda train, test: None})

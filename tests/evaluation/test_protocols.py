@@ -256,12 +256,13 @@ def test_matching_is_a_task_of_a_corpus(rest_and_task):
     position = np.tile(np.arange(12), 4)
     features = rng.standard_normal((12, 20))[position] + 0.3 * rng.standard_normal((48, 20))
     asked = Task(name="when", view="pretrain", label="condition", kind="matching", baselines=["amplitude"])
-    rows = evaluate_task(corpus, asked, {"shared": features}, n_permutations=49)
-    (found,) = [r for r in rows if r["row"] == "score" and r["features"] == "shared" and not r["recentred"]]
+    lines, people = evaluate_task(corpus, asked, {"shared": features}, n_permutations=49)
+    (found,) = lines.query("entry == 'shared' and option == 'plain'").to_dict("records")
     assert found["score"] > 0.9 > found["chance"] == pytest.approx(1 / 6)
     assert found["p_value"] == 0.02
-    (against,) = [r for r in rows if r["row"] == "paired" and not r["recentred"]]
-    assert (against["against"], against["wins"], against["losses"]) == ("amplitude", 4, 0)
+    scores = people.query("option == 'plain'").set_index("subject").groupby("entry")["score"]
+    against = paired(*(scores.get_group(name).to_dict() for name in ("shared", "amplitude")))
+    assert (against["wins"], against["losses"]) == (4, 0)
 
 
 def test_scores_inside_recordings_are_averaged_over_people(rest_and_task):

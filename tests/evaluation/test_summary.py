@@ -96,6 +96,7 @@ def test_a_line_of_the_summary_is_the_arithmetic_on_its_persons():
         0,
         "",
     )
+    assert (model["modality"], model["against"]) == ("eeg", "random weights")
     gains = np.array([0.5, 1 / 6, 0.25, 0])
     assert model["gain"] == pytest.approx(gains.mean())
     reach = 3.182446 * np.std(gains, ddof=1) / 2
@@ -277,7 +278,8 @@ def test_units_on_disk_become_pipelines(tmp_path):
     save(null, [Result(NONE, np.zeros(0), {"null": [0.5, 0.4, 0.6]})], tmp_path)
     save(fold[1], [found[1]], tmp_path)
     save(refused, found, tmp_path)
-    made = collect([kept, null, later, *fold, refused], {str(refused.path(tmp_path)): "no"}, tmp_path)
+    units = [kept, null, later, *fold, refused]
+    made = collect({unit: "no" if unit is refused else saved(unit, tmp_path) for unit in units})
     assert [(p.entry.name, p.readout, p.unfinished, p.reason) for p in made] == [
         ("m", "ridge", 1, ""),
         ("m", "full", 1, ""),

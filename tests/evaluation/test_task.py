@@ -1,67 +1,58 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from brainof.errors import ConfigError, LabelError
 from brainof.evaluation.protocol import Task, recipe_tasks, task_rows, task_windows
-from brainof.evaluation.task import evaluate_task, save_rows
+from brainof.evaluation.questions import plain_question
+from brainof.evaluation.summary import summary
+from brainof.evaluation.task import evaluate_task, pipelines
+from brainof.stats.compare import paired, standard_error
 
 CONDITION = Task(name="condition", view="pretrain", label="condition", n_splits=4, repeats=1)
 
 
-def row_of(rows: list[dict], **wanted) -> dict:
-    found = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
-    assert len(found) == 1, f"{len(found)} rows for {wanted}"
-    return found[0]
+def line(lines: pd.DataFrame, entry: str, option: str = "plain") -> dict:
+    (found,) = lines[(lines["entry"] == entry) & (lines["option"] == option)].to_dict("records")
+    return found
 
 
-def score(rows: list[dict], features: str, **wanted) -> dict:
-    wanted = {"metric": "balanced_accuracy", "level": "window", "recentred": False, **wanted}
-    return row_of(rows, row="score", features=features, **wanted)
+def of_people(results: pd.DataFrame, entry: str, option: str = "plain") -> dict[str, float]:
+    own = results[(results["entry"] == entry) & (results["option"] == option)]
+    return (own["score"].groupby(own["dataset"] + "/" + own["subject"]).mean()).to_dict()
 
 
 def test_a_real_effect_is_found_and_noise_is_not(rest_and_task):
     corpus = rest_and_task()
     noise = np.random.default_rng(0).standard_normal((144, 10))
-    rows = evaluate_task(corpus, CONDITION, {"noise": noise, "seeds": [noise[:, :5], noise[:, 5:]]}, n_permutations=39)
-    found = score(rows, "band power")
+    features = {"noise": noise, "seeds": [noise[:, :5], noise[:, 5:]]}
+    lines, people = evaluate_task(corpus, CONDITION, features, n_permutations=39)
+    found = line(lines, "band power")
     assert found["score"] > 0.9
     assert found["p_value"] <= 0.05
-    assert abs(score(rows, "noise")["score"] - 0.5) < 0.12
-    assert score(rows, "noise")["p_value"] > 0.05
-    assert score(rows, "chance")["score"] == 0.5
-    assert score(rows, "seeds")["n_seeds"] == 2
-    assert score(rows, "band power", level="file")["score"] >= found["score"] - 0.05
-    against = row_of(rows, row="paired", against="band power", metric="balanced_accuracy", level="window")
-    assert against["features"] == "noise"
+    assert abs(line(lines, "noise")["score"] - 0.5) < 0.12
+    assert line(lines, "noise")["p_value"] > 0.05
+    assert line(lines, "chance")["score"] == 0.5
+    assert line(lines, "seeds")["n_seeds"] == 2
+    against = paired(of_people(people, "noise"), of_people(people, "band power"))
     assert against["losses"] == 12
     assert against["p_value"] < 0.01
-    people = [row for row in rows if row["row"] == "group" and row["features"] == "noise" and row["level"] == "window"]
-    assert {row["group"] for row in people} == {f"made/{person:02d}" for person in range(12)}
+    assert set(of_people(people, "noise")) == {f"made/{person:02d}" for person in range(12)}
 
 
 def test_the_p_value_is_that_of_the_first_seed(rest_and_task):
     corpus = rest_and_task()
     good, noise = corpus.index["label.condition"].eq("task").to_numpy(float)[:, None], np.zeros((144, 1))
     task = CONDITION.model_copy(update={"baselines": []})
-    rows = evaluate_task(corpus, task, {"one": good, "two": [good, noise]}, n_permutations=39)
-    assert score(rows, "two")["p_value"] == score(rows, "one")["p_value"] <= 0.05
-    assert score(rows, "two")["score"] == pytest.approx((score(rows, "one")["score"] + 0.5) / 2)
+    lines, _ = evaluate_task(corpus, task, {"one": good, "two": [good, noise]}, n_permutations=39)
+    assert line(lines, "two")["p_value"] == line(lines, "one")["p_value"] <= 0.05
+    assert line(lines, "two")["score"] == pytest.approx((line(lines, "one")["score"] + 0.5) / 2)
 
 
-def test_repeats_say_how_much_the_folds_matter(rest_and_task):
-    corpus, noise = rest_and_task(), np.random.default_rng(0).standard_normal((144, 10))
-    task = CONDITION.model_copy(update={"baselines": [], "repeats": 3})
-    found = score(evaluate_task(corpus, task, {"noise": noise}, n_permutations=0), "noise")
-    assert (found["n_repeats"], found["n_folds"]) == (3, 12)
-    assert 0 < found["repeat_sd"] < found["sd"]
-
-
-def test_labels_of_subjects_get_a_standard_error_and_a_paired_test_of_the_score_itself(rest_and_task):
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "roc_auc"])
+def test_labels_of_subjects_get_an_interval_and_a_paired_test_of_the_score_itself(rest_and_task, metric):
     corpus = rest_and_task(n_people=24)
     subject = corpus.index["subject"].astype(int).to_numpy()
     corpus.index["label.group"] = (subject % 3 == 0).astype(int).astype(str)  # 8 of 24
@@ -69,35 +60,38 @@ def test_labels_of_subjects_get_a_standard_error_and_a_paired_test_of_the_score_
     good = (subject % 3 == 0)[:, None] + 0.5 * rng.standard_normal((24, 1))[subject]
     noise = rng.standard_normal((24, 3))[subject]
     task = Task(name="g", view="pretrain", label="group", n_splits=4, repeats=2, baselines=[])
-    rows = evaluate_task(corpus, task, {"good": good, "noise": noise}, n_permutations=0)
-    for metric in ("balanced_accuracy", "roc_auc"):
-        found = score(rows, "good", metric=metric)
-        assert found["group_score"] == pytest.approx(found["score"], abs=0.06)
-        assert 0 < found["group_se"] < 0.25
-        against = row_of(rows, row="paired", against="noise", metric=metric, level="window")
-        assert against["n_groups"] == 24
-        assert against["difference"] == pytest.approx(
-            found["group_score"] - score(rows, "noise", metric=metric)["group_score"]
-        )
-        assert against["p_value"] < 0.05
+    features = {"good": good, "random weights": noise}
+    lines, people = evaluate_task(corpus, task, features, metric=metric, n_permutations=0)
+    found = line(lines, "good")
+    assert found["metric"] == metric
+    assert found["score"] == pytest.approx(found["fold_score"], abs=0.06)
+    assert 0 < standard_error(list(of_people(people, "good").values())) < 0.25
+    assert found["low"] < found["score"] < found["high"]
+    assert (found["against"], found["n_people"]) == ("random weights", 24)
+    assert found["gain"] == pytest.approx(found["score"] - line(lines, "random weights")["score"])
+    assert found["gain_p_value"] < 0.05
 
 
 def test_features_that_saw_the_subjects_are_marked(rest_and_task):
     corpus, noise = rest_and_task(n_people=4), np.random.default_rng(0).standard_normal((48, 3))
     task = CONDITION.model_copy(update={"n_splits": 2, "baselines": ["amplitude"]})
     seen = {"model": {"made/01", "made/02", "other/03"}, "fresh": {"other/00"}}
-    rows = evaluate_task(corpus, task, {"model": noise, "fresh": noise}, seen=seen, n_permutations=0)
-    assert (score(rows, "model")["transductive"], score(rows, "model")["n_seen"]) == (True, 2)
-    for name in ("fresh", "amplitude"):
-        assert (score(rows, name)["transductive"], score(rows, name)["n_seen"]) == (False, 0)
+    lines, people = evaluate_task(corpus, task, {"model": noise, "fresh": noise}, seen=seen, n_permutations=0)
+    saw = {name: line(lines, name)["transductive"] for name in ("model", "fresh", "amplitude")}
+    assert saw == {"model": True, "fresh": False, "amplitude": False}
+    assert people.groupby("entry")["transductive"].first()[["model", "fresh"]].tolist() == [True, False]
 
 
 def test_recentring_is_a_row_of_its_own(rest_and_task):
     corpus = rest_and_task(effect=1.0)
-    rows = evaluate_task(corpus, CONDITION, {}, recentred=["band power", "tangent space"], n_permutations=0)
-    assert score(rows, "band power", recentred=True)["score"] != score(rows, "band power")["score"]
-    assert score(rows, "tangent space", recentred=True)["n_folds"] == 4
-    assert score(rows, "band power")["p_value"] is None
+    lines, _ = evaluate_task(corpus, CONDITION, {}, options=["recentred"], n_permutations=0)
+    assert line(lines, "band power", "recentred")["score"] != line(lines, "band power")["score"]
+    assert line(lines, "tangent space", "recentred")["transductive"]
+    assert line(lines, "band power").get("p_value") is None
+    with pytest.raises(ConfigError, match="options"):
+        evaluate_task(corpus, CONDITION, {}, options=["recentered"])
+    with pytest.raises(ConfigError, match="did you mean 'roc_auc'"):
+        evaluate_task(corpus, CONDITION, {}, metric="roc_auk")
 
 
 def test_regression_beats_the_mean_where_the_target_is_in_the_features(rest_and_task):
@@ -105,10 +99,12 @@ def test_regression_beats_the_mean_where_the_target_is_in_the_features(rest_and_
     task = Task(name="age", view="pretrain", label="age", kind="regression", n_splits=4, repeats=1, baselines=[])
     age = corpus.index["label.age"].astype(float).to_numpy()
     features = age[:, None] + np.random.default_rng(0).standard_normal((144, 3))
-    rows = evaluate_task(corpus, task, {"good": features}, n_permutations=19)
-    assert score(rows, "good", metric="mae")["score"] < score(rows, "chance", metric="mae")["score"] / 2
-    assert score(rows, "good", metric="mae")["p_value"] == 0.05
-    assert score(rows, "good", metric="pearson")["score"] > 0.8
+    lines, _ = evaluate_task(corpus, task, {"good": features}, n_permutations=19)
+    assert line(lines, "good")["metric"] == "mae"
+    assert line(lines, "good")["score"] < line(lines, "chance")["score"] / 2
+    assert line(lines, "good")["p_value"] == 0.05
+    lines, _ = evaluate_task(corpus, task, {"good": features}, metric="pearson", n_permutations=0)
+    assert line(lines, "good")["fold_score"] > 0.8
 
 
 def test_identification_finds_people_and_reports_both_ways(rest_and_task):
@@ -118,29 +114,37 @@ def test_identification_finds_people_and_reports_both_ways(rest_and_task):
     rng = np.random.default_rng(0)
     person = corpus.index["subject"].astype(int).to_numpy()
     fingerprint = rng.standard_normal((12, 30))[person] + rng.standard_normal((144, 30))
-    rows = evaluate_task(
-        corpus, task, {"print": fingerprint, "noise": rng.standard_normal((144, 30))}, n_permutations=99
-    )
-    found = score(rows, "print", metric="top1", level="session")
-    assert found["score"] == 1.0
-    assert found["p_value"] == 0.01
+    features = {"print": fingerprint, "noise": rng.standard_normal((144, 30))}
+    lines, people = evaluate_task(corpus, task, features, n_permutations=99)
+    found = line(lines, "print", "recentred")
+    assert (found["metric"], found["score"], found["p_value"]) == ("top1", 1.0, 0.01)
     assert found["chance"] == pytest.approx(1 / 12)
-    assert score(rows, "noise", metric="top1", level="session")["p_value"] > 0.01
-    assert score(rows, "amplitude", metric="top1", level="session")["score"] < 0.5
-    against = row_of(rows, row="paired", against="noise", recentred=True)
+    assert line(lines, "noise", "recentred")["p_value"] > 0.01
+    assert line(lines, "amplitude", "recentred")["score"] < 0.5
+    found = line(lines, "print")
+    assert (found["score"], found["p_value"]) == (1.0, 0.01)
+    assert line(lines, "noise")["p_value"] > 0.01
+    assert line(lines, "amplitude")["score"] < 0.5
+    against = paired(of_people(people, "print", "recentred"), of_people(people, "noise", "recentred"))
     assert against["wins"] > against["losses"] == 0
     with pytest.raises(ConfigError, match="'tangent space' needs a training side"):
         evaluate_task(corpus, task.model_copy(update={"baselines": ["tangent space"]}), {})
 
 
-def test_rows_become_a_table_and_json(rest_and_task, tmp_path):
-    rows = evaluate_task(
-        rest_and_task(), CONDITION.model_copy(update={"baselines": ["amplitude"]}), {}, n_permutations=0
+def test_features_that_are_fitted_and_ones_in_the_place_of_a_baseline(rest_and_task):
+    corpus = rest_and_task(n_people=4)
+    task = CONDITION.model_copy(update={"n_splits": 2, "baselines": ["log covariance", "amplitude"]})
+    noise = np.random.default_rng(0).standard_normal((48, 3))
+    lines, people = evaluate_task(
+        corpus, task, {"amplitude": noise, "fitted": lambda train, test: (noise[train], noise[test])}, n_permutations=0
     )
-    assert {row["features"] for row in rows if row["row"] == "score"} == {"chance", "amplitude"}
-    save_rows(rows, tmp_path / "rows.json")
-    back = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["row"] for row in back] == [row["row"] for row in rows]
+    assert lines["entry"].tolist() == ["amplitude", "fitted", "log covariance", "chance"]
+    assert lines["kind"].tolist() == ["model", "model", "classical", "chance"]
+    assert line(lines, "fitted")["score"] == line(lines, "amplitude")["score"]
+    assert set(people["suite"]) == {"condition"}
+    with pytest.raises(LabelError, match="change with the rows of the test side"):
+        scaled = {"leaks": lambda train, test: (noise[train], noise[test] / len(test))}
+        evaluate_task(corpus, task, scaled, n_permutations=0)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +216,14 @@ def test_a_score_that_comes_from_the_site_is_caught(rest_and_task):
         corpus.index["label.group"] = group.astype(str)
         noise = 0.3 * rng.standard_normal((len(subject), 3))
         features = {"from the site": noise + site[:, None], "from the group": noise + group[:, None]}
-        rows = evaluate_task(corpus, task.model_copy(update={"random_state": seed}), features, n_permutations=39)
-        caught.append(score(rows, "from the site"))
-        real.append(score(rows, "from the group"))
+        question = plain_question(task.model_copy(update={"random_state": seed}), corpus)
+        found = pipelines(question, features, n_permutations=39)
+        lines = summary(found)
+        observed, *null = found[0].null.about["nuisance"]
+        # the test has folds that know no labels
+        moved = np.mean(null) + lines["fold_score"][0] - observed
+        caught.append(line(lines, "from the site") | {"nuisance_null_mean": moved})
+        real.append(line(lines, "from the group"))
     caught, real = pd.DataFrame(caught), pd.DataFrame(real)
     assert (caught["p_value"] <= 0.05).mean() > 0.9
     assert caught["score"].mean() > 0.75

@@ -254,7 +254,7 @@ def test_matching_and_identification_are_hits_of_people():
     (found,) = run_unit(Unit(who, entry(features=swapped), "match", "plain", 0, ALL), {})
     assert found.about["hits"] == {"a": 1.0, "b": 0.0, "c": 0.0}
     assert found.about["null"] == []
-    with pytest.raises(ConfigError, match="'m' needs a training side; use 'log covariance'"):
+    with pytest.raises(ConfigError, match="'m' needs a training side, and identification has none; use 'log cov"):
         run_unit(Unit(who, entry(features=lambda train, test: None), "match", "plain", 0, ALL), {})
 
 
@@ -380,16 +380,3 @@ def test_second_order_features_are_covariances_over_the_latents_of_each_window(m
     assert chunks == [2, 2, 1]
     expected = [OAS().fit(latents[row]).covariance_ for row in asked.rows]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_whole_files_are_scored_where_each_holds_one_label_and_several_windows():
-    asked = question()
-    scores = [np.zeros(len(split.test)) for split in asked.folds]
-
-    def levels(other: Question) -> set[str]:
-        return {level for level, _ in other.measured(scores)}
-
-    assert levels(asked) == {"window"}  # labels change inside recordings
-    of_people = replace(asked, y=np.repeat([0, 1, 0, 1], 6))
-    assert levels(of_people) == {"window", "file"}
-    assert levels(replace(of_people, recordings=np.arange(24).astype(str))) == {"window"}

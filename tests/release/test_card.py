@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -82,28 +83,38 @@ def test_the_card_of_a_run_says_what_went_in(run):
 
 
 def test_scores_license_and_notes_are_added_when_a_run_is_shared(run, tmp_path):
+    about = {"task": "b", "entry": "run", "kind": "model", "readout": "ridge", "option": "plain", "metric": "roc_auc"}
     rows = [
-        {"row": "score", "task": "a/b", "features": "pretrained", "level": "window", "metric": "roc_auc", "score": 0.71,
-         "sd": 0.05, "chance": 0.5, "null_95": 0.55, "p_value": 0.01, "transductive": True},
-        {"row": "score", "task": "a/b", "features": "pretrained", "level": "file", "metric": "roc_auc", "score": 0.9},
-        {"row": "group", "task": "a/b", "features": "pretrained", "level": "window", "metric": "roc_auc", "score": 0.1},
+        {**about, "score": 0.71, "low": 0.65, "high": 0.78, "chance": 0.5, "null_95": 0.55, "p_value": 0.01,
+         "transductive": True},
+        {**about, "option": "recentred", "score": 0.62, "transductive": True},
+        {**about, "entry": "amplitude", "kind": "classical", "score": 0.68, "transductive": False},
+        {**about, "entry": "far", "score": None},
+        {**about, "entry": "chance", "kind": "chance", "score": 0.9},
     ]  # fmt: skip
-    (tmp_path / "scores.json").write_text(json.dumps(rows))
+    table = tmp_path / "summary.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
     folder = save_pretrained(
-        run, tmp_path / "m", name="Small", license="cc-by-4.0", scores=tmp_path / "scores.json", notes=["Adults only."]
+        run, tmp_path / "m", name="Small", license="cc-by-4.0", scores=table, notes=["Adults only."]
     )
     card = (folder / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n", 2)[1])["license"] == "cc-by-4.0"
     assert "# Small\n" in card
-    assert "| a/b | pretrained (recentred per subject) | roc auc | 0.71 ± 0.05 | 0.5 | 0.55 | 0.01 |" in card
+    saw = "saw unlabelled windows of test subjects"
+    assert f"| b | run (ridge, {saw}) | roc auc | 0.71 [0.65, 0.78] | 0.5 | 0.55 | 0.01 |" in card
+    assert f"| b | run (ridge, recentred, {saw}) | roc auc | 0.62 | – | – | – |" in card
+    assert "| b | amplitude (ridge) | roc auc | 0.68 | – | – | – |" in card
+    assert "| far" not in card
     assert "0.9" not in card
     assert "- Adults only." in card
     about = json.loads((folder / "config.json").read_text())["about"]
     assert about["data"][0]["people"] == 2  # the record of the run is kept
     model, contract = brainof.load(folder)
     assert contract == brainof.load(run)[1]
-    with pytest.raises(ReadError, match="holds no scores"):
-        save_pretrained(run, tmp_path / "m2", scores=tmp_path / "nothing.json")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name in ("nothing.csv", "other.csv", "m"):
+        with pytest.raises(ReadError, match="holds no scores .*; give summary.csv of brainof evaluate"):
+            save_pretrained(run, tmp_path / "m2", scores=tmp_path / name)
 
 
 def test_a_dataset_whose_latents_are_ignored_and_what_is_unknown_are_said(contract, model):

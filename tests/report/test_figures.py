@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
+from brainof.report.folders import whole
 from brainof.report.results import scores
-from brainof.report.style import png
+from brainof.report.style import BLACK, BLUE, png
 from brainof.report.training import expert_load, explained_variance, loss_curves
 
 
@@ -21,16 +23,23 @@ def training_rows() -> list[dict]:
     return rows
 
 
-def score_rows() -> list[dict]:
-    about = {"task": "rest", "modality": "eeg", "split": "subject", "n_groups": 3}
-    shared = {**about, "level": "window", "metric": "balanced_accuracy"}
-    rows: list[dict] = []
-    for name, value in (("chance", 0.5), ("pretrained", 0.7), ("band power", 0.6)):
-        row = {**shared, "features": name, "recentred": False}
-        rows.append({**row, "row": "score", "score": value, "group_score": value, "group_se": 0.05, "chance": 0.5})
-        rows += [{**row, "row": "group", "group": str(i), "score": value + 0.1 * i} for i in range(3)]
-    rows[4]["null_95"] = 0.58
-    return rows
+def evaluation() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and results of three people."""
+    about = {"task": "rest", "modality": "eeg", "readout": "ridge", "metric": "balanced_accuracy", "n_people": 3}
+    lines, people = [], []
+    for name, kind, option, value in (
+        ("chance", "chance", "plain", 0.5),
+        ("mine", "model", "plain", 0.7),
+        ("mine", "model", "erased", 0.4),
+        ("mine", "model", "recentred", 0.8),
+        ("band power", "classical", "plain", 0.6),
+    ):
+        own = {**about, "entry": name, "kind": kind, "option": option, "transductive": option == "recentred"}
+        lines.append({**own, "score": value, "low": value - 0.05, "high": value + 0.1, "chance": 0.5})
+        people += [{**own, "dataset": "d", "subject": str(i), "score": value + 0.1 * i} for i in range(3)]
+    lines.append({**lines[1], "readout": "lora", "score": 0.9})
+    lines[1]["null_95"] = 0.58
+    return pd.DataFrame(lines), pd.DataFrame(people)
 
 
 def lines_of(figure, panel: int = 0) -> dict[str, np.ndarray]:
@@ -65,19 +74,33 @@ def test_expert_load_shows_each_modality_that_was_logged():
 
 
 def test_scores_stand_at_their_value_in_the_order_given():
-    figure = scores(score_rows())
+    """The first read-out of each, recentred features last; erased ones stand in the table alone."""
+    figure = scores(*evaluation())
     panel = figure.axes[0]
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["band power", "pretrained"]
-    assert [
-        float(container.lines[0].get_xdata()[0]) for container in panel.containers if hasattr(container, "lines")
-    ] == [
-        0.7,
-        0.6,
-    ][::-1]
-    assert panel.get_title() == "rest (EEG, 3 subjects, by subject)"
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == ["mine (recentred)", "band power", "mine"]
+    drawn = [container for container in panel.containers if hasattr(container, "lines")]
+    assert [float(each.lines[0].get_xdata()[0]) for each in drawn] == [0.8, 0.6, 0.7]
+    assert [each.lines[0].get_markerfacecolor() for each in drawn] == ["white", BLACK, BLUE]
+    ends = [[float(cap.get_xdata()[0]) for cap in each.lines[1]] for each in drawn]
+    np.testing.assert_allclose(ends, [[0.75, 0.9], [0.55, 0.7], [0.65, 0.8]])
+    ticks = [line.get_xdata() for line in panel.lines if line.get_marker() == "|" and len(line.get_xdata()) == 3]
+    np.testing.assert_allclose(ticks[0], [0.8, 0.9, 1.0])
+    (shade,) = panel.patches
+    assert (shade.get_x(), shade.get_width()) == (0.5, pytest.approx(0.08))
+    assert panel.get_title() == "rest (EEG, n = 3)"
 
 
-@pytest.mark.parametrize("draw", [loss_curves, explained_variance, expert_load, scores])
+def test_an_older_summary_without_intervals_is_drawn():
+    lines, _ = evaluation()
+    bare = lines.drop(columns=["low", "high", "null_95", "modality", "n_people", "transductive"])
+    panel = scores(whole(bare), pd.DataFrame()).axes[0]
+    assert panel.get_title() == "rest"
+
+
+@pytest.mark.parametrize(
+    "draw", [loss_curves, explained_variance, expert_load, lambda _: scores(*(table[:1] for table in evaluation()))]
+)
 def test_nothing_to_draw_is_a_figure_that_says_so(draw):
     figure = draw([])
     assert figure.axes[0].texts[0].get_text().startswith("no ")

@@ -7,7 +7,6 @@ import pytest
 
 from brainof.errors import StorageError
 from brainof.report.page import Image, Section, Table, render, write_page
-from brainof.report.tables import paired_table, score_table
 from brainof.report.training import loss_curves
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -78,19 +77,3 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(StorageError, match="absent"):
         write_page(tmp_path / "absent" / "page.html", sections())
-
-
-def test_tables_keep_the_tested_metric():
-    about = {"task": "rest", "level": "window", "recentred": True, "features": "pretrained"}
-    values = {"score": 0.7, "sd": 0.1, "group_se": 0.03, "chance": 0.5, "null_95": 0.6, "p_value": 0.01}
-    rows = [
-        {"row": "score", **about, "metric": "balanced_accuracy", **values},
-        {"row": "score", **about, "metric": "kappa", **values},
-        {"row": "score", **about, "level": "file", "metric": "balanced_accuracy", **values},
-    ]
-    pair = {"against": "band power", "difference": 0.1, "se": 0.02, "wins": 3, "losses": 1, "p_value": 0.2}
-    rows += [{"row": "paired", **about, "metric": metric, **pair} for metric in ("balanced_accuracy", "kappa")]
-    table = score_table(rows)
-    assert table["features"].tolist() == ["pretrained (recentred)"]
-    assert table["metric"].tolist() == ["balanced accuracy"]
-    assert paired_table(rows)["against"].tolist() == ["band power (both recentred)"]

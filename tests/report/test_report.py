@@ -16,7 +16,7 @@ import yaml
 from brainof.cli import main
 from brainof.errors import ConfigError, StorageError
 from brainof.report.report import citations, gain_sentence, methods, report
-from brainof.report.tables import gain_rows
+from brainof.utils.values import finite
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -43,17 +43,27 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def score_rows() -> list[dict]:
-    about = {"task": "a/rest", "modality": "eeg", "split": "subject", "n_groups": 6, "level": "window",
-             "metric": "balanced_accuracy", "recentred": False}  # fmt: skip
-    rows: list[dict] = []
-    for name, value in (("chance", 0.5), ("pretrained", 0.7), ("untrained", 0.6)):
-        own = {**about, "features": name}
-        rows.append({"row": "score", **own, "score": value, "sd": 0.1, "group_score": value, "group_se": 0.02,
-                     "chance": 0.5, "null_95": 0.55, "p_value": 0.0004})  # fmt: skip
-        rows += [{"row": "group", **own, "group": f"a/{i}", "score": value + 0.01 * i} for i in range(6)]
-    pair = {"against": "untrained", "difference": 0.1, "se": 0.02, "wins": 6, "losses": 0, "p_value": 0.03}
-    return [*rows, {"row": "paired", **about, "features": "pretrained", **pair}]
+def scores() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and results of a model that is better than random weights by 0.1 in each of six people."""
+    about = {"task": "rest", "modality": "eeg", "readout": "ridge", "option": "plain", "metric": "balanced_accuracy",
+             "chance": 0.5, "transductive": False}  # fmt: skip
+    lines, people = [], []
+    for name, kind, value in (("first", "model", 0.7), ("random weights", "random weights", 0.6),
+                              ("chance", "chance", 0.5)):  # fmt: skip
+        own = {**about, "entry": name, "kind": kind}
+        lines.append({**own, "score": value + 0.025, "low": value, "high": value + 0.05, "fold_score": value,
+                      "null_95": 0.55, "p_value": 0.0004, "n_people": 6})  # fmt: skip
+        people += [{**own, "dataset": "a", "subject": str(i), "score": value + 0.01 * i} for i in range(6)]
+    lines[0] |= {"against": "random weights", "gain": 0.1, "gain_low": 0.06, "gain_high": 0.14}
+    return pd.DataFrame(lines), pd.DataFrame(people)
+
+
+def evaluated(folder: Path) -> None:
+    """Write them as `brainof evaluate` does."""
+    folder.mkdir(parents=True)
+    lines, people = scores()
+    lines.to_csv(folder / "summary.csv", index=False)
+    people.to_parquet(folder / "results.parquet")
 
 
 def data_of(page: Path) -> dict:
@@ -77,13 +87,15 @@ def test_a_run_makes_a_page_that_says_where_it_comes_from(run, tmp_path, capsys)
 
 
 def test_the_first_sentence_says_what_was_won_and_lost(run, tmp_path):
-    (run / "scores.json").write_text(json.dumps(score_rows()))
+    evaluated(run / "evaluation")
     page = report([run], tmp_path / "page.html").read_text()
     assert re.search(r'class="lead">Against random weights of the same architecture, pretraining won 1, lost 0', page)
-    assert "a/rest +0.100" in page
+    assert "rest (ridge) +0.100" in page
     assert "&lt;0.001" in page  # a p value is never 0.000
-    (gain,) = gain_rows(score_rows())
-    assert (gain["verdict"], gain["low"]) == ("won", pytest.approx(0.1 - 1.96 * 0.02))
+    for text in ("Scores of first", "One line per subject", "Model minus what was read out the same way"):
+        assert text in page, text
+    (gain,) = data_of(tmp_path / "page.html")["parts"][0]["against_random_weights"]
+    assert (gain["verdict"], gain["low"]) == ("won", 0.06)
     lost = {**gain, "difference": -0.1, "verdict": "lost"}
     assert "won 1, lost 1 and left open 0 of 2" in gain_sentence([gain, lost])
 
@@ -119,26 +131,26 @@ def test_several_folders_stand_side_by_side(run, tmp_path):
     shutil.copytree(run, second)
     adapted = tmp_path / "adapted"
     (adapted / "adapter").mkdir(parents=True)
-    found = {
-        "metrics": {"balanced_accuracy": {"mean": 0.8, "se": None}},
-        "beside": [row for row in score_rows() if row["row"] == "score" and row["features"] != "pretrained"],
-    }
-    (adapted / "scores.json").write_text(json.dumps(found))
-    evaluated = tmp_path / "bench"
-    evaluated.mkdir()
+    lines, people = scores()
+    lines["entry"] = lines["entry"].replace({"first": "adapted model"})
+    lines = lines.assign(gain=None, gain_low=None, gain_high=None, against=None)
+    found = {"metrics": {"balanced_accuracy": {"mean": 0.7, "se": None}}, "people": people.to_dict("records")}
+    (adapted / "scores.json").write_text(json.dumps({**found, "summary": finite(lines.to_dict("records"))}))
+    bench = tmp_path / "bench"
+    bench.mkdir()
     frame = pd.DataFrame([
         {"task": "t", "entry": "m", "kind": "model", "readout": "ridge", "option": "", "metric": "auc", "score": 0.7,
          "gain": 0.1, "gain_low": 0.05, "gain_high": 0.15},
         {"task": "t", "entry": "n", "kind": "model", "readout": "ridge", "option": "", "metric": "auc", "score": 0.5,
          "gain": -0.1, "gain_low": -0.15, "gain_high": -0.05},
     ])  # fmt: skip
-    frame.to_csv(evaluated / "summary.csv", index=False)
-    out = report([run, second, adapted, evaluated], tmp_path / "all.html")
+    frame.to_csv(bench / "summary.csv", index=False)
+    out = report([run, second, adapted, bench], tmp_path / "all.html")
     page = out.read_text()
     assert "Side by side" in page
     assert "Loss of every run" in page
     assert "won 1, lost 1 and left open 0 of 2" in page
-    for features, score in (("adapted model", "0.800"), ("untrained", "0.600")):
+    for features, score in (("adapted model", "0.700"), ("random weights", "0.600")):
         assert f'<td class="text">{features}</td><td>{score}</td>' in page
     assert "t (m, ridge) +0.100; t (n, ridge) -0.100." in page
     assert [part["kind"] for part in data_of(out)["parts"]] == ["pretraining"] * 2 + ["adaptation", "evaluation"]
@@ -153,12 +165,12 @@ def test_folders_of_one_name_are_told_apart(run, tmp_path):
 
 
 def test_random_weights_beside_a_trained_run_are_not_all_there_is(run, tmp_path):
-    evaluated = tmp_path / "bench"
-    evaluated.mkdir()
+    bench = tmp_path / "bench"
+    bench.mkdir()
     row = {"task": "t", "entry": "tiny (random weights)", "kind": "model", "readout": "ridge", "option": "plain",
            "metric": "auc", "score": 0.7, "gain": 0.1, "gain_low": 0.05, "gain_high": 0.15}  # fmt: skip
-    pd.DataFrame([row]).to_csv(evaluated / "summary.csv", index=False)
-    alone, beside = report([evaluated], tmp_path / "a.html"), report([run, evaluated], tmp_path / "b.html")
+    pd.DataFrame([row]).to_csv(bench / "summary.csv", index=False)
+    alone, beside = report([bench], tmp_path / "a.html"), report([run, bench], tmp_path / "b.html")
     assert 'class="lead">The models here have random weights' in alone.read_text()
     assert 'class="lead">Nothing here was compared with random weights' in beside.read_text()
 
@@ -205,7 +217,7 @@ class Structure(HTMLParser):
 
 
 def test_the_page_needs_nothing_else_and_can_be_read_without_eyes_or_mouse(run, tmp_path):
-    (run / "scores.json").write_text(json.dumps(score_rows()))
+    evaluated(run / "evaluation")
     text = report([run], tmp_path / "page.html").read_text()
     found = Structure()
     found.feed(text)
@@ -223,7 +235,7 @@ def test_the_page_needs_nothing_else_and_can_be_read_without_eyes_or_mouse(run, 
 @pytest.mark.parametrize("width", [400, 1280])
 def test_in_a_browser(run, tmp_path, width):
     """No error in the console, no horizontal scroll, every image drawn, tables sort."""
-    (run / "scores.json").write_text(json.dumps(score_rows()))
+    evaluated(run / "evaluation")
     page = report([run], tmp_path / "page.html")
     probe = """<script>addEventListener("load", async () => {
       await Promise.all([...document.images].map((image) => image.decode()));

@@ -11,7 +11,6 @@ from brainof.stats.splits import (
     CrossSubject,
     check_disjoint,
     group_keys,
-    manifest,
     match_sessions,
 )
 
@@ -90,26 +89,6 @@ def test_group_keys_join_entities_and_refuse_unnamed_groups():
         group_keys(table, "subjct")
     with pytest.raises(LabelError, match="'run' is empty in 1 of 12"):
         group_keys(table.assign(task=None, run=[None, *["1"] * 11]), "run")
-
-
-def test_manifest_notices_changes():
-    table = index()
-    folds = list(CrossSubject(4).split(groups=group_keys(table, "subject")))
-    stored = manifest(table, folds)
-    for (train, test), fold in zip(folds, stored["folds"], strict=True):
-        names = group_keys(table, "subject")
-        assert set(fold["train"]) == set(names[train])
-        assert set(fold["test"]) == set(names[test])
-    assert manifest(table, folds)["sha256"] == stored["sha256"]
-    assert manifest(table, folds[::-1])["sha256"] != stored["sha256"]
-    assert manifest(table.iloc[::-1], folds)["rows"] != stored["rows"]
-
-
-def test_manifest_refuses_a_leak():
-    table = index()
-    rows = np.arange(12)
-    with pytest.raises(LabelError, match="both sides"):
-        manifest(table, [(rows[:6], rows[6:])])
 
 
 def test_sessions_are_matched_by_person_whatever_their_order():

@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> int:
     folder = adapt(config, args.model, args.out)
     if config.repeats:
         scores = json.loads((folder / "scores.json").read_text())
-        main = "balanced_accuracy" if "balanced_accuracy" in scores["metrics"] else "mae"
         for name, values in scores["metrics"].items():
             out(f"{name}: {_score(values['mean'], values['se'])} (mean over folds, standard error over groups)")
-        for row in scores.get("beside", ()):
-            if row["level"] == "window" and row["metric"] == main:
-                out(f"  baseline: {row['features']} {_score(row['score'], row['group_se'])}")
+        main = next(iter(scores["metrics"]))
+        out(f"{main} on the same windows and folds (mean over people, 95 % interval):")
+        for row in scores["summary"]:
+            if row["metric"] == main:
+                ends = f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else ""
+                out(f"  {row['entry']}: {_score(row['score'], None)}{ends}")
     out(f"{folder}: done; use it with BrainOFClassifier.load({str(folder)!r}) or `brainof embed FILE --model {folder}`")
     return 0
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("suite", help="name, NAME@VERSION, or a YAML file")
     add("--model", nargs="+", default=[], metavar="M", help="preset, run or release folder, or Hub id")
     add("--out", help="folder for everything the evaluation makes")
-    add("--root", default="data", metavar="DIR", help="folder that holds the datasets (default: data)")
+    add("--root", default="data", metavar="DIR", help="folder of the datasets, or a corpus (default: data)")
     add("--task", nargs="+", default=[], dest="tasks", metavar="NAME", help="only these tasks")
     add("--part", default="1/1", metavar="I/N", help="run only the I-th of N parts")
     text = "accept these differences from training; overlap: also score models that saw test people (transductive)"
@@ -96,7 +96,7 @@ def _sentence(line: dict[Any, Any]) -> str:
 
 def _listed(suite: Any, args: argparse.Namespace) -> int:
     from ..datasets import find_recipe
-    from ..evaluation.sources import access
+    from ..evaluation.sources import access, place_of
 
     rows = []
     for name, task in suite.tasks.items():
@@ -104,7 +104,7 @@ def _listed(suite: Any, args: argparse.Namespace) -> int:
             rows.append({"task": name, "dataset": "simulated", "here": True, "access": "made on this machine"})
             continue
         recipe = find_recipe(task.dataset_name)
-        here = any((user_path(args.root) / folder).is_dir() for folder in (task.folder, recipe.name) if folder)
+        here = place_of(recipe, task.folder, user_path(args.root)) is not None
         rows.append({"task": name, "dataset": recipe.name, "here": here, "access": access(recipe)})
     lines = columns([{**row, "here": "here" if row["here"] else "absent"} for row in rows])
     return show(args, {"suite": suite.name, "version": suite.version, "tasks": rows}, [lines])

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import out
 
 EXAMPLE = """examples:
-  brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/scores.json
+  brainof push runs/real my-lab/brain-of-small --license cc-by-4.0 --scores runs/real/evaluation/summary.csv
   brainof push runs/real my-lab/brain-of-small --to release/  # writes the folder, sends nothing
   brainof push runs/base my-lab/brain-of-base --checkpoint best --to release/  # also of a run that is still going on
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--private", action="store_true", default=None, help="make a new model private")
     add("--pr", action="store_true", help="propose the change instead of making it")
     add("--license", help="license of the weights, for the model card")
-    add("--scores", metavar="FILE", help="scores.json of a study, for the model card")
+    add("--scores", metavar="FILE", help="summary.csv of an evaluation, for the model card")
     add("--to", metavar="DIR", help="write the release to this folder and send nothing")
 
 

@@ -7,7 +7,7 @@ from .baselines import BASELINES
 from .bench import Evaluation, evaluate
 from .protocol import Task, recipe_tasks, task_rows
 from .suite import Suite, SuiteTask, find_suite
-from .task import evaluate_task, save_rows
+from .task import evaluate_task
 
 __all__ = [
     "BASELINES",
@@ -20,6 +20,5 @@ __all__ = [
     "evaluate_task",
     "find_suite",
     "recipe_tasks",
-    "save_rows",
     "task_rows",
 ]

@@ -1,7 +1,8 @@
 """`brainof adapt`: a model, a corpus and a task -> scores by cross-validation, and the model fitted on all people.
 
 RUN/config.yaml    the AdaptConfig (another call must agree with it)
-RUN/scores.json    scores of every fold and person, beside baselines and chance on the same windows and folds
+RUN/scores.json    scores of every fold and person, and the tables of an evaluation by every metric: beside frozen
+                   features, random weights, baselines and chance on the same windows and folds
 RUN/adapter/       what was learnt, in PEFT's layout (`BrainOFClassifier.load(RUN)`)
 RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `brainof embed --model RUN`)
 """
@@ -9,19 +10,20 @@ RUN/release/       the adapted backbone and its contract (`brainof.load(RUN)`, `
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import yaml
 from pydantic import Field
 from sklearn.metrics import confusion_matrix
 
 from ..adaptation import adaptation
 from ..adaptation.base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet
-from ..adaptation.calibration import decision_values, log_probabilities
 from ..adaptation.saving import CONFIG, model_digest, save_adapter
 from ..contract import InputContract
 from ..corpus import open_corpora
@@ -36,19 +38,25 @@ from ..release import load, save_release
 from ..release.load import record_of
 from ..schema import Schema
 from ..stats.compare import nanmean, standard_error
-from ..stats.metrics import decide
+from ..stats.metrics import METRICS, decide
 from ..utils.files import make_folder, read_json, write_atomically, write_json
 from ..utils.progress import progress
 from ..utils.values import finite
-from .entries import RANDOM, initialised
+from .entries import MODEL, RANDOM, Entry, initialised, no_features
 from .protocol import Task, recipe_tasks, task_rows
 from .questions import Question, plain_question
-from .task import evaluate_task
+from .readouts import decision
+from .summary import Pipeline, moabb_table, summary
+from .task import pipelines
+from .transforms import PLAIN
+from .units import Result
 
 log = logging.getLogger(__name__)
 
 #: What the record of a base model still says of the model adapted from it
 _INHERITED = ("data", "windows", "notes")
+#: Columns of the table of people that `scores.json` keeps
+PERSON = ("task", "entry", "kind", "readout", "option", "metric", "dataset", "subject", "seed", "score")
 
 
 class AdaptConfig(Schema):
@@ -103,7 +111,8 @@ def adapt(config: AdaptConfig | str | PathLike[str], model: str | PathLike[str],
     folder = user_path(out)
     claim(folder, asked.config, str(model))
     if asked.config.repeats:
-        write_json(folder / "scores.json", finite(scores(asked) | beside(asked)))
+        tested, report = cross_validated(asked)
+        write_json(folder / "scores.json", finite({**scores(asked, tested, report), **beside(asked, tested)}))
     write_run(folder, asked, asked.chosen.apply(asked.base, asked.data))
     return folder
 
@@ -159,45 +168,52 @@ def question(config: AdaptConfig, model: str) -> Asked:
     return Asked(config, model, chosen, base, contract, task, examples, data, own)
 
 
-def scores(asked: Asked) -> dict[str, Any]:
-    """By cross-validation: per metric the mean over folds, the standard error over groups, and all values."""
+def cross_validated(asked: Asked) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Decision values of each test side by a model adapted on the others, and the report of the last fold."""
     tested, report = [], {}
     for split in progress(asked.question.folds, desc="folds", unit="fold"):
         fitted = asked.chosen.apply(asked.base, asked.data.take(split.train))
         report = fitted.report
         tested.append(decision(fitted, asked.data.take(split.test)))
-    found = {}
-    for (level, metric), (folds, groups) in asked.question.measured(tested).items():
-        if level == "window":
-            error = standard_error(list(groups.values()))
-            found[metric] = {"mean": nanmean(folds), "se": error, "folds": folds, "groups": groups}
+    return tested, report
+
+
+def scores(asked: Asked, tested: list[np.ndarray], report: dict[str, Any]) -> dict[str, Any]:
+    """Per metric the mean over folds, the standard error over groups, and all values; the confusion of classes."""
+    found, question = {}, asked.question
+    parts = [(split.test, values) for split, values in zip(question.folds, tested, strict=True)]
+    for metric in METRICS[question.task.kind]:
+        own = question.by(metric)
+        folds, groups = [own.measure(own.y[rows], values, rows) for rows, values in parts], own.by_group(parts)
+        error = standard_error(list(groups.values()))
+        found[metric] = {"mean": nanmean(folds), "se": error, "folds": folds, "groups": groups}
     result: dict[str, Any] = {"adaptation": asked.chosen.to_dict(), "metrics": found, "report_of_last_fold": report}
-    if classes := list(asked.question.classes):
-        true_N = np.concatenate([asked.question.y[split.test] for split in asked.question.folds])
+    if classes := list(question.classes):
+        true_N = np.concatenate([question.y[rows] for rows, _ in parts])
         counts = confusion_matrix(true_N, decide(np.concatenate(tested)), labels=range(len(classes)))
         result["confusion"] = {"classes": classes, "counts": counts.tolist()}
     return result
 
 
-def beside(asked: Asked) -> dict[str, Any]:
-    """Frozen features, random weights, classical baselines and chance on the same folds."""
+def beside(asked: Asked, tested: list[np.ndarray]) -> dict[str, Any]:
+    """The adapted model beside frozen features, random weights, classical baselines and chance, by every metric."""
+    question = asked.question
     features = {"frozen features": asked.data.pooled(asked.base, "auto")}
     if asked.contract is not None:  # a trained model: what the same architecture has without training
         features[RANDOM] = pooled(initialised(asked.base.config, 0), asked.examples, "auto")
-    table = evaluate_task(asked.examples.corpus, asked.task, features, n_permutations=0)
-    scored, paired = ([row for row in table if row["row"] == kind] for kind in ("score", "paired"))
-    return {"beside": scored, "paired": paired}
-
-
-def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:
-    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes.
-
-    They are those of the estimator that is saved: members of an ensemble average their probabilities (or values).
-    """
-    outputs = [(part, part.outputs(data.examples, features=data.features)) for part in fitted.members()]
-    if fitted.kind == "regression":
-        return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
-    return decision_values(log_probabilities(outputs))
+    adapted = Pipeline(question, Entry("adapted model", MODEL, no_features), asked.chosen.name, PLAIN)
+    adapted.folds[0] = {
+        number: Result(split.test, values, {"n_train": len(split.train)})
+        for number, (split, values) in enumerate(zip(question.folds, tested, strict=True))
+    }
+    found = [adapted, *pipelines(question, features)]
+    by_metric = [
+        [replace(pipeline, question=question.by(metric)) for pipeline in found]
+        for metric in METRICS[question.task.kind]
+    ]
+    lines = pd.concat(map(summary, by_metric), ignore_index=True)
+    people = pd.concat([moabb_table(own, question.task.name) for own in by_metric], ignore_index=True)
+    return {"summary": lines.to_dict("records"), "people": people[[*PERSON]].to_dict("records")}
 
 
 def write_run(folder: Path, asked: Asked, fitted: Adapted | AdaptedEnsemble) -> None:

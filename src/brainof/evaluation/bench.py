@@ -93,7 +93,8 @@ def evaluate(
         What `brainof.load` takes: presets (random weights), run or release folders, Hub ids.
     out : path
     root : path
-        Folder of the datasets, each in a folder named as the suite or its recipe says.
+        Folder of the datasets, each in a folder named as the suite or its recipe says; or a corpus that holds them,
+        which is taken as it was prepared.
     tasks : sequence of str
         Only these.
     part : (int, int)
@@ -163,8 +164,9 @@ def evaluate(
             say(f"{name}: {error}")
     if units:  # without data there are no results to keep apart
         write_json(place, whole.to_dict())
-    pipelines = collect(units, run(units, folder, part, say), folder)
-    return written(whole, pipelines, absent, refused, folder)
+    reasons = run(units, folder, part, say)
+    found = {unit: reasons.get(str(unit.path(folder))) or saved(unit, folder) for unit in units}
+    return written(whole, collect(found), absent, refused, folder)
 
 
 def run(units: Sequence[Unit], out: Path, part: tuple[int, int], say: Callable[[str], None]) -> dict[str, str]:

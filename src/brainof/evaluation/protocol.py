@@ -34,7 +34,7 @@ class Task(Schema):
     n_splits: int | None = Field(default=6, ge=2)
     """Folds per repeat, at most one per group; None leaves one group out."""
     repeats: int = Field(default=5, ge=1)
-    """Cross-validations, each with other folds: which groups are tested together moves the score ("repeat_sd")."""
+    """Cross-validations, each with other folds: which groups are tested together moves the score."""
     random_state: int = 0
     baselines: list[str] | None = None
     """Names of classical baselines; None takes the modality's default ones."""

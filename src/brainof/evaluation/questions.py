@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,9 +28,6 @@ from .suite import SuiteTask
 from .transforms import PLAIN, Features, both_sides
 
 DECODING = ("classification", "regression")
-
-#: (level, metric) -> one value per test side, and the value of each group
-Measured = dict[tuple[str, str], tuple[list[float], dict[str, float]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,18 +123,9 @@ class Question:
                 found.append((pseudo_values if belongs else per_group)(metric, y, scores, groups))
         return mean_by_name(found)
 
-    def measured(self, scores: Sequence[np.ndarray]) -> Measured:
-        """All metrics, of windows and, where recordings hold one label and several windows, of whole files."""
-        parts = [(split.test, values) for split, values in zip(self.folds, scores, strict=True)]
-        files = [(self.y[rows], self.recordings[rows]) for rows, _ in parts]
-        whole = all(len(np.unique(names)) < len(y) and constant_within(y, names) for y, names in files)
-        found: Measured = {}
-        for level in ("window", "file") if whole else ("window",):
-            for metric in METRICS[self.task.kind]:
-                own = replace(self, task=self.task.model_copy(update={"level": level, "metric": metric}))
-                folds = [own.measure(self.y[rows], values, rows) for rows, values in parts]
-                found[level, metric] = folds, own.by_group(parts)
-        return found
+    def by(self, metric: str) -> Question:
+        """The same question by another metric."""
+        return replace(self, task=self.task.model_copy(update={"metric": metric}))
 
     def chance(self) -> list[np.ndarray]:
         """Scores of each test side without features: the largest class, or the mean target, of the training side."""
@@ -150,18 +137,17 @@ class Question:
             found.append(np.broadcast_to(one, (len(test), *np.shape(one))))
         return found
 
-    def probed(
-        self, folds: Sequence[Split], features: Features, labellings_NP: np.ndarray, option: str = PLAIN, width: int = 0
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Scores of each test side by a ridge for the first labelling; the mean tested metric of every labelling."""
-        tested, metrics = [], []
-        for train, _, test in folds:
+    def null(
+        self, features: Features, n: int, option: str = PLAIN, width: int = 0, *, nuisance: bool = False
+    ) -> np.ndarray:
+        """The tested metric of a ridge, mean over test sides, for the true labels and for `n` permutations of them."""
+        labels_NP, metrics = self.labellings(n, nuisance=nuisance), []
+        for train, _, test in self.null_folds():
             inside, outside = both_sides(features, train, test, self.groups, option, width)
-            scores = decisions(inside, labellings_NP[train], self.groups[train], outside, len(self.classes))
-            labels = labellings_NP[test]
-            metrics.append([self.measure(labels[:, c], scores[:, c], test) for c in range(labels.shape[1])])
-            tested.append(scores[:, 0])
-        return tested, np.nanmean(metrics, axis=0)
+            scores = decisions(inside, labels_NP[train], self.groups[train], outside, len(self.classes))
+            true = labels_NP[test]
+            metrics.append([self.measure(true[:, c], scores[:, c], test) for c in range(true.shape[1])])
+        return np.nanmean(metrics, axis=0)
 
     def _levelled(self, y: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.task.level == "window":
@@ -179,14 +165,14 @@ class Question:
         rows = self.pairs[sfreq]
         return replace(self, corpus=corpus, rows=rows, index=corpus.index.iloc[rows].reset_index(drop=True))
 
-    def labellings(self, n: int, rng: np.random.Generator | None = None, *, nuisance: bool = False) -> np.ndarray:
+    def labellings(self, n: int, *, nuisance: bool = False) -> np.ndarray:
         """The labels in column 0, `n` permutations of them (that keep the nuisance) in the others."""
-        rng = rng or np.random.default_rng(self.task.random_state)
+        rng = np.random.default_rng(self.task.random_state)
         onsets = self.index["onset"].to_numpy(dtype=float)
         strata = nuisance_of(self.index, self.task) if nuisance else None
         return labellings(n, self.y, self.groups, self.recordings, rng, onsets=onsets, strata=strata)
 
-    def null_folds(self, repeats: int = 1) -> list[Split]:
+    def null_folds(self) -> list[Split]:
         """Folds of the permutation test: those of the task, or ones that know no labels where its are stratified.
 
         In stratified folds the true labels are evenly spread and permuted ones are not, which made p values too large.
@@ -199,7 +185,7 @@ class Question:
         )
         if not stratified:
             return self.folds
-        folds = task_folds(self.index, task.model_copy(update={"repeats": repeats}), None)[1]
+        folds = task_folds(self.index, task.model_copy(update={"repeats": 1}), None)[1]
         return only_tested(folds, self.index, task)
 
     @property
@@ -209,9 +195,12 @@ class Question:
         return self.index[self.index["subject"].astype(str).isin(names)] if names else self.index
 
 
-def plain_question(task: Task, corpus: Windows) -> Question:
-    """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite."""
-    return ask(SuiteTask.parse({"recipe": task.name, **task.to_dict()}), corpus, plain=True)
+def plain_question(task: Task, corpus: Windows, **more: Any) -> Question:
+    """A task as it stands: cross-validation by its group, or all pairs; without the checks of a suite.
+
+    `more` are fields of SuiteTask, such as the metric.
+    """
+    return ask(SuiteTask.parse({"recipe": task.name, **task.to_dict(), **more}), corpus, plain=True)
 
 
 def ask(task: SuiteTask, corpus: Windows, seeds: int = 1, *, plain: bool = False) -> Question:

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from ..adaptation import Target, TrainingSet, adaptation
+from ..adaptation.base import Adapted, AdaptedEnsemble
+from ..adaptation.calibration import decision_values, log_probabilities
 from ..errors import ConfigError
 from ..inference.batches import pooled
 from ..inference.examples import CorpusRows
 from ..stats.metrics import LOWER_IS_BETTER, METRICS
 from ..stats.ridge import decisions
 from ..stats.splits import CrossSubject
-from .adapt import decision
 from .folds import Split
 from .questions import Question
 from .transforms import Sides, equal_dimension, filled
@@ -122,6 +123,17 @@ def trained(
     assert best is not None
     about = {"lr": best[1], "validation": sign * best[0], "n_validation": len(validation)}
     return decision(best[2], data.take(split.test)), about
+
+
+def decision(fitted: Adapted | AdaptedEnsemble, data: TrainingSet) -> np.ndarray:
+    """Decision values as metrics take them: (n,) for two classes or a value, (n, K) for more classes.
+
+    They are those of the estimator that is saved: members of an ensemble average their probabilities (or values).
+    """
+    outputs = [(part, part.outputs(data.examples, features=data.features)) for part in fitted.members()]
+    if fitted.kind == "regression":
+        return np.concatenate([values for _, values in outputs]).mean(axis=0)[:, 0]
+    return decision_values(log_probabilities(outputs))
 
 
 def _validation(question: Question, split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The data of a suite: found below a root, prepared into corpora, or named as absent with their access page.
+"""The data of a suite: found below a root and prepared, taken from a corpus, or named as absent with their access page.
 
 Where a task is trained on one kind of signal and tested on another (dataset, channels, sampling rate, noise), both
 sides are written into a corpus of their own, so that everything behind it (features, read-outs, leak checks) sees
@@ -28,7 +28,7 @@ from ..datasets.run import prepare
 from ..errors import BrainOFError, LabelError, check_known, did_you_mean
 from ..model.resolution import resample
 from ..prepare.windows import Window
-from ..simulate import task_parameters
+from ..simulate import CohortParameters, task_parameters
 from ..simulate.write import write
 from ..utils.files import read_json, write_json
 from .protocol import task_rows
@@ -113,15 +113,23 @@ def _found(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] |
         wanted.append((find_recipe(task.fuse.rpartition("/")[0]), task.fuse_folder))
     place = out / "corpora" / "+".join(recipe.name for recipe, _ in wanted)
     for recipe, given in wanted:
-        names = [name for name in (given, recipe.name) if name]
-        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        folder = place_of(recipe, given, root)
         if folder is None:
-            return Absent(task.name, recipe.name, f"no folder {' or '.join(names)} in {root}", access(recipe))
+            names = " or ".join(name for name in (given, recipe.name) if name)
+            return Absent(task.name, recipe.name, f"no folder {names} in {root}", access(recipe))
         try:
-            corpus = at_rates(task, recipe, folder, place)
+            corpus = Corpus(root) if folder == root else at_rates(task, recipe, folder, place)
         except BrainOFError as error:
             return Absent(task.name, recipe.name, str(error), access(recipe))
     return task, corpus
+
+
+def place_of(recipe: Recipe, given: str, root: Path) -> Path | None:
+    """Folder of a dataset below a root, or the root itself where it is a corpus that holds it; None: it is not here."""
+    if (root / "corpus.json").is_file():
+        return root if recipe.name in Corpus(root).datasets else None
+    names = (name for name in (given, recipe.name) if name)
+    return next((root / name for name in names if (root / name).is_dir()), None)
 
 
 def at_rates(task: SuiteTask, recipe: Recipe, folder: Path, place: Path) -> Corpus:
@@ -146,14 +154,18 @@ def access(recipe: Recipe) -> str:
 
 
 def _simulated(task: SuiteTask, cohort: Cohort, out: Path) -> tuple[SuiteTask, Corpus]:
-    values = {"meg": "neuromag102", **cohort.changes, "modalities": (cohort.modality,)}
-    parameters = task_parameters(cohort.task, subjects=cohort.subjects, seed=cohort.seed, **values)
     place = out / "simulated" / f"{cohort.task}-{cohort.modality}-{cohort.subjects}-{cohort.seed}"
     if cohort.changes:
         place = place.with_name(f"{place.name}-{task.name}")
-    folder = write(parameters, place / "cohort")
+    folder = write(parameters_of(cohort), place / "cohort")
     recipe = Recipe.load(folder / f"recipe_{cohort.modality}.yaml")
     return task.resolved(recipe), at_rates(task, recipe, folder, place / "corpus")
+
+
+def parameters_of(cohort: Cohort) -> CohortParameters:
+    """All parameters of a simulated cohort."""
+    values = {"meg": "neuromag102", **cohort.changes, "modalities": (cohort.modality,)}
+    return task_parameters(cohort.task, subjects=cohort.subjects, seed=cohort.seed, **values)
 
 
 def _write_side(

@@ -1,10 +1,9 @@
-"""From the units on disk to two tables, one row per person in MOABB's columns and one per pipeline, and to the page."""
+"""From what units found to two tables, one row per person in MOABB's columns and one per pipeline, and to the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from .questions import Question
 from .resolution import table
 from .suite import Side, Suite
 from .transforms import EQUAL, PLAIN, RECENTRED
-from .units import ALL, NO_ROWS, NULL, Result, Unit, saved
+from .units import ALL, NO_ROWS, NULL, Result, Unit
 
 #: Columns of the page
 _COLUMNS = (
@@ -73,23 +72,21 @@ class Pipeline:
         return [result for results in self.folds.values() for result in results.values()]
 
 
-def collect(units: Sequence[Unit], reasons: Mapping[str, str], out: Path) -> list[Pipeline]:
-    """The pipelines of a plan with what is on disk of them; `reasons` maps the path of a unit to why it failed."""
-    found: dict[tuple[str, ...], Pipeline] = {}
-    for unit in units:
+def collect(found: Mapping[Unit, list[Result] | str | None]) -> list[Pipeline]:
+    """The pipelines of the units of a plan, with what each found: its results, why it failed, or None: not run yet."""
+    pipelines: dict[tuple[str, ...], Pipeline] = {}
+    for unit, results in found.items():
         key = (unit.question.task.name, *unit.pipeline)
-        pipeline = found.setdefault(key, Pipeline(unit.question, unit.entry, unit.readout, unit.option))
-        reason = reasons.get(str(unit.path(out)), "")
-        results = None if reason else saved(unit, out)
-        if results is None:
-            pipeline.reason = pipeline.reason or reason
+        pipeline = pipelines.setdefault(key, Pipeline(unit.question, unit.entry, unit.readout, unit.option))
+        if results is None or isinstance(results, str):
+            pipeline.reason = pipeline.reason or results or ""
             pipeline.unfinished += 1
         elif unit.fold == NULL:
             pipeline.null = results[0]
         else:
             folds = dict(enumerate(results)) if unit.fold == ALL else {unit.fold: results[0]}
             pipeline.folds.setdefault(unit.seed, {}).update(folds)
-    return [*found.values(), *map(chance, {id(unit.question): unit.question for unit in units}.values())]
+    return [*pipelines.values(), *map(chance, {id(unit.question): unit.question for unit in found}.values())]
 
 
 def chance(question: Question) -> Pipeline:
@@ -150,11 +147,11 @@ def moabb_table(pipelines: Sequence[Pipeline], suite: str) -> pd.DataFrame:
 def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     """One row per pipeline: score and gain over random weights, each with its 95 % interval over people.
 
-    Columns: task, entry, kind, readout, option, metric, score, low, high, fold_score (the metric of a test side, mean
-    over folds and seeds) and fold_sd; gain, gain_low, gain_high (over people), gain_low_any, gain_high_any (over people
-    and initialisations), wins, losses, gain_p_value; chance, null_95, p_value, nuisance_p_value; identity,
-    identity_chance, n_people, n_windows, n_features, n_seeds; cosine, cosine_others (resolution); transductive,
-    unfinished, reason.
+    Columns: task, entry, kind, readout, option, metric, modality, score, low, high, fold_score (the metric of a test
+    side, mean over folds and seeds) and fold_sd; against (name of the random weights), gain, gain_low, gain_high (over
+    people), gain_low_any, gain_high_any (over people and initialisations), wins, losses, gain_p_value; chance, null_95,
+    p_value, nuisance_p_value; identity, identity_chance, n_people, n_windows, n_features, n_seeds; cosine,
+    cosine_others (resolution); transductive, unfinished, reason.
     """
     rows = []
     for task in dict.fromkeys(pipeline.question.task.name for pipeline in pipelines):
@@ -166,7 +163,7 @@ def summary(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
 
 def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str, Any]:
     question = pipeline.question
-    line = pipeline.about | {"chance": floor, "n_windows": len(question.rows)}
+    line = pipeline.about | {"modality": question.modality, "chance": floor, "n_windows": len(question.rows)}
     line |= {"transductive": pipeline.option == RECENTRED}
     line |= {"unfinished": pipeline.unfinished, "reason": pipeline.reason}
     if not pipeline.folds:
@@ -189,7 +186,7 @@ def _line(pipeline: Pipeline, own: Sequence[Pipeline], floor: float) -> dict[str
     if random is not None:
         gain = paired(groups, random.groups(), question.metric not in LOWER_IS_BETTER)
         sign = -1 if question.metric in LOWER_IS_BETTER else 1
-        line["gain"] = sign * gain["difference"]
+        line["against"], line["gain"] = random.entry.name, sign * gain["difference"]
         line["gain_low"], line["gain_high"] = _interval(line["gain"], gain["se"], gain["n_groups"])
         line["wins"], line["losses"], line["gain_p_value"] = gain["wins"], gain["losses"], gain["p_value"]
         scores = [nanmean(seed.values()) for seed in random.seeds.values()]

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,9 @@ def run_unit(unit: Unit, cache: dict[Any, Features]) -> list[Result]:
     if not question.decodes:
         return [_matched(unit, features)]
     if unit.fold == NULL:  # the metric with the true and with permuted labels
-        found = {}
-        for name in ("null", "nuisance") if question.task.nuisance else ("null",):
-            y_NP, folds = question.labellings(unit.permutations, nuisance=name == "nuisance"), question.null_folds()
-            found[name] = question.probed(folds, features, y_NP, unit.option, unit.width)[1].tolist()
-        return [Result(*NO_ROWS, found)]
+        names = ("null", "nuisance") if question.task.nuisance else ("null",)
+        null = partial(question.null, features, unit.permutations, unit.option, unit.width)
+        return [Result(*NO_ROWS, {name: null(nuisance=name == "nuisance").tolist() for name in names})]
     if callable(features):
         check_inductive(features, question.folds[0])
     return [_read_out(unit, features, split) for split in question.folds]
@@ -189,7 +188,9 @@ def _read_out(unit: Unit, features: Features, split: Split) -> Result:
 def _matched(unit: Unit, features: Features) -> Result:
     """Hits of each person: of their segments, or of their sessions both ways."""
     if callable(features):
-        raise ConfigError(f"{unit.entry.name!r} needs a training side", field="baselines", fix="use 'log covariance'")
+        task = unit.question.task
+        text = f"{unit.entry.name!r} needs a training side, and {task.kind} has none"
+        raise ConfigError(text, field=f"{task.name}.baselines", fix="use 'log covariance'")
     pairs, n = unit.question.pairs, unit.permutations if unit.seed == 0 else 0
     assert isinstance(pairs, Matching | Segments)
     found = pairs.hits(features, unit.option == RECENTRED, n, unit.question.task.random_state)

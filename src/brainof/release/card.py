@@ -108,10 +108,10 @@ def _data_table(data: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _how(row: Mapping[str, Any]) -> str:
-    """What a score used of the test subjects besides their features."""
-    if row.get("recentred", row.get("transductive")):
-        return " (recentred per subject)"
-    return " (saw unlabelled windows of test subjects)" if row.get("transductive") else ""
+    """How features were read, and whether anything saw the test subjects."""
+    parts = [row.get("readout"), row.get("option") if row.get("option") != "plain" else None]
+    parts += ["saw unlabelled windows of test subjects" if row.get("transductive") else None]
+    return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
 
 def _gain(row: Mapping[str, Any]) -> float:

@@ -7,24 +7,25 @@ above `release` and knows of no folder; `brainof.BrainOF` is always the class wi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ..contract import InputContract
 from ..errors import CheckpointError, ConfigError, ReadError
 from ..model import BrainOF
 from ..paths import user_path
-from ..utils.files import parse_json
 from .folder import load_folder, read_config, release_in, save_release
 from .hub import push_to_hub as push
 from .load import load
 
-#: What a card shows of a row of scores
+#: What a card shows of a row of the summary of an evaluation
 _SCORE_KEYS = (
-    *("task", "modality", "features", "level", "metric", "score", "sd", "chance", "null_95", "p_value"),
-    *("recentred", "transductive", "n_groups", "split"),
+    *("task", "modality", "entry", "kind", "readout", "option", "metric", "score", "low", "high", "chance", "null_95"),
+    *("p_value", "n_people", "transductive"),
 )
 
 
@@ -51,7 +52,7 @@ def save_pretrained(
     name, license : str, optional
         Title of the card; license of the weights (an SPDX name, or the Hub's word for it).
     scores : path, optional
-        A study's `scores.json` (rows of `evaluate_task`), for the card.
+        `summary.csv` of `brainof evaluate`, for the card.
     notes : sequence of str
         Further limits that a user must know.
 
@@ -82,12 +83,12 @@ def save_pretrained(
     extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes)}
     if scores is not None:
         try:
-            found = parse_json(user_path(scores, ReadError).read_text())
-        except (OSError, ValueError) as error:
-            raise ReadError(f"holds no scores ({error})", file=scores) from None
-        rows = [row for row in found if isinstance(row, Mapping) and row.get("row", "score") == "score"]
-        rows = [row for row in rows if row.get("level") in (None, "window", "session")]
-        extra["scores"] = [{key: row[key] for key in _SCORE_KEYS if row.get(key) is not None} for row in rows]
+            lines = pd.read_csv(user_path(scores, ReadError))
+            rows = lines[(lines["kind"] != "chance") & lines["score"].notna()].to_dict("records")
+        except (OSError, ValueError, KeyError) as error:
+            fix = "give summary.csv of brainof evaluate"
+            raise ReadError(f"holds no scores ({error})", file=scores, fix=fix) from None
+        extra["scores"] = [{key: row[key] for key in _SCORE_KEYS if pd.notna(row.get(key))} for row in rows]
     about |= {key: value for key, value in extra.items() if value}
     save_release(target, loaded, contract, **about)
     return target

@@ -22,7 +22,7 @@ from . import quality
 from .explanations import FILE, lead, stored_section
 from .page import Image, Section, Table
 from .results import confusion, gains, paired_lines, scores
-from .tables import DATA, gain_rows, paired_table, renamed, score_table, summary_table
+from .tables import DATA, gain_rows, paired_table, renamed, summary_table, trained_models
 from .training import expert_load, explained_variance, loss_curves
 
 
@@ -35,7 +35,7 @@ class Part:
     sections: list[Section] = field(default_factory=list)
     #: What the release records of its training; empty where there is none
     record: dict[str, Any] = field(default_factory=dict)
-    #: Against random weights, where that was measured: task, difference, low, high, p
+    #: Against random weights, where that was measured: task, entry, difference, low, high, verdict
     gains: list[dict[str, Any]] = field(default_factory=list)
     #: One line for the comparison of several folders; numbers for machines
     facts: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Part:
 
 
 def read_part(folder: Path, name: str = "") -> Part:
-    """What a folder (or `name`), and explanations and scores inside it, give a report; a ConfigError for any other."""
+    """What a folder (or `name`), and an evaluation and explanations in it, give a report; a ConfigError for another."""
     if not folder.is_dir():
         fix = "give folders that brainof wrote: runs, evaluations, corpora"
         raise ConfigError("no such folder", file=folder, fix=fix)
@@ -85,12 +85,17 @@ _GAINS = (
 )
 _MEANS = "Mean over subjects with 95 % interval; gain: paired difference from random weights of the same architecture."
 _SCORES = (
-    "Dot: mean score with its standard error over subjects; grey ticks: single subjects; dashed line: chance; shaded: "
-    "up to the 95th percentile with permuted labels. Open dots used windows of test subjects."
+    "Dot: mean score with its 95 % interval over subjects (runs, where these are left out), which are grey ticks; "
+    "dashed line: chance; shaded: up to the 95th percentile with permuted labels. Open dots used windows of test "
+    "subjects. First read-out of each."
 )
-_PAIRED = "One line per subject: the same architecture untrained, and pretrained. Thick: mean."
-#: Columns of `summary.csv` that a suite may leave out
-_COLUMNS = ("option", "gain", "gain_low", "gain_high", "gain_low_any", "gain_high_any", "n_seeds", "reason")
+_PAIRED = "One line per subject: the same architecture with random weights, and the model. Thick: mean."
+_PAIRS = "Model minus what was read out the same way, paired by subject (Wilcoxon); above 0 the model is better."
+#: Columns of `summary.csv` that a page shows
+_COLUMNS = (
+    *("modality", "option", "score", "low", "high", "against", "gain", "gain_low", "gain_high", "gain_low_any"),
+    *("gain_high_any", "chance", "null_95", "n_people", "n_seeds", "transductive", "reason"),
+)
 #: Keys of a health check -> the output that they are of
 _OUTPUTS = {"r2": "waveform", "r2_log_spectrum": "log spectrum", "r2_connectivity": "connectivity"}
 
@@ -148,110 +153,83 @@ def _pretraining(folder: Path, part: Part) -> None:
         "Losses and explained variance are those of the objective; whether features are useful is for an evaluation.",
         *([] if health else ["No health check was logged: nothing shows that the decoder uses the latents."]),
     ]
-    if (folder / "scores.json").is_file():
-        _scores(folder, part)
-        part.limits.append("Pretraining may have seen windows of the scored subjects, without their labels.")
+    if (folder / "evaluation" / "summary.csv").is_file():
+        _evaluation(folder / "evaluation", part)
 
 
 def _adaptation(folder: Path, part: Part) -> None:
     config, found = _yaml(folder / "config.yaml"), _json(folder / "scores.json")
     part.record = _record(folder)
-    beside = [row for row in found.get("beside", ()) if row.get("level") == "window" and row.get("row") == "score"]
-    shared = {row["metric"]: row for row in beside}
-    adapted = [  # as rows that `results.scores` draws
-        {**shared[name], "features": "adapted model", "score": value["mean"], "group_score": value["mean"]}
-        | {"group_se": value["se"], "null_95": None}
-        for name, value in found.get("metrics", {}).items()
-        if name in shared
-    ]
-    rows = adapted + beside
-    lines: dict[str, dict[str, Any]] = {}  # a line per set of features, a column per metric
-    for row in rows:
-        if row["score"] is not None and row["features"] != "chance":
-            line, metric = lines.setdefault(row["features"], {"features": row["features"]}), row["metric"]
-            line |= {metric.replace("_", " "): row["score"]}
-            if metric == rows[0]["metric"]:
-                line |= {"SE (subjects)": row.get("group_se"), "chance": row.get("chance")}
     base, task = part.record.get("base_model", "unknown"), part.record.get("task", config.get("task"))
     text = [f"Base model: {base}. Task: {task}."]
-    if not rows:
-        text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
     tables, images = [], []
-    if lines:
+    if summary := found.get("summary"):
+        lines, people = whole(pd.DataFrame(summary)), pd.DataFrame(found["people"])
+        metrics = lines["metric"].unique()
+        main, people = lines[lines["metric"] == metrics[0]], people[people["metric"] == metrics[0]]
         about = "cross-validated on the same windows and folds"
-        tables = [Table(pd.DataFrame(list(lines.values())), f"Scores, {about}: means over folds.")]
-        figure = scores([row for row in rows if row["score"] is not None])
-        images = [Image(figure, f"Dot: score, {about}, with its standard error over subjects; dashed: chance.")]
+        means = lines[lines["kind"] != "chance"].pivot(index="entry", columns="metric", values="fold_score")
+        means = means.loc[main["entry"][main["kind"] != "chance"], metrics].reset_index()  # a column per metric
+        means[f"chance, {metrics[0]}"] = main["chance"].iloc[0]
+        means = means.rename(columns=lambda name: name.replace("_", " "))
+        tables = [Table(means, f"Scores, {about}: means over folds.")]
+        caption = f"Dot: score, {about}, with its 95 % interval over subjects (ticks); dashed: chance."
+        images = [Image(scores(main, people), caption)]
+        part.gains = gain_rows(main)
+    elif found:
+        text.append("Its scores.json has no table of scores: an earlier brainof wrote it.")
+    else:
+        text.append("This adaptation was not scored (repeats: 0): it only fitted the model.")
     if counted := found.get("confusion"):
         caption = "Windows of each true class (rows) by what the adapted model calls them, over all folds."
         images.append(Image(confusion(counted["counts"], counted["classes"]), caption))
     part.sections = [Section(f"Scores of {part.name}", text, images, tables), _configuration(config, part.name)]
-    frozen = gain_rows([*rows, *found.get("paired", ())])
-    part.gains = [{**gain, "task": f"{gain['task']} (frozen features)"} for gain in frozen]
-    main = next(iter(found.get("metrics", {}).items()), None)
+    metric = next(iter(found.get("metrics", {}).items()), None)
     part.facts = {"base model": part.record.get("base_model"), "task": part.record.get("task")}
-    part.facts |= {main[0].replace("_", " "): main[1]["mean"]} if main else {}
+    part.facts |= {metric[0].replace("_", " "): metric[1]["mean"]} if metric else {}
     part.data = {"config": config, "scores": found, "record": part.record}
     part.limits = ["No label permutation was run here, and the interval does not cover the choice of settings."]
 
 
 def _evaluation(folder: Path, part: Part) -> None:
-    if not (folder / "summary.csv").is_file():
-        _scores(folder, part)
-        return
-    frame = pd.read_csv(folder / "summary.csv")
-    frame = frame.reindex(columns=[*frame, *(name for name in _COLUMNS if name not in frame)])
-    frame["option"] = frame["option"].astype(object).fillna("")
-    models = frame[frame["kind"] == "model"]
-    untrained = models["entry"].str.endswith("(random weights)")
-    several = models.loc[~untrained, "entry"].nunique() > 1
-    for row in models[models["gain"].notna() & ~untrained].to_dict("records"):
-        # with the model where there are several
-        about = [row["entry"]] * several + [row["readout"]] + [row["option"]] * (row["option"] not in ("plain", ""))
-        # won or lost where zero is outside both intervals: over subjects, and over initialisations where it is known
-        low = np.nanmin([row["gain_low"], row["gain_low_any"]])
-        high = np.nanmax([row["gain_high"], row["gain_high_any"]])
-        gain = {"task": f"{row['task']} ({', '.join(map(str, about))})", "entry": row["entry"]}
-        gain |= {"difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
-        part.gains.append({**gain, "verdict": "won" if low > 0 else "lost" if high < 0 else "open"})
+    lines, results = whole(pd.read_csv(folder / "summary.csv")), folder / "results.parquet"
+    people = pd.read_parquet(results) if results.is_file() else pd.DataFrame()
+    part.gains += gain_rows(lines)
     images = [Image(gains(part.gains), _GAINS)] if part.gains else []
-    part.sections = [Section(f"Evaluation {part.name}", [], images, [Table(summary_table(frame), _MEANS)])]
-    part.data = {"summary": frame.astype(object).where(frame.notna(), None).to_dict("records")}
-    part.facts = {"tasks": int(frame["task"].nunique())}
-    if len(models) and untrained.all():
+    images.append(Image(scores(lines, people), _SCORES))
+    if (figure := paired_lines(lines, people)) is not None:
+        images.append(Image(figure, _PAIRED))
+    pairs = paired_table(lines, people)
+    tables = [Table(summary_table(lines), _MEANS)]
+    tables += [Table(pairs, _PAIRS, folded=len(pairs) > 20)] if len(pairs) else []
+    part.sections.append(Section(f"Scores of {part.name}", [], images, tables))
+    part.data["summary"] = lines.astype(object).where(lines.notna(), None).to_dict("records")
+    part.facts["tasks"] = int(lines["task"].nunique())
+    models = lines[lines["kind"] == "model"]
+    untrained = models["entry"].drop(trained_models(models).index)
+    if len(models) and len(untrained) == len(models):
         part.facts["weights"] = "random"
-    if frame["n_seeds"].notna().any():
-        part.facts["seed"] = ", ".join(map(str, range(int(frame["n_seeds"].max()))))
-    for row in frame[frame["reason"].notna()].to_dict("records"):
+    if lines["n_seeds"].notna().any():
+        part.facts.setdefault("seed", ", ".join(map(str, range(int(lines["n_seeds"].max())))))
+    for row in lines[lines["reason"].notna()].to_dict("records"):
         part.limits.append(f"{row['task']}, {row['entry']}: {row['reason']}.")
     for name, about in _json(folder / "tasks.json").items():
         if about.get("absent"):
             part.limits.append(f"Task {name} is not in the table: {about['absent']['why']}.")
         elif about.get("refused"):
             part.limits.append(f"Task {name} is not in the table, it was refused: {about['refused']}.")
-    if untrained.any():
-        known = ", ".join(models.loc[untrained, "entry"].unique())
+    if len(untrained):
+        known = ", ".join(untrained.unique())
         part.limits.append(f"{known}: never trained; its difference from other random weights is chance.")
-
-
-def _scores(folder: Path, part: Part) -> None:
-    """`scores.json` with rows of `evaluate_task`."""
-    rows = _json(folder / "scores.json")
-    if not isinstance(rows, list):
-        return
-    part.gains += gain_rows(rows)
-    images = [Image(scores(rows), _SCORES)]
-    if (figure := paired_lines(rows)) is not None:
-        images.append(Image(figure, _PAIRED))
-    pairs = paired_table(rows)
-    if len(pairs) and pairs["features"].nunique() == 1:
-        pairs = pairs.drop(columns="features")  # the caption says it, and a phone has room for the difference
-    tables = [Table(score_table(rows), "Scores of windows; p of label permutation.")]
-    tables += [Table(pairs, "Pretrained minus each baseline, paired by subject (Wilcoxon).")] * (len(pairs) > 0)
-    part.sections.append(Section(f"Scores of {part.name}", images=images, tables=tables))
-    part.data["scores"] = rows
-    if any(row.get("transductive") for row in rows):
+    if lines["transductive"].any():
         part.limits.append("Some features saw unlabelled windows of test subjects (transductive): they are open dots.")
+
+
+def whole(lines: pd.DataFrame) -> pd.DataFrame:
+    """A summary with all columns that a page shows, which older or smaller ones lack."""
+    lines = lines.reindex(columns=[*lines, *(name for name in _COLUMNS if name not in lines)])
+    lines = lines.where(lines.notna(), np.nan)  # JSON has None for what is not known
+    return lines.assign(option=lines["option"].astype(object).fillna(""), transductive=lines["transductive"].eq(True))
 
 
 def _explanation(folder: Path, part: Part) -> None:
@@ -276,7 +254,7 @@ _KINDS: dict[str, tuple[str, Callable[[Path, Part], None]]] = {
     "pretraining": ("metrics.jsonl failed.json", _pretraining),
     "explanation": (FILE, _explanation),
     "adaptation": ("adapter", _adaptation),
-    "evaluation": ("summary.csv results.parquet scores.json", _evaluation),
+    "evaluation": ("summary.csv", _evaluation),
     "corpus": ("corpus.json", _corpus),
 }
 

@@ -6,68 +6,80 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from ..utils.values import counted
+from ..utils.values import ceil_div
 from .style import BLACK, BLUE, GREEN, GREY, MODALITY_COLOURS, MODALITY_NAMES, ORANGE, RED, panels, say_empty, styled
-from .tables import Rows, shown_name, tested
+from .tables import PIPELINE, by_person, trained_models
 
-#: Features that a line joins
-_PAIR = ("untrained", "pretrained")
+#: Options that stand in the table alone
+_LEFT_OUT = ("equal", "erased", "centred")
 
 
 @styled
-def scores(rows: Rows) -> Figure:
-    """One panel per task: score of each set of features with its standard error over subjects.
+def scores(lines: pd.DataFrame, people: pd.DataFrame) -> Figure:
+    """One panel per task: score of each set of features with its 95 % interval over subjects, which are ticks.
 
-    `rows` are those of `evaluate_task`, of one or several tasks. The dashed line is chance; the shaded band reaches up
-    to the 95th percentile of the label-permutation null. Open dots used the unlabelled windows of the test subjects
-    (transductive). Ticks are subjects; the reference has its modality's colour.
+    `lines` are the summary of an evaluation, `people` its results. The dashed line is chance; the shaded band reaches
+    up to the 95th percentile of the label-permutation null. Open dots used the unlabelled windows of the test subjects
+    (transductive). Models have their modality's colour. Drawn is the first read-out, on features as they are and
+    recentred; the other options stand in the table.
     """
-    picked: dict[str, list[Mapping[str, Any]]] = {}
-    for row in tested(rows, "score"):
-        if row["features"] != "chance":
-            picked.setdefault(row["task"], []).append(row)
-    if not picked:
+    lines = drawn(lines)
+    if lines.empty:
         figure, axes = panels(1, 1)
         say_empty(axes[0, 0], "no score was given")
         return figure
-    heights = [max(1.0, 0.26 * len(own) + 0.75) for own in picked.values()]
+    tasks = [own for _, own in lines.groupby("task", sort=False)]
+    heights = [max(1.0, 0.26 * len(own) + 0.75) for own in tasks]
     ratios = {"height_ratios": heights}
-    figure, axes = panels(len(picked), 1, width=7.2, height=sum(heights) / len(picked), gridspec_kw=ratios)
-    for panel, (task, own) in zip(axes[:, 0], picked.items(), strict=True):
-        _score_panel(panel, own, [row for row in rows if row["task"] == task])
+    figure, axes = panels(len(tasks), 1, width=7.2, height=sum(heights) / len(tasks), gridspec_kw=ratios)
+    dots = by_person(people)
+    for panel, own in zip(axes[:, 0], tasks, strict=True):
+        _score_panel(panel, own.to_dict("records")[::-1], dots)  # the first stands at the top
     return figure
 
 
-def _score_panel(panel: Axes, own: list[Mapping[str, Any]], of_task: list[Mapping[str, Any]]) -> None:
-    own = sorted(own, key=lambda row: row["recentred"])[::-1]  # the first stands at the top
-    reference = {row["features"] for row in of_task if row["row"] == "paired"} or {"adapted model"}
+def drawn(lines: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a summary with a score that a figure shows: of the first read-out of each entry; chance is a line."""
+    lines = lines[(lines["kind"] != "chance") & lines["score"].notna() & ~lines["option"].isin(_LEFT_OUT)]
+    first = lines.groupby(["task", "entry"])["readout"].transform("first")
+    return lines[lines["readout"] == first].sort_values("option", key=lambda o: o == "recentred", kind="stable")
+
+
+def _score_panel(panel: Axes, own: list[dict[Any, Any]], people: pd.DataFrame) -> None:
     first = own[-1]
     colour = MODALITY_COLOURS.get(first["modality"], BLUE)
     for place, row in enumerate(own):
-        key = ("features", "recentred", "level", "metric")
-        dots = [r["score"] for r in of_task if r["row"] == "group" and all(r[name] == row[name] for name in key)]
+        dots = people.get(tuple(row[key] for key in PIPELINE), pd.Series(dtype=float)).dropna()
         panel.plot(dots, np.full(len(dots), place), "|", color=GREY, alpha=0.35, markersize=7)
-        if row.get("null_95") is not None:
+        if pd.notna(row["null_95"]):
             reach = row["null_95"] - row["chance"]
             panel.barh(place, reach, left=row["chance"], height=0.62, color=GREY, alpha=0.25, linewidth=0)
-        look: Any = {"color": colour if row["features"] in reference else BLACK, "markersize": 5, "capsize": 2}
-        if row["recentred"]:
+        look: Any = {"color": colour if row["kind"] == "model" else BLACK, "markersize": 5, "capsize": 2}
+        if row["transductive"]:
             look["markerfacecolor"] = "white"
-        panel.errorbar(row["group_score"], place, xerr=row["group_se"] or np.nan, fmt="o", **look)
-    panel.set_yticks(range(len(own)), [shown_name(row) for row in own])
+        error = [[row["score"] - row["low"]], [row["high"] - row["score"]]]
+        panel.errorbar(row["score"], place, xerr=error, fmt="o", **look)
+    panel.set_yticks(range(len(own)), [_shown_name(row) for row in own])
     panel.set_ylim(-0.6, len(own) - 0.4)
-    panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
-    left, right = panel.get_xlim()
-    panel.set_xlim(min(left, first["chance"] - 0.03 * (right - left)), right)
+    if pd.notna(first["chance"]):
+        panel.axvline(first["chance"], color=BLACK, linestyle="--", linewidth=0.9)
+        left, right = panel.get_xlim()
+        panel.set_xlim(min(left, first["chance"] - 0.03 * (right - left)), right)
     panel.grid(visible=False, axis="y")
-    modality = MODALITY_NAMES.get(first["modality"], first["modality"])
-    units = "subjects" if first["split"] == "session" else f"{first['split']}s"
-    panel.set_title(f"{first['task']} ({modality}, {first['n_groups']} {units}, by {first['split']})")
+    about = [MODALITY_NAMES.get(first["modality"], first["modality"])] if pd.notna(first["modality"]) else []
+    about += [f"n = {first['n_people']:.0f}"] if pd.notna(first["n_people"]) else []
+    panel.set_title(f"{first['task']} ({', '.join(about)})" if about else first["task"])
     panel.set_xlabel(str(first["metric"]).replace("_", " "))
+
+
+def _shown_name(row: Mapping[Any, Any]) -> str:
+    """An entry, and what was done to its features."""
+    return row["entry"] + (f" ({row['option']})" if row["option"] not in ("plain", "") else "")
 
 
 @styled
@@ -88,32 +100,36 @@ def gains(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def paired_lines(rows: Rows) -> Figure | None:
-    """A line per subject from the untrained to the pretrained model, a panel per task; None without both."""
-    groups = [row for row in tested(rows, "group") if not row["recentred"]]
-    shown = []
-    for task in dict.fromkeys(row["task"] for row in groups):
-        own = [row for row in groups if row["task"] == task]
-        pair = [{row["group"]: row["score"] for row in own if row["features"] == name} for name in _PAIR]
-        both = [name for name in pair[0] if name in pair[1] and None not in (pair[0][name], pair[1][name])]
-        if both:
-            chance = next((row.get("chance") for row in tested(rows, "score") if row["task"] == task), None)
-            values = np.array([[side[name] for side in pair] for name in both], dtype=float)
-            shown.append((task, str(own[0]["metric"]), own[0].get("modality"), chance, values))
+def paired_lines(lines: pd.DataFrame, people: pd.DataFrame) -> Figure | None:
+    """A line per subject from random weights to each model, on features as they are, a panel per task; None without."""
+    scores, shown = by_person(people), []
+    lines = trained_models(drawn(lines))
+    for row in lines[lines["option"].isin(["plain", ""])].to_dict("records"):
+        ends = [(row["task"], name, row["readout"], row["option"]) for name in _ends(row)]
+        if set(ends) <= set(scores) and len(values := scores[ends].dropna().to_numpy()):
+            shown.append((row, values))
     if not shown:
         return None
-    figure, axes = panels(1, len(shown), width=2.6, height=2.6)
-    for panel, (task, metric, modality, chance, values) in zip(axes[0], shown, strict=True):
+    columns = min(4, len(shown))
+    figure, axes = panels(ceil_div(len(shown), columns), columns, width=2.6, height=2.6)
+    for panel in axes.flat[len(shown) :]:
+        panel.set_axis_off()
+    for panel, (row, values) in zip(axes.flat, shown, strict=False):
         panel.plot([0, 1], values.T, color=GREY, linewidth=0.8, marker="o", markersize=2.5, alpha=0.7)
-        colour = MODALITY_COLOURS.get(str(modality), BLUE)
-        panel.plot([0, 1], np.nanmean(values, 0), color=colour, linewidth=2.5, marker="o")
-        if chance is not None:
-            panel.axhline(chance, color=BLACK, linestyle="--", linewidth=0.9)
-        panel.set_xticks([0, 1], _PAIR)
+        colour = MODALITY_COLOURS.get(row["modality"], BLUE)
+        panel.plot([0, 1], values.mean(axis=0), color=colour, linewidth=2.5, marker="o")
+        if pd.notna(row["chance"]):
+            panel.axhline(row["chance"], color=BLACK, linestyle="--", linewidth=0.9)
+        panel.set_xticks([0, 1], _ends(row))
         panel.set_xlim(-0.25, 1.25)
-        panel.set_title(f"{task}\n{counted(len(values), 'subject')}", fontsize=8)
-        panel.set_ylabel(metric.replace("_", " "))
+        panel.set_title(f"{row['task']}\nn = {len(values)}", fontsize=8)
+        panel.set_ylabel(str(row["metric"]).replace("_", " "))
     return figure
+
+
+def _ends(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """The two ends of a line: the random weights that a model is held against, and the model."""
+    return (row["against"] if isinstance(row["against"], str) else "random weights"), row["entry"]
 
 
 @styled

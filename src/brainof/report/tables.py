@@ -1,27 +1,29 @@
-"""Tables of the reports: rows of `evaluate_task` in the form in which a paper prints them."""
+"""Tables of the reports: the summary of an evaluation, and its people, in the form in which a paper prints them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-Rows = Sequence[Mapping[str, Any]]
+from ..stats.compare import paired
+from ..stats.metrics import LOWER_IS_BETTER
 
 #: Keys of what a release records of its data
 DATA = ("dataset", "modality", "people", "recordings", "windows", "hours", "license")
-#: Keys of score and paired rows, and columns of the summary of a suite; the score first, for narrow screens
-_SCORE = ("task", "features", "score", "sd", "group_se", "chance", "null_95", "p_value", "metric")
-_PAIRED = ("task", "features", "against", "difference", "se", "wins", "losses", "p_value")
+#: Columns of the summary of an evaluation; the score first, for narrow screens
 _SUMMARY = (
     *("task", "entry", "score", "interval", "gain", "gain_interval", "cosine", "chance", "null_95", "p_value"),
     *("metric", "readout", "identity", "n_people", "n_windows", "transductive"),
 )
 #: Keys that have another name on the page
-_NAMES = {"people": "subjects", "sd": "SD (folds)", "group_se": "SE (subjects)", "null_95": "null 95 %"}
-_NAMES |= {"p_value": "p (null)", "se": "SE", "interval": "95 %", "gain_interval": "gain, 95 %"}
+_NAMES = {"people": "subjects", "null_95": "null 95 %", "p_value": "p (null)"}
+_NAMES |= {"interval": "95 %", "gain_interval": "gain, 95 %"}
 _NAMES |= {"readout": "read-out", "n_people": "subjects", "n_windows": "windows"}
+#: What tells the rows of one set of features from others
+PIPELINE = ["task", "entry", "readout", "option"]
 
 
 def renamed(lines: Iterable[Mapping[Any, Any]], keys: Iterable[str]) -> pd.DataFrame:
@@ -29,43 +31,54 @@ def renamed(lines: Iterable[Mapping[Any, Any]], keys: Iterable[str]) -> pd.DataF
     return pd.DataFrame([{_NAMES.get(key, key): line.get(key) for key in keys} for line in lines])
 
 
-def tested(rows: Rows, kind: str) -> list[Mapping[str, Any]]:
-    """Rows of one kind ("score", "paired", "group"): of windows or sessions, and of the first metric of each task."""
-    own = [row for row in rows if row["level"] in ("window", "session")]
-    metrics = {row["task"]: row["metric"] for row in reversed(own) if row["row"] == "score"}
-    return [row for row in own if row["row"] == kind and row["metric"] == metrics.get(row["task"])]
+def by_person(people: pd.DataFrame) -> pd.DataFrame:
+    """Results of an evaluation, a row per person, a column per (task, entry, read-out, option); means over seeds."""
+    if people.empty:
+        return pd.DataFrame()
+    return people.pivot_table("score", ["dataset", "subject"], PIPELINE, sort=False)
 
 
-def shown_name(row: Mapping[str, Any]) -> str:
-    """Features, and whether they were recentred."""
-    return row["features"] + (" (recentred)" if row["recentred"] else "")
+def trained_models(lines: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a summary that are of models, without those whose weights are random."""
+    return lines[(lines["kind"] == "model") & ~lines["entry"].str.endswith("(random weights)")]
 
 
-def score_table(rows: Rows) -> pd.DataFrame:
-    """One line per task and set of features: mean and SD over folds, SE over subjects, chance, p value of the null."""
-    scores = [row for row in tested(rows, "score") if row["features"] != "chance"]  # it has its own column
-    lines = [{**row, "features": shown_name(row), "metric": row["metric"].replace("_", " ")} for row in scores]
-    return renamed(lines, _SCORE)
+def gain_rows(lines: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the models of a summary gained over random weights: task, difference, 95 % interval, and the verdict.
 
-
-def paired_table(rows: Rows) -> pd.DataFrame:
-    """One line per comparison: mean difference over subjects, wins and losses, Wilcoxon p value."""
-    both = {True: " (both recentred)", False: ""}
-    lines = ({**row, "against": row["against"] + both[row["recentred"]]} for row in tested(rows, "paired"))
-    return renamed(lines, _PAIRED).rename(columns={"p (null)": "p (Wilcoxon)"})
-
-
-def gain_rows(rows: Rows) -> list[dict[str, Any]]:
-    """What the reference gained over the same model untrained: task, difference, 95 % interval, p, and the verdict."""
-    found = []
-    for row in tested(rows, "paired"):
-        if row["against"] in ("untrained", "random weights") and not row["recentred"]:
-            difference, half = row["difference"], 1.96 * (row.get("se") or float("nan"))
-            decided = row.get("p_value") is not None and row["p_value"] < 0.05
-            verdict = ("won" if difference > 0 else "lost") if decided else "open"
-            about = {"task": row["task"], "difference": difference, "low": difference - half, "high": difference + half}
-            found.append({**about, "p": row.get("p_value"), "verdict": verdict})
+    Won or lost is what lies outside zero over subjects, and over initialisations where that is known.
+    """
+    models = trained_models(lines)
+    several, found = models["entry"].nunique() > 1, []
+    for row in models[models["gain"].notna()].to_dict("records"):
+        # with the model where there are several
+        about = [row["entry"]] * several + [row["readout"]] + [row["option"]] * (row["option"] not in ("plain", ""))
+        low = np.nanmin([row["gain_low"], row["gain_low_any"]])
+        high = np.nanmax([row["gain_high"], row["gain_high_any"]])
+        gain = {"task": f"{row['task']} ({', '.join(map(str, about))})", "entry": row["entry"]}
+        gain |= {"difference": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+        found.append({**gain, "verdict": "won" if low > 0 else "lost" if high < 0 else "open"})
     return found
+
+
+def paired_table(lines: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """By how much each model is better than what else was read out the same way, paired by subject; two models once."""
+    scores, models, rows = by_person(people), trained_models(lines), []
+    names = models["entry"].unique().tolist()
+    for model in models.to_dict("records"):
+        task, entry, *how = pipeline = tuple(model[key] for key in PIPELINE)
+        done = names[: names.index(entry) + 1]
+        lower = model["metric"] in LOWER_IS_BETTER
+        for other in scores.columns.tolist() if pipeline in scores else ():
+            if other[0] == task and other[1] not in done and [*other[2:]] == how:
+                found = paired(scores[pipeline].to_dict(), scores[other].to_dict(), not lower)
+                about = {"task": task, "model": entry, "read-out": how[0], "option": how[1], "against": other[1]}
+                about |= {"difference": (-1 if lower else 1) * found["difference"], "SE": found["se"]}
+                about |= {"wins": found["wins"], "losses": found["losses"], "p (Wilcoxon)": found["p_value"]}
+                rows.append(about)
+    table = pd.DataFrame(rows)
+    # what is the same in all lines is left out, and a phone has room for the difference
+    return table.drop(columns=[name for name in ("model", "read-out", "option") if rows and table[name].nunique() == 1])
 
 
 def summary_table(frame: pd.DataFrame) -> pd.DataFrame:

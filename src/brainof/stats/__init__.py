@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .ridge import recentre
-from .splits import CrossSubject, manifest
+from .splits import CrossSubject
 
-__all__ = ["CrossSubject", "manifest", "recentre"]
+__all__ = ["CrossSubject", "recentre"]

@@ -27,7 +27,7 @@ def pseudo_values(
     }
 
 
-def paired(first: Mapping[str, float], second: Mapping[str, float], larger_is_better: bool = True) -> dict[str, Any]:
+def paired(first: Mapping[Any, float], second: Mapping[Any, float], larger_is_better: bool = True) -> dict[str, Any]:
     """Difference of two scores per subject, with wins, losses and a Wilcoxon signed-rank test.
 
     Groups that lack a finite score in one of them are left out. Returns difference (mean of first - second), se, wins,

@@ -1,14 +1,11 @@
 """Leak-free splits: a group (subject, session or run) never sits on both sides.
 
 Own code, since scikit-learn's StratifiedGroupKFold balances windows instead of groups, so that subjects with many
-windows decide who is tested together. Splits are made over the index of a corpus, before anything is fitted, and can be
-stored as a manifest with a hash.
+windows decide who is tested together. Splits are made over the index of a corpus, before anything is fitted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -134,28 +131,3 @@ def check_disjoint(groups: Sequence[str] | np.ndarray, folds: Iterable[Fold], st
             raise LabelError(text, field="split", fix="split by group")
         if not len(train) or not len(test):
             raise LabelError(f"one side of fold {number} is empty", field="split")
-
-
-def manifest(index: pd.DataFrame, folds: Iterable[Fold], level: str = "subject") -> dict[str, Any]:
-    """The groups of each side of each fold as plain values for JSON, with a hash over them and over the rows.
-
-    Keys: version, level, n_rows, rows (hash of the row identities), folds (list of {"train": [groups], "test":
-    [groups]}), sha256 (hash of everything else).
-    """
-    folds = list(folds)
-    groups = group_keys(index, level)
-    check_disjoint(groups, folds)
-
-    def names(rows: np.ndarray) -> list[str]:
-        return np.unique(groups[rows]).astype(str).tolist()
-
-    def digest(content: Any) -> str:
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    columns = [name for name in ("dataset", "subject", "session", "task", "run", "recording", "view") if name in index]
-    rows = index[columns].astype("string").fillna("").to_numpy(dtype=str).tolist()
-    onsets = index["onset"].astype(float).round(6).tolist() if "onset" in index else []
-    content: dict[str, Any] = {"version": 1, "level": level, "n_rows": len(index)}
-    content["rows"] = digest([columns, rows, onsets])
-    content["folds"] = [{"train": names(train), "test": names(test)} for train, test in folds]
-    return {**content, "sha256": digest(content)}

@@ -35,18 +35,15 @@ def demo(
     parameters = CohortParameters(subjects=subjects, seed=seed, meg="neuromag102", eeg_epoch=2.0)
     cohort = write(parameters, out / "cohort")
     tell("preparing: raw files -> windows -> corpus")
-    for modality in MODALITIES:
-        tell(prepare(cohort / f"recipe_{modality}.yaml", cohort, out / "corpus").text().splitlines()[0])
+    recipes = {modality: cohort / f"recipe_{modality}.yaml" for modality in MODALITIES}
+    for recipe in recipes.values():
+        tell(prepare(recipe, cohort, out / "corpus").text().splitlines()[0])
     tell(f"pretraining `per_output` on all three modalities together, {config.steps} steps")
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside random weights, classical baselines and a permutation null")
     tasks: dict[str, dict[str, Any]] = {
-        f"rest_vs_task_{modality}": {
-            "recipe": f"{cohort}/recipe_{modality}.yaml/rest_vs_task",
-            "repeats": 1,
-            "equal": False,
-        }
-        for modality in MODALITIES
+        f"rest_vs_task_{modality}": {"recipe": f"{recipe}/rest_vs_task", "repeats": 1, "equal": False}
+        for modality, recipe in recipes.items()
     }
     # blocks lift and lower the regional signal itself, which the waveform and the mean of each region hold
     fair = ["amplitude", "block means", "functional connectivity"]

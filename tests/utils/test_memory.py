@@ -98,7 +98,7 @@ def test_wrong_sizes(tmp_path):
 
 PEAK = """\
 import sys
-import mne, torch
+import mne, scipy.signal, torch
 import numpy as np
 from brainof import io
 from brainof.utils import memory

@@ -67,7 +67,7 @@ def wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("brainof", "{message}", {"message": message})
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml, where PyYAML has it
     """YAML with the booleans of version 1.2: yes, no, on and off stay the text that tables hold."""
 
 

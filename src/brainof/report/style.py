@@ -90,6 +90,7 @@ def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
         figure.savefig(buffer, dpi=130, bbox_inches="tight", pad_inches=0.05, **options)
+    figure.set_layout_engine("none")  # as it stands now, if another format is made
     return buffer.getvalue()
 
 

@@ -42,7 +42,7 @@ def demo(
     run = pretrain(config, out / "corpus", out / "run")
     tell("probing frozen features, beside random weights, classical baselines and a permutation null")
     tasks: dict[str, dict[str, Any]] = {
-        f"rest_vs_task_{modality}": {"recipe": f"{recipe}/rest_vs_task", "repeats": 1, "equal": False}
+        f"rest_vs_task_{modality}": {"recipe": f"{recipe}/rest_vs_task", "n_splits": 4, "repeats": 1, "equal": False}
         for modality, recipe in recipes.items()
     }
     # blocks lift and lower the regional signal itself, which the waveform and the mean of each region hold

@@ -33,7 +33,7 @@ def evaluate_task(
 
     Parameters
     ----------
-    corpus : Corpus or Corpora
+    corpus : Corpus, or several of `open_corpora`
         Holds the windows and labels; `task_rows(corpus.index, task)` are the rows of the task.
     task : Task
     features : dict of name -> array (n_rows, F), or callable (train, test) -> arrays, or a list of these

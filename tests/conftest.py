@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest (demo, site, first session) come first, so that none is left over for one worker at the end."""
+    """The longest (demo, site, docs) come first, so that none is left over for one worker at the end."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 

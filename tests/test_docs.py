@@ -1,4 +1,4 @@
-"""The commands and the Python of README.md and docs/guide are run as they stand, on small made data.
+"""The commands and the Python of README.md, docs/start.md and docs/guide are run as they stand, on small made data.
 
 Every fenced block of a page runs, in order, in one folder and one namespace. A block below the line
 `<!-- not run: REASON -->` does not. `SMALLER` and `REPLACED` name what is added to a command, and what stands for what
@@ -31,7 +31,7 @@ from brainof.prepare import Window, default_chain
 from brainof.pretraining.recipes import find_config
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 NAMES = ["Fp1", "Fp2", "C3", "C4", "Cz", "O1", "O2"]
 
 #: command -> what is added to it here

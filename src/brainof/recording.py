@@ -15,13 +15,14 @@ from .channels import MODALITIES, MODALITY_OF_TYPE, UNITS, Channels
 from .errors import RecordingError, check_known, did_you_mean
 
 EVENT_COLUMNS = ("onset", "duration", "trial_type")
+_NO_EVENTS = pd.DataFrame(
+    {"onset": pd.Series(dtype=float), "duration": pd.Series(dtype=float), "trial_type": pd.Series(dtype=str)}
+)
 
 
 def no_events() -> pd.DataFrame:
     """An empty events table: onset and duration in seconds from the first sample, trial_type as text."""
-    return pd.DataFrame(
-        {"onset": pd.Series(dtype=float), "duration": pd.Series(dtype=float), "trial_type": pd.Series(dtype=str)}
-    )
+    return _NO_EVENTS.copy()
 
 
 @dataclass(frozen=True, eq=False)

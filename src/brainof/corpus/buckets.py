@@ -60,7 +60,7 @@ def buckets_of(
     kinds, order = _kinds(index)
     kinds["padded"] = _joined_lengths(kinds, patch, max_padding)
     sizes: dict[Any, int] = kinds.groupby(["modality", "dataset"], observed=True)["count"].sum().to_dict()
-    total: dict[Any, int] = pd.Series(sizes).groupby(level=1).sum().to_dict()
+    total = _sums(sizes, 1)
     for name, limit in limits.items():
         check_known(name, total, ConfigError, "is not in the corpus", field=f"limits.{name}")
         if not limit > 0:
@@ -129,7 +129,7 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
     weights = weights or {}
     for key in weights:
         check_known(key, ("modality", "dataset"), ConfigError, "unknown key", field=f"weights.{key}")
-    modalities, datasets = (pd.Series(sizes).groupby(level=level).sum().to_dict() for level in (0, 1))
+    modalities, datasets = _sums(sizes, 0), _sums(sizes, 1)
     rule = weights.get("dataset")
     if isinstance(rule, Mapping) and set(rule) != TEMPERATURE:
         # a dataset of several modalities divides its weight by their sizes
@@ -139,10 +139,18 @@ def fractions(sizes: Mapping[tuple[str, str], int], weights: Mapping[str, Any] |
         drawn = _evaluate("dataset", rule, sizes)
     if weights.get("modality") is not None:
         wanted = _evaluate("modality", weights["modality"], modalities)
-        have = pd.Series(drawn).groupby(level=0).sum()
+        have = _sums(drawn, 0)
         drawn = {pair: weight * wanted[pair[0]] / have[pair[0]] for pair, weight in drawn.items()}
     whole = sum(drawn.values())
     return {pair: weight / whole for pair, weight in drawn.items()}
+
+
+def _sums(values: Mapping[tuple[str, str], Any], level: int) -> dict[str, Any]:
+    """Sums of pairs by their name of a level, in the order of names."""
+    found = dict.fromkeys(sorted({pair[level] for pair in values}), 0)
+    for pair, value in values.items():
+        found[pair[level]] += value
+    return found
 
 
 def _evaluate(kind: str, rule: Rule, sizes: Mapping[Any, int]) -> dict[Any, float]:

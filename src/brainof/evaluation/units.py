@@ -204,17 +204,16 @@ def identity(features: np.ndarray, question: Question, rows: np.ndarray) -> tupl
     Halves are the first and the last recordings of a person, or of the windows where there is one recording. None where
     fewer than two people have two windows.
     """
-    frame = question.index.iloc[rows].reset_index(drop=True).astype({"recording": str, "onset": float})
-    frame = frame.assign(person=question.people[rows]).sort_values(["person", "recording", "onset"], kind="stable")
-    windows = frame.groupby("person")["person"]
-    n = windows.transform("size")
-    frame = frame.assign(last=windows.cumcount() >= n // 2)[n > 1]
-    people = frame["person"].unique()
-    if len(people) < 2:
+    names, person, n = np.unique(question.people[rows], return_inverse=True, return_counts=True)
+    recording, onset = (question.index[name].to_numpy()[rows] for name in ("recording", "onset"))
+    order = np.lexsort((onset.astype(float), np.unique(recording.astype(str), return_inverse=True)[1], person))
+    order, names, n = order[n[person[order]] > 1], names[n > 1], n[n > 1]
+    if len(names) < 2:
         return None, None
-    half = frame.groupby(["person", "last"]).ngroup().to_numpy()
-    pairs = Matching(half, np.arange(0, half.max(), 2), np.arange(1, half.max() + 1, 2), people)
-    return pairs.hits(np.nan_to_num(features)[frame.index], recentred=True).score, pairs.chance
+    place = np.arange(len(order)) - np.repeat(np.cumsum(n) - n, n)
+    half = 2 * np.repeat(np.arange(len(n)), n) + (place >= np.repeat(n // 2, n))
+    pairs = Matching(half, np.arange(0, 2 * len(n), 2), np.arange(1, 2 * len(n), 2), names)
+    return pairs.hits(np.nan_to_num(features)[order], recentred=True).score, pairs.chance
 
 
 def save(unit: Unit, results: Sequence[Result], out: Path) -> None:

@@ -169,6 +169,8 @@ def _event_spans(recording: Recording, options: WindowOptions) -> list[_Span]:
 
 def bad_stretches(recording: Recording) -> np.ndarray:
     """First and last sample, shape (n, 2), of the annotations that no window may touch."""
+    if recording.events.empty:
+        return np.zeros((0, 2))
     names = recording.events["trial_type"].astype(str).str.lower()
     bad = recording.events[names.str.startswith(BAD_PREFIXES)]
     onset = pd.to_numeric(bad["onset"]).to_numpy(dtype=float)

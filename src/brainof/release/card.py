@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,7 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
     """Markdown with the Hub's metadata block, from config.json of the release (`model`, `files`, `about`)."""
     about = config.get("about", {})
     counts = count(BrainOFConfig.parse(config["model"]))
-    page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
-    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain, how=_how)
-    page.filters["number"] = lambda value: "–" if value is None else f"{value:.3g}"
-    return page.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
+    return _template().render(
         about=about,
         contract=contract,
         head=config.get("head"),
@@ -61,6 +59,14 @@ def model_card(config: Mapping[str, Any], contract: InputContract) -> str:
         people=[row.get("people") for row in about.get("data") or ()],
         ignored=sorted(name for name, row in (about.get("health") or {}).items() if _gain(row) < _GAP),
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
+    page.filters.update(json=json.dumps, table=_table, data_table=_data_table, plain=_plain, how=_how)
+    page.filters["number"] = lambda value: "–" if value is None else f"{value:.3g}"
+    return page.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8"))
 
 
 def _inputs(contract: InputContract) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -83,10 +84,6 @@ def render(
     if data is None:
         tables = [table.frame for section in sections for table in section.tables]
         data = {"tables": [table.astype(object).where(table.notna(), None).to_dict("records") for table in tables]}
-    source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
     values = [
         {**vars(section), "images": map(_image, section.images), "tables": map(_table, section.tables)}
         for section in sections
@@ -94,9 +91,16 @@ def render(
     # a "<" inside a script element could end it
     text = Markup(json.dumps(finite(data, 9), default=str, ensure_ascii=False).replace("<", "\\u003c"))
     foot = current() if provenance is None else provenance
-    return environment.from_string(source).render(
-        title=title, lead=lead, sections=values, provenance={"version": "", **foot}, data=text
+    return _template().render(title=title, lead=lead, sections=values, provenance={"version": "", **foot}, data=text)
+
+
+@cache
+def _template() -> jinja2.Template:
+    source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    return environment.from_string(source)
 
 
 def _image(image: Image) -> dict[str, Any]:

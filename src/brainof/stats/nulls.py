@@ -46,9 +46,12 @@ def permute_labels(
     return exchange(y, joint(groups, owners), owners, rng)
 
 
-def labellings(n: int, y: np.ndarray, *units: Any, **options: Any) -> np.ndarray:
+def labellings(
+    n: int, y: np.ndarray, groups: np.ndarray, recordings: np.ndarray, rng: np.random.Generator, **options: Any
+) -> np.ndarray:
     """The labels in column 0 and `n` permutations of them in the others; arguments as of `permute_labels`."""
-    return np.stack([y, *(permute_labels(y, *units, **options) for _ in range(n))], axis=1)
+    groups, recordings = joint(groups), joint(recordings)  # numbers sort many times faster than names
+    return np.stack([y, *(permute_labels(y, groups, recordings, rng, **options) for _ in range(n))], axis=1)
 
 
 def constant_within(y: np.ndarray, units: np.ndarray) -> bool:
@@ -59,8 +62,11 @@ def constant_within(y: np.ndarray, units: np.ndarray) -> bool:
 
 def joint(*keys: np.ndarray) -> np.ndarray:
     """Code of the combination of several keys per row."""
-    codes = np.stack([np.unique(key, return_inverse=True)[1] for key in keys])
-    return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+    code = np.zeros(len(keys[0]), np.int64)
+    for key in keys:
+        values, own = np.unique(key, return_inverse=True)
+        code = np.unique(code * len(values) + own, return_inverse=True)[1]
+    return code
 
 
 def exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -37,7 +37,8 @@ def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
     if missing:
         fix = did_you_mean(level, [*GROUP_COLUMNS, *map(str, index)])
         raise LabelError(f"the index has no column {missing[0]!r}", field="split", fix=fix)
-    parts = [index[name].astype("string").fillna("").to_numpy(dtype=str) for name in columns]
+    coded = [pd.factorize(index[name]) for name in columns]  # -1 where unknown
+    parts = [np.append(np.asarray(names, dtype=str), "")[codes] for codes, names in coded]
     if len(index) and (parts[-1] == "").any():
         raise LabelError(f"{columns[-1]!r} is empty in {(parts[-1] == '').sum()} of {len(index)} rows", field="split")
     return np.array(["/".join(row) for row in zip(*parts, strict=True)], dtype=str)

@@ -27,6 +27,7 @@ def provenance(*, command: str = "", seed: Any = None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of the packages that matter, as far as they are installed."""
     found = {"brainof": __version__}

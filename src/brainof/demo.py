@@ -51,9 +51,10 @@ def demo(
     about = {"name": "demo", "version": "1.0", "title": "Rest or task", "random_weights": 1, "permutations": 100}
     suite = Suite.parse({**about, "tasks": tasks})
     evaluate(suite, run, run / "evaluation", root=out / "corpus", accept=["overlap"], say=tell)
-    tell("putting hidden patches back, beside random weights")
-    corpus = Corpus(out / "corpus")
-    write_explanations(explain(run, corpus, what=["reconstruction"], n_untrained=1), run / "explained", model=str(run))
+    if not (run / "explained").exists():
+        tell("putting hidden patches back, beside random weights")
+        maps = explain(run, Corpus(out / "corpus"), what=["reconstruction"], n_untrained=1)
+        write_explanations(maps, run / "explained", model=str(run))
     page = report([run], out / "report.html", title="Brain-OF demo")
     tell(f"done: {page}")
     return page

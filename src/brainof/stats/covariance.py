@@ -51,6 +51,7 @@ class TangentSpace:
 
     def __init__(self, matrices: np.ndarray, rank: int = 64) -> None:
         self.matrices, self.rank = matrices, rank
+        self._references: dict[bytes, np.ndarray] = {}  # of training sides: most of the work, and small
 
     def __call__(self, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features of the training and of the test rows."""
@@ -61,6 +62,8 @@ class TangentSpace:
         if inside.shape[1] > self.rank:
             leading = np.linalg.eigh(inside.mean(axis=0))[1][:, -self.rank :]
             inside, outside = leading.T @ inside @ leading, leading.T @ outside @ leading
-        # a reference point: four digits are plenty, and the log-Euclidean mean is near
-        reference = mean_riemann(inside, tol=1e-4, init=mean_logeuclid(inside))
+        if (key := np.asarray(train).tobytes()) not in self._references:
+            # a reference point: four digits are plenty, and the log-Euclidean mean is near
+            self._references[key] = mean_riemann(inside, tol=1e-4, init=mean_logeuclid(inside))
+        reference = self._references[key]
         return tangent_space(inside, reference), tangent_space(outside, reference)

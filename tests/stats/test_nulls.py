@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainof.stats.nulls import p_value, permute_labels
+from brainof.stats.nulls import p_value, permutations
 
 subjects = np.repeat(np.arange(8), 6)
 files = np.repeat(np.arange(16), 3)
+
+
+def permuted_once(*labels, **options) -> np.ndarray:
+    return next(permutations(*labels, **options))
 
 
 def runs(labels: np.ndarray) -> list[tuple[int, int]]:
@@ -16,7 +20,7 @@ def runs(labels: np.ndarray) -> list[tuple[int, int]]:
 
 def test_whole_recordings_move_where_a_label_is_constant_in_them():
     y = np.tile(np.repeat([0, 1], 3), 8)
-    permuted = permute_labels(y, subjects, files, np.random.default_rng(0))
+    permuted = permuted_once(y, subjects, files, np.random.default_rng(0))
     assert all(len(np.unique(permuted[files == file])) == 1 for file in range(16))
     # within a subject the two files keep one label each
     assert all(permuted[subjects == group].sum() == 3 for group in range(8))
@@ -30,7 +34,7 @@ def test_runs_of_equal_label_move_with_their_length_where_labels_change_inside_a
     moved = False
     for seed in range(20):
         permuted = np.empty(36, int)
-        permuted[order] = permute_labels(
+        permuted[order] = permuted_once(
             y[order], np.zeros(36), recording[order], np.random.default_rng(seed), onsets=np.arange(36.0)[order]
         )
         assert sorted(runs(permuted[:17])) == [(0, 10), (1, 2), (2, 5)]
@@ -41,7 +45,7 @@ def test_runs_of_equal_label_move_with_their_length_where_labels_change_inside_a
 
 def test_a_subjects_label_moves_with_the_subject():
     y = np.repeat([0, 1], 24)
-    permuted = permute_labels(y, subjects, files, np.random.default_rng(1))
+    permuted = permuted_once(y, subjects, files, np.random.default_rng(1))
     assert all(len(np.unique(permuted[subjects == group])) == 1 for group in range(8))
     assert permuted.sum() == y.sum()
     assert (permuted != y).any()
@@ -59,12 +63,12 @@ def test_labels_move_only_where_the_nuisance_is_the_same():
     site = np.repeat([0, 1], 24)
     seen = set()
     for seed in range(30):
-        permuted = permute_labels(y, subjects, files, np.random.default_rng(seed), strata=site)
+        permuted = permuted_once(y, subjects, files, np.random.default_rng(seed), strata=site)
         assert (permuted[site == 0].sum(), permuted[site == 1].sum()) == (6, 18)
         assert all(len(np.unique(permuted[subjects == group])) == 1 for group in range(8))
         seen.add(tuple(permuted))
     assert len(seen) > 5
     follows = (site == 1).astype(int)
     np.testing.assert_array_equal(
-        permute_labels(follows, subjects, files, np.random.default_rng(0), strata=site), follows
+        permuted_once(follows, subjects, files, np.random.default_rng(0), strata=site), follows
     )

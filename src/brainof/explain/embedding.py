@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..errors import ConfigError, check_known
 from ..inference.batches import pooled
 from ..model import BrainOF
 from ..stats.metrics import standardise
-from ..stats.nulls import constant_within, exchange, p_value, permute_labels
+from ..stats.nulls import constant_within, exchanged, p_value, permutations
 from ..utils.optional import optional
 from ..utils.values import finite
 from .effects import ALPHA
@@ -111,14 +112,13 @@ def embedding_map(
     # where subjects have several recordings these exchange subjects: windows of one are alike in any case
     units = np.arange(len(groups)).astype(str) if constant_within(recordings, groups) else recordings
 
-    def permuted(name: str, values: np.ndarray) -> np.ndarray:
-        if name == "subject":
-            return exchange(groups, units, np.zeros(len(groups)), rng)
-        return permute_labels(values, groups, recordings, rng)
-
     factors = []
     for name, values in factors_of(explained).items():
-        drawn = [variance_share(X_NF, permuted(name, values)) for _ in range(n_permutations)]
+        if name == "subject":
+            permuted = exchanged(groups, units, np.zeros(len(groups)), rng)
+        else:
+            permuted = permutations(values, groups, recordings, rng)
+        drawn = [variance_share(X_NF, labels) for labels in islice(permuted, n_permutations)]
         share, null_95 = variance_share(X_NF, values), float(np.quantile(drawn, 0.95)) if drawn else None
         p = p_value(share, np.array(drawn)) if drawn else None
         other = max((variance_share(null, values) for null in nulls), default=None)

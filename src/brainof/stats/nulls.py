@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 
-def permute_labels(
+def permutations(
     y: np.ndarray,
     groups: np.ndarray,
     recordings: np.ndarray,
@@ -15,8 +17,8 @@ def permute_labels(
     *,
     onsets: np.ndarray | None = None,
     strata: np.ndarray | None = None,
-) -> np.ndarray:
-    """Labels exchanged between the largest pieces that the label may be exchanged between.
+) -> Iterator[np.ndarray]:
+    """Labels without end, exchanged between the largest pieces that the label may be exchanged between.
 
     Windows of one recording are alike for reasons that have nothing to do with the label, so single windows are never
     exchanged. Where the label
@@ -30,28 +32,47 @@ def permute_labels(
     where it is the same. The null then scores whatever the nuisance alone explains, and a label that follows the
     nuisance altogether stays as it is (p = 1).
     """
+    groups = joint(groups)  # numbers sort many times faster than names
     recordings = joint(groups, recordings)
-    if not constant_within(y, recordings):
-        # runs keep their lengths, so that a rare event stays short and neighbouring windows keep one label
-        permuted, times = y.copy(), np.arange(len(y)) if onsets is None else onsets
-        for recording in np.unique(recordings):
-            rows = np.flatnonzero(recordings == recording)
-            rows = rows[np.argsort(times[rows], kind="stable")]
-            runs = np.split(y[rows], np.flatnonzero(y[rows][1:] != y[rows][:-1]) + 1)
-            permuted[rows] = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
-        return permuted
-    if not constant_within(y, groups):
-        return exchange(y, recordings, groups if strata is None else joint(groups, strata), rng)
-    owners = np.zeros(len(y), int) if strata is None else strata
-    return exchange(y, joint(groups, owners), owners, rng)
+    if constant_within(y, recordings):
+        if not constant_within(y, groups):
+            return exchanged(y, recordings, groups if strata is None else joint(groups, strata), rng)
+        owners = np.zeros(len(y), int) if strata is None else joint(strata)
+        return exchanged(y, joint(groups, owners), owners, rng)
+    return _in_another_order(y, recordings, np.arange(len(y)) if onsets is None else onsets, rng)
 
 
-def labellings(
-    n: int, y: np.ndarray, groups: np.ndarray, recordings: np.ndarray, rng: np.random.Generator, **options: Any
-) -> np.ndarray:
-    """The labels in column 0 and `n` permutations of them in the others; arguments as of `permute_labels`."""
-    groups, recordings = joint(groups), joint(recordings)  # numbers sort many times faster than names
-    return np.stack([y, *(permute_labels(y, groups, recordings, rng, **options) for _ in range(n))], axis=1)
+def labellings(n: int, y: np.ndarray, *units: Any, **options: Any) -> np.ndarray:
+    """The labels in column 0 and `n` permutations of them in the others; arguments as of `permutations`."""
+    return np.stack([y, *islice(permutations(y, *units, **options), n)], axis=1)
+
+
+def exchanged(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Units of one owner exchange labels."""
+    _, first, code = np.unique(units, return_index=True, return_inverse=True)
+    owner = joint(owners[first])
+    members = [np.flatnonzero(owner == name) for name in range(owner.max(initial=-1) + 1)]
+    while True:
+        label = y[first]
+        for inside in members:
+            label[inside] = label[rng.permutation(inside)]
+        yield label[code]
+
+
+def _in_another_order(
+    y: np.ndarray, recordings: np.ndarray, onsets: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Runs of equal label change places in their recording.
+
+    They keep their lengths, so that a rare event stays short and neighbouring windows keep one label.
+    """
+    order = np.lexsort((onsets, recordings))
+    parts = np.split(order, np.flatnonzero(np.diff(recordings[order])) + 1)
+    runs = [np.split(y[rows], np.flatnonzero(y[rows][1:] != y[rows][:-1]) + 1) for rows in parts]
+    while True:
+        permuted = y.copy()
+        permuted[order] = np.concatenate([own[i] for own in runs for i in rng.permutation(len(own))])
+        yield permuted
 
 
 def constant_within(y: np.ndarray, units: np.ndarray) -> bool:
@@ -67,16 +88,6 @@ def joint(*keys: np.ndarray) -> np.ndarray:
         values, own = np.unique(key, return_inverse=True)
         code = np.unique(code * len(values) + own, return_inverse=True)[1]
     return code
-
-
-def exchange(y: np.ndarray, units: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Units of one owner exchange labels."""
-    _, first, code = np.unique(units, return_index=True, return_inverse=True)
-    label, owner = y[first], owners[first]
-    for name in np.unique(owner):
-        inside = np.flatnonzero(owner == name)
-        label[inside] = label[rng.permutation(inside)]
-    return label[code]
 
 
 def p_value(observed: float, null: np.ndarray, larger_is_better: bool = True) -> float:

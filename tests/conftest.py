@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+    logging.disable(logging.DEBUG)  # torch writes hundreds of such lines about each checkpoint
     gc.set_threshold(100_000, 50, 100)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch._dynamo  # each optimizer asks for it: seconds in every rank
+import torch.distributed.checkpoint
 import torch.distributed.fsdp
 import torch.distributed.tensor
 

@@ -115,6 +115,8 @@ def _triggers(raw: Any, mask: int | None) -> np.ndarray:
 
 def with_boundaries(events: pd.DataFrame, sfreq: float, format_name: str) -> pd.DataFrame:
     """What formats call a pause as one `BOUNDARY` at the sample after it; at the start only `New Segment` stays."""
+    if events.empty:
+        return events
     kinds = events["trial_type"].str.lower()
     boundary = kinds.isin(_BOUNDARIES)
     inside = events["onset"] * sfreq > 0.5

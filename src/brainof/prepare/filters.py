@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy
@@ -90,12 +91,18 @@ class Filter(Step):
             return None
         kind = "lowpass" if low is None else "highpass" if high is None else "bandpass"
         edges = (low, high) if low and high else low or high
-        return scipy.signal.butter(self.order, edges, kind, fs=sfreq, output="sos")
+        return _butterworth(self.order, edges, kind, sfreq)
 
     def _band(self, sfreq: float) -> tuple[float | None, float | None]:
         """What is left of low and high at a rate: there is nothing to cut above Nyquist."""
         low, high = (edge if edge is not None and edge < sfreq / 2 else None for edge in (self.low, self.high))
         return low, high
+
+
+@lru_cache(maxsize=64)
+def _butterworth(order: int, edges: Any, kind: str, sfreq: float) -> np.ndarray:
+    """Designed once for the many recordings (or epochs) of one rate."""
+    return scipy.signal.butter(order, edges, kind, fs=sfreq, output="sos")
 
 
 def zero_phase(data: np.ndarray, sections: np.ndarray, pad: int) -> np.ndarray:

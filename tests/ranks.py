@@ -1,4 +1,4 @@
-"""Runs a function in several processes that find each other as torchrun's do.
+"""Runs a function in several processes that find each other as torchrun's do, or the command in one.
 
 A fork server imports once, so that a group of ranks starts in a fraction of a second.
 """
@@ -8,12 +8,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.ranks_imports"])
+
+
+def command(*words: str) -> multiprocessing.process.BaseProcess:
+    """`brainof` with these words in a process of its own."""
+    child = CONTEXT.Process(target=_command, args=words, daemon=True)
+    child.start()
+    return child
 
 
 def run(function: Callable[..., Any], size: int, *args: Any, timeout: float = 60.0) -> list[Any]:
@@ -41,6 +49,12 @@ def run(function: Callable[..., Any], size: int, *args: Any, timeout: float = 60
         child.join(5)
         child.kill()
     return found
+
+
+def _command(*words: str) -> None:
+    from brainof.cli import main
+
+    sys.exit(main(words))
 
 
 def _child(pipe: Any, environment: dict[str, Any], function: Callable[..., Any], rank: int, args: Any) -> None:

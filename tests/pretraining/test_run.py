@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests import ranks
 
 import brainof
 from brainof.channels import Channels
@@ -342,28 +342,16 @@ def test_a_small_model_learns_to_reconstruct(corpus, tmp_path):
 def test_killed_and_continued_from_the_command_line(corpus, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps({**DEBUG, "steps": 400}))
-    command = [
-        sys.executable,
-        "-m",
-        "brainof",
-        "pretrain",
-        str(recipe),
-        "--corpus",
-        str(corpus),
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(Path(brainof.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     for number in (signal.SIGKILL, signal.SIGTERM):
-        child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        child = ranks.command("pretrain", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path / "run"))
         latest = tmp_path / "run" / "checkpoints" / "latest"
         before = latest.read_text() if latest.exists() else ""
         deadline = time.time() + 60
         while time.time() < deadline and (not latest.exists() or latest.read_text() == before):
             time.sleep(0.05)
-        child.send_signal(number)
-        _, errors = child.communicate(timeout=60)
-        assert child.returncode == (0 if number == signal.SIGTERM else -9), errors
+        os.kill(child.pid, number)
+        child.join(60)
+        assert child.exitcode == (0 if number == signal.SIGTERM else -9)
     reached = json.loads((tmp_path / "run" / "checkpoints" / latest.read_text() / "state.json").read_text())["step"]
     steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert 2 < reached < 400

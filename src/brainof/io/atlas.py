@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ..schema import Schema, read_yaml
 from ..utils.checksum import sha256_of
 from ..utils.files import parse_json
 from ..utils.values import listed
+from .bids.names import as_spelled
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
@@ -68,6 +70,24 @@ def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path
         if (folder / name).is_file():
             return folder / name
     raise ReadError("file not found", file=root / name, field=field)
+
+
+def mask_file(name: str, root: Path, recording: Path) -> Path:
+    """As `find_file`; "bids" is fMRIPrep's mask: the same entities but desc-brain, suffix mask."""
+    if name == "bids":
+        parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
+        name = str(as_spelled(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz")))
+    return find_file(name, root, recording, "atlas.mask")
+
+
+def atlas_files(options: AtlasOptions, root: Path, recording: Path) -> list[Path]:
+    """Where the files of an atlas and its mask lie, those that are named and not there left out."""
+    by_name = options.image is None and options.labels is None and options.name in KNOWN
+    files = [atlas_folder() / str(options.name) / file for file in ("atlas.nii.gz", "labels.tsv") if by_name]
+    for name in filter(None, (options.image, options.labels, options.mask)):
+        with suppress(ReadError):
+            files.append(mask_file(name, root, recording))
+    return files
 
 
 def load_files(image: Path | None, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:

@@ -7,6 +7,7 @@ that failed its health check or lost one of its processes.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -146,6 +147,10 @@ class ContractError(BrainOFError, ValueError):
 
 class CheckpointError(BrainOFError):
     """A checkpoint is missing, damaged or belongs to another model."""
+
+
+#: What the disk refuses: `OSError.errno`
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
 
 
 class StorageError(BrainOFError):

@@ -363,6 +363,12 @@ def test_a_bootstrap_draws_whole_groups_again_and_again():
         assert (rare.y[bootstrap(rare, np.random.default_rng(seed))] == 1).any()
 
 
+def test_a_second_stage_starts_from_one_head():
+    for first in ("ensemble", {"adaptation": "few_shot", "then": "ensemble"}):
+        with pytest.raises(ConfigError, match="first: an ensemble has several heads"):
+            adaptation({"adaptation": "two_stage", "first": first})
+
+
 def test_an_ensemble_scores_as_it_predicts(model, examples, target):
     """`brainof adapt` and the classifier average probabilities; the mean of logits is another model."""
     from scipy.special import softmax

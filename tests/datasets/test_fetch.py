@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from brainof.datasets import fetch, fetch_chb_mit, fetch_eegmat, fetch_eegmmidb
-from brainof.errors import FetchError, LabelError
+from brainof.errors import FetchError, LabelError, StorageError
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -85,6 +86,15 @@ def test_seizures_become_events(physionet, tmp_path):
     rows = ["0\t30\tbackground", "30\t10\tseizure", "40\t70\tbackground", "110\t10\tseizure"]
     assert (folder / "events/chb01_01.tsv").read_text().splitlines()[1:] == ["0\t120\tbackground"]
     assert (folder / "events/chb01_02.tsv").read_text().splitlines()[1:] == rows
+
+
+def test_a_full_disk_is_no_absent_server(physionet, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pooch.retrieve", full)
+    with pytest.raises(StorageError, match="cannot be written .No space left on device."):
+        fetch_eegmat(tmp_path)
 
 
 def test_a_changed_file_and_an_absent_server_are_one_line(physionet, tmp_path, monkeypatch):

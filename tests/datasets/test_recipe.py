@@ -29,6 +29,7 @@ def test_nearest_name_is_suggested():
     ("change", "message"),
     [
         ({"lables": {}}, r"toy\.yaml: lables: unknown key; did you mean 'labels'"),
+        ({"weight": 1.0}, r"toy\.yaml: weight: unknown key"),  # of before: nothing read it
         ({"read": {"unit": "uV"}}, r"read\.unit: unknown key; did you mean 'units'"),
         ({"tasks": {"x": {"label": "state", "splt": "run"}}}, r"tasks\.x\.splt: unknown key; did you mean 'split'"),
         ({"labels": {"x": {"entity": "run", "vals": {}}}}, r"labels\.x\.vals: unknown key; did you mean 'values'"),

@@ -11,6 +11,8 @@ import pytest
 from brainof import io
 from brainof.corpus import Corpus, CorpusWriter
 from brainof.datasets import find_recipe
+from brainof.datasets.discover import Found
+from brainof.datasets.job import Job
 from brainof.datasets.run import choose, describe, prepare
 from brainof.errors import ConfigError, LabelError, StorageError
 from brainof.prepare import default_chain
@@ -74,6 +76,33 @@ def test_only_what_changed_is_prepared_again(toy, tmp_path):
     changed = prepare(recipe.replaced(["windows.length=5"]), toy[1], tmp_path / "corpus")
     assert changed.skipped == 0
     assert changed.views["pretrain"] == 12
+
+
+@pytest.mark.parametrize(
+    ("opened", "part"),
+    [
+        ("x.vhdr", "x.vmrk"),
+        ("x.vhdr", "x.dat"),
+        ("x.eeg", "x.vhdr"),
+        ("x.eeg", "x.vmrk"),
+        ("x.EEG", "x.21E"),
+        ("x.set", "x.fdt"),
+        ("x.lay", "x.dat"),
+        ("x.cdt", "x.cdt.dpa"),
+        ("x_raw.fif", "x_raw-1.fif"),
+        ("sub-1_split-01_meg.fif", "sub-1_split-02_meg.fif"),
+        ("c,rfDC", "config"),
+    ],
+)
+def test_a_changed_part_prepares_its_recording_again(toy, opened, part):
+    path, job = toy[1] / opened, Job(find_recipe(toy[0]), toy[1])
+    found = Found(path, opened, {"subject": "01", "run": "1"})
+    configs = set()
+    for content in ("one", "two"):
+        path.write_text("header")
+        path.with_name(part).write_text(content)
+        configs.add(job.config(found))
+    assert len(configs) == 2
 
 
 def test_poison_files_are_listed_and_the_rest_is_done(toy, tmp_path):

@@ -217,7 +217,7 @@ def test_several_targets_are_fitted_at_once(release, signals, tmp_path):
         regressor.fit(X, np.where(y == y[3, 1], np.nan, y))
 
 
-def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals):
+def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals, monkeypatch):
     X, y, people = signals(n_people=4)
     frozen = BrainOFEmbedder(release, **ARRAYS).fit(X).transform(X)
     adapted = BrainOFEmbedder(release, adapt=LoRA(rank=2, epochs=2), random_state=0, **ARRAYS).fit(X, y, people)
@@ -227,6 +227,11 @@ def test_embedder_adapts_its_backbone_where_labels_are_given(release, signals):
     assert np.abs(adapted.transform(X) - frozen).max() > 1e-4
     with pytest.raises(LabelError, match="learns from labels"):
         BrainOFEmbedder(release, adapt="lora", **ARRAYS).fit(X)
+    monkeypatch.setattr(LoRA, "apply", lambda *_: pytest.fail("was fitted"))
+    ensemble = {"adaptation": "ensemble", "of": "lora"}
+    for several in (ensemble, {"adaptation": "few_shot", "then": ensemble}):
+        with pytest.raises(ConfigError, match="adapt: an ensemble has several embeddings; use lora or full"):
+            BrainOFEmbedder(release, adapt=several, **ARRAYS).fit(X, y, people)
     with pytest.raises(ConfigError, match="leaves the embeddings as they are"):
         BrainOFEmbedder(release, adapt="probe", **ARRAYS).fit(X, y)
     with pytest.raises(ConfigError, match="leaves the embeddings as they are"):

@@ -313,7 +313,8 @@ def test_a_corpus_as_root_is_taken_as_it_was_prepared(done, alpha, tmp_path):
     found = evaluate(suite(alpha, tasks=tasks), "debug", tmp_path, root=corpus)
     assert not (tmp_path / "corpora").exists()
     pd.testing.assert_frame_equal(found.summary, done.summary)
-    assert [(one.dataset, one.why) for one in found.absent] == [("eegmat", f"no folder eegmat in {corpus}")]
+    why = f"the corpus {corpus} holds alpha and no eegmat, which `brainof prepare` adds"
+    assert [(one.dataset, one.why) for one in found.absent] == [("eegmat", why)]
 
 
 def test_a_second_modality_of_the_same_people_stands_beside_the_first(alpha, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from brainof.cli import main
-from brainof.errors import FetchError, ReadError
+from brainof.errors import FetchError, ReadError, StorageError
 from brainof.io import ReadOptions, read
 from brainof.io.atlas import KNOWN, fetch_atlas, is_here, label_centroids, open_atlas, sphere_labels
 
@@ -126,6 +127,25 @@ def test_a_folder_in_the_way_and_a_refused_download(served, folder, monkeypatch)
     monkeypatch.setattr("nilearn.datasets.fetch_atlas_aal", lambda **_: 1 / 0)
     with pytest.raises(FetchError, match="division by zero"):
         fetch_atlas("aal")
+
+
+@pytest.mark.parametrize("place", ["nilearn.datasets.fetch_atlas_aal", "nibabel.save", "os.replace"])
+def test_a_full_disk_leaves_nothing_and_is_no_lost_connection(served, folder, monkeypatch, place):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(place, full)
+    with pytest.raises(StorageError, match="No space left on device.; free some space there, or set BRAINOF_ATLASES"):
+        fetch_atlas("aal")
+    assert not list(folder.iterdir())
+
+
+def test_what_comes_instead_of_an_atlas_is_named(served, folder, monkeypatch, tmp_path):
+    (tmp_path / "page.nii").write_text("<html>")
+    monkeypatch.setattr("nilearn.datasets.fetch_atlas_aal", lambda **_: {"maps": str(tmp_path / "page.nii")})
+    with pytest.raises(FetchError, match="atlas aal: cannot be downloaded"):
+        fetch_atlas("aal")
+    assert not list(folder.iterdir())
 
 
 def test_list_prints_a_line_per_atlas(capsys):

@@ -183,8 +183,16 @@ class Adaptation(Schema):
     @property
     def frozen(self) -> bool:
         """The backbone stays as it is, so that features may be computed once; so do all adaptations that it holds."""
-        held = (getattr(self, name) for name in type(self).model_fields)
-        return all(each.frozen for each in held if isinstance(each, Adaptation))
+        return all(each.frozen for each in self._held())
+
+    @property
+    def several(self) -> bool:
+        """Several models are fitted: an ensemble, or an adaptation that holds one."""
+        return any(each.several for each in self._held())
+
+    def _held(self) -> list[Adaptation]:
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value for value in values if isinstance(value, Adaptation)]
 
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
         """Fit on all examples; the model (the backbone) is never changed."""

@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 from torch import nn
 
 from ..errors import LabelError
+from ..schema import wrong
 from .base import Adaptation, Adapted, AdaptedEnsemble, Target, TrainingSet, adaptation
 from .probes import LinearProbe
 from .tuning import FullFineTune
@@ -65,6 +66,13 @@ class TwoStage(Adaptation):
     first: Nested = Field(default_factory=LinearProbe)
     second: Nested = Field(default_factory=FullFineTune)
 
+    @field_validator("first")
+    @classmethod
+    def _one_head(cls, first: Adaptation) -> Adaptation:
+        if first.several:
+            raise wrong("an ensemble has several heads, and the second stage starts from one")
+        return first
+
     def apply(self, model: nn.Module, data: TrainingSet) -> Adapted | AdaptedEnsemble:
         (first,) = self.first.apply(model, data).members()
         head: Any = copy.deepcopy(first.head).requires_grad_(True)
@@ -82,6 +90,7 @@ class Ensemble(Adaptation):
     name: ClassVar[str] = "ensemble"
     members: int = Field(default=5, ge=2)
     of: Nested = Field(default_factory=LinearProbe)
+    several: ClassVar[bool] = True
 
     def apply(self, model: nn.Module, data: TrainingSet) -> AdaptedEnsemble:
         if data.target.groups is None:  # an example that is drawn twice stays on one side of a validation split

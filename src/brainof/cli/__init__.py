@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, NoReturn, TextIO
 
-from ..errors import BrainOFError, ConfigError, did_you_mean
+from ..errors import OF_THE_DISK, BrainOFError, ConfigError, did_you_mean
 from ..utils.console import table
 from ..version import __version__
 
@@ -142,7 +142,6 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], takes: bool) -> 
     return args
 
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 
@@ -159,7 +158,7 @@ def guarded(args: argparse.Namespace) -> int:
             raise
         return _failed(error.on_command_line(getattr(args, "options", ())), error.exit_code)
     except OSError as error:
-        if args.debug or error.errno not in (*_OF_THE_DISK, *_OF_THE_NAME):
+        if args.debug or error.errno not in (*OF_THE_DISK, *_OF_THE_NAME):
             raise
         name = str(error.filename or "disk")
         shown = name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"

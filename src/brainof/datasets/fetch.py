@@ -8,10 +8,10 @@ from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
-from ..errors import FetchError, LabelError
+from ..errors import OF_THE_DISK, FetchError, LabelError
 from ..io.edf import read_edf_header
 from ..paths import user_path
-from ..utils.files import write_atomically
+from ..utils.files import make_folder, storage_error, write_atomically
 from ..utils.values import listed
 
 #: Each dataset has a SHA256SUMS.txt beside its files
@@ -39,6 +39,8 @@ def fetch_eegmat(folder: str | PathLike[str] | None = None, subjects: Collection
         No connection, a server that refuses, or a file that is not the one PhysioNet lists.
     LabelError
         No such subject.
+    StorageError
+        The folder cannot be written.
 
     References
     ----------
@@ -82,7 +84,7 @@ def fetch_chb_mit(folder: str | PathLike[str] | None = None, subjects: Collectio
     for summary in folder.glob("chb*/chb*-summary.txt"):
         for name, text in re.findall(r"File Name: (\S+)\.edf(.*?)(?=File Name:|\Z)", summary.read_text(), re.DOTALL):
             recording, events = summary.with_name(f"{name}.edf"), folder / "events" / f"{name}.tsv"
-            events.parent.mkdir(exist_ok=True)
+            make_folder(events.parent)
             if not recording.exists() or events.exists():
                 continue
             starts, ends = (re.findall(rf"Seizure(?: \d+)? {word} Time:\s*(\d+)", text) for word in ("Start", "End"))
@@ -130,5 +132,7 @@ def _physionet(
     except LabelError:
         raise
     except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise storage_error(error, folder) from None
         raise FetchError(f"cannot be fetched ({error})", file=base, fix="try again, or download it by hand") from None
     return folder

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 from .. import io
 from ..corpus import CorpusWriter
-from ..errors import BrainOFError, ConfigError, RecordingError, StorageError
+from ..errors import BrainOFError, ConfigError, ReadError, RecordingError, StorageError
+from ..io.atlas import atlas_files
 from ..io.bids import Sidecars
+from ..io.confounds import confounds_file
+from ..io.formats import parts_of
 from ..paths import user_path
 from ..plausibility import implausible_amplitudes
 from ..prepare.quality import after, before
@@ -36,9 +40,6 @@ VERSION = 2
 
 #: Reason of a recording over which the process died, or is still at work
 DIED = "not finished: the process was killed or ran out of memory while preparing it (or is still at it)"
-
-#: Files that hold a part of the recording beside the one that is opened
-COMPANIONS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".img": (".hdr",)}
 
 
 class Job:
@@ -166,17 +167,19 @@ class Job:
         return [recording] if recipe.segments is None else split_segments(recording, recipe.segments, self.root)
 
     def _other_files(self, found: Found) -> list[Path]:
-        """Tables and images beside the recording that its windows depend on."""
+        """Every other file that reading, cutting or labelling the recording opens."""
         recipe, read = self.recipe, self.recipe.read
-        names = [found.path.with_suffix(suffix) for suffix in COMPANIONS.get(found.path.suffix.lower(), ())]
+        names = parts_of(found.path)
         if recipe.events is not None and recipe.events.file is not None:
             names.append(self.root / fill(recipe.events.file, found.entities, "events.file"))
         if recipe.segments is not None:
             names.append(self.root / fill(recipe.segments.file, found.entities, "segments.file"))
         if read.atlas is not None:
-            names += [self.root / name for name in (read.atlas.image, read.atlas.labels, read.atlas.mask) if name]
-        if read.confounds is not None and read.confounds.file is not None:
-            names += [found.path.parent / read.confounds.file, self.root / read.confounds.file]
+            names += atlas_files(read.atlas, self.root, found.path)
+        if read.confounds is not None:
+            with suppress(ReadError):
+                table = confounds_file(read.confounds, found.path, self.root)
+                names += [table, table.with_suffix(".json")]
         names += Sidecars.find(found.path, Path(self.root)).paths()
         names += self.labels.signals(found.entities).values()
         return [name for name in names if name.exists()]

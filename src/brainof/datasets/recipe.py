@@ -258,7 +258,6 @@ class Recipe(Schema):
     windows: WindowOptions | None = None
     labels: dict[str, LabelSource] = Field(default_factory=dict)
     tasks: dict[str, TaskRecipe] = Field(default_factory=dict)
-    weight: float = Field(default=1.0, ge=0)
     notes: str | None = None
 
     @model_validator(mode="before")

@@ -65,6 +65,8 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
         if self.adapt != "frozen":
             if chosen.frozen:
                 raise ConfigError(f"{chosen.name!r} leaves the embeddings as they are", field="adapt", fix="use frozen")
+            if chosen.several:
+                raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")
             if y is None:
                 raise LabelError(f"adapt={chosen.name!r} learns from labels, y is None", field="y")
             groups = self._window_groups(samples, groups)
@@ -73,10 +75,7 @@ class BrainOFEmbedder(TransformerMixin, BrainOFEstimator):
             values = checked_values(y) if continuous else checked_labels(y)
             check_lengths(values, samples.n_samples, "label", "y")
             target = (Target.values if continuous else Target.classes)(values[samples.owner], groups)
-            fitted = self._adapt(chosen, samples, target, seed)
-            if len(fitted.members()) > 1:
-                raise ConfigError("an ensemble has several embeddings", field="adapt", fix="use lora or full")
-            self.encoder_ = fitted.model
+            self.encoder_ = self._adapt(chosen, samples, target, seed).model
         self._width = self._embed(replace(samples, examples=Subset(samples.examples, np.arange(1)))).shape[1]
         return self
 

@@ -31,6 +31,7 @@ from ..prepare.windows import Window
 from ..simulate import CohortParameters, task_parameters
 from ..simulate.write import write
 from ..utils.files import read_json, write_json
+from ..utils.values import listed
 from .protocol import task_rows
 from .resolution import rated
 from .suite import Cohort, Side, SuiteTask
@@ -115,8 +116,7 @@ def _found(task: SuiteTask, root: Path, out: Path) -> tuple[SuiteTask, Corpus] |
     for recipe, given in wanted:
         folder = place_of(recipe, given, root)
         if folder is None:
-            names = " or ".join(name for name in (given, recipe.name) if name)
-            return Absent(task.name, recipe.name, f"no folder {names} in {root}", access(recipe))
+            return Absent(task.name, recipe.name, _lacking(recipe, given, root), access(recipe))
         try:
             corpus = Corpus(root) if folder == root else at_rates(task, recipe, folder, place)
         except BrainOFError as error:
@@ -130,6 +130,13 @@ def place_of(recipe: Recipe, given: str, root: Path) -> Path | None:
         return root if recipe.name in Corpus(root).datasets else None
     names = (name for name in (given, recipe.name) if name)
     return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _lacking(recipe: Recipe, given: str, root: Path) -> str:
+    if (root / "corpus.json").is_file():
+        held = listed(sorted(Corpus(root).datasets)) or "nothing"
+        return f"the corpus {root} holds {held} and no {recipe.name}, which `brainof prepare` adds"
+    return f"no folder {' or '.join(name for name in (given, recipe.name) if name)} in {root}"
 
 
 def at_rates(task: SuiteTask, recipe: Recipe, folder: Path, place: Path) -> Corpus:

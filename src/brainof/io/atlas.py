@@ -12,7 +12,8 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +24,12 @@ import pandas as pd
 from pydantic import Field
 
 from ..channels import Channels
-from ..errors import FetchError, ReadError, StorageError, check_known
+from ..errors import OF_THE_DISK, FetchError, ReadError, StorageError, check_known
 from ..schema import Schema, read_yaml
 from ..utils.checksum import sha256_of
 from ..utils.files import parse_json
 from ..utils.values import listed
+from .bids.names import as_spelled
 from .labels import read_labels
 from .nifti_header import load_image, voxels
 from .options import AtlasOptions
@@ -68,6 +70,24 @@ def find_file(name: str, root: Path, recording: Path | None, field: str) -> Path
         if (folder / name).is_file():
             return folder / name
     raise ReadError("file not found", file=root / name, field=field)
+
+
+def mask_file(name: str, root: Path, recording: Path) -> Path:
+    """As `find_file`; "bids" is fMRIPrep's mask: the same entities but desc-brain, suffix mask."""
+    if name == "bids":
+        parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
+        name = str(as_spelled(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz")))
+    return find_file(name, root, recording, "atlas.mask")
+
+
+def atlas_files(options: AtlasOptions, root: Path, recording: Path) -> list[Path]:
+    """Where the files of an atlas and its mask lie, those that are named and not there left out."""
+    by_name = options.image is None and options.labels is None and options.name in KNOWN
+    files = [atlas_folder() / str(options.name) / file for file in ("atlas.nii.gz", "labels.tsv") if by_name]
+    for name in filter(None, (options.image, options.labels, options.mask)):
+        with suppress(ReadError):
+            files.append(mask_file(name, root, recording))
+    return files
 
 
 def load_files(image: Path | None, labels: Path | None, name: str | None = None, space: str | None = None) -> Atlas:
@@ -251,8 +271,8 @@ def sphere_labels(points: np.ndarray, radius: float) -> np.ndarray:
 def fetch_atlas(name: str) -> Atlas:
     """Download a known atlas through nilearn and keep it with its digest; whole, or not at all.
 
-    Raises ReadError: the name is unknown, or what came is not a label image with its table; FetchError: it cannot be
-    downloaded: no connection, or the server refuses; StorageError: the folder of atlases cannot be written.
+    Raises ReadError: the name is unknown, or what came is not a label image; FetchError: it cannot be downloaded: no
+    connection, the server refuses, or what came is damaged; StorageError: the folder of atlases cannot be written.
     """
     entry = known(name)
     if entry.file:
@@ -261,22 +281,22 @@ def fetch_atlas(name: str) -> Atlas:
     import nilearn.datasets
 
     folder = atlas_folder()
+    temporary = folder / f".{name}-{uuid.uuid4().hex[:8]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
-    except OSError as error:
-        raise StorageError(f"cannot be written ({error.strerror})", file=folder, fix="set BRAINOF_ATLASES") from None
-    try:
+        temporary.mkdir(parents=True)
         try:
             fetcher = getattr(nilearn.datasets, entry.function)
             bunch = fetcher(**entry.arguments, data_dir=str(temporary / "download"), verbose=0)
+            image: Any = nibabel.load(bunch["maps"]) if isinstance(bunch["maps"], str | os.PathLike) else bunch["maps"]
+            np.asanyarray(image.dataobj)  # damage is met here, not while it is written
+            table = bunch["lut"].astype({"index": int, "name": str})
         except Exception as error:  # requests, urllib and nilearn each have their own words for it
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+                raise
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             fix = "connect to the internet and try again, or give your own file: atlas.image and atlas.labels"
             raise FetchError(f"cannot be downloaded ({reason})", field=f"atlas {name}", fix=fix) from None
-        image: Any = nibabel.load(bunch["maps"]) if isinstance(bunch["maps"], str | os.PathLike) else bunch["maps"]
         nibabel.save(image, temporary / "atlas.nii.gz")
-        table = bunch["lut"].astype({"index": int, "name": str})
         table.loc[table["index"] != 0, ["index", "name"]].to_csv(temporary / "labels.tsv", sep="\t", index=False)
         atlas = load_files(temporary / "atlas.nii.gz", temporary / "labels.tsv", name, "mni")
         shutil.rmtree(temporary / "download", ignore_errors=True)
@@ -284,6 +304,9 @@ def fetch_atlas(name: str) -> Atlas:
         (temporary / "atlas.json").write_text(json.dumps(about, indent=1) + "\n")
         shutil.rmtree(folder / name, ignore_errors=True)
         os.replace(temporary, folder / name)
+    except OSError as error:
+        fix = "free some space there, or set BRAINOF_ATLASES"
+        raise StorageError(f"cannot be written ({error.strerror or error})", file=folder, fix=fix) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return open_atlas(name)

@@ -43,7 +43,7 @@ def read_confounds(
     Raises ReadError: the file is missing or no table of numbers, or every volume is scrubbed; LabelError: a column is
     missing or not finite, or the rows do not match the volumes.
     """
-    path = _confounds_file(options, recording, root)
+    path = confounds_file(options, recording, root)
     has_header = path.suffix.lower() in (".tsv", ".csv")
     text, _ = read_text_table(path, None if has_header else (), ReadError)
     if text.empty:
@@ -105,7 +105,8 @@ def _by_strategy(options: ConfoundOptions, table: pd.DataFrame, path: Path) -> t
     return pd.DataFrame(index=table.index) if chosen is None else chosen, taken
 
 
-def _confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Path:
+def confounds_file(options: ConfoundOptions, recording: Path, root: Path) -> Path:
+    """The table of confounds of a recording (ReadError), beside which a JSON file may say what its columns are."""
     if options.file is not None:
         for folder in (recording.parent, root):
             if (folder / options.file).is_file():

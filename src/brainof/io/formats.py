@@ -33,6 +33,19 @@ def first_part(path: Path) -> Path | None:
     return next((part for part in parts if part.exists()), None)
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The other files of a recording by their names, there or not."""
+    own = suffix_of(path)
+    heads = [own, *_PARTNERS.get(own, ())]
+    ends = [*heads[1:], *(end for end, opened in _PARTNERS.items() if set(opened) & set(heads))]
+    parts = [path.with_suffix(spelled) for end in ends for spelled in (end, end.upper())]
+    if own.startswith(".fif"):
+        parts += sorted(part for part in path.parent.glob("*.fif*") if first_part(part) == path)
+    if path.name.lower().startswith("c,rf"):
+        parts += [path.with_name("config"), path.with_name("hs_file")]
+    return parts
+
+
 def reader_module(format_name: str) -> str:
     """The module of this package that reads a format."""
     if format_name in FMRI_FORMATS:

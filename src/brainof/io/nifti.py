@@ -12,8 +12,7 @@ from ..channels import Channels
 from ..errors import ReadError
 from ..recording import Recording
 from ..utils.values import ceil_div, counted
-from .atlas import Atlas, find_file, label_centroids, load_atlas, notes_on, open_atlas, space_of
-from .bids.names import as_spelled
+from .atlas import Atlas, label_centroids, load_atlas, mask_file, notes_on, open_atlas, space_of
 from .nifti_header import TIME_UNITS, check_file_size, check_shape, checked_tr, load_image, voxels
 from .options import AtlasOptions, ReadRequest
 from .regions import coverage_of, recording_of_regions, region_channels, region_means, usable_places
@@ -54,7 +53,7 @@ def recording_of_image(image: Any, request: ReadRequest) -> Recording:
     if flawed:
         notes.append(f"{counted(flawed, 'voxel', 'are')} not finite or beyond {_MAX_VALUE:g}: left out")
     if options.mask is not None:
-        usable &= _mask_file(options.mask, root, path, image)
+        usable &= _mask(options.mask, root, path, image)
     if atlas is None:
         labels, channels = _grid(data, usable, image, options, path)
         coverage, provenance = np.ones(len(channels)), {"name": channels.atlas, "n_regions": len(channels)}
@@ -115,11 +114,8 @@ def cube_labels(mask: np.ndarray, zooms: Sequence[float], grid_mm: float, min_co
     return np.where(mask & enough[number], number + 1, 0).astype(np.int32)
 
 
-def _mask_file(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
-    if name == "bids":  # fMRIPrep's name: the same entities but desc-brain, suffix mask
-        parts = [part for part in recording.name.split(".")[0].split("_")[:-1] if not part.startswith("desc-")]
-        name = str(as_spelled(recording.parent / ("_".join([*parts, "desc-brain", "mask"]) + ".nii.gz")))
-    file = find_file(name, root, recording, "atlas.mask")
+def _mask(name: str, root: Path, recording: Path, image: Any) -> np.ndarray:
+    file = mask_file(name, root, recording)
     mask = load_image(file)
     if mask.shape[:3] != image.shape[:3] or not np.allclose(mask.affine, image.affine, atol=1e-2):
         raise ReadError("is not on the grid of the image", file=file, field="atlas.mask")

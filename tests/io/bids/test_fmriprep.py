@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +19,25 @@ from brainof.io.confounds import cleaned, read_confounds
 from brainof.io.options import ConfoundOptions
 
 N = 60
+
+
+@pytest.fixture(scope="module")
+def audited():
+    """A context in which the paths of opened files are collected."""
+    collected: list[set[Path]] = []
+
+    def note(event, arguments):  # stays as long as the process does
+        if event == "open" and collected and isinstance(arguments[0], str):
+            collected[-1].add(Path(arguments[0]))
+
+    @contextmanager
+    def collecting():
+        collected.append(set())
+        yield collected[-1]
+        collected.clear()
+
+    sys.addaudithook(note)
+    return collecting
 
 
 @pytest.fixture
@@ -135,28 +157,35 @@ def test_the_mask_and_confounds_of_a_run_may_write_its_number_otherwise(prep, of
         read(other, options=ReadOptions.parse({"atlas": {"grid_mm": 6}, "confounds": {"strategy": ["motion"]}}))
 
 
-@pytest.mark.parametrize("name", ["sub-01_task-rest", "scan"])
+@pytest.mark.parametrize("name", ["sub-01_task-rest", "scan_task-rest"])
 @pytest.mark.parametrize("word", ["timeseries", "regressors"])
-def test_a_changed_table_of_confounds_prepares_the_recording_again(prep, tmp_path, name, word):
-    table = prep.parent / f"{name}_desc-confounds_{word}.tsv"
-    (prep.parent / "sub-01_task-rest_desc-confounds_timeseries.tsv").rename(table)
-    image = prep.rename(prep.with_name(prep.name.replace("sub-01_task-rest", name)))
-    read = {"atlas": {"grid_mm": 6}, "confounds": {"strategy": ["motion"]}}
+def test_a_change_of_any_file_that_reading_opens_prepares_the_recording_again(prep, tmp_path, name, word, audited):
+    for path in sorted(prep.parent.iterdir()):
+        path.rename(path.with_name(path.name.replace("sub-01_task-rest", name).replace("timeseries", word)))
+    image = prep.with_name(prep.name.replace("sub-01_task-rest", name))
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 4), np.int16), np.diag([3.0, 3, 3, 1])), prep.parent / "atlas.nii.gz")
+    (prep.parent / "labels.tsv").write_text("index\tname\n1\tall\n")
+    atlas = {"image": "atlas.nii.gz", "labels": "labels.tsv", "mask": "bids"}
     values = {
         "name": "toy",
         "title": "Toy",
         "citation": "none",
         "modality": "fmri",
         "license": "none",
-        "read": read,
-        "files": [{"pattern": f"**/{image.name}"}],
+        "read": {"atlas": atlas, "confounds": {"strategy": ["motion"]}},
+        "files": [{"pattern": f"**/{image.name}", "entities": {"subject": "01"}}],
     }
     recipe = Recipe.parse(values)
     (found,) = discover(recipe.files, tmp_path)
-    before = Job(recipe, tmp_path).config(found)
-    assert Job(recipe, tmp_path).config(found) == before
-    table.write_text(table.read_text().replace("trans_x", "trans_q"))
-    assert Job(recipe, tmp_path).config(found) != before
+    with audited() as opened:
+        read(found.path, modality="fmri", options=recipe.read, root=tmp_path)
+    files = {path for path in opened if path.is_relative_to(tmp_path)}
+    assert len(files) == 8  # image, its JSON, events, atlas, table of labels, mask, confounds, their JSON
+    for file in files:
+        before = Job(recipe, tmp_path).config(found)
+        assert Job(recipe, tmp_path).config(found) == before
+        file.write_bytes(file.read_bytes() + b" ")
+        assert Job(recipe, tmp_path).config(found) != before, file
 
 
 def test_row_26_missing_columns_are_all_named(prep):

@@ -126,13 +126,10 @@ class Sidecars:
         return next((path for path in map(as_spelled, (new, old)) if path.is_file()), new)
 
     def paths(self) -> list[Path]:
-        """Every file that decides what a BIDS recording is read as; of other names the confounds of `_bold` alone."""
-        confounds = [path for path in [self.confounds()] if path.is_file()] if self.suffix == "bold" else []
-        if not self.is_bids:
-            return confounds
+        """Every sidecar that decides what a recording is read as."""
         wanted = [(self.suffix, ".json"), ("channels", ".tsv"), ("electrodes", ".tsv"), ("coordsystem", ".json")]
         found = [Path(file.path) for kind, end in wanted for file in self.all(kind, end, free=("space",))]
-        return [*found, *([self.events] if self.events else []), *confounds]
+        return [*found, *([self.events] if self.events else [])]
 
 
 def read_json(path: str) -> Mapping[str, Any]:

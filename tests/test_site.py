@@ -27,7 +27,7 @@ def test_docstrings_do_what_they_show(module, tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")
 def test_the_site_builds(tmp_path, monkeypatch):
     """Every page is read and every reference resolved; the gallery is not run and no HTML written (`./run docs`)."""
     pytest.importorskip("sphinx_gallery")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import ranks
 
+from brainof.cli import main
 from brainof.corpus import Corpus
 from brainof.datasets import engines, find_recipe
 from brainof.datasets.engines import KILLED, Engine
@@ -46,6 +47,12 @@ def poison(tmp_path, monkeypatch):
     return arm
 
 
+def poisoned(environment: dict[str, str], *command: str) -> None:
+    os.environ.update(environment)
+    exec(POISON, {})
+    main(command)
+
+
 def states(summary) -> dict[str, str]:
     return dict(zip(summary.table["recording"], summary.table["state"], strict=True))
 
@@ -68,11 +75,14 @@ def test_dask_gives_the_same_corpus_and_a_dying_worker_costs_its_file_alone(toy,
 @pytest.mark.timeout(400)
 def test_a_killed_run_is_continued_and_the_file_that_killed_it_comes_last(toy, tmp_path, poison):
     out = tmp_path / "corpus"
-    command = [sys.executable, "-m", "brainof", "prepare", str(toy[0]), "--root", str(toy[1]), "--out", str(out)]
+    command = "prepare", str(toy[0]), "--root", str(toy[1]), "--out", str(out)
     poison(1)  # once for its fingerprint, then for its data
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
-    assert DIED in "".join(path.read_text() for path in (out / "failures").iterdir())
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    for _ in range(2):
+        child = ranks.CONTEXT.Process(target=poisoned, args=(dict(os.environ), *command))
+        child.start()
+        child.join(60)
+        assert child.exitcode == -signal.SIGKILL
+        assert DIED in "".join(path.read_text() for path in (out / "failures").iterdir())
     assert len(set(Corpus(out).index["recording"])) == 5  # the second run did all others first
     summary = prepare(find_recipe(toy[0]), toy[1], out)  # mended
     assert (summary.complete, summary.skipped) == (True, 5)

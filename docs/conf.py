@@ -22,9 +22,13 @@ exclude_patterns = ["_build", "examples", "sg_execution_times.rst", "gallery/sg_
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autosummary_generate = True
-# scikit-learn makes these for metadata routing; their text is its own
-_REQUESTS = ", ".join(f"set_{name}_request" for name in ("fit", "score", "predict", "transform", "partial_fit"))
-autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": _REQUESTS}
+templates_path = ["_templates"]  # a class: its docstring and its methods, each once
+# scikit-learn and pydantic make these; their text is their own
+_MADE = ", ".join(f"set_{name}_request" for name in ("fit", "score", "predict", "transform", "partial_fit"))
+_MADE += ", get_metadata_routing, set_output, model_config"
+_OF_OTHERS = "BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin, Module, BaseModel, tuple, object"
+autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": _MADE}
+autodoc_default_options |= {"inherited-members": _OF_OTHERS}
 autodoc_typehints = "none"  # the docstrings say types and shapes
 napoleon_google_docstring = False
 napoleon_use_rtype = False

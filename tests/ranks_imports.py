@@ -1,5 +1,8 @@
 """What the fork server of `tests.ranks` has ready."""
 
+import gc
+import logging
+
 import torch
 import torch._dynamo  # each optimizer asks for it: seconds in every rank
 import torch.distributed.checkpoint
@@ -9,4 +12,6 @@ import torch.distributed.tensor
 import brainof.pretraining.run
 
 torch.set_num_threads(1)
+logging.disable(logging.DEBUG)
+gc.freeze()
 __all__ = ["brainof", "torch"]

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainof.cli import main
 from brainof.corpus import Corpus
+from brainof.datasets import prepare
 from brainof.errors import ConfigError
 from brainof.evaluation import entries, evaluate, find_suite, leaks
 from brainof.evaluation.suite import Suite, suite_versions
@@ -62,6 +63,14 @@ def alpha(tmp_path_factory) -> Path:
     ages = "".join(f"{person}\t{20 + number}\n" for number, person in enumerate(PEOPLE))
     (folder / "people.tsv").write_text("id\tage\n" + ages)
     return root
+
+
+@pytest.fixture(scope="module")
+def prepared(alpha, tmp_path_factory) -> Path:
+    """A corpus of them, for what does not ask how it came about."""
+    corpus = tmp_path_factory.mktemp("corpus")
+    prepare(alpha / "alpha.yaml", alpha / "alpha", corpus)
+    return corpus
 
 
 def suite(root: Path, **changes) -> Suite:
@@ -164,10 +173,10 @@ def test_what_is_on_disk_is_kept_and_what_changed_is_computed_again(done, alpha)
     pd.testing.assert_frame_equal(again.summary, done.summary)
 
 
-def test_parts_together_are_the_whole(done, alpha, tmp_path):
-    first = evaluate(suite(alpha), "debug", tmp_path, root=alpha, part=(1, 2))
+def test_parts_together_are_the_whole(done, alpha, prepared, tmp_path):
+    first = evaluate(suite(alpha), "debug", tmp_path, root=prepared, part=(1, 2))
     assert first.unfinished > 0
-    second = evaluate(suite(alpha), "debug", tmp_path, root=alpha, part=(2, 2))
+    second = evaluate(suite(alpha), "debug", tmp_path, root=prepared, part=(2, 2))
     assert second.unfinished == 0
     pd.testing.assert_frame_equal(second.summary, done.summary)
 
@@ -240,11 +249,11 @@ def test_the_command(alpha, tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-def test_a_model_that_saw_test_people_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
+def test_a_model_that_saw_test_people_is_a_row_with_its_reason(alpha, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(leaks, "trained_on", lambda model: {"alpha/02", "alpha/05", "other/01"})
     asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": ["amplitude"]}
     small = suite(alpha, tasks={"state": asked}, random_weights=0, permutations=0)
-    lines = evaluate(small, "debug", tmp_path, root=alpha).summary.set_index("kind")
+    lines = evaluate(small, "debug", tmp_path, root=prepared).summary.set_index("kind")
     assert "pretraining saw 2 of 6 people (alpha/02 is one)" in lines.loc["model", "reason"]
     assert "accept='overlap'" in lines.loc["model", "reason"]
     assert np.isnan(lines.loc["model", "score"])
@@ -255,9 +264,11 @@ def test_a_model_that_saw_test_people_is_a_row_with_its_reason(alpha, tmp_path, 
     assert not accepted.loc["classical", "transductive"].any()
 
 
-def test_people_that_pretraining_saw_train_but_are_not_scored(alpha, tmp_path, monkeypatch):
+def test_people_that_pretraining_saw_train_but_are_not_scored(alpha, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(leaks, "trained_on", lambda _: {"alpha/02", "alpha/05"})
-    found = evaluate(suite(alpha), "debug", tmp_path / "out", root=alpha, unseen=True, permutations=2, tasks=["state"])
+    found = evaluate(
+        suite(alpha), "debug", tmp_path / "out", root=prepared, unseen=True, permutations=2, tasks=["state"]
+    )
     assert not found.refused
     results = found.results[found.results["task"] == "state"]
     assert set(results["subject"]) == {"01", "03", "04", "06"}
@@ -267,22 +278,22 @@ def test_people_that_pretraining_saw_train_but_are_not_scored(alpha, tmp_path, m
     text = (tmp_path / "out" / "results.md").read_text()
     assert "Scored are 4 of them" in text
     monkeypatch.setattr(leaks, "trained_on", lambda _: {f"alpha/{name}" for name in PEOPLE})
-    found = evaluate(suite(alpha), "debug", tmp_path / "all", root=alpha, unseen=True, tasks=["state"])
+    found = evaluate(suite(alpha), "debug", tmp_path / "all", root=prepared, unseen=True, tasks=["state"])
     assert "saw all people in pretraining" in found.refused["state"]
 
 
-def test_subjects_to_test_that_are_not_there_are_named(alpha, tmp_path):
+def test_subjects_to_test_that_are_not_there_are_named(alpha, prepared, tmp_path):
     asked = suite(alpha)
     asked = asked.model_copy(update={"tasks": {"state": asked.tasks["state"].model_copy(update={"tested": ("7",)})}})
-    assert "no subject '7'" in evaluate(asked, "debug", tmp_path / "out", root=alpha).refused["state"]
+    assert "no subject '7'" in evaluate(asked, "debug", tmp_path / "out", root=prepared).refused["state"]
 
 
-def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, tmp_path, monkeypatch):
+def test_a_model_whose_contract_does_not_fit_is_a_row_with_its_reason(alpha, prepared, tmp_path, monkeypatch):
     network, _ = load("debug")
     monkeypatch.setattr(entries, "load", lambda name: (network, SimpleNamespace(modalities={"fmri": None})))
     asked = {"recipe": f"{alpha}/alpha.yaml/state", "n_splits": 2, "repeats": 1, "baselines": []}
     small = suite(alpha, tasks={"state": asked}, random_weights=0, permutations=0)
-    found = evaluate(small, "debug", tmp_path, root=alpha)
+    found = evaluate(small, "debug", tmp_path, root=prepared)
     (line,) = found.summary.query("kind == 'model'").to_dict("records")
     assert found.unfinished == 0
     assert line["reason"] == "alpha: modality: the model was not trained on eeg; it accepts fmri"
@@ -391,11 +402,11 @@ def test_an_unknown_suite_is_named(name, message):
         ({"recipe": "alpha.yaml/state", "split_file": "none.json"}, "none.json: split_file: file not found"),
     ],
 )
-def test_a_task_that_does_not_fit_is_one_line(alpha, tmp_path, task, message):
+def test_a_task_that_does_not_fit_is_one_line(alpha, prepared, tmp_path, task, message):
     task = {"n_splits": 2, "repeats": 1, "baselines": [], **task, "recipe": f"{alpha}/{task['recipe']}"}
     asked = suite(alpha, tasks={"state": task}, random_weights=0, permutations=0)
     try:
-        found = evaluate(asked, "debug", tmp_path, root=alpha)
+        found = evaluate(asked, "debug", tmp_path, root=prepared)
     except ConfigError as error:
         text = str(error)
     else:

@@ -41,7 +41,11 @@ def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
     parts = [np.append(np.asarray(names, dtype=str), "")[codes] for codes, names in coded]
     if len(index) and (parts[-1] == "").any():
         raise LabelError(f"{columns[-1]!r} is empty in {(parts[-1] == '').sum()} of {len(index)} rows", field="split")
-    return np.array(["/".join(row) for row in zip(*parts, strict=True)], dtype=str)
+    code = np.zeros(len(index), np.int64)
+    for codes, names in coded:
+        code = code * (len(names) + 1) + codes
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return np.array(["/".join(part[row] for part in parts) for row in first], dtype=str)[inverse]
 
 
 class CrossSubject:

@@ -95,15 +95,15 @@ class Labels:
 
 def _look_up(name: str, source: LabelSource, entities: Mapping[str, str], path: Path, table: pd.DataFrame) -> str:
     """The value of `source.column` in the row of the table that the recording's entities name."""
-    rows, keys = table, []
+    rows, keys = np.ones(len(table), bool), []
     for column, template in source.key.items():
         value = fill(template, entities, f"labels.{name}.key", LabelError, path)
         keys.append(f"{column} = {value!r}")
-        rows = rows[rows[column] == value]
+        rows &= table[column].to_numpy() == value
     where, optional = ", ".join(keys) or "this recording", f"set labels.{name}.optional"
-    values = sorted(set(rows[source.column]))
+    values = sorted(set(table[source.column].to_numpy()[rows]))
     if len(values) > 1:
-        text = f"{len(rows)} rows with {where} disagree ({', '.join(values[:3])})"
+        text = f"{rows.sum()} rows with {where} disagree ({', '.join(values[:3])})"
         raise LabelError(text, file=path, field=source.column, fix=f"add a column to labels.{name}.key")
     if source.optional or (values and values[0]):
         return values[0] if values else ""

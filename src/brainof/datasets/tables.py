@@ -47,7 +47,8 @@ def _read(
     table, _ = read_text_table(path, columns)
     if table.empty:
         return table
-    return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "")
+    # objects: a recording's row is looked up several times as fast
+    return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "").astype(object)
 
 
 def named_array(path: Path, name: str, field: str) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy
 
 from ..channels import UNITS
@@ -104,6 +103,6 @@ def _spectrum(recording: Recording, rows: np.ndarray) -> dict[str, list[float]] 
     edges = np.geomspace(frequencies[1], frequencies[-1], BINS + 1)
     which = np.digitize(frequencies, edges) - 1
     inside = (which >= 0) & (which < BINS)
-    means = pd.DataFrame({"hz": frequencies, "power": power})[inside].groupby(which[inside]).mean()
-    decibel = 10 * np.log10(np.maximum(means["power"], 1e-300))
-    return {"hz": means["hz"].round(4).tolist(), "db": decibel.round(2).tolist()}
+    count = np.bincount(which[inside])
+    hz, means = (np.bincount(which[inside], x[inside])[count > 0] / count[count > 0] for x in (frequencies, power))
+    return {"hz": hz.round(4).tolist(), "db": (10 * np.log10(np.maximum(means, 1e-300))).round(2).tolist()}

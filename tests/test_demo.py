@@ -31,7 +31,8 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
         "Against random weights",
     ):
         assert heading in page
-    maps = json.loads((tmp_path / "run" / "explained" / "explain.json").read_text())["maps"]
+    explained = tmp_path / "run" / "explained" / "explain.json"
+    made, maps = explained.stat().st_mtime_ns, json.loads(explained.read_text())["maps"]
     assert [each["about"]["modality"] for each in maps] == ["eeg", "meg", "fmri"]
     drawn = "".join(path.read_text() for path in (tmp_path / "run" / "explained").glob("*.svg"))
     assert all(name in drawn for name in ("Fp1", "MEG 0111", "L_visual_1", "R2"))  # channels by name, all of them
@@ -44,5 +45,6 @@ def test_from_raw_files_to_one_page(tmp_path, capsys):
     assert modalities == {"eeg", "meg", "fmri"}
     # a second call finds everything done and writes the same scores
     assert main(command) == 0
+    assert explained.stat().st_mtime_ns == made
     assert "4 recordings prepared (4 already up to date)" in capsys.readouterr().out
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "run" / "evaluation" / "summary.csv"), lines)

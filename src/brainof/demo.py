@@ -51,10 +51,12 @@ def demo(
     about = {"name": "demo", "version": "1.0", "title": "Rest or task", "random_weights": 1, "permutations": 100}
     suite = Suite.parse({**about, "tasks": tasks})
     evaluate(suite, run, run / "evaluation", root=out / "corpus", accept=["overlap"], say=tell)
-    if not (run / "explained").exists():
+    explained, begun = run / "explained", run / "explained.part"
+    if not explained.exists():
         tell("putting hidden patches back, beside random weights")
         maps = explain(run, Corpus(out / "corpus"), what=["reconstruction"], n_untrained=1)
-        write_explanations(maps, run / "explained", model=str(run))
+        write_explanations(maps, begun, model=str(run))
+        begun.rename(explained)
     page = report([run], out / "report.html", title="Brain-OF demo")
     tell(f"done: {page}")
     return page

@@ -199,6 +199,10 @@ GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
+#: page -> files that are there at its end
+MADE = {"start.md": ("my.parquet", "signal.png", "embedding.png")}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))], ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page, first_page, tmp_path, monkeypatch):
@@ -225,6 +229,7 @@ def test_the_blocks_of_a_page_run(page, first_page, tmp_path, monkeypatch):
         else:
             assert block.language == "python", f"{page.name}:{block.line}: {block.language}"
             exec(compile("\n" * (block.line - 1) + text, str(page), "exec"), namespace)
+    assert [name for name in MADE.get(page.name, ()) if not (folder / name).is_file()] == []
 
 
 def test_studies_and_benchmarks_that_pages_name_exist():

@@ -301,7 +301,7 @@ def test_a_clock_that_is_ahead_hides_nothing_that_is_written_later(tmp_path, mak
 
 
 #: Of a writer beside two readers; a minute: BRAINOF_READERS_SECONDS=60 ./run test tests/corpus -k readers
-SECONDS = float(os.environ.get("BRAINOF_READERS_SECONDS", "2"))
+SECONDS = float(os.environ.get("BRAINOF_READERS_SECONDS", "4"))
 
 
 def _append(root: Path, make, until: float) -> None:

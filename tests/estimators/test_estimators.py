@@ -97,7 +97,7 @@ def test_a_recording_longer_than_the_window_is_cut_and_averaged(release, signals
 
 
 def test_pipelines_clones_pickles_and_grid_search(release, signals, epochs):
-    X, y, people = signals(n_people=2)
+    X, y, people = signals(n_people=4)
     data = epochs(X, people)
     pipeline = make_pipeline(BrainOFEmbedder(release, adapt="frozen"), StandardScaler(), LogisticRegression())
     assert cross_val_score(pipeline, data, y, groups=people, cv=GroupKFold(2), error_score="raise").shape == (2,)
@@ -116,7 +116,7 @@ def test_pipelines_clones_pickles_and_grid_search(release, signals, epochs):
 
 @pytest.mark.parametrize("kind", [BrainOFClassifier, BrainOFRegressor])
 def test_pooling_is_a_parameter_that_a_search_may_set(kind, release, signals, epochs, tmp_path):
-    X, y, people = signals(n_people=2)
+    X, y, people = signals(n_people=4)
     data, y = epochs(X, people), y if kind is BrainOFClassifier else np.arange(len(y)) / len(y)
     search = GridSearchCV(kind(release, random_state=0), {"pool": ["mean", "gram"]}, cv=GroupKFold(2), refit=False)
     search.fit(data, y, groups=people)

@@ -69,10 +69,15 @@ def test_onnx_without_its_packages_names_the_extra(encoder, tmp_path, monkeypatc
         export.write_onnx(encoder[1], tmp_path / "encoder.onnx")
 
 
+MACHINE_CODE = [
+    pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler"),
+    pytest.mark.timeout(600),  # 40 seconds of an idle core
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.timeout(600)  # 40 seconds of an idle core
-def test_blocks_compile_in_bfloat16_without_breaks():
-    backend = "inductor" if shutil.which(os.environ.get("CXX", "g++")) else "aot_eager"  # without a C++ compiler
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=MACHINE_CODE)])
+def test_blocks_compile_in_bfloat16_without_breaks(backend):
     block = BrainOF.from_preset("debug", backbone={"depth": 1}).blocks[0]
     compiled = torch.compile(block, backend=backend, fullgraph=True)
     x, modality = torch.randn(2, 8, 32), torch.tensor([0, 2])

@@ -47,7 +47,7 @@ def _read(
     table, _ = read_text_table(path, columns)
     if table.empty:
         return table
-    # objects: a recording's row is looked up several times as fast
+    # objects, since rows are looked up recording by recording, each time in a whole column
     return table.mask(table.apply(lambda column: column.str.lower().isin(unknown)), "").astype(object)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from glob import escape
 from pathlib import Path
 
 from ..errors import ReadError, nearest
@@ -40,7 +41,10 @@ def parts_of(path: Path) -> list[Path]:
     ends = [*heads[1:], *(end for end, opened in _PARTNERS.items() if set(opened) & set(heads))]
     parts = [path.with_suffix(spelled) for end in ends for spelled in (end, end.upper())]
     if own.startswith(".fif"):
-        parts += sorted(part for part in path.parent.glob("*.fif*") if first_part(part) == path)
+        name = escape(path.name)
+        later = re.sub(r"(?=\.fif(?:\.gz)?$)", "-*", name), re.sub(r"_split-\d+_", "_split-*_", name)
+        found = {part for pattern in later for part in path.parent.glob(pattern)}
+        parts += sorted(part for part in found if first_part(part) == path)
     if path.name.lower().startswith("c,rf"):
         parts += [path.with_name("config"), path.with_name("hs_file")]
     return parts

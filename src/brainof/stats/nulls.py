@@ -32,7 +32,7 @@ def permutations(
     where it is the same. The null then scores whatever the nuisance alone explains, and a label that follows the
     nuisance altogether stays as it is (p = 1).
     """
-    groups = joint(groups)  # numbers sort many times faster than names
+    groups = joint(groups)  # numbers, which sort faster than names
     recordings = joint(groups, recordings)
     if constant_within(y, recordings):
         if not constant_within(y, groups):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabelError, did_you_mean
+from .nulls import joint
 
 #: level -> columns of the corpus index whose values together name one group
 GROUP_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -41,10 +42,8 @@ def group_keys(index: pd.DataFrame, level: str) -> np.ndarray:
     parts = [np.append(np.asarray(names, dtype=str), "")[codes] for codes, names in coded]
     if len(index) and (parts[-1] == "").any():
         raise LabelError(f"{columns[-1]!r} is empty in {(parts[-1] == '').sum()} of {len(index)} rows", field="split")
-    code = np.zeros(len(index), np.int64)
-    for codes, names in coded:
-        code = code * (len(names) + 1) + codes
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    both = joint(*(codes for codes, _ in coded))
+    _, first, inverse = np.unique(both, return_index=True, return_inverse=True)
     return np.array(["/".join(part[row] for part in parts) for row in first], dtype=str)[inverse]
 
 

@@ -63,9 +63,10 @@ def seeded(random_state: int) -> Iterator[None]:
     """Draw from a stream of one's own; the state of torch's global generators is restored."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
+        # not torch.manual_seed: where there is no device it keeps a stack trace of every call
         torch.default_generator.manual_seed(random_state)
-        if devices:
-            torch.cuda.manual_seed_all(random_state)  # not torch.manual_seed: it keeps a stack trace of every call
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(random_state)
         yield
 
 

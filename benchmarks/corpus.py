@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ import torch
 from brainof.channels import Channels
 from brainof.corpus import BatchSampler, Corpus, CorpusWriter, Loader
 from brainof.model import BrainOF
-from brainof.pretraining.config import MaskConfig, ObjectiveConfig, PretrainConfig
+from brainof.pretraining.config import MaskConfig, ObjectiveConfig
 from brainof.pretraining.masking import Masking, Planner
 from brainof.pretraining.objective import Objective
+from brainof.pretraining.optimizer import Schedule
 from brainof.pretraining.trainer import Trainer
 
 from . import corpus_index
@@ -116,7 +118,7 @@ def _waiting(corpus: Corpus, sampler: BatchSampler) -> float:
     )
     loader = Loader(corpus, sampler, transform=planner)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-    schedule = PretrainConfig(steps=STEPS, lr=1e-4)
+    schedule = Schedule(lr=1e-4, warmup=0.05, steps=STEPS)
     trainer = Trainer(Objective(model, ObjectiveConfig()), optimizer, schedule, clip=1.0)
     begun, waited = 0.0, 0.0
     for step in trainer.steps(iter(loader)):
@@ -186,7 +188,7 @@ def _read_zarr(path: Path, places: list[tuple[int, int]]) -> None:
     import zarr
 
     group = zarr.open_group(path, mode="r")
-    arrays = [group[str(number)] for number in range(len(SHAPES))]
+    arrays = [cast("zarr.Array", group[str(number)]) for number in range(len(SHAPES))]
     for number, i in places:
         arrays[number][i]
 

@@ -32,7 +32,7 @@ import copy
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -134,7 +134,7 @@ def fastest(embed: Embed) -> tuple[str, Callable[[], object]]:
 
 
 def seconds(
-    functions: list[Callable[[], object]], repeats: int = 5, clock: Callable[[], float] = time.perf_counter
+    functions: Sequence[Callable[[], object]], repeats: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
     """Median seconds of each function, timed in turn."""
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def simulate(config: PretrainConfig, kinds: pd.DataFrame, ranks: tuple[int, ...]
     start = time.perf_counter()
     options = {"tokens_per_batch": config.tokens_per_batch, "patch": model.patch}
     sampler = BatchSampler(index, config.batch_size, config.sampling.weights or None, config.seed, **options)
-    order = sampler.plan(0)
+    order = cast("Any", sampler.plan(0))
     yield "plan_seconds", time.perf_counter() - start, "s"
     yield "plan_mb", sum(part.nbytes for part in (order._rows, order._starts, order._ends)) / 1e6, "MB"
     yield "batches", len(order), "batches"
@@ -83,7 +84,7 @@ def generate(kinds: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """An index of all windows with the columns that a sampler looks at, and the kind of each."""
     kind = np.repeat(np.arange(len(kinds)), kinds["count"])
     columns = {
-        name: pd.Categorical.from_codes(codes[kind], values)
+        name: pd.Categorical.from_codes(codes[kind], values)  # type: ignore[arg-type]
         for name in ("modality", "dataset")
         for codes, values in [pd.factorize(kinds[name])]
     }

@@ -66,7 +66,9 @@ def write_corpus(folder: Path, windows: int = 512) -> Path:
     """Windows of noise of eight people: 20 electrodes, 5 s at 256 Hz."""
     rng = np.random.default_rng(0)
     with CorpusWriter(folder) as writer:
-        channels = Channels([f"e{i}" for i in range(20)], ("eeg",) * 20, rng.normal(0, 0.05, (20, 3)), frame="head")
+        channels = Channels(
+            tuple(f"e{i}" for i in range(20)), ("eeg",) * 20, rng.normal(0, 0.05, (20, 3)), frame="head"
+        )
         writer.add_dataset("noise", {"steps": default_chain("eeg").to_steps()})
         for subject in map(str, range(8)):
             row = {"dataset": "noise", "modality": "eeg", "subject": subject, "sfreq": 256.0}

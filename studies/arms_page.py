@@ -91,7 +91,7 @@ def shapley_table(values: Values, study: Study) -> pd.DataFrame:
 def page(name: str, study: Study, frame: pd.DataFrame, values: Values, changes: list[str], refused: Mapping) -> str:
     """The study in Markdown."""
     arms = [
-        f"- **{arm}**: {' '.join(filter(None, [about.recipe, *about.change])) or 'the recipe as it is'}"
+        f"- **{arm}**: {' '.join(word for word in (about.recipe, *about.change) if word) or 'the recipe as it is'}"
         + (f", {100 * about.people:g} % of the people" if about.people < 1 else "")
         for arm, about in study.arms.items()
     ]

@@ -5,7 +5,7 @@ Published figures are data, in `published.yaml`. Nothing of ours ever stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def others(published: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _own_cell(line: dict[str, Any]) -> str:
+def _own_cell(line: Mapping[Any, Any]) -> str:
     if not isinstance(line.get("fold_score"), float) or np.isnan(line["fold_score"]):
         return str(line.get("reason") or "unfinished").replace("|", "/")
     scale = 1.0 if line["metric"] == "mae" else 100.0

@@ -34,7 +34,8 @@ def installed(tmp_path_factory) -> Path:
 def test_the_wheel_holds_types_and_recipes_and_nothing_else(installed):
     package = installed / "brainof"
     assert (package / "py.typed").exists()
-    assert (package / "__init__.pyi").exists()
+    ours = {file.relative_to(REPOSITORY / "src") for file in (REPOSITORY / "src").rglob("*.pyi")}
+    assert {file.relative_to(installed) for file in package.rglob("*.pyi")} == ours != set()
     assert (package / "release" / "pretrained" / "model.safetensors").stat().st_mode & 0o044  # everybody may read it
     for folder in ("datasets/recipes", "pretraining/recipes"):
         ours = {file.name for file in (REPOSITORY / "src" / "brainof" / folder).glob("*.yaml")}

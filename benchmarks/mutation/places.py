@@ -112,8 +112,8 @@ def _ignored(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             parts.append(node)
         for part in parts:
-            if isinstance(part, ast.AST):
-                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
+            if isinstance(part, (ast.expr, ast.stmt)):
+                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)  # type: ignore[misc]
 
 
 def _compiles(source: str) -> bool:

@@ -99,7 +99,7 @@ class Channels:
     @property
     def located(self) -> np.ndarray:
         """Bool (n,): True where the position is known."""
-        return np.isfinite(self.positions).all(axis=1)
+        return np.all(np.isfinite(self.positions), axis=1)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Channels:
         """The table of a subset, in the order of `indices`."""
@@ -137,7 +137,8 @@ class Channels:
         def rows(name: str) -> np.ndarray:
             return np.array([unknown if row is None else row for row in values[name]], dtype=np.float64).reshape(-1, 3)
 
-        return cls(**{**values, "positions": rows("positions"), "orientations": rows("orientations")})
+        places: dict[str, Any] = {name: rows(name) for name in ("positions", "orientations")}
+        return cls(**{**values, **places})
 
     @property
     def digest(self) -> str:

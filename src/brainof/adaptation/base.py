@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from ..schema import Schema
 from ..utils.modules import seeded
 from .heads import Head
 
+Kind = Literal["classification", "regression"]
+
 #: pooling -> features (n, F) of all examples from the backbone as it was given: a cache, where the caller keeps one
 Features = Callable[[str], np.ndarray]
 
@@ -26,8 +28,7 @@ Features = Callable[[str], np.ndarray]
 class Target:
     """What examples should map to: class codes (n,) from 0, or values (n, K)."""
 
-    kind: str
-    """ "classification" or "regression"."""
+    kind: Kind
     y: np.ndarray
     n_outputs: int
     """Classes, or K."""
@@ -107,8 +108,7 @@ class Adapted:
 
     model: nn.Module
     head: Head
-    kind: str
-    """ "classification" or "regression"."""
+    kind: Kind
     adaptation: Adaptation
     temperature: float = 1.0
     """Outputs are divided by it before the softmax; fitted on examples that were not trained on."""
@@ -160,7 +160,7 @@ class AdaptedEnsemble:
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return self.parts[0].kind
 
     @property
@@ -223,7 +223,7 @@ class Adaptation(Schema):
 
 
 def finished(
-    own: Adaptation, model: nn.Module, head: Head, kind: str, trained: int, found: tuple[dict[str, Any], float]
+    own: Adaptation, model: nn.Module, head: Head, kind: Kind, trained: int, found: tuple[dict[str, Any], float]
 ) -> Adapted:
     """What was fitted, with `trained` parameters, a report and a temperature, in evaluation mode."""
     head.eval().requires_grad_(False)

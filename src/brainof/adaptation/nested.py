@@ -90,7 +90,10 @@ class Ensemble(Adaptation):
     name: ClassVar[str] = "ensemble"
     members: int = Field(default=5, ge=2)
     of: Nested = Field(default_factory=LinearProbe)
-    several: ClassVar[bool] = True
+
+    @property
+    def several(self) -> bool:
+        return True
 
     def apply(self, model: nn.Module, data: TrainingSet) -> AdaptedEnsemble:
         if data.target.groups is None:  # an example that is drawn twice stays on one side of a validation split

@@ -25,7 +25,7 @@ from ..schema import Schema
 from ..utils.checksum import crc32c
 from ..utils.files import make_folder, parse_json, read_small_text, write_atomically, write_json
 from . import adaptation
-from .base import Adapted, AdaptedEnsemble
+from .base import Adapted, AdaptedEnsemble, Kind
 from .heads import make_head
 from .tuning import LoRA, apply_factors
 
@@ -41,7 +41,7 @@ class Member(Schema):
     """One fitted adaptation; an ensemble has several."""
 
     adaptation: dict[str, Any]
-    kind: Literal["classification", "regression"]
+    kind: Kind
     head: dict[str, Any]
     temperature: float = Field(gt=0, allow_inf_nan=False)
     report: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -69,9 +69,7 @@ def buckets_of(
     fraction = fractions({pair: max(1, round(size * allowed[pair])) for pair, size in sizes.items()}, weights)
     shards = index["shard"].cat.codes.to_numpy() if "shard" in index else None
     labels, buckets = index.index.to_numpy(), []
-    shape: Any
-    dataset: Any
-    for shape, members in kinds.groupby(_SHAPE, observed=True):
+    for shape, members in cast("Any", kinds.groupby(_SHAPE, observed=True)):
         cells = []
         for dataset, parts in members.groupby("dataset", observed=True):
             pair = (shape[0], dataset)

@@ -4,11 +4,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "fetch": ["fetch_chb_mit", "fetch_eegmat", "fetch_eegmmidb"],
-        "recipe": ["Recipe", "find_recipe", "recipe_names"],
-        "run": ["Summary", "prepare"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,21 +61,20 @@ def occlusion(
     if len(explained) < 2:
         raise ConfigError("one window only", field="source", fix="give a longer recording, or several")
     names: tuple[str, ...]
-    parts: list[Any]
-    features: Any
     if by == "band":
         n_times = explained.examples.batch([0]).signal_BCT.shape[2]
         bands = bands_of(explained.modality, explained.sfreq, n_times)
         names = tuple(f"{name} ({low:g}-{high:g} Hz)" for name, (low, high) in bands.items())
-        parts, features = list(bands.values()), filtered_features
+        without = partial(filtered_features, bands=list(bands.values()), pool=pool)
     else:
         patches = token_parts(by, explained.channels, *grid_of(model, explained.examples))
-        names, parts, features = tuple(patches), list(patches.values()), hidden_features
-    explained = explained.first(max(20, BUDGET // len(parts)))
+        names = tuple(patches)
+        without = partial(hidden_features, parts=list(patches.values()), pool=pool)
+    explained = explained.first(max(20, BUDGET // len(names)))
     labels_NP = None if explained.y is None else labellings(explained, n_permutations, random_state)
     effects, null, about = [], None, explained.about
     for number, each in enumerate([model, *untrained(model, n_untrained)]):
-        intact, hidden = features(each, explained.examples, parts, pool)
+        intact, hidden = without(each, explained.examples)
         if labels_NP is None:
             values_KN = changes(intact, hidden)
         elif number:

@@ -52,7 +52,7 @@ def read_confounds(
     cells = text.mask(text.apply(lambda column: column.str.lower().isin(UNKNOWN)))
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     is_text = numbers.isna().sum() > cells.isna().sum()
-    table = pd.concat([text[name] if is_text[name] else numbers[name] for name in text], axis=1)
+    table = pd.concat([text[name] if is_text[name] else numbers[name] for name in map(str, text)], axis=1)
     if len(table) != n_times:
         raise LabelError(f"{len(table)} rows for {n_times} volumes", file=path, field="confounds")
     wanted = options.columns or (() if options.strategy else ("*",))

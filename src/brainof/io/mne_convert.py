@@ -168,11 +168,11 @@ def _electrodes(
 ) -> tuple[dict[str, Any], list[str]]:
     """Digitised where the file vouches for the head frame, else by name, else in the file's own unknown frame."""
     own, in_head = digitised_electrodes(info, rows)
-    has_own = np.isfinite(own).all(axis=1)
+    has_own = np.all(np.isfinite(own), axis=1)
     # FIF and CTF define electrode positions in the head frame; other formats need fiducials to say so
     in_head = in_head or (format_name in ("fif", "ctf") and bool(has_own.any()))
     named = electrode_positions(names, montage, file)
-    by_name = np.isfinite(named).all(axis=1)
+    by_name = np.all(np.isfinite(named), axis=1)
     if in_head and montage is None:
         by_name &= ~has_own
         positions = np.where(has_own[:, None], own, named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -173,8 +173,7 @@ class BrainOF(nn.Module):
         if use_by_window(self.encoder, identity_BND) and len(identity_BND) == 1:
             maps = []
             for output in self.config.readings:
-                encoder: Any
-                _, encoder, latents_1LD = self.reader_of(output)
+                _, encoder, latents_1LD = cast("Any", self.reader_of(output))
                 block = encoder.blocks[0]
                 maps.append(block.attention.maps(*block.addresses(latents_1LD, identity_BND)))
             map_1HLN = torch.cat(maps, 2)

@@ -139,7 +139,7 @@ class BrainOFConfig(Schema):
     @property
     def readings(self) -> list[Output | None]:
         """The outputs whose latents read contents of their own; None: all latents read everything."""
-        return [*self.decoder.outputs] if self.decoder.kind == "per_output" else [None]
+        return list[Output | None](self.decoder.outputs) if self.decoder.kind == "per_output" else [None]
 
     def pooling_of(self, kind: str, modality: str = "") -> tuple[str, list[Output] | None]:
         """The pooling function of a kind, and the outputs whose latents it reads (None: all); ConfigError if none."""

@@ -100,7 +100,7 @@ class MaskedBatch(Tensors):
 
     def take_windows(self, windows: Tensor) -> MaskedBatch:
         """The windows numbered in a 1-D index tensor."""
-        taken = Tensors.take_windows(replace(self, mean_1PCC=None), windows)
+        taken = super(MaskedBatch, replace(self, mean_1PCC=None)).take_windows(windows)
         n_valid = self.n_valid * len(windows) // len(self.batch)  # about
         return replace(taken, mean_1PCC=self.mean_1PCC, n_valid=n_valid, n_predicted=int(taken.predicted_mask_BH.sum()))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -202,7 +202,7 @@ def shared_by_ranks(objective: nn.Module, world: World, kind: str = "auto", *, b
     """
     if world.size == 1:
         return objective
-    for parameter in getattr(objective, "unreached", list)():
+    for parameter in cast("Any", getattr(objective, "unreached", list))():
         parameter.requires_grad_(False)  # no rank is to wait for its gradient
     if kind in ("auto", "ddp"):
         # every step reaches every parameter that is trained, whatever its modality and the experts that were chosen, so
@@ -255,7 +255,7 @@ def _add(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses annotations 
 def reducing(module: nn.Module, last: bool) -> Iterator[None]:
     """Add gradients over ranks in the last backward pass of a step alone."""
     if (switch := getattr(module, "set_requires_gradient_sync", None)) is not None:  # fully_shard
-        switch(last)
+        cast("Any", switch)(last)
     with contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync():
         yield
     for part in spread_parts(module.parameters()) if last else ():  # of ranks that hold the same experts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -136,8 +136,7 @@ def batches_of(config: PretrainConfig, model: BrainOFConfig, kinds: pd.DataFrame
     total = (1 - config.sampling.validation) * sum(sizes.values())
     target = "connectivity" in config.objective.terms or config.objective.connectivity > 0
     rows = []
-    kind: Any
-    for kind in kinds.itertuples():
+    for kind in cast("Any", kinds.itertuples()):
         pair = (kind.modality, kind.dataset)
         drawn = total * share[pair] * kind.count / sizes[pair]
         patches = ceil_div(kind.n_times, model.patch)

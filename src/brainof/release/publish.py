@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -77,7 +77,7 @@ def save_pretrained(
         contract = contract or own
     else:
         loaded = model
-        contract = contract or getattr(model, "contract", None)
+        contract = cast("InputContract | None", contract or getattr(model, "contract", None))
     if contract is None:
         raise ConfigError("is missing: nobody could feed this model", field="contract", fix="give its InputContract")
     extra: dict[str, Any] = {"name": name, "license": license, "notes": list(notes)}

@@ -4,12 +4,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "maps": ["draw"],
-        "page": ["Image", "Section", "Table", "write_page"],
-        "quality": ["write_quality_page"],
-        "report": ["report"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -96,7 +96,7 @@ def render(
 
 @cache
 def _template() -> jinja2.Template:
-    source = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    source = resources.files(__spec__.parent).joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )

@@ -133,7 +133,7 @@ def with_dataset(recording: Recording, sidecars: Sidecars, options: ReadOptions)
     places, notes = find_electrodes(sidecars)
     unknown = np.full(3, np.nan)
     positions = np.array([places.get(name.upper(), unknown) for name in recording.channels.names]).reshape(-1, 3)
-    known = np.isfinite(positions).all(axis=1)
+    known = np.all(np.isfinite(positions), axis=1)
     recording = recording.noted(*notes)
     if not known.any():
         return recording

@@ -21,7 +21,7 @@ ABLATIONS = "ablations"
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    names = (item.name.removesuffix(".yaml") for item in files(__package__).iterdir() if item.name.endswith(".yaml"))
+    names = (item.name.removesuffix(".yaml") for item in files(__name__).iterdir() if item.name.endswith(".yaml"))
     return sorted(name for name in names if name != ABLATIONS)
 
 
@@ -61,7 +61,7 @@ def lines() -> Iterator[str]:
 
 
 def _shipped(name: str) -> Path:
-    return Path(str(files(__package__) / f"{name}.yaml"))
+    return Path(str(files(__name__) / f"{name}.yaml"))
 
 
 def _path(name: str) -> Path:

@@ -1,0 +1,13 @@
+from .attention import attended as attended
+from .attention import dint_parts as dint_parts
+from .effects import EffectMap as EffectMap
+from .embedding import embedding_map as embedding_map
+from .experts import expert_usage as expert_usage
+from .gradients import gradients as gradients
+from .occlusion import occlusion as occlusion
+from .reconstruction import reconstructed as reconstructed
+from .run import explain as explain
+from .shapley import modality_shapley as modality_shapley
+from .similarity import layer_similarity as layer_similarity
+from .source import Explained as Explained
+from .source import gather as gather

@@ -79,7 +79,7 @@ labels:
   group: {table: participants.tsv, key: {participant_id: "sub-{subject}"}, column: group}
   sound: {event: trial_type}
 tasks:
-  state: {label: state, positive: task}
+  state: {label: state}
   sounds: {label: sound, windows: {events: all, tmin: 0, tmax: 1}}
 """
 

@@ -48,7 +48,7 @@ windows: {length: 2}
 labels:
   eyes: {entity: run}
 tasks:
-  eyes: {label: eyes, positive: closed, split: subject}
+  eyes: {label: eyes, split: subject}
 """
 (folder / "eyes.yaml").write_text(text)
 summary = prepare(Recipe.load(folder / "eyes.yaml"), folder, folder / "corpus")

@@ -42,7 +42,7 @@ labels:
   state: {entity: run, values: {1: rest, 2: task}}
   age: {table: people.tsv, key: {id: "{subject}"}, column: age}
 tasks:
-  state: {label: state, positive: task}
+  state: {label: state}
   age: {label: age, kind: regression}
 """
 PEOPLE = ["01", "02", "03", "04", "05", "06"]

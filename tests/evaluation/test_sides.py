@@ -23,7 +23,7 @@ files: [{{pattern: "sub-{{subject}}_run-{{run}}.npz"}}]
 read: {{variable: eeg, time_axis: 1, units: uV, sfreq: 128, channel_names: [{names}]}}
 windows: {{length: 2}}
 labels: {{state: {{entity: run, values: {values}}}}}
-tasks: {{state: {{label: state, positive: task}}}}
+tasks: {{state: {{label: state}}}}
 """
 
 

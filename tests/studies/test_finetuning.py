@@ -27,7 +27,7 @@ files: [{pattern: "sub-{subject}_run-{run}.npz"}]
 read: {variable: eeg, time_axis: 1, units: uV, sfreq: 128, channel_names: [Fp1, Fp2, Cz, Oz]}
 windows: {length: 2}
 labels: {state: {entity: run, values: {1: rest, 2: task}}}
-tasks: {state: {label: state, positive: task}}
+tasks: {state: {label: state}}
 """
 
 

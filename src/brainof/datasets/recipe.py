@@ -226,7 +226,6 @@ class TaskRecipe(Schema):
     kind: Literal["classification", "regression", "identification", "matching"] = "classification"
     split: Literal["subject", "session", "run"] = "subject"
     windows: WindowOptions | None = None
-    positive: Text | None = None
     reference: Score | None = None
     published_split: PublishedSplit | None = None
     notes: str | None = None

@@ -133,7 +133,7 @@ def storage_error(error: OSError, path: Path, n_bytes: int = 0) -> StorageError:
     why = error.strerror or str(error)
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageError(f"cannot be written ({why})", file=path, fix="choose a folder you may write to")
-    text = f"cannot be written ({why}): needs {n_bytes / 1e6:.1f} MB"
+    text = f"cannot be written ({why})" + (f": needs {n_bytes / 1e6:.1f} MB" if n_bytes else "")
     with suppress(OSError):
         text += f", {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
     fix = "free some space and run the command again; what was committed before is kept"

@@ -24,8 +24,11 @@ def command(*words: str) -> multiprocessing.process.BaseProcess:
     return child
 
 
-def run(function: Callable[..., Any], size: int, *args: Any, timeout: float = 60.0) -> list[Any]:
-    """What `function(rank, *args)` returns in each rank; an error is returned as (type, text)."""
+def run(function: Callable[..., Any], size: int, *args: Any, wait: float = 60.0) -> list[Any]:
+    """What `function(rank, *args)` returns in each rank; an error is returned as (type, text).
+
+    The first rank has a minute to answer, others `wait` seconds from then.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,12 +44,12 @@ def run(function: Callable[..., Any], size: int, *args: Any, timeout: float = 60
     found = []
     for pipe, child in zip(pipes, children, strict=True):
         try:
-            found.append(pipe.recv() if pipe.poll(timeout) else ("no answer", ""))
+            found.append(pipe.recv() if pipe.poll(wait if found else 60.0) else ("no answer", ""))
         except EOFError:
             child.join(5)
             found.append(("died", child.exitcode))
-    for child in children:
-        child.join(5)
+    for child, each in zip(children, found, strict=True):
+        child.join(0 if each == ("no answer", "") else 5)
         child.kill()
     return found
 

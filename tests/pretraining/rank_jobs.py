@@ -152,7 +152,7 @@ def _spoil() -> None:
 FAULTS: dict[str, Callable[[], None]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "die": lambda: _in_step(4, lambda: os.kill(os.getpid(), signal.SIGKILL)),
-    "hang": lambda: _in_step(4, lambda: time.sleep(12)),
+    "hang": lambda: _in_step(4, lambda: time.sleep(60)),
     "stop": lambda: _in_step(4, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
     "nan": _spoil,
 }

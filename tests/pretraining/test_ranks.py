@@ -35,9 +35,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def on_two(corpus: Path | list[Path], out: Path, fault: str = "", **changes: Any) -> list[Any]:
+def on_two(corpus: Path | list[Path], out: Path, fault: str = "", wait: float = 60.0, **changes: Any) -> list[Any]:
     corpora = [str(path) for path in (corpus if isinstance(corpus, list) else [corpus])]
-    return ranks.run(rank_jobs.pretrained, 2, SETTINGS | changes, corpora, str(out), fault)
+    return ranks.run(rank_jobs.pretrained, 2, SETTINGS | changes, corpora, str(out), fault, wait=wait)
 
 
 def rows(run: Path) -> dict[tuple[int, str], dict[str, Any]]:
@@ -153,9 +153,10 @@ def test_other_settings_are_refused_on_all_ranks_unless_accepted(corpus, alone, 
 
 
 def test_a_rank_that_hangs_is_named(corpus, tmp_path):
-    (kind, text), _ = on_two(corpus, tmp_path / "run", "hang", rank_timeout=4.0)
+    (kind, text), other = on_two(corpus, tmp_path / "run", "hang", wait=0.1, rank_timeout=4.0)
     assert kind == "RankError"
     assert "rank 1 (step 4) did not answer for 4 s; rank 0 waited for it in step 4" in text
+    assert other == ("no answer", "")  # it still hangs
 
 
 def test_ranks_that_see_other_windows_are_refused(corpus, tmp_path):

@@ -83,11 +83,15 @@ def test_only_what_changed_is_prepared_again(toy, tmp_path):
     [
         ("x.vhdr", "x.vmrk"),
         ("x.vhdr", "x.dat"),
-        ("x.eeg", "x.vhdr"),
         ("x.eeg", "x.vmrk"),
+        ("x.eeg", "another.eeg"),
+        ("x.eeg", "x.vhdr"),
         ("x.EEG", "x.21E"),
         ("x.set", "x.fdt"),
         ("x.lay", "x.dat"),
+        ("x.vhdr", "another.eeg"),
+        ("x.ahdr", "another.vmrk"),
+        ("x.lay", "another.dat"),
         ("x.cdt", "x.cdt.dpa"),
         ("x_raw.fif", "x_raw-1.fif"),
         ("sub-1_split-01_meg.fif", "sub-1_split-02_meg.fif"),
@@ -98,8 +102,10 @@ def test_a_changed_part_prepares_its_recording_again(toy, opened, part):
     path, job = toy[1] / opened, Job(find_recipe(toy[0]), toy[1])
     found = Found(path, opened, {"subject": "01", "run": "1"})
     configs = set()
+    header = path.with_suffix(".vhdr") if path.suffix == ".eeg" else path
     for content in ("one", "two"):
-        path.write_text("header")
+        path.write_text("data")
+        header.write_text(f"DataFile=another.eeg\nMarkerFile = another.vmrk\nFile=another.dat\r\nFile={'x' * 999}")
         path.with_name(part).write_text(content)
         configs.add(job.config(found))
     assert len(configs) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -182,7 +183,7 @@ class Job:
                 names += [table, table.with_suffix(".json")]
         names += Sidecars.find(found.path, Path(self.root)).paths()
         names += self.labels.signals(found.entities).values()
-        return [name for name in names if name.exists()]
+        return [name for name in names if os.path.exists(name)]  # False, too, for a name that no disk takes
 
 
 def fingerprint(path: Path) -> str:

@@ -22,6 +22,9 @@ _FOLDERS: dict[str, str] = _TABLE["folders"]
 #: formats of fMRI alone -> what their files are called
 FMRI_FORMATS = {"nifti": "NIfTI image", "cifti": "CIFTI file", "gifti": "GIFTI file"}
 
+#: suffixes of headers that name the files of data and markers
+_TEXT_HEADERS = (".vhdr", ".ahdr", ".lay")
+
 _TABLES = ("npz", "npy", "mat", "hdf5", "csv", "tsv", "txt")
 
 
@@ -35,7 +38,7 @@ def first_part(path: Path) -> Path | None:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The other files of a recording by their names, there or not."""
+    """The other files of a recording, there or not: by their names, and those that a header of text names."""
     own = suffix_of(path)
     heads = [own, *_PARTNERS.get(own, ())]
     ends = [*heads[1:], *(end for end, opened in _PARTNERS.items() if set(opened) & set(heads))]
@@ -47,6 +50,10 @@ def parts_of(path: Path) -> list[Path]:
         parts += sorted(part for part in found if first_part(part) == path)
     if path.name.lower().startswith("c,rf"):
         parts += [path.with_name("config"), path.with_name("hs_file")]
+    for header in [part for part in (path, *parts) if part.suffix.lower() in _TEXT_HEADERS and part.is_file()]:
+        text = header.read_bytes().decode("utf-8", "surrogateescape")  # names of any encoding, as on the disk
+        named = re.findall(r"^\s*(?:Data|Marker)?File\s*=\s*(.*\S)", text, re.M | re.I)
+        parts += [path.parent / name.replace("\\", "/") for name in named]
     return parts
 
 

@@ -163,13 +163,8 @@ def _data(study: Study, root: Path, out: Path) -> tuple[Path, list[Path], Suite,
     if study.suite:
         suite = find_suite(study.suite)
         return out / suite.name, [Path(each) for each in study.corpora], suite, root, []
-    about: dict[str, Any] = {
-        "task": "rest_vs_task",
-        "seed": 2602,
-        "meg": "neuromag102",
-        **study.cohort,
-        "subjects": study.subjects,
-    }
+    about: dict[str, Any] = {"task": "rest_vs_task", "seed": 2602, "meg": "neuromag102", **study.cohort}
+    about["subjects"] = study.subjects
     of_cohort = json.dumps([about, study.modalities], sort_keys=True)
     place = out / f"cohort-{hashlib.sha256(of_cohort.encode()).hexdigest()[:8]}"
     cohort = write(task_parameters(about.pop("task"), **about, modalities=study.modalities), place / "cohort")

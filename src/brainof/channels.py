@@ -137,8 +137,7 @@ class Channels:
         def rows(name: str) -> np.ndarray:
             return np.array([unknown if row is None else row for row in values[name]], dtype=np.float64).reshape(-1, 3)
 
-        places: dict[str, Any] = {name: rows(name) for name in ("positions", "orientations")}
-        return cls(**{**values, **places})
+        return cls(**values | {name: rows(name) for name in ("positions", "orientations")})
 
     @property
     def digest(self) -> str:

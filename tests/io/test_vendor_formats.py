@@ -143,6 +143,9 @@ def test_cut_mff_and_curry_files_are_refused_before_memory_is_taken(tmp_path, mi
         ReadError, match=r"signal1\.bin: size: the block at byte \d+ announces 3 channels in 3600 bytes"
     ):
         read(path)
+    (path / "signal1.bin").write_bytes(bytes(4) + content[4:])  # repeats a header that never came
+    with pytest.raises(ReadError, match=r"signal1\.bin: size: the block at byte 0 announces 0 channels in 0 bytes"):
+        read(path)
     (path / "signal1.bin").unlink()
     with pytest.raises(ReadError, match=r"rec\.mff: signal: holds no signal"):
         read(path)

@@ -162,7 +162,7 @@ def guarded(args: argparse.Namespace) -> int:
             raise
         name = str(error.filename or "disk")
         shown = name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
-        return _failed(f"{shown}: {os.strerror(error.errno or 0)}", 2 if error.errno in _OF_THE_NAME else 3)
+        return _failed(f"{shown}: {error.strerror}", 2 if error.errno in _OF_THE_NAME else 3)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     finally:

@@ -50,10 +50,11 @@ def parts_of(path: Path) -> list[Path]:
         parts += sorted(part for part in found if first_part(part) == path)
     if path.name.lower().startswith("c,rf"):
         parts += [path.with_name("config"), path.with_name("hs_file")]
-    for header in [part for part in (path, *parts) if part.suffix.lower() in _TEXT_HEADERS and part.is_file()]:
-        text = header.read_bytes().decode("utf-8", "surrogateescape")  # names of any encoding, as on the disk
-        named = re.findall(r"^\s*(?:Data|Marker)?File\s*=\s*(.*\S)", text, re.M | re.I)
-        parts += [path.parent / name.replace("\\", "/") for name in named]
+    headers = [part for part in (path, *parts) if part.suffix.lower() in _TEXT_HEADERS and part.is_file()]
+    if headers:
+        from .vendor_headers import named_files
+
+        parts += [path.parent / name.replace("\\", "/") for header in headers for name in named_files(header)]
     return parts
 
 

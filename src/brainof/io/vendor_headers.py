@@ -115,7 +115,7 @@ def check_mff(path: Path) -> None:
     if not signals:
         raise ReadError("holds no signal*.bin", file=path, field="signal", fix="copy the whole folder")
     for file in signals:
-        size, at, header, block = file.stat().st_size, 0, 0, 0
+        size, at, header, block, n_channels = file.stat().st_size, 0, 0, 0, 0
         with file.open("rb") as stream:
             while at < size:
                 stream.seek(at)
@@ -230,6 +230,12 @@ def check_brainvision(path: Path, root: Path) -> list[str]:
     if last > frames:
         return [f"the data file is cut: it holds {frames} samples, a marker lies at sample {last}"]
     return [f"the data file is cut: it ends within a sample ({rest} of {frame} bytes)"] if rest else []
+
+
+def named_files(path: Path) -> list[str]:
+    """The files of data and markers that a BrainVision or Persyst header names, as it writes them."""
+    text = decoded(path.read_bytes())[0]
+    return [name for key in ("DataFile", "MarkerFile", "File") if (name := _value(text, key))]
 
 
 @contextmanager

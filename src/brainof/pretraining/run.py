@@ -254,9 +254,8 @@ class Run:
             pool = held_out if len(held_out) >= 2 else self.train_rows[self.train_rows["dataset"] == name]
             rng = np.random.default_rng([config.seed, HEALTH_STREAM])
             shapes = pool.groupby(["n_channels", "n_times"], observed=True).indices
-            largest = np.sort(
-                max(map(np.asarray, shapes.values()), key=len)
-            )  # a batch has one shape: the most frequent one
+            # a batch has one shape: the most frequent one
+            largest = np.sort(max(map(np.asarray, shapes.values()), key=len))
             chosen = np.sort(rng.choice(largest, min(config.batch_size, len(largest)), replace=False))
             batch = self.corpora.batch(pool.index[chosen].tolist(), patch=masking.patch)
             masked = masking.plan(batch, rng, fourier=False)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ def render(
 
 @cache
 def _template() -> jinja2.Template:
-    source = resources.files(__spec__.parent).joinpath("page.html").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
